@@ -1,0 +1,2 @@
+//! daemon/broker
+fn main() {}

@@ -1,0 +1,2 @@
+//! daemon/cli
+fn main() {}

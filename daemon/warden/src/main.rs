@@ -1,0 +1,2 @@
+//! daemon/warden
+fn main() {}
