@@ -1,0 +1,74 @@
+# lib.sh: what the scripts of this directory share. Sourced, never run.
+#
+# Everything a machine is made of lies below $REMIT_TESTBED:
+#   key, key.pub          the ssh key that opens every machine
+#   roots/ROOT            a root file system; roots/ROOT.ok holds the recipe it was built from
+#   kernels/SERIES        vmlinuz and initrd of one kernel series
+#   machines/NAME         one machine: console, ssh (a client configuration), its writes
+
+REMIT_TESTBED=${REMIT_TESTBED:-/var/tmp/remit-testbed}
+MACHINE_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+PATH=$PATH:/usr/sbin:/sbin
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+need_root() {
+  [ "$(id -u)" = 0 ] || fail "must be run as root"
+}
+
+# need COMMAND:PACKAGE...: install the Debian packages whose command is missing.
+need() {
+  local pair missing=()
+  for pair; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ ${#missing[@]} = 0 ] || "$MACHINE_DIR/packages" "${missing[@]}"
+}
+
+# locked COMMAND...: one builder at a time below $REMIT_TESTBED.
+locked() {
+  mkdir -p "$REMIT_TESTBED"
+  (
+    flock 9
+    "$@"
+  ) 9>"$REMIT_TESTBED/lock"
+}
+
+# The Debian mirror this computer uses itself, up to and without '/debian': no mirror is named here.
+mirror() {
+  local url
+  url=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    sed -nE 's,^(URIs:|deb( \[[^]]*\])?) +(https?://[^ ]+)/debian/?( .*)?$,\3,p' | head -n 1)
+  [ -n "$url" ] || fail "no Debian mirror found in /etc/apt/sources.list and /etc/apt/sources.list.d"
+  echo "$url"
+}
+
+# machine_dir NAME, machine_cgroup NAME: where a machine lies. All its processes are in the one cgroup,
+# which is how they are found and ended. cgroup v2 may be mounted beside v1 (hybrid) or alone.
+machine_dir() { echo "$REMIT_TESTBED/machines/$1"; }
+machine_cgroup() { echo "$(findmnt -rnt cgroup2 -o TARGET | head -n 1)/remit-test-$1"; }
+machine_alive() { grep -qs '^populated 1' "$(machine_cgroup "$1")/cgroup.events"; }
+
+# on NAME COMMAND...: as root, over ssh, without waiting for a machine that does not answer.
+on() {
+  local name=$1
+  shift
+  ssh -F "$(machine_dir "$name")/ssh" -o ConnectTimeout=5 "$name" "$@"
+}
+
+# wait_up NAME: until systemd has started everything. A failed unit fails the boot, unless DEGRADED_OK=1.
+wait_up() {
+  local name=$1 state='' deadline=$((SECONDS + ${BOOT_TIMEOUT:-180}))
+  until state=$(on "$name" systemctl is-system-running --wait 2>/dev/null) || [ "$state" = degraded ]; do
+    machine_alive "$name" || fail "machine '$name' ended while it booted"
+    [ $SECONDS -lt "$deadline" ] || fail "machine '$name' is not up in time"
+    sleep 0.1 # sshd is not there yet: nothing to wait on from outside
+  done
+  [ "$state" = running ] || [ -n "${DEGRADED_OK-}" ] || {
+    on "$name" systemctl --failed >&2
+    fail "machine '$name' has failed units (DEGRADED_OK=1 accepts them)"
+  }
+}
