@@ -1,0 +1,74 @@
+//! Every bound on what comes from outside, in one table.
+//!
+//! Each is tested at the cap and one above it. Bytes unless the name says otherwise.
+
+/// One frame on the client socket, without its length field.
+pub const FRAME: usize = 4 << 20;
+/// One datagram on the link between warden and broker.
+pub const LINK_MESSAGE: usize = 64 << 10;
+/// One link message that travels in a sealed memfd because it exceeds [`LINK_MESSAGE`].
+pub const LINK_MEMFD: usize = 4 << 20;
+/// One frame on the admin socket.
+pub const ADMIN_FRAME: usize = 64 << 10;
+/// One element of argv: the kernel's MAX_ARG_STRLEN (execve(2)), with its final NUL.
+pub const ARGV_ELEMENT: usize = 128 << 10;
+/// All of argv together.
+pub const ARGV: usize = 1 << 20;
+/// Elements in argv.
+pub const ARGV_COUNT: usize = 16 << 10;
+/// One script.
+pub const SCRIPT: usize = 1 << 20;
+/// Bytes given as standard input.
+pub const STDIN: usize = 1 << 20;
+/// Variables a caller may set in one request.
+pub const ENV_COUNT: usize = 64;
+/// One variable, `NAME=value`.
+pub const ENV_ELEMENT: usize = 32 << 10;
+/// A working directory: the kernel's PATH_MAX.
+pub const PATH: usize = 4096;
+/// A request id chosen by a client.
+pub const REQUEST_ID: usize = 128;
+/// The name a client gives itself.
+pub const CLIENT_NAME: usize = 128;
+/// The name of a profile or command.
+pub const NAME: usize = 128;
+/// Calls in flight on one connection.
+pub const CALLS_PER_SESSION: usize = 32;
+/// Connections of one uid.
+pub const SESSIONS_PER_UID: usize = 32;
+/// Connections in all.
+pub const SESSIONS: usize = 256;
+/// Connections on the admin socket in all.
+pub const ADMIN_SESSIONS: usize = 16;
+/// Running jobs of one uid.
+pub const JOBS_PER_UID: usize = 16;
+/// Running jobs in all.
+pub const JOBS: usize = 64;
+/// Ended jobs kept for later questions, of one uid.
+pub const ENDED_PER_UID: usize = 256;
+/// Ended jobs kept for later questions, in all.
+pub const ENDED: usize = 1024;
+/// Requests one uid may make each second, averaged.
+pub const REQUESTS_PER_SECOND: u32 = 200;
+/// Requests one uid may make at once before the average counts.
+pub const REQUEST_BURST: u32 = 400;
+/// Output kept of one stream of a job in an answer: head and tail together.
+pub const INLINE_OUTPUT: usize = 24 << 10;
+/// One page of a job's output.
+pub const PAGE: usize = 256 << 10;
+/// Output of one job on disk; more ends the job with `output_limit`.
+pub const SPOOL_PER_JOB: u64 = 64 << 20;
+/// Output of all jobs on disk; the oldest ended job goes first.
+pub const SPOOL: u64 = 1 << 30;
+/// How long a call waits by default, in milliseconds.
+pub const WAIT_MS_DEFAULT: u32 = 20_000;
+/// How long a call waits at most, in milliseconds: clients give up at 60 s.
+pub const WAIT_MS: u32 = 50_000;
+/// How long a job runs by default, in seconds.
+pub const RUNTIME_S_DEFAULT: u32 = 300;
+/// How long a job runs at most, in seconds.
+pub const RUNTIME_S: u32 = 3600;
+/// How long a connection may take to send its hello, or to finish a frame it began, in milliseconds.
+pub const FRAME_DEADLINE_MS: u64 = 10_000;
+/// Bytes waiting to be written to one client that does not read; one more frame ends the connection.
+pub const WRITE_BUFFER: usize = 8 << 20;

@@ -1,0 +1,200 @@
+//! What became of a job: its state, its output, and what the kernel enforced.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::JobId;
+use crate::wire::Bytes;
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It ended by itself with a status.
+    Exited,
+    /// A signal ended it that was not remit's.
+    Signalled,
+    /// Its time was over.
+    TimedOut,
+    /// The kernel ended it for its memory.
+    OomKilled,
+    /// It wrote more than is kept.
+    OutputLimit,
+    /// Its owner or an administrator stopped it.
+    Cancelled,
+    /// The daemon ended while it ran.
+    Interrupted,
+    /// A step before the exec failed; nothing of it ran.
+    NotStarted,
+}
+
+impl State {
+    /// The state as it stands in JSON and in the audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Signalled => "signalled",
+            Self::TimedOut => "timed_out",
+            Self::OomKilled => "oom_killed",
+            Self::OutputLimit => "output_limit",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::NotStarted => "not_started",
+        }
+    }
+}
+
+/// One of a job's two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// What really confined a job: made from the child's own step reports and the
+/// start-up witness, never from configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Enforced {
+    /// The profile's name.
+    pub profile: String,
+    /// The uid the job ran as, its own alone.
+    pub uid: u32,
+    /// The walls that stood, in the order they were put up.
+    pub walls: Vec<String>,
+    /// The version of Landlock's interface used; 0 where the kernel has none.
+    pub landlock: u32,
+    /// Limits, each with what enforces it, such as `memory 536870912 (cgroup)`.
+    pub limits: Vec<String>,
+}
+
+/// How a job ended, as the warden saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The final state.
+    pub state: State,
+    /// The exit status, where it exited.
+    pub exit: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
+    /// In words: what ended it, or which step failed.
+    pub cause: String,
+    /// Every process of it is gone, and that was checked.
+    pub kill_verified: bool,
+    /// CPU time of all its processes that were waited for, in microseconds.
+    pub cpu_usec: u64,
+    /// Peak memory in bytes: of the cgroup where it counts, else of the largest process.
+    pub memory_peak: u64,
+    /// How long it ran, in milliseconds.
+    pub runtime_ms: u64,
+}
+
+/// The part of a stream that fits in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// All bytes written so far.
+    pub total: u64,
+    /// The first bytes.
+    pub head: Bytes,
+    /// The last bytes, where the whole did not fit in `head`. The gap is `total - head - tail`.
+    pub tail: Bytes,
+}
+
+impl Captured {
+    /// Bytes between head and tail.
+    #[must_use]
+    pub fn omitted(&self) -> u64 {
+        self.total
+            .saturating_sub(self.head.len() as u64)
+            .saturating_sub(self.tail.len() as u64)
+    }
+}
+
+/// A job as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// Its id.
+    pub job: JobId,
+    /// Its argv, made printable and short.
+    pub command: String,
+    /// Where it is.
+    pub state: State,
+    /// How it ended; absent while it runs.
+    pub ending: Option<Ending>,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// What was enforced; absent before the exec.
+    pub enforced: Option<Enforced>,
+    /// Standard output.
+    pub stdout: Captured,
+    /// Standard error.
+    pub stderr: Captured,
+    /// Sentences about what may mislead in this result.
+    pub notes: Vec<String>,
+}
+
+/// A job in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct JobSummary {
+    /// Its id.
+    #[serde(with = "id_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub job_id: JobId,
+    /// Its argv, made printable and short.
+    pub command: String,
+    /// Where it is.
+    pub state: State,
+    /// The exit status, where it exited.
+    pub exit: Option<i32>,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// Bytes of output so far, both streams.
+    pub output_bytes: u64,
+}
+
+/// A part of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Of this stream.
+    pub stream: Stream,
+    /// The first byte's place.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// All bytes written so far.
+    pub total: u64,
+    /// No more will come after these.
+    pub eof: bool,
+}
+
+/// Ids are text in JSON and bytes in postcard.
+mod id_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::names::JobId;
+
+    pub fn serialize<S: Serializer>(id: &JobId, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            to.collect_str(id)
+        } else {
+            id.serialize(to)
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<JobId, D::Error> {
+        if from.is_human_readable() {
+            String::deserialize(from)?.parse().map_err(D::Error::custom)
+        } else {
+            JobId::deserialize(from)
+        }
+    }
+}

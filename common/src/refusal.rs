@@ -1,0 +1,158 @@
+//! Refusals: stable codes, and the sentence that explains each one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a request was not done. Stable on the wire, in JSON and in the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// No policy rule allows it, or one denies it.
+    DeniedRule,
+    /// A wall of the kernel refused it.
+    DeniedKernel,
+    /// Another person has to approve it first.
+    NeedsApproval,
+    /// A person said no.
+    ApprovalDenied,
+    /// Nobody answered in time.
+    ApprovalExpired,
+    /// What was approved has changed since.
+    ApprovalVoid,
+    /// There is no such thing, or it is not the caller's.
+    NotFound,
+    /// The request itself is wrong.
+    InvalidArgs,
+    /// A limit on what runs at once is reached.
+    Busy,
+    /// Too many requests in a short time.
+    RateLimited,
+    /// Something exceeds its cap.
+    TooLarge,
+    /// The request id was used for something else.
+    ConflictRequestId,
+    /// The daemon does not answer.
+    DaemonUnavailable,
+    /// The kernel lacks what this needs.
+    UnsupportedKernel,
+    /// An administrator has locked remit.
+    Locked,
+    /// It was allowed but could not be started.
+    NotStarted,
+}
+
+impl Code {
+    /// The code as it stands on the wire of MCP and in the audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeniedRule => "denied_rule",
+            Self::DeniedKernel => "denied_kernel",
+            Self::NeedsApproval => "needs_approval",
+            Self::ApprovalDenied => "approval_denied",
+            Self::ApprovalExpired => "approval_expired",
+            Self::ApprovalVoid => "approval_void",
+            Self::NotFound => "not_found",
+            Self::InvalidArgs => "invalid_args",
+            Self::Busy => "busy",
+            Self::RateLimited => "rate_limited",
+            Self::TooLarge => "too_large",
+            Self::ConflictRequestId => "conflict_request_id",
+            Self::DaemonUnavailable => "daemon_unavailable",
+            Self::UnsupportedKernel => "unsupported_kernel",
+            Self::Locked => "locked",
+            Self::NotStarted => "not_started",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal that explains itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// One sentence: what was refused and why.
+    pub message: String,
+    /// What it was about: a path, a name, a number.
+    pub object: Option<String>,
+    /// The policy rule or kernel layer that said no.
+    pub by: Option<String>,
+    /// What a human can type to lift it.
+    pub lift: Option<String>,
+    /// What the agent can do instead.
+    pub next: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with a sentence and nothing else yet.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            object: None,
+            by: None,
+            lift: None,
+            next: None,
+        }
+    }
+
+    /// Names the object.
+    #[must_use]
+    pub fn object(mut self, object: impl Into<String>) -> Self {
+        self.object = Some(object.into());
+        self
+    }
+
+    /// Names the rule or layer.
+    #[must_use]
+    pub fn by(mut self, by: impl Into<String>) -> Self {
+        self.by = Some(by.into());
+        self
+    }
+
+    /// Says what a human can type.
+    #[must_use]
+    pub fn lift(mut self, lift: impl Into<String>) -> Self {
+        self.lift = Some(lift.into());
+        self
+    }
+
+    /// Says what the agent can do instead.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// The one answer to "not yours" and "not there".
+    #[must_use]
+    pub fn no_such_job() -> Self {
+        Self::new(Code::NotFound, "you have no job with this id")
+            .next("list your jobs: call job without an id")
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        if let Some(next) = &self.next {
+            write!(f, "; {next}")?;
+        }
+        if let Some(lift) = &self.lift {
+            write!(f, " (to lift it: {lift})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}

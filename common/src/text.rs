@@ -1,0 +1,150 @@
+//! Job output as text that is safe to show.
+//!
+//! Output is hostile data: what is not UTF-8, and every character that could
+//! steer a terminal or hide text, is written as an escape. Pure.
+
+use std::fmt::Write;
+
+/// Text made from bytes, and whether it is still exactly those bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// What can be shown.
+    pub text: String,
+    /// Something was escaped: fetch the raw bytes for the truth.
+    pub escaped: bool,
+}
+
+/// Whether a character may be shown as it is: no control but newline and tab,
+/// no bidirectional override, no invisible mark that reorders or hides.
+#[must_use]
+pub fn is_plain(c: char) -> bool {
+    match c {
+        '\n' | '\t' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
+        '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => false,
+        other => !other.is_control(),
+    }
+}
+
+/// `bytes` as text: plain characters as they are, others as `\u{202e}`, bytes
+/// that are no UTF-8 as `\xff`.
+#[must_use]
+pub fn show(bytes: &[u8]) -> Shown {
+    let mut shown = Shown {
+        text: String::with_capacity(bytes.len()),
+        escaped: false,
+    };
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_plain(c) {
+                shown.text.push(c);
+                continue;
+            }
+            shown.escaped = true;
+            // Writing to a String cannot fail.
+            let _ = match u8::try_from(c) {
+                Ok(byte) if byte.is_ascii() => write!(shown.text, "\\x{byte:02x}"),
+                Ok(_) | Err(_) => write!(shown.text, "{}", c.escape_unicode()),
+            };
+        }
+        for byte in chunk.invalid() {
+            shown.escaped = true;
+            let _ = write!(shown.text, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
+/// One line for logs and lists: as [`show`], with newline and tab escaped too,
+/// cut at a character to at most `cap` bytes and then `…`.
+#[must_use]
+pub fn line(bytes: &[u8], cap: usize) -> String {
+    // An escape is never shorter than its byte, so more input cannot show within the cap.
+    let start = bytes.get(..cap.saturating_add(1)).unwrap_or(bytes);
+    let mut text = show(start).text.replace('\n', "\\n").replace('\t', "\\t");
+    if text.len() > cap || start.len() < bytes.len() {
+        text.truncate(text.floor_char_boundary(cap));
+        text.push('…');
+    }
+    text
+}
+
+/// An argv on one line, as a shell would need it quoted, at most `cap` bytes.
+#[must_use]
+pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
+    let mut all = Vec::new();
+    for arg in argv {
+        let arg = arg.as_ref();
+        if !all.is_empty() {
+            all.push(b' ');
+        }
+        let safe = |b: &u8| b.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(b);
+        if !arg.is_empty() && arg.iter().all(safe) {
+            all.extend_from_slice(arg);
+        } else {
+            all.push(b'\'');
+            for byte in arg {
+                match byte {
+                    b'\'' => all.extend_from_slice(b"'\\''"),
+                    other => all.push(*other),
+                }
+            }
+            all.push(b'\'');
+        }
+        if all.len() > cap {
+            break;
+        }
+    }
+    line(&all, cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_gets_through() {
+        let cases: [(&[u8], &str, bool); 8] = [
+            (b"plain\n\ttext", "plain\n\ttext", false),
+            ("gr\u{fc}n".as_bytes(), "gr\u{fc}n", false),
+            (b"\x1b[31m", "\\x1b[31m", true),
+            (b"a\rb", "a\\x0db", true),
+            (b"\xff\xfe", "\\xff\\xfe", true),
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m", true),
+            ("\u{202e}abc".as_bytes(), "\\u{202e}abc", true),
+            (b"\x7f\x00", "\\x7f\\x00", true),
+        ];
+        for (bytes, text, escaped) in cases {
+            let shown = show(bytes);
+            assert_eq!((shown.text.as_str(), shown.escaped), (text, escaped));
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_within_its_cap() {
+        assert_eq!(line(b"a\nb\tc", 100), "a\\nb\\tc");
+        assert_eq!(line(b"abcdef", 3), "abc…");
+        assert_eq!(line("\u{fc}\u{fc}".as_bytes(), 3), "\u{fc}…");
+        assert_eq!(line(b"abc", 3), "abc");
+    }
+
+    #[test]
+    fn a_command_line_shows_where_arguments_end() {
+        let argv: [&[u8]; 4] = [b"ls", b"-l", b"a b", b"it's"];
+        assert_eq!(command_line(&argv, 100), r"ls -l 'a b' 'it'\''s'");
+        assert_eq!(command_line(&[b"".as_slice()], 100), "''");
+        assert_eq!(
+            command_line(&[vec![b'x'; 50]], 10),
+            format!("{}…", "x".repeat(10))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_show_plain(bytes: Vec<u8>) {
+            assert!(show(&bytes).text.chars().all(is_plain));
+            let line = line(&bytes, 40);
+            assert!(!line.contains('\n') && line.len() <= 43);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What clients and the daemon say to each other on `remit.sock`.
+//!
+//! A client says [`FromClient::Hello`] first and gets [`ToClient::Welcome`] or
+//! [`ToClient::Goodbye`]. After that it may have several calls in flight, told
+//! apart by ids of its own choice. postcard is not self-describing: any change
+//! of these types is a new [`PROTOCOL`].
+
+use serde::{Deserialize, Serialize};
+pub use serde_bytes::ByteBuf as Bytes;
+
+use crate::host::{HostReport, Section};
+use crate::names::JobId;
+use crate::outcome::{JobReport, JobSummary, Page, Stream};
+use crate::refusal::Refusal;
+
+/// The version of this protocol; both sides must speak the same.
+pub const PROTOCOL: u16 = 1;
+
+/// A message from a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// The first message, once.
+    Hello(Hello),
+    /// A call. Its id must not be one of a call still in flight.
+    Call {
+        /// Chosen by the client.
+        id: u32,
+        /// What is wanted.
+        request: Request,
+    },
+    /// The client no longer waits for this call; a job that it started goes on.
+    Forget {
+        /// The call's id.
+        id: u32,
+    },
+}
+
+/// A message to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// The answer to a hello.
+    Welcome {
+        /// The daemon's protocol.
+        protocol: u16,
+        /// The daemon's release.
+        release: String,
+    },
+    /// A call is still waiting. At most one a second for each call.
+    Progress {
+        /// The call's id.
+        id: u32,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// The answer to a call.
+    Reply {
+        /// The call's id.
+        id: u32,
+        /// The answer.
+        reply: Result<Reply, Refusal>,
+    },
+    /// The daemon ends the connection, and why.
+    Goodbye(Refusal),
+}
+
+/// Who a client says it is. Claimed, never believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The protocol the client speaks.
+    pub protocol: u16,
+    /// Name and version of the client program, at most [`crate::caps::CLIENT_NAME`] bytes.
+    pub client: String,
+}
+
+/// What a client may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Run a program or script and wait a while for it.
+    Run(Run),
+    /// What may I do; would this be allowed.
+    Access(Access),
+    /// Facts about the machine.
+    Host {
+        /// Which; empty means the default set.
+        sections: Vec<Section>,
+    },
+    /// My jobs, newest first.
+    Jobs {
+        /// At most this many.
+        limit: u32,
+    },
+    /// One job of mine: state, wait, page.
+    Job(JobQuery),
+    /// End a job of mine.
+    Stop {
+        /// Which.
+        job: JobId,
+        /// The signal to send first; TERM when absent. KILL follows after a grace.
+        signal: Option<i32>,
+    },
+}
+
+/// A program or script to run in a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What to run.
+    pub what: What,
+    /// Where; `/` when absent. Opened inside the sandbox.
+    pub cwd: Option<Bytes>,
+    /// Variables beyond the daemon's own; only names that policy permits.
+    pub env: Vec<(Bytes, Bytes)>,
+    /// Standard input; `/dev/null` when absent.
+    pub stdin: Option<Bytes>,
+    /// The profile; `read` when absent.
+    pub profile: Option<String>,
+    /// How long the call waits, at most [`crate::caps::WAIT_MS`].
+    pub wait_ms: Option<u32>,
+    /// How long the job may run, at most [`crate::caps::RUNTIME_S`].
+    pub max_runtime_s: Option<u32>,
+    /// The same id with the same content is the same job, for one uid.
+    pub request_id: Option<String>,
+}
+
+/// What a run executes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A program with its arguments. `argv[0]` without a slash is looked up on the daemon's PATH.
+    Argv(Vec<Bytes>),
+    /// A script, given to the interpreter as a file.
+    Script {
+        /// Its bytes.
+        text: Bytes,
+        /// Program name or path; `sh` when absent.
+        interpreter: Option<Bytes>,
+    },
+}
+
+/// A question about what the caller may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Would running this be allowed?
+    pub argv: Option<Vec<Bytes>>,
+    /// In this profile; `read` when absent.
+    pub profile: Option<String>,
+}
+
+/// A question about one job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobQuery {
+    /// Which.
+    pub job: JobId,
+    /// How long to wait for its end, at most [`crate::caps::WAIT_MS`].
+    pub wait_ms: u32,
+    /// A part of its output.
+    pub page: Option<PageQuery>,
+}
+
+/// Which part of a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageQuery {
+    /// Of this stream.
+    pub stream: Stream,
+    /// From this byte on; with `tail`, ignored.
+    pub offset: u64,
+    /// At most this many bytes, itself at most [`crate::caps::PAGE`].
+    pub limit: u32,
+    /// The last `limit` bytes.
+    pub tail: bool,
+    /// Never end inside a UTF-8 code point (unless no other byte would fit).
+    pub whole_characters: bool,
+}
+
+/// How far a waiting call is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Milliseconds since the job started.
+    pub elapsed_ms: u64,
+    /// Bytes of output so far, both streams.
+    pub output_bytes: u64,
+    /// The last whole line of output, at most 200 bytes, made printable.
+    pub last_line: String,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To run, job and stop.
+    Job {
+        /// The job as it is now.
+        report: Box<JobReport>,
+        /// The page asked for.
+        page: Option<Page>,
+    },
+    /// To jobs.
+    Jobs(Vec<JobSummary>),
+    /// To access.
+    Access(AccessReport),
+    /// To host.
+    Host(Box<HostReport>),
+}
+
+/// What the caller may do here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AccessReport {
+    /// The caller's name on this machine, or `#uid`.
+    pub user: String,
+    /// The caller's uid as the kernel gave it.
+    pub uid: u32,
+    /// What is granted.
+    pub grants: Vec<GrantView>,
+    /// The answer about the argv asked for.
+    pub asked: Option<Asked>,
+    /// Names and a sentence each for the profiles named in the grants.
+    pub profiles: Vec<ProfileView>,
+}
+
+/// One grant as its holder sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GrantView {
+    /// The grant's name, or file and line.
+    pub rule: String,
+    /// What it allows.
+    pub allow: Vec<String>,
+    /// In this profile.
+    pub profile: String,
+    /// Variables a run may set.
+    pub env: Vec<String>,
+}
+
+/// A profile in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProfileView {
+    /// Its name.
+    pub name: String,
+    /// What it shows and what it refuses.
+    pub summary: String,
+}
+
+/// Whether something would be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Asked {
+    /// Allowed without anybody's approval.
+    pub allowed: bool,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Why.
+    pub why: String,
+    /// What a human can type to lift a refusal.
+    pub lift: Option<String>,
+}
