@@ -1,1 +1,32 @@
-//! daemon/confine
+//! remit-confine: puts one process behind every wall of a sandbox, in a fixed order, or says
+//! which step failed.
+//!
+//! It decides nothing: what may run, as whom, with which limits is its callers' affair. It is
+//! for a process of one thread; children made here run ordinary code before their exec.
+
+mod cgroup;
+mod ending;
+mod error;
+pub mod floor;
+mod keeper;
+mod kernel;
+mod mounts;
+mod profile;
+mod service;
+mod spawn;
+mod steps;
+mod template;
+mod witness;
+
+pub use cgroup::{Cgroup, Cgroups, Controller};
+pub use ending::{Killing, kill_uid};
+pub use error::{Error, Result};
+pub use keeper::Keeper;
+pub use kernel::Kernel;
+pub use mounts::MountWatch;
+pub use profile::{Limits, ReadProfile, Sandbox};
+pub use service::spawn_service;
+pub use spawn::{Job, Spawned, spawn};
+pub use steps::{Progress, Step, StepReader, Why};
+pub use template::{Building, Template};
+pub use witness::{Finding, Wall, Witness, witness};
