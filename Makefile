@@ -1,0 +1,129 @@
+# One command for each purpose; 'make help' lists them. A fresh Debian machine needs make and a Rust toolchain
+# (rust-toolchain.toml says which); everything else is installed by 'make packages', which the others call.
+#
+# Building is done as whoever calls. Tests run as root, because they make namespaces, mounts and users' processes:
+# called by another user, they go through sudo.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+SECONDS ?= 300
+STAGE := tests/stage
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+# cargo starts each test program through this.
+RUNNER := $(if $(ROOT),--config 'target."cfg(all())".runner="$(ROOT)"')
+TEST := cargo $(if $(shell cargo nextest --version 2>/dev/null),nextest run --no-tests=pass,test)
+
+# Where cargo builds.
+BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# What the tests use besides bash, coreutils and util-linux.
+PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl
+# The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
+SANDBOX := -p remit-tests --test sandbox
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+.PHONY: packages
+packages: ## install the Debian packages that the tests use
+	@tests/machine/packages $(PACKAGES)
+
+.PHONY: build
+build: ## the binaries, quickly and unoptimised
+	cargo build --locked --workspace --bins
+
+.PHONY: demo
+demo: ## show remit at work on this machine
+	tests/demo/run
+
+.PHONY: test
+test: packages ## everything that must be green
+	@rm -f $(BUILT)/stages
+	@$(STAGE) 'format' $(MAKE) -s check-format
+	@$(STAGE) 'clippy' $(MAKE) -s clippy
+	@$(STAGE) 'documentation' $(MAKE) -s documentation
+	@$(STAGE) 'cargo-deny' $(MAKE) -s deny
+	@$(STAGE) 'build' $(MAKE) -s build
+	@$(STAGE) 'build with walls that can be switched off' $(MAKE) -s mutate
+	@$(STAGE) 'tests' $(MAKE) -s tests
+	@$(STAGE) 'sandbox without Landlock' $(MAKE) -s sandbox-without-landlock
+	@$(STAGE) 'system tests' $(MAKE) -s machine-tests
+	@$(STAGE) 'fuzz corpus' $(MAKE) -s fuzz-corpus
+	@$(STAGE) --table
+
+.PHONY: test-fast
+test-fast: ## format, clippy and the unit tests: no root, no machine
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(TEST) --locked --workspace --exclude remit-tests
+
+.PHONY: lint
+lint: check-format clippy documentation deny ## what needs no test to run
+
+.PHONY: check-format
+check-format:
+	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+
+.PHONY: clippy
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: documentation
+documentation:
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+.PHONY: deny
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check licenses bans sources; \
+	else echo 'cargo-deny is not installed: its rules are held by the tests of tests/tests/tidy'; fi
+
+# In a directory of its own, so that a binary with switches never lies where shipped ones do.
+.PHONY: mutate
+mutate:
+	cargo build --locked -p remitd --features mutate --target-dir $(BUILT)/mutate
+
+.PHONY: tests
+tests:
+	$(TEST) --locked --workspace $(RUNNER)
+
+.PHONY: sandbox-without-landlock
+sandbox-without-landlock: build
+	$(if $(wildcard tests/tests/sandbox.rs),REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) --config 'target."cfg(all())".runner="$(ROOT) $(BUILT)/debug/without-landlock"',@echo 'tests/tests/sandbox.rs is not there yet')
+
+.PHONY: machine-tests
+machine-tests: build
+	$(ROOT) tests/machine/all
+
+.PHONY: everyday
+everyday: build ## everyday commands as root and through remit, compared (installs 2 GB)
+	$(ROOT) tests/everyday/run
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for SECONDS=300
+	tests/fuzz/run $(SECONDS)
+
+.PHONY: fuzz-corpus
+fuzz-corpus:
+	tests/fuzz/run 0
+	tests/fuzz/run 3
+
+.PHONY: bench
+bench: ## what a run costs, on optimised binaries
+	cargo build --locked --release --workspace --bins
+	$(ROOT) tests/bench/run
+
+.PHONY: fmt
+fmt: ## format all code
+	cargo fmt --all
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml
+
+.PHONY: clean
+clean: ## remove what was built; test machines too
+	$(ROOT) tests/machine/machine clean
+	cargo clean
+	rm -rf tests/fuzz/target tests/fuzz/artifacts
