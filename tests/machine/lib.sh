@@ -19,14 +19,8 @@ need_root() {
   [ "$(id -u)" = 0 ] || fail "must be run as root"
 }
 
-# need COMMAND:PACKAGE...: install the Debian packages whose command is missing.
-need() {
-  local pair missing=()
-  for pair; do
-    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-  done
-  [ ${#missing[@]} = 0 ] || "$MACHINE_DIR/packages" "${missing[@]}"
-}
+# need PACKAGE...: install what this computer lacks.
+need() { "$MACHINE_DIR/packages" "$@"; }
 
 # locked COMMAND...: one builder at a time below $REMIT_TESTBED.
 locked() {
