@@ -72,3 +72,9 @@ pub const RUNTIME_S: u32 = 3600;
 pub const FRAME_DEADLINE_MS: u64 = 10_000;
 /// Bytes waiting to be written to one client that does not read; one more frame ends the connection.
 pub const WRITE_BUFFER: usize = 8 << 20;
+/// One policy file.
+pub const POLICY_FILE: usize = 1 << 20;
+/// Policy files, vendor's and administrator's together.
+pub const POLICY_FILES: usize = 256;
+/// All policy files together.
+pub const POLICY: usize = 4 << 20;

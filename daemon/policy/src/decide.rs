@@ -1,7 +1,18 @@
 //! The verdict on one request.
+//!
+//! In this order: an id that can never be granted anything; the first matching
+//! `[[deny]]`; the first `[[grant]]` that covers the whole request. First means
+//! by file name, then by line. One grant decides alone: two that each cover a
+//! half do not add up.
+#![deny(clippy::wildcard_enum_match_arm)]
 
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::GrantView;
+
+use crate::accounts::refused_id;
+use crate::diagnostic::quoted;
 use crate::load::Policy;
-use crate::rule::{Profile, RuleId};
+use crate::rule::{Action, DenyRule, GrantRule, Grantees, Profile, RuleId};
 
 /// Who asks: ids that the kernel gave for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +30,8 @@ pub enum Ask<'a> {
     Run {
         /// The sandbox asked for; `read` when none is.
         profile: Option<&'a str>,
-        /// The program, or the interpreter of a script. Not judged by a
-        /// policy of today: the sandbox makes any program harmless.
+        /// The program, or the interpreter of a script. `run` covers every
+        /// program: its sandbox makes any of them harmless.
         argv0: &'a [u8],
         /// Names of the variables that the caller wants set.
         env_names: &'a [&'a [u8]],
@@ -29,7 +40,7 @@ pub enum Ask<'a> {
 
 /// The answer to an [`Ask`].
 #[must_use]
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It may run, exactly so.
     Allow(Grant),
@@ -38,7 +49,7 @@ pub enum Verdict {
 }
 
 /// A permission. Only [`Policy::decide`] makes one.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     profile: Profile,
     rule: RuleId,
@@ -60,12 +71,35 @@ impl Grant {
     pub fn env(&self) -> &[String] {
         &self.env
     }
+
+    fn of(rule: &GrantRule) -> Self {
+        Self {
+            profile: rule.profile,
+            rule: rule.id.clone(),
+            env: rule.env.iter().cloned().collect(),
+        }
+    }
+
+    /// A grant that no policy gave.
+    #[cfg(test)]
+    pub(crate) fn fake(env: &[&str]) -> Self {
+        Self {
+            profile: Profile::Read,
+            rule: RuleId {
+                file: "fake".into(),
+                line: 1,
+                name: None,
+            },
+            env: env.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
 }
 
 /// A refusal, in words for the agent and for the administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// The rule that refused; `None` when no rule allows it.
+    /// The rule that refused, or that came closest; `None` when no rule speaks
+    /// of the caller.
     pub rule: Option<RuleId>,
     /// What was refused and why, one sentence.
     pub what: String,
@@ -75,33 +109,179 @@ pub struct Denial {
     pub next: String,
 }
 
-/// One line of what somebody may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantView {
-    /// The rule that grants it.
-    pub rule: RuleId,
-    /// What it grants: `run`.
-    pub allow: Vec<String>,
-    /// In which sandbox.
-    pub profile: Profile,
-    /// Variables that the caller may set, sorted.
-    pub env: Vec<String>,
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self {
+            code: Code::DeniedRule,
+            message: denial.what,
+            object: None,
+            by: denial.rule.map(|rule| format!("rule {rule}")),
+            lift: denial.lift,
+            next: Some(denial.next),
+        }
+    }
 }
 
 impl Policy {
     /// Judges one request. Total: any input has a verdict.
     pub fn decide(&self, who: Who<'_>, ask: &Ask<'_>) -> Verdict {
-        let Ask::Run { .. } = ask;
-        Verdict::Deny(Denial {
-            rule: None,
-            what: format!("no rule of the policy lets uid {} do this", who.uid),
-            lift: None,
-            next: "ask for a grant".into(),
-        })
+        if let Some(why) = refused_id(who.uid) {
+            return Verdict::Deny(denial_of_id(who.uid, why));
+        }
+        match ask {
+            Ask::Run {
+                profile,
+                argv0: _,
+                env_names,
+            } => {
+                if let Some(rule) = self.denying(who, Action::Run) {
+                    return Verdict::Deny(denial_by(rule, Action::Run));
+                }
+                self.run(who, profile.unwrap_or(Profile::Read.name()), env_names)
+            }
+        }
     }
 
-    /// What this caller may do, after denials.
-    pub fn access(&self, _who: Who<'_>) -> Vec<GrantView> {
-        Vec::new()
+    /// What this caller may do, after denials, as `decide` would answer.
+    pub fn access(&self, who: Who<'_>) -> Vec<GrantView> {
+        if refused_id(who.uid).is_some() {
+            return Vec::new();
+        }
+        let mut views = Vec::new();
+        for rule in self.grants.iter().filter(|rule| rule.to.include(who)) {
+            let open = |action: &&Action| self.denying(who, **action).is_none();
+            let allow: Vec<String> = rule
+                .allow
+                .iter()
+                .filter(open)
+                .map(|action| action.name().to_owned())
+                .collect();
+            if !allow.is_empty() {
+                views.push(GrantView {
+                    rule: rule.id.to_string(),
+                    allow,
+                    profile: rule.profile.name().to_owned(),
+                    env: rule.env.iter().cloned().collect(),
+                });
+            }
+        }
+        views
+    }
+
+    fn denying(&self, who: Who<'_>, action: Action) -> Option<&DenyRule> {
+        self.denies
+            .iter()
+            .find(|rule| rule.deny.contains(&action) && rule.to.include(who))
+    }
+
+    fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Verdict {
+        let granting =
+            |rule: &&GrantRule| rule.allow.contains(&Action::Run) && rule.to.include(who);
+        let mut granted = self.grants.iter().filter(granting).peekable();
+        if granted.peek().is_none() {
+            return Verdict::Deny(no_grant(who.uid));
+        }
+        let mut in_profile = granted
+            .filter(|rule| rule.profile.name() == profile)
+            .peekable();
+        let Some(closest) = in_profile.peek().copied() else {
+            return Verdict::Deny(no_profile(who.uid, profile));
+        };
+        let covers = |rule: &&GrantRule| env_names.iter().all(|name| lists(rule, name));
+        match in_profile.find(covers) {
+            Some(rule) => Verdict::Allow(Grant::of(rule)),
+            None => Verdict::Deny(no_variable(closest, env_names)),
+        }
+    }
+}
+
+impl Grantees {
+    /// Whether the caller is one of them, by uid or by one of the gids.
+    fn include(&self, who: Who<'_>) -> bool {
+        self.uids.contains(&who.uid) || self.gids.iter().any(|gid| who.gids.contains(gid))
+    }
+}
+
+fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+    rule.env.iter().any(|listed| listed.as_bytes() == name)
+}
+
+fn denial_of_id(uid: u32, why: &str) -> Denial {
+    Denial {
+        rule: None,
+        what: format!("uid {uid} can be granted nothing: {why}"),
+        lift: None,
+        next: "connect as a user of this machine".into(),
+    }
+}
+
+fn denial_by(rule: &DenyRule, action: Action) -> Denial {
+    Denial {
+        rule: Some(rule.id.clone()),
+        what: format!("'{}' is denied by rule {}", action.name(), rule.id),
+        lift: Some(format!(
+            "change the [[deny]] at {}:{}",
+            rule.id.file, rule.id.line
+        )),
+        next: "nothing of this kind will be allowed; ask an administrator".into(),
+    }
+}
+
+/// The same text whatever was asked: it tells a stranger nothing of the policy.
+fn no_grant(uid: u32) -> Denial {
+    Denial {
+        rule: None,
+        what: format!("no rule grants anything to uid {uid} or its groups"),
+        lift: Some(format!(
+            "{}; or add the user to a group that has a grant",
+            grant_of(uid, Profile::Read)
+        )),
+        next: "call access to see what is granted; ask an administrator for a grant".into(),
+    }
+}
+
+fn no_profile(uid: u32, profile: &str) -> Denial {
+    Denial {
+        rule: None,
+        what: format!(
+            "no rule grants uid {uid} 'run' in a profile {}",
+            quoted(profile)
+        ),
+        lift: Profile::named(profile).map(|profile| grant_of(uid, profile)),
+        next: "call access to see the profiles granted, or leave the profile out".into(),
+    }
+}
+
+/// A line that an administrator can put into a file as it stands.
+fn grant_of(uid: u32, profile: Profile) -> String {
+    let profile = profile.name();
+    format!(
+        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]"
+    )
+}
+
+fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
+    const MOST: usize = 8;
+    let missing: Vec<&[u8]> = env_names
+        .iter()
+        .copied()
+        .filter(|name| !lists(closest, name))
+        .collect();
+    let mut shown: Vec<String> = missing.iter().take(MOST).map(quoted).collect();
+    if missing.len() > MOST {
+        shown.push(format!("{} more", missing.len() - MOST));
+    }
+    let shown = shown.join(", ");
+    Denial {
+        rule: Some(closest.id.clone()),
+        what: format!(
+            "no single rule lets this caller set all variables asked for; rule {} lacks {shown}",
+            closest.id
+        ),
+        lift: Some(format!(
+            "add {shown} to 'env' of the [[grant]] at {}:{}",
+            closest.id.file, closest.id.line
+        )),
+        next: "leave these variables out, or set them inside a script".into(),
     }
 }

@@ -1,9 +1,20 @@
 //! The environment of a job, built from nothing.
+//!
+//! Left out on purpose:
+//! - `COLUMNS`: it cuts lines of output.
+//! - `APT_CONFIG`: it can only name a file. apt needs none for looking: `-s`
+//!   takes no lock (apt-get(8)), nor do `apt list` and `apt-cache`.
+//! - `SHELL`, `MAIL`, `SSH_*`, `XDG_*`: they speak of a login, a job has none.
 
 use std::ffi::CString;
 
+use remit_common::caps;
+use remit_common::refusal::Refusal;
+
 use crate::decide::Grant;
-use crate::request::Invalid;
+use crate::diagnostic::quoted;
+use crate::request::{malformed, no_nul, within};
+use crate::rule::Profile;
 
 /// Where programs are looked up, in this order. The job's `PATH` is these.
 pub const PATH_DIRS: [&str; 6] = [
@@ -15,12 +26,285 @@ pub const PATH_DIRS: [&str; 6] = [
     "/bin",
 ];
 
-/// The whole environment of a job that `grant` permits: the profile's own
-/// variables, then `extra`, which the caller asked for, as `NAME=value`.
+/// Variables of every job in `read`, besides `PATH`.
+const READ: [(&str, &str); 16] = [
+    ("LANG", "C.UTF-8"),
+    ("TERM", "dumb"),
+    ("USER", "remit-job"),
+    ("LOGNAME", "remit-job"),
+    ("HOME", "/tmp/home"),
+    ("TMPDIR", "/tmp"),
+    // No pager: nobody is there to turn a page.
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("MANPAGER", "cat"),
+    ("SYSTEMD_PAGER", "cat"),
+    ("NO_COLOR", "1"),
+    // git status would otherwise try to write the index (git(1)).
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    // git refuses repositories of other owners, and here all are others'
+    // (git-config(1), safe.directory; the environment counts as command scope).
+    ("GIT_CONFIG_COUNT", "1"),
+    ("GIT_CONFIG_KEY_0", "safe.directory"),
+    ("GIT_CONFIG_VALUE_0", "*"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+];
+
+/// The whole environment of a job that `grant` permits, as `NAME=value`: the
+/// profile's own variables, with those of `extra`, which the caller asked for,
+/// in their place or after them. Each name is there once.
 ///
 /// # Errors
-/// A name that the grant does not list, a NUL, a size over the caps.
-pub fn environment(grant: &Grant, _extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Invalid> {
-    let _ = grant.profile();
-    Ok(Vec::new())
+/// `invalid_args` for a name that the grant does not list, that comes twice, or
+/// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
+/// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
+pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
+    let profile = match grant.profile() {
+        Profile::Read => READ,
+    };
+    let mut variables = vec![("PATH".to_owned(), PATH_DIRS.join(":").into_bytes())];
+    variables.extend(profile.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
+
+    within("env", extra.len(), caps::ENV_COUNT, "variables")?;
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in extra {
+        let Some(name) = permitted(grant, name) else {
+            let shown = quoted(name);
+            let message = format!("the grant does not let a caller set the variable {shown}");
+            return Err(malformed(shown, message));
+        };
+        if seen.contains(&name) {
+            return Err(malformed(
+                name,
+                format!("the variable '{name}' is set twice"),
+            ));
+        }
+        seen.push(name);
+        no_nul(name, value)?;
+        check_value(name, value)?;
+        let size = name.len() + value.len() + 2;
+        within(name, size, caps::ENV_ELEMENT, "bytes as a variable")?;
+        match variables.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => own.clone_from(value),
+            None => variables.push((name.to_owned(), value.clone())),
+        }
+    }
+    let strings = variables.into_iter().map(|(name, value)| {
+        CString::new([name.as_bytes(), b"=", &value].concat())
+            .map_err(|_| malformed(name.as_str(), format!("the variable '{name}' has a NUL")))
+    });
+    strings.collect()
+}
+
+/// The C library reads the file that a locale or a time zone names, if it is a
+/// path (locale(7), tzset(3)); only names are let through. `%` is from the
+/// days when a locale could become a format string (sudoers(5), `env_check`).
+fn check_value(name: &str, value: &[u8]) -> Result<(), Refusal> {
+    let locale = name.starts_with("LC_") || name.starts_with("LANG");
+    let path = value.starts_with(b"/") || value.starts_with(b":/");
+    let dots = value.windows(2).any(|pair| pair == b"..");
+    let bad = (locale && (value.contains(&b'/') || value.contains(&b'%')))
+        || (name == "TZ" && (path || dots));
+    if bad {
+        return Err(malformed(
+            name,
+            format!("the variable '{name}' must be a name, not a path"),
+        ));
+    }
+    Ok(())
+}
+
+/// The name as the grant lists it. A name that can never be permitted is in
+/// no grant; asking again costs nothing.
+fn permitted<'a>(grant: &'a Grant, name: &[u8]) -> Option<&'a str> {
+    let listed = grant
+        .env()
+        .iter()
+        .find(|listed| listed.as_bytes() == name)?;
+    never_permitted(listed).is_none().then_some(listed)
+}
+
+/// Families of names that choose code, configuration or files for a program.
+const NEVER_PREFIXES: &str = "
+    APT_ BASH CARGO_ CLASSPATH COMP_ DBUS_ DEBCONF_ DEBIAN_ DEBUGINFOD_ DPKG_ DYLD_ GCONV_
+    GIT_ GLIBC_ GNUPG JAVA_ JDK_ LD_ LESS LUA MALLOC_ NODE_ NPM_ OPENSSL_ PERL PYTHON
+    REMIT_ RUBY SSH_ SUDO_ SYSTEMD_ XDG_";
+
+/// Single names that do the same, and those whose value is the sandbox's own.
+const NEVER_NAMES: &str = "
+    AWKLIBPATH AWKPATH CDPATH COLUMNS CURL_HOME CVS_RSH EDITOR ENV EXINIT FPATH GEM_HOME
+    GEM_PATH GETCONF_DIR GLOBIGNORE HISTFILE HOME HOSTALIASES IFS INPUTRC KRB5CCNAME
+    KRB5_CONFIG LOCALDOMAIN LOCPATH LOGNAME MAKEFILES MAKEFLAGS MANOPT MANPAGER MANPATH
+    MYVIMRC NIS_PATH NLSPATH NO_COLOR NULLCMD PAGER PATH PHPRC PHP_INI_SCAN_DIR
+    PROMPT_COMMAND PS4 PWD READNULLCMD RESOLV_ADD_TRIM_DOMAINS RESOLV_HOST_CONF RES_OPTIONS
+    RSYNC_RSH SHELL SHELLOPTS SSLKEYLOGFILE TAR_OPTIONS TERM TERMCAP TERMINFO TERMINFO_DIRS
+    TERMPATH TMPDIR TZDIR USER VIMINIT VIMRUNTIME VISUAL WGETRC ZDOTDIR _JAVA_OPTIONS";
+
+/// Why no policy can let a caller set this variable; `None` if one can.
+///
+/// These names are known to make a program load code or read files that the
+/// caller chose. The list is not a wall, the sandbox is: it keeps a policy
+/// from being written that cannot mean well.
+pub(crate) fn never_permitted(name: &str) -> Option<&'static str> {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if !first || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        Some("a name is made of letters, digits and '_', and there are no wildcards")
+    } else if name.len() > caps::NAME {
+        Some("it is over 128 bytes")
+    } else if NEVER_NAMES.split_whitespace().any(|never| never == name)
+        || NEVER_PREFIXES
+            .split_whitespace()
+            .any(|prefix| name.starts_with(prefix))
+    {
+        Some("it can choose code, files or terminals for a program, or is the sandbox's own")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::refusal::Code;
+
+    fn built(env: &[&str], extra: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
+        let grant = Grant::fake(env);
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let extra: Vec<_> = extra.iter().map(|(n, v)| (bytes(n), bytes(v))).collect();
+        let built = environment(&grant, &extra)?;
+        Ok(built
+            .into_iter()
+            .map(|entry| entry.into_string().unwrap())
+            .collect())
+    }
+
+    #[test]
+    fn without_extras_it_is_exactly_this() {
+        let expect = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            LANG=C.UTF-8 TERM=dumb USER=remit-job LOGNAME=remit-job HOME=/tmp/home TMPDIR=/tmp \
+            PAGER=cat GIT_PAGER=cat MANPAGER=cat SYSTEMD_PAGER=cat NO_COLOR=1 \
+            GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory \
+            GIT_CONFIG_VALUE_0=* DEBIAN_FRONTEND=noninteractive";
+        assert_eq!(built(&[], &[]).unwrap().join(" "), expect);
+    }
+
+    #[test]
+    fn a_listed_variable_replaces_or_follows() {
+        let found = built(&["LANG", "TZ"], &[("TZ", "UTC"), ("LANG", "de_DE.UTF-8")]).unwrap();
+        let langs: Vec<_> = found
+            .iter()
+            .filter(|entry| entry.starts_with("LANG="))
+            .collect();
+        assert_eq!(langs, ["LANG=de_DE.UTF-8"]);
+        assert_eq!(found.last().unwrap(), "TZ=UTC");
+    }
+
+    #[test]
+    fn other_variables_are_refused() {
+        let check = |env: &[&str], extra: &[(&str, &str)], expect: Option<Code>| {
+            let code = built(env, extra).err().map(|refusal| refusal.code);
+            assert_eq!(code, expect, "{extra:?}");
+        };
+        let bad = Some(Code::InvalidArgs);
+        check(&["TZ"], &[("TZ", "")], None);
+        check(&["TZ"], &[("LC_ALL", "C")], bad);
+        check(&["TZ"], &[("tz", "C")], bad);
+        check(&["TZ"], &[("TZ=A", "C")], bad);
+        check(&["TZ"], &[("", "C")], bad);
+        check(&["TZ"], &[("TZ", "a\0b")], bad);
+        check(&["TZ"], &[("TZ", "A"), ("TZ", "B")], bad);
+        check(&["TZ"], &[("TZ", "Europe/Berlin")], None);
+        check(&["TZ"], &[("TZ", ":Europe/Berlin")], None);
+        check(&["TZ"], &[("TZ", "/etc/shadow")], bad);
+        check(&["TZ"], &[("TZ", ":/etc/shadow")], bad);
+        check(&["TZ"], &[("TZ", "../../etc/shadow")], bad);
+        check(&["LC_ALL"], &[("LC_ALL", "de_DE.UTF-8@euro")], None);
+        check(&["LC_ALL"], &[("LC_ALL", "x/y")], bad);
+        check(&["LANG"], &[("LANG", "%n")], bad);
+        check(&["A"], &[("A", "/x/../%n")], None);
+        // Even a grant that should not exist does not let these through.
+        check(&["LD_PRELOAD"], &[("LD_PRELOAD", "x")], bad);
+        check(&["PATH"], &[("PATH", "x")], bad);
+
+        let room = caps::ENV_ELEMENT - "TZ=".len() - 1;
+        check(&["TZ"], &[("TZ", &"x".repeat(room))], None);
+        check(
+            &["TZ"],
+            &[("TZ", &"x".repeat(room + 1))],
+            Some(Code::TooLarge),
+        );
+    }
+
+    #[test]
+    fn the_number_of_variables_is_bounded() {
+        let names: Vec<String> = (0..=caps::ENV_COUNT).map(|at| format!("V{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let extra: Vec<_> = names.iter().map(|name| (*name, "x")).collect();
+        assert!(built(&names, &extra[..caps::ENV_COUNT]).is_ok());
+        assert_eq!(built(&names, &extra).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn dangerous_names_can_never_be_permitted() {
+        for name in [
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "LD_",
+            "BASH_ENV",
+            "BASHOPTS",
+            "BASH_FUNC_x",
+            "ENV",
+            "PATH",
+            "IFS",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "PERL5LIB",
+            "PERL5OPT",
+            "PERLLIB",
+            "GCONV_PATH",
+            "GLIBC_TUNABLES",
+            "RUBYOPT",
+            "NODE_OPTIONS",
+            "GIT_CONFIG_COUNT",
+            "GIT_SSH_COMMAND",
+            "LESSOPEN",
+            "PS4",
+            "SHELLOPTS",
+            "COLUMNS",
+            "HOME",
+            "TMPDIR",
+            "JAVA_TOOL_OPTIONS",
+            "_JAVA_OPTIONS",
+            "TERM",
+            "SYSTEMD_PAGER",
+            "APT_CONFIG",
+            "LC_*",
+            "",
+            "1A",
+            "A B",
+            "A=B",
+            "A\0",
+            "Ä",
+            "*",
+        ] {
+            assert!(never_permitted(name).is_some(), "{name:?}");
+        }
+        for name in [
+            "TZ",
+            "LANG",
+            "LC_ALL",
+            "LANGUAGE",
+            "PGDATABASE",
+            "http_proxy",
+            "A",
+            "_a1",
+        ] {
+            assert_eq!(never_permitted(name), None, "{name:?}");
+        }
+        assert!(never_permitted(&"A".repeat(caps::NAME)).is_none());
+        assert!(never_permitted(&"A".repeat(caps::NAME + 1)).is_some());
+    }
 }

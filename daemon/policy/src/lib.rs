@@ -14,16 +14,19 @@
 //! - one error in one file refuses the whole load.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod decide;
 mod diagnostic;
 mod env;
 mod load;
+mod reader;
 mod request;
 mod rule;
 
-pub use decide::{Ask, Denial, Grant, GrantView, Verdict, Who};
+pub use accounts::{AccountTable, Accounts};
+pub use decide::{Ask, Denial, Grant, Verdict, Who};
 pub use diagnostic::{Diagnostic, Severity};
 pub use env::{PATH_DIRS, environment};
-pub use load::{Accounts, Policy, Source, load};
-pub use request::{Invalid, InvalidKind, check_argv, check_cwd, check_script, check_stdin};
+pub use load::{Policy, Source, load};
+pub use request::{check_argv, check_cwd, check_script, check_stdin};
 pub use rule::{Profile, RuleId};

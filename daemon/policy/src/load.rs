@@ -1,8 +1,15 @@
 //! From texts to a [`Policy`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnostic::Diagnostic;
+use remit_common::caps;
+use toml::de::DeTable;
+
+use crate::accounts::{Accounts, Resolved, Unknown, grantees};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
+use crate::env::never_permitted;
+use crate::reader::{Fields, Need, Placed, Report};
+use crate::rule::{Action, DenyRule, GrantRule, Profile, RuleId};
 
 /// One policy file, as read by the warden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,46 +20,324 @@ pub struct Source {
     pub text: Vec<u8>,
 }
 
-/// The names of users and groups, resolved beforehand: a table, not a look-up.
-pub trait Accounts {
-    /// The uid of a user, `None` if there is no such user.
-    fn uid(&self, user: &str) -> Option<u32>;
-    /// The gid of a group, `None` if there is no such group.
-    fn gid(&self, group: &str) -> Option<u32>;
-}
-
 /// All rules of all files, checked and resolved.
 #[derive(Debug)]
 pub struct Policy {
+    pub(crate) grants: Vec<GrantRule>,
+    pub(crate) denies: Vec<DenyRule>,
     digest_input: Vec<u8>,
     groups_named: BTreeSet<u32>,
 }
 
 impl Policy {
-    /// The canonical encoding of the sources, for a digest.
+    /// What a digest of this policy covers: every source by name and bytes, and
+    /// the id that every account name stood for. Equal bytes, equal verdicts.
     pub fn digest_input(&self) -> &[u8] {
         &self.digest_input
     }
 
-    /// Every gid that a rule names.
+    /// Every gid that a rule names: a change of membership in another group
+    /// changes no verdict.
     pub fn groups_named(&self) -> &BTreeSet<u32> {
         &self.groups_named
     }
 }
 
-/// Reads all sources. The order of the sources does not matter.
+/// Reads all sources. Their order does not matter; names that two of them
+/// share are refused, so the caller has replaced and masked beforehand.
+///
+/// A grant to an account that does not exist is a warning and grants nobody; a
+/// denial of one is an error.
 ///
 /// # Errors
-/// Every finding of every file; at least one of them is an error.
+/// Every finding of every file (at most 100 errors and 100 warnings are kept);
+/// at least one of them is an error.
 pub fn load(
-    _sources: &[Source],
-    _names: &dyn Accounts,
+    sources: &[Source],
+    names: &dyn Accounts,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
-    Ok((
-        Policy {
-            digest_input: Vec::new(),
-            groups_named: BTreeSet::new(),
-        },
-        Vec::new(),
-    ))
+    let mut sorted: Vec<&Source> = sources.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut findings = Findings::default();
+    check_amount(&sorted, &mut findings);
+    let mut loading = Loading::new(names);
+    for source in &sorted {
+        if let Some(text) = text(source, &mut findings) {
+            loading.file(&mut Report::new(&source.name, text, &mut findings));
+        }
+    }
+    if findings.errors() > 0 {
+        return Err(findings.sorted());
+    }
+    let Loading {
+        grants,
+        denies,
+        resolved,
+        ..
+    } = loading;
+    let gids_of_grants = grants.iter().flat_map(|rule| &rule.to.gids);
+    let gids_of_denies = denies.iter().flat_map(|rule| &rule.to.gids);
+    let groups_named = gids_of_grants.chain(gids_of_denies).copied().collect();
+    let digest_input = canonical(&sorted, &resolved);
+    let policy = Policy {
+        grants,
+        denies,
+        digest_input,
+        groups_named,
+    };
+    Ok((policy, findings.sorted()))
+}
+
+/// Bounds over all sources together.
+fn check_amount(sorted: &[&Source], findings: &mut Findings) {
+    if sorted.len() > caps::POLICY_FILES {
+        let text = format!(
+            "{} policy files are more than {}",
+            sorted.len(),
+            caps::POLICY_FILES
+        );
+        findings.refuse_file("policy", text);
+    }
+    let bytes: usize = sorted.iter().map(|source| source.text.len()).sum();
+    if bytes > caps::POLICY {
+        let text = format!(
+            "all policy files together have {bytes} bytes, over {}",
+            caps::POLICY
+        );
+        findings.refuse_file("policy", text);
+    }
+    for pair in sorted.windows(2) {
+        if let [one, other] = pair
+            && one.name == other.name
+        {
+            findings.refuse_file(&one.name, "this file was given twice");
+        }
+    }
+}
+
+/// The text of a file that a TOML parser may see.
+fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
+    let refusal = if source.text.len() > caps::POLICY_FILE {
+        format!(
+            "the file has {} bytes, over {}",
+            source.text.len(),
+            caps::POLICY_FILE
+        )
+    } else if source.text.starts_with(b"\xef\xbb\xbf") {
+        "the file begins with a byte order mark; save it as plain UTF-8".into()
+    } else if let Some(at) = source.text.iter().position(|byte| *byte == 0) {
+        format!("the file has a NUL at byte {at}, so it is not text")
+    } else {
+        match std::str::from_utf8(&source.text) {
+            Ok(text) => return Some(text),
+            Err(error) => {
+                let good = source.text.get(..error.valid_up_to()).unwrap_or_default();
+                let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+                format!("the file is not UTF-8 at byte {} (line {line})", good.len())
+            }
+        }
+    };
+    findings.refuse_file(&source.name, refusal);
+    None
+}
+
+/// What the files read so far add up to.
+struct Loading<'a> {
+    names: &'a dyn Accounts,
+    resolved: Resolved,
+    grants: Vec<GrantRule>,
+    denies: Vec<DenyRule>,
+    /// Names given to rules, and where.
+    taken: BTreeMap<String, String>,
+}
+
+impl<'a> Loading<'a> {
+    fn new(names: &'a dyn Accounts) -> Self {
+        Self {
+            names,
+            resolved: Resolved::default(),
+            grants: Vec::new(),
+            denies: Vec::new(),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    fn file(&mut self, report: &mut Report<'_>) {
+        let (document, errors) = DeTable::parse_recoverable(report.text());
+        if !errors.is_empty() {
+            // What is left of a file that does not parse would only mislead.
+            for error in errors {
+                let end = report.text().len();
+                let span = error.span().unwrap_or(end..end);
+                report.error(span, error.message().to_owned());
+            }
+            return;
+        }
+        let mut top = Fields::new("a policy file", 0..0, document.get_ref());
+        for fields in top.tables("grant", "[[grant]]", report) {
+            self.grant(fields, report);
+        }
+        for fields in top.tables("deny", "[[deny]]", report) {
+            self.deny(fields, report);
+        }
+        top.finish(report);
+    }
+
+    fn grant(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
+        let id = self.id(&mut fields, report);
+        let to = fields.strings("to", Need::Required, report);
+        let to = grantees(&to, Unknown::Warns, self.names, &mut self.resolved, report);
+        let allow = actions(
+            &fields.strings("allow", Need::Required, report),
+            "allow",
+            report,
+        );
+        let profile = profile(fields.string("profile", report), report);
+        let env = variables(&fields.strings("env", Need::Optional, report), report);
+        approval(fields.string("approval", report), report);
+        fields.finish(report);
+        self.grants.push(GrantRule {
+            id,
+            to,
+            allow,
+            profile,
+            env,
+        });
+    }
+
+    fn deny(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
+        let id = self.id(&mut fields, report);
+        let to = fields.strings("to", Need::Required, report);
+        let to = grantees(
+            &to,
+            Unknown::Refuses,
+            self.names,
+            &mut self.resolved,
+            report,
+        );
+        let deny = actions(
+            &fields.strings("deny", Need::Required, report),
+            "deny",
+            report,
+        );
+        fields.finish(report);
+        self.denies.push(DenyRule { id, to, deny });
+    }
+
+    /// The rule's identity. A name belongs to one rule only: it stands in the audit.
+    fn id(&mut self, fields: &mut Fields<'_>, report: &mut Report<'_>) -> RuleId {
+        let line = report.line(fields.header().start);
+        let file = report.file().to_owned();
+        let name = fields.string("name", report).and_then(|name| {
+            if !is_rule_name(name.value) {
+                let message = format!("{} cannot name a rule", quoted(name.value));
+                let help = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit";
+                report.error_with_help(name.span, message, help);
+                return None;
+            }
+            let place = format!("{file}:{line}");
+            if let Some(first) = self.taken.insert(name.value.to_owned(), place) {
+                let message = format!("the name '{}' is taken by {first}", name.value);
+                report.error(name.span, message);
+            }
+            Some(name.value.to_owned())
+        });
+        RuleId { file, line, name }
+    }
+}
+
+fn is_rule_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && name.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
+        })
+}
+
+fn actions(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> BTreeSet<Action> {
+    let mut found = BTreeSet::new();
+    for item in list {
+        if let Some(action) = Action::named(item.value) {
+            found.insert(action);
+        } else {
+            let message = format!("{} is nothing that '{key}' can name", quoted(item.value));
+            report.error_with_help(
+                item.span.clone(),
+                message,
+                &known(Action::ALL.map(Action::name)),
+            );
+        }
+    }
+    found
+}
+
+fn profile(named: Option<Placed<&str>>, report: &mut Report<'_>) -> Profile {
+    let Some(named) = named else {
+        return Profile::Read;
+    };
+    Profile::named(named.value).unwrap_or_else(|| {
+        let message = format!("there is no profile {}", quoted(named.value));
+        report.error_with_help(named.span, message, &known(Profile::ALL.map(Profile::name)));
+        Profile::Read
+    })
+}
+
+fn variables(list: &[Placed<&str>], report: &mut Report<'_>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for item in list {
+        match never_permitted(item.value) {
+            None => {
+                found.insert(item.value.to_owned());
+            }
+            Some(why) => {
+                let message = format!("no caller may set {}: {why}", quoted(item.value));
+                report.error(item.span.clone(), message);
+            }
+        }
+    }
+    found
+}
+
+fn approval(clause: Option<Placed<&str>>, report: &mut Report<'_>) {
+    if let Some(clause) = clause
+        && clause.value != "none"
+    {
+        let message = format!("this release knows no approval {}", quoted(clause.value));
+        report.error_with_help(clause.span, message, "write \"none\", or leave the key out");
+    }
+}
+
+fn known<const N: usize>(names: [&str; N]) -> String {
+    format!("known: {}", names.join(" "))
+}
+
+/// The encoding behind [`Policy::digest_input`]: a version line, then every
+/// part with its length before it (u64, little-endian), so that no two
+/// different inputs encode alike.
+fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
+    let mut out = b"remit policy 1\n".to_vec();
+    let number = |out: &mut Vec<u8>, number: usize| {
+        out.extend((number as u64).to_le_bytes());
+    };
+    let part = |out: &mut Vec<u8>, bytes: &[u8]| {
+        number(out, bytes.len());
+        out.extend(bytes);
+    };
+    number(&mut out, sorted.len());
+    for source in sorted {
+        part(&mut out, source.name.as_bytes());
+        part(&mut out, &source.text);
+    }
+    for names in [&resolved.users, &resolved.groups] {
+        number(&mut out, names.len());
+        for (name, id) in names {
+            part(&mut out, name.as_bytes());
+            match id {
+                Some(id) => part(&mut out, &id.to_le_bytes()),
+                None => part(&mut out, b""),
+            }
+        }
+    }
+    out
 }

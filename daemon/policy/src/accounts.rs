@@ -1,0 +1,208 @@
+//! Users and groups that rules name, turned into ids when a policy is loaded.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::diagnostic::quoted;
+use crate::reader::{Placed, Report};
+use crate::rule::Grantees;
+
+/// The names of users and groups, resolved beforehand: a table, not a look-up.
+pub trait Accounts {
+    /// The uid of a user, `None` if there is no such user.
+    fn uid(&self, user: &str) -> Option<u32>;
+    /// The gid of a group, `None` if there is no such group.
+    fn gid(&self, group: &str) -> Option<u32>;
+}
+
+/// [`Accounts`] as two maps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountTable {
+    /// Names of users and their uids.
+    pub users: BTreeMap<String, u32>,
+    /// Names of groups and their gids.
+    pub groups: BTreeMap<String, u32>,
+}
+
+impl Accounts for AccountTable {
+    fn uid(&self, user: &str) -> Option<u32> {
+        self.users.get(user).copied()
+    }
+
+    fn gid(&self, group: &str) -> Option<u32> {
+        self.groups.get(group).copied()
+    }
+}
+
+/// The uid and gid that stand for ids without a mapping (user_namespaces(7)).
+const OVERFLOW: u32 = 65534;
+
+/// Why an id can never be granted anything.
+///
+/// Ids from 2^31 on are -1 or negative to programs that keep them signed
+/// (CVE-2018-19788, CVE-2019-14287); the overflow id is anybody's.
+pub(crate) fn refused_id(id: u32) -> Option<&'static str> {
+    match id {
+        OVERFLOW => Some("65534 stands for every id without a mapping"),
+        0x8000_0000.. => Some("ids end at 2147483647"),
+        _ => None,
+    }
+}
+
+/// What happens when a rule names somebody who does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// A grant to nobody harms nobody, and packages ship grants to groups that
+    /// get their members, or come into being, later: a warning.
+    Warns,
+    /// A denial that hits nobody allows what it was written to refuse: an error.
+    Refuses,
+}
+
+/// Each name that a load asked for with its answer: part of what the policy means.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) users: BTreeMap<String, Option<u32>>,
+    pub(crate) groups: BTreeMap<String, Option<u32>>,
+}
+
+/// Resolves the entries of a `to` list.
+pub(crate) fn grantees(
+    entries: &[Placed<&str>],
+    unknown: Unknown,
+    names: &dyn Accounts,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Grantees {
+    let mut found = Grantees::default();
+    for entry in entries {
+        let span = entry.span.clone();
+        let (kind, rest) = match entry.value.strip_prefix('%') {
+            Some(rest) => (Kind::Group, rest),
+            None => (Kind::User, entry.value),
+        };
+        let id = match rest.strip_prefix('#') {
+            Some(digits) => number(digits, kind, span.clone(), report),
+            None => lookup(rest, kind, unknown, names, resolved, span.clone(), report),
+        };
+        let Some(id) = id else { continue };
+        if let Some(why) = refused_id(id) {
+            let message = format!("{} {id} can be granted nothing: {why}", kind.id());
+            report.error(span, message);
+            continue;
+        }
+        match kind {
+            Kind::User => found.uids.insert(id),
+            Kind::Group => found.gids.insert(id),
+        };
+    }
+    found
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    User,
+    Group,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::User => "uid",
+            Self::Group => "gid",
+        }
+    }
+
+    /// How a numeric id is written.
+    fn numeric(self) -> &'static str {
+        match self {
+            Self::User => "#",
+            Self::Group => "%#",
+        }
+    }
+}
+
+/// A decimal id without sign, spaces or leading zeros: one way to write each.
+fn number(digits: &str, kind: Kind, span: Range<usize>, report: &mut Report<'_>) -> Option<u32> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = plain && (digits == "0" || !digits.starts_with('0'));
+    let id = canonical.then(|| digits.parse::<u32>().ok()).flatten();
+    if id.is_none() {
+        let message = format!("{} is not a {}", quoted(digits), kind.id());
+        report.error_with_help(span, message, "a decimal number from 0 to 2147483647");
+    }
+    id
+}
+
+fn lookup(
+    name: &str,
+    kind: Kind,
+    unknown: Unknown,
+    names: &dyn Accounts,
+    resolved: &mut Resolved,
+    span: Range<usize>,
+    report: &mut Report<'_>,
+) -> Option<u32> {
+    if let Some(why) = not_a_name(name) {
+        report.error(
+            span,
+            format!(
+                "{} is not the name of a {}: {why}",
+                quoted(name),
+                kind.name()
+            ),
+        );
+        return None;
+    }
+    let id = match kind {
+        Kind::User => names.uid(name),
+        Kind::Group => names.gid(name),
+    };
+    match kind {
+        Kind::User => resolved.users.insert(name.to_owned(), id),
+        Kind::Group => resolved.groups.insert(name.to_owned(), id),
+    };
+    if id.is_none() {
+        let number = name.bytes().all(|byte| byte.is_ascii_digit());
+        let help = number.then(|| format!("a {} is written '{}{name}'", kind.id(), kind.numeric()));
+        let message = format!("there is no {} {}", kind.name(), quoted(name));
+        match unknown {
+            Unknown::Warns => {
+                let message = format!("{message}: nobody is granted anything by that name");
+                report.warning(span, message, help.as_deref());
+            }
+            Unknown::Refuses => {
+                let message = format!("{message}, so this denial would hit nobody");
+                let help = help.unwrap_or_else(|| "create it, or take it out of the list".into());
+                report.error_with_help(span, message, &help);
+            }
+        }
+    }
+    id
+}
+
+/// Why no account can have this name. Names are only ever looked up, never
+/// made into paths, so spaces and slashes are harmless (CVE-2023-42456).
+fn not_a_name(name: &str) -> Option<&'static str> {
+    const MOST: usize = 256;
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > MOST {
+        Some("it is over 256 bytes")
+    } else if name.contains(['*', '?']) {
+        Some("names are matched whole, there are no wildcards")
+    } else if name.starts_with('!') {
+        Some("there is no negation, write a [[deny]]")
+    } else if name.contains(|char: char| char == ':' || char.is_control()) {
+        Some("passwd(5) has no room for ':' and control characters")
+    } else {
+        None
+    }
+}
