@@ -15,10 +15,7 @@ const LONGER: &[(&str, &str)] = &[(
 
 /// Files and directories with unsafe code, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
-    (
-        "daemon/confine/src/floor.rs",
-        "the system calls of a sandbox",
-    ),
+    ("daemon/confine/src/floor", "the system calls of a sandbox"),
     (
         "daemon/link/src/socket.rs",
         "to own a descriptor that recvmsg(2) just installed",
