@@ -1,0 +1,25 @@
+//! Frames of the client sockets, both directions: any bytes are one message or an error.
+#![no_main]
+
+use remit_common::frame::{self, HEADER};
+use remit_common::wire::{FromClient, ToClient};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Smaller than the real cap: a refusal of long frames is then a matter of few bytes.
+const CAP: usize = 1 << 16;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    read::<FromClient>(bytes);
+    read::<ToClient>(bytes);
+});
+
+/// What was read must survive a second round unchanged, in no more than the cap.
+fn read<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
+    let Ok(message) = frame::read::<T>(&mut &*bytes, CAP) else {
+        return;
+    };
+    let once = frame::encode(&message, CAP).expect("a frame within the cap encodes within it");
+    let again: T = frame::decode(&once[HEADER..]).expect("an encoded frame decodes");
+    let twice = frame::encode(&again, CAP).expect("the same frame again");
+    assert_eq!(once, twice);
+}
