@@ -143,7 +143,8 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Place {
-    /// How many characters of a line are shown, and how many of them before the span.
+    /// How many characters of a line are shown; of a longer line, how many of
+    /// them before the span.
     const WINDOW: usize = 100;
     const BEFORE: usize = 40;
 
@@ -163,7 +164,12 @@ impl Place {
         let spanned = text.get(start..end).unwrap_or_default();
         let spanned = spanned.split('\n').next().unwrap_or_default();
 
-        let cut = lead_chars.saturating_sub(Self::BEFORE);
+        let fits = lead_chars + rest_of_line.chars().count() <= Self::WINDOW;
+        let cut = if fits {
+            0
+        } else {
+            lead_chars.saturating_sub(Self::BEFORE)
+        };
         let skip = lead_chars - cut;
         let room = Self::WINDOW - skip;
         let shown = lead
@@ -270,7 +276,7 @@ mod tests {
         check("ab = 1", 0..2, "f:1:1: error: m\n  1 | ab = 1\n    | ^^");
         check(
             "a\nb = é é",
-            8..10,
+            9..11,
             "f:2:7: error: m\n  2 | b = é é\n    |       ^",
         );
         check("a\r\nb\r\n", 3..4, "f:2:1: error: m\n  2 | b\n    | ^");

@@ -8,6 +8,36 @@
 //! the environment of the process. `clippy.toml` beside this crate refuses
 //! those calls.
 //!
+//! ```
+//! use remit_policy::{AccountTable, Ask, Source, Verdict, Who, load};
+//!
+//! let text = r##"
+//! [[grant]]
+//! name = "operators-look"        # else file and line name it
+//! to = ["%ops", "deploy", "#64001", "%#64001"]  # users, %groups, #uid, %#gid
+//! allow = ["run"]                # any command or script
+//! profile = "read"               # the default
+//! env = ["TZ", "LANG"]           # variables that a caller may set
+//! approval = "none"              # the default
+//!
+//! [[deny]]                       # wins over every grant
+//! to = ["#64002"]
+//! deny = ["run"]
+//! "##;
+//! let accounts = AccountTable {
+//!     users: [("deploy".into(), 1001)].into(),
+//!     groups: [("ops".into(), 900)].into(),
+//! };
+//! let source = Source { name: "20-ops.toml".into(), text: text.into() };
+//! let Ok((policy, warnings)) = load(&[source], &accounts) else { panic!() };
+//! assert!(warnings.is_empty());
+//!
+//! let ask = Ask::Run { profile: None, argv0: b"df", env_names: &[b"TZ"] };
+//! let may = |uid, gids| matches!(policy.decide(Who { uid, gids }, &ask), Verdict::Allow(_));
+//! assert!(may(1001, &[100]) && may(64005, &[100, 900]));
+//! assert!(!may(64002, &[900]) && !may(0, &[0]));
+//! ```
+//!
 //! Three rules hold everywhere:
 //! - nothing is allowed that no `[[grant]]` allows, and an empty list means none;
 //! - a matching `[[deny]]` wins over every grant;
@@ -22,6 +52,8 @@ mod load;
 mod reader;
 mod request;
 mod rule;
+mod rules;
+mod variables;
 
 pub use accounts::{AccountTable, Accounts};
 pub use decide::{Ask, Denial, Grant, Verdict, Who};

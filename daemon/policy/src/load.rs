@@ -1,15 +1,14 @@
-//! From texts to a [`Policy`].
+//! From texts to a [`Policy`]: bounds, text, the sum of all files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use remit_common::caps;
-use toml::de::DeTable;
 
-use crate::accounts::{Accounts, Resolved, Unknown, grantees};
-use crate::diagnostic::{Diagnostic, Findings, quoted};
-use crate::env::never_permitted;
-use crate::reader::{Fields, Need, Placed, Report};
-use crate::rule::{Action, DenyRule, GrantRule, Profile, RuleId};
+use crate::accounts::{Accounts, Resolved};
+use crate::diagnostic::{Diagnostic, Findings};
+use crate::reader::Report;
+use crate::rule::{DenyRule, GrantRule};
+use crate::rules::Loading;
 
 /// One policy file, as read by the warden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,176 +139,6 @@ fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
     };
     findings.refuse_file(&source.name, refusal);
     None
-}
-
-/// What the files read so far add up to.
-struct Loading<'a> {
-    names: &'a dyn Accounts,
-    resolved: Resolved,
-    grants: Vec<GrantRule>,
-    denies: Vec<DenyRule>,
-    /// Names given to rules, and where.
-    taken: BTreeMap<String, String>,
-}
-
-impl<'a> Loading<'a> {
-    fn new(names: &'a dyn Accounts) -> Self {
-        Self {
-            names,
-            resolved: Resolved::default(),
-            grants: Vec::new(),
-            denies: Vec::new(),
-            taken: BTreeMap::new(),
-        }
-    }
-
-    fn file(&mut self, report: &mut Report<'_>) {
-        let (document, errors) = DeTable::parse_recoverable(report.text());
-        if !errors.is_empty() {
-            // What is left of a file that does not parse would only mislead.
-            for error in errors {
-                let end = report.text().len();
-                let span = error.span().unwrap_or(end..end);
-                report.error(span, error.message().to_owned());
-            }
-            return;
-        }
-        let mut top = Fields::new("a policy file", 0..0, document.get_ref());
-        for fields in top.tables("grant", "[[grant]]", report) {
-            self.grant(fields, report);
-        }
-        for fields in top.tables("deny", "[[deny]]", report) {
-            self.deny(fields, report);
-        }
-        top.finish(report);
-    }
-
-    fn grant(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
-        let id = self.id(&mut fields, report);
-        let to = fields.strings("to", Need::Required, report);
-        let to = grantees(&to, Unknown::Warns, self.names, &mut self.resolved, report);
-        let allow = actions(
-            &fields.strings("allow", Need::Required, report),
-            "allow",
-            report,
-        );
-        let profile = profile(fields.string("profile", report), report);
-        let env = variables(&fields.strings("env", Need::Optional, report), report);
-        approval(fields.string("approval", report), report);
-        fields.finish(report);
-        self.grants.push(GrantRule {
-            id,
-            to,
-            allow,
-            profile,
-            env,
-        });
-    }
-
-    fn deny(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
-        let id = self.id(&mut fields, report);
-        let to = fields.strings("to", Need::Required, report);
-        let to = grantees(
-            &to,
-            Unknown::Refuses,
-            self.names,
-            &mut self.resolved,
-            report,
-        );
-        let deny = actions(
-            &fields.strings("deny", Need::Required, report),
-            "deny",
-            report,
-        );
-        fields.finish(report);
-        self.denies.push(DenyRule { id, to, deny });
-    }
-
-    /// The rule's identity. A name belongs to one rule only: it stands in the audit.
-    fn id(&mut self, fields: &mut Fields<'_>, report: &mut Report<'_>) -> RuleId {
-        let line = report.line(fields.header().start);
-        let file = report.file().to_owned();
-        let name = fields.string("name", report).and_then(|name| {
-            if !is_rule_name(name.value) {
-                let message = format!("{} cannot name a rule", quoted(name.value));
-                let help = "1 to 64 of a-z 0-9 . _ -, the first a letter or digit";
-                report.error_with_help(name.span, message, help);
-                return None;
-            }
-            let place = format!("{file}:{line}");
-            if let Some(first) = self.taken.insert(name.value.to_owned(), place) {
-                let message = format!("the name '{}' is taken by {first}", name.value);
-                report.error(name.span, message);
-            }
-            Some(name.value.to_owned())
-        });
-        RuleId { file, line, name }
-    }
-}
-
-fn is_rule_name(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
-        })
-}
-
-fn actions(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> BTreeSet<Action> {
-    let mut found = BTreeSet::new();
-    for item in list {
-        if let Some(action) = Action::named(item.value) {
-            found.insert(action);
-        } else {
-            let message = format!("{} is nothing that '{key}' can name", quoted(item.value));
-            report.error_with_help(
-                item.span.clone(),
-                message,
-                &known(Action::ALL.map(Action::name)),
-            );
-        }
-    }
-    found
-}
-
-fn profile(named: Option<Placed<&str>>, report: &mut Report<'_>) -> Profile {
-    let Some(named) = named else {
-        return Profile::Read;
-    };
-    Profile::named(named.value).unwrap_or_else(|| {
-        let message = format!("there is no profile {}", quoted(named.value));
-        report.error_with_help(named.span, message, &known(Profile::ALL.map(Profile::name)));
-        Profile::Read
-    })
-}
-
-fn variables(list: &[Placed<&str>], report: &mut Report<'_>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for item in list {
-        match never_permitted(item.value) {
-            None => {
-                found.insert(item.value.to_owned());
-            }
-            Some(why) => {
-                let message = format!("no caller may set {}: {why}", quoted(item.value));
-                report.error(item.span.clone(), message);
-            }
-        }
-    }
-    found
-}
-
-fn approval(clause: Option<Placed<&str>>, report: &mut Report<'_>) {
-    if let Some(clause) = clause
-        && clause.value != "none"
-    {
-        let message = format!("this release knows no approval {}", quoted(clause.value));
-        report.error_with_help(clause.span, message, "write \"none\", or leave the key out");
-    }
-}
-
-fn known<const N: usize>(names: [&str; N]) -> String {
-    format!("known: {}", names.join(" "))
 }
 
 /// The encoding behind [`Policy::digest_input`]: a version line, then every

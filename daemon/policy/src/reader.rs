@@ -124,6 +124,22 @@ impl<'a> Fields<'a> {
         found
     }
 
+    /// A key that can have one value so far, if it is there at all.
+    pub(crate) fn only(
+        &mut self,
+        key: &'static str,
+        value: &str,
+        why: &str,
+        report: &mut Report<'_>,
+    ) {
+        if let Some(found) = self.get(key)
+            && found.get_ref().as_str() != Some(value)
+        {
+            let message = format!("'{key}' can only be '{value}': {why}");
+            report.error(found.span(), message);
+        }
+    }
+
     /// A list of strings. Empty when the key is missing or mistyped: an empty list means none.
     pub(crate) fn strings(
         &mut self,

@@ -1,0 +1,184 @@
+//! Broken policies with their diagnostics, word for word.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use std::fmt::Write;
+
+use common::{accounts, lines, source};
+use remit_common::caps;
+use remit_policy::{Diagnostic, Severity, Source, load};
+
+fn refused(sources: &[Source]) -> Vec<Diagnostic> {
+    match load(sources, &accounts()) {
+        Err(found) => found,
+        Ok(_) => panic!("it loads"),
+    }
+}
+
+/// `tests/broken.txt`, with the diagnostics of today.
+fn rewritten(golden: &str) -> (String, usize) {
+    let mut cases = golden.split("\n=== ");
+    let mut out = cases.next().unwrap().to_owned();
+    let mut count = 0;
+    for case in cases {
+        let (name, rest) = case.split_once('\n').unwrap();
+        let (text, _) = rest.split_once("\n---").unwrap();
+        let found = refused(&[source("a.toml", text)]);
+        assert!(
+            found.iter().any(|one| one.severity() == Severity::Error),
+            "{name}"
+        );
+        write!(
+            out,
+            "\n=== {name}\n{text}\n---\n{}",
+            lines(&found).trim_end()
+        )
+        .unwrap();
+        count += 1;
+    }
+    out.push('\n');
+    (out, count)
+}
+
+#[test]
+fn every_broken_text_is_refused_in_these_words() {
+    let golden = include_str!("broken.txt");
+    let (today, count) = rewritten(golden);
+    assert!(count >= 30);
+    for (was, is) in golden.lines().zip(today.lines()) {
+        assert_eq!(was, is, "the whole file would be:\n{today}");
+    }
+    assert_eq!(
+        golden.len(),
+        today.len(),
+        "the whole file would be:\n{today}"
+    );
+}
+
+#[track_caller]
+fn check(text: &[u8], expect: &str) {
+    assert_eq!(
+        lines(&refused(&[source("a.toml", text)])),
+        format!("{expect}\n")
+    );
+}
+
+#[test]
+fn what_is_no_text_is_refused() {
+    check(
+        b"# \xff",
+        "a.toml: error: the file is not UTF-8 at byte 2 (line 1)",
+    );
+    check(
+        b"#\n\xc3",
+        "a.toml: error: the file is not UTF-8 at byte 2 (line 2)",
+    );
+    check(
+        b"\xef\xbb\xbf",
+        "a.toml: error: the file begins with a byte order mark; save it as plain UTF-8",
+    );
+    check(
+        b"# \0",
+        "a.toml: error: the file has a NUL at byte 2, so it is not text",
+    );
+    check(
+        b"\xff\xfe[\0",
+        "a.toml: error: the file has a NUL at byte 3, so it is not text",
+    );
+}
+
+#[test]
+fn amounts_are_bounded() {
+    let comment = |bytes: usize| "#".repeat(bytes);
+    assert!(load(&[source("a", comment(caps::POLICY_FILE))], &accounts()).is_ok());
+    check(
+        comment(caps::POLICY_FILE + 1).as_bytes(),
+        "a.toml: error: the file has 1048577 bytes, over 1048576",
+    );
+
+    let many = |count: usize, bytes: usize| -> Vec<Source> {
+        (0..count)
+            .map(|at| source(&format!("{at:03}"), comment(bytes)))
+            .collect()
+    };
+    assert!(load(&many(caps::POLICY_FILES, 1), &accounts()).is_ok());
+    let over = lines(&refused(&many(caps::POLICY_FILES + 1, 1)));
+    assert_eq!(over, "policy: error: 257 policy files are more than 256\n");
+    let whole = caps::POLICY / caps::POLICY_FILE;
+    assert!(load(&many(whole, caps::POLICY_FILE), &accounts()).is_ok());
+    let over = [many(whole, caps::POLICY_FILE), vec![source("x", "#")]].concat();
+    let over = lines(&refused(&over));
+    assert_eq!(
+        over,
+        "policy: error: all policy files together have 4194305 bytes, over 4194304\n"
+    );
+}
+
+#[test]
+fn every_mistake_of_every_file_is_found_at_once() {
+    let found = refused(&[
+        source("b", "[[deny]]\n"),
+        source("a", "x = 1\ny = 2\n[[grant]]\nto = ['ghost']\nallow = []"),
+        source("c", "x 1"),
+        source("d", b"\xff"),
+        source("d", ""),
+    ]);
+    let places: Vec<_> = found
+        .iter()
+        .map(|one| (one.file(), one.line(), one.severity()))
+        .collect();
+    let (error, warning) = (Severity::Error, Severity::Warning);
+    assert_eq!(
+        places,
+        [
+            ("a", Some(1), error),
+            ("a", Some(2), error),
+            ("a", Some(4), warning),
+            ("b", Some(1), error),
+            ("b", Some(1), error),
+            ("c", Some(1), error),
+            ("d", None, error),
+            ("d", None, error),
+        ]
+    );
+}
+
+/// Texts made to exhaust a parser. Each must come back, and soon: the test
+/// runner's own limit and a thread's small stack are the judges.
+#[test]
+fn bombs_are_refused_without_harm() {
+    let most = |part: &str| part.repeat(caps::POLICY_FILE / part.len());
+    let nested =
+        |open: &str, close: &str| format!("a = {}{}", open.repeat(300_000), close.repeat(300_000));
+    let texts = [
+        nested("[", "]"),
+        nested("{a=", "}"),
+        format!("a = {}", most("[")),
+        format!("{}b = 1", "a.".repeat(500_000)),
+        format!("[{}b]", "a.".repeat(500_000)),
+        format!("[[{}b]]", "a.".repeat(500_000)),
+        (0..60_000).map(|at| format!("[a{at}.b]\n")).collect(),
+        most("[[grant]]\n"),
+        most("[[a]]\n"),
+        most("=\n"),
+        most("a = 1\n"),
+        most("\""),
+        most("x"),
+        most("[[grant]]\nto=[1,1,1,1]\n"),
+        format!("[[grant]]\nallow=[]\nto=[{}]", "1,".repeat(500_000)),
+        format!("[[grant]]\nallow=[]\nto=[{}]", "'*',".repeat(200_000)),
+        format!("x = \"\"\"\n{}\"\"\"", most("\n").get(..1_000_000).unwrap()),
+    ];
+    for text in texts {
+        let start: String = text.chars().take(20).collect();
+        let found = refused(&[source("a.toml", &text)]);
+        assert!(found.len() <= 202, "{start}: {}", found.len());
+        assert!(lines(&found).len() < 100_000, "{start}");
+    }
+}
