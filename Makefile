@@ -97,7 +97,7 @@ sandbox-without-landlock: build
 
 .PHONY: machine-tests
 machine-tests: build
-	$(ROOT) tests/machine/all
+	$(ROOT) tests/machine/all $(BUILT)/debug
 
 .PHONY: everyday
 everyday: build ## everyday commands as root and through remit, compared (installs 2 GB)
