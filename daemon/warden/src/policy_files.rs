@@ -1,0 +1,244 @@
+//! Finds and reads the policy files, as systemd finds its drop-ins: by name,
+//! the administrator's instead of the vendor's of the same name, a link to
+//! `/dev/null` for none at all.
+//!
+//! It says nothing about what the files mean; that is `remit-policy`. It is
+//! called in a forked child: it may wait for a disk.
+
+mod trust;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use remit_common::caps;
+use remit_common::text::line;
+use remit_policy::{Diagnostic, Severity, Source};
+
+use trust::{Distrusted, Entry};
+
+/// The policy files as read.
+#[derive(Debug, Default)]
+pub struct PolicyFiles {
+    /// In the bytewise order of their names.
+    pub sources: Vec<Source>,
+    /// What is worth a look and no reason to stop.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads all `*.toml` of both directories. Either may be missing; without any
+/// file there is a warning, since then nobody may do anything.
+///
+/// `owner` may own files and directories besides root: 0, except in tests.
+///
+/// # Errors
+/// Every file and directory that is not only root's to change, is no plain
+/// file, or is over the caps, all at once.
+pub fn read(vendor: &Path, admin: &Path, owner: u32) -> Result<PolicyFiles, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let mut open = Vec::new();
+    for path in [vendor, admin] {
+        match OpenDir::open(path, owner) {
+            Ok(Some(dir)) => open.push(dir),
+            Ok(None) => {}
+            Err(error) => {
+                // Both may lie below the one directory that is refused.
+                let refusal = refusal(error);
+                if !errors.contains(&refusal) {
+                    errors.push(refusal);
+                }
+            }
+        }
+    }
+    // The administrator's directory comes later, so its names replace.
+    let mut chosen: BTreeMap<OsString, &OpenDir> = BTreeMap::new();
+    for dir in &open {
+        for name in &dir.names {
+            match role(name) {
+                Role::Policy => {
+                    chosen.insert(name.clone(), dir);
+                }
+                Role::Leftover => {}
+                Role::Other => warnings.push(whole(
+                    Severity::Warning,
+                    &dir.path.join(name),
+                    "it is not read: the name of a policy file ends in '.toml'",
+                )),
+            }
+        }
+    }
+    if chosen.len() > caps::POLICY_FILES {
+        let why = format!(
+            "{} policy files are more than {}",
+            chosen.len(),
+            caps::POLICY_FILES
+        );
+        return Err(vec![whole(Severity::Error, admin, why)]);
+    }
+
+    let mut sources = Vec::new();
+    let mut total = 0;
+    for (name, dir) in chosen {
+        match dir.source(&name, owner) {
+            Ok(None) => {}
+            Ok(Some(source)) => {
+                total += source.text.len();
+                sources.push(source);
+            }
+            Err(error) => errors.push(refusal(error)),
+        }
+        if total > caps::POLICY {
+            let why = format!("all policy files together have over {} bytes", caps::POLICY);
+            errors.push(whole(Severity::Error, admin, why));
+            break;
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    if sources.is_empty() {
+        let why = format!(
+            "there is no policy file here nor in '{}': nobody may do anything",
+            vendor.display()
+        );
+        warnings.push(whole(Severity::Warning, admin, why));
+    }
+    Ok(PolicyFiles { sources, warnings })
+}
+
+/// Reads one file of the daemon's own configuration, under the same conditions
+/// as a policy file; `None` if it is not there.
+///
+/// # Errors
+/// One sentence with the path.
+pub fn read_trusted(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    read_trusted_by(path, 0).map_err(|error| error.to_string())
+}
+
+fn read_trusted_by(path: &Path, owner: u32) -> Result<Option<Vec<u8>>, Distrusted> {
+    let error = |why: &str| Distrusted {
+        path: path.to_path_buf(),
+        why: why.to_owned(),
+    };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(error("it is not a path of a file"));
+    };
+    let Some(dir) = trust::directory(parent, owner)? else {
+        return Ok(None);
+    };
+    match trust::read(dir, name, path, owner, caps::POLICY_FILE)? {
+        Entry::Missing => Ok(None),
+        Entry::Link(_) => Err(error("it is a symbolic link; put the file itself there")),
+        Entry::Bytes(bytes) => Ok(Some(bytes)),
+    }
+}
+
+/// A trusted directory with the names in it.
+struct OpenDir {
+    path: PathBuf,
+    dir: Dir,
+    names: Vec<OsString>,
+}
+
+impl OpenDir {
+    /// Names in one directory, whatever they are: beyond this it is no policy directory.
+    const MOST: usize = 4096;
+
+    fn open(path: &Path, owner: u32) -> Result<Option<Self>, Distrusted> {
+        let error = |why: String| Distrusted {
+            path: path.to_path_buf(),
+            why,
+        };
+        let Some(opened) = trust::directory(path, owner)? else {
+            return Ok(None);
+        };
+        let mut dir = Dir::from_fd(opened).map_err(|errno| error(errno.desc().into()))?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(|errno| error(errno.desc().into()))?;
+            names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
+            if names.len() > Self::MOST {
+                return Err(error(format!("it holds more than {} names", Self::MOST)));
+            }
+        }
+        names.sort();
+        Ok(Some(Self {
+            path: path.to_path_buf(),
+            dir,
+            names,
+        }))
+    }
+
+    /// Reads one file; `None` if it is masked.
+    fn source(&self, name: &OsStr, owner: u32) -> Result<Option<Source>, Distrusted> {
+        let path = self.path.join(name);
+        let error = |why: String| Distrusted {
+            path: path.clone(),
+            why,
+        };
+        // It stands in diagnostics and in the audit, on one line.
+        let shown = line(path.as_os_str().as_bytes(), caps::PATH);
+        if Path::new(&shown) != path {
+            return Err(error(
+                "its name must be UTF-8 without control characters".into(),
+            ));
+        }
+        match trust::read(&self.dir, name, &path, owner, caps::POLICY_FILE)? {
+            // It was listed. A replaced file is never missing, so this one was taken away,
+            // and perhaps not alone.
+            Entry::Missing => Err(error("it went away while it was read; try again".into())),
+            Entry::Link(to) if to == "/dev/null" => Ok(None),
+            Entry::Link(to) => Err(error(format!(
+                "it is a symbolic link to '{}'; only '/dev/null' may be linked to",
+                line(to.as_bytes(), caps::PATH)
+            ))),
+            Entry::Bytes(text) => Ok(Some(Source { name: shown, text })),
+        }
+    }
+}
+
+/// What a name in a policy directory says about its file.
+enum Role {
+    /// It is read.
+    Policy,
+    /// An editor or a package manager left it there, or it hides itself.
+    Leftover,
+    /// It may be a policy that somebody believes to be in force.
+    Other,
+}
+
+fn role(name: &OsStr) -> Role {
+    const LEFT: [&[u8]; 6] = [b"~", b".bak", b".rpmnew", b".rpmsave", b".rpmorig", b".swp"];
+    let name = name.as_bytes();
+    if name.starts_with(b".") || name.starts_with(b"#") {
+        Role::Leftover
+    } else if name.ends_with(b".toml") {
+        Role::Policy
+    } else if LEFT.iter().any(|end| name.ends_with(end))
+        || name
+            .windows(6)
+            .any(|part| part == b".dpkg-" || part == b".ucf-d")
+    {
+        Role::Leftover
+    } else {
+        Role::Other
+    }
+}
+
+fn refusal(error: Distrusted) -> Diagnostic {
+    whole(Severity::Error, &error.path, error.why)
+}
+
+fn whole(severity: Severity, path: &Path, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::whole(
+        severity,
+        &line(path.as_os_str().as_bytes(), caps::PATH),
+        message,
+    )
+}
+
+#[cfg(test)]
+mod tests;

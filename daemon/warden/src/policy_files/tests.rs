@@ -1,0 +1,488 @@
+//! Real files, made as root below /run: every directory above is root's alone,
+//! which /tmp is not.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+use super::*;
+
+/// A directory with `usr/policy.d` and `etc/policy.d`, removed in the end.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let root = PathBuf::from(format!("/run/remit-policy-test-{}-{count}", process::id()));
+        let tree = Self(root);
+        for dir in ["", "usr", "usr/policy.d", "etc", "etc/policy.d"] {
+            let path = tree.path(dir);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        }
+        tree
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        if below.is_empty() {
+            self.0.clone()
+        } else {
+            self.0.join(below)
+        }
+    }
+
+    fn write(&self, below: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(below);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        path
+    }
+
+    fn chmod(&self, below: &str, mode: u32) {
+        fs::set_permissions(self.path(below), Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn node(&self, below: &str, kind: SFlag, device: u64) {
+        mknod(
+            &self.path(below),
+            kind,
+            Mode::from_bits_truncate(0o644),
+            device,
+        )
+        .unwrap();
+    }
+
+    fn read(&self) -> Result<PolicyFiles, Vec<Diagnostic>> {
+        read(&self.path("usr/policy.d"), &self.path("etc/policy.d"), 0)
+    }
+
+    /// Path below the tree and text of each source.
+    fn sources(&self) -> Vec<(String, String)> {
+        let found = self.read().unwrap();
+        let below = |name: &str| {
+            name.strip_prefix(self.0.to_str().unwrap())
+                .unwrap()
+                .to_owned()
+        };
+        let pair = |source: Source| (below(&source.name), String::from_utf8(source.text).unwrap());
+        found.sources.into_iter().map(pair).collect()
+    }
+
+    /// Errors as text, with the tree's own path cut out.
+    fn errors(&self) -> Vec<String> {
+        let found = self.read().expect_err("it was read");
+        let root = self.0.to_str().unwrap();
+        found
+            .iter()
+            .map(|one| one.to_string().replace(root, ""))
+            .collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let found = self.read().unwrap().warnings;
+        let root = self.0.to_str().unwrap();
+        found
+            .iter()
+            .map(|one| one.to_string().replace(root, ""))
+            .collect()
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// One tree, something done to it, and the one error that must follow, after
+/// it was read without error before.
+#[track_caller]
+fn check(spoil: impl FnOnce(&Tree), expect: &str) {
+    let tree = Tree::new();
+    tree.write("etc/policy.d/20-b.toml", "b");
+    tree.read().unwrap();
+    spoil(&tree);
+    let errors = tree.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].starts_with(expect),
+        "{:?} is not {expect:?}",
+        errors[0]
+    );
+}
+
+const B: &str = "etc/policy.d/20-b.toml";
+
+#[test]
+fn files_come_in_the_order_of_their_names() {
+    let tree = Tree::new();
+    for name in [
+        "etc/policy.d/20",
+        "usr/policy.d/10",
+        "usr/policy.d/9",
+        "etc/policy.d/15",
+        "etc/policy.d/Z",
+    ] {
+        tree.write(&format!("{name}.toml"), name);
+    }
+    let names: Vec<_> = tree.sources().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        names,
+        [
+            "usr/policy.d/10",
+            "etc/policy.d/15",
+            "etc/policy.d/20",
+            "usr/policy.d/9",
+            "etc/policy.d/Z"
+        ]
+    );
+    assert_eq!(tree.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_administrators_file_replaces_the_vendors() {
+    let tree = Tree::new();
+    tree.write("usr/policy.d/10.toml", "vendor");
+    tree.write("etc/policy.d/10.toml", "admin");
+    assert_eq!(
+        tree.sources(),
+        [("/etc/policy.d/10.toml".into(), "admin".into())]
+    );
+    // What is replaced is not even opened.
+    tree.chmod("usr/policy.d/10.toml", 0o666);
+    assert_eq!(tree.sources().len(), 1);
+    // An empty file replaces too.
+    tree.write("etc/policy.d/10.toml", "");
+    assert_eq!(
+        tree.sources(),
+        [("/etc/policy.d/10.toml".into(), String::new())]
+    );
+}
+
+#[test]
+fn a_link_to_dev_null_masks() {
+    let tree = Tree::new();
+    tree.write("usr/policy.d/10.toml", "vendor");
+    tree.write("usr/policy.d/20.toml", "kept");
+    symlink("/dev/null", tree.path("etc/policy.d/10.toml")).unwrap();
+    // A mask of nothing is no mistake: the package may come later.
+    symlink("/dev/null", tree.path("etc/policy.d/99.toml")).unwrap();
+    assert_eq!(
+        tree.sources(),
+        [("/usr/policy.d/20.toml".into(), "kept".into())]
+    );
+}
+
+#[test]
+fn other_links_are_refused() {
+    for to in [
+        "../../usr/policy.d/10.toml",
+        "/dev/zero",
+        "/dev/../dev/null",
+        "//dev/null",
+        "nowhere",
+    ] {
+        let link = |tree: &Tree| symlink(to, tree.path("etc/policy.d/30.toml")).unwrap();
+        check(
+            link,
+            &format!("/etc/policy.d/30.toml: error: it is a symbolic link to '{to}'"),
+        );
+    }
+}
+
+#[test]
+fn names_that_are_no_policies_are_left_alone() {
+    let tree = Tree::new();
+    tree.write("etc/policy.d/10.toml", "x");
+    for leftover in [
+        ".toml",
+        ".x.toml",
+        "10.toml~",
+        "10.toml.dpkg-old",
+        "10.toml.dpkg-dist",
+        "10.toml.ucf-dist",
+        "#10.toml#",
+        "10.toml.rpmnew",
+        "10.toml.bak",
+    ] {
+        tree.write(&format!("etc/policy.d/{leftover}"), "x");
+    }
+    assert_eq!(tree.sources().len(), 1);
+    assert_eq!(tree.warnings(), Vec::<String>::new());
+    for other in ["10.TOML", "20.conf", "toml", "30.toml "] {
+        tree.write(&format!("etc/policy.d/{other}"), "x");
+    }
+    assert_eq!(tree.sources().len(), 1);
+    assert_eq!(tree.warnings().len(), 4);
+    assert_eq!(
+        tree.warnings()[0],
+        "/etc/policy.d/10.TOML: warning: it is not read: the name of a policy file ends in '.toml'"
+    );
+}
+
+#[test]
+fn a_missing_directory_is_empty() {
+    let tree = Tree::new();
+    tree.write("usr/policy.d/10.toml", "vendor");
+    fs::remove_dir(tree.path("etc/policy.d")).unwrap();
+    assert_eq!(tree.sources().len(), 1);
+    fs::remove_dir(tree.path("etc")).unwrap();
+    assert_eq!(tree.sources().len(), 1);
+
+    let tree = Tree::new();
+    tree.write("etc/policy.d/10.toml", "admin");
+    fs::remove_dir_all(tree.path("usr")).unwrap();
+    assert_eq!(tree.sources().len(), 1);
+    assert_eq!(tree.warnings(), Vec::<String>::new());
+
+    fs::remove_dir_all(tree.path("etc")).unwrap();
+    assert_eq!(tree.sources(), []);
+    assert_eq!(
+        tree.warnings(),
+        [
+            "/etc/policy.d: warning: there is no policy file here nor in '/usr/policy.d': nobody may do anything"
+        ]
+    );
+}
+
+#[test]
+fn every_directory_on_the_way_must_be_roots_alone() {
+    for below in ["", "etc", "etc/policy.d"] {
+        let name = if below.is_empty() {
+            String::new()
+        } else {
+            format!("/{below}")
+        };
+        check(
+            |tree| tree.chmod(below, 0o775),
+            &format!("{name}: error: it is writable by group 0"),
+        );
+        check(
+            |tree| tree.chmod(below, 0o757),
+            &format!("{name}: error: it is writable by everybody"),
+        );
+        check(
+            |tree| tree.chmod(below, 0o1777),
+            &format!("{name}: error: it is writable by everybody"),
+        );
+        check(
+            |tree| chown(tree.path(below), Some(64003), None).unwrap(),
+            &format!("{name}: error: it is owned by uid 64003, not by root"),
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_is_a_link_or_no_directory_is_refused() {
+    let relink = |tree: &Tree| {
+        fs::rename(tree.path("etc"), tree.path("real")).unwrap();
+        symlink("real", tree.path("etc")).unwrap();
+    };
+    check(relink, "/etc: error: it is a symbolic link");
+    let relink = |tree: &Tree| {
+        fs::rename(tree.path("etc/policy.d"), tree.path("real")).unwrap();
+        symlink("../real", tree.path("etc/policy.d")).unwrap();
+    };
+    check(relink, "/etc/policy.d: error: it is a symbolic link");
+    let file = |tree: &Tree| {
+        fs::remove_dir_all(tree.path("etc/policy.d")).unwrap();
+        tree.write("etc/policy.d", "x");
+    };
+    check(file, "/etc/policy.d: error: it is not a directory");
+}
+
+#[test]
+fn a_file_must_be_roots_alone() {
+    check(
+        |tree| tree.chmod(B, 0o664),
+        "/etc/policy.d/20-b.toml: error: it is writable by group 0",
+    );
+    check(
+        |tree| tree.chmod(B, 0o646),
+        "/etc/policy.d/20-b.toml: error: it is writable by everybody",
+    );
+    check(
+        |tree| chown(tree.path(B), Some(64003), None).unwrap(),
+        "/etc/policy.d/20-b.toml: error: it is owned by uid 64003",
+    );
+    check(
+        |tree| fs::hard_link(tree.path(B), tree.path("other")).unwrap(),
+        "/etc/policy.d/20-b.toml: error: it has 2 hard links",
+    );
+    // Its group may be any, as long as it only reads.
+    let tree = Tree::new();
+    let path = tree.write(B, "b");
+    chown(&path, None, Some(64003)).unwrap();
+    assert_eq!(tree.sources().len(), 1);
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let regular = "/etc/policy.d/30.toml: error: it is not a regular file";
+    let name = "etc/policy.d/30.toml";
+    check(|tree| tree.node(name, SFlag::S_IFIFO, 0), regular);
+    check(
+        |tree| tree.node(name, SFlag::S_IFCHR, makedev(1, 5)),
+        regular,
+    );
+    check(|tree| tree.node(name, SFlag::S_IFSOCK, 0), regular);
+    check(|tree| fs::create_dir(tree.path(name)).unwrap(), regular);
+}
+
+#[test]
+fn sizes_and_numbers_are_bounded() {
+    let sized = |tree: &Tree, below: &str, size: usize| {
+        let path = tree.write(below, "");
+        fs::File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(size as u64)
+            .unwrap();
+    };
+    let tree = Tree::new();
+    sized(&tree, B, caps::POLICY_FILE);
+    assert_eq!(tree.sources().len(), 1);
+    let over = |tree: &Tree| sized(tree, B, caps::POLICY_FILE + 1);
+    check(
+        over,
+        "/etc/policy.d/20-b.toml: error: it has 1048577 bytes, the most is 1048576",
+    );
+    check(
+        |tree| sized(tree, B, 1 << 30),
+        "/etc/policy.d/20-b.toml: error: it has 1073741824 bytes",
+    );
+
+    let tree = Tree::new();
+    for at in 0..4 {
+        sized(&tree, &format!("usr/policy.d/{at}.toml"), caps::POLICY_FILE);
+    }
+    assert_eq!(tree.sources().len(), 4);
+    tree.write("etc/policy.d/5.toml", "x");
+    assert_eq!(
+        tree.errors(),
+        ["/etc/policy.d: error: all policy files together have over 4194304 bytes"]
+    );
+
+    let tree = Tree::new();
+    for at in 0..caps::POLICY_FILES {
+        tree.write(&format!("usr/policy.d/{at}.toml"), "");
+    }
+    assert_eq!(tree.sources().len(), caps::POLICY_FILES);
+    tree.write("etc/policy.d/0.toml", "");
+    assert_eq!(tree.sources().len(), caps::POLICY_FILES);
+    tree.write("etc/policy.d/x.toml", "");
+    assert_eq!(
+        tree.errors(),
+        ["/etc/policy.d: error: 257 policy files are more than 256"]
+    );
+}
+
+#[test]
+fn names_that_could_deceive_are_refused() {
+    let named = |name: &'static [u8]| {
+        move |tree: &Tree| {
+            fs::write(tree.path("etc/policy.d").join(OsStr::from_bytes(name)), "").unwrap()
+        }
+    };
+    check(
+        named(b"\x1b[2J.toml"),
+        "/etc/policy.d/\\x1b[2J.toml: error: its name must be UTF-8",
+    );
+    check(
+        named(b"a\nb.toml"),
+        "/etc/policy.d/a\\nb.toml: error: its name must be UTF-8",
+    );
+    check(
+        named(b"\xff.toml"),
+        "/etc/policy.d/\\xff.toml: error: its name must be UTF-8",
+    );
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let tree = Tree::new();
+    tree.write("etc/policy.d/1.toml", "");
+    tree.chmod("etc/policy.d/1.toml", 0o666);
+    tree.node("etc/policy.d/2.toml", SFlag::S_IFIFO, 0);
+    tree.write("etc/policy.d/3.toml", "fine");
+    tree.chmod("usr/policy.d", 0o777);
+    let errors = tree.errors();
+    let places: Vec<_> = errors
+        .iter()
+        .map(|one| one.split(':').next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "/usr/policy.d",
+            "/etc/policy.d/1.toml",
+            "/etc/policy.d/2.toml"
+        ]
+    );
+}
+
+#[test]
+fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
+    for (path, why) in [
+        ("etc", "absolute"),
+        ("", "absolute"),
+        ("/run/../run", "'..'"),
+    ] {
+        let error = trust::directory(Path::new(path), 0).unwrap_err();
+        assert!(error.why.contains(why), "{error}");
+    }
+    // The way of the real default, and of what must not be trusted.
+    assert!(trust::directory(Path::new("/etc/./"), 0).unwrap().is_some());
+    let error = trust::directory(Path::new("/tmp/x"), 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot open '/tmp': it is writable by everybody; chmod go-w"
+    );
+}
+
+#[test]
+fn an_owner_besides_root_is_trusted_only_when_named() {
+    let tree = Tree::new();
+    let path = tree.write(B, "b");
+    chown(&path, Some(64003), None).unwrap();
+    let vendor = tree.path("usr/policy.d");
+    let admin = tree.path("etc/policy.d");
+    assert_eq!(read(&vendor, &admin, 64003).unwrap().sources.len(), 1);
+    assert!(read(&vendor, &admin, 64004).is_err());
+}
+
+#[test]
+fn a_configuration_file_is_read_under_the_same_conditions() {
+    let tree = Tree::new();
+    let path = tree.path("etc/remit.toml");
+    assert_eq!(read_trusted(&path), Ok(None));
+    assert_eq!(read_trusted(&tree.path("none/remit.toml")), Ok(None));
+    tree.write("etc/remit.toml", "x = 1");
+    assert_eq!(read_trusted(&path), Ok(Some(b"x = 1".to_vec())));
+    tree.chmod("etc/remit.toml", 0o660);
+    let why = "it is writable by group 0; chmod go-w";
+    assert_eq!(
+        read_trusted(&path),
+        Err(format!("cannot open '{}': {why}", path.display()))
+    );
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/null", &path).unwrap();
+    assert!(read_trusted(&path).unwrap_err().contains("symbolic link"));
+    assert!(read_trusted(Path::new("/")).is_err());
+}
+
+/// /proc/version says it has no bytes and then gives some, like a file that
+/// grows while it is read.
+#[test]
+fn a_file_that_is_not_as_long_as_it_says_is_refused() {
+    let why = read_trusted(Path::new("/proc/version")).unwrap_err();
+    assert_eq!(
+        why,
+        "cannot open '/proc/version': it changed while it was read; try again"
+    );
+}
