@@ -5,17 +5,23 @@
 //! for a process of one thread; children made here run ordinary code before their exec.
 
 mod cgroup;
+mod checklist;
 mod ending;
 mod error;
+mod fence;
 pub mod floor;
 mod keeper;
 mod kernel;
+mod limits;
 mod mounts;
+mod places;
 mod profile;
+mod seccomp;
 mod service;
 mod spawn;
 mod steps;
 mod template;
+mod wall;
 mod witness;
 
 pub use cgroup::{Cgroup, Cgroups, Controller};
@@ -23,10 +29,12 @@ pub use ending::{Killing, kill_uid};
 pub use error::{Error, Result};
 pub use keeper::Keeper;
 pub use kernel::Kernel;
+pub use limits::{Clamped, Limits};
 pub use mounts::MountWatch;
-pub use profile::{Limits, ReadProfile, Sandbox};
+pub use profile::{ReadProfile, Sandbox};
 pub use service::spawn_service;
 pub use spawn::{Job, Spawned, spawn};
 pub use steps::{Progress, Step, StepReader, Why};
 pub use template::{Building, Template};
-pub use witness::{Finding, Wall, Witness, witness};
+pub use wall::Wall;
+pub use witness::{Finding, Witness, witness};

@@ -1,48 +1,62 @@
-//! What a sandbox is made of: limits, groups and the things compiled once for all its jobs.
+//! A `read` profile and what is compiled of it, once for all its jobs.
 
-use crate::{Error, Kernel, Result};
-
-/// Limits of one job. All are upper bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Open descriptors of a process.
-    pub nofile: u64,
-    /// Processes and threads of the job's uid.
-    pub nproc: u64,
-    /// Bytes of private writable memory of a process (`RLIMIT_DATA`).
-    pub data: u64,
-    /// CPU seconds of a process.
-    pub cpu_s: u64,
-    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC speaks before SIGXFSZ.
-    pub fsize: u64,
-    /// Bytes in each private directory.
-    pub tmp_bytes: u64,
-    /// Files in each private directory.
-    pub tmp_inodes: u64,
-    /// Bytes of the whole job, where the memory controller is delegated.
-    pub memory: Option<u64>,
-    /// Tasks of the whole job, where the pids controller is delegated.
-    pub tasks: Option<u64>,
-    /// Percent of one CPU for the whole job, where the cpu controller is delegated.
-    pub cpu_percent: Option<u32>,
-}
+use crate::fence::{Fence, fence};
+use crate::limits::{Ceilings, Clamped, Limits};
+use crate::places::{self, Places};
+use crate::seccomp::{self, Program};
+use crate::wall::Walls;
+use crate::{Kernel, Result};
 
 /// What policy says of a `read` sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadProfile {
-    /// Supplementary groups, exactly these.
+    /// Supplementary groups of its jobs, exactly these.
     pub groups: Vec<u32>,
-    /// Limits of the witness; each job brings its own.
+    /// The most a job may ask for, and what the witness runs with.
     pub limits: Limits,
 }
 
-/// A compiled profile.
+/// A compiled profile. Cheap to keep, nothing in it belongs to one job.
 #[derive(Debug)]
-pub struct Sandbox {}
+pub struct Sandbox {
+    pub(crate) walls: Walls,
+    pub(crate) program: Program,
+    pub(crate) fence: Option<Fence>,
+    pub(crate) places: Places,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) limits: Limits,
+    pub(crate) ceilings: Ceilings,
+    pub(crate) kernel: Kernel,
+}
 
 impl Sandbox {
-    /// Compiles `profile` for this kernel.
-    pub fn read(_profile: &ReadProfile, _kernel: &Kernel) -> Result<Sandbox> {
-        Err(Error::refused("cannot build a sandbox", "not built yet"))
+    /// Compiles `profile` for this kernel and this machine's directories.
+    pub fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
+        Self::compile(profile, kernel, Walls::ALL)
+    }
+
+    /// The same with one wall missing, for tests that must then fail.
+    #[cfg(feature = "mutate")]
+    pub fn without(profile: &ReadProfile, kernel: &Kernel, wall: crate::Wall) -> Result<Sandbox> {
+        Self::compile(profile, kernel, Walls::without(wall))
+    }
+
+    fn compile(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
+        Ok(Sandbox {
+            walls,
+            program: seccomp::compile(walls)?,
+            fence: fence(kernel.landlock_abi, walls),
+            places: places::find()?,
+            groups: profile.groups.clone(),
+            limits: profile.limits,
+            ceilings: Ceilings::own()?,
+            kernel: kernel.clone(),
+        })
+    }
+
+    /// Which of `limits` will be lower than asked for, because this process's own hard limits
+    /// are and it lacks `CAP_SYS_RESOURCE`. To be told with the result.
+    pub fn clamped(&self, limits: &Limits) -> Vec<Clamped> {
+        self.ceilings.clamped(limits)
     }
 }

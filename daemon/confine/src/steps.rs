@@ -12,10 +12,10 @@ use std::{io::Read, os::fd::BorrowedFd};
 pub enum Step {
     /// Own session, default signals and mask, umask, personality.
     Session = 1,
-    /// Only stdin, stdout, stderr, the script and the step pipe stay open.
-    Descriptors,
     /// In the job's own cgroup. Absent where there is none.
     Cgroup,
+    /// Only stdin, stdout, stderr, the script and the step pipe stay open.
+    Descriptors,
     /// The audit login uid. Absent on kernels without audit.
     Loginuid,
     /// Nice, policy, affinity, ioprio, timer slack and `oom_score_adj`.
@@ -32,10 +32,10 @@ pub enum Step {
     Identity,
     /// `no_new_privs`.
     NoNewPrivs,
+    /// The job's home and the working directory, opened inside by the job's identity.
+    Cwd,
     /// The Landlock domain. Absent on kernels without Landlock.
     Landlock,
-    /// The working directory, opened inside.
-    Cwd,
     /// The system call filter.
     Seccomp,
     /// The program, looked up and executed inside.
@@ -46,8 +46,8 @@ impl Step {
     /// Every step, in order.
     pub const ALL: [Step; 15] = [
         Step::Session,
-        Step::Descriptors,
         Step::Cgroup,
+        Step::Descriptors,
         Step::Loginuid,
         Step::Scheduling,
         Step::Rlimits,
@@ -56,8 +56,8 @@ impl Step {
         Step::Keyring,
         Step::Identity,
         Step::NoNewPrivs,
-        Step::Landlock,
         Step::Cwd,
+        Step::Landlock,
         Step::Seccomp,
         Step::Exec,
     ];
@@ -242,7 +242,17 @@ mod tests {
     fn records_are_read_as_written() {
         let all: Vec<u8> = Step::ALL.iter().take(14).map(|s| *s as u8).collect();
         assert_eq!(parse(&all), Progress::Executed(Step::ALL[..14].to_vec()));
-        let failed = [1, 2, FAILED, Step::Mounts as u8, 0, 13, 0, 0, 0];
+        let failed = [
+            Step::Session as u8,
+            Step::Descriptors as u8,
+            FAILED,
+            Step::Mounts as u8,
+            0,
+            13,
+            0,
+            0,
+            0,
+        ];
         let want = Progress::Failed {
             done: vec![Step::Session, Step::Descriptors],
             step: Step::Mounts,

@@ -34,4 +34,12 @@ impl Building {
 
 /// A mount namespace that jobs copy.
 #[derive(Debug)]
-pub struct Template {}
+pub struct Template {
+    namespace: OwnedFd,
+}
+
+impl Template {
+    pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+}

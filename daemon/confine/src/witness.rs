@@ -1,15 +1,7 @@
 //! Proof by trying: a child takes the checklist and then tries each wall.
 
-use crate::{Error, Keeper, Result, Sandbox, Template};
+use crate::{Error, Keeper, Result, Sandbox, Template, Wall};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// One thing a sandbox must hold, that a test can see missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Wall {
-    /// Own uid, gid and groups.
-    Identity = 1,
-}
 
 /// What was seen of one wall.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,51 +1,53 @@
-//! The floor: every unsafe block of the daemon, as safe functions. What has a safe crate
-//! (nix) is not here.
+//! The floor: every unsafe block of the daemon, as safe functions. What a safe crate offers
+//! (nix) is used where it does as well.
+//!
+//! Calls that change the identity are made as bare system calls: glibc's would signal the
+//! threads of the parent, of which a child of `clone3` has none.
 
 #![allow(unsafe_code)]
 
+mod exec;
+mod identity;
+mod landlock;
+mod memfd;
+mod mount;
 mod peer;
+mod process;
 
-pub use peer::{Peer, PidfdSource, peer};
+pub(crate) use exec::{Pointers, execve};
+pub use identity::set_dumpable;
+pub(crate) use identity::*;
+pub(crate) use landlock::*;
+pub use memfd::{SEALED, is_sealed, sealed_memfd};
+pub(crate) use mount::*;
+pub use peer::{Peer, PidfdSource, loginuid, pass_rights_off, peer};
+pub(crate) use process::*;
+pub use process::{Usage, pidfd_alive, pidfd_open, pidfd_send_signal, reap};
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
-/// What a process and its waited-for children used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// User and system time, in microseconds.
-    pub cpu_usec: u64,
-    /// Largest resident set of one process, in bytes.
-    pub maxrss_bytes: u64,
-}
-
-/// The end of child `pid`, if it has ended. Never waits. wait4(2).
-pub fn reap(_pid: i32) -> Option<(std::process::ExitStatus, Usage)> {
-    None
-}
-
-/// Sends `signal` to the process of `pidfd`. pidfd_send_signal(2).
-pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
-    // SAFETY: integers and a null siginfo; the descriptor is borrowed, so open.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_fd().as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
-    if r == -1 {
+/// The errno of a system call that answers -1.
+fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
+    if answer == -1 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(())
+        Ok(answer)
     }
 }
 
 /// Reads into `buf`. read(2).
 pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(nix::unistd::read(fd, buf)?)
+    // SAFETY: the descriptor is open and the buffer is valid for its length.
+    let n = unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes from `buf`. write(2).
+pub(crate) fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    // SAFETY: the descriptor is open and the buffer is valid for its length.
+    let n = unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len()) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

@@ -1,8 +1,9 @@
-//! Who is at the other end of a Unix socket, by the kernel.
+//! Who is at the other end of a Unix socket, by the kernel. unix(7).
 
+use super::{check, pidfd_alive, pidfd_open};
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// How the peer's pidfd was got.
@@ -19,7 +20,7 @@ pub enum PidfdSource {
 pub struct Peer {
     /// Its pid in our namespace.
     pub pid: i32,
-    /// Its effective uid.
+    /// Its effective uid. The caller refuses overflow uids.
     pub uid: u32,
     /// Its effective gid.
     pub gid: u32,
@@ -31,7 +32,91 @@ pub struct Peer {
     pub pidfd_source: PidfdSource,
 }
 
-/// The peer of a connected Unix socket. unix(7).
-pub fn peer(_socket: impl AsFd) -> io::Result<Peer> {
-    Err(io::Error::from(io::ErrorKind::Unsupported))
+/// Reads a socket option into `buf`; the bytes it has.
+fn option(socket: BorrowedFd<'_>, name: i32, buf: &mut [u32]) -> io::Result<usize> {
+    let mut len = libc::socklen_t::try_from(size_of_val(buf)).unwrap_or(0);
+    let fd = socket.as_raw_fd();
+    let at = buf.as_mut_ptr().cast();
+    // SAFETY: a buffer of `len` bytes of plain integers.
+    let r = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, &raw mut len) };
+    check(r.into())?;
+    Ok(len as usize)
+}
+
+/// The peer of a connected Unix stream or seqpacket socket, before anything is read from it.
+/// ESRCH when it has exited already.
+pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
+    let socket = socket.as_fd();
+    let mut cred = [0u32; 3];
+    option(socket, libc::SO_PEERCRED, &mut cred)?;
+    let [pid, uid, gid] = cred;
+    // 0: the peer is in a pid namespace that we do not see.
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or(io::ErrorKind::NotFound)?;
+    let mut groups = vec![0u32; 65_536];
+    let bytes = option(socket, libc::SO_PEERGROUPS, &mut groups)?;
+    groups.truncate(bytes / size_of::<u32>());
+    groups.shrink_to_fit();
+    let mut fd = [0u32];
+    let (pidfd, pidfd_source) = match option(socket, libc::SO_PEERPIDFD, &mut fd) {
+        Ok(_) => {
+            let [fd] = fd;
+            // SAFETY: a new descriptor that nobody else owns.
+            (
+                unsafe { OwnedFd::from_raw_fd(fd as RawFd) },
+                PidfdSource::Socket,
+            )
+        }
+        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            (pidfd_open(pid)?, PidfdSource::Pid)
+        }
+        Err(e) => return Err(e),
+    };
+    if !pidfd_alive(pidfd.as_fd())? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(Peer {
+        pid,
+        uid,
+        gid,
+        groups,
+        pidfd,
+        pidfd_source,
+    })
+}
+
+/// The audit login uid of the process of `pidfd`, whose pid is `pid`. `None` when it is unset
+/// or the kernel has no audit. The pidfd is asked after the read: if the process still lives,
+/// the pid was its own all the time.
+pub fn loginuid(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let read = std::fs::read_to_string(format!("/proc/{pid}/loginuid"));
+    if !pidfd_alive(pidfd)? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    match read {
+        Ok(text) => Ok(text.trim().parse().ok().filter(|uid| *uid != u32::MAX)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// `SO_PASSRIGHTS`, Linux 6.16; the generic number, x86 and arm alike.
+const SO_PASSRIGHTS: i32 = 83;
+
+/// No descriptors can be sent to this socket. `false` when the kernel has no such option: the
+/// reader must then close what it gets.
+pub fn pass_rights_off(socket: impl AsFd) -> io::Result<bool> {
+    let off = 0i32;
+    let fd = socket.as_fd().as_raw_fd();
+    let len = size_of::<i32>() as libc::socklen_t;
+    let at = (&raw const off).cast();
+    // SAFETY: one integer, valid for the call.
+    let r = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, at, len) };
+    match check(r.into()) {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
+        Err(e) => Err(e),
+    }
 }

@@ -1,0 +1,95 @@
+//! Landlock as the fence behind the other walls: which rights each ABI lets us handle.
+//!
+//! Reading and executing are not handled, so they need no rule. Writing is granted beneath the
+//! private directories and on the minimal `/dev` alone.
+
+use crate::floor::Handled;
+use crate::{Wall, wall::Walls};
+
+const WRITE_FILE: u64 = 1 << 1;
+const REMOVE_DIR: u64 = 1 << 4;
+const REMOVE_FILE: u64 = 1 << 5;
+const MAKE_CHAR: u64 = 1 << 6;
+const MAKE_DIR: u64 = 1 << 7;
+const MAKE_REG: u64 = 1 << 8;
+const MAKE_SOCK: u64 = 1 << 9;
+const MAKE_FIFO: u64 = 1 << 10;
+const MAKE_BLOCK: u64 = 1 << 11;
+const MAKE_SYM: u64 = 1 << 12;
+const REFER: u64 = 1 << 13;
+const TRUNCATE: u64 = 1 << 14;
+const IOCTL_DEV: u64 = 1 << 15;
+
+const BIND_TCP: u64 = 1;
+const CONNECT_TCP: u64 = 1 << 1;
+
+const SCOPE_ABSTRACT_UNIX: u64 = 1;
+const SCOPE_SIGNAL: u64 = 1 << 1;
+
+/// What the domain handles, and what it grants where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) handled: Handled,
+    pub(crate) in_private_dirs: u64,
+    pub(crate) on_devices: u64,
+}
+
+/// The fence that a kernel of `abi` can build; `None` without Landlock. Every right of the
+/// ABI is used, none is dropped silently: a kernel that refuses one fails the step.
+pub(crate) fn fence(abi: u32, walls: Walls) -> Option<Fence> {
+    if abi == 0 || !walls.up(Wall::Landlock) {
+        return None;
+    }
+    let since = |first: u32, rights: u64| if abi >= first { rights } else { 0 };
+    let nodes = MAKE_CHAR | MAKE_BLOCK;
+    let files = WRITE_FILE
+        | REMOVE_DIR
+        | REMOVE_FILE
+        | MAKE_DIR
+        | MAKE_REG
+        | MAKE_SOCK
+        | MAKE_FIFO
+        | MAKE_SYM;
+    let fs = files | nodes | since(2, REFER) | since(3, TRUNCATE) | since(5, IOCTL_DEV);
+    let scoped = if walls.up(Wall::LandlockScope) {
+        SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL
+    } else {
+        0
+    };
+    Some(Fence {
+        handled: Handled {
+            fs,
+            net: since(4, BIND_TCP | CONNECT_TCP),
+            scoped: since(6, scoped),
+        },
+        in_private_dirs: fs & !(nodes | IOCTL_DEV),
+        on_devices: fs & (WRITE_FILE | TRUNCATE),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_abi_adds_its_rights() {
+        assert_eq!(fence(0, Walls::ALL), None);
+        let of = |abi| fence(abi, Walls::ALL).unwrap();
+        for (abi, fs, net, scoped) in [
+            (1, 0x1ff2, 0, 0),
+            (2, 0x3ff2, 0, 0),
+            (3, 0x7ff2, 0, 0),
+            (4, 0x7ff2, 3, 0),
+            (5, 0xfff2, 3, 0),
+            (6, 0xfff2, 3, 3),
+            (9, 0xfff2, 3, 3),
+        ] {
+            assert_eq!(of(abi).handled, Handled { fs, net, scoped }, "{abi}");
+            assert_eq!(
+                of(abi).in_private_dirs & (IOCTL_DEV | MAKE_CHAR | MAKE_BLOCK),
+                0
+            );
+            assert_eq!(of(abi).on_devices & !(WRITE_FILE | TRUNCATE), 0);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! execve(2) with arrays made before the fork.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    marker::PhantomData,
+};
+
+/// A NULL-terminated array of strings, borrowed.
+#[derive(Debug)]
+pub(crate) struct Pointers<'a> {
+    raw: Vec<*const libc::c_char>,
+    of: PhantomData<&'a [CString]>,
+}
+
+impl<'a> Pointers<'a> {
+    pub(crate) fn of(strings: &'a [CString]) -> Self {
+        let raw = strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Self {
+            raw,
+            of: PhantomData,
+        }
+    }
+}
+
+/// Executes `program`; returns only the reason why it could not.
+pub(crate) fn execve(program: &CStr, argv: &Pointers<'_>, env: &Pointers<'_>) -> io::Error {
+    // SAFETY: a NUL-terminated path and NULL-terminated arrays of NUL-terminated strings, all
+    // borrowed for the call.
+    unsafe { libc::execve(program.as_ptr(), argv.raw.as_ptr(), env.raw.as_ptr()) };
+    io::Error::last_os_error()
+}

@@ -1,0 +1,210 @@
+//! Who a process is and what it may become.
+
+use super::check;
+use std::io;
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`, of which version 3 has two.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAP_VERSION_3: u32 = 0x2008_0522;
+
+/// Every securebit on and locked, but keep-caps, which is off and locked: no uid, set or
+/// executed, ever brings capabilities again. capabilities(7).
+const SECUREBITS: i32 = 0b1110_1111;
+
+/// Locks the securebits. Needs `CAP_SETPCAP`.
+pub(crate) fn lock_securebits() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS) }.into())?;
+    Ok(())
+}
+
+/// Capabilities survive the change of uid (a wall that tests switch off).
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: integers only: SECBIT_NO_SETUID_FIXUP.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 4) }.into())?;
+    Ok(())
+}
+
+/// The securebits, and whether they are as `lock_securebits` leaves them.
+pub(crate) fn securebits_locked() -> bool {
+    // SAFETY: integers only.
+    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    bits != -1 && bits & SECUREBITS == SECUREBITS
+}
+
+/// Empties the bounding set. Needs `CAP_SETPCAP`.
+pub(crate) fn drop_bounding() -> io::Result<()> {
+    for cap in 0..64 {
+        // SAFETY: integers only.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap) }.into()) {
+            Ok(_) => {}
+            // Past the last capability of this kernel.
+            Err(e) if cap > 0 && e.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the bounding set is empty.
+pub(crate) fn bounding_is_empty() -> bool {
+    // SAFETY: integers only; past the last capability it answers -1.
+    (0..64).all(|cap| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) } < 1)
+}
+
+/// Clears the ambient, effective, permitted and inheritable sets.
+pub(crate) fn clear_capabilities() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(
+        unsafe {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_CLEAR_ALL,
+                0,
+                0,
+                0,
+            )
+        }
+        .into(),
+    )?;
+    let header = CapHeader {
+        version: CAP_VERSION_3,
+        pid: 0,
+    };
+    let none = [CapData::default(); 2];
+    // SAFETY: the structures of capset(2), valid for the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
+    Ok(())
+}
+
+fn capabilities() -> io::Result<[CapData; 2]> {
+    let header = CapHeader {
+        version: CAP_VERSION_3,
+        pid: 0,
+    };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: the structures of capget(2), valid for the call.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    Ok(data)
+}
+
+/// Whether the effective, permitted and inheritable sets are empty.
+pub(crate) fn has_no_capability() -> io::Result<bool> {
+    Ok(capabilities()? == [CapData::default(); 2])
+}
+
+/// Whether capability `number` is effective.
+pub(crate) fn has_capability(number: u32) -> io::Result<bool> {
+    let [low, high] = capabilities()?;
+    let word = if number < 32 { low } else { high };
+    Ok(word.effective & (1 << (number % 32)) != 0)
+}
+
+/// Groups, gid and uid, in this order, each in all its forms.
+pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: a valid array of gid_t of the given length.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    Ok(())
+}
+
+/// Whether real, effective and saved ids are exactly these. getresuid(2).
+pub(crate) fn is_user(uid: u32, gid: u32) -> bool {
+    let (mut r, mut e, mut s) = (0u32, 0u32, 0u32);
+    // SAFETY: three valid pointers.
+    let uids = unsafe { libc::getresuid(&raw mut r, &raw mut e, &raw mut s) } == 0;
+    if !uids || [r, e, s] != [uid; 3] {
+        return false;
+    }
+    // SAFETY: three valid pointers.
+    let gids = unsafe { libc::getresgid(&raw mut r, &raw mut e, &raw mut s) } == 0;
+    gids && [r, e, s] == [gid; 3]
+}
+
+/// Supplementary groups into `buf`; how many.
+pub(crate) fn groups(buf: &mut [u32]) -> io::Result<usize> {
+    let len = i32::try_from(buf.len()).unwrap_or(i32::MAX);
+    // SAFETY: a valid array of that length.
+    let n = unsafe { libc::getgroups(len, buf.as_mut_ptr()) };
+    Ok(check(n.into())? as usize)
+}
+
+/// SIGKILL for this process when the thread that forked it ends. Any later change of identity
+/// undoes it. prctl(2).
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
+    Ok(())
+}
+
+/// No execve(2) gives more rights from here on.
+pub(crate) fn no_new_privs() -> io::Result<()> {
+    // SAFETY: integers only; the unused ones must be zero.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Whether `no_new_privs` holds.
+pub(crate) fn has_no_new_privs() -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
+}
+
+/// No core, no ptrace and no `/proc/PID` secrets of this process for others of its uid.
+/// prctl(2).
+pub fn set_dumpable(yes: bool) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// A new, anonymous session keyring. keyctl(2).
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    let (join, anonymous) = (1, std::ptr::null::<libc::c_char>());
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING with no name.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, join, anonymous) })?;
+    Ok(())
+}
+
+/// The serial of the session keyring, never made by asking.
+pub(crate) fn session_keyring() -> io::Result<i64> {
+    let (get_id, session, create) = (0, -3, 0);
+    // SAFETY: KEYCTL_GET_KEYRING_ID, integers only.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, get_id, session, create) })
+}
+
+/// The filter, for this process and all it will be. seccomp(2).
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: a program of `len` instructions that the kernel only reads.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })?;
+    Ok(())
+}

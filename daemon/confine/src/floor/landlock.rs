@@ -1,0 +1,87 @@
+//! Landlock's three calls. landlock(7).
+
+use super::check;
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// `struct landlock_ruleset_attr` as of ABI 6; older kernels take it as long as what they do
+/// not know is zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handled {
+    pub(crate) fs: u64,
+    pub(crate) net: u64,
+    pub(crate) scoped: u64,
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed: u64,
+    parent: RawFd,
+}
+
+fn ask(flag: u32) -> io::Result<u32> {
+    let none = std::ptr::null::<Handled>();
+    // SAFETY: a null attribute of size 0 is how these questions are asked.
+    Ok(check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, flag) })? as u32)
+}
+
+/// The ABI, 1 or more.
+pub(crate) fn landlock_abi() -> io::Result<u32> {
+    ask(1)
+}
+
+/// The errata that are fixed, a bit mask.
+pub(crate) fn landlock_errata() -> io::Result<u32> {
+    ask(2)
+}
+
+/// A ruleset that handles `handled` and grants nothing.
+pub(crate) fn landlock_ruleset(handled: &Handled) -> io::Result<OwnedFd> {
+    let size = size_of::<Handled>();
+    // SAFETY: a structure of the given size, valid for the call.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            handled as *const Handled,
+            size,
+            0,
+        )
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Grants `allowed` on `parent` and beneath.
+pub(crate) fn landlock_grant(
+    ruleset: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    allowed: u64,
+) -> io::Result<()> {
+    let rule = PathBeneath {
+        allowed,
+        parent: parent.as_raw_fd(),
+    };
+    let (path_beneath, fd) = (1, ruleset.as_raw_fd());
+    // SAFETY: the structure of this rule type, valid for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            fd,
+            path_beneath,
+            &raw const rule,
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// Puts this process into a domain of the ruleset, for good.
+pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Mounts and namespaces.
+
+use super::check;
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+pub(crate) const RDONLY: u64 = 1;
+pub(crate) const NOSUID: u64 = 2;
+pub(crate) const NODEV: u64 = 4;
+
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+
+fn set_attributes(at: RawFd, path: &CStr, flags: i32, attr: &MountAttr) -> io::Result<()> {
+    let size = size_of::<MountAttr>();
+    // SAFETY: a path and a structure of the given size, valid for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at,
+            path.as_ptr(),
+            flags,
+            attr as *const MountAttr,
+            size,
+        )
+    })?;
+    Ok(())
+}
+
+/// Sets `attributes` on every mount from `/` down; with `private`, also cuts them off from
+/// the host's, in the same moment. mount_setattr(2), Linux 5.12.
+pub(crate) fn set_whole_tree(attributes: u64, private: bool) -> io::Result<()> {
+    let propagation = if private { libc::MS_PRIVATE } else { 0 };
+    let attr = MountAttr {
+        set: attributes,
+        propagation,
+        ..MountAttr::default()
+    };
+    set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
+}
+
+/// Every mount from `/` down follows the host's and never leads it.
+pub(crate) fn make_slave() -> io::Result<()> {
+    let attr = MountAttr {
+        propagation: libc::MS_SLAVE,
+        ..MountAttr::default()
+    };
+    set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
+}
+
+/// A detached copy of the one mount at `path`. open_tree(2).
+pub(crate) fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint;
+    // SAFETY: a path, valid for the call.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Lets devices work again on the mount of `mount`.
+pub(crate) fn allow_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        clear: NODEV,
+        ..MountAttr::default()
+    };
+    set_attributes(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, &attr)
+}
+
+/// Puts the detached `mount` over `path`. move_mount(2).
+pub(crate) fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let from = mount.as_raw_fd();
+    // SAFETY: paths valid for the call; integers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from,
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+/// A tmpfs over `path`, nosuid and nodev. `options` as tmpfs(5). mount(2).
+pub(crate) fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    let kind = c"tmpfs".as_ptr();
+    // SAFETY: NUL-terminated strings, valid for the call.
+    let r = unsafe { libc::mount(kind, path.as_ptr(), kind, flags, options.as_ptr().cast()) };
+    check(r.into())?;
+    Ok(())
+}
+
+/// A mount namespace of its own, a copy of the present one. unshare(2).
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())?;
+    Ok(())
+}
+
+/// The next child will be init of a new pid namespace. unshare(2).
+pub(crate) fn new_pids_for_children() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWPID) }.into())?;
+    Ok(())
+}
+
+/// Enters a mount namespace, or (`CLONE_NEWPID`) sends the next children there. setns(2).
+pub(crate) fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), kind) }.into())?;
+    Ok(())
+}
+
+/// openat(2) in this process's present view; close-on-exec.
+pub(crate) fn open(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    open_at(None, path, flags)
+}
+
+/// openat(2) beneath `dir`.
+pub(crate) fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    let at = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
+    // SAFETY: a path valid for the call. No mode: nothing here creates.
+    let fd = unsafe { libc::openat(at, path.as_ptr(), flags | libc::O_CLOEXEC) };
+    check(fd.into())?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// chdir(2).
+pub(crate) fn change_dir(path: &CStr) -> io::Result<()> {
+    // SAFETY: a path valid for the call.
+    check(unsafe { libc::chdir(path.as_ptr()) }.into())?;
+    Ok(())
+}
+
+/// mkdir(2).
+pub(crate) fn make_dir(path: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: a path valid for the call.
+    check(unsafe { libc::mkdir(path.as_ptr(), mode) }.into())?;
+    Ok(())
+}
+
+/// The mode of `path`, following links. stat(2).
+pub(crate) fn mode_of(path: &CStr) -> io::Result<u32> {
+    // SAFETY: all fields are integers, for which zero is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a path and a buffer, valid for the call.
+    check(unsafe { libc::stat(path.as_ptr(), &raw mut stat) }.into())?;
+    Ok(stat.st_mode)
+}

@@ -1,0 +1,303 @@
+//! Processes: fork, end, descriptors, session, scheduling, limits.
+
+use super::check;
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+};
+
+/// What a process and its waited-for children used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time, in microseconds.
+    pub cpu_usec: u64,
+    /// Largest resident set of one process, in bytes.
+    pub maxrss_bytes: u64,
+}
+
+/// How children may be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForkCall {
+    /// clone3(2), Linux 5.3.
+    Clone3,
+    /// clone(2) with `CLONE_PIDFD`, where a filter refuses clone3.
+    Clone,
+}
+
+/// Forks; the child runs `child` and ends with what it returns. `cgroup` puts it there from its
+/// first moment (`CLONE_INTO_CGROUP`, Linux 5.7; only with `ForkCall::Clone3`).
+///
+/// For processes of one thread. With more, `child` must keep to what is async-signal-safe
+/// (no allocation): the job's child does, so that tests may have threads.
+pub(crate) fn fork(
+    call: ForkCall,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<(i32, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    let pid = match call {
+        ForkCall::Clone3 => {
+            // SAFETY: all fields are integers, for which zero is valid.
+            let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+            args.flags = libc::CLONE_PIDFD as u64;
+            args.pidfd = (&raw mut pidfd) as u64;
+            args.exit_signal = libc::SIGCHLD as u64;
+            if let Some(cgroup) = cgroup {
+                args.flags |= CLONE_INTO_CGROUP;
+                args.cgroup = cgroup.as_raw_fd() as u64;
+            }
+            // SAFETY: no new stack and no shared memory: the child goes on here with a copy of
+            // everything, as after fork(2); `pidfd` outlives the call.
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
+        }
+        ForkCall::Clone => {
+            let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+            // SAFETY: as above; the third argument is where the pidfd goes on every
+            // architecture, the rest is unused.
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) }
+        }
+    };
+    match check(pid)? {
+        0 => exit(child()),
+        pid => {
+            // SAFETY: the kernel put a new descriptor there that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok((pid as i32, pidfd))
+        }
+    }
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Ends the process at once, without destructors or exit functions of the parent.
+pub(crate) fn exit(status: i32) -> ! {
+    // SAFETY: _exit(2) takes any integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// The end of child `pid`, if it has ended. Never waits. wait4(2).
+pub fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
+    wait(pid, libc::WNOHANG).ok().flatten()
+}
+
+/// wait4(2); `None` when nothing has ended and `options` has `WNOHANG`.
+pub(crate) fn wait(pid: i32, options: i32) -> io::Result<Option<(ExitStatus, Usage)>> {
+    let mut status = 0;
+    // SAFETY: all fields are integers, for which zero is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call.
+    let r = unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) };
+    if check(r.into())? == 0 {
+        return Ok(None);
+    }
+    let usec = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+    let usage = Usage {
+        cpu_usec: usec(usage.ru_utime) + usec(usage.ru_stime),
+        maxrss_bytes: usage.ru_maxrss as u64 * 1024,
+    };
+    Ok(Some((ExitStatus::from_raw(status), usage)))
+}
+
+/// Sends `signal` to the process of `pidfd`, 0 to ask only. pidfd_send_signal(2).
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: integers and a null siginfo; the descriptor is borrowed, so open.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0) })?;
+    Ok(())
+}
+
+/// Whether the process of `pidfd` has not ended (a zombie has). pidfd_open(2), poll(2).
+pub fn pidfd_alive(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one valid pollfd; no waiting.
+    let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    Ok(check(n.into())? == 0)
+}
+
+/// A descriptor of process `pid`. pidfd_open(2).
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Puts a copy of `fd` at number `at`, not close-on-exec. dup3(2) refuses `fd == at`.
+pub(crate) fn place(fd: BorrowedFd<'_>, at: RawFd) -> io::Result<()> {
+    // SAFETY: integers only. What was at `at` in this process is meant to go.
+    check(unsafe { libc::dup3(fd.as_raw_fd(), at, 0) }.into())?;
+    Ok(())
+}
+
+/// As `place`, but close-on-exec.
+pub(crate) fn place_closing(fd: BorrowedFd<'_>, at: RawFd) -> io::Result<()> {
+    // SAFETY: as in `place`.
+    check(unsafe { libc::dup3(fd.as_raw_fd(), at, libc::O_CLOEXEC) }.into())?;
+    Ok(())
+}
+
+/// Owns descriptor `fd`, which this child has placed itself.
+pub(crate) fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: only called once for a number that this child has just filled.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A copy of `fd` at `lowest` or above, close-on-exec. It has no owner: `close_from` ends it.
+pub(crate) fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<BorrowedFd<'static>> {
+    // SAFETY: integers only.
+    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    check(new.into())?;
+    Ok(placed(new))
+}
+
+/// Names descriptor `fd` of this process, which stays open for `'static`: for a child between
+/// fork and exec, which places its descriptors itself and never closes these.
+pub(crate) fn placed(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: only called with numbers that this child has filled itself.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Closes every descriptor from `first` on. close_range(2), Linux 5.9.
+pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: integers only; called in a child whose owners of these never run again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) })?;
+    Ok(())
+}
+
+/// A session of its own, without a terminal. setsid(2).
+pub(crate) fn new_session() -> io::Result<()> {
+    // SAFETY: no arguments.
+    check(unsafe { libc::setsid() }.into())?;
+    Ok(())
+}
+
+/// Every signal to its default and none blocked, umask 022, the plain personality. Bare
+/// rt_sigaction, since libc keeps two signals to itself.
+pub(crate) fn default_signals() -> io::Result<()> {
+    let default = [0u64; 4];
+    for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
+        let old = std::ptr::null::<u64>();
+        // SAFETY: the kernel's sigaction of 32 bytes, all zero: SIG_DFL, no flags, no mask.
+        check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8) })?;
+    }
+    let none = 0u64;
+    let old = std::ptr::null::<u64>();
+    // SAFETY: the kernel's sigset of 8 bytes.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            old,
+            8,
+        )
+    })?;
+    Ok(())
+}
+
+/// SIGCHLD ignored: the kernel reaps this process's children, adopted ones too. wait(2).
+pub(crate) fn leave_no_zombies() -> io::Result<()> {
+    let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
+    let old = std::ptr::null::<u64>();
+    // SAFETY: the kernel's sigaction of 32 bytes: SIG_IGN, no flags, no mask.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            libc::SIGCHLD,
+            ignore.as_ptr(),
+            old,
+            8,
+        )
+    })?;
+    Ok(())
+}
+
+/// Sleeps until killed.
+pub(crate) fn pause_for_ever() -> ! {
+    loop {
+        let none = std::ptr::null::<libc::c_void>();
+        // SAFETY: ppoll(2) of nothing, for ever: null pointers and zeros are valid.
+        unsafe { libc::syscall(libc::SYS_ppoll, none, 0, none, none, 0) };
+    }
+}
+
+/// umask(2) and personality(2).
+pub(crate) fn plain_manners() -> io::Result<()> {
+    // SAFETY: an integer; cannot fail.
+    unsafe { libc::umask(0o022) };
+    // SAFETY: an integer.
+    check(unsafe { libc::personality(0) }.into())?;
+    Ok(())
+}
+
+/// Ordinary policy, nice 0, no io priority, every CPU, ordinary timer slack.
+pub(crate) fn plain_scheduling() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: a valid parameter block, for this process.
+    let r = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const param) };
+    check(r.into())?;
+    // SAFETY: integers only.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) }.into())?;
+    // SAFETY: integers only: IOPRIO_WHO_PROCESS, this process, IOPRIO_CLASS_NONE.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, 0) })?;
+    let all = [u64::MAX; 128];
+    // SAFETY: a valid mask of its size. The kernel takes what of it exists.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(&all),
+            &raw const all,
+        )
+    };
+    check(r)?;
+    // SAFETY: integers only; 0 is the default slack.
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 0) }.into())?;
+    Ok(())
+}
+
+/// A resource limit, soft and hard. setrlimit(2).
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let old = std::ptr::null_mut::<libc::rlimit>();
+    // SAFETY: valid for the call; pid 0 is this process.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, old) })?;
+    Ok(())
+}
+
+/// The soft and hard limit of this process. getrlimit(2).
+pub(crate) fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let new = std::ptr::null::<libc::rlimit>();
+    // SAFETY: valid for the call; pid 0 is this process.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new, &raw mut limit) })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// The process's name in `ps`. prctl(2).
+pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a NUL-terminated string.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }.into())?;
+    Ok(())
+}
+
+/// Signals every process this one may, except itself, in its pid namespace. kill(2).
+pub(crate) fn kill_all(signal: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(-1, signal) }.into())?;
+    Ok(())
+}

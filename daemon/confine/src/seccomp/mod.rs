@@ -1,0 +1,130 @@
+//! The system call filter: one table, one program.
+//!
+//! The table is compiled to a binary search over the number, with argument checks at its
+//! leaves. One program instead of a stack of linear ones: the kernel runs every program for
+//! every number when it is installed (its cache of always-allowed calls), and that stood in
+//! each spawn.
+
+mod bpf;
+mod table;
+
+use crate::{Error, Result, Wall, wall::Walls};
+pub(crate) use bpf::Program;
+
+/// What to do with one call.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// Let it through.
+    Allow,
+    /// Do not make it, answer this errno (0: success).
+    Answer(u16),
+    /// Let it through when every check holds.
+    Checked(&'static [Check]),
+}
+
+/// One argument's low 32 bits, masked, compared. All arguments compared here are 32-bit in the
+/// kernel, or flags whose upper half it ignores.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    arg: u8,
+    mask: u32,
+    want: Want,
+    errno: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    OneOf(&'static [u32]),
+    NoneOf(&'static [u32]),
+}
+
+/// Calls with one rule, for one reason.
+#[derive(Debug)]
+struct Group {
+    why: &'static str,
+    wall: Option<Wall>,
+    rule: Rule,
+    rows: &'static [table::Row],
+}
+
+/// An architecture whose numbers the table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+impl Arch {
+    /// `AUDIT_ARCH_*`.
+    fn audit(self) -> u32 {
+        match self {
+            Arch::X86_64 => 0xc000_003e,
+            Arch::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    fn number(self, row: &table::Row) -> Option<u32> {
+        let (_, x86_64, aarch64) = *row;
+        u32::try_from(match self {
+            Arch::X86_64 => x86_64,
+            Arch::Aarch64 => aarch64,
+        })
+        .ok()
+    }
+
+    fn here() -> Result<Arch> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Arch::X86_64),
+            "aarch64" => Ok(Arch::Aarch64),
+            other => Err(Error::refused(
+                "cannot compile the system call filter",
+                format!("no table for '{other}'; x86_64 and aarch64 have one"),
+            )),
+        }
+    }
+}
+
+/// Compiles the filter of this machine.
+pub(crate) fn compile(walls: Walls) -> Result<Program> {
+    Ok(compile_for(Arch::here()?, walls))
+}
+
+/// A filter that allows `numbers` of this machine and answers EPERM to the rest.
+pub(crate) fn only(numbers: &[libc::c_long]) -> Result<Program> {
+    let mut rules: Vec<(u32, Rule)> = numbers
+        .iter()
+        .filter_map(|n| Some((u32::try_from(*n).ok()?, Rule::Allow)))
+        .collect();
+    rules.sort_unstable_by_key(|(number, _)| *number);
+    Ok(bpf::assemble(
+        Arch::here()?.audit(),
+        &rules,
+        Rule::Answer(libc::EPERM as u16),
+    ))
+}
+
+fn compile_for(arch: Arch, walls: Walls) -> Program {
+    let mut rules: Vec<(u32, Rule)> = Vec::new();
+    for group in table::GROUPS {
+        let rule = match group.wall {
+            Some(wall) if !walls.up(wall) => Rule::Allow,
+            _ => group.rule,
+        };
+        rules.extend(
+            group
+                .rows
+                .iter()
+                .filter_map(|row| Some((arch.number(row)?, rule))),
+        );
+    }
+    rules.sort_unstable_by_key(|(number, _)| *number);
+    let unknown = if walls.up(Wall::SeccompUnknown) {
+        Rule::Answer(libc::ENOSYS as u16)
+    } else {
+        Rule::Allow
+    };
+    bpf::assemble(arch.audit(), &rules, unknown)
+}
+
+#[cfg(test)]
+mod tests;

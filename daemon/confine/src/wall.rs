@@ -1,0 +1,129 @@
+//! The walls of the `read` sandbox, by name: what a witness tries, and what tests switch off
+//! one by one.
+
+/// One thing a sandbox holds, that a test can see missing by its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Wall {
+    /// Own uid and gid, exactly the profile's groups.
+    Identity = 1,
+    /// Five empty capability sets, securebits locked.
+    Capabilities,
+    /// No execve(2) gives rights.
+    NoNewPrivs,
+    /// No process of the host can be named.
+    PidNamespace,
+    /// No mount of the host can be written, by EROFS.
+    ReadOnlyMounts,
+    /// No file of the host brings rights by its mode.
+    NoSuid,
+    /// No device node works but the six of the minimal `/dev`.
+    NoDev,
+    /// `/tmp`, `/var/tmp` and `/dev/shm` are the job's own, empty and bounded.
+    PrivateTmp,
+    /// Landlock: nothing outside the private directories is opened for writing, FIFOs too.
+    Landlock,
+    /// Landlock: no signal to a process outside the domain, even of the same uid.
+    LandlockScope,
+    /// No socket but netlink queries.
+    SeccompSockets,
+    /// No datagram pair, no bind or connect to a Unix address.
+    SeccompSocketpair,
+    /// No System V or POSIX object is made or used.
+    SeccompIpc,
+    /// No lock is taken.
+    SeccompLocks,
+    /// Calls refused by number or argument.
+    SeccompRefused,
+    /// Numbers this release does not know, and clone3, do not exist.
+    SeccompUnknown,
+    /// A session keyring of its own.
+    Keyring,
+    /// No descriptor but stdin, stdout, stderr (and the script).
+    Descriptors,
+    /// The limits asked for, as far as the own hard limits go.
+    Rlimits,
+    /// Ordinary priority, policy and io class; first to be killed for memory.
+    Scheduling,
+}
+
+impl Wall {
+    /// Every wall.
+    pub const ALL: [Wall; 20] = [
+        Wall::Identity,
+        Wall::Capabilities,
+        Wall::NoNewPrivs,
+        Wall::PidNamespace,
+        Wall::ReadOnlyMounts,
+        Wall::NoSuid,
+        Wall::NoDev,
+        Wall::PrivateTmp,
+        Wall::Landlock,
+        Wall::LandlockScope,
+        Wall::SeccompSockets,
+        Wall::SeccompSocketpair,
+        Wall::SeccompIpc,
+        Wall::SeccompLocks,
+        Wall::SeccompRefused,
+        Wall::SeccompUnknown,
+        Wall::Keyring,
+        Wall::Descriptors,
+        Wall::Rlimits,
+        Wall::Scheduling,
+    ];
+
+    /// Its name in findings and in the audit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wall::Identity => "identity",
+            Wall::Capabilities => "capabilities",
+            Wall::NoNewPrivs => "no_new_privs",
+            Wall::PidNamespace => "pid_namespace",
+            Wall::ReadOnlyMounts => "read_only_mounts",
+            Wall::NoSuid => "nosuid",
+            Wall::NoDev => "nodev",
+            Wall::PrivateTmp => "private_tmp",
+            Wall::Landlock => "landlock",
+            Wall::LandlockScope => "landlock_scope",
+            Wall::SeccompSockets => "seccomp_sockets",
+            Wall::SeccompSocketpair => "seccomp_socketpair",
+            Wall::SeccompIpc => "seccomp_ipc",
+            Wall::SeccompLocks => "seccomp_locks",
+            Wall::SeccompRefused => "seccomp_refused",
+            Wall::SeccompUnknown => "seccomp_unknown",
+            Wall::Keyring => "keyring",
+            Wall::Descriptors => "descriptors",
+            Wall::Rlimits => "rlimits",
+            Wall::Scheduling => "scheduling",
+        }
+    }
+}
+
+/// Which walls stand: all, but in tests with the feature `mutate`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walls {
+    #[cfg(feature = "mutate")]
+    off: Option<Wall>,
+}
+
+impl Walls {
+    pub(crate) const ALL: Walls = Walls {
+        #[cfg(feature = "mutate")]
+        off: None,
+    };
+
+    #[cfg(feature = "mutate")]
+    pub(crate) fn without(wall: Wall) -> Walls {
+        Walls { off: Some(wall) }
+    }
+
+    #[cfg(feature = "mutate")]
+    pub(crate) fn up(self, wall: Wall) -> bool {
+        self.off != Some(wall)
+    }
+
+    #[cfg(not(feature = "mutate"))]
+    pub(crate) fn up(self, _wall: Wall) -> bool {
+        true
+    }
+}

@@ -1,0 +1,185 @@
+//! What the tests share: a kernel, a profile, a keeper, and running one job to its end.
+#![allow(dead_code, missing_docs)]
+
+use remit_confine::*;
+use std::{
+    ffi::CString,
+    io::Read,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+pub const KEEPER: u32 = 1_879_000_000;
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A uid that no other test of this run uses, nor a test of another binary running now.
+pub fn uid() -> u32 {
+    1_879_100_000 + (std::process::id() % 10_000) * 1000 + NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub const LIMITS: Limits = Limits {
+    nofile: 256,
+    nproc: 64,
+    data: 1 << 30,
+    cpu_s: 20,
+    fsize: 64 << 20,
+    tmp_bytes: 1 << 20,
+    tmp_inodes: 64,
+    memory: None,
+    tasks: None,
+    cpu_percent: None,
+};
+
+pub fn profile() -> ReadProfile {
+    ReadProfile {
+        groups: vec![4],
+        limits: LIMITS,
+    }
+}
+
+pub fn sandbox() -> Sandbox {
+    Sandbox::read(&profile(), &Kernel::probe().unwrap()).unwrap()
+}
+
+pub fn keeper() -> Keeper {
+    Keeper::start(KEEPER, KEEPER).unwrap()
+}
+
+pub fn strings(all: &[&str]) -> Vec<CString> {
+    all.iter().map(|s| CString::new(*s).unwrap()).collect()
+}
+
+pub const ENV: [&str; 3] = ["PATH=/usr/bin:/bin", "HOME=/tmp/home", "LANG=C.UTF-8"];
+
+#[derive(Debug)]
+pub struct Ran {
+    pub progress: Progress,
+    pub status: ExitStatus,
+    pub usage: floor::Usage,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+}
+
+#[derive(Default)]
+pub struct With<'a> {
+    pub uid: Option<u32>,
+    pub env: Option<&'a [CString]>,
+    pub cwd: Option<&'a std::ffi::CStr>,
+    pub stdin: Option<BorrowedFd<'a>>,
+    pub script: Option<BorrowedFd<'a>>,
+    pub cgroup: Option<&'a Cgroup>,
+    pub limits: Option<Limits>,
+    pub loginuid: Option<u32>,
+    pub template: Option<&'a Template>,
+}
+
+pub fn start(
+    sandbox: &Sandbox,
+    keeper: &Keeper,
+    argv: &[&str],
+    with: &With<'_>,
+) -> Result<Spawned> {
+    let argv = strings(argv);
+    let path = strings(&["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]);
+    let env = strings(&ENV);
+    let uid = with.uid.unwrap_or_else(uid);
+    let limits = with.limits.unwrap_or(LIMITS);
+    let job = Job {
+        uid,
+        gid: uid,
+        loginuid: with.loginuid,
+        argv: &argv,
+        path: &path,
+        env: with.env.unwrap_or(&env),
+        cwd: with.cwd.unwrap_or(c"/"),
+        stdin: with.stdin,
+        script: with.script,
+        cgroup: with.cgroup,
+        limits: &limits,
+    };
+    spawn(sandbox, with.template, keeper, &job)
+}
+
+/// Waits until `fd` is readable or hung up.
+pub fn wait_readable(fd: impl AsFd) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    assert!(
+        poll(&mut fds, PollTimeout::from(20_000u16)).unwrap() > 0,
+        "nothing came in 20 s"
+    );
+}
+
+pub fn read_all(fd: OwnedFd) -> String {
+    let mut file = std::fs::File::from(fd);
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    loop {
+        wait_readable(&file);
+        match file.read(&mut buf) {
+            Ok(0) => return String::from_utf8_lossy(&all).into_owned(),
+            Ok(n) => all.extend(&buf[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+pub fn progress(spawned: &Spawned) -> Progress {
+    let mut reader = StepReader::new();
+    loop {
+        wait_readable(&spawned.steps);
+        match reader.read(spawned.steps.as_fd()) {
+            Progress::More => {}
+            done => return done,
+        }
+    }
+}
+
+pub fn finish(spawned: Spawned) -> Ran {
+    let progress = progress(&spawned);
+    let out = read_all(spawned.stdout);
+    let err = read_all(spawned.stderr);
+    wait_readable(&spawned.pidfd);
+    let (status, usage) = floor::reap(spawned.pid).unwrap();
+    Ran {
+        progress,
+        status,
+        usage,
+        out,
+        err,
+    }
+}
+
+pub fn run_in(sandbox: &Sandbox, keeper: &Keeper, argv: &[&str], with: &With<'_>) -> Ran {
+    finish(start(sandbox, keeper, argv, with).unwrap())
+}
+
+pub fn run(argv: &[&str], with: &With<'_>) -> Ran {
+    let keeper = keeper();
+    let ran = run_in(&sandbox(), &keeper, argv, with);
+    end(keeper);
+    ran
+}
+
+pub fn sh(script: &str) -> Ran {
+    run(&["sh", "-c", script], &With::default())
+}
+
+/// Ends the keeper, and with it what is left in its namespace.
+pub fn end(keeper: Keeper) {
+    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
+    wait_readable(keeper.pidfd());
+    floor::reap(keeper.pid()).unwrap();
+}
