@@ -1,2 +1,25 @@
-//! daemon/cli
-fn main() {}
+//! remit: the command line of remitd.
+//!
+//! It asks and shows. Who may do what, and what a job may touch, is decided by
+//! the daemon alone: this program runs with its user's own rights.
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod daemon;
+mod ending;
+mod exit;
+mod failure;
+mod human;
+mod interrupt;
+mod json;
+mod output;
+mod sink;
+mod table;
+mod verb;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main(std::env::args_os())
+}

@@ -1,0 +1,55 @@
+//! From arguments to an exit status.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use remit_common::names::Runtime;
+
+use crate::args::{Cli, PolicyVerb, Verb};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::verb;
+
+/// What every verb needs to know.
+pub struct Context {
+    /// Where the sockets are.
+    pub runtime: Runtime,
+    /// For people or for programs.
+    pub form: Form,
+}
+
+/// Runs the verb that the arguments name.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return Failure::Usage(error).report(Form::Text).into(),
+    };
+    let context = Context {
+        runtime: Runtime::new(&cli.runtime),
+        form: if cli.json { Form::Json } else { Form::Text },
+    };
+    match dispatch(&context, cli.verb) {
+        Ok(exit) => output::finish(exit).into(),
+        Err(failure) => failure.report(context.form).into(),
+    }
+}
+
+fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Run(args) => verb::run::run(context, args),
+        Verb::Access(args) => verb::access::access(context, args),
+        Verb::Host(args) => verb::host::host(context, args),
+        Verb::Jobs(args) => verb::jobs::jobs(context, &args),
+        Verb::Job(args) => verb::job::job(context, &args),
+        Verb::Stop(args) => verb::stop::stop(context, &args),
+        Verb::Status => verb::status::status(context),
+        Verb::Lock(args) => verb::lock::lock(context, args),
+        Verb::Unlock => verb::lock::unlock(context),
+        Verb::Policy {
+            verb: PolicyVerb::Reload,
+        } => verb::policy::reload(context),
+        Verb::Completions(args) => verb::completions::completions(&args),
+    }
+}

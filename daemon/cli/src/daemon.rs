@@ -1,0 +1,141 @@
+//! A connection to the daemon, and the questions that verbs share.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use remit_common::client::{Client, ClientError};
+use remit_common::names::{JobId, Runtime};
+use remit_common::outcome::{JobReport, Page, Stream};
+use remit_common::refusal::Code;
+use remit_common::wire::{JobQuery, PageQuery, Reply, Request};
+use remit_common::{RELEASE, caps};
+
+use crate::failure::Failure;
+use crate::sink::Sink;
+
+/// How often in a row a question about a job is asked again on a new connection.
+/// The daemon replaces its broker without losing a job; a second loss is a fault.
+const RECONNECTS: u32 = 2;
+
+/// A connection to the daemon.
+pub struct Daemon {
+    socket: PathBuf,
+    client: Client,
+}
+
+impl Daemon {
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], like every function here.
+    pub fn connect(runtime: &Runtime) -> Result<Self, Failure> {
+        let socket = runtime.socket();
+        let client = dial(&socket)?;
+        Ok(Self { socket, client })
+    }
+
+    /// Makes one call.
+    pub fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        Ok(self.client.call(request, |_| ())?)
+    }
+
+    /// Makes a call that is answered by a job.
+    pub fn job(&mut self, request: Request) -> Result<JobReport, Failure> {
+        match self.call(request)? {
+            Reply::Job { report, .. } => Ok(*report),
+            Reply::Jobs(_) | Reply::Access(_) | Reply::Host(_) => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Asks about a job, again on a new connection when this one breaks: asking twice does no harm.
+    pub fn ask(&mut self, query: &JobQuery) -> Result<(JobReport, Option<Page>), Failure> {
+        let mut left = RECONNECTS;
+        loop {
+            match self.client.call(Request::Job(query.clone()), |_| ()) {
+                Ok(Reply::Job { report, page }) => return Ok((*report, page)),
+                Ok(_) => return Err(Failure::off_protocol()),
+                Err(error) if left > 0 && is_loss(&error) => {
+                    left -= 1;
+                    self.client = dial(&self.socket)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The job as it is now.
+    pub fn report(&mut self, job: JobId) -> Result<JobReport, Failure> {
+        Ok(self.ask(&question(job, 0, None))?.0)
+    }
+
+    /// The job when it has ended; waits as long as that takes.
+    pub fn ended(&mut self, mut report: JobReport) -> Result<JobReport, Failure> {
+        while report.ending.is_none() {
+            report = self.ask(&question(report.job, caps::WAIT_MS, None))?.0;
+        }
+        Ok(report)
+    }
+
+    /// At most `limit` bytes of a job's output from `offset` on.
+    pub fn page(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Page, Failure> {
+        let cap = u32::try_from(caps::PAGE).unwrap_or(u32::MAX);
+        let page = PageQuery {
+            stream,
+            offset,
+            limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
+            tail: false,
+            whole_characters: false,
+        };
+        let (_, page) = self.ask(&question(job, 0, Some(page)))?;
+        page.ok_or_else(Failure::off_protocol)
+    }
+
+    /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to what is there now.
+    /// Gives the place after the last byte copied.
+    pub fn copy<W: Write + IsTerminal>(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        mut offset: u64,
+        mut limit: u64,
+        sink: &mut Sink<W>,
+    ) -> Result<u64, Failure> {
+        while limit > 0 {
+            let page = self.page(job, stream, offset, limit)?;
+            let length = page.bytes.len() as u64;
+            if length == 0 || length > limit {
+                break;
+            }
+            sink.write(&page.bytes)?;
+            offset += length;
+            limit -= length;
+            if page.eof || offset >= page.total {
+                break;
+            }
+        }
+        Ok(offset)
+    }
+}
+
+fn dial(socket: &std::path::Path) -> Result<Client, ClientError> {
+    Client::connect(socket, &format!("remit {RELEASE}"))
+}
+
+fn question(job: JobId, wait_ms: u32, page: Option<PageQuery>) -> JobQuery {
+    JobQuery { job, wait_ms, page }
+}
+
+/// The connection is gone, and nothing was said against the question.
+fn is_loss(error: &ClientError) -> bool {
+    match error {
+        ClientError::Broken(_) => true,
+        ClientError::Refused(refusal) => refusal.code == Code::DaemonUnavailable,
+        ClientError::NotRunning { .. } | ClientError::NotAllowed { .. } => false,
+    }
+}

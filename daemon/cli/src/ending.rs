@@ -1,0 +1,57 @@
+//! How a job ended, in a sentence.
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::{JobReport, State};
+
+use crate::output;
+
+/// What a shell would not tell from the exit status alone; nothing where a command exited by itself.
+pub fn sentence(report: &JobReport) -> Option<String> {
+    let what = match report.state {
+        State::Running | State::Exited => return None,
+        State::Signalled => "a signal ended the job",
+        State::TimedOut => "the job's time was over",
+        State::OomKilled => "the job ran out of memory",
+        State::OutputLimit => "the job wrote more than is kept",
+        State::Cancelled => "the job was stopped",
+        State::Interrupted => "the daemon ended while the job ran",
+        State::NotStarted => "the job was not started",
+    };
+    let mut sentence = what.to_owned();
+    if report.state == State::Signalled
+        && let Some(number) = report.ending.as_ref().and_then(|ending| ending.signal)
+    {
+        sentence += &match Signal::try_from(number) {
+            Ok(signal) => format!(" ({signal})"),
+            Err(_) => format!(" ({number})"),
+        };
+    }
+    if let Some(ending) = &report.ending
+        && !ending.cause.is_empty()
+    {
+        sentence += ": ";
+        sentence += &ending.cause;
+    }
+    Some(sentence)
+}
+
+/// One line on stderr for the ending and for each note.
+pub fn notes(report: &JobReport) {
+    for note in &report.notes {
+        output::note(&format!("note: {note}"));
+    }
+    if let Some(sentence) = sentence(report) {
+        output::note(&sentence);
+    }
+    if is_unverified(report) {
+        output::note("some processes of the job may still run: their end could not be verified");
+    }
+}
+
+/// The job has ended, but nobody knows that all its processes have.
+pub fn is_unverified(report: &JobReport) -> bool {
+    report
+        .ending
+        .as_ref()
+        .is_some_and(|ending| !ending.kill_verified)
+}

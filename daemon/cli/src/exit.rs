@@ -1,0 +1,148 @@
+//! The one table of exit statuses.
+//!
+//! Those of a job follow timeout(1) and env(1), those of remit itself
+//! sysexits.h; `remit.1` has the same table.
+
+use std::process::ExitCode;
+
+use remit_common::outcome::{JobReport, State};
+
+/// An exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// Done.
+    pub const OK: Self = Self(0);
+    /// The arguments make no sense (EX_USAGE).
+    pub const USAGE: Self = Self(64);
+    /// The daemon does not run, or the connection broke (EX_UNAVAILABLE).
+    pub const UNAVAILABLE: Self = Self(69);
+    /// Output could not be written (EX_IOERR).
+    pub const OUTPUT: Self = Self(74);
+    /// This user may not connect (EX_NOPERM).
+    pub const NOT_ALLOWED: Self = Self(77);
+    /// The job's time was over.
+    pub const TIMED_OUT: Self = Self(124);
+    /// Refused, or not started.
+    pub const REFUSED: Self = Self(125);
+    /// The user left with Ctrl-C: 128 and SIGINT.
+    pub const INTERRUPTED: Self = Self(130);
+
+    /// 128 and SIGKILL: what the kernel or the daemon killed.
+    const KILLED: Self = Self(137);
+    /// 128 and SIGTERM: what its owner stopped.
+    const TERMINATED: Self = Self(143);
+
+    /// The status of a job: its own where it exited by itself.
+    pub fn of_job(report: &JobReport) -> Self {
+        let ending = report.ending.as_ref();
+        let own = ending.and_then(|ending| ending.exit);
+        let signal = ending.and_then(|ending| ending.signal);
+        match report.state {
+            State::Running => Self::OK,
+            // The kernel keeps eight bits of a status (wait(2)).
+            State::Exited => own
+                .and_then(|own| u8::try_from(own).ok())
+                .map_or(Self::REFUSED, Self),
+            State::Signalled => by_signal(signal).unwrap_or(Self::KILLED),
+            State::TimedOut => Self::TIMED_OUT,
+            State::OomKilled | State::OutputLimit => Self::KILLED,
+            State::Cancelled => by_signal(signal).unwrap_or(Self::TERMINATED),
+            State::Interrupted => by_signal(signal).unwrap_or(Self::KILLED),
+            // As env(1): 126 cannot be executed, 127 not found.
+            State::NotStarted => match own {
+                Some(126) => Self(126),
+                Some(127) => Self(127),
+                Some(_) | None => Self::REFUSED,
+            },
+        }
+    }
+}
+
+/// 128 and the signal's number, as shells report it.
+fn by_signal(signal: Option<i32>) -> Option<Exit> {
+    let signal = u8::try_from(signal?).ok().filter(|signal| *signal > 0)?;
+    signal.checked_add(128).map(Exit)
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+impl From<Exit> for i32 {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use remit_common::outcome::{Captured, Ending};
+
+    use super::*;
+
+    fn status(state: State, exit: Option<i32>, signal: Option<i32>) -> u8 {
+        let ending = Ending {
+            state,
+            exit,
+            signal,
+            cause: String::new(),
+            kill_verified: true,
+            cpu_usec: 0,
+            memory_peak: 0,
+            runtime_ms: 0,
+        };
+        Exit::of_job(&JobReport {
+            job: JobId([0; 16]),
+            command: String::new(),
+            state,
+            ending: Some(ending),
+            started_ms: 0,
+            enforced: None,
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+            notes: Vec::new(),
+        })
+        .0
+    }
+
+    #[test]
+    fn every_ending_has_its_status() {
+        let cases = [
+            (State::Exited, Some(0), None, 0),
+            (State::Exited, Some(7), None, 7),
+            (State::Exited, Some(255), None, 255),
+            (State::Exited, None, None, 125),
+            (State::Signalled, None, Some(9), 137),
+            (State::Signalled, None, Some(11), 139),
+            (State::Signalled, None, Some(64), 192),
+            (State::TimedOut, None, Some(9), 124),
+            (State::OomKilled, None, Some(9), 137),
+            (State::OutputLimit, None, Some(15), 137),
+            (State::Cancelled, None, Some(2), 130),
+            (State::Cancelled, None, None, 143),
+            (State::Interrupted, None, None, 137),
+            (State::NotStarted, None, None, 125),
+            (State::NotStarted, Some(126), None, 126),
+            (State::NotStarted, Some(127), None, 127),
+            (State::NotStarted, Some(0), None, 125),
+        ];
+        for (state, exit, signal, expect) in cases {
+            assert_eq!(status(state, exit, signal), expect, "{state:?} {signal:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_from_the_daemon_is_never_success() {
+        for wrong in [-1, 0, 128, 300] {
+            assert_ne!(status(State::Signalled, None, Some(wrong)), 0, "{wrong}");
+        }
+        for wrong in [-1, 256] {
+            assert_ne!(status(State::Exited, Some(wrong), None), 0, "{wrong}");
+        }
+    }
+}

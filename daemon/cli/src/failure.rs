@@ -1,0 +1,104 @@
+//! Why a verb was not done, as its user sees it.
+
+use std::io;
+
+use remit_common::client::ClientError;
+use remit_common::frame::FrameError;
+use remit_common::refusal::{Code, Refusal};
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::output::{self, Form};
+
+/// Why a verb was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments; or `--help` and `--version`, which clap reports the same way.
+    Usage(clap::Error),
+    /// The daemon does not answer, or refused.
+    Client(ClientError),
+    /// A script or standard input cannot be read, or is too large.
+    Input(Refusal),
+    /// Nobody reads our output any more: said to nobody.
+    Gone,
+    /// Output cannot be written.
+    Output(io::Error),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Gone,
+            _ => Self::Output(error),
+        }
+    }
+}
+
+impl Failure {
+    /// An answer that does not belong to the question.
+    pub fn off_protocol() -> Self {
+        Self::Client(ClientError::Broken(FrameError::Malformed))
+    }
+
+    /// Says what happened: one line on stderr, and with JSON an object with the key `error`.
+    pub fn report(&self, form: Form) -> Exit {
+        let (exit, refusal) = match self {
+            Self::Usage(error) => return usage(error),
+            Self::Gone => return Exit::OK,
+            Self::Output(error) => {
+                output::note(&format!("cannot write output: {error}"));
+                return Exit::OUTPUT;
+            }
+            Self::Input(refusal) => {
+                output::note(&refusal.message);
+                (Exit::REFUSED, refusal.clone())
+            }
+            Self::Client(error) => {
+                output::note(&error.to_string());
+                client(error)
+            }
+        };
+        match form {
+            Form::Text => exit,
+            Form::Json => match output::json(&json!({ "error": refusal })) {
+                Ok(()) => exit,
+                Err(error) => error.report(Form::Text),
+            },
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> Exit {
+    // A closed stdout or stderr leaves nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::USAGE
+    } else {
+        Exit::OK
+    }
+}
+
+fn client(error: &ClientError) -> (Exit, Refusal) {
+    let unavailable = || Refusal::new(Code::DaemonUnavailable, error.to_string());
+    match error {
+        ClientError::NotRunning { .. } => (
+            Exit::UNAVAILABLE,
+            unavailable().lift("systemctl start remitd"),
+        ),
+        ClientError::Broken(_) => (Exit::UNAVAILABLE, unavailable()),
+        ClientError::NotAllowed { .. } => (
+            Exit::NOT_ALLOWED,
+            unavailable().by("permissions of the socket"),
+        ),
+        ClientError::Refused(refusal) => match refusal.code {
+            Code::DaemonUnavailable => (Exit::UNAVAILABLE, refusal.clone()),
+            _ => (Exit::REFUSED, refusal.clone()),
+        },
+    }
+}

@@ -1,0 +1,102 @@
+//! Numbers as people read them. Pure.
+
+/// `1.5 GiB`: at most four digits and a binary unit.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    // A display value: f64 is exact enough for three digits.
+    let mut value = bytes as f64;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {name}")
+    }
+}
+
+/// A length of time from milliseconds: `350 ms`, `2.4 s`, `3 min 5 s`, `4 h 2 min`, `9 d 3 h`.
+pub fn duration(ms: u64) -> String {
+    let s = ms / 1000;
+    let (min, h, d) = (s / 60, s / 3600, s / 86400);
+    match s {
+        0 => format!("{ms} ms"),
+        1..=59 => format!("{s}.{} s", ms % 1000 / 100),
+        60..=3599 => format!("{min} min {} s", s % 60),
+        3600..=86399 => format!("{h} h {} min", min % 60),
+        _ => format!("{d} d {} h", h % 24),
+    }
+}
+
+/// Seconds since 1970 as `2026-11-20 08:25:48Z`, the proleptic Gregorian calendar in UTC.
+pub fn time(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86400, seconds % 86400);
+    // Years that begin in March put the leap day last (days from 0000-03-01).
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (h, min, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {h:02}:{min:02}:{s:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_that_fits() {
+        for (number, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (24 << 30, "24.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_at_most_two_parts() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (2_450, "2.4 s"),
+            (185_000, "3 min 5 s"),
+            (14_520_000, "4 h 2 min"),
+            (788_400_000, "9 d 3 h"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn times_follow_the_calendar() {
+        // Each as date(1) gives it: date -u -d @N.
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (951_868_800, "2000-03-01 00:00:00Z"),
+            (1_709_164_800, "2024-02-29 00:00:00Z"),
+            (1_795_163_148, "2026-11-20 08:25:48Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(time(seconds), text);
+        }
+    }
+}

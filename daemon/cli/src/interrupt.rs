@@ -1,0 +1,166 @@
+//! Ctrl-C while a job runs: the first asks the daemon to stop the job, the next leaves.
+//!
+//! SIGINT is blocked and waited for by a thread (sigwait(3)), so no code runs
+//! in a signal's context and none of it needs to be unsafe.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, thread};
+
+use nix::sys::signal::{SigSet, Signal};
+use remit_common::RELEASE;
+use remit_common::client::Client;
+use remit_common::names::JobId;
+use remit_common::wire::Request;
+
+use crate::exit::Exit;
+use crate::output;
+
+/// How far a run is, as Ctrl-C sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Asked for; its id is not known yet.
+    Asked,
+    /// It runs.
+    Running(JobId),
+    /// It is to be stopped, as soon as its id is known.
+    Unwanted,
+    /// Nothing is left to stop, or that was asked for already.
+    Over,
+}
+
+/// What to do about one Ctrl-C.
+#[derive(Debug, PartialEq, Eq)]
+enum Act {
+    Wait,
+    Stop(JobId),
+    Leave,
+}
+
+impl Phase {
+    /// The next phase after Ctrl-C, and what to do.
+    fn pressed(self) -> (Self, Act) {
+        match self {
+            Self::Asked => (Self::Unwanted, Act::Wait),
+            Self::Running(job) => (Self::Over, Act::Stop(job)),
+            Self::Unwanted | Self::Over => (Self::Over, Act::Leave),
+        }
+    }
+
+    /// The next phase when the id is known, and what to do.
+    fn started(self, job: JobId) -> (Self, Act) {
+        match self {
+            Self::Asked | Self::Running(_) => (Self::Running(job), Act::Wait),
+            Self::Unwanted => (Self::Over, Act::Stop(job)),
+            Self::Over => (Self::Over, Act::Wait),
+        }
+    }
+}
+
+/// The watch on Ctrl-C.
+pub struct Interrupt {
+    socket: PathBuf,
+    phase: Arc<Mutex<Phase>>,
+}
+
+impl Interrupt {
+    /// Watches from now on. Call it before any other thread starts.
+    ///
+    /// # Errors
+    /// When the signal cannot be blocked or no thread can be started.
+    pub fn watch(socket: PathBuf) -> io::Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.thread_block()?;
+        let phase = Arc::new(Mutex::new(Phase::Asked));
+        let watched = Arc::clone(&phase);
+        let daemon = socket.clone();
+        thread::Builder::new().spawn(move || {
+            while signals.wait().is_ok() {
+                let act = step(&watched, Phase::pressed);
+                if act == Act::Wait {
+                    output::note("stopping the job; press Ctrl-C again to leave it running");
+                }
+                perform(act, &daemon);
+            }
+        })?;
+        Ok(Self { socket, phase })
+    }
+
+    /// The job's id is known.
+    pub fn started(&self, job: JobId) {
+        perform(step(&self.phase, |phase| phase.started(job)), &self.socket);
+    }
+
+    /// The job has ended: Ctrl-C leaves from now on.
+    pub fn ended(&self) {
+        *lock(&self.phase) = Phase::Over;
+    }
+}
+
+fn lock(phase: &Mutex<Phase>) -> MutexGuard<'_, Phase> {
+    // A phase is replaced whole, so it is good even if a thread died with the lock.
+    phase.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn step(phase: &Mutex<Phase>, next: impl FnOnce(Phase) -> (Phase, Act)) -> Act {
+    let mut phase = lock(phase);
+    let (new, act) = next(*phase);
+    *phase = new;
+    act
+}
+
+fn perform(act: Act, socket: &Path) {
+    match act {
+        Act::Wait => {}
+        Act::Leave => std::process::exit(Exit::INTERRUPTED.into()),
+        Act::Stop(job) => {
+            output::note(&format!(
+                "stopping job {job}; press Ctrl-C again to leave it to the daemon"
+            ));
+            let socket = socket.to_path_buf();
+            // On a thread and a connection of its own: the run's connection waits for the
+            // end, and the next Ctrl-C must not wait for this answer.
+            let started = thread::Builder::new().spawn(move || stop(&socket, job));
+            if let Err(error) = started {
+                output::note(&format!("cannot stop job {job}: {error}"));
+            }
+        }
+    }
+}
+
+fn stop(socket: &Path, job: JobId) {
+    let signal = Some(Signal::SIGINT as i32);
+    let asked = Client::connect(socket, &format!("remit {RELEASE}"))
+        .and_then(|mut client| client.call(Request::Stop { job, signal }, |_| ()));
+    if let Err(error) = asked {
+        output::note(&format!("cannot stop job {job}: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobId = JobId([7; 16]);
+
+    #[test]
+    fn the_first_stops_and_the_second_leaves() {
+        let cases = [
+            (Phase::Asked, Phase::Unwanted, Act::Wait),
+            (Phase::Running(JOB), Phase::Over, Act::Stop(JOB)),
+            (Phase::Unwanted, Phase::Over, Act::Leave),
+            (Phase::Over, Phase::Over, Act::Leave),
+        ];
+        for (phase, next, act) in cases {
+            assert_eq!(phase.pressed(), (next, act), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_that_came_too_early_is_kept() {
+        assert_eq!(Phase::Unwanted.started(JOB), (Phase::Over, Act::Stop(JOB)));
+        assert_eq!(Phase::Asked.started(JOB), (Phase::Running(JOB), Act::Wait));
+        assert_eq!(Phase::Over.started(JOB), (Phase::Over, Act::Wait));
+    }
+}

@@ -1,0 +1,12 @@
+//! The verbs, one file each.
+
+pub mod access;
+pub mod completions;
+pub mod host;
+pub mod job;
+pub mod jobs;
+pub mod lock;
+pub mod policy;
+pub mod run;
+pub mod status;
+pub mod stop;

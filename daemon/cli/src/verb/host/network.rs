@@ -1,0 +1,145 @@
+//! Interfaces, routes, listening sockets.
+
+use remit_common::host::{Iface, List, Network, Port, Ports, Route};
+
+use super::Section;
+use crate::human;
+use crate::table::{self, Table};
+
+pub fn network(network: &Network) -> String {
+    let mut section = Section::new("network");
+    if let Some(interfaces) = &network.interfaces {
+        section.lines(&self::interfaces(interfaces));
+    }
+    if let Some(routes) = &network.routes {
+        section.lines(&self::routes(routes));
+    }
+    section.fact(
+        "resolvers",
+        network.resolvers.as_ref().map(|all| all.join(" ")),
+    );
+    section.fact("search", network.search.as_ref().map(|all| all.join(" ")));
+    section.0
+}
+
+fn interfaces(interfaces: &List<Iface>) -> String {
+    let mut table = Table::new([
+        "NAME",
+        "STATE",
+        ">MTU",
+        ">RX",
+        ">TX",
+        ">ERRORS",
+        "ADDRESSES",
+    ]);
+    for iface in &interfaces.items {
+        let (rx, tx, errors) = match &iface.counters {
+            Some(all) => (
+                human::bytes(all.rx),
+                human::bytes(all.tx),
+                all.rx_errors.saturating_add(all.tx_errors).to_string(),
+            ),
+            None => Default::default(),
+        };
+        let state = match (iface.up, iface.state.as_str()) {
+            (true, state) => state,
+            (false, _) => "off",
+        };
+        table.row([
+            &iface.name,
+            state,
+            &iface.mtu.to_string(),
+            &rx,
+            &tx,
+            &errors,
+            &joined(&iface.addrs),
+        ]);
+    }
+    table.render() + &table::more(interfaces.more)
+}
+
+fn routes(routes: &List<Route>) -> String {
+    let mut table = Table::new(["ROUTE", "VIA", "DEV", "SOURCE", ">METRIC", "KIND"]);
+    for route in &routes.items {
+        table.row([
+            &route.to,
+            &route.via.join(" "),
+            &route.dev.join(" "),
+            route.src.as_deref().unwrap_or_default(),
+            &route
+                .metric
+                .map(|metric| metric.to_string())
+                .unwrap_or_default(),
+            &route.kind,
+        ]);
+    }
+    table.render() + &table::more(routes.more)
+}
+
+pub fn ports(ports: &Ports) -> String {
+    let mut section = Section::new("ports");
+    let mut table = Table::new(["PROTO", "ADDRESS", ">PORT", "USER", "UNIT", "PROCESSES"]);
+    for (proto, list) in [("tcp", &ports.tcp), ("udp", &ports.udp)] {
+        for port in list.iter().flat_map(|list| &list.items) {
+            let (unit, procs) = owner(port);
+            let addr = match &port.dev {
+                Some(dev) => format!("{}%{dev}", port.addr),
+                None => port.addr.clone(),
+            };
+            table.row([
+                proto,
+                &addr,
+                &port.port.to_string(),
+                &port.user,
+                &unit,
+                &procs,
+            ]);
+        }
+    }
+    section.lines(&table.render());
+    let left_out = |list: &Option<List<Port>>| list.as_ref().map_or(0, |list| list.more);
+    section.lines(&table::more(
+        left_out(&ports.tcp).saturating_add(left_out(&ports.udp)),
+    ));
+    section.fact("unix", ports.unix.map(|count| format!("{count} listening")));
+    section.fact(
+        "established",
+        ports.established.map(|count| format!("{count} tcp")),
+    );
+    section.0
+}
+
+/// Unit and processes; the reason where they are not known.
+fn owner(port: &Port) -> (String, String) {
+    let why = port
+        .why
+        .as_deref()
+        .map(|why| format!("? {why}"))
+        .unwrap_or_default();
+    let Some(owner) = &port.owner else {
+        return (why, String::new());
+    };
+    let unit = match (&owner.unit, &owner.user_unit) {
+        (Some(unit), Some(user_unit)) => format!("{unit} {user_unit}"),
+        (Some(unit), None) => unit.clone(),
+        (None, _) => why,
+    };
+    let names: Vec<String> = owner
+        .procs
+        .items
+        .iter()
+        .map(|proc| match &proc.comm {
+            Some(comm) => format!("{comm}({})", proc.pid),
+            None => proc.pid.to_string(),
+        })
+        .collect();
+    (unit, names.join(" "))
+}
+
+fn joined(list: &List<String>) -> String {
+    let mut all = list.items.join(" ");
+    if list.more > 0 {
+        all += &format!(" +{}", list.more);
+    }
+    all
+}

@@ -1,0 +1,93 @@
+//! The verbs on admin.sock.
+
+use remit_common::admin::{AdminReply, AdminRequest, Status};
+use remit_common::refusal::{Code, Refusal};
+
+use crate::fake::Fake;
+
+fn status() -> Status {
+    Status {
+        release: "9.9".into(),
+        uptime_ms: 14_520_000,
+        policy: "sha256:ab".into(),
+        policy_error: Some("'/etc/remit/policy.d/x.toml':1:1: unknown key".into()),
+        locked: Some("incident 7".into()),
+        jobs: 2,
+        sessions: 3,
+        audit: "journald".into(),
+        landlock: 0,
+        controllers: vec!["memory".into(), "pids".into()],
+        broker_restarts: 1,
+        missing: vec!["strict: landlock".into()],
+    }
+}
+
+#[test]
+fn status_is_one_screen() {
+    let (fake, heard) = Fake::admin(AdminReply::Status(Box::new(status())));
+    let said = fake.output(&["status"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Status);
+    let lines: Vec<String> = said
+        .text()
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "remitd 9.9",
+            "up for 4 h 2 min",
+            "policy sha256:ab",
+            "not live '/etc/remit/policy.d/x.toml':1:1: unknown key",
+            "locked incident 7",
+            "jobs 2",
+            "sessions 3",
+            "audit journald",
+            "landlock none in this kernel",
+            "cgroup memory pids",
+            "broker restarted 1 times",
+            "missing strict: landlock",
+        ]
+    );
+    let json = fake.output(&["status", "--json"]).json();
+    assert_eq!(json["locked"], "incident 7");
+    assert_eq!(json["broker_restarts"], 1);
+}
+
+#[test]
+fn each_verb_asks_for_its_own() {
+    let (fake, heard) = Fake::admin(AdminReply::Done("it is done".into()));
+    let lock = |kill| AdminRequest::Lock {
+        why: "incident 7".into(),
+        kill,
+    };
+    for (args, request) in [
+        (&["lock", "-m", "incident 7"][..], lock(false)),
+        (&["lock", "--message", "incident 7", "--kill"], lock(true)),
+        (&["unlock"], AdminRequest::Unlock),
+        (&["policy", "reload"], AdminRequest::Reload),
+    ] {
+        let said = fake.output(args);
+        assert_eq!(
+            (said.status, said.text()),
+            (Some(0), "it is done\n"),
+            "{args:?}"
+        );
+        assert_eq!(heard.recv().unwrap(), request);
+    }
+    let json = fake.output(&["--json", "unlock"]).json();
+    assert_eq!(json, serde_json::json!({ "done": "it is done" }));
+}
+
+#[test]
+fn a_refusal_or_a_wrong_answer_is_no_success() {
+    let refusal = Refusal::new(Code::InvalidArgs, "policy has an error");
+    let (fake, _heard) = Fake::admin(AdminReply::Refused(refusal));
+    let said = fake.output(&["policy", "reload"]);
+    assert_eq!(said.status, Some(125));
+    assert_eq!(said.stderr, "remit: invalid_args: policy has an error\n");
+
+    let (fake, _heard) = Fake::admin(AdminReply::Done("x".into()));
+    assert_eq!(fake.output(&["status"]).status, Some(69));
+}

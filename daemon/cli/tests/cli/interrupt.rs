@@ -1,0 +1,162 @@
+//! Ctrl-C while a job runs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use remit_common::outcome::State;
+use remit_common::wire::Request;
+
+use crate::fake::{Answer, Fake, JOB, ended, job, reply, running};
+
+/// A door that opens once.
+#[derive(Clone, Default)]
+struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let shut = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(shut, |open| !*open).unwrap());
+    }
+}
+
+fn press(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+}
+
+fn spawn(fake: &Fake) -> (Child, Receiver<String>) {
+    let mut child = fake
+        .remit(&["run", "sleep", "9"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (tell, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        stderr
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| tell.send(line))
+    });
+    (child, lines)
+}
+
+fn stop_with_int() -> Request {
+    Request::Stop {
+        job: JOB,
+        signal: Some(2),
+    }
+}
+
+#[test]
+fn the_first_stops_the_job() {
+    let stopped = Door::default();
+    let door = stopped.clone();
+    let fake = Fake::new(move |request| {
+        match request {
+            Request::Stop { .. } => door.open(),
+            Request::Job(_) => door.pass(),
+            _ => return reply(running()),
+        }
+        reply(ended(State::Cancelled, None, Some(2), "by its owner"))
+    });
+    let (mut child, lines) = spawn(&fake);
+    assert!(matches!(fake.heard(), Request::Run(_)));
+    assert!(matches!(fake.heard(), Request::Job(_)));
+    press(&child);
+    assert_eq!(fake.heard(), stop_with_int());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(
+        lines.iter().collect::<Vec<_>>(),
+        [
+            format!(
+                "remit: stopping job {}; press Ctrl-C again to leave it to the daemon",
+                job()
+            ),
+            "remit: the job was stopped: by its owner".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn the_second_leaves_although_nothing_is_answered() {
+    let never = Door::default();
+    let door = never.clone();
+    let fake = Fake::new(move |request| {
+        if !matches!(request, Request::Run(_)) {
+            door.pass();
+        }
+        reply(running())
+    });
+    let (mut child, _lines) = spawn(&fake);
+    assert!(matches!(fake.heard(), Request::Run(_)));
+    assert!(matches!(fake.heard(), Request::Job(_)));
+    press(&child);
+    assert_eq!(fake.heard(), stop_with_int());
+    press(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    never.open();
+}
+
+#[test]
+fn one_that_comes_before_the_id_is_known_is_kept() {
+    let started = Door::default();
+    let stopped = Door::default();
+    let (start, stop) = (started.clone(), stopped.clone());
+    let fake = Fake::new(move |request| {
+        match request {
+            Request::Run(_) => {
+                start.pass();
+                return reply(running());
+            }
+            Request::Stop { .. } => stop.open(),
+            _ => stop.pass(),
+        }
+        reply(ended(State::Cancelled, None, Some(2), ""))
+    });
+    let (mut child, lines) = spawn(&fake);
+    assert!(matches!(fake.heard(), Request::Run(_)));
+    press(&child);
+    assert!(lines.recv().unwrap().starts_with("remit: stopping the job"));
+    started.open();
+    let heard = [fake.heard(), fake.heard()];
+    assert!(heard.contains(&stop_with_int()), "{heard:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn other_verbs_leave_at_once() {
+    let never = Door::default();
+    let door = never.clone();
+    let fake = Fake::new(move |_| {
+        door.pass();
+        Answer::HangUp
+    });
+    let mut child = fake
+        .remit(&["job", &job(), "--wait"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(matches!(fake.heard(), Request::Job(_)));
+    press(&child);
+    assert!(!child.wait().unwrap().success());
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(said, "");
+    never.open();
+}

@@ -1,0 +1,17 @@
+//! The built command line against a small daemon that says what a test wants.
+
+// A test may stop at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod admin;
+mod fake;
+mod interrupt;
+mod run;
+mod shell;
+mod terminal;
+mod verbs;

@@ -1,0 +1,433 @@
+//! `remit run`: what is asked for, what is passed on, the exit status.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use remit_common::caps;
+use remit_common::names::Runtime;
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Bytes, JobQuery, Request, Run, What};
+
+use crate::fake::{
+    Answer, Directory, Fake, JOB, Said, ended, exited, job, long, paged, remit, reply, running,
+};
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::from(text.as_bytes().to_vec())
+}
+
+fn plain(what: What) -> Run {
+    Run {
+        what,
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        profile: None,
+        wait_ms: Some(100),
+        max_runtime_s: None,
+        request_id: None,
+    }
+}
+
+#[test]
+fn bytes_and_status_pass_through_unchanged() {
+    let fake = Fake::job(exited(7, b"\x1b[31m\xff\n", b"oops\x07"));
+    let said = fake.output(&["run", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(said.status, Some(7));
+    assert_eq!(said.stdout, b"\x1b[31m\xff\n");
+    assert_eq!(said.stderr, "oops\x07");
+    let argv = ["sh", "-c", "exit 7"].map(bytes).to_vec();
+    assert_eq!(
+        fake.all_heard(),
+        [Request::Run(plain(What::Argv(argv)))],
+        "a short command takes one exchange"
+    );
+}
+
+#[test]
+fn every_option_is_asked_for() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let said = fake.output(&[
+        "run",
+        "--profile",
+        "web",
+        "--cwd",
+        "/srv",
+        "--env",
+        "A=1=2",
+        "--env",
+        "B=",
+        "--timeout",
+        "9",
+        "--request-id",
+        "r1",
+        "df",
+        "-h",
+    ]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let asked = Run {
+        cwd: Some(bytes("/srv")),
+        env: vec![(bytes("A"), bytes("1=2")), (bytes("B"), bytes(""))],
+        profile: Some("web".into()),
+        max_runtime_s: Some(9),
+        request_id: Some("r1".into()),
+        ..plain(What::Argv(["df", "-h"].map(bytes).to_vec()))
+    };
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+}
+
+#[test]
+fn a_script_comes_from_text_file_or_input() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let file = fake.dir().join("script");
+    std::fs::write(&file, "-file").unwrap();
+    let file = file.to_str().unwrap();
+    for (args, expect) in [
+        (&["run", "--script", "-text"][..], "-text"),
+        (&["run", "--script-file", file], "-file"),
+        (&["run", "--script-file", "-"], "input"),
+    ] {
+        let said = with_input(&fake, args, b"input");
+        assert_eq!(said.status, Some(0), "{args:?} {said:?}");
+        let asked = plain(What::Script {
+            text: bytes(expect),
+            interpreter: None,
+        });
+        assert_eq!(fake.all_heard(), [Request::Run(asked)], "{args:?}");
+    }
+    fake.output(&["run", "--interpreter", "python3", "--script", ""]);
+    let asked = plain(What::Script {
+        text: bytes(""),
+        interpreter: Some(bytes("python3")),
+    });
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+}
+
+#[test]
+fn input_is_passed_on_up_to_its_cap_and_not_beyond() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let whole = vec![0xfe; caps::STDIN];
+    let said = with_input(&fake, &["run", "--stdin", "cat"], &whole);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let asked = Run {
+        stdin: Some(Bytes::from(whole)),
+        ..plain(What::Argv(vec![bytes("cat")]))
+    };
+    assert!(fake.all_heard() == [Request::Run(asked)]);
+
+    let over = vec![0xfe; caps::STDIN + 1];
+    for args in [
+        &["run", "--stdin", "cat"][..],
+        &["run", "--script-file", "-"],
+    ] {
+        let said = with_input(&fake, args, &over);
+        assert_eq!(said.status, Some(125));
+        assert_eq!(
+            said.stderr,
+            "remit: standard input has more than 1048576 bytes\n"
+        );
+        assert_eq!(fake.all_heard(), [], "nothing is asked for");
+    }
+}
+
+fn with_input(fake: &Fake, args: &[&str], input: &[u8]) -> Said {
+    let mut child = fake
+        .remit(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What is not read in full breaks the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn input_that_cannot_be_is_a_clear_line() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let said = fake.output(&["run", "--script-file", "/nonexistent/\x1bx"]);
+    assert_eq!(said.status, Some(125));
+    assert_eq!(
+        said.stderr,
+        "remit: cannot read script '/nonexistent/\\x1bx': No such file or directory (os error 2)\n"
+    );
+    let said = fake.output(&["run", "--script-file", "-", "--stdin"]);
+    assert_eq!(said.status, Some(64));
+    assert!(said.stderr.contains("cannot be both"), "{said:?}");
+    assert_eq!(fake.all_heard(), []);
+}
+
+#[test]
+fn output_beyond_the_inline_part_is_paged_whole() {
+    let written: Vec<u8> = (0..700_000u32).map(|n| (n % 251) as u8).collect();
+    let report = long(&written, 10_000, 5_000);
+    let all = written.clone();
+    let fake = Fake::new(move |request| paged(&report, &all, request));
+    let said = fake.output(&["run", "x"]);
+    assert_eq!(said.status, Some(0));
+    assert!(said.stdout == written, "{} bytes", said.stdout.len());
+    assert_eq!(said.stderr, "");
+    // 690,000 bytes in pages of at most 256 KiB.
+    assert_eq!(fake.all_heard().len(), 1 + 3);
+}
+
+#[test]
+fn head_and_tail_that_meet_are_the_whole() {
+    let fake = Fake::job(long(b"0123456789", 6, 4));
+    assert_eq!(fake.output(&["run", "x"]).stdout, b"0123456789");
+}
+
+#[test]
+fn output_that_is_gone_is_no_success() {
+    let report = long(&[b'x'; 1000], 100, 100);
+    let fake = Fake::new(move |request| paged(&report, &[b'x'; 300], request));
+    let said = fake.output(&["run", "x"]);
+    assert_eq!(said.status, Some(74));
+    assert_eq!(said.stdout, [b'x'; 300]);
+    assert_eq!(
+        said.stderr,
+        "remit: cannot write output: only 300 of its 1000 bytes are still kept\n"
+    );
+}
+
+#[test]
+fn it_waits_as_long_as_the_job_runs() {
+    let asked = AtomicU32::new(0);
+    let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0..=2 => reply(running()),
+        _ => reply(exited(3, b"done", b"")),
+    });
+    let said = fake.output(&["run", "x"]);
+    assert_eq!((said.status, said.text()), (Some(3), "done"));
+    let wait = Request::Job(JobQuery {
+        job: JOB,
+        wait_ms: caps::WAIT_MS,
+        page: None,
+    });
+    assert_eq!(fake.all_heard()[1..], [wait.clone(), wait.clone(), wait]);
+}
+
+#[test]
+fn a_lost_connection_loses_no_job() {
+    let asked = AtomicU32::new(0);
+    let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => reply(running()),
+        1 | 2 => Answer::HangUp,
+        _ => reply(exited(0, b"here", b"")),
+    });
+    let said = fake.output(&["run", "x"]);
+    assert_eq!((said.status, said.text()), (Some(0), "here"), "{said:?}");
+    let runs = |request: &&Request| matches!(request, Request::Run(_));
+    let heard = fake.all_heard();
+    assert_eq!(heard.iter().filter(runs).count(), 1, "nothing ran twice");
+}
+
+#[test]
+fn a_daemon_that_never_answers_is_given_up() {
+    let fake = Fake::new(|request| match request {
+        Request::Run(_) => reply(running()),
+        _ => Answer::HangUp,
+    });
+    let said = fake.output(&["run", "x"]);
+    assert_eq!(said.status, Some(69));
+    assert_eq!(
+        said.stderr,
+        "remit: lost the connection to remitd: connection closed\n"
+    );
+    assert_eq!(fake.all_heard().len(), 4);
+}
+
+#[test]
+fn each_ending_has_its_status_and_one_line() {
+    let cases = [
+        (
+            ended(State::Signalled, None, Some(9), "killed"),
+            137,
+            "a signal ended the job (SIGKILL): killed",
+        ),
+        (
+            ended(State::Signalled, None, Some(40), ""),
+            168,
+            "a signal ended the job (40)",
+        ),
+        (
+            ended(State::TimedOut, None, Some(9), "after 5 s"),
+            124,
+            "the job's time was over: after 5 s",
+        ),
+        (
+            ended(State::OomKilled, None, Some(9), "memory.max"),
+            137,
+            "the job ran out of memory: memory.max",
+        ),
+        (
+            ended(State::OutputLimit, None, Some(9), ""),
+            137,
+            "the job wrote more than is kept",
+        ),
+        (
+            ended(State::Cancelled, None, Some(15), "by its owner"),
+            143,
+            "the job was stopped: by its owner",
+        ),
+        (
+            ended(State::NotStarted, None, None, "step 'mounts': EPERM"),
+            125,
+            "the job was not started: step 'mounts': EPERM",
+        ),
+        (
+            ended(
+                State::NotStarted,
+                Some(126),
+                None,
+                "'/etc/passwd' is not executable",
+            ),
+            126,
+            "the job was not started: '/etc/passwd' is not executable",
+        ),
+        (
+            ended(State::NotStarted, Some(127), None, "no program\n'x'"),
+            127,
+            "the job was not started: no program\\n'x'",
+        ),
+    ];
+    for (report, status, line) in cases {
+        let said = Fake::job(report).output(&["run", "x"]);
+        assert_eq!(said.status, Some(status), "{line}");
+        assert_eq!(said.stderr, format!("remit: {line}\n"));
+    }
+}
+
+#[test]
+fn notes_and_doubts_are_told() {
+    let mut report = exited(0, b"", b"");
+    report.notes = vec!["'/tmp' is private\x1b[2J".into()];
+    report.ending.as_mut().unwrap().kill_verified = false;
+    let said = Fake::job(report).output(&["run", "x"]);
+    assert_eq!(
+        said.stderr,
+        "remit: note: '/tmp' is private\\x1b[2J\n\
+         remit: some processes of the job may still run: their end could not be verified\n"
+    );
+    assert_eq!(said.status, Some(0));
+}
+
+#[test]
+fn a_refusal_is_one_line_and_in_json_an_object() {
+    let fake = Fake::new(|_| {
+        let refusal = Refusal::new(Code::DeniedRule, "no grant lets\nyou run this")
+            .lift("add you to group 'remit'");
+        Answer::Refuse(refusal)
+    });
+    let said = fake.output(&["run", "x"]);
+    assert_eq!((said.status, said.text()), (Some(125), ""));
+    let line = "remit: denied_rule: no grant lets\\nyou run this \
+                (to lift it: add you to group 'remit')\n";
+    assert_eq!(said.stderr, line);
+    let said = fake.output(&["run", "--json", "x"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(125), line));
+    assert_eq!(said.json()["error"]["code"], "denied_rule");
+}
+
+#[test]
+fn json_is_one_object_that_steers_no_terminal() {
+    let fake = Fake::job(exited(5, b"a\x1b[2J\xc2\x9b\xff\n", b""));
+    let said = fake.output(&["--json", "run", "x"]);
+    assert_eq!(said.status, Some(5));
+    let line = said.text().strip_suffix('\n').unwrap();
+    assert!(!line.chars().any(char::is_control), "{line}");
+    let json = said.json();
+    assert_eq!(json["job_id"], job());
+    assert_eq!(json["state"], "exited");
+    assert_eq!(json["exit"], 5);
+    assert_eq!(json["stdout"], "a\\x1b[2J\\u{9b}\\xff\n");
+    assert_eq!(json["encoding"], "escaped");
+}
+
+#[test]
+fn without_a_daemon_it_says_so() {
+    let dir = Directory::new();
+    let said = Said::from(remit(dir.path(), &["run", "x"]).output().unwrap());
+    assert_eq!(said.status, Some(69));
+    let socket = Runtime::new(dir.path()).socket();
+    assert_eq!(
+        said.stderr,
+        format!(
+            "remit: cannot reach remitd at '{}': No such file or directory (os error 2); \
+             is the service running?\n",
+            socket.display()
+        )
+    );
+}
+
+#[test]
+fn a_user_who_may_not_connect_is_told_so() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let socket = Runtime::new(fake.dir()).socket();
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(fake.dir(), PermissionsExt::from_mode(0o755)).unwrap();
+    // The build directory may be closed to others; a copy beside the socket is not.
+    let copy = fake.dir().join("remit");
+    // Not written by this process: another test's fork could hold it open (ETXTBSY, execve(2)).
+    let mut cp = std::process::Command::new("cp");
+    let copied = cp.arg(env!("CARGO_BIN_EXE_remit")).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let nobody = 65534;
+    let output = std::process::Command::new(&copy)
+        .arg("--runtime")
+        .arg(fake.dir())
+        .args(["run", "x"])
+        .current_dir("/")
+        .uid(nobody)
+        .gid(nobody)
+        .output()
+        .unwrap();
+    let said = Said::from(output);
+    assert_eq!(said.status, Some(77), "{said:?}");
+    assert!(
+        said.stderr.starts_with("remit: you may not connect to '"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_left_ends_it_quietly() {
+    let fake = Fake::job(exited(7, &[b'x'; 100_000], b"err"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = fake
+        .remit(&["run", "x"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let said = Said::from(output);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(7), "err"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for args in [
+        &["run", "x"][..],
+        &["--json", "run", "x"],
+        &["job", &job(), "--stdout"],
+    ] {
+        let report = exited(0, b"some", b"");
+        let fake = Fake::new(move |request| paged(&report, b"some", request));
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let child = fake.remit(args).stdout(full).stderr(Stdio::piped()).spawn();
+        let said = Said::from(child.unwrap().wait_with_output().unwrap());
+        assert_eq!(said.status, Some(74), "{args:?}");
+        assert_eq!(
+            said.stderr,
+            "remit: cannot write output: No space left on device (os error 28)\n"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Help, usage, completions.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::fake::{Said, remit};
+
+fn said(args: &[&str]) -> Said {
+    remit(Path::new("/nonexistent"), args)
+        .output()
+        .unwrap()
+        .into()
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["policy", "--help"],
+    ] {
+        let said = said(args);
+        assert_eq!(
+            (said.status, said.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+        assert!(said.text().contains("remit"), "{args:?}");
+    }
+}
+
+#[test]
+fn usage_is_64_on_stderr() {
+    for args in [
+        &[][..],
+        &["rnu"],
+        &["run"],
+        &["run", "--nope", "x"],
+        &["policy"],
+    ] {
+        let said = said(args);
+        assert_eq!((said.status, said.text()), (Some(64), ""), "{args:?}");
+        assert!(said.stderr.contains("Usage: remit"), "{args:?} {said:?}");
+    }
+}
+
+#[test]
+fn completions_name_every_verb() {
+    let verbs = [
+        "run",
+        "access",
+        "host",
+        "jobs",
+        "job",
+        "stop",
+        "status",
+        "lock",
+        "unlock",
+        "policy",
+        "completions",
+    ];
+    for shell in ["bash", "zsh", "fish"] {
+        let said = said(&["completions", shell]);
+        assert_eq!(said.status, Some(0), "{shell}");
+        for verb in verbs {
+            assert!(said.text().contains(verb), "{shell}: {verb}");
+        }
+    }
+}
+
+#[test]
+fn bash_can_read_its_completions() {
+    let mut bash = Command::new("bash")
+        .args(["-n"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let script = said(&["completions", "bash"]).stdout;
+    bash.stdin.take().unwrap().write_all(&script).unwrap();
+    assert!(bash.wait().unwrap().success());
+}
+
+#[test]
+fn a_closed_reader_is_no_panic() {
+    for args in [&["--help"][..], &["completions", "zsh"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = remit(Path::new("/nonexistent"), args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn();
+        let said = Said::from(child.unwrap().wait_with_output().unwrap());
+        assert_eq!(
+            (said.status, said.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
+}

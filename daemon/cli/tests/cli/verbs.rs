@@ -1,0 +1,237 @@
+//! The verbs that look: jobs, job, stop, access, host.
+
+use remit_common::host::{HostReport, Section};
+use remit_common::outcome::{JobSummary, State};
+use remit_common::refusal::Refusal;
+use remit_common::wire::{
+    Access, AccessReport, Asked, Bytes, GrantView, ProfileView, Reply, Request,
+};
+
+use crate::fake::{Answer, Fake, JOB, ended, exited, job, paged, reply, running};
+
+fn squeezed(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[test]
+fn jobs_are_a_table() {
+    let fake = Fake::new(|_| {
+        Answer::Reply(Reply::Jobs(vec![JobSummary {
+            job_id: JOB,
+            command: "df -h\nx".into(),
+            state: State::Exited,
+            exit: Some(1),
+            started_ms: 1_795_163_148_000,
+            output_bytes: 1536,
+        }]))
+    });
+    let said = fake.output(&["jobs"]);
+    assert_eq!(
+        squeezed(said.text()),
+        [
+            "JOB STARTED STATE EXIT OUTPUT COMMAND".to_owned(),
+            format!("{} 2026-11-20 08:25:48Z exited 1 1.5 KiB df -h\\nx", job()),
+        ]
+    );
+    let json = fake.output(&["jobs", "--limit", "5", "--json"]).json();
+    assert_eq!(json["jobs"][0]["job_id"], job());
+    assert_eq!(
+        fake.all_heard(),
+        [Request::Jobs { limit: 20 }, Request::Jobs { limit: 5 }]
+    );
+    let none = Fake::new(|_| Answer::Reply(Reply::Jobs(Vec::new())));
+    assert_eq!(none.output(&["jobs"]).text(), "no jobs\n");
+}
+
+#[test]
+fn a_job_is_shown_and_only_waiting_takes_its_status() {
+    let fake = Fake::job(exited(7, b"abc", b""));
+    let said = fake.output(&["job", &job()]);
+    assert_eq!(said.status, Some(0));
+    let lines = squeezed(said.text());
+    for line in [
+        &format!("job {}", job()),
+        "state exited with status 7",
+        "ran for 2.4 s",
+        "peak memory 3.0 MiB",
+        "processes all gone, verified",
+        "stdout 3 bytes",
+        "profile read",
+        "walls uid, mounts",
+    ] {
+        assert!(lines.iter().any(|is| is == line), "'{line}' in {lines:#?}");
+    }
+    assert_eq!(fake.output(&["job", &job(), "--wait"]).status, Some(7));
+    assert_eq!(fake.output(&["job", &job(), "--json"]).json()["exit"], 7);
+    let running = Fake::job(running()).output(&["job", &job()]);
+    assert!(running.text().contains("running"), "{running:?}");
+}
+
+#[test]
+fn a_stream_is_printed_in_part_or_whole() {
+    let written: Vec<u8> = (0..600_000u32).map(|n| (n % 241) as u8).collect();
+    let mut report = exited(0, b"", b"");
+    report.stdout.total = written.len() as u64;
+    let all = written.clone();
+    let fake = Fake::new(move |request| paged(&report, &all, request));
+    let print = |more: &[&str]| {
+        let id = job();
+        let args = [&["job", &id, "--stdout"][..], more].concat();
+        fake.output(&args).stdout
+    };
+    assert!(print(&[]) == written);
+    assert!(print(&["--offset", "599990"]) == written[599_990..]);
+    assert!(print(&["--offset", "10", "--limit", "300000"]) == written[10..300_010]);
+    assert!(print(&["--tail", "400000"]) == written[200_000..]);
+    assert!(print(&["--tail", "9000000"]) == written);
+    assert!(print(&["--offset", "9000000"]).is_empty());
+    assert!(print(&["--limit", "0"]).is_empty());
+}
+
+#[test]
+fn a_page_in_json_says_where_the_next_begins() {
+    let mut report = exited(0, b"", b"");
+    report.stdout.total = 11;
+    let fake = Fake::new(move |request| paged(&report, b"hello\x1bworld", request));
+    let args = [
+        "job",
+        &job(),
+        "--json",
+        "--stdout",
+        "--offset",
+        "3",
+        "--limit",
+        "4",
+    ];
+    let json = fake.output(&args).json();
+    assert_eq!(json["data"], "lo\\x1bw");
+    assert_eq!(json["encoding"], "escaped");
+    assert_eq!((&json["next"], &json["eof"]), (&7.into(), &false.into()));
+}
+
+#[test]
+fn a_job_that_is_not_there_is_refused() {
+    let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
+    for args in [&["job", &job()][..], &["stop", &job()]] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(125), ""));
+        assert!(said.stderr.starts_with("remit: not_found: "), "{said:?}");
+    }
+}
+
+#[test]
+fn stop_waits_until_the_job_is_gone() {
+    let fake = Fake::new(|request| match request {
+        Request::Stop { .. } => reply(running()),
+        _ => reply(ended(State::Cancelled, None, Some(1), "by its owner")),
+    });
+    let said = fake.output(&["stop", &job(), "--signal", "hup"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(
+        said.text(),
+        format!("{}: the job was stopped: by its owner\n", job())
+    );
+    let stop = Request::Stop {
+        job: JOB,
+        signal: Some(1),
+    };
+    assert_eq!(fake.heard(), stop);
+}
+
+#[test]
+fn a_stop_that_was_not_verified_is_no_success() {
+    let mut report = ended(State::Cancelled, None, Some(9), "");
+    report.ending.as_mut().unwrap().kill_verified = false;
+    let said = Fake::job(report).output(&["stop", &job()]);
+    assert_eq!(said.status, Some(125));
+    assert!(said.stderr.contains("could not be verified"), "{said:?}");
+}
+
+fn access(asked: Option<Asked>) -> Fake {
+    Fake::new(move |_| {
+        Answer::Reply(Reply::Access(AccessReport {
+            user: "alice".into(),
+            uid: 1001,
+            grants: vec![GrantView {
+                rule: "10-default.toml:3".into(),
+                allow: vec!["run".into()],
+                profile: "read".into(),
+                env: vec!["LANG".into()],
+            }],
+            asked: asked.clone(),
+            profiles: vec![ProfileView {
+                name: "read".into(),
+                summary: "sees all, changes nothing".into(),
+            }],
+        }))
+    })
+}
+
+#[test]
+fn access_shows_grants() {
+    let fake = access(None);
+    let said = fake.output(&["access"]);
+    assert_eq!(
+        squeezed(said.text()),
+        [
+            "alice (uid 1001)",
+            "ALLOWED PROFILE VARIABLES RULE",
+            "run read LANG 10-default.toml:3",
+            "read sees all, changes nothing",
+        ]
+    );
+    assert_eq!(said.status, Some(0));
+}
+
+#[test]
+fn access_answers_about_a_command_in_its_status_too() {
+    for (allowed, status) in [(true, 0), (false, 125)] {
+        let fake = access(Some(Asked {
+            allowed,
+            rule: None,
+            why: "because".into(),
+            lift: Some("add a grant".into()),
+        }));
+        let said = fake.output(&["access", "--profile", "web", "--", "df", "-h"]);
+        assert_eq!(said.status, Some(status), "{said:?}");
+        assert!(said.text().contains("because"), "{said:?}");
+        let argv = ["df", "-h"].map(|arg| Bytes::from(arg.as_bytes().to_vec()));
+        let question = Access {
+            argv: Some(argv.to_vec()),
+            profile: Some("web".into()),
+        };
+        assert_eq!(fake.all_heard(), [Request::Access(question)]);
+        let json = fake.output(&["access", "--json", "df"]).json();
+        assert_eq!(json["asked"]["allowed"], allowed);
+    }
+}
+
+#[test]
+fn host_asks_for_its_sections() {
+    let fake = Fake::new(|_| {
+        Answer::Reply(Reply::Host(Box::new(HostReport {
+            time: 1,
+            alerts: vec!["disk is full".into()],
+            ..HostReport::default()
+        })))
+    });
+    let said = fake.output(&["host", "disks", "load"]);
+    assert!(said.text().contains("disk is full"), "{said:?}");
+    assert_eq!(fake.output(&["host", "--json"]).json()["time"], 1);
+    let asked = |sections| Request::Host { sections };
+    assert_eq!(
+        fake.all_heard(),
+        [asked(vec![Section::Disks, Section::Load]), asked(vec![])]
+    );
+}
+
+#[test]
+fn an_answer_to_another_question_is_no_answer() {
+    let fake = Fake::new(|_| Answer::Reply(Reply::Jobs(Vec::new())));
+    for args in [&["host"][..], &["access"], &["run", "x"], &["job", &job()]] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(69), ""), "{args:?}");
+    }
+}
