@@ -1,0 +1,376 @@
+//! Control groups: which path an id stands for, which unit or container a path.
+//!
+//! In the unified hierarchy the id of a group is the inode number of its
+//! directory, on 64-bit machines. cgroups(7), systemd's docs/CGROUP_DELEGATION.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use remit_common::host::{Container, List, Owner, Proc};
+
+use crate::Sources;
+use crate::mounts;
+use crate::read::{self, Gaps, Why};
+
+/// Directories looked at.
+const GROUPS: usize = 20_000;
+/// Depth to which they are looked at.
+const DEPTH: usize = 24;
+/// Time for looking at them.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Processes told of a group.
+const PROCS: usize = 4;
+/// Containers told.
+const CONTAINERS: usize = 256;
+
+/// The groups of the unified hierarchy, or why they are not known.
+pub(crate) struct Tree {
+    /// Path of the root on this machine.
+    root: PathBuf,
+    /// Path below the root by id, the root itself as `/`.
+    groups: Result<BTreeMap<u64, String>, Why>,
+    /// Whether the walk came to its end.
+    whole: bool,
+    proc: PathBuf,
+}
+
+impl Tree {
+    /// Walks the hierarchy. Blocks for at most about a second.
+    pub(crate) fn walk(at: &Sources) -> Self {
+        let mut tree = Self {
+            root: PathBuf::new(),
+            groups: Err(String::new()),
+            whole: true,
+            proc: at.proc.clone(),
+        };
+        tree.groups = root(at).and_then(|root| {
+            let mut groups = BTreeMap::new();
+            let meta =
+                std::fs::metadata(&root).map_err(|err| read::cannot("look at", &root, &err))?;
+            groups.insert(meta.ino(), "/".to_owned());
+            tree.whole = walk(&root, &mut groups, Instant::now() + PATIENCE);
+            tree.root = root;
+            Ok(groups)
+        });
+        tree
+    }
+
+    /// The owner that stands behind a group's id, with a caution where there is one.
+    pub(crate) fn owner(&self, id: u64) -> Result<(Owner, Option<Why>), Why> {
+        let groups = self.groups.as_ref().map_err(Clone::clone)?;
+        let path = groups.get(&id).ok_or(match self.whole {
+            true => "its control group is gone, or not visible here",
+            false => "there are too many control groups to look at them all",
+        })?;
+        if path == "/" {
+            let owner = Owner {
+                unit: None,
+                user_unit: None,
+                cgroup: path.clone(),
+                procs: List::default(),
+            };
+            return Ok((
+                owner,
+                Some(
+                    "made in the root control group: by the kernel, or by a process of no unit"
+                        .into(),
+                ),
+            ));
+        }
+        let (unit, user_unit) = units_of(path);
+        let (procs, torn) = match self.procs(path) {
+            Ok(procs) => (procs, None),
+            Err(why) => (List::default(), Some(why)),
+        };
+        let caution = match (&unit, procs.total()) {
+            (None, _) => Some("its control group belongs to no unit".into()),
+            (Some(unit), _) if unit == "init.scope" => {
+                Some("made by process 1, as for a socket unit".into())
+            }
+            (Some(_), 0) => {
+                Some("no process is in its control group: made for a service, or handed on".into())
+            }
+            (Some(_), _) => None,
+        };
+        Ok((
+            Owner {
+                unit,
+                user_unit,
+                cgroup: read::shown(path),
+                procs,
+            },
+            torn.or(caution),
+        ))
+    }
+
+    /// The processes in a group.
+    fn procs(&self, path: &str) -> Result<List<Proc>, Why> {
+        let text = read::text(
+            &self
+                .root
+                .join(path.trim_start_matches('/'))
+                .join("cgroup.procs"),
+            1 << 20,
+        )?;
+        // 0 is a process of another pid namespace.
+        let pids: Vec<u64> = text
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| *pid != 0)
+            .collect();
+        let pids = List::cut(pids, PROCS);
+        let comm = |pid: u64| read::word(&self.proc.join(pid.to_string()).join("comm")).ok();
+        let items = pids
+            .items
+            .into_iter()
+            .map(|pid| Proc {
+                pid,
+                comm: comm(pid),
+            })
+            .collect();
+        Ok(List {
+            items,
+            more: pids.more,
+        })
+    }
+}
+
+/// Where the unified hierarchy is mounted.
+fn root(at: &Sources) -> Result<PathBuf, Why> {
+    let table = mounts::table(at)?;
+    let mount = table.iter().find(|mount| mount.fstype == "cgroup2");
+    let mount = mount.ok_or("the unified control group hierarchy is not mounted")?;
+    // Always below /sys, but where that is depends on the sources.
+    Ok(mount
+        .target
+        .strip_prefix("/sys")
+        .map_or_else(|_| mount.target.clone(), |below| at.sys.join(below)))
+}
+
+/// Adds what is below `root`; false where it had to stop before the end.
+fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
+    let mut left = vec![(root.to_owned(), String::new(), 0)];
+    let mut whole = true;
+    while let Some((directory, path, depth)) = left.pop() {
+        if groups.len() >= GROUPS || depth >= DEPTH || Instant::now() > end {
+            whole = false;
+            continue;
+        }
+        // A group may go while it is looked at.
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
+            let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+            groups.insert(entry.ino(), below.clone());
+            left.push((entry.path(), below, depth + 1));
+        }
+    }
+    whole
+}
+
+/// The system's unit, and the unit of a user's own service manager, in a path.
+///
+/// Slices are passed over; the first part after them is the unit. Below
+/// `user@UID.service` the same holds once more.
+fn units_of(path: &str) -> (Option<String>, Option<String>) {
+    let mut parts = path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(unescape);
+    let mut next = || {
+        parts
+            .find(|part| !part.ends_with(".slice"))
+            .filter(|part| is_unit(part))
+    };
+    let unit = next();
+    let user = unit
+        .as_ref()
+        .filter(|unit| unit.starts_with("user@"))
+        .and_then(|_| next());
+    (unit.map(read::shown), user.map(read::shown))
+}
+
+/// systemd puts `_` before a name that the kernel could take for a file of its own.
+fn unescape(part: &str) -> &str {
+    part.strip_prefix('_').unwrap_or(part)
+}
+
+/// Whether a name is that of a unit that can have processes or sockets.
+fn is_unit(name: &str) -> bool {
+    const KINDS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
+    name.rsplit_once('.')
+        .is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind))
+}
+
+/// The section `containers`: those that engines run in control groups of their own.
+pub(crate) fn containers(tree: Option<&Tree>, gaps: &mut Gaps) -> Option<List<Container>> {
+    let tree = tree?;
+    let groups = gaps.known("containers", tree.groups.as_ref().map_err(Clone::clone))?;
+    if !tree.whole {
+        gaps.note(
+            "containers",
+            "there are too many control groups to look at them all: some may be missing",
+        );
+    }
+    let mut found: Vec<Container> = groups.values().filter_map(|path| container(path)).collect();
+    found.sort();
+    found.dedup();
+    Some(List::cut(found, CONTAINERS))
+}
+
+/// The container whose control group `path` is.
+fn container(path: &str) -> Option<Container> {
+    let mut parts = path.rsplit('/');
+    let name = parts.next()?;
+    let parent = parts.next().unwrap_or_default();
+    let told = |engine: &str, id: &str| {
+        Some(Container {
+            engine: engine.into(),
+            id: read::shown(id),
+        })
+    };
+    if let Some(name) = name.strip_prefix("lxc.payload.") {
+        return told("lxc", name);
+    }
+    if let Some(machine) = name
+        .strip_prefix("systemd-nspawn@")
+        .and_then(|name| name.strip_suffix(".service"))
+    {
+        return told("nspawn", machine);
+    }
+    let stem = name.strip_suffix(".scope").unwrap_or(name);
+    for (prefix, engine) in [
+        ("docker-", "docker"),
+        ("libpod-", "podman"),
+        ("cri-containerd-", "containerd"),
+        ("crio-", "cri-o"),
+    ] {
+        if let Some(id) = stem.strip_prefix(prefix).and_then(short_id) {
+            return told(engine, id);
+        }
+    }
+    match parent {
+        "docker" => told("docker", short_id(name)?),
+        "libpod_parent" => told("podman", short_id(name)?),
+        "lxc" => told("lxc", name),
+        pod if pod.starts_with("pod") => told("kubernetes", short_id(name)?),
+        _ => None,
+    }
+}
+
+/// The first 12 digits of an id of 64, as the engines show it.
+fn short_id(id: &str) -> Option<&str> {
+    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id.get(..12).filter(|_| is_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_is_the_first_part_after_the_slices() {
+        for (path, unit, user_unit) in [
+            ("/system.slice/nginx.service", Some("nginx.service"), None),
+            (
+                "/system.slice/system-getty.slice/getty@tty1.service",
+                Some("getty@tty1.service"),
+                None,
+            ),
+            ("/system.slice/ssh.socket", Some("ssh.socket"), None),
+            (
+                "/system.slice/docker.service/sub/deeper",
+                Some("docker.service"),
+                None,
+            ),
+            (
+                "/system.slice/my\\x2dapp.service",
+                Some("my\\x2dapp.service"),
+                None,
+            ),
+            ("/system.slice/_cpu.service", Some("cpu.service"), None),
+            ("/init.scope", Some("init.scope"), None),
+            (
+                "/user.slice/user-1000.slice/session-3.scope",
+                Some("session-3.scope"),
+                None,
+            ),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+                Some("user@1000.service"),
+                Some("web.service"),
+            ),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/init.scope",
+                Some("user@1000.service"),
+                Some("init.scope"),
+            ),
+            (
+                "/user.slice/user-1000.slice/user@1000.service",
+                Some("user@1000.service"),
+                None,
+            ),
+            ("/docker/abc", None, None),
+            ("/system.slice", None, None),
+            ("/.service", None, None),
+            ("/", None, None),
+            ("", None, None),
+        ] {
+            let expect = (unit.map(str::to_owned), user_unit.map(str::to_owned));
+            assert_eq!(units_of(path), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn containers_are_told_from_other_groups() {
+        let id = "0123456789abcdef".repeat(4);
+        for (path, expect) in [
+            (
+                format!("/system.slice/docker-{id}.scope"),
+                Some(("docker", "0123456789ab")),
+            ),
+            (
+                format!("/machine.slice/libpod-{id}.scope"),
+                Some(("podman", "0123456789ab")),
+            ),
+            (format!("/machine.slice/libpod-{id}.scope/container"), None),
+            (format!("/machine.slice/libpod-conmon-{id}.scope"), None),
+            (format!("/docker/{id}"), Some(("docker", "0123456789ab"))),
+            (
+                format!("/kubepods/burstable/pod12-34/{id}"),
+                Some(("kubernetes", "0123456789ab")),
+            ),
+            (
+                format!("/kubepods.slice/cri-containerd-{id}.scope"),
+                Some(("containerd", "0123456789ab")),
+            ),
+            ("/lxc.payload.web".into(), Some(("lxc", "web"))),
+            (
+                "/machine.slice/systemd-nspawn@deb.service".into(),
+                Some(("nspawn", "deb")),
+            ),
+            ("/system.slice/docker.service".into(), None),
+            ("/docker/buildx".into(), None),
+            ("/".into(), None),
+        ] {
+            let expect = expect.map(|(engine, id)| Container {
+                engine: engine.into(),
+                id: id.into(),
+            });
+            assert_eq!(container(&path), expect, "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn odd_paths_never_panic(path in "[/a-z@._-]{0,60}", odd in ".{0,80}") {
+            let _ = (units_of(&path), units_of(&odd), container(&path), container(&odd));
+        }
+    }
+}

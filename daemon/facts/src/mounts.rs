@@ -1,0 +1,322 @@
+//! Mounted file systems of the host (proc_pid_mountinfo(5)) and the room on them.
+//!
+//! The table is that of process 1, so that it is the host's even where this
+//! process has a mount namespace of its own.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use remit_common::host::{List, Mount, Mounts};
+
+use crate::read::{self, Gaps, Why};
+use crate::room::{self, Question};
+use crate::{Kernel, Sources};
+
+/// Mounts told.
+const MOUNTS: usize = 256;
+/// Mounts looked at.
+const LOOKED_AT: usize = 20_000;
+
+/// Types that hold no data of their own.
+const PSEUDO: &[&str] = &[
+    "autofs",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "cpuset",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "smackfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// Types whose answers come from elsewhere and may never come.
+const REMOTE: &[&str] = &[
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "gfs2",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "ocfs2",
+    "orangefs",
+    "pvfs2",
+    "smb3",
+    "smbfs",
+];
+
+/// A line of mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Mount id.
+    pub(crate) id: u64,
+    /// Part of the file system that is mounted.
+    root: String,
+    /// Where.
+    pub(crate) target: PathBuf,
+    /// Options of the mount.
+    options: String,
+    /// Type.
+    pub(crate) fstype: String,
+    /// What is mounted.
+    source: String,
+    /// Options of the file system.
+    fs_options: String,
+}
+
+impl Entry {
+    /// Whether the file system holds no data.
+    fn pseudo(&self) -> bool {
+        // Each service with credentials has a small file system of its own.
+        PSEUDO.contains(&self.fstype.as_str()) || self.target.starts_with("/run/credentials")
+    }
+
+    /// Whether nothing can be written here, by mount or by file system.
+    fn read_only(&self) -> bool {
+        [&self.options, &self.fs_options]
+            .into_iter()
+            .any(|options| options.split(',').any(|option| option == "ro"))
+    }
+
+    /// Why the file system is not asked for its room.
+    fn unasked(&self) -> Option<Why> {
+        let fstype = self.fstype.as_str();
+        if REMOTE.contains(&fstype) {
+            return Some("not asked: a network file system may never answer".into());
+        }
+        if fstype == "fuse" || fstype.starts_with("fuse.") {
+            return Some(
+                "not asked: a process answers for this file system and may never do so".into(),
+            );
+        }
+        None
+    }
+}
+
+/// The mount table of the host, in the order of mounting.
+pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
+    let first = read::text(&at.proc.join("1/mountinfo"), 16 << 20);
+    let text = first
+        .or_else(|why| read::text(&at.proc.join("self/mountinfo"), 16 << 20).map_err(|_| why))?;
+    Ok(text.lines().take(LOOKED_AT).filter_map(parse).collect())
+}
+
+/// The section `mounts`.
+pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
+    let table = gaps.known("mounts", table(at))?;
+    if table.is_empty() {
+        gaps.note("mounts", "the mount table has no line of the known form");
+        return None;
+    }
+    let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::pseudo);
+    let mut questions = Vec::new();
+    let mut rooms: Vec<Result<_, Why>> = Vec::new();
+    for (index, entry) in data.iter().enumerate() {
+        rooms.push(Err(match (entry.unasked(), at.kernel) {
+            (Some(why), _) => why,
+            (None, Kernel::NotAsked) => "not asked".into(),
+            (None, Kernel::Asked) => {
+                questions.push(Question {
+                    index,
+                    mount: entry.id,
+                    target: entry.target.clone(),
+                });
+                "not asked".into()
+            }
+        }));
+    }
+    for (index, answer) in room::ask(questions) {
+        if let Some(room) = rooms.get_mut(index) {
+            *room = answer;
+        }
+    }
+    let mut list: Vec<Mount> = data
+        .iter()
+        .zip(rooms)
+        .map(|(entry, room)| told(entry, room))
+        .collect();
+    // Fullest first, of those that can still fill up; images that are full by nature later.
+    list.sort_by_key(|mount| {
+        let used = mount.room.as_ref().map_or(0, |room| room.used_percent);
+        (
+            mount.room.is_none(),
+            mount.read_only,
+            std::cmp::Reverse(used),
+        )
+    });
+    Some(Mounts {
+        list: List::cut(list, MOUNTS),
+        pseudo: pseudo.len() as u64,
+    })
+}
+
+/// A mount as the report tells it.
+fn told(entry: &Entry, room: Result<remit_common::host::Room, Why>) -> Mount {
+    let (room, why) = match room {
+        Ok(room) => (Some(room), None),
+        Err(why) => (None, Some(why)),
+    };
+    Mount {
+        target: read::shown(&entry.target.to_string_lossy()),
+        source: read::shown(&entry.source),
+        root: read::shown(&entry.root),
+        fstype: read::shown(&entry.fstype),
+        options: read::shown(&entry.options),
+        read_only: entry.read_only(),
+        room,
+        why,
+    }
+}
+
+/// `36 35 98:0 /root /target rw,noatime master:1 - ext4 /dev/root rw,errors=continue`
+fn parse(line: &str) -> Option<Entry> {
+    let (mount, fs) = line.split_once(" - ")?;
+    let mut mount = mount.split(' ');
+    let mut fs = fs.split(' ');
+    let id = mount.next()?.parse().ok()?;
+    let root = mount.nth(2)?;
+    let target = mount.next()?;
+    let options = mount.next()?;
+    let text = |escaped: &str| String::from_utf8_lossy(&unescape(escaped)).into_owned();
+    Some(Entry {
+        id,
+        root: text(root),
+        target: OsString::from_vec(unescape(target)).into(),
+        options: options.to_owned(),
+        fstype: fs.next().filter(|fstype| !fstype.is_empty())?.to_owned(),
+        source: text(fs.next()?),
+        fs_options: fs.next().unwrap_or_default().to_owned(),
+    })
+}
+
+/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        plain.push(octal.unwrap_or(*first));
+        rest = match octal {
+            Some(_) => tail.get(3..).unwrap_or_default(),
+            None => tail,
+        };
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(line: &str) -> Entry {
+        parse(line).unwrap()
+    }
+
+    #[test]
+    fn line_is_read_with_and_without_optional_fields() {
+        let plain =
+            entry(r"36 35 98:0 /mnt1 /a\040b\134 rw,noatime - ext3 /dev/root rw,errors=continue");
+        assert_eq!(
+            (plain.id, plain.target.to_str()),
+            (36, Some(r"a b\").map(|_| r"/a b\"))
+        );
+        assert_eq!(
+            (plain.root.as_str(), plain.options.as_str()),
+            ("/mnt1", "rw,noatime")
+        );
+        assert_eq!(
+            (plain.fstype.as_str(), plain.source.as_str()),
+            ("ext3", "/dev/root")
+        );
+        let shared = entry("36 35 98:0 / /a ro shared:1 master:2 - xfs none rw");
+        assert_eq!(
+            (shared.fstype.as_str(), shared.options.as_str()),
+            ("xfs", "ro")
+        );
+        // A nameless source is an empty word.
+        assert_eq!(entry("1 2 0:5 / /a rw - tmpfs  rw").source, "");
+        for cut in [
+            "",
+            "36",
+            "36 35 98:0 / /a rw",
+            "x 35 98:0 / /a rw - ext4 d rw",
+            "1 2 3:4 / /a rw - ",
+        ] {
+            assert_eq!(parse(cut), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn read_only_by_mount_or_by_file_system() {
+        for (options, fs_options, read_only) in [
+            ("rw,relatime", "rw", false),
+            ("ro,relatime", "rw", true),
+            ("rw,relatime", "ro,errors=remount-ro", true),
+            ("rw,errors=remount-ro", "rw", false),
+        ] {
+            let line = format!("1 2 3:4 / /a {options} - ext4 /dev/a {fs_options}");
+            assert_eq!(entry(&line).read_only(), read_only, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_may_hang_is_not_asked() {
+        for (fstype, asked) in [
+            ("ext4", true),
+            ("overlay", true),
+            ("fuseblk", true),
+            ("nfs4", false),
+            ("cifs", false),
+            ("fuse", false),
+            ("fuse.sshfs", false),
+        ] {
+            assert_eq!(
+                entry(&format!("1 2 3:4 / /a rw - {fstype} s rw"))
+                    .unasked()
+                    .is_none(),
+                asked,
+                "{fstype}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn odd_lines_never_panic(line in "[0-9: /a\\\\,-]{0,60}", odd in ".{0,60}") {
+            let _ = (parse(&line), parse(&odd), unescape(&line), unescape(&odd));
+        }
+    }
+}

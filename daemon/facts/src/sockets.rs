@@ -1,0 +1,259 @@
+//! Listening TCP and UDP sockets, as sock_diag(7) lists them to anyone; where
+//! the kernel lacks that, as /proc/net lists them, without their owners.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
+
+use nix::sys::socket::SockProtocol;
+
+use crate::netlink::{attributes, byte, dump, long, uint};
+use crate::read::{self, Why};
+use crate::{Kernel, Sources};
+
+/// Sockets kept of each protocol.
+const SOCKETS: usize = 8192;
+const BY_FAMILY: u16 = 20;
+const CGROUP_ID: u16 = 21;
+const INET: u8 = 2;
+const INET6: u8 = 10;
+
+/// A protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// Listening (TCP_LISTEN), or bound without a peer (TCP_CLOSE).
+    fn state(self) -> u8 {
+        match self {
+            Self::Tcp => 10,
+            Self::Udp => 7,
+        }
+    }
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Socket {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    /// Index of the interface it is bound to, 0 for any.
+    pub(crate) dev: u32,
+    pub(crate) uid: u32,
+    /// Id of the control group in which it was made.
+    pub(crate) cgroup: Option<u64>,
+}
+
+/// The sockets of a protocol, and why their control groups are unknown, if they are.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) sockets: Vec<Socket>,
+    /// Sockets that were not kept.
+    pub(crate) over: u64,
+    pub(crate) ownerless: Option<Why>,
+}
+
+impl Found {
+    /// Keeps a socket, or counts it.
+    fn add(&mut self, socket: Socket) {
+        if self.sockets.len() < SOCKETS {
+            self.sockets.push(socket);
+        } else {
+            self.over += 1;
+        }
+    }
+}
+
+/// Lists the listening sockets of `protocol`, each once.
+pub(crate) fn listening(protocol: Protocol, at: &Sources) -> Result<Found, Why> {
+    let asked = match at.kernel {
+        Kernel::Asked => ask(protocol),
+        Kernel::NotAsked => Err("the kernel was not asked".into()),
+    };
+    let mut found = asked.or_else(|why| listed(protocol, at, why))?;
+    found.sockets.sort();
+    // Workers may each have a socket of their own for the same port.
+    found.sockets.dedup();
+    Ok(found)
+}
+
+/// Asks the kernel.
+fn ask(protocol: Protocol) -> Result<Found, Why> {
+    let mut found = Found::default();
+    for family in [INET, INET6] {
+        dump(
+            SockProtocol::NetlinkSockDiag,
+            BY_FAMILY,
+            &question(family, protocol),
+            |kind, payload| {
+                if let Some(socket) = socket(payload).filter(|_| kind == BY_FAMILY) {
+                    found.add(socket);
+                }
+            },
+        )?;
+    }
+    Ok(found)
+}
+
+/// `struct inet_diag_req_v2`: sockets of any address in the one state.
+fn question(family: u8, protocol: Protocol) -> Vec<u8> {
+    let mut bytes = vec![family, protocol.number(), 0, 0];
+    bytes.extend((1_u32 << protocol.state()).to_ne_bytes());
+    bytes.resize(56, 0);
+    bytes
+}
+
+/// `struct inet_diag_msg` and its attributes.
+fn socket(payload: &[u8]) -> Option<Socket> {
+    let addr = |length: usize| payload.get(8..8 + length);
+    let addr = match byte(payload, 0)? {
+        INET => IpAddr::from(<[u8; 4]>::try_from(addr(4)?).ok()?),
+        INET6 => IpAddr::from(<[u8; 16]>::try_from(addr(16)?).ok()?),
+        _ => return None,
+    };
+    let attrs = attributes(payload.get(72..)?);
+    Some(Socket {
+        addr,
+        port: u16::from_be_bytes([byte(payload, 4)?, byte(payload, 5)?]),
+        dev: uint(payload, 40)?,
+        uid: uint(payload, 64)?,
+        cgroup: attrs
+            .filter(|(kind, _)| *kind == CGROUP_ID)
+            .find_map(|(_, value)| long(value, 0)),
+    })
+}
+
+/// Reads /proc/net/tcp and its kin (proc_pid_net(5)); `why` the kernel could not be asked.
+fn listed(protocol: Protocol, at: &Sources, why: Why) -> Result<Found, Why> {
+    let mut found = Found {
+        ownerless: Some(why),
+        ..Found::default()
+    };
+    for version in ["", "6"] {
+        let path = at
+            .proc
+            .join("net")
+            .join(format!("{}{version}", protocol.name()));
+        // A machine without IPv6 has no such file.
+        if version == "6" && !path.exists() {
+            continue;
+        }
+        read::lines(&path, 256 << 20, |line| {
+            if let Some((_, socket)) = row(line).filter(|(state, _)| *state == protocol.state()) {
+                found.add(socket);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// `0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 …`
+fn row(line: &str) -> Option<(u8, Socket)> {
+    let mut words = line.split_ascii_whitespace();
+    let (addr, port) = words.nth(1)?.split_once(':')?;
+    let state = u8::from_str_radix(words.nth(1)?, 16).ok()?;
+    let uid = words.nth(3)?.parse().ok()?;
+    // Each group of 8 digits is a number in the machine's order.
+    let number = |index: usize| {
+        let digits = addr.get(index * 8..index * 8 + 8)?;
+        u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)
+    };
+    let addr = match addr.len() {
+        8 => Ipv4Addr::from(number(0)?).into(),
+        32 => {
+            let bytes = [number(0)?, number(1)?, number(2)?, number(3)?].concat();
+            Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()
+        }
+        _ => return None,
+    };
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some((
+        state,
+        Socket {
+            addr,
+            port,
+            dev: 0,
+            uid,
+            cgroup: None,
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::attribute;
+    use proptest::prelude::*;
+
+    #[test]
+    fn socket_of_the_kernel_is_read() {
+        let mut bytes = vec![0; 72];
+        bytes[0] = INET;
+        bytes[4..6].copy_from_slice(&8080_u16.to_be_bytes());
+        bytes[8..12].copy_from_slice(&[127, 0, 0, 1]);
+        bytes[40] = 3;
+        bytes[64..68].copy_from_slice(&1000_u32.to_ne_bytes());
+        let mut expect = Socket {
+            addr: Ipv4Addr::LOCALHOST.into(),
+            port: 8080,
+            dev: 3,
+            uid: 1000,
+            cgroup: None,
+        };
+        assert_eq!(socket(&bytes), Some(expect.clone()));
+        bytes.extend(attribute(14, &[]));
+        bytes.extend(attribute(CGROUP_ID, &(1_u64 << 40).to_ne_bytes()));
+        expect.cgroup = Some(1 << 40);
+        assert_eq!(socket(&bytes), Some(expect));
+        assert_eq!(socket(&bytes[..71]), None);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn rows_of_proc_are_read() {
+        let v4 = "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0";
+        let v6 = "  1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1";
+        let (state, socket) = row(v4).unwrap();
+        assert_eq!(
+            (state, socket.addr, socket.port, socket.uid),
+            (10, Ipv4Addr::LOCALHOST.into(), 3306, 1000)
+        );
+        let (state, socket) = row(v6).unwrap();
+        assert_eq!(
+            (state, socket.addr, socket.port, socket.uid),
+            (7, Ipv6Addr::LOCALHOST.into(), 80, 0)
+        );
+        for odd in [
+            "",
+            "  sl  local_address rem_address   st tx_queue",
+            "0: 0100007F 0 0A",
+            "0: é100007F:1 x 0A a b c 0",
+        ] {
+            assert_eq!(row(odd), None, "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn odd_input_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in "[0-9A-Fa-f: é]{0,100}") {
+            let _ = (socket(&bytes), row(&line));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Local accounts that can log in, groups whose members have more rights, sessions.
+//!
+//! Only the files passwd and group are read (passwd(5), group(5)): asking a
+//! directory service could hang, and its users are not the machine's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use remit_common::host::{Account, Group, List, Session, Users};
+
+use crate::Sources;
+use crate::read::{self, Gaps, Why};
+use crate::utmp::{self, Kind};
+
+/// Accounts, groups and sessions told.
+const TOLD: usize = 256;
+/// Members told of a group.
+const MEMBERS: usize = 16;
+/// Programs that are no shell.
+const NO_SHELL: &[&str] = &["nologin", "false", "true", "sync", "shutdown", "halt"];
+/// Groups that lead to root, to others' data, or to remit.
+const GROUPS: &[&str] = &[
+    "root",
+    "sudo",
+    "wheel",
+    "admin",
+    "adm",
+    "systemd-journal",
+    "docker",
+    "lxd",
+    "incus",
+    "incus-admin",
+    "libvirt",
+    "kvm",
+    "disk",
+    "shadow",
+    "remit",
+    "remit-admin",
+];
+
+/// The section `users`. `sessions` is the login manager's answer, where it was asked.
+pub(crate) fn gather(
+    at: &Sources,
+    sessions: Option<Result<List<Session>, Why>>,
+    gaps: &mut Gaps,
+) -> Users {
+    let sessions = sessions.unwrap_or_else(|| Err("the login manager was not asked".into()));
+    let sessions = sessions.or_else(|why| logged_in(at).map_err(|other| format!("{why}; {other}")));
+    let accounts =
+        read::text(&at.etc.join("passwd"), 16 << 20).map(|text| List::cut(accounts(&text), TOLD));
+    let groups =
+        read::text(&at.etc.join("group"), 16 << 20).map(|text| List::cut(groups(&text), TOLD));
+    Users {
+        sessions: gaps.known("users.sessions", sessions),
+        accounts: gaps.known("users.accounts", accounts),
+        groups: gaps.known("users.groups", groups),
+    }
+}
+
+/// Names of local users by uid.
+pub(crate) fn names(etc: &Path) -> BTreeMap<u64, String> {
+    let text = read::text(&etc.join("passwd"), 16 << 20).unwrap_or_default();
+    let mut names = BTreeMap::new();
+    for account in passwd(&text) {
+        // The first name of a uid is the one that counts.
+        names.entry(account.uid).or_insert(account.name);
+    }
+    names
+}
+
+/// Every account.
+fn passwd(text: &str) -> impl Iterator<Item = Account> + '_ {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let home = fields.nth(2)?;
+        // An empty shell means /bin/sh.
+        let shell = fields
+            .next()
+            .map(str::trim)
+            .filter(|shell| !shell.is_empty())
+            .unwrap_or("/bin/sh");
+        Some(Account {
+            name: read::shown(name),
+            uid,
+            home: read::shown(home),
+            shell: read::shown(shell),
+        })
+    })
+}
+
+/// Accounts that can log in, any of uid 0 first.
+fn accounts(text: &str) -> Vec<Account> {
+    let login = |account: &Account| {
+        !NO_SHELL.contains(&account.shell.rsplit('/').next().unwrap_or_default())
+    };
+    // 65534 is nobody.
+    let person =
+        |account: &Account| account.uid == 0 || (account.uid >= 1000 && account.uid != 65534);
+    let mut accounts: Vec<Account> = passwd(text)
+        .filter(|account| login(account) && person(account))
+        .collect();
+    accounts.sort_by_key(|account| account.uid);
+    accounts
+}
+
+/// The groups of interest that exist and have members.
+fn groups(text: &str) -> Vec<Group> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| GROUPS.contains(name))?;
+            let members = fields
+                .nth(2)?
+                .split(',')
+                .map(str::trim)
+                .filter(|member| !member.is_empty());
+            let members: Vec<String> = members.map(read::shown).collect();
+            let group = Group {
+                name: name.to_owned(),
+                members: List::cut(members, MEMBERS),
+            };
+            Some(group).filter(|group| group.members.total() > 0)
+        })
+        .collect()
+}
+
+/// Sessions in utmp, for machines without a login manager.
+fn logged_in(at: &Sources) -> Result<List<Session>, Why> {
+    let told = |record: utmp::Record| Session {
+        user: record.user,
+        tty: Some(record.line).filter(|tty| !tty.is_empty()),
+        from: Some(record.host).filter(|host| !host.is_empty()),
+        since: Some(record.time),
+    };
+    let records = utmp::tail(&at.run.join("utmp"))?;
+    Ok(List::cut(
+        records
+            .into_iter()
+            .filter(|record| record.kind == Kind::User)
+            .map(told)
+            .collect(),
+        TOLD,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_those_who_can_log_in_are_told() {
+        let text = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\nbob:x:1001:1::/home/bob:\n\
+                    alice:x:1000:1:A:/home/alice:/bin/zsh\nnobody:x:65534:1::/:/bin/sh\ngit:x:1002:1::/:/bin/false\n\
+                    svc:x:999:1::/:/bin/bash\ntoor:x:0:0::/:/bin/sh\n\nodd:x\n:x:0:0::/:/bin/sh\n+::::::";
+        let told: Vec<_> = accounts(text)
+            .into_iter()
+            .map(|account| (account.name, account.shell))
+            .collect();
+        let expect = [
+            ("root", "/bin/bash"),
+            ("toor", "/bin/sh"),
+            ("alice", "/bin/zsh"),
+            ("bob", "/bin/sh"),
+        ];
+        assert_eq!(
+            told,
+            expect.map(|(name, shell)| (name.to_owned(), shell.to_owned()))
+        );
+    }
+
+    #[test]
+    fn groups_of_interest_with_members_are_told() {
+        let text = "sudo:x:27:alice,bob\nadm:x:4:\ncdrom:x:24:alice\nwheel:x:10:carol\nremit:x\n";
+        let told: Vec<_> = groups(text)
+            .into_iter()
+            .map(|group| (group.name, group.members.items))
+            .collect();
+        assert_eq!(told.len(), 2);
+        assert_eq!(
+            told[0],
+            ("sudo".into(), vec!["alice".to_owned(), "bob".to_owned()])
+        );
+        assert_eq!(told[1].0, "wheel");
+    }
+
+    proptest! {
+        #[test]
+        fn odd_files_never_panic(text in "[a-z0-9:,\n]{0,200}", odd in ".{0,100}") {
+            let _ = (accounts(&text), groups(&text), accounts(&odd), groups(&odd));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Records of logins and boots (utmp(5)), as the C library lays them out.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::read::{self, Why};
+
+/// Bytes of the end of a file looked at.
+const TAIL: u64 = 4 << 20;
+
+/// Layout of `struct utmp`: x86-64 keeps 32-bit times for the sake of 32-bit
+/// programs, other 64-bit machines do not.
+#[cfg(target_arch = "x86_64")]
+mod layout {
+    pub(super) const SIZE: usize = 384;
+    pub(super) const TIME: usize = 340;
+    pub(super) const TIME_BYTES: usize = 4;
+}
+#[cfg(not(target_arch = "x86_64"))]
+mod layout {
+    pub(super) const SIZE: usize = 400;
+    pub(super) const TIME: usize = 344;
+    pub(super) const TIME_BYTES: usize = 8;
+}
+
+/// Kinds of records that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    RunLevel,
+    Boot,
+    User,
+    Other,
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    pub(crate) line: String,
+    pub(crate) user: String,
+    pub(crate) host: String,
+    /// Seconds since 1970.
+    pub(crate) time: u64,
+}
+
+/// The last records of a file, oldest first.
+pub(crate) fn tail(path: &Path) -> Result<Vec<Record>, Why> {
+    let cannot = |err| read::cannot("read", path, &err);
+    let mut file = File::open(path).map_err(cannot)?;
+    let length = file.metadata().map_err(cannot)?.len();
+    let size = layout::SIZE as u64;
+    let whole = length.min(TAIL) / size * size;
+    let start = (length / size * size).saturating_sub(whole);
+    file.seek(SeekFrom::Start(start)).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(whole).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(parse(&bytes))
+}
+
+/// Whole records; a torn last one is left out.
+fn parse(bytes: &[u8]) -> Vec<Record> {
+    bytes
+        .chunks_exact(layout::SIZE)
+        .filter_map(record)
+        .collect()
+}
+
+fn record(bytes: &[u8]) -> Option<Record> {
+    let text = |from: usize, length: usize| {
+        let field = bytes.get(from..from.checked_add(length)?)?;
+        let end = field
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(field.len());
+        Some(read::shown(&String::from_utf8_lossy(field.get(..end)?)))
+    };
+    let kind = i16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    let time = bytes.get(layout::TIME..layout::TIME + layout::TIME_BYTES)?;
+    let mut wide = [0; 8];
+    // Little-endian machines only; the others have 8-byte times, which fill it.
+    wide.get_mut(..time.len())?.copy_from_slice(time);
+    Some(Record {
+        kind: match kind {
+            1 => Kind::RunLevel,
+            2 => Kind::Boot,
+            7 => Kind::User,
+            _ => Kind::Other,
+        },
+        line: text(8, 32)?,
+        user: text(44, 32)?,
+        host: text(76, 256)?,
+        time: u64::from_ne_bytes(wide),
+    })
+}
+
+/// A record as it lies in a file, for tests.
+#[cfg(test)]
+pub(crate) fn fake(kind: i16, line: &str, user: &str, host: &str, time: u32) -> Vec<u8> {
+    let mut bytes = vec![0; layout::SIZE];
+    bytes[..2].copy_from_slice(&kind.to_ne_bytes());
+    for (from, text) in [(8, line), (44, user), (76, host)] {
+        bytes[from..from + text.len()].copy_from_slice(text.as_bytes());
+    }
+    bytes[layout::TIME..layout::TIME + 4].copy_from_slice(&time.to_ne_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn records_are_read_and_a_torn_one_is_not() {
+        let mut bytes = fake(2, "~", "reboot", "6.1.0-x", 4_000_000_000);
+        bytes.extend(fake(7, "pts/0", "eve\x1b[2J", "", 5));
+        bytes.extend_from_slice(&fake(7, "pts/1", "bob", "", 6)[..100]);
+        let records = parse(&bytes);
+        assert_eq!(records.len(), 2);
+        assert_eq!(
+            (records[0].kind, records[0].time),
+            (Kind::Boot, 4_000_000_000)
+        );
+        assert_eq!(
+            (records[0].user.as_str(), records[0].host.as_str()),
+            ("reboot", "6.1.0-x")
+        );
+        assert_eq!(
+            (records[1].user.as_str(), records[1].line.as_str()),
+            ("eve\\x1b[2J", "pts/0")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn odd_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1000)) {
+            let _ = parse(&bytes);
+        }
+    }
+}
