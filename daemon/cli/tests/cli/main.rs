@@ -11,6 +11,8 @@
 mod admin;
 mod fake;
 mod interrupt;
+mod man;
+mod protocol;
 mod run;
 mod shell;
 mod terminal;

@@ -1,0 +1,135 @@
+//! The man pages say what the programs say.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fake::{Said, remit};
+
+fn pages() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man")
+}
+
+fn page(name: &str) -> String {
+    let text = std::fs::read_to_string(pages().join(name)).unwrap();
+    text.replace("\\-", "-")
+}
+
+/// The options in a text: `-x` and `--long-name`, each at the begin of a word.
+fn options(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| c.is_whitespace() || "[]|,\"<>".contains(c))
+        .filter(|word| {
+            let name = word.trim_start_matches('-');
+            let dashes = word.len() - name.len();
+            (dashes == 1 && name.len() == 1 || dashes == 2 && name.len() > 1)
+                && name.chars().all(|c| c.is_ascii_alphabetic() || c == '-')
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn options_are_found() {
+    let found = options("x -h, --help [--a-b DIR] -20 -- - --x=1 a-b -rss");
+    let expect = ["--a-b", "--help", "-h"].map(str::to_owned);
+    assert_eq!(found, BTreeSet::from(expect));
+}
+
+fn help(args: &[&str]) -> String {
+    let args = [args, &["--help"]].concat();
+    let said = Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap());
+    said.text().to_owned()
+}
+
+/// The names under `Commands:`.
+fn verbs(help: &str) -> Vec<&str> {
+    help.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next())
+        .collect()
+}
+
+/// The options of the tagged paragraphs (`.TP`) in a part of a page.
+fn documented(part: &str) -> BTreeSet<String> {
+    let tags = part.split("\n.TP\n").skip(1);
+    let lines: Vec<&str> = tags.filter_map(|tag| tag.lines().next()).collect();
+    options(&lines.join("\n"))
+}
+
+fn between<'a>(text: &'a str, begin: &str, ends: &[&str]) -> &'a str {
+    let (_, rest) = text
+        .split_once(begin)
+        .unwrap_or_else(|| panic!("no '{begin}'"));
+    let end = ends.iter().filter_map(|end| rest.find(end)).min();
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+#[test]
+fn every_verb_and_option_stands_in_the_page_and_no_other() {
+    let page = page("remit.1");
+    let top = help(&[]);
+    let common = documented(between(&page, "\n.SH OPTIONS\n", &["\n.SH "]));
+    assert_eq!(
+        common,
+        options(between(&top, "\nOptions:\n", &["\nExit status:"]))
+    );
+
+    let sections: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".SS "))
+        .collect();
+    assert_eq!(sections, verbs(&top));
+    for verb in sections {
+        let told: BTreeSet<String> = options(between(&help(&[verb]), "\nOptions:\n", &[]))
+            .difference(&common)
+            .cloned()
+            .collect();
+        let section = between(&page, &format!("\n.SS {verb}\n"), &["\n.SS ", "\n.SH "]);
+        assert_eq!(documented(section), told, "{verb}");
+    }
+    for verb in verbs(&help(&["policy"])) {
+        assert!(page.contains(&format!("remit policy {verb}\n")), "{verb}");
+    }
+}
+
+#[test]
+fn the_keys_of_json_stand_in_the_page() {
+    let page = page("remit.1");
+    let json = between(&page, "\n.SH JSON\n", &["\n.SH "]);
+    let report = crate::fake::exited(0, b"", b"");
+    let result = serde_json::to_value(remit_common::result::JobResult::from(&report)).unwrap();
+    for key in result.as_object().unwrap().keys() {
+        assert!(json.contains(key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn pages_are_written_without_a_warning() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(pages()).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(".TH "), "{}", path.display());
+        let lint = Command::new("groff")
+            .args(["-man", "-Tutf8", "-ww", "-z"])
+            .arg(&path)
+            .output();
+        match lint {
+            Ok(lint) => {
+                assert_eq!(
+                    String::from_utf8_lossy(&lint.stderr),
+                    "",
+                    "{}",
+                    path.display()
+                );
+            }
+            Err(error) => assert!(
+                std::env::var_os("REMIT_TESTS_MUST_RUN").is_none(),
+                "groff: {error}"
+            ),
+        }
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} pages");
+}
