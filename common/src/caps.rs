@@ -72,6 +72,16 @@ pub const RUNTIME_S: u32 = 3600;
 pub const FRAME_DEADLINE_MS: u64 = 10_000;
 /// Bytes waiting to be written to one client that does not read; one more frame ends the connection.
 pub const WRITE_BUFFER: usize = 8 << 20;
+/// Bytes of unfinished large frames and of unread answers, of one uid's connections together.
+pub const BUFFERS_PER_UID: usize = 32 << 20;
+/// Requests that wait for room on the link to the warden.
+pub const LINK_QUEUE: usize = 64;
+/// Requests for host facts that are worked on at once.
+pub const HOST_CALLS: usize = 2;
+/// How long host facts may take, in milliseconds.
+pub const HOST_DEADLINE_MS: u64 = 5_000;
+/// How long the output of an ended job is waited for when a descriptor of it is still open, in milliseconds.
+pub const DRAIN_MS: u64 = 1_000;
 /// One policy file.
 pub const POLICY_FILE: usize = 1 << 20;
 /// Policy files, vendor's and administrator's together.

@@ -1,2 +1,31 @@
-//! daemon/broker
-fn main() {}
+//! remit-broker: talks to clients, keeps job output, has no privilege.
+//!
+//! Started by the warden with the link as descriptor 3. Decides nothing about
+//! rights: it passes requests on, and the warden asks the kernel who is asking.
+#![deny(unsafe_code)]
+
+mod account;
+mod broker;
+mod bucket;
+mod call;
+mod check;
+mod drain;
+mod fence;
+mod identity;
+mod job;
+mod jobs;
+mod log;
+mod notes;
+mod output;
+mod page;
+mod session;
+mod spool;
+mod start;
+mod warden;
+mod watch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    start::run()
+}

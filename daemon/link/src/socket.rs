@@ -7,9 +7,10 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt,
 };
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
@@ -119,6 +120,23 @@ impl From<OwnedFd> for Link {
 }
 
 impl Link {
+    /// The broker's end: descriptor 3 of a process that was just started. Call it first thing.
+    ///
+    /// # Errors
+    /// When it was called before, or descriptor 3 is no unix SOCK_SEQPACKET socket.
+    pub fn inherited() -> io::Result<Self> {
+        let fd = floor::inherited()?;
+        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
+        if getsockname::<UnixAddr>(fd.as_raw_fd()).is_err()
+            || getsockopt(&fd, sockopt::SockType)? != SockType::SeqPacket
+        {
+            return refuse("descriptor 3 is not the link");
+        }
+        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        Ok(Self { fd })
+    }
+
     /// Two ends, both non-blocking and close-on-exec.
     ///
     /// # Errors
@@ -203,7 +221,29 @@ impl Link {
 /// What no safe call offers: taking over descriptors that the kernel just made for us.
 #[allow(unsafe_code)]
 mod floor {
+    use std::io;
     use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+    use std::os::unix::fs::FileTypeExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Descriptor 3, once.
+    pub(super) fn inherited() -> io::Result<OwnedFd> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        // fstat(2) by way of /proc: no owner is needed to see that it is open, and a socket.
+        if !std::fs::metadata("/proc/self/fd/3")?
+            .file_type()
+            .is_socket()
+            || TAKEN.swap(true, Ordering::SeqCst)
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "descriptor 3 is not the link, or was taken",
+            ));
+        }
+        // SAFETY: descriptor 3 is open, as just seen. The process got it from its parent for
+        // this use, nothing of ours opens sockets before, and TAKEN makes this the only owner.
+        Ok(unsafe { OwnedFd::from_raw_fd(3) })
+    }
 
     pub(super) fn own(raw: RawFd) -> OwnedFd {
         // SAFETY: recvmsg(2) installed `raw` in this process for this message alone, it is

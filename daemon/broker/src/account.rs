@@ -1,0 +1,118 @@
+//! What one uid uses, over all its connections: rate and buffers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+
+use crate::bucket::Bucket;
+
+/// Accounts kept before those at rest are dropped.
+const KEPT: usize = 1024;
+
+/// One uid's use of the broker.
+#[derive(Debug)]
+pub struct Account {
+    rate: RefCell<Bucket>,
+    buffered: Cell<usize>,
+}
+
+/// Bytes of an account's buffers, given back when dropped.
+#[derive(Debug)]
+pub struct Buffered {
+    account: Rc<Account>,
+    bytes: usize,
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        let now = self.account.buffered.get();
+        self.account.buffered.set(now.saturating_sub(self.bytes));
+    }
+}
+
+impl Account {
+    fn new(now: Instant) -> Self {
+        Self {
+            rate: RefCell::new(Bucket::new(
+                caps::REQUESTS_PER_SECOND,
+                caps::REQUEST_BURST,
+                now,
+            )),
+            buffered: Cell::new(0),
+        }
+    }
+
+    /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.
+    ///
+    /// # Errors
+    /// How long until there are enough.
+    pub fn pay(&self, bytes: usize) -> Result<(), Duration> {
+        let cost = u32::try_from(1 + bytes / (64 << 10)).unwrap_or(u32::MAX);
+        self.rate.borrow_mut().take(cost, Instant::now())
+    }
+
+    /// Takes room for `bytes`, if this uid may still have it.
+    pub fn buffer(self: &Rc<Self>, bytes: usize) -> Option<Buffered> {
+        let all = self.buffered.get().checked_add(bytes)?;
+        if all > caps::BUFFERS_PER_UID {
+            return None;
+        }
+        self.buffered.set(all);
+        Some(Buffered {
+            account: Rc::clone(self),
+            bytes,
+        })
+    }
+}
+
+/// The accounts of all uids seen lately.
+#[derive(Debug, Default)]
+pub struct Accounts(RefCell<HashMap<u32, Rc<Account>>>);
+
+impl Accounts {
+    /// The account of `uid`. It outlives its connections: connecting anew refills nothing.
+    pub fn of(&self, uid: u32) -> Rc<Account> {
+        let now = Instant::now();
+        let mut accounts = self.0.borrow_mut();
+        if accounts.len() >= KEPT {
+            accounts.retain(|_, account| {
+                Rc::strong_count(account) > 1 || !account.rate.borrow_mut().is_full(now)
+            });
+        }
+        Rc::clone(
+            accounts
+                .entry(uid)
+                .or_insert_with(|| Rc::new(Account::new(now))),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_end_at_the_cap_and_come_back() {
+        let account = Accounts::default().of(1);
+        let all = account.buffer(caps::BUFFERS_PER_UID);
+        assert!(all.is_some() && account.buffer(1).is_none());
+        drop(all);
+        assert!(account.buffer(caps::BUFFERS_PER_UID + 1).is_none());
+        assert!(account.buffer(1).is_some());
+    }
+
+    #[test]
+    fn one_uid_has_one_account_and_large_requests_cost_more() {
+        let accounts = Accounts::default();
+        assert!(Rc::ptr_eq(&accounts.of(1), &accounts.of(1)));
+        let account = accounts.of(2);
+        let paid = (0..1000)
+            .take_while(|_| account.pay(4 << 20).is_ok())
+            .count();
+        assert!((6..10).contains(&paid), "{paid}");
+        assert!(accounts.of(1).pay(0).is_ok());
+    }
+}

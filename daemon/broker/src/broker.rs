@@ -1,0 +1,151 @@
+//! All that the broker knows, and what it does with each message of the warden.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_link::{JobMeta, Link, LinkError, ToBroker, ToWarden};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{coop, spawn_local};
+
+use crate::account::Accounts;
+use crate::drain;
+use crate::job::Job;
+use crate::jobs::Jobs;
+use crate::notes;
+use crate::session;
+use crate::spool::Spool;
+use crate::warden::{Granted, Warden, Watched};
+
+/// Bytes read at once from a pipe that is only counted.
+const BUFFER: usize = 64 << 10;
+
+/// Everything shared by the tasks of the one thread.
+#[derive(Debug)]
+pub struct Broker {
+    /// The link.
+    pub warden: Warden,
+    /// Output on disk.
+    pub spool: Spool,
+    /// Jobs.
+    pub jobs: Jobs,
+    /// Use by uid.
+    pub accounts: Accounts,
+    /// Host facts under way.
+    pub host: Arc<Semaphore>,
+    /// For whoever reads without waiting.
+    pub buffer: RefCell<Vec<u8>>,
+    sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
+}
+
+/// Serves until the link ends.
+///
+/// # Errors
+/// When the link carries what is no message, or fails.
+pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
+    let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
+    let broker = Rc::new(Broker {
+        warden: Warden::default(),
+        spool,
+        jobs: Jobs::default(),
+        accounts: Accounts::default(),
+        host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
+        buffer: RefCell::new(vec![0; BUFFER]),
+        sessions: RefCell::default(),
+    });
+    broker.warden.tell(&ToWarden::Ready);
+    let listen = async {
+        loop {
+            let (message, fds) = link.receive().await?;
+            broker.take(message, fds);
+            coop::consume_budget().await;
+        }
+    };
+    let lost = tokio::select! {
+        lost = listen => lost,
+        lost = broker.warden.transmit(&link) => lost,
+    };
+    match lost {
+        // The warden has ended, and its jobs with it.
+        Ok(()) | Err(LinkError::Closed) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Broker {
+    fn take(self: &Rc<Self>, message: ToBroker, fds: Vec<OwnedFd>) {
+        match message {
+            ToBroker::Session {
+                session,
+                uid,
+                user: _,
+            } => self.open(session, uid, fds),
+            // Sending wakes the session; a session that ended has no entry.
+            ToBroker::SessionGone { session } => drop(self.sessions.borrow_mut().remove(&session)),
+            ToBroker::Job { ticket, meta } => self.job(ticket, *meta, fds),
+            ToBroker::Answer { ticket, answer } => {
+                if let Some(waiting) = self.warden.take(ticket) {
+                    // Whoever asked may be gone.
+                    let _ = waiting.answer.send(answer.map(Granted::Answer));
+                }
+            }
+            ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
+            ToBroker::Exited { job } => self.with(job, Job::exited),
+            ToBroker::Ended { job, ending } => self.jobs.end(job, *ending),
+            ToBroker::Forgotten { job } => self.jobs.forget(job, &self.spool),
+            ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
+        }
+    }
+
+    fn with(&self, job: JobId, tell: impl FnOnce(&Job)) {
+        if let Some(job) = self.jobs.get(job) {
+            tell(&job);
+        }
+    }
+
+    fn open(self: &Rc<Self>, session: u64, uid: u32, mut fds: Vec<OwnedFd>) {
+        let socket = fds.pop().filter(|_| fds.is_empty());
+        let Some(socket) = socket else {
+            tracing::error!(session, "a session came without its socket");
+            return self.warden.tell(&ToWarden::Closed { session });
+        };
+        let (alive, gone) = oneshot::channel();
+        self.sessions.borrow_mut().insert(session, alive);
+        let broker = Rc::clone(self);
+        spawn_local(async move {
+            session::serve(&broker, session, uid, socket, gone).await;
+            broker.sessions.borrow_mut().remove(&session);
+            broker.warden.tell(&ToWarden::Closed { session });
+        });
+    }
+
+    fn job(self: &Rc<Self>, ticket: Option<u64>, meta: JobMeta, fds: Vec<OwnedFd>) {
+        let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
+        let job = Rc::new(match (ticket, &waiting) {
+            (Some(_), Some(waiting)) => Job::started(meta, waiting.notes.clone()),
+            (Some(_), None) => Job::started(meta, Vec::new()),
+            (None, _) => {
+                let notes = notes::of_line(&meta);
+                Job::adopted(meta, notes, &self.spool)
+            }
+        });
+        self.jobs.add(Rc::clone(&job));
+        match <[OwnedFd; 2]>::try_from(fds) {
+            Ok(pipes) => drop(spawn_local(drain::drain(
+                Rc::clone(self),
+                Rc::clone(&job),
+                pipes,
+            ))),
+            Err(fds) if fds.is_empty() => {}
+            Err(_) => tracing::error!(job = %job.id, "a job came with odd descriptors"),
+        }
+        if let Some(waiting) = waiting {
+            // Whoever asked may be gone; the job goes on.
+            let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+}

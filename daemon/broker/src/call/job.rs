@@ -1,0 +1,68 @@
+//! `job` and `stop`: for jobs of the caller's uid only.
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::wire::{JobQuery, Reply};
+use remit_link::{Answer, ToWarden};
+
+use super::{Call, Refused, wrong_answer};
+use crate::check;
+use crate::job::Job;
+use crate::warden::Granted;
+
+impl Call {
+    /// One job: waits for its end if asked, reports it, and pages its output.
+    pub async fn job(&self, query: JobQuery) -> Result<Reply, Refused> {
+        let job = self.broker.jobs.of(self.client.uid, query.job)?;
+        if query.wait_ms > 0 {
+            self.wait(&job, query.wait_ms).await;
+        }
+        let page = query
+            .page
+            .as_ref()
+            .map(|page| job.page(&self.broker.spool, page));
+        Ok(Reply::Job {
+            report: Box::new(job.report(&self.broker.spool)),
+            page,
+        })
+    }
+
+    /// Ends a job and waits for the verified end.
+    pub async fn stop(&self, id: JobId, signal: Option<i32>) -> Result<Reply, Refused> {
+        check::signal(signal)?;
+        let job = self.broker.jobs.of(self.client.uid, id)?;
+        if !job.has_ended() {
+            let session = self.client.session;
+            let message = |ticket| ToWarden::Stop {
+                session,
+                ticket,
+                job: id,
+                signal,
+            };
+            match self.ask(message, Vec::new(), Vec::new()).await {
+                Ok(Granted::Answer(Answer::Stopping(_))) => {
+                    self.wait(&job, caps::WAIT_MS_DEFAULT).await
+                }
+                Ok(Granted::Answer(Answer::Known(_) | Answer::Access(_)) | Granted::Started(_)) => {
+                    return Err(wrong_answer());
+                }
+                // It may have ended while we asked.
+                Err(refused) => return self.unless_ended(&job, refused),
+            }
+        }
+        Ok(Reply::Job {
+            report: Box::new(job.report(&self.broker.spool)),
+            page: None,
+        })
+    }
+
+    fn unless_ended(&self, job: &Job, refused: Refused) -> Result<Reply, Refused> {
+        if job.has_ended() {
+            return Ok(Reply::Job {
+                report: Box::new(job.report(&self.broker.spool)),
+                page: None,
+            });
+        }
+        Err(refused)
+    }
+}

@@ -1,0 +1,75 @@
+//! `run`: check, seal, ask the warden, wait.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Reply, Run, What};
+use remit_link::{Answer, Spec, SpecWhat, ToWarden, memfd};
+
+use super::{Call, Refused, wrong_answer};
+use crate::check;
+use crate::notes;
+use crate::warden::Granted;
+
+impl Call {
+    /// Starts a job, or finds the one that this request id started, and waits a while for its end.
+    pub async fn run(&self, run: Run) -> Result<Reply, Refused> {
+        check::run(&run)?;
+        let wait_ms = run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT);
+        let notes = notes::of_run(&run);
+        let (spec, fds) = specified(run, self.client.name.clone())?;
+        let session = self.client.session;
+        let message = |ticket| ToWarden::Run {
+            session,
+            ticket,
+            spec: Box::new(spec),
+        };
+        let job = match self.ask(message, fds, notes).await? {
+            Granted::Started(job) => job,
+            Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(self.client.uid, id)?,
+            Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
+        };
+        self.wait(&job, wait_ms).await;
+        let report = Box::new(Rc::as_ref(&job).report(&self.broker.spool));
+        Ok(Reply::Job { report, page: None })
+    }
+}
+
+/// The run as the warden gets it: script and stdin sealed, in this order.
+fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> {
+    let mut fds = Vec::new();
+    let what = match run.what {
+        What::Argv(argv) => SpecWhat::Argv(argv),
+        What::Script { text, interpreter } => {
+            fds.push(sealed(c"remit-script", &text)?);
+            SpecWhat::Script { interpreter }
+        }
+    };
+    if let Some(stdin) = &run.stdin {
+        fds.push(sealed(c"remit-stdin", stdin)?);
+    }
+    let spec = Spec {
+        what,
+        cwd: run.cwd,
+        env: run.env,
+        stdin: run.stdin.is_some(),
+        profile: run.profile,
+        max_runtime_s: run.max_runtime_s,
+        request_id: run.request_id,
+        client,
+    };
+    Ok((spec, fds))
+}
+
+fn sealed(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd, Refusal> {
+    memfd::seal(name, bytes).map_err(|error| {
+        tracing::error!(%error, "cannot make a memory file");
+        Refusal::new(
+            Code::Busy,
+            format!("cannot hold the script or stdin in memory: {error}"),
+        )
+        .next("try again later")
+    })
+}

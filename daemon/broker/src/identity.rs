@@ -1,0 +1,41 @@
+//! Refuses to serve with any privilege.
+
+use caps::CapSet;
+use nix::sys::prctl;
+use nix::unistd::{getresgid, getresuid};
+
+/// Checks that this process is nobody special, and gives up what is left to give up.
+///
+/// # Errors
+/// When an id is root's, a capability is left, or prctl(2) fails.
+pub fn check() -> Result<(), String> {
+    let uid = getresuid().map_err(|error| format!("cannot read own uids: {error}"))?;
+    let gid = getresgid().map_err(|error| format!("cannot read own gids: {error}"))?;
+    if [uid.real, uid.effective, uid.saved]
+        .map(|id| id.as_raw())
+        .contains(&0)
+        || [gid.real, gid.effective, gid.saved]
+            .map(|id| id.as_raw())
+            .contains(&0)
+    {
+        return Err("refusing to run as root: the warden starts the broker as its own user".into());
+    }
+    for set in [
+        CapSet::Effective,
+        CapSet::Permitted,
+        CapSet::Inheritable,
+        CapSet::Ambient,
+    ] {
+        let left =
+            caps::read(None, set).map_err(|error| format!("cannot read capabilities: {error}"))?;
+        if !left.is_empty() {
+            return Err(format!(
+                "refusing to run with {} {set:?} capabilities",
+                left.len()
+            ));
+        }
+    }
+    prctl::set_no_new_privs().map_err(|error| format!("cannot set no_new_privs: {error}"))?;
+    // Neither traced nor dumped by other processes of this uid.
+    prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))
+}

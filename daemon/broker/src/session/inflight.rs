@@ -1,0 +1,65 @@
+//! A session's calls that are not answered yet. Dropped with the session; their jobs go on.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use remit_common::wire::{Request, ToClient};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::Client;
+use crate::broker::Broker;
+use crate::call::{Call, Refused};
+
+/// Calls by the client's ids.
+#[derive(Default)]
+pub struct Inflight {
+    ids: Rc<RefCell<HashMap<u32, AbortHandle>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Inflight {
+    /// Whether a call with this id is not answered yet.
+    pub fn has(&self, id: u32) -> bool {
+        self.ids.borrow().contains_key(&id)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ids.borrow().len()
+    }
+
+    /// Begins a call; it answers by itself.
+    pub fn start(&mut self, broker: &Rc<Broker>, client: &Rc<Client>, id: u32, request: Request) {
+        while self.tasks.try_join_next().is_some() {}
+        let call = Call {
+            broker: Rc::clone(broker),
+            client: Rc::clone(client),
+            id,
+        };
+        let ids = Rc::clone(&self.ids);
+        let handle = self.tasks.spawn_local(async move {
+            let answer = call.answer(request).await;
+            ids.borrow_mut().remove(&id);
+            match answer {
+                Err(Refused::Here(refusal)) => call.client.refuse(&call.broker, id, refusal),
+                Err(Refused::ByWarden(refusal)) => call.client.outbox.send(&ToClient::Reply {
+                    id,
+                    reply: Err(refusal),
+                }),
+                Ok(reply) => call.client.outbox.send(&ToClient::Reply {
+                    id,
+                    reply: Ok(reply),
+                }),
+            }
+        });
+        self.ids.borrow_mut().insert(id, handle);
+    }
+
+    /// Drops a call that nobody waits for any more.
+    pub fn forget(&mut self, id: u32) {
+        if let Some(call) = self.ids.borrow_mut().remove(&id) {
+            call.abort();
+        }
+    }
+}

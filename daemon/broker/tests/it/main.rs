@@ -1,0 +1,14 @@
+//! The real broker, started as the warden starts it, with the warden played by the test.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod adoption;
+mod calls;
+mod clients;
+mod confinement;
+mod output;
+mod stage;

@@ -1,0 +1,431 @@
+//! The stage: a broker with a spool of its own, a link, and clients.
+
+use std::fs;
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::caps;
+use remit_common::frame;
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, JobReport, Page, State, Stream};
+use remit_common::wire::{
+    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, Progress, Reply, Request, Run, ToClient, What,
+};
+use remit_link::socket::Packed;
+use remit_link::{JobMeta, Link, LinkError, ToBroker, ToWarden, Totals};
+
+/// Any user that is not root: the broker's own name is the package's matter.
+const UID: u32 = 65_534;
+/// Longer than anything here takes on a busy machine.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// A directory that everybody may enter, with the spool inside.
+pub struct Dir {
+    root: PathBuf,
+    pub spool: PathBuf,
+    pub binary: PathBuf,
+}
+
+impl Dir {
+    pub fn new() -> Self {
+        let root = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-broker-XXXXXX")).unwrap();
+        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let spool = root.join("spool");
+        fs::create_dir(&spool).unwrap();
+        fs::set_permissions(&spool, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        nix::unistd::chown(&spool, Some(UID.into()), Some(UID.into())).unwrap();
+        // The build directory may lie where only its owner may look.
+        let binary = root.join("remit-broker");
+        fs::copy(env!("CARGO_BIN_EXE_remit-broker"), &binary).unwrap();
+        Self {
+            root,
+            spool,
+            binary,
+        }
+    }
+
+    pub fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.spool).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// A running broker and the warden's end of its link.
+pub struct Broker {
+    pub process: Child,
+    link: Option<Link>,
+    sessions: u64,
+}
+
+impl Broker {
+    /// Starts a broker that is not ready yet.
+    pub fn start(dir: &Dir) -> Self {
+        let (ours, theirs) = Link::pair().unwrap();
+        let theirs: OwnedFd = theirs.as_fd().try_clone_to_owned().unwrap();
+        // The shell moves the link to where the warden puts it.
+        let process = Command::new("/bin/sh")
+            .args(["-c", "exec \"$0\" --spool \"$1\" 3<&0 </dev/null"])
+            .arg(&dir.binary)
+            .arg(&dir.spool)
+            .stdin(Stdio::from(theirs))
+            .env_clear()
+            .uid(UID)
+            .gid(UID)
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            link: Some(ours),
+            sessions: 0,
+        }
+    }
+
+    /// Starts a broker with nothing to adopt.
+    pub fn fresh(dir: &Dir) -> Self {
+        let broker = Self::start(dir);
+        assert_eq!(broker.hear(), ToWarden::Ready);
+        broker.tell(&ToBroker::Adopted, &[]);
+        broker
+    }
+
+    fn link(&self) -> &Link {
+        self.link.as_ref().unwrap()
+    }
+
+    pub fn tell(&self, message: &ToBroker, fds: &[&OwnedFd]) {
+        let packed = Packed::new(message).unwrap();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        loop {
+            match self.link().send(&packed, &fds) {
+                Ok(()) => return,
+                Err(LinkError::Full) => assert!(self.poll(PollFlags::POLLOUT, LONG)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn poll(&self, flags: PollFlags, limit: Duration) -> bool {
+        let mut fds = [PollFd::new(self.link().as_fd(), flags)];
+        poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
+    }
+
+    pub fn hear_with_fds(&self) -> (ToWarden, Vec<OwnedFd>) {
+        loop {
+            match self.link().recv() {
+                Ok(message) => return message,
+                Err(LinkError::Empty) => assert!(
+                    self.poll(PollFlags::POLLIN, LONG),
+                    "the broker says nothing"
+                ),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub fn hear(&self) -> ToWarden {
+        self.hear_with_fds().0
+    }
+
+    /// The next message that is not about a refusal or a closed session.
+    pub fn hear_request(&self) -> ToWarden {
+        loop {
+            match self.hear() {
+                ToWarden::Refused { .. } | ToWarden::Closed { .. } => {}
+                other => return other,
+            }
+        }
+    }
+
+    pub fn hears_nothing(&self, within: Duration) -> bool {
+        !self.poll(PollFlags::POLLIN, within)
+    }
+
+    /// A client's socket, before its hello.
+    pub fn connect(&mut self, uid: u32) -> (u64, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        self.sessions += 1;
+        let session = self.sessions;
+        self.tell(
+            &ToBroker::Session {
+                session,
+                uid,
+                user: format!("#{uid}"),
+            },
+            &[&theirs.into()],
+        );
+        ours.set_read_timeout(Some(LONG)).unwrap();
+        ours.set_write_timeout(Some(LONG)).unwrap();
+        (session, ours)
+    }
+
+    /// A client that has said hello.
+    pub fn client(&mut self, uid: u32) -> Client {
+        let (session, socket) = self.connect(uid);
+        let mut client = Client {
+            session,
+            socket,
+            last: 0,
+        };
+        client.send(&FromClient::Hello(Hello {
+            protocol: PROTOCOL,
+            client: "test 1".into(),
+        }));
+        assert!(matches!(
+            client.receive(),
+            ToClient::Welcome {
+                protocol: PROTOCOL,
+                ..
+            }
+        ));
+        client
+    }
+
+    /// Answers the next run with a job of `owner`.
+    pub fn start_job(&self, number: u8, owner: u32) -> FakeJob {
+        let ToWarden::Run { ticket, .. } = self.hear_request() else {
+            panic!("no run")
+        };
+        let (job, fds) = FakeJob::new(number, owner);
+        self.tell(
+            &ToBroker::Job {
+                ticket: Some(ticket),
+                meta: Box::new(job.meta.clone()),
+            },
+            &[&fds[0], &fds[1]],
+        );
+        job
+    }
+
+    /// Says that the job has exited, and waits for its totals.
+    pub fn drained(&self, job: JobId) -> Totals {
+        loop {
+            match self.hear_request() {
+                ToWarden::Drained { job: of, totals } if of == job => return totals,
+                ToWarden::OverLimit { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub fn end(&self, job: JobId) {
+        self.tell(
+            &ToBroker::Ended {
+                job,
+                ending: Box::new(ending()),
+            },
+            &[],
+        );
+    }
+
+    /// Ends the broker as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Closes the link and gives the exit code.
+    pub fn lose_link(&mut self) -> Option<i32> {
+        self.link = None;
+        self.process.wait().unwrap().code()
+    }
+
+    pub fn status(&self, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(&format!("{field}:")))
+            .unwrap();
+        line.split_once(':').unwrap().1.trim().to_owned()
+    }
+
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS")
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn ending() -> Ending {
+    Ending {
+        state: State::Exited,
+        exit: Some(0),
+        signal: None,
+        cause: "exited with status 0".into(),
+        kill_verified: true,
+        cpu_usec: 1,
+        memory_peak: 2,
+        runtime_ms: 3,
+    }
+}
+
+/// A job whose output the test writes.
+pub struct FakeJob {
+    pub id: JobId,
+    pub meta: JobMeta,
+    pub out: PipeWriter,
+    pub err: PipeWriter,
+}
+
+impl FakeJob {
+    /// A job and the read ends of its pipes.
+    pub fn new(number: u8, owner: u32) -> (Self, [OwnedFd; 2]) {
+        let ((from_out, out), (from_err, err)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        let id = JobId([number; 16]);
+        let meta = JobMeta {
+            job: id,
+            owner,
+            command: "true".into(),
+            started_ms: u64::from(number),
+            enforced: None,
+            ending: None,
+        };
+        (
+            Self { id, meta, out, err },
+            [from_out.into(), from_err.into()],
+        )
+    }
+
+    pub fn write(&mut self, out: &[u8], err: &[u8]) {
+        self.out.write_all(out).unwrap();
+        self.err.write_all(err).unwrap();
+    }
+}
+
+/// A client as the tests drive it.
+pub struct Client {
+    pub session: u64,
+    pub socket: UnixStream,
+    last: u32,
+}
+
+impl Client {
+    pub fn send(&mut self, message: &FromClient) {
+        frame::write(&mut self.socket, message, caps::FRAME).unwrap();
+    }
+
+    pub fn receive(&mut self) -> ToClient {
+        frame::read(&mut self.socket, caps::FRAME).unwrap()
+    }
+
+    /// Sends a call; its id.
+    pub fn call(&mut self, request: Request) -> u32 {
+        self.last += 1;
+        self.send(&FromClient::Call {
+            id: self.last,
+            request,
+        });
+        self.last
+    }
+
+    /// The answer to a call, and the progress before it.
+    pub fn reply(
+        &mut self,
+        call: u32,
+    ) -> (Result<Reply, remit_common::refusal::Refusal>, Vec<Progress>) {
+        let mut seen = Vec::new();
+        loop {
+            match self.receive() {
+                ToClient::Reply { id, reply } if id == call => return (reply, seen),
+                ToClient::Progress { id, progress } if id == call => seen.push(progress),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub fn ask(&mut self, request: Request) -> Result<Reply, remit_common::refusal::Refusal> {
+        let call = self.call(request);
+        self.reply(call).0
+    }
+
+    pub fn job(&mut self, job: JobId, wait_ms: u32) -> JobReport {
+        report(self.ask(Request::Job(JobQuery {
+            job,
+            wait_ms,
+            page: None,
+        })))
+    }
+
+    pub fn page(&mut self, job: JobId, stream: Stream, offset: u64, limit: u32) -> Page {
+        let page = PageQuery {
+            stream,
+            offset,
+            limit,
+            tail: false,
+            whole_characters: false,
+        };
+        match self.ask(Request::Job(JobQuery {
+            job,
+            wait_ms: 0,
+            page: Some(page),
+        })) {
+            Ok(Reply::Job {
+                page: Some(page), ..
+            }) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The rest of what the daemon says before it closes.
+    pub fn rest(mut self) -> Vec<ToClient> {
+        let mut bytes = Vec::new();
+        // A close with our bytes unread shows as a reset after what was sent.
+        let _ = self.socket.read_to_end(&mut bytes);
+        let mut from = bytes.as_slice();
+        std::iter::from_fn(|| frame::read(&mut from, caps::FRAME).ok()).collect()
+    }
+}
+
+pub fn report(reply: Result<Reply, remit_common::refusal::Refusal>) -> JobReport {
+    match reply {
+        Ok(Reply::Job { report, .. }) => *report,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn run(argv: &[&str]) -> Run {
+    Run {
+        what: What::Argv(
+            argv.iter()
+                .map(|arg| arg.as_bytes().to_vec().into())
+                .collect(),
+        ),
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        profile: None,
+        wait_ms: None,
+        max_runtime_s: None,
+        request_id: None,
+    }
+}
