@@ -1,2 +1,44 @@
-//! daemon/warden
-fn main() {}
+//! `remitd`: the only process of remit that is root.
+//!
+//! It decides, records, confines, runs and reports; it never reads what a
+//! client or a job writes except through bounded decoders, and its one loop
+//! never waits. [`start`] is the order of start-up, [`pipeline`] the story of
+//! one request.
+
+mod accounts;
+mod admin;
+mod args;
+mod audit;
+mod broker;
+mod clock;
+mod config;
+mod ending;
+mod error;
+mod event;
+mod fault;
+mod jobs;
+mod ledger;
+mod listen;
+mod lock;
+mod normal;
+mod peer;
+mod pipeline;
+mod plan;
+mod policy_files;
+mod policy_load;
+mod reactor;
+mod sessions;
+mod start;
+mod stop;
+mod uids;
+mod walls;
+mod warden;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::parse().and_then(start::start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}

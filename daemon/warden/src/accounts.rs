@@ -1,0 +1,183 @@
+//! Names of users and groups.
+//!
+//! At start-up the user database may be asked (it may wait for a network); while
+//! the loop turns, only what was read then is used.
+
+use std::collections::HashMap;
+use std::fs;
+
+use nix::unistd::{Group, User};
+
+use crate::config::Account;
+use crate::error::Fatal;
+
+/// A uid with its primary gid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// The uid.
+    pub uid: u32,
+    /// The gid.
+    pub gid: u32,
+}
+
+/// A user that must exist; a number stands for itself, with a gid of the same number unless the database knows better.
+///
+/// # Errors
+/// There is no such user, or it is root.
+pub fn user(key: &str, account: &Account) -> Result<Ids, Fatal> {
+    let found = match account {
+        Account::Name(name) => User::from_name(name),
+        Account::Id(uid) => User::from_uid((*uid).into()),
+    };
+    let ids = match (account, found) {
+        (_, Ok(Some(user))) => Ids {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        },
+        (Account::Id(uid), Ok(None)) => Ids {
+            uid: *uid,
+            gid: *uid,
+        },
+        (Account::Name(name), Ok(None)) => return Err(missing(key, "user", name)),
+        (_, Err(errno)) => {
+            return Err(Fatal::Config(format!("cannot look up {key}: {errno}")));
+        }
+    };
+    if ids.uid == 0 || ids.gid == 0 {
+        return Err(Fatal::Config(format!("{key} must not be root")));
+    }
+    Ok(ids)
+}
+
+/// A group that must exist.
+///
+/// # Errors
+/// There is no such group.
+pub fn group(key: &str, account: &Account) -> Result<u32, Fatal> {
+    match optional_group(account) {
+        Some(gid) => Ok(gid),
+        None => match account {
+            Account::Name(name) => Err(missing(key, "group", name)),
+            Account::Id(gid) => Ok(*gid),
+        },
+    }
+}
+
+/// A group that may be missing.
+pub fn optional_group(account: &Account) -> Option<u32> {
+    match account {
+        Account::Id(gid) => Some(*gid),
+        Account::Name(name) => Some(Group::from_name(name).ok()??.gid.as_raw()),
+    }
+}
+
+fn missing(key: &str, kind: &str, name: &str) -> Fatal {
+    Fatal::Config(format!(
+        "{key}: there is no {kind} '{name}'; create it, or name another one in remit.toml"
+    ))
+}
+
+/// Names of local users, for records and reports.
+#[derive(Debug, Default)]
+pub struct UserNames(HashMap<u32, String>);
+
+impl UserNames {
+    /// As /etc/passwd has them now; an unreadable file gives numbers instead of names.
+    pub fn read() -> Self {
+        let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Self(
+            users(&text)
+                .map(|(uid, name)| (uid, name.to_owned()))
+                .collect(),
+        )
+    }
+
+    /// The name, or `#uid`.
+    pub fn name(&self, uid: u32) -> String {
+        self.0
+            .get(&uid)
+            .cloned()
+            .unwrap_or_else(|| format!("#{uid}"))
+    }
+}
+
+fn users(passwd: &str) -> impl Iterator<Item = (u32, &str)> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        Some((uid, name))
+    })
+}
+
+/// Refuses a range of job uids that somebody else uses: users, groups, subordinate ids.
+///
+/// # Errors
+/// Names the first id or range that overlaps, and the file it stands in.
+pub fn check_range(first: u32, count: u32) -> Result<(), Fatal> {
+    let ours = first..first.saturating_add(count);
+    let taken = |file: &str, what: String| {
+        Err(Fatal::Config(format!(
+            "jobs.uid_first: the range {}-{} is not free: '{file}' has {what}; choose another in remit.toml",
+            ours.start,
+            ours.end.saturating_sub(1)
+        )))
+    };
+    for file in ["/etc/passwd", "/etc/group"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if let Some((id, name)) = users(&text).find(|(id, _)| ours.contains(id)) {
+            return taken(file, format!("'{name}' with {id}"));
+        }
+    }
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let overlap = text.lines().find(|line| match subordinate(line) {
+            Some((start, length)) => start < ours.end && ours.start < start.saturating_add(length),
+            None => false,
+        });
+        if let Some(line) = overlap {
+            return taken(file, format!("'{line}'"));
+        }
+    }
+    Ok(())
+}
+
+/// `name:first:count` of subuid(5).
+fn subordinate(line: &str) -> Option<(u32, u32)> {
+    let mut fields = line.split(':').skip(1);
+    let start = fields.next()?.parse().ok()?;
+    let length = fields.next()?.trim().parse().ok()?;
+    Some((start, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwd_and_subuid_lines() {
+        let text = "root:x:0:0:root:/root:/bin/bash\nodd\na:b:c\nalice:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(
+            users(text).collect::<Vec<_>>(),
+            [(0, "root"), (1000, "alice")]
+        );
+        assert_eq!(subordinate("alice:100000:65536"), Some((100_000, 65_536)));
+        assert_eq!(subordinate("alice:x:y"), None);
+    }
+
+    #[test]
+    fn a_range_with_root_in_it_is_refused() {
+        let error = check_range(0, 10).unwrap_err().to_string();
+        assert!(error.contains("'/etc/passwd' has 'root' with 0"), "{error}");
+        assert!(check_range(1_879_048_192, 65_536).is_ok());
+    }
+
+    #[test]
+    fn root_is_no_service_user() {
+        assert!(user("accounts.broker", &Account::Id(0)).is_err());
+        assert!(user("accounts.broker", &Account::Name("root".into())).is_err());
+        assert!(user("accounts.broker", &Account::Name("no-such-user".into())).is_err());
+        let ids = user("accounts.broker", &Account::Id(64_100)).unwrap();
+        assert_eq!((ids.uid, ids.gid), (64_100, 64_100));
+    }
+}

@@ -1,0 +1,142 @@
+//! JSON Lines in the state directory, for machines without journald.
+//!
+//! One `write` a record with `O_APPEND`. A file that was moved away or cut is
+//! noticed before the next record and made anew; the chain goes on in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::chain::Linked;
+use super::record::Record;
+
+/// The open file.
+#[derive(Debug)]
+pub struct JsonLines {
+    path: PathBuf,
+    file: File,
+}
+
+impl JsonLines {
+    /// Opens or makes the file, 0600.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is a link.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+        })
+    }
+
+    /// Writes a record whole; with `sync`, waits until it is on the disk.
+    ///
+    /// # Errors
+    /// The disk is full, or the file cannot be written.
+    pub fn write(&mut self, record: &Record, linked: &Linked, sync: bool) -> io::Result<()> {
+        if self.moved() {
+            *self = Self::open(&self.path)?;
+        }
+        let line = encode(record, linked, &timestamp(crate::clock::unix_ms()));
+        let before = self.file.metadata()?.len();
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line would spoil the next one.
+            let _ = self.file.set_len(before);
+            return Err(error);
+        }
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn moved(&self) -> bool {
+        match (fs::symlink_metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            _ => true,
+        }
+    }
+}
+
+fn encode(record: &Record, linked: &Linked, time: &str) -> String {
+    let mut text = String::with_capacity(1024);
+    text.push_str("{\"TIME\":");
+    string(&mut text, time);
+    let head = [
+        ("MESSAGE", record.message.as_str()),
+        ("MESSAGE_ID", record.event.message_id()),
+        ("PRIORITY", record.event.priority()),
+    ];
+    for (name, value) in head {
+        text.push_str(&format!(",\"{name}\":"));
+        string(&mut text, value);
+    }
+    for (name, value) in &linked.fields {
+        text.push_str(&format!(",\"REMIT_{name}\":"));
+        string(&mut text, value);
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// A JSON string. Control characters are gone already; they are escaped all the same.
+fn string(text: &mut String, value: &str) {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(c);
+            }
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+}
+
+/// `2026-11-20T08:30:00.123Z`: the date from days since 1970 in the Gregorian calendar.
+fn timestamp(unix_ms: u64) -> String {
+    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    // Eras of 400 years, counted from 0000-03-01, so that leap days come last.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    let ms = ms % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_162_271_042, "2026-11-20T08:11:11.042Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(ms), text);
+        }
+    }
+
+    #[test]
+    fn strings_are_json() {
+        let mut text = String::new();
+        string(&mut text, "a\"b\\c\n\u{9b}ü");
+        assert_eq!(text, r#""a\"b\\c\u000a\u009bü""#);
+    }
+}

@@ -1,0 +1,179 @@
+//! The audit trail: nothing runs that is not in it.
+//!
+//! Only [`Audit::intent`] makes a [`Recorded`], and the sandbox takes nothing
+//! else: no record, no run.
+
+pub mod chain;
+mod file;
+mod journald;
+mod record;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+pub use record::{Event, Record};
+
+use crate::config::{Sink, Sync};
+use crate::error::Fatal;
+use crate::plan::Plan;
+
+use chain::Chain;
+
+/// Something whose record is in the trail. Only this module makes one.
+#[derive(Debug)]
+pub struct Recorded<T>(T);
+
+impl<T> Recorded<T> {
+    /// What was recorded.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> std::ops::Deref for Recorded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Why a record is not in the trail.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// The sink is full just now; it may take it soon.
+    Later,
+    /// The sink failed.
+    Failed(io::Error),
+}
+
+impl std::fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Later => f.write_str(
+                "the audit trail does not take records: journald is stopped or too slow",
+            ),
+            Self::Failed(error) => write!(f, "the audit trail cannot be written: {error}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Open {
+    Journald(journald::Journald),
+    /// journald was not there; each record tries again.
+    NoJournald,
+    File(file::JsonLines),
+}
+
+/// The trail.
+#[derive(Debug)]
+pub struct Audit {
+    sink: Open,
+    sync: Sync,
+    chain: Chain,
+    /// Records of refusals that nobody could take; nothing ran for them.
+    lost: u64,
+}
+
+impl Audit {
+    /// Opens the sink and the chain's head in `state`.
+    ///
+    /// # Errors
+    /// The head or the file cannot be opened. A missing journald is no error here: the first record is.
+    pub fn open(config: &crate::config::Audit, state: &Path) -> Result<Self, Fatal> {
+        let head = state.join("warden").join("audit-head");
+        let cannot = |path: &Path| Fatal::call(format!("cannot open '{}'", path.display()));
+        let chain = Chain::open(&head).map_err(cannot(&head))?;
+        let sink = match config.sink {
+            Sink::Journald => journald::Journald::open().map_or(Open::NoJournald, Open::Journald),
+            Sink::File => {
+                let path = state.join("audit.jsonl");
+                Open::File(file::JsonLines::open(&path).map_err(cannot(&path))?)
+            }
+        };
+        Ok(Self {
+            sink,
+            sync: config.sync,
+            chain,
+            lost: 0,
+        })
+    }
+
+    /// The sink's name.
+    pub fn sink(&self) -> &'static str {
+        match self.sink {
+            Open::Journald(_) | Open::NoJournald => "journald",
+            Open::File(_) => "file",
+        }
+    }
+
+    /// What to watch for room to write, where a sink can be full.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.sink {
+            Open::Journald(journald) => Some(journald.as_fd()),
+            Open::NoJournald | Open::File(_) => None,
+        }
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// [`Unwritten`]: the record is not in the trail, and what it is about must not happen.
+    pub fn write(&mut self, record: Record) -> Result<(), Unwritten> {
+        let record = match self.lost {
+            0 => record,
+            lost => record.number("LOST", lost),
+        };
+        let linked = self.chain.link(&record);
+        let sync = match self.sync {
+            Sync::Always => true,
+            Sync::Changes => record.event.is_change(),
+            Sync::Never => false,
+        };
+        let written = match &mut self.sink {
+            Open::File(file) => file.write(&record, &linked, sync),
+            Open::Journald(journald) => journald.write(&record, &linked),
+            Open::NoJournald => journald::Journald::open().and_then(|mut journald| {
+                let written = journald.write(&record, &linked);
+                self.sink = Open::Journald(journald);
+                written
+            }),
+        };
+        match written {
+            Ok(()) => {
+                self.lost = 0;
+                // The record is out; a head that could not be kept shows as a gap after a restart.
+                self.chain.commit(&linked).map_err(Unwritten::Failed)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Unwritten::Later),
+            Err(error) => Err(Unwritten::Failed(error)),
+        }
+    }
+
+    /// Writes a record about something that did not happen anyway. One that
+    /// cannot be written is counted, and the next record tells the count.
+    pub fn note(&mut self, record: Record) {
+        if let Err(why) = self.write(record) {
+            if self.lost == 0 {
+                eprintln!("remitd: a record was lost: {why}");
+            }
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// Records that a plan is about to be executed.
+    ///
+    /// # Errors
+    /// The plan back, unrecorded, and why.
+    pub fn intent(
+        &mut self,
+        plan: Box<Plan>,
+    ) -> Result<Recorded<Box<Plan>>, (Box<Plan>, Unwritten)> {
+        match self.write(plan.record()) {
+            Ok(()) => Ok(Recorded(plan)),
+            Err(why) => Err((plan, why)),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One record: an event, a sentence for people, and fields for machines.
+
+use remit_common::text;
+
+/// What happened. Each has a MESSAGE_ID of its own, for `journalctl MESSAGE_ID=…` and the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The daemon serves.
+    Start,
+    /// The daemon stops in order.
+    Stop,
+    /// A job is about to be executed.
+    Intent,
+    /// A job has ended.
+    End,
+    /// A job was running when the daemon died.
+    Interrupted,
+    /// A request was refused.
+    Refusal,
+    /// A policy became live, or was refused.
+    Policy,
+    /// Everything is refused from now on.
+    Lock,
+    /// The lock is gone.
+    Unlock,
+    /// The broker died and was started again.
+    Broker,
+}
+
+impl Event {
+    /// All events.
+    #[cfg(test)]
+    pub const ALL: [Self; 10] = [
+        Self::Start,
+        Self::Stop,
+        Self::Intent,
+        Self::End,
+        Self::Interrupted,
+        Self::Refusal,
+        Self::Policy,
+        Self::Lock,
+        Self::Unlock,
+        Self::Broker,
+    ];
+
+    /// The value of REMIT_EVENT.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Intent => "intent",
+            Self::End => "end",
+            Self::Interrupted => "interrupted",
+            Self::Refusal => "refusal",
+            Self::Policy => "policy",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Broker => "broker",
+        }
+    }
+
+    /// The value of MESSAGE_ID: made once at random, never changed (systemd.journal-fields(7)).
+    pub const fn message_id(self) -> &'static str {
+        match self {
+            Self::Start => "c0cc3637c5ee44cb8d58d74e7160a3e0",
+            Self::Stop => "6d21ec74910743cf805e9c049cdfb1c1",
+            Self::Intent => "1edd20adaf1747c6a70f3941f01b0e26",
+            Self::End => "659a666060e74475b48b3fa33e0243b9",
+            Self::Interrupted => "0b8d431c91d34a669e13e5a8436db3f0",
+            Self::Refusal => "93c2e8fb1b4d4ef8b72c7642942e781c",
+            Self::Policy => "c3ad6bd82b474d7eb37a74a84a4a1525",
+            Self::Lock => "f7d6372da06347b2a81c40f3bae22458",
+            Self::Unlock => "b67893e89e2b4b63bb3a7d25531aca41",
+            Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
+        }
+    }
+
+    /// syslog(3) priority: what wants an auditor's eye stands out.
+    pub const fn priority(self) -> &'static str {
+        match self {
+            Self::Start | Self::Stop | Self::Intent | Self::End | Self::Policy => "6",
+            Self::Refusal | Self::Lock | Self::Unlock => "5",
+            Self::Interrupted | Self::Broker => "4",
+        }
+    }
+
+    /// Whether `audit.sync = "changes"` waits for the disk.
+    pub const fn is_change(self) -> bool {
+        match self {
+            Self::Lock | Self::Unlock => true,
+            Self::Start
+            | Self::Stop
+            | Self::Intent
+            | Self::End
+            | Self::Interrupted
+            | Self::Refusal
+            | Self::Policy
+            | Self::Broker => false,
+        }
+    }
+}
+
+/// One field's value, at most. A record stays far below a datagram's limit.
+const FIELD: usize = 8 << 10;
+
+/// A record being made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What happened.
+    pub event: Event,
+    /// The sentence, one line.
+    pub message: String,
+    /// Names without the `REMIT_` prefix, with their values.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl Record {
+    /// A record with its sentence. Control characters in it become escapes.
+    pub fn new(event: Event, message: impl AsRef<[u8]>) -> Self {
+        Self {
+            event,
+            message: text::line(message.as_ref(), FIELD),
+            fields: Vec::with_capacity(16),
+        }
+    }
+
+    /// Adds a field: one line, escapes for what is not plain, cut with a mark at 8 KiB.
+    pub fn field(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        self.fields.push((name, text::line(value.as_ref(), FIELD)));
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(self, name: &'static str, value: impl Into<u64>) -> Self {
+        let value: u64 = value.into();
+        self.field(name, value.to_string())
+    }
+
+    /// Adds a field where there is a value.
+    pub fn maybe(self, name: &'static str, value: Option<impl AsRef<[u8]>>) -> Self {
+        match value {
+            Some(value) => self.field(name, value),
+            None => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn message_ids_are_128_bits_and_differ() {
+        let ids: BTreeSet<_> = Event::ALL.iter().map(|event| event.message_id()).collect();
+        assert_eq!(ids.len(), Event::ALL.len());
+        for id in ids {
+            assert!(
+                id.len() == 32 && u128::from_str_radix(id, 16).is_ok(),
+                "{id}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_value_can_forge_a_line() {
+        let record = Record::new(Event::Refusal, "a\nPRIORITY=0")
+            .field("ARGV", b"x\x1b[2J\nREMIT_UID=0\xff")
+            .field("LONG", "x".repeat(FIELD + 1));
+        assert_eq!(record.message, "a\\nPRIORITY=0");
+        assert_eq!(record.fields[0].1, "x\\x1b[2J\\nREMIT_UID=0\\xff");
+        assert!(record.fields[1].1.len() < FIELD + 4);
+    }
+}

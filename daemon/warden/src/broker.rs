@@ -1,0 +1,257 @@
+//! The broker's process and the way to it: started, restarted, and never waited for.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use remit_confine::{floor, spawn_service};
+use remit_link::socket::Packed;
+use remit_link::{Link, LinkError, ToBroker, ToWarden};
+
+use crate::accounts::Ids;
+use crate::error::{Fatal, chain};
+use crate::reactor::Interest;
+
+/// The broker finds its end of the link here.
+const LINK_FD: i32 = 3;
+/// Messages waiting for a broker that does not read; more, and it is ended.
+const QUEUE: usize = 8192;
+/// A broker that lived shorter is started again only after this.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    link: Link,
+    since: Instant,
+    ready: bool,
+    /// The link is watched for room to write.
+    watched: bool,
+    queue: VecDeque<(Packed, Vec<OwnedFd>)>,
+}
+
+/// The broker, running or not.
+#[derive(Debug)]
+pub struct Broker {
+    program: PathBuf,
+    spool: PathBuf,
+    ids: Ids,
+    process: Option<Process>,
+    starts: u32,
+}
+
+impl Broker {
+    /// Finds the program: beside our own, or in the package's libexec directory.
+    ///
+    /// # Errors
+    /// There is none that only root can change.
+    pub fn find(ids: Ids, spool: PathBuf) -> Result<Self, Fatal> {
+        let own = std::env::current_exe().map_err(Fatal::call("cannot find our own program"))?;
+        let beside = own.with_file_name("remit-broker");
+        let program = [beside, PathBuf::from("/usr/libexec/remit/remit-broker")]
+            .into_iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                Fatal::Unavailable(format!(
+                    "cannot find 'remit-broker' beside '{}' or in '/usr/libexec/remit'",
+                    own.display()
+                ))
+            })?;
+        check_program(&program)?;
+        Ok(Self {
+            program,
+            spool,
+            ids,
+            process: None,
+            starts: 0,
+        })
+    }
+
+    /// Starts it. What must be said first goes into the queue before it reads.
+    ///
+    /// # Errors
+    /// It cannot be forked.
+    pub fn start(&mut self) -> Result<(), Fatal> {
+        let (ours, theirs) = Link::pair().map_err(Fatal::call("cannot make the link"))?;
+        let program = c_string(self.program.as_os_str().as_bytes())?;
+        let argv = [
+            program.clone(),
+            c_string(b"--spool")?,
+            c_string(self.spool.as_os_str().as_bytes())?,
+        ];
+        let Ids { uid, gid } = self.ids;
+        let (pid, pidfd) = spawn_service(
+            &program,
+            &argv,
+            &[c_string(b"PATH=/usr/bin:/bin")?],
+            uid,
+            gid,
+            &[],
+            &[(theirs.as_fd(), LINK_FD)],
+        )
+        .map_err(|error| Fatal::System(chain(&error)))?;
+        self.starts = self.starts.saturating_add(1);
+        self.process = Some(Process {
+            pid,
+            pidfd,
+            link: ours,
+            since: Instant::now(),
+            ready: false,
+            watched: false,
+            queue: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Says something, now or as soon as it reads. Without a broker it is not
+    /// said: the next one is told everything that counts.
+    pub fn send(&mut self, message: &ToBroker, fds: &[BorrowedFd<'_>]) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let packed = match Packed::new(message) {
+            Ok(packed) => packed,
+            Err(error) => {
+                eprintln!("remitd: a message to the broker was lost: {error}");
+                return;
+            }
+        };
+        if process.queue.is_empty() {
+            match process.link.send(&packed, fds) {
+                Ok(()) => return,
+                Err(LinkError::Full) => {}
+                // Its end is told by its pidfd.
+                Err(_) => return,
+            }
+        }
+        let copies: io::Result<Vec<_>> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        match copies {
+            Ok(copies) if process.queue.len() < QUEUE => process.queue.push_back((packed, copies)),
+            Ok(_) | Err(_) => self.kill("it does not read what it is told"),
+        }
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        while let Some((packed, fds)) = process.queue.front() {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            match process.link.send(packed, &fds) {
+                Ok(()) => drop(process.queue.pop_front()),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// What the link must be watched for from now on, if that has changed.
+    pub fn new_interest(&mut self) -> Option<(BorrowedFd<'_>, Interest)> {
+        let process = self.process.as_mut()?;
+        let waiting = !process.queue.is_empty();
+        if std::mem::replace(&mut process.watched, waiting) == waiting {
+            return None;
+        }
+        let interest = if waiting {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        };
+        Some((process.link.as_fd(), interest))
+    }
+
+    /// The next message from it, with its descriptors. `None` when there is none now.
+    pub fn recv(&mut self) -> Option<(ToWarden, Vec<OwnedFd>)> {
+        let process = self.process.as_mut()?;
+        match process.link.recv() {
+            Ok(message) => Some(message),
+            Err(LinkError::Empty | LinkError::Closed) => None,
+            Err(error) => {
+                self.kill(&format!("it broke the protocol: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Ends it: it is not to be trusted with clients any more. Its pidfd tells when it is gone.
+    pub fn kill(&mut self, why: &str) {
+        if let Some(process) = &mut self.process {
+            eprintln!("remitd: ending the broker: {why}");
+            process.ready = false;
+            process.queue.clear();
+            let _ = floor::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+        }
+    }
+
+    /// Reaps it once its pidfd says so; how long to wait before the next start.
+    pub fn gone(&mut self) -> Option<Duration> {
+        let process = self.process.take()?;
+        if floor::reap(process.pid).is_none() && alive(&process) {
+            self.process = Some(process);
+            return None;
+        }
+        Some(match process.since.elapsed() < BACK_OFF {
+            true if self.starts > 3 => BACK_OFF,
+            _ => Duration::ZERO,
+        })
+    }
+
+    /// It has confined itself and takes clients.
+    pub fn set_ready(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.ready = true;
+        }
+    }
+
+    /// Whether it takes clients.
+    pub fn is_ready(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ready)
+    }
+
+    /// Its link and its pidfd.
+    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let process = self.process.as_ref()?;
+        Some((process.link.as_fd(), process.pidfd.as_fd()))
+    }
+
+    /// Its pid, 0 without one.
+    #[cfg(feature = "mutate")]
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().map_or(0, |process| process.pid)
+    }
+
+    /// How often it was started anew.
+    pub fn restarts(&self) -> u32 {
+        self.starts.saturating_sub(1)
+    }
+}
+
+fn alive(process: &Process) -> bool {
+    floor::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
+}
+
+fn check_program(path: &Path) -> Result<(), Fatal> {
+    let refuse = |why: &str| {
+        Err(Fatal::Unavailable(format!(
+            "cannot use the broker '{}': {why}",
+            path.display()
+        )))
+    };
+    match path.symlink_metadata() {
+        Err(error) => refuse(&error.to_string()),
+        Ok(meta) if !meta.is_file() => refuse("it is no regular file"),
+        Ok(meta) if meta.uid() != 0 => refuse("it is not owned by root"),
+        Ok(meta) if meta.mode() & 0o022 != 0 => refuse("others than root may write it"),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, Fatal> {
+    CString::new(bytes).map_err(|_| Fatal::Usage("a path holds a NUL byte".into()))
+}

@@ -1,0 +1,162 @@
+//! Time: the wall clock for people, the monotonic clock for deadlines, and the queue of them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970, for records and reports. Never used for deadlines.
+pub fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A job's time is over.
+    Runtime(u64),
+    /// A job was asked to end and has had its grace.
+    Grace(u64),
+    /// A job's processes should be gone by now.
+    Kill(u64),
+    /// The broker should have drained an exited job by now.
+    Drain(u64),
+    /// A parked request has waited long enough for its record.
+    Parked,
+    /// Start the broker again.
+    Broker,
+    /// Tell the service manager that the loop turns.
+    Watchdog,
+    /// An orderly stop has taken long enough.
+    Stop,
+}
+
+/// Deadlines, nearest first; each timer has one at most.
+#[derive(Debug, Default)]
+pub struct Timers {
+    queue: BTreeSet<(Instant, Timer)>,
+    at: HashMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Fires `timer` once, `after` from now, and not at the time it had before.
+    pub fn add(&mut self, after: Duration, timer: Timer) {
+        self.cancel(timer);
+        // A deadline that cannot be represented is centuries away.
+        if let Some(at) = Instant::now().checked_add(after) {
+            self.queue.insert((at, timer));
+            self.at.insert(timer, at);
+        }
+    }
+
+    /// Does not fire `timer`. One that is not set is as good.
+    pub fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.at.remove(&timer) {
+            self.queue.remove(&(at, timer));
+        }
+    }
+
+    /// All timers of a job.
+    pub fn cancel_job(&mut self, serial: u64) {
+        for timer in [Timer::Runtime, Timer::Grace, Timer::Kill, Timer::Drain] {
+            self.cancel(timer(serial));
+        }
+    }
+
+    /// One timer whose time has come.
+    pub fn due(&mut self, now: Instant) -> Option<Timer> {
+        let (at, timer) = *self.queue.first()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(timer);
+        Some(timer)
+    }
+
+    /// How long until the nearest one.
+    pub fn next(&self, now: Instant) -> Option<Duration> {
+        let (at, _) = self.queue.first()?;
+        Some(at.saturating_duration_since(now))
+    }
+}
+
+/// A bound on records of one kind: a burst, then a few each second, the rest counted.
+#[derive(Debug)]
+pub struct Flood {
+    tokens: u32,
+    since: Instant,
+    suppressed: u64,
+}
+
+impl Flood {
+    /// Records at once, and then each second.
+    const BURST: u32 = 200;
+    const EACH_SECOND: u32 = 20;
+
+    /// Nothing has come yet.
+    pub fn new() -> Self {
+        Self {
+            tokens: Self::BURST,
+            since: Instant::now(),
+            suppressed: 0,
+        }
+    }
+
+    /// Whether one more may be recorded.
+    pub fn take(&mut self) -> bool {
+        let seconds = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
+        if seconds > 0 {
+            self.since = Instant::now();
+            let more = seconds.saturating_mul(Self::EACH_SECOND);
+            self.tokens = self.tokens.saturating_add(more).min(Self::BURST);
+        }
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => {
+                self.suppressed = self.suppressed.saturating_add(1);
+                false
+            }
+        }
+    }
+
+    /// How many were not recorded since this was last asked, if any.
+    pub fn suppressed(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.suppressed)).filter(|count| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_comes_first_and_the_cancelled_never() {
+        let mut timers = Timers::default();
+        let now = Instant::now();
+        timers.add(Duration::from_secs(9), Timer::Runtime(1));
+        timers.add(Duration::from_secs(3), Timer::Grace(1));
+        timers.add(Duration::from_secs(5), Timer::Runtime(2));
+        timers.add(Duration::from_secs(7), Timer::Runtime(2));
+        assert!(timers.next(now).unwrap() > Duration::from_secs(2));
+        assert_eq!(timers.due(now), None);
+        timers.cancel_job(1);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(timers.due(later), Some(Timer::Runtime(2)));
+        assert_eq!(timers.due(later), None);
+        assert!(timers.next(now).is_none() && timers.at.is_empty());
+    }
+
+    #[test]
+    fn a_flood_is_counted() {
+        let mut flood = Flood::new();
+        let passed = (0..1000).filter(|_| flood.take()).count();
+        assert!((200..260).contains(&passed), "{passed}");
+        assert_eq!(flood.suppressed(), Some(1000 - passed as u64));
+        assert_eq!(flood.suppressed(), None);
+    }
+}

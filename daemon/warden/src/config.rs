@@ -1,0 +1,336 @@
+//! `remit.toml`: limits, accounts, audit. Every key has a default; an unknown key is refused.
+
+use std::path::Path;
+
+use remit_common::caps;
+use remit_confine::Limits;
+use serde::Deserialize;
+
+use crate::error::Fatal;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where records go.
+    pub audit: Audit,
+    /// Who remit's own processes and sockets belong to.
+    pub accounts: Accounts,
+    /// Who and how many the jobs are.
+    pub jobs: Jobs,
+    /// What one job may use.
+    pub limits: JobLimits,
+    /// What must stand before anything runs.
+    pub sandbox: SandboxNeeds,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// The sink.
+    pub sink: Sink,
+    /// When a record must be on the disk before remit goes on; for the file sink.
+    pub sync: Sync,
+}
+
+/// `audit.sink`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sink {
+    /// journald's native socket.
+    #[default]
+    Journald,
+    /// JSON Lines in the state directory.
+    File,
+}
+
+/// `audit.sync`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// After each record.
+    Always,
+    /// After records of changes, approvals, grants and locks.
+    #[default]
+    Changes,
+    /// Left to the kernel.
+    Never,
+}
+
+/// `[accounts]`: names, or numbers where the user database does not know them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    /// The broker's user.
+    pub broker: Account,
+    /// The group that may connect to `remit.sock`.
+    pub socket_group: Account,
+    /// The group that may connect to `admin.sock`.
+    pub admin_group: Account,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            broker: Account::Name("remit-broker".into()),
+            socket_group: Account::Name("remit".into()),
+            admin_group: Account::Name("remit-admin".into()),
+        }
+    }
+}
+
+/// A user or group.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Account {
+    /// Its number.
+    Id(u32),
+    /// Its name.
+    Name(String),
+}
+
+/// `[jobs]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jobs {
+    /// First uid (and gid) of the range that jobs alone use. The keeper has the first one.
+    pub uid_first: u32,
+    /// How many.
+    pub uid_count: u32,
+    /// Groups of every job in `read`; those that do not exist are left out.
+    pub groups: Vec<Account>,
+    /// Running jobs in all.
+    pub max: usize,
+    /// Running jobs of one user.
+    pub max_per_user: usize,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            uid_first: 1_879_048_192,
+            uid_count: 65_536,
+            groups: vec![
+                Account::Name("adm".into()),
+                Account::Name("systemd-journal".into()),
+            ],
+            max: caps::JOBS,
+            max_per_user: caps::JOBS_PER_UID,
+        }
+    }
+}
+
+/// `[limits]`: of one job. Bytes, seconds, counts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobLimits {
+    /// Seconds when the caller names none.
+    pub runtime_s: u32,
+    /// Seconds at most.
+    pub max_runtime_s: u32,
+    /// Memory of the whole job where a controller counts it, else of each process.
+    pub memory: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+    /// Percent of one CPU, where the controller is there.
+    pub cpu_percent: u32,
+    /// CPU seconds of each process.
+    pub cpu_s: u64,
+    /// Open descriptors of each process.
+    pub files: u64,
+    /// Bytes in each of the private directories.
+    pub tmp: u64,
+    /// Files in each of the private directories.
+    pub tmp_files: u64,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self {
+            runtime_s: caps::RUNTIME_S_DEFAULT,
+            max_runtime_s: caps::RUNTIME_S,
+            memory: 2 << 30,
+            tasks: 512,
+            cpu_percent: 400,
+            cpu_s: 3600,
+            files: 4096,
+            tmp: 64 << 20,
+            tmp_files: 16 << 10,
+        }
+    }
+}
+
+impl JobLimits {
+    /// As the sandbox wants them.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            nofile: self.files,
+            nproc: self.tasks,
+            data: self.memory,
+            cpu_s: self.cpu_s,
+            // Above the private directories, so that a full one says ENOSPC first.
+            fsize: self.tmp.saturating_mul(2),
+            tmp_bytes: self.tmp,
+            tmp_inodes: self.tmp_files,
+            memory: Some(self.memory),
+            tasks: Some(self.tasks),
+            cpu_percent: Some(self.cpu_percent),
+        }
+    }
+}
+
+/// `[sandbox]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxNeeds {
+    /// Refuse to run anything without these.
+    pub require: Vec<Need>,
+}
+
+/// Something a kernel may lack, and an administrator may insist on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// The Landlock security module.
+    Landlock,
+    /// A cgroup for each job.
+    Cgroup,
+    /// The memory and pids controllers in it.
+    Controllers,
+}
+
+/// Reads `remit.toml` in `dir`; a missing file is all defaults.
+///
+/// # Errors
+/// Unreadable, not owned by root, writable by others, not TOML, an unknown key, a number out of bounds.
+pub fn load(dir: &Path) -> Result<Config, Fatal> {
+    let path = dir.join("remit.toml");
+    let named = |why: String| Fatal::Config(format!("cannot use '{}': {why}", path.display()));
+    let text = match crate::policy_files::read_trusted(&path) {
+        Ok(Some(bytes)) => String::from_utf8(bytes).map_err(|e| named(e.to_string()))?,
+        Ok(None) => return Ok(Config::default()),
+        Err(why) => return Err(Fatal::Config(why)),
+    };
+    parse(&text).map_err(named)
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    let Jobs {
+        uid_first,
+        uid_count,
+        max,
+        max_per_user,
+        ..
+    } = config.jobs;
+    let last = uid_first.saturating_add(uid_count);
+    let need = u32::try_from(max).unwrap_or(u32::MAX).saturating_add(2);
+    let bounds = [
+        (uid_first >= 1000, "jobs.uid_first must be 1000 or more"),
+        (
+            last < u32::MAX,
+            "jobs.uid_first + jobs.uid_count leaves the range of uids",
+        ),
+        (
+            !(uid_first..last).contains(&65_534),
+            "the range of job uids must not hold 65534, the overflow uid",
+        ),
+        (
+            uid_count >= need,
+            "jobs.uid_count must be at least jobs.max + 2",
+        ),
+        (
+            (1..=caps::JOBS * 16).contains(&max),
+            "jobs.max must be 1 to 1024",
+        ),
+        (
+            (1..=max).contains(&max_per_user),
+            "jobs.max_per_user must be 1 to jobs.max",
+        ),
+        (
+            config.jobs.groups.len() <= 32,
+            "jobs.groups holds more than 32 groups",
+        ),
+        (
+            (1..=86_400).contains(&config.limits.max_runtime_s),
+            "limits.max_runtime_s must be 1 to 86400",
+        ),
+        (
+            (1..=config.limits.max_runtime_s).contains(&config.limits.runtime_s),
+            "limits.runtime_s must be 1 to limits.max_runtime_s",
+        ),
+        (
+            config.limits.memory >= 1 << 20,
+            "limits.memory must be 1048576 or more",
+        ),
+        (config.limits.tasks >= 1, "limits.tasks must be 1 or more"),
+        (
+            config.limits.cpu_percent >= 1,
+            "limits.cpu_percent must be 1 or more",
+        ),
+        (config.limits.cpu_s >= 1, "limits.cpu_s must be 1 or more"),
+        (config.limits.files >= 16, "limits.files must be 16 or more"),
+        (
+            config.limits.tmp >= 1 << 16,
+            "limits.tmp must be 65536 or more",
+        ),
+        (
+            config.limits.tmp_files >= 16,
+            "limits.tmp_files must be 16 or more",
+        ),
+    ];
+    match bounds.into_iter().find(|(holds, _)| !holds) {
+        Some((_, why)) => Err(why.to_owned()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn accounts_are_names_or_numbers() {
+        let config = parse("[accounts]\nbroker = 64100\nsocket_group = \"ops\"").unwrap();
+        assert_eq!(config.accounts.broker, Account::Id(64100));
+        assert_eq!(config.accounts.socket_group, Account::Name("ops".into()));
+        assert_eq!(
+            config.accounts.admin_group,
+            Account::Name("remit-admin".into())
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_or_out_of_bounds_is_refused() {
+        for text in [
+            "x = 1",
+            "[audit]\nsinc = \"file\"",
+            "[audit]\nsink = \"syslog\"",
+            "[jobs]\nuid_first = 0",
+            "[jobs]\nuid_first = 60000",
+            "[jobs]\nuid_count = 3",
+            "[jobs]\nuid_first = 4294967000",
+            "[jobs]\nmax = 0",
+            "[jobs]\nmax_per_user = 65",
+            "[limits]\nruntime_s = 0",
+            "[limits]\nmax_runtime_s = 86401",
+            "[limits]\nmemory = 1",
+            "[limits]\nfiles = 1",
+            "[accounts]\nbroker = -1",
+            "[sandbox]\nrequire = [\"selinux\"]",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! How jobs end: asked to, killed, reaped, verified empty, drained, recorded, told.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::{Ending, State};
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::{Cgroup, Why, floor, kill_uid};
+use remit_link::{ToBroker, Totals};
+
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::clock::Timer;
+use crate::error::chain;
+use crate::fault::{self, Point};
+use crate::jobs::{Job, Phase, Start};
+use crate::plan::{Plan, who};
+use crate::reactor::{Interest, Token};
+use crate::warden::Warden;
+
+/// Between the first signal of a stop and the kill.
+const GRACE: Duration = Duration::from_secs(5);
+/// For the kernel to end what was killed; longer means stuck in a system call.
+const KILL: Duration = Duration::from_secs(2);
+/// For the broker to read what is left in the pipes.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Before a record that found no room is tried again.
+const RECORD: Duration = Duration::from_secs(1);
+
+impl Warden {
+    /// Asks a job to end; after a grace it is killed.
+    pub fn ask_to_end(&mut self, serial: u64, signal: i32, cause: &str) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        job.stop(State::Cancelled, cause);
+        // One that has just ended gets no signal, and needs none.
+        let _ = floor::pidfd_send_signal(&job.process.pidfd, signal);
+        self.timers.add(GRACE, Timer::Grace(serial));
+    }
+
+    /// Kills a job and everything it started.
+    pub fn end_job(&mut self, serial: u64, state: State, cause: &str) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        job.stop(state, cause);
+        if matches!(job.phase, Phase::Running | Phase::Emptying) {
+            self.kill_all(serial);
+        }
+    }
+
+    /// A job that was asked to end has had its grace.
+    pub fn grace_over(&mut self, serial: u64) {
+        let running = self
+            .jobs
+            .get(serial)
+            .is_some_and(|job| matches!(job.phase, Phase::Running));
+        if running {
+            self.kill_all(serial);
+        }
+    }
+
+    /// Kills every process of a job, by its cgroup or by its uid.
+    fn kill_all(&mut self, serial: u64) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let killed = match &job.cgroup {
+            Some(cgroup) => cgroup.kill(),
+            None if job.killing.is_some() => Ok(()),
+            None => kill_uid(self.walls.keeper(), job.plan.uid.get()).map(|killing| {
+                let _ = self
+                    .reactor
+                    .add(killing.fd(), Token::Killing(serial), Interest::Read);
+                job.killing = Some(killing);
+            }),
+        };
+        if let Err(error) = killed {
+            eprintln!("remitd: cannot end job {}: {}", job.plan.job, chain(&error));
+        }
+        // Whatever it is in, the first process must not wait for its cgroup.
+        let _ = floor::pidfd_send_signal(&job.process.pidfd, libc::SIGKILL);
+    }
+
+    /// A job's first process has ended: reap it and end the others.
+    pub fn job_exited(&mut self, serial: u64) {
+        self.read_steps(serial);
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let Some(status) = floor::reap(job.process.pid) else {
+            return;
+        };
+        self.reactor.remove(&job.process.pidfd);
+        job.status = Some(status);
+        job.phase = Phase::Emptying;
+        self.timers.add(KILL, Timer::Kill(serial));
+        match &job.cgroup {
+            Some(cgroup) if matches!(cgroup.populated(), Ok(false)) => self.emptied(serial, true),
+            Some(cgroup) => {
+                let events = cgroup.events();
+                let _ = self
+                    .reactor
+                    .add(events, Token::Cgroup(serial), Interest::Change);
+                self.kill_all(serial);
+                // It may have become empty before it was watched.
+                self.cgroup_changed(serial);
+            }
+            None => self.kill_all(serial),
+        }
+    }
+
+    /// A job's cgroup may have become empty.
+    pub fn cgroup_changed(&mut self, serial: u64) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let empty = job
+            .cgroup
+            .as_ref()
+            .is_some_and(|c| matches!(c.populated(), Ok(false)));
+        if empty && matches!(job.phase, Phase::Emptying) {
+            self.emptied(serial, true);
+        }
+    }
+
+    /// A kill by uid has an answer.
+    pub fn killed(&mut self, serial: u64) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let Some(killing) = job.killing.take() else {
+            return;
+        };
+        self.reactor.remove(killing.fd());
+        let verified = killing.verified().unwrap_or(false);
+        if matches!(job.phase, Phase::Emptying) {
+            self.emptied(serial, verified);
+        }
+    }
+
+    /// The kernel has had its time to end a job's processes.
+    pub fn kill_late(&mut self, serial: u64) {
+        let stuck = self
+            .jobs
+            .get(serial)
+            .is_some_and(|job| matches!(job.phase, Phase::Emptying));
+        if stuck {
+            self.emptied(serial, false);
+        }
+    }
+
+    fn emptied(&mut self, serial: u64, verified: bool) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        job.empty = verified;
+        job.phase = Phase::Draining;
+        if let Some(cgroup) = &job.cgroup {
+            self.reactor.remove(cgroup.events());
+        }
+        let id = job.plan.job;
+        let drained = job.totals.is_some();
+        self.tell(&ToBroker::Exited { job: id });
+        if drained {
+            self.record_end(serial);
+        } else {
+            self.timers.add(DRAIN, Timer::Drain(serial));
+        }
+    }
+
+    /// The broker has all output of a job, maybe before the job is known to have ended.
+    pub fn drained(&mut self, serial: u64, totals: Totals) {
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        job.totals = Some(totals);
+        if matches!(job.phase, Phase::Draining) {
+            self.record_end(serial);
+        }
+    }
+
+    /// The broker has had its time; the record goes without the output's numbers.
+    pub fn drain_late(&mut self, serial: u64) {
+        let late = self
+            .jobs
+            .get(serial)
+            .is_some_and(|job| matches!(job.phase, Phase::Draining));
+        if late {
+            self.record_end(serial);
+        }
+    }
+
+    /// Records the end and tells it. Without room in the trail it waits: an
+    /// end that is not recorded is not told.
+    fn record_end(&mut self, serial: u64) {
+        fault::point(self, Point::BeforeEnd);
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let ending = ending(job);
+        let record = end_record(job, &ending);
+        if let Err(why) = self.audit.write(record) {
+            job.phase = Phase::Recording;
+            eprintln!("remitd: the end of job {} waits: {why}", job.plan.job);
+            self.watch_audit();
+            self.timers.add(RECORD, Timer::Parked);
+            return;
+        }
+        let id = job.plan.job;
+        self.ledger.close(id);
+        fault::point(self, Point::AfterEnd);
+        self.tell(&ToBroker::Ended {
+            job: id,
+            ending: Box::new(ending.clone()),
+        });
+        let Some((job, forgotten)) = self.jobs.end(serial, ending) else {
+            return;
+        };
+        self.timers.cancel_job(serial);
+        for job in forgotten {
+            self.tell(&ToBroker::Forgotten { job });
+        }
+        if job.empty {
+            self.uids.give_back(job.plan.uid);
+        }
+        if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
+            eprintln!("remitd: {}", chain(&error));
+        }
+    }
+
+    /// A job that was recorded could not be forked: its end is recorded, and the caller is refused.
+    pub fn not_forked(&mut self, plan: Box<Plan>, error: &remit_confine::Error) -> Refusal {
+        let cause = format!("{}; nothing ran", chain(error));
+        let record = who(
+            Record::new(
+                Event::End,
+                format!("{} was not started: {cause}", plan.command),
+            ),
+            &plan.requester.subject,
+            Some(plan.requester.session),
+        )
+        .field("JOB", plan.job.to_string())
+        .field("ARGV", &plan.command)
+        .field("STATE", State::NotStarted.as_str())
+        .field("CAUSE", &cause);
+        match self.audit.write(record) {
+            Ok(()) => self.drop_plan(plan),
+            // The ledger keeps it: the next start records its end.
+            Err(why) => {
+                eprintln!("remitd: the end of job {} is not recorded: {why}", plan.job);
+                self.uids.give_back(plan.uid);
+            }
+        }
+        Refusal::new(Code::NotStarted, cause)
+    }
+
+    /// Ends whose records found no room are tried again.
+    pub fn record_waiting_ends(&mut self) {
+        let waiting = self
+            .jobs
+            .live()
+            .filter(|(_, job)| matches!(job.phase, Phase::Recording));
+        let waiting: Vec<u64> = waiting.map(|(serial, _)| serial).collect();
+        for serial in waiting {
+            self.record_end(serial);
+        }
+    }
+}
+
+/// How a job ended, from everything that is known of it.
+fn ending(job: &Job) -> Ending {
+    let (status, usage) = match &job.status {
+        Some((status, usage)) => (Some(*status), Some(*usage)),
+        None => (None, None),
+    };
+    let mut exit = status.and_then(|status| status.code());
+    let mut signal = status.and_then(|status| status.signal());
+    let oom = job.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+    let (state, cause) = if let Start::Failed { step, errno, why } = &job.start {
+        exit = not_started_status(*why);
+        signal = None;
+        (
+            State::NotStarted,
+            not_started(job, step.name(), *errno, *why),
+        )
+    } else if let Some(stop) = &job.stop {
+        (stop.state, stop.cause.clone())
+    } else if oom {
+        let text = "the kernel ended it for its memory, over the job's limit";
+        (State::OomKilled, text.to_owned())
+    } else {
+        match (exit, signal) {
+            (Some(code), _) => (State::Exited, format!("exited with status {code}")),
+            (None, Some(number)) => (State::Signalled, signal_cause(number)),
+            (None, None) => (State::Interrupted, "how it ended is not known".to_owned()),
+        }
+    };
+    let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
+    Ending {
+        state,
+        exit,
+        signal,
+        cause,
+        kill_verified: job.empty,
+        cpu_usec: usage.map_or(0, |usage| usage.cpu_usec),
+        memory_peak: peak.or(usage.map(|usage| usage.maxrss_bytes)).unwrap_or(0),
+        runtime_ms: u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn signal_cause(number: i32) -> String {
+    let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
+    let why = match number {
+        libc::SIGXCPU => ": its CPU time was over (limits.cpu_s)",
+        libc::SIGXFSZ => ": a file grew over the limit",
+        libc::SIGSYS => ": it made a system call of another architecture",
+        _ => "",
+    };
+    format!("ended by signal {number} ({name}){why}")
+}
+
+/// 127 and 126 mean what they mean to env(1).
+const fn not_started_status(why: Why) -> Option<i32> {
+    match why {
+        Why::NotFound => Some(127),
+        Why::NotExecutable
+        | Why::IsDirectory
+        | Why::NotRegular
+        | Why::BadInterpreter
+        | Why::PermissionDenied => Some(126),
+        Why::Errno | Why::Unmet | Why::Died => None,
+    }
+}
+
+fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
+    let program = job.plan.argv.first().map_or(String::new(), |program| {
+        remit_common::text::line(program.as_bytes(), 256)
+    });
+    match why {
+        Why::NotFound if program.contains('/') => format!("'{program}' does not exist"),
+        Why::NotFound => format!("there is no program '{program}' on the PATH of jobs"),
+        Why::NotExecutable => format!("'{program}' is not an executable file"),
+        Why::IsDirectory => format!("'{program}' is a directory"),
+        Why::NotRegular => format!("'{program}' is not a regular file"),
+        Why::BadInterpreter => {
+            format!("the interpreter named in the first line of '{program}' is missing")
+        }
+        Why::PermissionDenied => {
+            format!("'{program}' may not be executed by the job's uid")
+        }
+        Why::Errno if step == "cwd" => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            let cwd = remit_common::text::line(job.plan.cwd.as_bytes(), 256);
+            format!("the working directory '{cwd}' cannot be entered: {error}")
+        }
+        Why::Errno => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            format!("step '{step}' of the sandbox failed: {error}; nothing ran")
+        }
+        Why::Unmet => format!("step '{step}' of the sandbox did not hold; nothing ran"),
+        Why::Died => format!("the child died in step '{step}' of the sandbox; nothing ran"),
+    }
+}
+
+fn end_record(job: &Job, ending: &Ending) -> Record {
+    let requester = &job.plan.requester;
+    let message = format!(
+        "{} of {} {}",
+        job.plan.command,
+        requester.subject.user(),
+        ending.cause
+    );
+    let totals = job.totals.as_ref();
+    let enforced = job.enforced.as_ref().map(|e| e.walls.join(" "));
+    who(
+        Record::new(Event::End, message),
+        &requester.subject,
+        Some(requester.session),
+    )
+    .field("JOB", job.plan.job.to_string())
+    .field("ARGV", &job.plan.command)
+    .field("PROFILE", job.plan.profile)
+    .maybe("ENFORCED", enforced)
+    .field("STATE", ending.state.as_str())
+    .field("CAUSE", &ending.cause)
+    .maybe("EXIT", ending.exit.map(|code| code.to_string()))
+    .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
+    .field(
+        "KILL_VERIFIED",
+        if ending.kill_verified { "yes" } else { "no" },
+    )
+    .maybe(
+        "OUTPUT_BYTES",
+        totals.map(|t| (t.stdout_bytes + t.stderr_bytes).to_string()),
+    )
+    .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
+    .number("CPU_USEC", ending.cpu_usec)
+    .number("MEMORY_PEAK", ending.memory_peak)
+    .number("RUNTIME_MS", ending.runtime_ms)
+}

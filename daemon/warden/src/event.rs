@@ -1,0 +1,382 @@
+//! The loop: one event at a time, none of them waited for.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Access, AccessReport, Asked, ProfileView, ToClient};
+use remit_common::{caps, frame};
+use remit_link::{Answer, ToBroker, ToWarden};
+use remit_policy::{Ask, Verdict};
+
+use crate::audit::{Event, Record};
+use crate::clock::Timer;
+use crate::error::Fatal;
+use crate::jobs;
+use crate::peer;
+use crate::pipeline;
+use crate::reactor::{Interest, Token};
+use crate::warden::{Gate, Warden, by};
+
+impl Warden {
+    /// Turns until the daemon has stopped in order.
+    ///
+    /// # Errors
+    /// epoll itself fails, or no broker can be started any more.
+    pub fn turn(&mut self) -> Result<(), Fatal> {
+        loop {
+            if let Some((link, interest)) = self.broker.new_interest() {
+                self.reactor
+                    .set(link, Token::Link, interest)
+                    .map_err(Fatal::call("cannot watch the link"))?;
+            }
+            let wait = self.timers.next(Instant::now());
+            let events = self.reactor.wait(wait).map_err(Fatal::call("epoll_wait"))?;
+            for token in events {
+                self.event(token)?;
+            }
+            let now = Instant::now();
+            while let Some(timer) = self.timers.due(now) {
+                self.timer(timer)?;
+            }
+            if self.leaving || self.gate == Gate::Stopping && self.jobs.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn event(&mut self, token: Token) -> Result<(), Fatal> {
+        match token {
+            Token::Clients => self.accept_clients(),
+            Token::Admins => self.accept_admins(),
+            Token::Admin(number) => self.admin_event(number),
+            Token::Link => self.link_event(),
+            Token::Broker => self.broker_gone()?,
+            Token::Keeper => self.keeper_gone(),
+            Token::Peer(session) => {
+                self.close_session(session);
+                self.tell(&ToBroker::SessionGone { session });
+            }
+            Token::Job(serial) => self.job_exited(serial),
+            Token::Steps(serial) => self.read_steps(serial),
+            Token::Cgroup(serial) => self.cgroup_changed(serial),
+            Token::Killing(serial) => self.killed(serial),
+            Token::Signals => self.signal(),
+            Token::Mounts => self.mounts_changed(),
+            Token::Template => self.walls.template_built(),
+            Token::Policy => self.policy_read(),
+            Token::Audit => {
+                self.unpark();
+                self.record_waiting_ends();
+            }
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, timer: Timer) -> Result<(), Fatal> {
+        match timer {
+            Timer::Runtime(serial) => {
+                let text = "its time was over (max_runtime_s)";
+                self.end_job(serial, State::TimedOut, text);
+            }
+            Timer::Grace(serial) => self.grace_over(serial),
+            Timer::Kill(serial) => self.kill_late(serial),
+            Timer::Drain(serial) => self.drain_late(serial),
+            Timer::Parked => {
+                self.unpark();
+                self.record_waiting_ends();
+            }
+            Timer::Broker => self.start_broker()?,
+            Timer::Watchdog => self.pat_watchdog(),
+            Timer::Stop => self.stop_late(),
+        }
+        Ok(())
+    }
+
+    fn accept_clients(&mut self) {
+        while self.broker.is_ready() {
+            let Some(stream) = self.listeners.client() else {
+                return;
+            };
+            let (subject, pidfd) = match peer::identify(&stream, &self.names) {
+                Ok(peer) => peer,
+                Err(why) => {
+                    let text = format!("a connection was closed: {why}");
+                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text));
+                    continue;
+                }
+            };
+            let (uid, user) = (subject.uid(), subject.user().to_owned());
+            match self.sessions.open(subject.clone(), pidfd) {
+                Ok(session) => {
+                    if let Some(opened) = self.sessions.get(session) {
+                        // Without it the broker's word ends the session.
+                        let _ =
+                            self.reactor
+                                .add(opened.pidfd(), Token::Peer(session), Interest::Read);
+                    }
+                    let message = ToBroker::Session { session, uid, user };
+                    let socket = OwnedFd::from(stream);
+                    self.broker.send(&message, &[socket.as_fd()]);
+                }
+                Err(refusal) => {
+                    self.record_refusal(Some(&subject), None, &refusal);
+                    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
+                    {
+                        // A fresh socket has room for one frame; if not, it is closed without.
+                        let mut stream = stream;
+                        let _ = std::io::Write::write(&mut stream, &bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets a session. Jobs of it go on.
+    pub fn close_session(&mut self, session: u64) {
+        if let Some(closed) = self.sessions.close(session) {
+            self.reactor.remove(closed.pidfd());
+        }
+    }
+
+    fn link_event(&mut self) {
+        self.broker.flush();
+        // Bounded, so that a busy broker does not keep others waiting.
+        for _ in 0..64 {
+            let Some((message, fds)) = self.broker.recv() else {
+                return;
+            };
+            self.broker_says(message, fds);
+        }
+    }
+
+    fn broker_says(&mut self, message: ToWarden, fds: Vec<OwnedFd>) {
+        match message {
+            ToWarden::Ready => {
+                self.broker.set_ready();
+                self.accept_more(true);
+                self.announce();
+            }
+            ToWarden::Run {
+                session,
+                ticket,
+                spec,
+            } => {
+                let told = pipeline::run(self, session, ticket, *spec, fds);
+                self.told(session, ticket, told);
+            }
+            ToWarden::Access {
+                session,
+                ticket,
+                access,
+            } => {
+                let answer = self.access(session, &access);
+                self.answer(session, ticket, answer);
+            }
+            ToWarden::Stop {
+                session,
+                ticket,
+                job,
+                signal,
+            } => {
+                let answer = self.stop_request(session, job, signal);
+                self.answer(session, ticket, answer);
+            }
+            ToWarden::Refused { session, refusal } => {
+                let subject = self.subject(session).ok();
+                self.record_refusal(subject.as_ref(), Some(session), &refusal);
+            }
+            ToWarden::Drained { job, totals } => {
+                if let Some(serial) = self.jobs.serial(job) {
+                    self.drained(serial, totals);
+                }
+            }
+            ToWarden::OverLimit { job } => {
+                if let Some(serial) = self.jobs.serial(job) {
+                    let text =
+                        format!("it wrote more than {} bytes of output", caps::SPOOL_PER_JOB);
+                    self.end_job(serial, State::OutputLimit, &text);
+                }
+            }
+            ToWarden::Closed { session } => self.close_session(session),
+        }
+    }
+
+    fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
+        let subject = self.subject(session)?;
+        let grants = self.policy.policy.access(by(&subject));
+        let profiles = match grants.is_empty() {
+            true => Vec::new(),
+            false => vec![read_profile()],
+        };
+        let asked = match &access.argv {
+            None => None,
+            Some(argv) => {
+                remit_policy::check_argv(argv)?;
+                let ask = Ask::Run {
+                    profile: access.profile.as_deref(),
+                    argv0: argv.first().map_or(&[], |arg| arg.as_slice()),
+                    env_names: &[],
+                };
+                Some(asked(self.policy.policy.decide(by(&subject), &ask)))
+            }
+        };
+        Ok(Answer::Access(Box::new(AccessReport {
+            user: subject.user().to_owned(),
+            uid: subject.uid(),
+            grants,
+            asked,
+            profiles,
+        })))
+    }
+
+    fn stop_request(
+        &mut self,
+        session: u64,
+        job: remit_common::names::JobId,
+        signal: Option<i32>,
+    ) -> Result<Answer, Refusal> {
+        let subject = self.subject(session)?;
+        if !self.jobs.owned(job, subject.uid()) {
+            return Err(Refusal::no_such_job());
+        }
+        let signal = signal.unwrap_or(libc::SIGTERM);
+        if Signal::try_from(signal).is_err() {
+            let text = format!("{signal} is no signal");
+            return Err(Refusal::new(Code::InvalidArgs, text).object("signal"));
+        }
+        if let Some(serial) = self.jobs.serial(job) {
+            self.ask_to_end(serial, signal, "stopped by its owner");
+        }
+        Ok(Answer::Stopping(job))
+    }
+
+    fn broker_gone(&mut self) -> Result<(), Fatal> {
+        let Some(wait) = self.broker.gone() else {
+            return Ok(());
+        };
+        self.accept_more(false);
+        for session in self.sessions.close_all() {
+            self.reactor.remove(session.pidfd());
+        }
+        self.audit.note(Record::new(
+            Event::Broker,
+            "the broker died; its clients have to connect again, jobs go on",
+        ));
+        if wait.is_zero() {
+            return self.start_broker();
+        }
+        self.timers.add(wait, Timer::Broker);
+        Ok(())
+    }
+
+    /// Starts a broker and hands it every job that lives or is remembered.
+    ///
+    /// # Errors
+    /// None can be started.
+    pub fn start_broker(&mut self) -> Result<(), Fatal> {
+        self.broker.start()?;
+        let Some((link, pidfd)) = self.broker.fds() else {
+            return Ok(());
+        };
+        let watch = Fatal::call("cannot watch the broker");
+        self.reactor
+            .add(link, Token::Link, Interest::Read)
+            .and_then(|()| self.reactor.add(pidfd, Token::Broker, Interest::Read))
+            .map_err(watch)?;
+        for meta in self.jobs.ended() {
+            let meta = Box::new(meta.clone());
+            self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
+        }
+        for (_, job) in self.jobs.live() {
+            let meta = Box::new(job.meta());
+            let fds = jobs::output(&job.process).map(AsFd::as_fd);
+            self.broker
+                .send(&ToBroker::Job { ticket: None, meta }, &fds);
+            if matches!(job.phase, jobs::Phase::Draining | jobs::Phase::Recording) {
+                let job = job.plan.job;
+                self.broker.send(&ToBroker::Exited { job }, &[]);
+            }
+        }
+        self.broker.send(&ToBroker::Adopted, &[]);
+        Ok(())
+    }
+
+    fn keeper_gone(&mut self) {
+        // The kernel ended every job with it; their pidfds say so one by one.
+        eprintln!("remitd: the keeper died, and all jobs with it");
+        self.reactor.remove(self.walls.keeper().pidfd());
+        let renewed = self.walls.renew_keeper().and_then(|()| {
+            self.reactor
+                .add(self.walls.keeper().pidfd(), Token::Keeper, Interest::Read)
+                .map_err(Fatal::call("cannot watch the keeper"))
+        });
+        for serial in self.jobs.serials() {
+            self.end_job(
+                serial,
+                State::Interrupted,
+                "the keeper of the jobs' namespace died",
+            );
+        }
+        if let Err(error) = renewed {
+            self.gate = Gate::Broken(error.to_string());
+        }
+    }
+
+    fn mounts_changed(&mut self) {
+        self.walls.check_mounts();
+        if let Some(building) = self.walls.building() {
+            // The one before, if any, was closed and is not watched any more.
+            let _ = self
+                .reactor
+                .add(building.fd(), Token::Template, Interest::Read);
+        }
+    }
+
+    /// Takes clients, or lets them wait in the backlog.
+    pub fn accept_more(&mut self, more: bool) {
+        if more == self.accepting {
+            return;
+        }
+        self.accepting = more;
+        if more {
+            let _ = self
+                .reactor
+                .add(&self.listeners.clients, Token::Clients, Interest::Read);
+        } else {
+            self.reactor.remove(&self.listeners.clients);
+        }
+    }
+}
+
+fn asked(verdict: Verdict) -> Asked {
+    match verdict {
+        Verdict::Allow(grant) => Asked {
+            allowed: true,
+            rule: Some(grant.rule().to_string()),
+            why: format!(
+                "it runs in profile {}, without approval; the kernel keeps it from changing anything",
+                grant.profile().name()
+            ),
+            lift: None,
+        },
+        Verdict::Deny(denial) => Asked {
+            allowed: false,
+            rule: denial.rule.map(|rule| rule.to_string()),
+            why: denial.what,
+            lift: denial.lift,
+        },
+    }
+}
+
+fn read_profile() -> ProfileView {
+    ProfileView {
+        name: "read".into(),
+        summary: "any program or script, as an own uid without privilege: sees what an operator's \
+                  account sees (files, logs, processes, network state), can change nothing, reaches \
+                  no network; /tmp is private and empty"
+            .into(),
+    }
+}

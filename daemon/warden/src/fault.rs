@@ -1,0 +1,73 @@
+//! Named places where a test ends a process, to see that nothing is lost.
+//!
+//! Without the feature `mutate`, which no shipped binary has, this is empty.
+
+use crate::warden::Warden;
+
+/// A place in the life of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing is written yet.
+    BeforeLedger,
+    /// The ledger has the job, the trail does not.
+    AfterLedger,
+    /// The trail has the intent, nothing is forked.
+    AfterRecord,
+    /// The child exists, the broker does not know.
+    AfterFork,
+    /// The broker was told.
+    AfterSend,
+    /// The job's processes are gone, no end record.
+    BeforeEnd,
+    /// The end is recorded, the broker does not know.
+    AfterEnd,
+}
+
+/// Passes a point. Under test, `REMIT_FAULT=broker@after-fork` kills the broker
+/// here once, `warden@…` the warden itself.
+#[cfg(not(feature = "mutate"))]
+pub const fn point(_: &mut Warden, _: Point) {}
+
+#[cfg(feature = "mutate")]
+pub use armed::point;
+
+#[cfg(feature = "mutate")]
+mod armed {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::{Point, Warden};
+
+    static DONE: AtomicBool = AtomicBool::new(false);
+
+    /// See the other `point`.
+    pub fn point(warden: &mut Warden, at: Point) {
+        let Ok(wanted) = std::env::var("REMIT_FAULT") else {
+            return;
+        };
+        let Some((who, place)) = wanted.split_once('@') else {
+            return;
+        };
+        let name = match at {
+            Point::BeforeLedger => "before-ledger",
+            Point::AfterLedger => "after-ledger",
+            Point::AfterRecord => "after-record",
+            Point::AfterFork => "after-fork",
+            Point::AfterSend => "after-send",
+            Point::BeforeEnd => "before-end",
+            Point::AfterEnd => "after-end",
+        };
+        if place != name || DONE.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pid = match who {
+            "broker" => warden.broker.pid(),
+            _ => i32::try_from(std::process::id()).unwrap_or_default(),
+        };
+        if pid > 0 {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}

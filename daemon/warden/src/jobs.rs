@@ -1,0 +1,279 @@
+//! The jobs: those that live, and those that ended not long ago.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, Enforced, State};
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::floor::Usage;
+use remit_confine::{Cgroup, Killing, Spawned, Step, StepReader, Why};
+use remit_link::{JobMeta, Totals};
+
+use crate::clock;
+use crate::plan::Plan;
+
+/// Where a living job is.
+#[derive(Debug)]
+pub enum Phase {
+    /// Its first process lives.
+    Running,
+    /// Its first process has ended; the others are being ended.
+    Emptying,
+    /// Nothing of it lives (or the kill could not be verified); its output is being drained.
+    Draining,
+    /// Its end record waits for room in the trail.
+    Recording,
+}
+
+/// Why a job is ended by us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The state it will have.
+    pub state: State,
+    /// In words.
+    pub cause: String,
+}
+
+/// How the way to the exec ended.
+#[derive(Debug)]
+pub enum Start {
+    /// Not known yet.
+    Unknown,
+    /// The program was executed.
+    Executed,
+    /// Nothing ran.
+    Failed {
+        /// The step that failed.
+        step: Step,
+        /// Its errno, 0 without one.
+        errno: i32,
+        /// The kind.
+        why: Why,
+    },
+}
+
+/// A living job.
+#[derive(Debug)]
+pub struct Job {
+    /// What it runs, and for whom.
+    pub plan: Box<Plan>,
+    /// Of its first process.
+    pub process: Spawned,
+    /// Where there are cgroups.
+    pub cgroup: Option<Cgroup>,
+    /// A kill by uid that is under way, where there are none.
+    pub killing: Option<Killing>,
+    /// Reads `process.steps`.
+    pub reader: StepReader,
+    /// The way to the exec.
+    pub start: Start,
+    /// What was enforced, once it runs.
+    pub enforced: Option<Enforced>,
+    /// Where it is.
+    pub phase: Phase,
+    /// Why we end it, if we do.
+    pub stop: Option<Stop>,
+    /// How its first process ended.
+    pub status: Option<(std::process::ExitStatus, Usage)>,
+    /// Whether nothing of it lives any more, checked.
+    pub empty: bool,
+    /// Its output in numbers, once the broker has all of it.
+    pub totals: Option<Totals>,
+    /// When it started.
+    pub started: Instant,
+    /// The same for people.
+    pub started_ms: u64,
+}
+
+impl Job {
+    /// A job that was just forked.
+    pub fn new(plan: Box<Plan>, process: Spawned, cgroup: Option<Cgroup>) -> Self {
+        Self {
+            plan,
+            process,
+            cgroup,
+            killing: None,
+            reader: StepReader::new(),
+            start: Start::Unknown,
+            enforced: None,
+            phase: Phase::Running,
+            stop: None,
+            status: None,
+            empty: false,
+            totals: None,
+            started: Instant::now(),
+            started_ms: clock::unix_ms(),
+        }
+    }
+
+    /// What the broker needs to know.
+    pub fn meta(&self) -> JobMeta {
+        JobMeta {
+            job: self.plan.job,
+            owner: self.plan.requester.subject.uid(),
+            command: self.plan.command.clone(),
+            started_ms: self.started_ms,
+            enforced: self.enforced.clone(),
+            ending: None,
+        }
+    }
+
+    /// Notes why it is being ended; the first reason stays.
+    pub fn stop(&mut self, state: State, cause: impl Into<String>) {
+        self.stop.get_or_insert_with(|| Stop {
+            state,
+            cause: cause.into(),
+        });
+    }
+}
+
+/// A job that has ended and is recorded.
+#[derive(Debug)]
+struct Ended {
+    meta: JobMeta,
+    request: Option<(u32, String)>,
+}
+
+/// All jobs. A living one has a serial number for the loop, every one its id for clients.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    next: u64,
+    live: BTreeMap<u64, Job>,
+    serials: HashMap<JobId, u64>,
+    ended: VecDeque<Ended>,
+    requests: HashMap<(u32, String), (JobId, [u8; 32])>,
+}
+
+impl Jobs {
+    /// Takes in a job that was just forked.
+    pub fn add(&mut self, job: Job) -> u64 {
+        self.next += 1;
+        let id = job.plan.job;
+        self.serials.insert(id, self.next);
+        if let Some((request, content)) = &job.plan.request {
+            let uid = job.plan.requester.subject.uid();
+            self.requests.insert((uid, request.clone()), (id, *content));
+        }
+        self.live.insert(self.next, job);
+        self.next
+    }
+
+    /// The job that a user's request id stands for already.
+    ///
+    /// # Errors
+    /// `conflict_request_id` when it was used for something else.
+    pub fn same_request(
+        &self,
+        uid: u32,
+        request: Option<(&str, [u8; 32])>,
+    ) -> Result<Option<JobId>, Refusal> {
+        let Some((id, content)) = request else {
+            return Ok(None);
+        };
+        match self.requests.get(&(uid, id.to_owned())) {
+            None => Ok(None),
+            Some((job, same)) if *same == content => Ok(Some(*job)),
+            Some((job, _)) => Err(Refusal::new(
+                Code::ConflictRequestId,
+                "this request_id was used for another request",
+            )
+            .object(job.to_string())
+            .next("use a new request_id for a new request")),
+        }
+    }
+
+    /// A living job.
+    pub fn get(&mut self, serial: u64) -> Option<&mut Job> {
+        self.live.get_mut(&serial)
+    }
+
+    /// A living job by its id.
+    pub fn serial(&self, job: JobId) -> Option<u64> {
+        self.serials.get(&job).copied()
+    }
+
+    /// Whether a user has this job, living or ended.
+    pub fn owned(&self, job: JobId, uid: u32) -> bool {
+        let live = self
+            .serials
+            .get(&job)
+            .and_then(|serial| self.live.get(serial));
+        live.is_some_and(|job| job.plan.requester.subject.uid() == uid)
+            || self
+                .ended
+                .iter()
+                .any(|ended| ended.meta.job == job && ended.meta.owner == uid)
+    }
+
+    /// All living jobs.
+    pub fn live(&self) -> impl Iterator<Item = (u64, &Job)> {
+        self.live.iter().map(|(serial, job)| (*serial, job))
+    }
+
+    /// Serials of all living jobs.
+    pub fn serials(&self) -> Vec<u64> {
+        self.live.keys().copied().collect()
+    }
+
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// How many live, and how many of them are one user's.
+    pub fn count(&self, uid: u32) -> (usize, usize) {
+        let own = |job: &&Job| job.plan.requester.subject.uid() == uid;
+        (self.live.len(), self.live.values().filter(own).count())
+    }
+
+    /// Jobs that have ended, oldest first.
+    pub fn ended(&self) -> impl Iterator<Item = &JobMeta> {
+        self.ended.iter().map(|ended| &ended.meta)
+    }
+
+    /// Moves a job to the ended ones. Gives the job back, and the ids of those that are now forgotten.
+    pub fn end(&mut self, serial: u64, ending: Ending) -> Option<(Job, Vec<JobId>)> {
+        let job = self.live.remove(&serial)?;
+        self.serials.remove(&job.plan.job);
+        let meta = JobMeta {
+            ending: Some(ending),
+            ..job.meta()
+        };
+        let owner = meta.owner;
+        let request = job.plan.request.as_ref().map(|(id, _)| (owner, id.clone()));
+        self.ended.push_back(Ended { meta, request });
+        let mut forgotten = Vec::new();
+        if self
+            .ended
+            .iter()
+            .filter(|ended| ended.meta.owner == owner)
+            .count()
+            > caps::ENDED_PER_UID
+        {
+            let oldest = self
+                .ended
+                .iter()
+                .position(|ended| ended.meta.owner == owner);
+            forgotten.extend(oldest.and_then(|at| self.forget(at)));
+        } else if self.ended.len() > caps::ENDED {
+            forgotten.extend(self.forget(0));
+        }
+        Some((job, forgotten))
+    }
+
+    fn forget(&mut self, at: usize) -> Option<JobId> {
+        let ended = self.ended.remove(at)?;
+        if let Some(key) = ended.request {
+            self.requests.remove(&key);
+        }
+        Some(ended.meta.job)
+    }
+}
+
+/// The read ends of a job's output, for the broker.
+pub fn output(process: &Spawned) -> [&OwnedFd; 2] {
+    [&process.stdout, &process.stderr]
+}

@@ -1,0 +1,187 @@
+//! The two sockets: bound here, or handed over by the service manager.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::sys::stat::{Mode, umask};
+use remit_common::names::Runtime;
+
+use crate::error::Fatal;
+
+/// Names of the sockets in `LISTEN_FDNAMES` (sd_listen_fds(3)).
+const NAMES: [&str; 2] = ["remit", "remit-admin"];
+
+/// Both listeners, non-blocking.
+#[derive(Debug)]
+pub struct Listeners {
+    /// remit.sock
+    pub clients: UnixListener,
+    /// admin.sock
+    pub admins: UnixListener,
+    /// Held back, so that a connection can be taken and refused when no descriptor is left.
+    reserve: Option<OwnedFd>,
+}
+
+impl Listeners {
+    /// Takes the sockets of the service manager, or binds them in `runtime`.
+    ///
+    /// # Errors
+    /// A directory that others may write, a socket that is in use, one of the wrong kind.
+    pub fn open(runtime: &Runtime, clients: u32, admins: u32) -> Result<Self, Fatal> {
+        let listeners = match inherited(runtime)? {
+            Some(both) => both,
+            None => {
+                own_dir(runtime.dir())?;
+                [
+                    bind(&runtime.socket(), clients)?,
+                    bind(&runtime.admin_socket(), admins)?,
+                ]
+            }
+        };
+        let [clients, admins] = listeners;
+        for listener in [&clients, &admins] {
+            listener
+                .set_nonblocking(true)
+                .map_err(Fatal::call("cannot prepare a socket"))?;
+        }
+        Ok(Self {
+            clients,
+            admins,
+            reserve: reserve(),
+        })
+    }
+
+    /// The next client. `None` when there is none now.
+    pub fn client(&mut self) -> Option<UnixStream> {
+        accept(&self.clients, &mut self.reserve)
+    }
+
+    /// The next administrator. `None` when there is none now.
+    pub fn admin(&mut self) -> Option<UnixStream> {
+        accept(&self.admins, &mut self.reserve)
+    }
+}
+
+fn reserve() -> Option<OwnedFd> {
+    fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+/// A connection whose rights messages the kernel drops. Without descriptors left, the reserve
+/// takes the connection and closes it: a backlog that is never emptied would spin the loop.
+fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<UnixStream> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if stream.set_nonblocking(true).is_err() {
+                    continue;
+                }
+                // Kernels before 6.16 do not know it; nobody receives rights there either.
+                let _ = remit_confine::floor::pass_rights_off(&stream);
+                return Some(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                eprintln!("remitd: no descriptor is left for another connection");
+                drop(reserve.take());
+                drop(listener.accept());
+                *reserve = self::reserve();
+                reserve.as_ref()?;
+            }
+            // The client went away, or the kernel is short of memory: the next one.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                eprintln!("remitd: cannot accept a connection: {error}");
+                return None;
+            }
+        }
+    }
+}
+
+fn own_dir(dir: &Path) -> Result<(), Fatal> {
+    let cannot = |error| Fatal::call(format!("cannot make '{}'", dir.display()))(error);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+        .map_err(cannot)?;
+    let meta = dir.symlink_metadata().map_err(cannot)?;
+    let why = if !meta.is_dir() {
+        "it is no directory"
+    } else if meta.uid() != 0 {
+        "it is not owned by root"
+    } else if meta.mode() & 0o022 != 0 {
+        "others than root may write it"
+    } else {
+        // The umask took the right of passage away.
+        return fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot);
+    };
+    Err(Fatal::Unavailable(format!(
+        "cannot use '{}': {why}",
+        dir.display()
+    )))
+}
+
+fn bind(path: &Path, group: u32) -> Result<UnixListener, Fatal> {
+    let cannot = |what: &str| Fatal::call(format!("cannot {what} '{}'", path.display()));
+    if UnixStream::connect(path).is_ok() {
+        return Err(Fatal::Unavailable(format!(
+            "cannot bind '{}': another daemon listens there",
+            path.display()
+        )));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(cannot("replace")(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    // Nobody may connect before owner and mode are right.
+    let old = umask(Mode::from_bits_truncate(0o777));
+    let bound = UnixListener::bind(path);
+    umask(old);
+    let listener = bound.map_err(cannot("bind"))?;
+    chown(path, Some(0), Some(group)).map_err(cannot("hand over"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(cannot("open"))?;
+    Ok(listener)
+}
+
+/// The sockets of sd_listen_fds(3): exactly our two names, each a listening stream socket bound to our path.
+fn inherited(runtime: &Runtime) -> Result<Option<[UnixListener; 2]>, Fatal> {
+    let refuse =
+        |why: &str| Fatal::Unavailable(format!("cannot use the sockets handed over: {why}"));
+    let own_pid = std::process::id().to_string();
+    if std::env::var("LISTEN_PID").ok().as_deref() != Some(own_pid.as_str()) {
+        return Ok(None);
+    }
+    let count = std::env::var("LISTEN_FDS").unwrap_or_default();
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<_> = names.split(':').collect();
+    if count != "2" || names.len() != 2 {
+        return Err(refuse("there must be two, named 'remit' and 'remit-admin'"));
+    }
+    let paths = [runtime.socket(), runtime.admin_socket()];
+    let mut found = [None, None];
+    for (slot, (name, path)) in found.iter_mut().zip(NAMES.into_iter().zip(paths)) {
+        let place = names.iter().position(|n| *n == name);
+        let place = place.ok_or_else(|| refuse(&format!("none is named '{name}'")))?;
+        let fd = 3 + i32::from(place != 0);
+        let fd = remit_confine::inherited_listener(fd).map_err(|e| refuse(&e.to_string()))?;
+        let listener = UnixListener::from(fd);
+        let at = listener.local_addr().map_err(|e| refuse(&e.to_string()))?;
+        if at.as_pathname() != Some(path.as_path()) {
+            return Err(refuse(&format!(
+                "'{name}' is not bound to '{}'",
+                path.display()
+            )));
+        }
+        *slot = Some(listener);
+    }
+    match found {
+        [Some(clients), Some(admins)] => Ok(Some([clients, admins])),
+        _ => Err(refuse("one is missing")),
+    }
+}

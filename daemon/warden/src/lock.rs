@@ -1,0 +1,119 @@
+//! The lock that refuses everything, and the lock that keeps a second daemon away.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::accounts::Ids;
+use crate::error::Fatal;
+
+/// The state directory, made and held for as long as this lives.
+#[derive(Debug)]
+pub struct State {
+    dir: PathBuf,
+    _held: Flock<File>,
+}
+
+impl State {
+    /// Makes `dir` with its parts and takes it for this daemon alone.
+    ///
+    /// `dir` itself may be entered by anyone, `warden` below it only by root, `spool` only by the broker.
+    ///
+    /// # Errors
+    /// Another daemon has it, it is not root's, or it cannot be made.
+    pub fn take(dir: &Path, broker: Ids) -> Result<Self, Fatal> {
+        let cannot = |path: &Path| Fatal::call(format!("cannot make '{}'", path.display()));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .map_err(cannot(dir))?;
+        let meta = dir.symlink_metadata().map_err(cannot(dir))?;
+        if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(Fatal::Unavailable(format!(
+                "cannot use '{}': it must be a directory that only root may write",
+                dir.display()
+            )));
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot(dir))?;
+        let warden = dir.join("warden");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&warden)
+            .map_err(cannot(&warden))?;
+        let path = warden.join("daemon");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(cannot(&path))?;
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
+        let spool = dir.join("spool");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&spool)
+            .map_err(cannot(&spool))?;
+        std::os::unix::fs::chown(&spool, Some(broker.uid), Some(broker.gid))
+            .map_err(cannot(&spool))?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            _held: held,
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The broker's part of it.
+    pub fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    /// Why remit is locked, if it is. It stays so over restarts.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read: locked or not is unknown.
+    pub fn locked(&self) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.lock_path()) {
+            Ok(why) => Ok(Some(why)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks.
+    ///
+    /// # Errors
+    /// It cannot be written; the lock would not outlive a restart.
+    pub fn lock(&self, why: &str) -> io::Result<()> {
+        let new = self.lock_path().with_extension("new");
+        fs::write(&new, why)?;
+        fs::rename(&new, self.lock_path())
+    }
+
+    /// Unlocks. One that is not locked is as good.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn unlock(&self) -> io::Result<()> {
+        match fs::remove_file(self.lock_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("warden").join("locked")
+    }
+}

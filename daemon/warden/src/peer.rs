@@ -1,0 +1,112 @@
+//! Who is at the other end of a socket: the only place that makes a [`Subject`].
+
+use std::fmt;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_confine::floor::{self, PidfdSource};
+
+use crate::accounts::UserNames;
+
+/// An identity as the kernel gave it when the peer connected. It never changes afterwards.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    uid: u32,
+    gids: Vec<u32>,
+    user: String,
+    pid: i32,
+    pid_certain: bool,
+    loginuid: Option<u32>,
+}
+
+impl Subject {
+    /// The effective uid at connect.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// All groups at connect, the primary one too.
+    pub fn gids(&self) -> &[u32] {
+        &self.gids
+    }
+
+    /// The user's name for people, or `#uid`.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The audit login uid of the connecting process: who logged in, whatever they became since.
+    pub fn loginuid(&self) -> Option<u32> {
+        self.loginuid
+    }
+
+    /// The connecting process for records: `pid 77`, or `pid 77 (unsure)` where the kernel
+    /// could not give a pidfd of the peer itself.
+    pub fn peer(&self) -> String {
+        let unsure = if self.pid_certain { "" } else { " (unsure)" };
+        format!("pid {}{unsure}", self.pid)
+    }
+}
+
+/// Why a connection has no identity that could be trusted.
+#[derive(Debug)]
+pub enum NoSubject {
+    /// Its uid is one that the kernel shows for ids it cannot map.
+    Overflow(u32),
+    /// The process is gone already.
+    Gone,
+    /// The kernel would not tell.
+    Io(std::io::Error),
+}
+
+impl fmt::Display for NoSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow(uid) => write!(f, "uid {uid} stands for users that have none here"),
+            Self::Gone => f.write_str("the process that connected has ended"),
+            Self::Io(error) => write!(f, "the kernel does not tell who connected: {error}"),
+        }
+    }
+}
+
+/// What the kernel shows where it cannot map an id (user_namespaces(7)), and "no id" (setreuid(2)).
+const NOBODIES: [u32; 3] = [65_534, u32::MAX, u32::MAX - 1];
+
+/// The peer's identity, before a byte is read from it, with its pidfd.
+///
+/// # Errors
+/// See [`NoSubject`]; the connection must then be closed.
+pub fn identify(socket: &UnixStream, names: &UserNames) -> Result<(Subject, OwnedFd), NoSubject> {
+    let peer = floor::peer(socket).map_err(NoSubject::Io)?;
+    if NOBODIES.contains(&peer.uid) || NOBODIES.contains(&peer.gid) {
+        return Err(NoSubject::Overflow(peer.uid));
+    }
+    let loginuid = loginuid(peer.pid);
+    // The file read above was that process's only if it lives now: a pid is not used again before.
+    if exited(&peer.pidfd) {
+        return Err(NoSubject::Gone);
+    }
+    let mut gids = peer.groups;
+    gids.push(peer.gid);
+    let subject = Subject {
+        uid: peer.uid,
+        gids,
+        user: names.name(peer.uid),
+        pid: peer.pid,
+        pid_certain: matches!(peer.pidfd_source, PidfdSource::Socket),
+        loginuid,
+    };
+    Ok((subject, peer.pidfd))
+}
+
+fn loginuid(pid: i32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+}
+
+fn exited(pidfd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+}

@@ -1,0 +1,95 @@
+//! The story of one request to run something, in order.
+//!
+//! Each line is a step of its own, in a file of its own; a refusal at any of
+//! them ends the story with a record and a sentence, and nothing has run.
+
+use std::os::fd::OwnedFd;
+
+use remit_common::refusal::{Code, Refusal};
+use remit_link::{Answer, Spec};
+use remit_policy::Verdict;
+
+use crate::fault::{self, Point};
+use crate::jobs::Job;
+use crate::plan::{Call, Plan, Requester};
+use crate::warden::Warden;
+
+/// What became of a request.
+pub enum Told {
+    /// A job was started; the broker has it, with this ticket.
+    Started,
+    /// The trail is full for the moment: the plan waits for its record.
+    Parked,
+    /// Answered without starting anything.
+    Answered(Answer),
+}
+
+/// Runs what a session asks for.
+///
+/// # Errors
+/// The refusal for the caller. Nothing ran.
+pub fn run(
+    warden: &mut Warden,
+    session: u64,
+    ticket: u64,
+    spec: Spec,
+    fds: Vec<OwnedFd>,
+) -> Result<Told, Refusal> {
+    let subject = warden.subject(session)?;
+    let call = Call::new(spec, fds)?;
+    if let Some(job) = warden.jobs.same_request(subject.uid(), call.request())? {
+        return Ok(Told::Answered(Answer::Known(job)));
+    }
+    warden.not_parked(subject.uid(), call.request())?;
+    warden.open_for_work()?;
+    warden.room_for(subject.uid())?;
+    let grant = match warden.decide(&subject, &call) {
+        Verdict::Allow(grant) => grant,
+        Verdict::Deny(denial) => return Err(denial.into()),
+    };
+    let (job, uid) = warden.new_job()?;
+    let requester = Requester {
+        subject,
+        session,
+        ticket,
+    };
+    let policy = &warden.policy.digest;
+    let limits = &warden.config.limits;
+    let plan = match Plan::new(call, &grant, requester, policy, limits, job, uid) {
+        Ok(plan) => plan,
+        Err((uid, refusal)) => {
+            warden.uids.give_back(uid);
+            return Err(refusal);
+        }
+    };
+    execute(warden, Box::new(plan))
+}
+
+/// Records a plan and runs it; also tells the story of a parked one to its end.
+///
+/// # Errors
+/// As [`run`].
+pub fn execute(warden: &mut Warden, plan: Box<Plan>) -> Result<Told, Refusal> {
+    fault::point(warden, Point::BeforeLedger);
+    if let Err(error) = warden.ledger.open(&plan) {
+        warden.drop_plan(plan);
+        let text = format!("the ledger of open jobs cannot be written: {error}");
+        return Err(
+            Refusal::new(Code::NotStarted, text).lift("make room on the state directory's disk")
+        );
+    }
+    fault::point(warden, Point::AfterLedger);
+    let recorded = match warden.audit.intent(plan) {
+        Ok(recorded) => recorded,
+        Err((plan, why)) => return warden.park(plan, why),
+    };
+    fault::point(warden, Point::AfterRecord);
+    let (process, cgroup) = match warden.walls.spawn(&recorded) {
+        Ok(spawned) => spawned,
+        Err(error) => return Err(warden.not_forked(recorded.into_inner(), &error)),
+    };
+    fault::point(warden, Point::AfterFork);
+    warden.follow(Job::new(recorded.into_inner(), process, cgroup));
+    fault::point(warden, Point::AfterSend);
+    Ok(Told::Started)
+}

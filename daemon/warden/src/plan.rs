@@ -1,0 +1,327 @@
+//! From a request to exactly what will be executed. Pure but for reading sealed memory files.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
+use remit_common::wire::Bytes;
+use remit_confine::Limits;
+use remit_link::{Spec, SpecWhat, memfd};
+use remit_policy::{Ask, Grant, PATH_DIRS};
+use sha2::{Digest, Sha256};
+
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::config::JobLimits;
+use crate::peer::Subject;
+use crate::uids::JobUid;
+
+/// The interpreter finds its script here; the sandbox puts it there.
+const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
+const DEFAULT_INTERPRETER: &[u8] = b"sh";
+/// Of an argv, on one line, for lists and records.
+const COMMAND_LINE: usize = 4096;
+
+/// A request whose every byte was checked against the bounds.
+#[derive(Debug)]
+pub struct Call {
+    argv: Vec<Vec<u8>>,
+    cwd: Vec<u8>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+    script: Option<Sealed>,
+    stdin: Option<Sealed>,
+    profile: Option<String>,
+    runtime_s: Option<u32>,
+    request_id: Option<String>,
+    client: String,
+    content: [u8; 32],
+}
+
+/// A sealed memory file and the SHA-256 of its bytes.
+#[derive(Debug)]
+struct Sealed {
+    fd: OwnedFd,
+    sha256: [u8; 32],
+}
+
+impl Call {
+    /// Checks a spec and the descriptors beside it. The broker checked them too; it is not believed.
+    ///
+    /// # Errors
+    /// `invalid_args` or `too_large`, naming the part.
+    pub fn new(spec: Spec, fds: Vec<OwnedFd>) -> Result<Self, Refusal> {
+        let content_spec = postcard::to_extend(&Keyed::of(&spec), Vec::new()).unwrap_or_default();
+        let mut fds = fds.into_iter();
+        let (argv, script) = match spec.what {
+            SpecWhat::Argv(argv) => (argv.into_iter().map(Bytes::into_vec).collect(), None),
+            SpecWhat::Script { interpreter } => {
+                let script = sealed(fds.next(), "script", caps::SCRIPT)?;
+                let interpreter = interpreter.map_or(DEFAULT_INTERPRETER.to_vec(), Bytes::into_vec);
+                (vec![interpreter, SCRIPT_PATH.to_vec()], Some(script))
+            }
+        };
+        remit_policy::check_argv(&argv)?;
+        let stdin = match spec.stdin {
+            true => Some(sealed(fds.next(), "stdin", caps::STDIN)?),
+            false => None,
+        };
+        let cwd = spec.cwd.map_or(b"/".to_vec(), Bytes::into_vec);
+        remit_policy::check_cwd(&cwd)?;
+        let mut content = Sha256::new_with_prefix(&content_spec);
+        [&script, &stdin]
+            .into_iter()
+            .flatten()
+            .for_each(|part| content.update(part.sha256));
+        Ok(Self {
+            argv,
+            cwd,
+            env: spec
+                .env
+                .into_iter()
+                .map(|(n, v)| (n.into_vec(), v.into_vec()))
+                .collect(),
+            script,
+            stdin,
+            profile: spec.profile,
+            runtime_s: spec.max_runtime_s,
+            request_id: bounded("request_id", spec.request_id, caps::REQUEST_ID)?,
+            client: text::line(spec.client.as_bytes(), caps::CLIENT_NAME),
+            content: content.finalize().into(),
+        })
+    }
+
+    /// What policy is asked about it. The names must outlive the question.
+    pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
+        Ask::Run {
+            profile: self.profile.as_deref(),
+            argv0: self.argv.first().map_or(&[], Vec::as_slice),
+            env_names,
+        }
+    }
+
+    /// Names of the variables the caller wants.
+    pub fn env_names(&self) -> Vec<&[u8]> {
+        self.env.iter().map(|(name, _)| name.as_slice()).collect()
+    }
+
+    /// The caller's id of the request, and a hash of all it asks for.
+    pub fn request(&self) -> Option<(&str, [u8; 32])> {
+        self.request_id.as_deref().map(|id| (id, self.content))
+    }
+
+    /// The argv on one line.
+    pub fn command(&self) -> String {
+        text::command_line(&self.argv, COMMAND_LINE)
+    }
+}
+
+/// What makes two requests the same: everything but the id itself and the client's name.
+#[derive(serde::Serialize)]
+struct Keyed<'a> {
+    what: &'a SpecWhat,
+    cwd: &'a Option<Bytes>,
+    env: &'a [(Bytes, Bytes)],
+    stdin: bool,
+    profile: &'a Option<String>,
+    max_runtime_s: Option<u32>,
+}
+
+impl<'a> Keyed<'a> {
+    fn of(spec: &'a Spec) -> Self {
+        Self {
+            what: &spec.what,
+            cwd: &spec.cwd,
+            env: &spec.env,
+            stdin: spec.stdin,
+            profile: &spec.profile,
+            max_runtime_s: spec.max_runtime_s,
+        }
+    }
+}
+
+fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal> {
+    let refuse = |why: String| {
+        Refusal::new(
+            Code::InvalidArgs,
+            format!("the {name} cannot be used: {why}"),
+        )
+        .object(name)
+    };
+    let fd = fd.ok_or_else(|| refuse("it did not come along".into()))?;
+    let copy = fd.try_clone().map_err(|error| refuse(error.to_string()))?;
+    let bytes = memfd::read(copy, cap).map_err(|error| refuse(error.to_string()))?;
+    // The offset is shared with the copy: the job reads from the start.
+    nix::unistd::lseek(fd.as_fd(), 0, nix::unistd::Whence::SeekSet)
+        .map_err(|error| refuse(error.to_string()))?;
+    Ok(Sealed {
+        fd,
+        sha256: Sha256::digest(&bytes).into(),
+    })
+}
+
+fn bounded(name: &str, text: Option<String>, cap: usize) -> Result<Option<String>, Refusal> {
+    match text {
+        Some(text) if text.len() > cap => Err(Refusal::new(
+            Code::TooLarge,
+            format!("{name} has {} bytes, at most {cap} are allowed", text.len()),
+        )
+        .object(name)),
+        Some(text) if text.is_empty() => {
+            Err(Refusal::new(Code::InvalidArgs, format!("{name} is empty")).object(name))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Who asked, and through what.
+#[derive(Debug)]
+pub struct Requester {
+    /// The identity.
+    pub subject: Subject,
+    /// Its session.
+    pub session: u64,
+    /// Where the answer goes.
+    pub ticket: u64,
+}
+
+/// All that an exec needs, decided. Nothing of it comes from the caller's process.
+#[derive(Debug)]
+pub struct Plan {
+    /// The job's id.
+    pub job: JobId,
+    /// The uid that it alone has.
+    pub uid: JobUid,
+    /// For whom.
+    pub requester: Requester,
+    /// The program and its arguments.
+    pub argv: Vec<CString>,
+    /// Where a program without a slash is looked up.
+    pub path: Vec<CString>,
+    /// The whole environment.
+    pub env: Vec<CString>,
+    /// The working directory.
+    pub cwd: CString,
+    /// The script, which becomes descriptor 3.
+    pub script: Option<OwnedFd>,
+    /// Standard input.
+    pub stdin: Option<OwnedFd>,
+    /// What the job may use.
+    pub limits: Limits,
+    /// When it ends at the latest, in seconds.
+    pub runtime_s: u32,
+    /// The profile's name.
+    pub profile: &'static str,
+    /// The argv on one line.
+    pub command: String,
+    /// The caller's request id with the content's hash.
+    pub request: Option<(String, [u8; 32])>,
+    rule: String,
+    policy: String,
+    client: String,
+    script_sha256: Option<[u8; 32]>,
+    stdin_sha256: Option<[u8; 32]>,
+}
+
+impl Plan {
+    /// Puts together what was asked and what was granted.
+    ///
+    /// # Errors
+    /// A variable that the grant does not list, a runtime over the limit.
+    pub fn new(
+        call: Call,
+        grant: &Grant,
+        requester: Requester,
+        policy: &str,
+        config: &JobLimits,
+        job: JobId,
+        uid: JobUid,
+    ) -> Result<Self, (JobUid, Refusal)> {
+        let runtime_s = call.runtime_s.unwrap_or(config.runtime_s);
+        let (env, argv, cwd) = match parts(&call, grant, runtime_s, config) {
+            Ok(parts) => parts,
+            Err(refusal) => return Err((uid, refusal)),
+        };
+        Ok(Self {
+            job,
+            uid,
+            requester,
+            argv,
+            path: PATH_DIRS
+                .iter()
+                .filter_map(|dir| CString::new(*dir).ok())
+                .collect(),
+            env,
+            cwd,
+            limits: config.limits(),
+            runtime_s,
+            profile: grant.profile().name(),
+            command: call.command(),
+            request: call.request().map(|(id, content)| (id.to_owned(), content)),
+            rule: grant.rule().to_string(),
+            policy: policy.to_owned(),
+            script_sha256: call.script.as_ref().map(|part| part.sha256),
+            stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
+            script: call.script.map(|part| part.fd),
+            stdin: call.stdin.map(|part| part.fd),
+            client: call.client,
+        })
+    }
+
+    /// The record of the intent.
+    pub fn record(&self) -> Record {
+        let Requester {
+            subject, session, ..
+        } = &self.requester;
+        let message = format!(
+            "{} runs {} in {}",
+            subject.user(),
+            self.command,
+            self.profile
+        );
+        who(Record::new(Event::Intent, message), subject, Some(*session))
+            .field("JOB", self.job.to_string())
+            .field("ARGV", &self.command)
+            .field("CWD", self.cwd.as_bytes())
+            .field("RULE", &self.rule)
+            .field("POLICY", &self.policy)
+            .field("PROFILE", self.profile)
+            .field("VERDICT", "allow")
+            .number("JOB_UID", self.uid.get())
+            .number("RUNTIME_MAX", self.runtime_s)
+            .maybe("SCRIPT_SHA256", self.script_sha256.map(|hash| hex(&hash)))
+            .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
+            .maybe("REQUEST_ID", self.request.as_ref().map(|(id, _)| id))
+            .field("CLIENT", &self.client)
+    }
+}
+
+/// Adds who asked to a record.
+pub fn who(record: Record, subject: &Subject, session: Option<u64>) -> Record {
+    record
+        .number("UID", subject.uid())
+        .field("USER", subject.user())
+        .maybe("LOGINUID", subject.loginuid().map(|uid| uid.to_string()))
+        .maybe("SESSION", session.map(|number| number.to_string()))
+        .field("PEER", subject.peer())
+}
+
+type Parts = (Vec<CString>, Vec<CString>, CString);
+
+fn parts(call: &Call, grant: &Grant, runtime_s: u32, config: &JobLimits) -> Result<Parts, Refusal> {
+    if runtime_s == 0 || runtime_s > config.max_runtime_s {
+        let max = config.max_runtime_s;
+        let text = format!("max_runtime_s is {runtime_s}, it must be 1 to {max}");
+        return Err(Refusal::new(Code::InvalidArgs, text).object("max_runtime_s"));
+    }
+    let nul = |name: &str| {
+        Refusal::new(Code::InvalidArgs, format!("{name} holds a NUL byte")).object(name)
+    };
+    let env = remit_policy::environment(grant, &call.env)?;
+    let argv = call.argv.iter().map(|arg| CString::new(arg.as_slice()));
+    let argv = argv.collect::<Result<_, _>>().map_err(|_| nul("argv"))?;
+    let cwd = CString::new(call.cwd.as_slice()).map_err(|_| nul("cwd"))?;
+    Ok((env, argv, cwd))
+}

@@ -1,0 +1,171 @@
+//! Loading the policy: a child reads the files and looks the names up, the
+//! warden makes the policy from what it brings. The loop never waits for a
+//! disk or a directory service.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+use remit_common::wire::Bytes;
+use remit_confine::{Answer, in_child};
+use remit_policy::{AccountTable, Accounts, Policy, Severity, Source};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::audit::chain::hex;
+use crate::error::{Fatal, chain};
+use crate::policy_files;
+
+/// A policy in force.
+#[derive(Debug)]
+pub struct Live {
+    /// Its rules.
+    pub policy: Policy,
+    /// SHA-256 of everything it was made from, in hexadecimal.
+    pub digest: String,
+    /// What its author should look at.
+    pub warnings: Vec<String>,
+}
+
+/// What the child brings.
+#[derive(Debug, Serialize, Deserialize)]
+struct Brought {
+    /// Path, content.
+    sources: Vec<(String, Bytes)>,
+    users: Vec<(String, u32)>,
+    groups: Vec<(String, u32)>,
+    warnings: Vec<String>,
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Loading {
+    answer: Answer,
+}
+
+/// Why a policy was not loaded: every finding, a line or more each.
+pub type Refused = String;
+
+impl Loading {
+    /// Forks the child.
+    ///
+    /// # Errors
+    /// It cannot be forked.
+    pub fn start(vendor: &Path, config: &Path) -> Result<Self, Fatal> {
+        let (vendor, admin) = dirs(vendor, config);
+        let answer = in_child(move || {
+            let brought = bring(&vendor, &admin);
+            postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
+        });
+        match answer {
+            Ok(answer) => Ok(Self { answer }),
+            Err(error) => Err(Fatal::System(chain(&error))),
+        }
+    }
+
+    /// Readable when [`Loading::read`] gets on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.answer.fd()
+    }
+
+    /// The policy, once the child has brought everything. `None`: read again when readable.
+    pub fn read(&mut self) -> Option<Result<Live, Refused>> {
+        match self.answer.read() {
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some(
+                postcard::from_bytes::<Result<Brought, Refused>>(&bytes)
+                    .map_err(|_| "the child that reads the policy died".to_owned())
+                    .and_then(|brought| brought.and_then(make)),
+            ),
+            Err(error) => Some(Err(chain(&error))),
+        }
+    }
+}
+
+/// Loads at once, for the start-up and `--check`.
+///
+/// # Errors
+/// Every finding.
+pub fn load_now(vendor: &Path, config: &Path) -> Result<Live, Refused> {
+    let (vendor, admin) = dirs(vendor, config);
+    bring(&vendor, &admin).and_then(make)
+}
+
+fn dirs(vendor: &Path, config: &Path) -> (PathBuf, PathBuf) {
+    (vendor.join("policy.d"), config.join("policy.d"))
+}
+
+fn bring(vendor: &Path, admin: &Path) -> Result<Brought, Refused> {
+    let lines = |findings: Vec<remit_policy::Diagnostic>| {
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let files = policy_files::read(vendor, admin, 0).map_err(|e| lines(e).join("\n"))?;
+    // A first load, only to learn which names are asked for.
+    let names = UserDatabase::default();
+    let (_, findings) =
+        remit_policy::load(&files.sources, &names).map_err(|e| lines(e).join("\n"))?;
+    let mut warnings = lines(files.warnings);
+    warnings.extend(lines(findings));
+    Ok(Brought {
+        sources: files
+            .sources
+            .into_iter()
+            .map(|source| (source.name, source.text.into()))
+            .collect(),
+        users: names.users.into_inner(),
+        groups: names.groups.into_inner(),
+        warnings,
+    })
+}
+
+fn make(brought: Brought) -> Result<Live, Refused> {
+    let sources: Vec<Source> = brought
+        .sources
+        .into_iter()
+        .map(|(name, text)| Source {
+            name,
+            text: text.into_vec(),
+        })
+        .collect();
+    let table = AccountTable {
+        users: brought.users.into_iter().collect(),
+        groups: brought.groups.into_iter().collect(),
+    };
+    let (policy, _) = remit_policy::load(&sources, &table).map_err(|findings| {
+        let errors = findings
+            .iter()
+            .filter(|f| matches!(f.severity(), Severity::Error));
+        errors
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    })?;
+    let digest = hex(&Sha256::digest(policy.digest_input()));
+    Ok(Live {
+        policy,
+        digest,
+        warnings: brought.warnings,
+    })
+}
+
+/// The user database, and what was asked of it.
+#[derive(Debug, Default)]
+struct UserDatabase {
+    users: RefCell<Vec<(String, u32)>>,
+    groups: RefCell<Vec<(String, u32)>>,
+}
+
+impl Accounts for UserDatabase {
+    fn uid(&self, user: &str) -> Option<u32> {
+        let uid = User::from_name(user).ok()??.uid.as_raw();
+        self.users.borrow_mut().push((user.to_owned(), uid));
+        Some(uid)
+    }
+
+    fn gid(&self, group: &str) -> Option<u32> {
+        let gid = Group::from_name(group).ok()??.gid.as_raw();
+        self.groups.borrow_mut().push((group.to_owned(), gid));
+        Some(gid)
+    }
+}

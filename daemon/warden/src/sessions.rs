@@ -1,0 +1,79 @@
+//! Connected clients: numbers, identities, and how many there may be.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+
+use crate::peer::Subject;
+
+/// A client as the warden knows it. Its socket is the broker's.
+#[derive(Debug)]
+pub struct Session {
+    /// Who it is.
+    pub subject: Subject,
+    pidfd: OwnedFd,
+}
+
+impl Session {
+    /// Readable when the client's process has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// All sessions. Numbers are never used twice, also not by the next broker.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next: u64,
+    live: BTreeMap<u64, Session>,
+}
+
+impl Sessions {
+    /// Lets a client in.
+    ///
+    /// # Errors
+    /// A refusal for the client when it, or everyone together, has too many connections.
+    pub fn open(&mut self, subject: Subject, pidfd: OwnedFd) -> Result<u64, Refusal> {
+        let own = self
+            .live
+            .values()
+            .filter(|session| session.subject.uid() == subject.uid())
+            .count();
+        let over = if own >= caps::SESSIONS_PER_UID {
+            Some((caps::SESSIONS_PER_UID, "of one user"))
+        } else if self.live.len() >= caps::SESSIONS {
+            Some((caps::SESSIONS, "in all"))
+        } else {
+            None
+        };
+        if let Some((cap, whose)) = over {
+            let text = format!("there are {cap} connections {whose} already, more are not allowed");
+            return Err(Refusal::new(Code::Busy, text).next("close a connection and try again"));
+        }
+        self.next += 1;
+        self.live.insert(self.next, Session { subject, pidfd });
+        Ok(self.next)
+    }
+
+    /// One of them.
+    pub fn get(&self, session: u64) -> Option<&Session> {
+        self.live.get(&session)
+    }
+
+    /// Forgets one. `None` when it is gone already.
+    pub fn close(&mut self, session: u64) -> Option<Session> {
+        self.live.remove(&session)
+    }
+
+    /// Forgets all: their broker is gone, and their sockets with it.
+    pub fn close_all(&mut self) -> Vec<Session> {
+        std::mem::take(&mut self.live).into_values().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+}

@@ -1,0 +1,171 @@
+//! Start-up, in one visible order. Nothing is served before all of it is done.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::time::Instant;
+
+use remit_common::names::Runtime;
+
+use crate::accounts::{self, UserNames};
+use crate::admin::Admins;
+use crate::args::Args;
+use crate::audit::{Audit, Event, Record};
+use crate::broker::Broker;
+use crate::clock::{Flood, Timers};
+use crate::config;
+use crate::error::Fatal;
+use crate::jobs::Jobs;
+use crate::ledger::Ledger;
+use crate::listen::Listeners;
+use crate::lock::State;
+use crate::normal;
+use crate::policy_load;
+use crate::reactor::{Interest, Reactor, Token};
+use crate::sessions::Sessions;
+use crate::uids::JobUids;
+use crate::walls::Walls;
+use crate::warden::{Gate, Warden};
+
+/// Starts the daemon and serves until it is stopped.
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left behind.
+pub fn start(args: Args) -> Result<(), Fatal> {
+    if args.check {
+        return check(&args);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Fatal::Unavailable("remitd must be started by root".into()));
+    }
+    let signals = normal::normalise()?;
+    let config = config::load(&args.config)?;
+    let ids = accounts::user("accounts.broker", &config.accounts.broker)?;
+    let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;
+    let admins = accounts::group("accounts.admin_group", &config.accounts.admin_group)?;
+    accounts::check_range(config.jobs.uid_first, config.jobs.uid_count)?;
+    let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
+    policy.warnings.iter().for_each(|line| eprintln!("{line}"));
+    let state = State::take(&args.state, ids)?;
+    let ledger = Ledger::open_dir(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
+    let broker = Broker::find(ids, state.spool())?;
+    let walls = Walls::raise(&config)?;
+    let audit = Audit::open(&config.audit, state.dir())?;
+    let runtime = Runtime::new(&args.runtime);
+    let listeners = Listeners::open(&runtime, clients, admins)?;
+    let reactor = Reactor::new().map_err(Fatal::call("epoll_create"))?;
+    let gate = match state
+        .locked()
+        .map_err(Fatal::call("cannot tell whether remit is locked"))?
+    {
+        Some(why) => Gate::Locked(why),
+        None => Gate::Open,
+    };
+    let mut warden = Warden {
+        uids: JobUids::new(config.jobs.uid_first, config.jobs.uid_count),
+        args,
+        config,
+        state,
+        names: UserNames::read(),
+        reactor,
+        timers: Timers::default(),
+        signals,
+        listeners,
+        admins: Admins::default(),
+        sessions: Sessions::default(),
+        jobs: Jobs::default(),
+        ledger,
+        audit,
+        policy,
+        policy_error: None,
+        loading: None,
+        walls,
+        broker,
+        gate,
+        parked: VecDeque::new(),
+        accepting: false,
+        announced: false,
+        leaving: false,
+        refusals: Flood::new(),
+        since: Instant::now(),
+        watchdog: sd_notify::watchdog_enabled(),
+        random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,
+    };
+    warden.record_interrupted()?;
+    warden.record_start()?;
+    warden.watch()?;
+    warden.start_broker()?;
+    warden.turn()?;
+    warden
+        .audit
+        .note(Record::new(Event::Stop, "remitd stopped"));
+    Ok(())
+}
+
+/// `--check`: everything that can be told without touching the machine.
+fn check(args: &Args) -> Result<(), Fatal> {
+    config::load(&args.config)?;
+    let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
+    policy.warnings.iter().for_each(|line| println!("{line}"));
+    println!(
+        "configuration and policy are right; policy {}",
+        policy.digest
+    );
+    Ok(())
+}
+
+impl Warden {
+    /// Jobs that were running when the last daemon died: one record each, then they are closed.
+    fn record_interrupted(&mut self) -> Result<(), Fatal> {
+        let left = self
+            .ledger
+            .left_open()
+            .map_err(Fatal::call("cannot read the ledger"))?;
+        for (job, entry) in left {
+            let (uid, user, command) = match entry {
+                Some(entry) => (Some(entry.uid.to_string()), entry.user, entry.command),
+                None => (None, "somebody".into(), "an unknown command".into()),
+            };
+            let message = format!("{command} of {user} was running when remitd died; it died too");
+            let record = Record::new(Event::Interrupted, message)
+                .field("JOB", job.to_string())
+                .maybe("UID", uid)
+                .field("USER", user)
+                .field("ARGV", command)
+                .field("STATE", "interrupted");
+            self.audit
+                .write(record)
+                .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+            self.ledger.close(job);
+        }
+        Ok(())
+    }
+
+    fn record_start(&mut self) -> Result<(), Fatal> {
+        let kernel = self.walls.kernel();
+        let message = format!(
+            "remitd {} starts on Linux {}, landlock {}",
+            remit_common::RELEASE,
+            kernel.release,
+            kernel.landlock_abi
+        );
+        let record = Record::new(Event::Start, message)
+            .field("RELEASE", remit_common::RELEASE)
+            .field("POLICY", &self.policy.digest)
+            .number("LANDLOCK", kernel.landlock_abi)
+            .field("CONTROLLERS", self.walls.controller_names().join(" "));
+        self.audit
+            .write(record)
+            .map_err(|why| Fatal::Unavailable(why.to_string()))
+    }
+
+    fn watch(&mut self) -> Result<(), Fatal> {
+        let reactor = &self.reactor;
+        reactor
+            .add(&self.signals, Token::Signals, Interest::Read)
+            .and_then(|()| reactor.add(&self.listeners.admins, Token::Admins, Interest::Read))
+            .and_then(|()| reactor.add(self.walls.keeper().pidfd(), Token::Keeper, Interest::Read))
+            .and_then(|()| reactor.add(self.walls.mounts().fd(), Token::Mounts, Interest::Change))
+            .map_err(Fatal::call("epoll_ctl"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Signals, reload, watchdog, and the orderly stop.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::State;
+use sd_notify::NotifyState;
+
+use crate::accounts::UserNames;
+use crate::audit::{Event, Record};
+use crate::clock::Timer;
+use crate::error::Fatal;
+use crate::policy_load::Loading;
+use crate::reactor::{Interest, Token};
+use crate::warden::{Gate, Warden};
+
+/// For all jobs to end, be drained and recorded.
+const STOP: Duration = Duration::from_secs(10);
+
+impl Warden {
+    /// A signal came in.
+    pub fn signal(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match i32::try_from(info.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGHUP)) => {
+                    if let Err(error) = self.reload() {
+                        eprintln!("remitd: {error}");
+                    }
+                }
+                Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts to read the policy again. The one in force stays until the new one is whole and right.
+    ///
+    /// # Errors
+    /// The child that reads cannot be forked.
+    pub fn reload(&mut self) -> Result<(), Fatal> {
+        if let Some(old) = self.loading.take() {
+            // Its files may be older than this request.
+            self.reactor.remove(old.fd());
+        }
+        let loading = Loading::start(&self.args.vendor, &self.args.config)?;
+        self.reactor
+            .add(loading.fd(), Token::Policy, Interest::Read)
+            .map_err(Fatal::call("cannot watch the policy's child"))?;
+        self.loading = Some(loading);
+        Ok(())
+    }
+
+    /// The child that reads the policy got on.
+    pub fn policy_read(&mut self) {
+        let Some(loading) = &mut self.loading else {
+            return;
+        };
+        let Some(read) = loading.read() else {
+            return;
+        };
+        self.reactor.remove(loading.fd());
+        self.loading = None;
+        match read {
+            Ok(live) => {
+                let message = format!("policy {} is in force", live.digest);
+                let record = Record::new(Event::Policy, message)
+                    .field("POLICY", &live.digest)
+                    .field("VERDICT", "loaded");
+                // A policy that the trail does not know must not decide.
+                match self.audit.write(record) {
+                    Ok(()) => {
+                        live.warnings.iter().for_each(|line| eprintln!("{line}"));
+                        self.policy = live;
+                        self.policy_error = None;
+                        self.names = UserNames::read();
+                    }
+                    Err(why) => self.policy_refused(why.to_string()),
+                }
+            }
+            Err(why) => self.policy_refused(why),
+        }
+    }
+
+    fn policy_refused(&mut self, why: String) {
+        eprintln!("remitd: the new policy is refused, the old one stays in force:\n{why}");
+        let record = Record::new(Event::Policy, format!("a new policy was refused: {why}"))
+            .field("POLICY", &self.policy.digest)
+            .field("VERDICT", "refused")
+            .field("CAUSE", &why);
+        self.audit.note(record);
+        self.policy_error = Some(why);
+    }
+
+    /// Takes nothing new, ends all jobs, and lets the loop end when they are recorded.
+    fn stop(&mut self) {
+        if self.gate == Gate::Stopping {
+            // Asked twice: what is left is ended with us.
+            self.stop_late();
+            return;
+        }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        self.gate = Gate::Stopping;
+        self.accept_more(false);
+        self.unpark();
+        for serial in self.jobs.serials() {
+            self.end_job(serial, State::Interrupted, "remitd was stopped");
+        }
+        self.timers.add(STOP, Timer::Stop);
+    }
+
+    /// The stop has taken long enough: jobs that are left die with the keeper,
+    /// and the next start records them as interrupted.
+    pub fn stop_late(&mut self) {
+        let left = self.jobs.serials().len();
+        eprintln!("remitd: {left} jobs are not recorded as ended; the next start records them");
+        self.leaving = true;
+    }
+
+    /// Clients are served: tells the service manager, once.
+    pub fn announce(&mut self) {
+        if !std::mem::replace(&mut self.announced, true) {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            self.pat_watchdog();
+        }
+    }
+
+    /// Tells the service manager that the loop turns, and when to do so again.
+    pub fn pat_watchdog(&mut self) {
+        if let Some(interval) = self.watchdog {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            self.timers.add(interval / 2, Timer::Watchdog);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The warden's state, and the small questions the rest asks of it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_confine::Step;
+use remit_link::{Answer, ToBroker};
+use remit_policy::{Verdict, Who};
+
+use crate::accounts::UserNames;
+use crate::admin::Admins;
+use crate::args::Args;
+use crate::audit::{Audit, Event, Record, Unwritten};
+use crate::broker::Broker;
+use crate::clock::{Flood, Timer, Timers};
+use crate::config::Config;
+use crate::jobs::{self, Job, Jobs};
+use crate::ledger::Ledger;
+use crate::listen::Listeners;
+use crate::lock::State;
+use crate::peer::Subject;
+use crate::pipeline::Told;
+use crate::plan::{Call, Plan, who};
+use crate::policy_load::{Live, Loading};
+use crate::reactor::{Interest, Reactor, Token};
+use crate::sessions::Sessions;
+use crate::uids::{JobUid, JobUids};
+use crate::walls::Walls;
+
+/// Plans that may wait for room in the trail, and for how long.
+const PARKED: usize = 100;
+const PARKED_FOR: Duration = Duration::from_secs(1);
+
+/// Whether new work is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Yes.
+    Open,
+    /// An administrator locked, and why.
+    Locked(String),
+    /// The daemon is on its way out.
+    Stopping,
+    /// The jobs' pid namespace is gone and could not be made again.
+    Broken(String),
+}
+
+/// Everything the one thread knows.
+#[derive(Debug)]
+pub struct Warden {
+    pub args: Args,
+    pub config: Config,
+    pub state: State,
+    pub names: UserNames,
+    pub reactor: Reactor,
+    pub timers: Timers,
+    pub signals: nix::sys::signalfd::SignalFd,
+    pub listeners: Listeners,
+    pub admins: Admins,
+    pub sessions: Sessions,
+    pub jobs: Jobs,
+    pub uids: JobUids,
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub policy: Live,
+    pub policy_error: Option<String>,
+    pub loading: Option<Loading>,
+    pub walls: Walls,
+    pub broker: Broker,
+    pub gate: Gate,
+    pub parked: VecDeque<(Instant, Box<Plan>)>,
+    pub accepting: bool,
+    /// The service manager knows that we serve.
+    pub announced: bool,
+    /// The loop ends at its next turn.
+    pub leaving: bool,
+    pub since: Instant,
+    /// How many refusals may be recorded just now.
+    pub refusals: Flood,
+    pub watchdog: Option<Duration>,
+    /// /dev/urandom.
+    pub random: File,
+}
+
+impl Warden {
+    /// The identity behind a session.
+    ///
+    /// # Errors
+    /// The session is gone; nobody waits for the answer.
+    pub fn subject(&self, session: u64) -> Result<Subject, Refusal> {
+        match self.sessions.get(session) {
+            Some(session) => Ok(session.subject.clone()),
+            None => Err(Refusal::new(
+                Code::DaemonUnavailable,
+                "the session has ended",
+            )),
+        }
+    }
+
+    /// Whether new work is taken at all.
+    ///
+    /// # Errors
+    /// Locked, stopping, or broken.
+    pub fn open_for_work(&self) -> Result<(), Refusal> {
+        match &self.gate {
+            Gate::Open => Ok(()),
+            Gate::Locked(why) => Err(Refusal::new(
+                Code::Locked,
+                format!("an administrator has locked remit: {why}"),
+            )
+            .lift("remit unlock")
+            .next("stop, and tell the person you work for")),
+            Gate::Stopping => Err(Refusal::new(Code::DaemonUnavailable, "remitd is stopping")
+                .next("try again in a minute")),
+            Gate::Broken(why) => {
+                Err(Refusal::new(Code::UnsupportedKernel, why.clone())
+                    .lift("systemctl restart remitd"))
+            }
+        }
+    }
+
+    /// Whether another job fits.
+    ///
+    /// # Errors
+    /// `busy`, naming the limit.
+    pub fn room_for(&self, uid: u32) -> Result<(), Refusal> {
+        let (all, own) = self.jobs.count(uid);
+        let parked = self
+            .parked
+            .iter()
+            .map(|(_, plan)| plan.requester.subject.uid());
+        let (all, own) = parked.fold((all, own), |(all, own), owner| {
+            (all + 1, own + usize::from(owner == uid))
+        });
+        let jobs = &self.config.jobs;
+        let over = if own >= jobs.max_per_user {
+            format!("{own} of your jobs are running, more are not allowed")
+        } else if all >= jobs.max {
+            format!("{all} jobs are running on this machine, more are not allowed")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
+    }
+
+    /// Whether the same request waits for its record already.
+    ///
+    /// # Errors
+    /// It does: asked again in a second, it is a job or a refusal.
+    pub fn not_parked(&self, uid: u32, request: Option<(&str, [u8; 32])>) -> Result<(), Refusal> {
+        let same = |plan: &Plan| {
+            let own = plan.request.as_ref().map(|(id, _)| id.as_str());
+            own.is_some() && own == request.map(|(id, _)| id)
+        };
+        match self
+            .parked
+            .iter()
+            .any(|(_, p)| p.requester.subject.uid() == uid && same(p))
+        {
+            false => Ok(()),
+            true => Err(
+                Refusal::new(Code::Busy, "the same request is waiting for its record")
+                    .next("ask again in a second"),
+            ),
+        }
+    }
+
+    /// What policy says.
+    pub fn decide(&self, subject: &Subject, call: &Call) -> Verdict {
+        let names = call.env_names();
+        self.policy.policy.decide(by(subject), &call.ask(&names))
+    }
+
+    /// An id and a uid for a new job.
+    ///
+    /// # Errors
+    /// No uid is free, or the kernel has no random bytes.
+    pub fn new_job(&mut self) -> Result<(JobId, JobUid), Refusal> {
+        let mut id = [0; 16];
+        self.random
+            .read_exact(&mut id)
+            .map_err(|error| Refusal::new(Code::NotStarted, format!("no random bytes: {error}")))?;
+        let uid = self.uids.take().ok_or_else(|| {
+            Refusal::new(Code::Busy, "no uid of the jobs' range is free")
+                .next("wait for a job to end")
+        })?;
+        Ok((JobId(id), uid))
+    }
+
+    /// Lets a plan wait for room in the trail, or refuses it.
+    ///
+    /// # Errors
+    /// The trail failed, or too many wait.
+    pub fn park(&mut self, plan: Box<Plan>, why: Unwritten) -> Result<Told, Refusal> {
+        match why {
+            Unwritten::Later if self.parked.len() < PARKED => {
+                if self.parked.is_empty() {
+                    self.watch_audit();
+                    self.timers.add(PARKED_FOR, Timer::Parked);
+                }
+                self.parked.push_back((Instant::now(), plan));
+                Ok(Told::Parked)
+            }
+            why => {
+                self.drop_plan(plan);
+                Err(unrecorded(&why))
+            }
+        }
+    }
+
+    /// The trail has room again, or time has passed: what is parked runs or is refused.
+    pub fn unpark(&mut self) {
+        let waiting = std::mem::take(&mut self.parked);
+        for (since, plan) in waiting {
+            let (session, ticket) = (plan.requester.session, plan.requester.ticket);
+            if since.elapsed() >= PARKED_FOR {
+                self.drop_plan(plan);
+                self.answer(session, ticket, Err(unrecorded(&Unwritten::Later)));
+                continue;
+            }
+            // The lock, a stop or a new policy may have come while it waited.
+            let told = match self.open_for_work() {
+                Ok(()) => crate::pipeline::execute(self, plan),
+                Err(refusal) => {
+                    self.drop_plan(plan);
+                    Err(refusal)
+                }
+            };
+            self.told(session, ticket, told);
+        }
+        if !self.parked.is_empty() {
+            self.timers.add(PARKED_FOR, Timer::Parked);
+        }
+    }
+
+    /// Undoes what a plan holds that never ran.
+    pub fn drop_plan(&mut self, plan: Box<Plan>) {
+        self.ledger.close(plan.job);
+        self.uids.give_back(plan.uid);
+    }
+
+    /// Says what became of a request, as far as the broker does not know yet.
+    pub fn told(&mut self, session: u64, ticket: u64, told: Result<Told, Refusal>) {
+        match told {
+            Ok(Told::Started | Told::Parked) => {}
+            Ok(Told::Answered(answer)) => self.answer(session, ticket, Ok(answer)),
+            Err(refusal) => self.answer(session, ticket, Err(refusal)),
+        }
+    }
+
+    /// Answers a request; a refusal goes into the trail first.
+    pub fn answer(&mut self, session: u64, ticket: u64, answer: Result<Answer, Refusal>) {
+        if let Err(refusal) = &answer {
+            let subject = self
+                .sessions
+                .get(session)
+                .map(|session| session.subject.clone());
+            self.record_refusal(subject.as_ref(), Some(session), refusal);
+        }
+        self.tell(&ToBroker::Answer { ticket, answer });
+    }
+
+    /// Records that something was refused.
+    pub fn record_refusal(
+        &mut self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+    ) {
+        if !self.refusals.take() {
+            return;
+        }
+        let name = subject.map_or("somebody", Subject::user);
+        let record = Record::new(Event::Refusal, format!("refused {name}: {refusal}"));
+        let record = match subject {
+            Some(subject) => who(record, subject, session),
+            None => record,
+        };
+        let record = record
+            .field("VERDICT", refusal.code.as_str())
+            .field("CAUSE", &refusal.message)
+            .maybe("RULE", refusal.by.as_ref())
+            .field("POLICY", &self.policy.digest)
+            .maybe(
+                "SUPPRESSED",
+                self.refusals.suppressed().map(|count| count.to_string()),
+            );
+        self.audit.note(record);
+    }
+
+    /// Follows a job that was just forked, and gives it to the broker.
+    pub fn follow(&mut self, job: Job) {
+        let ticket = job.plan.requester.ticket;
+        let runtime = Duration::from_secs(job.plan.runtime_s.into());
+        let serial = self.jobs.add(job);
+        self.timers.add(runtime, Timer::Runtime(serial));
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let watched = self
+            .reactor
+            .add(&job.process.pidfd, Token::Job(serial), Interest::Read)
+            .and_then(|()| {
+                self.reactor
+                    .add(&job.process.steps, Token::Steps(serial), Interest::Read)
+            });
+        let message = ToBroker::Job {
+            ticket: Some(ticket),
+            meta: Box::new(job.meta()),
+        };
+        let fds = jobs::output(&job.process).map(std::os::fd::AsFd::as_fd);
+        self.broker.send(&message, &fds);
+        if let Err(error) = watched {
+            // A job that cannot be followed must not go on.
+            eprintln!("remitd: cannot watch a job: {error}");
+            self.end_job(
+                serial,
+                remit_common::outcome::State::Interrupted,
+                "it could not be watched",
+            );
+        }
+    }
+
+    /// A job's way to its exec went on.
+    pub fn read_steps(&mut self, serial: u64) {
+        use remit_confine::Progress;
+        use std::os::fd::AsFd;
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        let steps: Vec<Step> = match job.reader.read(job.process.steps.as_fd()) {
+            Progress::More => return,
+            Progress::Executed(steps) => steps,
+            Progress::Failed {
+                step, errno, why, ..
+            } => {
+                job.start = jobs::Start::Failed { step, errno, why };
+                self.reactor.remove(&job.process.steps);
+                return;
+            }
+        };
+        self.reactor.remove(&job.process.steps);
+        let enforced = self.walls.enforced(&job.plan, &steps);
+        job.start = jobs::Start::Executed;
+        job.enforced = Some(enforced.clone());
+        let message = ToBroker::Running {
+            job: job.plan.job,
+            enforced: Box::new(enforced),
+        };
+        self.tell(&message);
+    }
+
+    /// Says something to the broker.
+    pub fn tell(&mut self, message: &ToBroker) {
+        self.broker.send(message, &[]);
+    }
+
+    /// Waits for room in the trail.
+    pub fn watch_audit(&self) {
+        if let Some(fd) = self.audit.fd() {
+            // It may be watched already, or be another socket by now.
+            let again = self.reactor.set(fd, Token::Audit, Interest::WriteOnce);
+            if again.is_err() {
+                let _ = self.reactor.add(fd, Token::Audit, Interest::WriteOnce);
+            }
+        }
+    }
+}
+
+/// A subject as policy sees it.
+pub fn by(subject: &Subject) -> Who<'_> {
+    Who {
+        uid: subject.uid(),
+        gids: subject.gids(),
+    }
+}
+
+fn unrecorded(why: &Unwritten) -> Refusal {
+    Refusal::new(Code::NotStarted, format!("nothing runs unrecorded: {why}"))
+        .by("audit")
+        .lift("systemctl status systemd-journald, or the disk of the state directory")
+        .next("try again later, or tell the person you work for")
+}
