@@ -84,16 +84,11 @@ impl Tree {
             Ok(procs) => (procs, None),
             Err(why) => (List::default(), Some(why)),
         };
-        let caution = match (&unit, procs.total()) {
-            (None, _) => Some("its control group belongs to no unit".into()),
-            (Some(unit), _) if unit == "init.scope" => {
-                Some("made by process 1, as for a socket unit".into())
-            }
-            (Some(_), 0) => {
-                Some("no process is in its control group: made for a service, or handed on".into())
-            }
-            (Some(_), _) => None,
-        };
+        let caution = unit
+            .as_deref()
+            .map_or(Some("its control group belongs to no unit"), |unit| {
+                caution(unit, procs.total() == 0)
+            });
         Ok((
             Owner {
                 unit,
@@ -101,7 +96,7 @@ impl Tree {
                 cgroup: read::shown(path),
                 procs,
             },
-            torn.or(caution),
+            torn.or(caution.map(str::to_owned)),
         ))
     }
 
@@ -194,6 +189,20 @@ fn units_of(path: &str) -> (Option<String>, Option<String>) {
         .filter(|unit| unit.starts_with("user@"))
         .and_then(|_| next());
     (unit.map(read::shown), user.map(read::shown))
+}
+
+/// What to know before taking a unit for the one that serves a socket.
+fn caution(unit: &str, empty: bool) -> Option<&'static str> {
+    match (unit, empty) {
+        ("init.scope", _) => Some("made by process 1, as for a socket unit"),
+        (unit, _) if unit.ends_with(".socket") => {
+            Some("made for a socket unit: its service may not run now")
+        }
+        (_, true) => {
+            Some("no process is in its control group: it was made for, or handed to, another")
+        }
+        (_, false) => None,
+    }
 }
 
 /// systemd puts `_` before a name that the kernel could take for a file of its own.
@@ -324,6 +333,18 @@ mod tests {
         ] {
             let expect = (unit.map(str::to_owned), user_unit.map(str::to_owned));
             assert_eq!(units_of(path), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn caution_is_given_where_another_may_serve_the_socket() {
+        for (unit, empty, cautious) in [
+            ("nginx.service", false, false),
+            ("nginx.service", true, true),
+            ("ssh.socket", true, true),
+            ("init.scope", false, true),
+        ] {
+            assert_eq!(caution(unit, empty).is_some(), cautious, "{unit} {empty}");
         }
     }
 

@@ -92,10 +92,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether the file system holds no data.
+    /// Whether the file system holds no data of its own.
     fn pseudo(&self) -> bool {
-        // Each service with credentials has a small file system of its own.
-        PSEUDO.contains(&self.fstype.as_str()) || self.target.starts_with("/run/credentials")
+        // What containers bind over /proc and /sys, and the small file system of each service's credentials.
+        const BELOW: [&str; 3] = ["/proc", "/sys", "/run/credentials"];
+        PSEUDO.contains(&self.fstype.as_str())
+            || BELOW
+                .iter()
+                .any(|directory| self.target.starts_with(directory))
+            || self.target.as_os_str() == "/dev"
     }
 
     /// Whether nothing can be written here, by mount or by file system.
@@ -289,6 +294,23 @@ mod tests {
         ] {
             let line = format!("1 2 3:4 / /a {options} - ext4 /dev/a {fs_options}");
             assert_eq!(entry(&line).read_only(), read_only, "{line}");
+        }
+    }
+
+    #[test]
+    fn pseudo_file_systems_are_told_from_data() {
+        for (target, fstype, pseudo) in [
+            ("/", "ext4", false),
+            ("/dev/shm", "tmpfs", false),
+            ("/dev", "tmpfs", true),
+            ("/dev/pts", "devpts", true),
+            ("/proc/kmsg", "tmpfs", true),
+            ("/process", "tmpfs", false),
+            ("/mnt/x", "proc", true),
+            ("/run/credentials/a.service", "tmpfs", true),
+        ] {
+            let line = format!("1 2 3:4 / {target} rw - {fstype} s rw");
+            assert_eq!(entry(&line).pseudo(), pseudo, "{line}");
         }
     }
 

@@ -23,7 +23,16 @@ const EACH: Duration = Duration::from_millis(300);
 const ALL: Duration = Duration::from_secs(2);
 /// Threads that may wait for file systems, of all calls together.
 const THREADS: usize = 8;
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// How file systems are asked.
+#[derive(Clone, Copy)]
+struct Asking {
+    room: fn(&Question) -> Result<Room, Why>,
+    each: Duration,
+    all: Duration,
+    /// Threads that wait now.
+    waiting: &'static AtomicUsize,
+}
 
 /// A file system to ask.
 #[derive(Clone, Debug)]
@@ -40,89 +49,86 @@ type Answer = (usize, Result<Room, Why>);
 
 /// Asks each in turn. Every question gets its answer, in order, within about two seconds.
 pub(crate) fn ask(questions: Vec<Question>) -> Vec<Answer> {
-    ask_with(questions, room, EACH, ALL)
+    static WAITING: AtomicUsize = AtomicUsize::new(0);
+    let asking = Asking {
+        room,
+        each: EACH,
+        all: ALL,
+        waiting: &WAITING,
+    };
+    asking.ask(questions)
 }
 
-/// [`ask`] with the asking function and the deadlines given.
-fn ask_with(
-    questions: Vec<Question>,
-    room: fn(&Question) -> Result<Room, Why>,
-    each: Duration,
-    all: Duration,
-) -> Vec<Answer> {
-    let end = Instant::now() + all;
-    let mut answers = Vec::with_capacity(questions.len());
-    let mut left = questions.into_iter();
-    loop {
-        let batch: Vec<Question> = left.as_slice().to_vec();
-        if batch.is_empty() {
-            return answers;
-        }
-        let receiver = match start(batch, room) {
-            Ok(receiver) => receiver,
-            Err(why) => {
-                answers.extend(left.map(|question| (question.index, Err(why.clone()))));
-                return answers;
-            }
-        };
-        for question in left.by_ref() {
-            let patience = each.min(end.saturating_duration_since(Instant::now()));
-            match receiver.recv_timeout(patience) {
-                Ok(answer) => answers.push((question.index, answer)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let why = if patience < each {
-                        "not asked in the time given"
-                    } else {
-                        "it did not answer in time"
-                    };
-                    answers.push((question.index, Err(why.into())));
+impl Asking {
+    /// Asks in turn; goes on with a new thread after a question that was not answered.
+    fn ask(self, questions: Vec<Question>) -> Vec<Answer> {
+        let end = Instant::now() + self.all;
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut left = questions.into_iter();
+        while !left.as_slice().is_empty() {
+            let started = match Instant::now() < end {
+                true => self.start(left.as_slice().to_vec()),
+                false => Err("not asked: earlier ones took all the time given".into()),
+            };
+            let receiver = match started {
+                Ok(receiver) => receiver,
+                Err(why) => {
+                    answers.extend(left.map(|question| (question.index, Err(why.clone()))));
                     break;
+                }
+            };
+            for question in left.by_ref() {
+                let patience = self.each.min(end.saturating_duration_since(Instant::now()));
+                match receiver.recv_timeout(patience) {
+                    Ok(answer) => answers.push((question.index, answer)),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                        answers.push((question.index, Err("it did not answer in time".into())));
+                        break;
+                    }
                 }
             }
         }
+        answers
     }
-}
 
-/// Starts a thread that answers `questions` in turn until nobody listens.
-fn start(
-    questions: Vec<Question>,
-    room: fn(&Question) -> Result<Room, Why>,
-) -> Result<Receiver<Result<Room, Why>>, Why> {
-    let seat = Seat::take()?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("room".into())
-        .spawn(move || {
+    /// Starts a thread that answers `questions` in turn until nobody listens.
+    fn start(self, questions: Vec<Question>) -> Result<Receiver<Result<Room, Why>>, Why> {
+        let seat = Seat::take(self.waiting)?;
+        let (sender, receiver) = mpsc::channel();
+        let answer = move || {
             let _seat = seat;
             for question in &questions {
-                if sender.send(room(question)).is_err() {
+                if sender.send((self.room)(question)).is_err() {
                     return;
                 }
             }
-        })
-        .map_err(|err| format!("cannot start a thread to ask: {err}"))?;
-    Ok(receiver)
+        };
+        std::thread::Builder::new()
+            .name("room".into())
+            .spawn(answer)
+            .map_err(|err| format!("cannot start a thread to ask: {err}"))?;
+        Ok(receiver)
+    }
 }
 
 /// One of the [`THREADS`]; given back when dropped.
-struct Seat;
+struct Seat(&'static AtomicUsize);
 
 impl Seat {
-    fn take() -> Result<Self, Why> {
-        WAITING
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
-                (waiting < THREADS).then_some(waiting + 1)
-            })
-            .map(|_| Self)
-            .map_err(|_| {
-                format!("not asked: {THREADS} earlier questions to file systems still wait")
-            })
+    fn take(waiting: &'static AtomicUsize) -> Result<Self, Why> {
+        let free = |waiting| (waiting < THREADS).then_some(waiting + 1);
+        match waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, free) {
+            Ok(_) => Ok(Self(waiting)),
+            Err(_) => Err(format!(
+                "not asked: {THREADS} earlier questions to file systems still wait"
+            )),
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -181,8 +187,6 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// The threads are counted for the whole process: tests take turns.
-    static TURN: Mutex<()> = Mutex::new(());
     /// Held while a file system is to hang.
     static HANG: Mutex<()> = Mutex::new(());
 
@@ -202,33 +206,35 @@ mod tests {
         Ok(room_of(1, 10, 5, 5, 0, 0))
     }
 
-    fn asked(targets: &[&str]) -> Vec<(usize, bool)> {
-        let answers = ask_with(
-            questions(targets),
-            stub,
-            Duration::from_millis(100),
-            Duration::from_secs(30),
-        );
-        answers
-            .into_iter()
-            .map(|(index, answer)| (index, answer.is_ok()))
-            .collect()
-    }
-
     #[test]
     fn hung_file_system_costs_its_own_answer_and_no_other() {
-        let _turn = TURN.lock().unwrap();
+        static WAITING: AtomicUsize = AtomicUsize::new(0);
+        let (each, all) = (Duration::from_millis(300), Duration::from_secs(30));
+        let asking = Asking {
+            room: stub,
+            each,
+            all,
+            waiting: &WAITING,
+        };
+        let asked = |targets: &[&str]| -> Vec<(usize, bool)> {
+            let answers = asking.ask(questions(targets)).into_iter();
+            answers
+                .map(|(index, answer)| (index, answer.is_ok()))
+                .collect()
+        };
         let hang = HANG.lock().unwrap();
         assert_eq!(
             asked(&["/a", "/hung", "/b"]),
             [(0, true), (1, false), (2, true)]
         );
         assert_eq!(asked(&["/hung", "/hung/2"]), [(0, false), (1, false)]);
-        // Every seat taken: refused at once, and again possible when they answer.
+        // Every seat taken: refused at once, and possible again when they answer.
         let _ = asked(&["/hung"; THREADS]);
-        let start = Instant::now();
-        assert_eq!(asked(&["/a"]), [(0, false)]);
-        assert!(start.elapsed() < Duration::from_millis(90));
+        let refused = asking.ask(questions(&["/a"])).remove(0).1.unwrap_err();
+        assert!(
+            refused.starts_with("not asked: 8 earlier questions"),
+            "{refused}"
+        );
         drop(hang);
         let patience = Instant::now() + Duration::from_secs(10);
         while WAITING.load(Ordering::Acquire) > 0 {
@@ -240,19 +246,24 @@ mod tests {
 
     #[test]
     fn time_for_all_ends_the_asking() {
-        let _turn = TURN.lock().unwrap();
+        static WAITING: AtomicUsize = AtomicUsize::new(0);
+        let each = Duration::from_millis(50);
+        let asking = Asking {
+            room: stub,
+            each,
+            all: each,
+            waiting: &WAITING,
+        };
         let hang = HANG.lock().unwrap();
-        let answers = ask_with(
-            questions(&["/hung", "/a"]),
-            stub,
-            Duration::from_millis(50),
-            Duration::ZERO,
-        );
-        assert!(
-            answers.iter().all(|(_, answer)| answer.is_err()),
-            "{answers:?}"
-        );
+        let answers = asking.ask(questions(&["/hung", "/hung/2", "/a"]));
         drop(hang);
+        let whys: Vec<Why> = answers
+            .into_iter()
+            .filter_map(|(_, answer)| answer.err())
+            .collect();
+        assert_eq!(whys.len(), 3);
+        assert_eq!(whys[0], "it did not answer in time");
+        assert!(whys[2].starts_with("not asked: earlier ones"), "{whys:?}");
     }
 
     #[test]

@@ -261,6 +261,30 @@ fn section_not_asked_for_is_null_without_a_gap() {
     );
 }
 
+#[tokio::test]
+async fn report_is_put_together_on_a_runtime() {
+    let machine = machine();
+    let report = report(
+        vec![Section::Units, Section::Users, Section::Os],
+        machine.sources(),
+    )
+    .await;
+    assert_eq!(
+        report.os.and_then(|os| os.hostname).as_deref(),
+        Some("web1")
+    );
+    let facts: Vec<&str> = report.gaps.iter().map(|gap| gap.fact.as_str()).collect();
+    assert_eq!(facts, ["units", "users.sessions"]);
+    assert!(
+        report
+            .gaps
+            .iter()
+            .all(|gap| gap.why.starts_with("no system bus at '")),
+        "{:?}",
+        report.gaps
+    );
+}
+
 #[test]
 fn every_null_of_a_whole_machine_has_a_reason() {
     let machine = machine();
