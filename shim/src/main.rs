@@ -1,2 +1,27 @@
-//! shim
-fn main() {}
+//! `mcp-shim`: an MCP server on stdin and stdout in front of remitd.
+//!
+//! It runs as the caller, holds no privilege and no policy, and translates tool
+//! calls into frames on the daemon's socket. Deleting it loses convenience, not
+//! safety.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod arguments;
+mod base64;
+mod command_line;
+mod connection;
+mod daemon;
+mod fit;
+mod in_flight;
+mod line;
+mod progress;
+mod request_id;
+mod server;
+mod session;
+mod stdio;
+mod tools;
+mod transport;
+
+fn main() -> std::process::ExitCode {
+    session::main(std::env::args_os().skip(1)).into()
+}

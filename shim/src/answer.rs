@@ -1,0 +1,139 @@
+//! The daemon's answers as tool results: one JSON, once as data and once as text.
+//!
+//! A command's failure is data; only a refusal is an error. Every result is made
+//! to fit before it is built. Pure.
+
+use remit_common::outcome::{JobReport, JobSummary, Page};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::result::{Encoding, JobResult, PageResult};
+use remit_common::wire::Reply;
+use rmcp::model::{CallToolResult, ContentBlock};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::arguments::Call;
+use crate::base64;
+use crate::fit::{self, MAX_TEXT};
+use crate::tools::Tool;
+
+/// A job, and the part of its output that was asked for.
+#[derive(Serialize, JsonSchema)]
+pub struct JobAnswer {
+    #[serde(flatten)]
+    job: JobResult,
+    /// The page asked for; stdout and stderr are then left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<PageResult>,
+}
+
+/// The caller's jobs.
+#[derive(Serialize, JsonSchema)]
+pub struct JobList {
+    /// Without job_id: my jobs, newest first.
+    jobs: Vec<JobSummary>,
+    /// Jobs left out of the list for its length.
+    more: usize,
+}
+
+/// What the answer to a call is made of, apart from the answer itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    tool: Tool,
+    base64: bool,
+}
+
+impl Form {
+    /// The form of the answer to `call`.
+    pub fn of(tool: Tool, call: &Call) -> Self {
+        Self {
+            tool,
+            base64: call.base64,
+        }
+    }
+}
+
+/// The result of a tool.
+pub fn result(form: Form, reply: Result<Reply, Refusal>) -> CallToolResult {
+    match reply.and_then(|reply| made(form, reply)) {
+        Ok((text, value)) => with(text, value, false),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// The result that tells a refusal.
+pub fn refused(refusal: &Refusal) -> CallToolResult {
+    let value = json!({ "error": refusal });
+    with(value.to_string(), value, true)
+}
+
+fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
+    let content = vec![ContentBlock::text(text)];
+    let mut result = match is_error {
+        true => CallToolResult::error(content),
+        false => CallToolResult::success(content),
+    };
+    result.structured_content = Some(value);
+    result
+}
+
+fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
+    match (form.tool, reply) {
+        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, page }) => {
+            job(form, &report, page.as_ref())
+        }
+        (Tool::Job, Reply::Jobs(jobs)) => {
+            fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
+        }
+        (Tool::Access, Reply::Access(report)) => fit::largest(0, |_| &report).ok_or_else(too_large),
+        (Tool::Host, Reply::Host(report)) => {
+            let report = serde_json::to_value(&report).map_err(|_| too_large())?;
+            let report = fit::without_largest_sections(report);
+            fit::largest(0, |_| &report).ok_or_else(too_large)
+        }
+        (_, Reply::Job { .. } | Reply::Jobs(_) | Reply::Access(_) | Reply::Host(_)) => Err(
+            Refusal::new(Code::DaemonUnavailable, "remitd answered another question")
+                .next("tell the user that remitd and mcp-shim do not fit together"),
+        ),
+    }
+}
+
+fn job(form: Form, report: &JobReport, page: Option<&Page>) -> Result<(String, Value), Refusal> {
+    match page {
+        // Who pages does not want the same output twice.
+        Some(page) => fit::largest(page.bytes.len(), |budget| JobAnswer {
+            job: JobResult::from(&fit::report(report, 0)),
+            page: Some(page_of(page, budget, form.base64)),
+        }),
+        None => fit::largest(fit::output(report), |budget| JobAnswer {
+            job: JobResult::from(&fit::report(report, budget)),
+            page: None,
+        }),
+    }
+    .ok_or_else(too_large)
+}
+
+fn page_of(page: &Page, budget: usize, base64: bool) -> PageResult {
+    let page = fit::page(page, budget, !base64);
+    let mut result = PageResult::from(&page);
+    if base64 {
+        result.data = base64::encode(&page.bytes);
+        result.encoding = Encoding::Base64;
+    }
+    result
+}
+
+fn list(jobs: &[JobSummary], count: usize) -> JobList {
+    JobList {
+        jobs: jobs.iter().take(count).cloned().collect(),
+        more: jobs.len().saturating_sub(count),
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(
+        Code::TooLarge,
+        format!("the answer exceeds {MAX_TEXT} bytes even without output"),
+    )
+    .next("ask for less")
+}

@@ -1,0 +1,165 @@
+//! The command line, and the exit statuses. Pure.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use remit_common::names::Runtime;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Usage: mcp-shim [--socket PATH] [--check | --print-tools]
+
+An MCP server on stdin and stdout that hands tool calls to remitd. An MCP client
+starts it, usually over ssh: ssh -T HOST mcp-shim
+
+      --socket PATH  The daemon's socket [default: /run/remit/remit.sock]
+      --check        Connect to the daemon, say how it went, and exit
+      --print-tools  Print the answer to tools/list and exit
+  -h, --help         Print this help
+  -V, --version      Print the version
+
+Exit status: 0 when stdin or stdout closes; 64 wrong usage; 70 internal error;
+71 no thread or runtime; 74 stdout cannot be written. With --check: 69 the
+daemon does not answer; 77 you may not connect, or the daemon refuses you.
+";
+
+/// Statuses from sysexits(3head).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// Wrong usage.
+    Usage = 64,
+    /// The daemon does not answer.
+    Unavailable = 69,
+    /// The protocol library gave up.
+    Internal = 70,
+    /// The system gave no thread or no runtime.
+    System = 71,
+    /// Output cannot be written.
+    Output = 74,
+    /// The kernel or the daemon does not let this user in.
+    NotAllowed = 77,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Serve MCP.
+    Serve,
+    /// Connect to the daemon and say how it went.
+    Check,
+    /// Print the tools.
+    PrintTools,
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// A command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// What to do.
+    pub mode: Mode,
+}
+
+impl CommandLine {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let mut args = args.into_iter();
+        let mut socket = Runtime::new(Runtime::DEFAULT).socket();
+        let mut mode = Mode::Serve;
+        while let Some(arg) = args.next() {
+            let wanted = match arg.as_bytes() {
+                b"--socket" => {
+                    let path = args.next().ok_or("option '--socket' needs a path")?;
+                    socket = PathBuf::from(path);
+                    continue;
+                }
+                [
+                    b'-',
+                    b'-',
+                    b's',
+                    b'o',
+                    b'c',
+                    b'k',
+                    b'e',
+                    b't',
+                    b'=',
+                    path @ ..,
+                ] => {
+                    socket = PathBuf::from(OsString::from_vec(path.to_vec()));
+                    continue;
+                }
+                b"--check" => Mode::Check,
+                b"--print-tools" => Mode::PrintTools,
+                b"-h" | b"--help" => Mode::Help,
+                b"-V" | b"--version" => Mode::Version,
+                _ => return Err(format!("unknown argument '{}'", arg.display())),
+            };
+            match (&mode, &wanted) {
+                (Mode::Help, _) => {}
+                (Mode::Serve, _) | (_, Mode::Help | Mode::Version) => mode = wanted,
+                (old, new) if old == new => {}
+                _ => return Err("'--check' and '--print-tools' exclude each other".to_owned()),
+            }
+        }
+        if socket.as_os_str().is_empty() {
+            return Err("option '--socket' needs a path".to_owned());
+        }
+        Ok(Self { socket, mode })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(String, Mode), String> {
+        CommandLine::parse(line.split_whitespace().map(OsString::from))
+            .map(|line| (line.socket.display().to_string(), line.mode))
+    }
+
+    #[test]
+    fn what_the_help_says_is_read() {
+        let default = || "/run/remit/remit.sock".to_owned();
+        assert_eq!(parse(""), Ok((default(), Mode::Serve)));
+        assert_eq!(parse("--socket /s"), Ok(("/s".to_owned(), Mode::Serve)));
+        assert_eq!(
+            parse("--check --socket=/s"),
+            Ok(("/s".to_owned(), Mode::Check))
+        );
+        assert_eq!(parse("--print-tools"), Ok((default(), Mode::PrintTools)));
+        assert_eq!(parse("--check --help"), Ok((default(), Mode::Help)));
+        assert_eq!(parse("-V"), Ok((default(), Mode::Version)));
+        assert!(HELP.contains(&default()));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for line in [
+            "--socket",
+            "--socket=",
+            "x",
+            "--sockets",
+            "-x",
+            "--check --print-tools",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One connection to the daemon, with several calls in flight told apart by ids.
+//!
+//! It knows the frames and the hello; when to connect again is decided in
+//! [`crate::daemon`]. Dropping a call tells the daemon that nobody waits for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use remit_common::caps;
+use remit_common::frame::{self, FrameError, HEADER};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long the daemon may take to answer a hello.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The kernel did not let this user connect.
+    NotAllowed(PathBuf),
+    /// Nobody listens, or who listens does not speak our protocol.
+    Unavailable(Refusal),
+    /// The daemon answered the hello with a refusal.
+    Refused(Refusal),
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::NotAllowed(socket) => Self::new(
+                Code::DaemonUnavailable,
+                format!("you may not connect to '{}'", socket.display()),
+            )
+            .object(socket.display().to_string())
+            .by("permissions of the socket")
+            .lift("usermod -aG remit USER")
+            .next("ask an administrator to add your user to the group of the socket; it counts from the next login on"),
+            ConnectError::Unavailable(refusal) | ConnectError::Refused(refusal) => refusal,
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// The connection broke first.
+    Lost(String),
+    /// The daemon refused the call, or ended the connection and said why.
+    Refused(Refusal),
+}
+
+/// What the daemon sends about one call.
+enum Event {
+    Progress(Progress),
+    Reply(Result<Reply, Refusal>),
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+enum End {
+    Broken(String),
+    Goodbye(Refusal),
+}
+
+/// A connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Connection(Arc<Shared>);
+
+struct Shared {
+    frames: mpsc::UnboundedSender<Vec<u8>>,
+    calls: Mutex<Calls>,
+    next: AtomicU32,
+}
+
+#[derive(Default)]
+struct Calls {
+    open: HashMap<u32, mpsc::UnboundedSender<Event>>,
+    end: Option<End>,
+}
+
+impl Connection {
+    /// Connects to `socket` and says hello as `client`, which is cut to its cap.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; a silent daemon is unavailable after five seconds.
+    pub async fn open(socket: &Path, client: &str) -> Result<Self, ConnectError> {
+        match timeout(HELLO, hello(socket, client)).await {
+            Ok(Ok((reader, writer))) => Ok(Self::start(reader, writer)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(unavailable(socket, "it does not answer")),
+        }
+    }
+
+    fn start(reader: OwnedReadHalf, writer: OwnedWriteHalf) -> Self {
+        let (frames, queue) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            frames,
+            calls: Mutex::default(),
+            next: AtomicU32::new(0),
+        });
+        tokio::spawn(write_frames(writer, queue));
+        tokio::spawn(read_frames(reader, Self(Arc::clone(&shared))));
+        Self(shared)
+    }
+
+    /// The daemon has closed it.
+    pub fn has_ended(&self) -> bool {
+        self.0.calls().end.is_some()
+    }
+
+    /// Makes a call and waits for its answer. Dropping the wait forgets the call.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(
+        &self,
+        request: Request,
+        progress: &mpsc::UnboundedSender<Progress>,
+    ) -> Result<Reply, CallError> {
+        let mut call = self.begin(request)?;
+        loop {
+            match call.events.recv().await {
+                // Nobody may want to see it.
+                Some(Event::Progress(now)) => drop(progress.send(now)),
+                Some(Event::Reply(reply)) => return reply.map_err(CallError::Refused),
+                None => return Err(self.0.calls().how_it_ended()),
+            }
+        }
+    }
+
+    fn begin(&self, request: Request) -> Result<Call, CallError> {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let frame =
+            frame::encode(&FromClient::Call { id, request }, caps::FRAME).map_err(|_| {
+                CallError::Refused(
+                    Refusal::new(
+                        Code::TooLarge,
+                        format!("the call exceeds {} bytes", caps::FRAME),
+                    )
+                    .next("send less input"),
+                )
+            })?;
+        let (sender, events) = mpsc::unbounded_channel();
+        {
+            let mut calls = self.0.calls();
+            if calls.end.is_some() {
+                return Err(calls.how_it_ended());
+            }
+            calls.open.insert(id, sender);
+        }
+        // When the writer is gone, the reader ends the call.
+        let _ = self.0.frames.send(frame);
+        Ok(Call {
+            id,
+            events,
+            shared: Arc::clone(&self.0),
+        })
+    }
+}
+
+impl Shared {
+    /// No code panics with the lock held, so its content is whole even if poisoned.
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    fn how_it_ended(&self) -> CallError {
+        match &self.end {
+            Some(End::Goodbye(refusal)) => CallError::Refused(refusal.clone()),
+            Some(End::Broken(why)) => CallError::Lost(why.clone()),
+            None => CallError::Lost("the connection ended".to_owned()),
+        }
+    }
+}
+
+/// A call in flight.
+struct Call {
+    id: u32,
+    events: mpsc::UnboundedReceiver<Event>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let open = self.shared.calls().open.remove(&self.id).is_some();
+        if open && let Ok(frame) = frame::encode(&FromClient::Forget { id: self.id }, caps::FRAME) {
+            // A broken connection forgets by itself.
+            let _ = self.shared.frames.send(frame);
+        }
+    }
+}
+
+async fn hello(
+    socket: &Path,
+    client: &str,
+) -> Result<(OwnedReadHalf, OwnedWriteHalf), ConnectError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ConnectError::NotAllowed(socket.to_path_buf()),
+            _ => unavailable(socket, &error.to_string()),
+        })?;
+    let (mut reader, mut writer) = stream.into_split();
+    let client = client.get(..client.floor_char_boundary(caps::CLIENT_NAME));
+    let hello = FromClient::Hello(Hello {
+        protocol: PROTOCOL,
+        client: client.unwrap_or_default().to_owned(),
+    });
+    let broken = |error: FrameError| unavailable(socket, &error.to_string());
+    let frame = frame::encode(&hello, caps::FRAME).map_err(broken)?;
+    // A daemon that refuses says so and closes, maybe before it has our hello: read on.
+    let sent = writer.write_all(&frame).await;
+    match read_frame(&mut reader).await {
+        Ok(ToClient::Welcome { protocol, .. }) if protocol == PROTOCOL => Ok((reader, writer)),
+        Ok(ToClient::Welcome { protocol, release }) => Err(unavailable(
+            socket,
+            &format!("remitd {release} speaks protocol {protocol}, this program {PROTOCOL}"),
+        )),
+        Ok(ToClient::Goodbye(refusal)) => Err(ConnectError::Refused(refusal)),
+        Ok(ToClient::Progress { .. } | ToClient::Reply { .. }) => {
+            Err(broken(FrameError::Malformed))
+        }
+        Err(error) => Err(broken(sent.err().map_or(error, FrameError::Io))),
+    }
+}
+
+fn unavailable(socket: &Path, why: &str) -> ConnectError {
+    let socket = socket.display();
+    ConnectError::Unavailable(
+        Refusal::new(
+            Code::DaemonUnavailable,
+            format!("cannot reach remitd at '{socket}': {why}"),
+        )
+        .object(socket.to_string())
+        .lift("systemctl start remitd")
+        .next("tell the user that remitd does not answer on this server; try again when it runs"),
+    )
+}
+
+async fn write_frames(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(frame) = queue.recv().await {
+        if writer.write_all(&frame).await.is_err() {
+            // The reader sees the same end and tells the calls.
+            return;
+        }
+    }
+}
+
+async fn read_frames(mut reader: OwnedReadHalf, connection: Connection) {
+    let end = loop {
+        let (id, event) = match read_frame(&mut reader).await {
+            Ok(ToClient::Progress { id, progress }) => (id, Event::Progress(progress)),
+            Ok(ToClient::Reply { id, reply }) => (id, Event::Reply(reply)),
+            Ok(ToClient::Goodbye(refusal)) => break End::Goodbye(refusal),
+            Ok(ToClient::Welcome { .. }) => break End::Broken(FrameError::Malformed.to_string()),
+            Err(error) => break End::Broken(error.to_string()),
+        };
+        let mut calls = connection.0.calls();
+        let call = match &event {
+            Event::Progress(_) => calls.open.get(&id).cloned(),
+            Event::Reply(_) => calls.open.remove(&id),
+        };
+        drop(calls);
+        if let Some(call) = call {
+            // Whoever waited may just have stopped.
+            let _ = call.send(event);
+        }
+    };
+    let mut calls = connection.0.calls();
+    calls.end = Some(end);
+    calls.open.clear();
+}
+
+async fn read_frame(reader: &mut OwnedReadHalf) -> Result<ToClient, FrameError> {
+    let mut field = [0; HEADER];
+    match reader.read_exact(&mut field).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(FrameError::Closed);
+        }
+        Err(error) => return Err(FrameError::Io(error)),
+        Ok(_) => {}
+    }
+    let mut bytes = vec![0; frame::header(field, caps::FRAME)?];
+    reader
+        .read_exact(&mut bytes)
+        .await
+        .map_err(FrameError::Io)?;
+    frame::decode(&bytes)
+}

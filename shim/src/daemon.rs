@@ -1,0 +1,219 @@
+//! The daemon as the tools see it: connected at the first call, again when it is lost.
+//!
+//! A call whose connection breaks is made once more on a new one. Asking again
+//! is harmless, and a run carries a request id, so the daemon gives back the job
+//! that it started the first time.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Progress, Reply, Request};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+
+use crate::connection::{CallError, ConnectError, Connection};
+use crate::request_id;
+
+/// What the daemon may take over the time a call asked it to wait: the whole
+/// stays below the 60 seconds after which clients give up.
+const SLACK: Duration = Duration::from_secs(8);
+/// What a call may take that does not wait for a job.
+const UNWAITED: Duration = Duration::from_secs(30);
+
+/// The daemon behind one socket.
+pub struct Daemon {
+    socket: PathBuf,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Daemon {
+    /// Connects to nothing yet.
+    pub fn new(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Connects, if there is no connection. `client` is what a new one says hello as.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
+        let mut current = self.connection.lock().await;
+        if let Some(connection) = current.as_ref()
+            && !connection.has_ended()
+        {
+            return Ok(connection.clone());
+        }
+        let connection = Connection::open(&self.socket, client).await?;
+        Ok(current.insert(connection).clone())
+    }
+
+    /// Makes a call. Dropping the wait forgets it; its job goes on.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or one of ours with [`Code::DaemonUnavailable`].
+    pub async fn call(
+        &self,
+        client: &str,
+        request: Request,
+        progress: mpsc::UnboundedSender<Progress>,
+    ) -> Result<Reply, Refusal> {
+        let request = identified(request)?;
+        let limit = limit(&request);
+        let hint = lost_hint(&request);
+        match timeout(limit, self.call_twice(client, request, progress)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Refusal::new(
+                Code::DaemonUnavailable,
+                format!("remitd did not answer within {} seconds", limit.as_secs()),
+            )
+            .next(hint)),
+        }
+    }
+
+    async fn call_twice(
+        &self,
+        client: &str,
+        request: Request,
+        progress: mpsc::UnboundedSender<Progress>,
+    ) -> Result<Reply, Refusal> {
+        let started = Instant::now();
+        let connection = self.connect(client).await?;
+        match connection.call(request.clone(), &progress).await {
+            Ok(reply) => return Ok(reply),
+            Err(CallError::Refused(refusal)) => return Err(refusal),
+            Err(CallError::Lost(_)) => {}
+        }
+        let hint = lost_hint(&request);
+        let lost = |why: &dyn std::fmt::Display| {
+            Refusal::new(
+                Code::DaemonUnavailable,
+                format!("the connection to remitd was lost during the call, and then: {why}"),
+            )
+            .lift("systemctl start remitd")
+            .next(hint.clone())
+        };
+        let connection = self.connect(client).await.map_err(|error| match error {
+            ConnectError::Refused(refusal) => refusal,
+            ConnectError::NotAllowed(_) | ConnectError::Unavailable(_) => {
+                lost(&Refusal::from(error).message)
+            }
+        })?;
+        let again = shortened(request, started.elapsed());
+        match connection.call(again, &progress).await {
+            Ok(reply) => Ok(reply),
+            Err(CallError::Refused(refusal)) => Err(refusal),
+            Err(CallError::Lost(why)) => Err(lost(&why)),
+        }
+    }
+}
+
+/// The request, with an id of ours where a run has none: it may have to be sent twice.
+fn identified(mut request: Request) -> Result<Request, Refusal> {
+    if let Request::Run(run) = &mut request
+        && run.request_id.is_none()
+    {
+        let id = request_id::fresh().map_err(|error| {
+            Refusal::new(
+                Code::NotStarted,
+                format!("cannot read '/dev/urandom' for a request id: {error}"),
+            )
+            .next("give a request_id of your own")
+        })?;
+        run.request_id = Some(id);
+    }
+    Ok(request)
+}
+
+/// How long to wait for an answer.
+fn limit(request: &Request) -> Duration {
+    let wait = match request {
+        Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
+        Request::Job(query) => query.wait_ms,
+        Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
+            return UNWAITED;
+        }
+    };
+    Duration::from_millis(wait.into()) + SLACK
+}
+
+/// The same request with what is left of its wait.
+fn shortened(mut request: Request, gone: Duration) -> Request {
+    let left = |wait: u32| wait.saturating_sub(u32::try_from(gone.as_millis()).unwrap_or(u32::MAX));
+    match &mut request {
+        Request::Run(run) => {
+            run.wait_ms = Some(left(run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT)));
+        }
+        Request::Job(query) => query.wait_ms = left(query.wait_ms),
+        Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
+        }
+    }
+    request
+}
+
+/// What the agent can do after an answer was lost.
+fn lost_hint(request: &Request) -> String {
+    match request {
+        Request::Run(run) => format!(
+            "the run may have started: call job without arguments to list your jobs, or run \
+             again with the same arguments and request_id '{}', which gives that same job",
+            run.request_id.as_deref().unwrap_or_default()
+        ),
+        Request::Stop { .. } => "look at the job before stopping it again".to_owned(),
+        Request::Job(_) | Request::Jobs { .. } | Request::Access(_) | Request::Host { .. } => {
+            "call again".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use remit_common::wire::{JobQuery, Run, What};
+
+    use super::*;
+
+    fn run(wait_ms: Option<u32>) -> Request {
+        Request::Run(Run {
+            what: What::Argv(vec![]),
+            cwd: None,
+            env: vec![],
+            stdin: None,
+            profile: None,
+            wait_ms,
+            max_runtime_s: None,
+            request_id: Some("r".to_owned()),
+        })
+    }
+
+    #[test]
+    fn every_wait_stays_below_sixty_seconds() {
+        let query = Request::Job(JobQuery {
+            job: JobId([0; 16]),
+            wait_ms: caps::WAIT_MS,
+            page: None,
+        });
+        for request in [
+            run(None),
+            run(Some(caps::WAIT_MS)),
+            query,
+            Request::Jobs { limit: 1 },
+        ] {
+            assert!(limit(&request) < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_second_try_waits_for_the_rest_only() {
+        let again = shortened(run(Some(5000)), Duration::from_millis(2000));
+        assert_eq!(again, run(Some(3000)));
+        assert_eq!(
+            shortened(run(Some(1)), Duration::from_secs(9)),
+            run(Some(0))
+        );
+    }
+}

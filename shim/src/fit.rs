@@ -1,0 +1,276 @@
+//! Cutting answers so that clients take them whole.
+//!
+//! Bytes are cut before they become text, so no escape is ever cut, and never
+//! inside a character. Whatever is left out is counted where it is missing. Pure.
+
+use remit_common::outcome::{Captured, JobReport, Page};
+use remit_common::wire::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Bytes of the JSON of a result: clients cut, warn or spill beyond 40,000 characters.
+pub const MAX_TEXT: usize = 39_000;
+/// Steps in which the size is searched are not finer than this.
+const STEP: usize = 16;
+
+/// What `make` makes of the largest size up to `max` whose JSON fits; as text
+/// and as data. None when not even size 0 fits.
+pub fn largest<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Option<(String, Value)> {
+    let try_size = |size| {
+        let made = make(size);
+        let text = serde_json::to_string(&made).ok()?;
+        let value = serde_json::to_value(&made).ok()?;
+        (text.len() <= MAX_TEXT).then_some((text, value))
+    };
+    if let Some(whole) = try_size(max) {
+        return Some(whole);
+    }
+    let mut best = try_size(0)?;
+    let (mut fits, mut fails) = (0, max);
+    while fails - fits > STEP {
+        let middle = fits + (fails - fits) / 2;
+        match try_size(middle) {
+            Some(made) => (best, fits) = (made, middle),
+            None => fails = middle,
+        }
+    }
+    Some(best)
+}
+
+/// Bytes of output that a report holds.
+pub fn output(report: &JobReport) -> usize {
+    held(&report.stdout) + held(&report.stderr)
+}
+
+/// The report with at most `budget` bytes of output, shared between its streams.
+pub fn report(report: &JobReport, budget: usize) -> JobReport {
+    let (stdout, stderr) = share(held(&report.stdout), held(&report.stderr), budget);
+    JobReport {
+        stdout: captured(&report.stdout, stdout),
+        stderr: captured(&report.stderr, stderr),
+        ..report.clone()
+    }
+}
+
+/// At most `budget` bytes of a page: its first, or its last where it is a tail.
+pub fn page(page: &Page, budget: usize, whole_characters: bool) -> Page {
+    if page.bytes.len() <= budget {
+        return page.clone();
+    }
+    let mut end = budget;
+    if whole_characters {
+        end = floor(&page.bytes, budget);
+    }
+    Page {
+        bytes: Bytes::from(page.bytes.get(..end).unwrap_or_default().to_vec()),
+        eof: false,
+        ..page.clone()
+    }
+}
+
+/// A host report without the sections that make it too long; each is named under `gaps`.
+pub fn without_largest_sections(mut report: Value) -> Value {
+    while report.to_string().len() > MAX_TEXT {
+        let Some(sections) = report.as_object_mut() else {
+            break;
+        };
+        let size = |value: &Value| value.to_string().len();
+        let largest = sections
+            .iter_mut()
+            .filter(|(_, value)| value.is_object() || value.get("items").is_some())
+            .max_by_key(|(_, value)| size(value));
+        let Some((name, section)) = largest else {
+            break;
+        };
+        let name = name.clone();
+        *section = Value::Null;
+        if let Some(Value::Array(gaps)) = sections.get_mut("gaps") {
+            gaps.push(json!({
+                "fact": name,
+                "why": "too long for this answer: ask for this section alone, or use run"
+            }));
+        }
+    }
+    report
+}
+
+fn held(captured: &Captured) -> usize {
+    captured.head.len() + captured.tail.len()
+}
+
+/// Two shares of `budget`, neither over its need; what one does not need goes to the other.
+fn share(first: usize, second: usize, budget: usize) -> (usize, usize) {
+    let a = first.min((budget / 2).max(budget.saturating_sub(second)));
+    (a, second.min(budget - a))
+}
+
+fn captured(captured: &Captured, budget: usize) -> Captured {
+    // Joined where nothing is missing between them: a character may lie on the seam.
+    let (head, tail) = match captured.omitted() {
+        0 => {
+            let whole = [captured.head.as_slice(), &captured.tail].concat();
+            if whole.len() <= budget {
+                return Captured {
+                    total: captured.total,
+                    head: Bytes::from(whole),
+                    tail: Bytes::new(),
+                };
+            }
+            (whole.clone(), whole)
+        }
+        _ => (captured.head.to_vec(), captured.tail.to_vec()),
+    };
+    let (first, last) = share(head.len(), tail.len(), budget);
+    let end = floor(&head, first);
+    let start = ceil(&tail, tail.len() - last);
+    Captured {
+        total: captured.total,
+        head: Bytes::from(head.get(..end).unwrap_or_default().to_vec()),
+        tail: Bytes::from(tail.get(start..).unwrap_or_default().to_vec()),
+    }
+}
+
+/// The start of the character that `place` lies in, if it lies in one.
+fn floor(bytes: &[u8], place: usize) -> usize {
+    let starts = |place: usize| bytes.get(place).is_none_or(|byte| byte & 0xc0 != 0x80);
+    (place.saturating_sub(3)..=place)
+        .rev()
+        .find(|place| starts(*place))
+        .unwrap_or(place)
+}
+
+/// The end of the character that `place` lies in, if it lies in one.
+fn ceil(bytes: &[u8], place: usize) -> usize {
+    let starts = |place: usize| bytes.get(place).is_none_or(|byte| byte & 0xc0 != 0x80);
+    (place..=bytes.len().min(place + 3))
+        .find(|place| starts(*place))
+        .unwrap_or(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use remit_common::outcome::{State, Stream};
+    use remit_common::result::{JobResult, PageResult};
+
+    use super::*;
+
+    fn stream(total: u64, head: &[u8], tail: &[u8]) -> Captured {
+        Captured {
+            total,
+            head: Bytes::from(head.to_vec()),
+            tail: Bytes::from(tail.to_vec()),
+        }
+    }
+
+    fn job(stdout: Captured, stderr: Captured) -> JobReport {
+        JobReport {
+            job: JobId([7; 16]),
+            command: "x".to_owned(),
+            state: State::Running,
+            ending: None,
+            started_ms: 0,
+            enforced: None,
+            stdout,
+            stderr,
+            notes: vec![],
+        }
+    }
+
+    fn fitted(job: &JobReport) -> Value {
+        let (text, value) =
+            largest(output(job), |budget| JobResult::from(&report(job, budget))).unwrap();
+        assert!(text.len() <= MAX_TEXT);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        value
+    }
+
+    #[test]
+    fn output_that_fits_stays_whole_and_a_split_character_is_joined() {
+        let value = fitted(&job(
+            stream(4, b"a\xc3", b"\xbcb"),
+            stream(100, b"in", b"out"),
+        ));
+        assert_eq!(value["stdout"], "a\u{fc}b");
+        assert_eq!(value["encoding"], "utf-8");
+        assert_eq!(
+            value["stderr"],
+            "in\n[… 95 bytes omitted: read them with job, offset=2 …]\nout"
+        );
+    }
+
+    #[test]
+    fn any_output_is_cut_to_fit_and_counted() {
+        for unit in ["x", "\u{fc}", "\u{1f600}", "\n", "\"", "\0", "\u{202e}"] {
+            for size in [30_000, 48_000, 200_000] {
+                let bytes = unit.repeat(size / unit.len());
+                let total = bytes.len() as u64;
+                let value = fitted(&job(
+                    stream(total, bytes.as_bytes(), b""),
+                    stream(3, b"err", b""),
+                ));
+                assert_eq!(value["stderr"], "err", "the short stream stays whole");
+                let text = value["stdout"].as_str().unwrap();
+                assert!(
+                    !text.contains("\\xc3") && !text.contains("\\xf0"),
+                    "no cut character"
+                );
+                if value["truncated"] == true {
+                    let (head, rest) = text.split_once("\n[… ").unwrap();
+                    let (omitted, rest) = rest
+                        .split_once(" bytes omitted: read them with job, offset=")
+                        .unwrap();
+                    let (offset, _) = rest.split_once(" …]\n").unwrap();
+                    let _ = head;
+                    let (omitted, offset): (u64, u64) =
+                        (omitted.parse().unwrap(), offset.parse().unwrap());
+                    assert!(omitted > 0 && offset > 0 && omitted + offset < total);
+                    assert!(
+                        value.to_string().len() > MAX_TEXT - 2000,
+                        "no room is wasted"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_is_cut_to_fit_and_says_where_the_next_begins() {
+        let bytes = "\u{fc}\u{1}".repeat(20_000);
+        let whole = Page {
+            stream: Stream::Stdout,
+            offset: 1000,
+            bytes: Bytes::from(bytes.into_bytes()),
+            total: 61_000,
+            eof: true,
+        };
+        let (text, value) = largest(whole.bytes.len(), |budget| {
+            PageResult::from(&page(&whole, budget, true))
+        })
+        .unwrap();
+        assert!(text.len() <= MAX_TEXT && text.len() > MAX_TEXT - 200);
+        let next = value["next"].as_u64().unwrap();
+        assert!(next > 1000 && next < 61_000);
+        assert_eq!(value["eof"], false);
+        assert!(!value["data"].as_str().unwrap().contains("\\xc3"));
+    }
+
+    #[test]
+    fn a_host_report_loses_its_longest_section_first_and_says_so() {
+        let report = json!({
+            "time": 1, "os": {"name": "x"}, "ports": {"items": vec!["port"; 9000]},
+            "disks": {"items": ["sda"], "more": 0}, "gaps": []
+        });
+        let cut = without_largest_sections(report);
+        assert_eq!(cut["ports"], Value::Null);
+        assert_eq!(cut["disks"]["items"][0], "sda");
+        assert_eq!(cut["gaps"][0]["fact"], "ports");
+    }
+
+    #[test]
+    fn nothing_fits_when_the_rest_is_too_long() {
+        let mut job = job(stream(0, b"", b""), stream(0, b"", b""));
+        job.notes = vec!["x".repeat(MAX_TEXT)];
+        assert!(largest(0, |budget| JobResult::from(&report(&job, budget))).is_none());
+    }
+}

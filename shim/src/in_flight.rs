@@ -1,0 +1,262 @@
+//! The table of requests that have no answer yet.
+//!
+//! Every request gets a key of ours: the client may use an id again as soon as
+//! it has cancelled it, and a late answer must not find the new request. Calls
+//! over the cap wait here, so that a cancellation behind them is still read.
+//! Pure.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use rmcp::model::ClientRequest;
+
+use remit_common::caps;
+
+use crate::line::{ClientId, Kind};
+
+/// Calls that run at once: what the daemon allows on one connection.
+pub const CALLS: usize = caps::CALLS_PER_SESSION;
+/// Quick requests at once. They only add up when the client does not read.
+pub const QUICK: usize = 32;
+/// Calls that wait for one of [`CALLS`] to end.
+pub const WAITING: usize = 32;
+/// Bytes of the lines of running calls; one call always runs.
+pub const CALL_BYTES: usize = 12 << 20;
+/// Bytes of the lines of waiting requests; one may always wait.
+pub const WAITING_BYTES: usize = 6 << 20;
+
+/// What to do about a cancellation.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// Nothing: there is no such request, it never ran, or it cannot be cancelled.
+    Ignore,
+    /// Tell the request with this key.
+    Tell(i64),
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    next_key: i64,
+    ids: HashSet<ClientId>,
+    running: HashMap<i64, Running>,
+    waiting: VecDeque<Waiting>,
+    input_ended: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: ClientId,
+    kind: Kind,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: ClientId,
+    kind: Kind,
+    bytes: usize,
+    request: Box<ClientRequest>,
+}
+
+impl InFlight {
+    /// Takes a request that stood in a line of `bytes`.
+    ///
+    /// # Errors
+    /// The id, when a request with it is still in flight.
+    pub fn accept(
+        &mut self,
+        id: ClientId,
+        kind: Kind,
+        bytes: usize,
+        request: Box<ClientRequest>,
+    ) -> Result<(), ClientId> {
+        if !self.ids.insert(id.clone()) {
+            return Err(id);
+        }
+        self.waiting.push_back(Waiting {
+            id,
+            kind,
+            bytes,
+            request,
+        });
+        Ok(())
+    }
+
+    /// The next request that may run, and its key.
+    pub fn next(&mut self) -> Option<(i64, Box<ClientRequest>)> {
+        let calls = || self.running.values().filter(|r| r.kind == Kind::Call);
+        let (count, bytes) = calls().fold((0, 0), |(n, sum), r| (n + 1, sum + r.bytes));
+        let quick = self.running.len() - count;
+        let may_run = |waiting: &Waiting| match waiting.kind {
+            Kind::Call => count < CALLS && (count == 0 || bytes + waiting.bytes <= CALL_BYTES),
+            Kind::Initialize | Kind::Quick => quick < QUICK,
+        };
+        let place = self.waiting.iter().position(may_run)?;
+        let Waiting {
+            id,
+            kind,
+            bytes,
+            request,
+        } = self.waiting.remove(place)?;
+        let key = self.next_key;
+        self.next_key += 1;
+        self.running.insert(key, Running { id, kind, bytes });
+        Some((key, request))
+    }
+
+    /// No further line may be read now.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= WAITING
+            || self.waiting.iter().map(|w| w.bytes).sum::<usize>() >= WAITING_BYTES
+            // The client does not read its answers.
+            || self.waiting.iter().any(|w| w.kind != Kind::Call)
+    }
+
+    /// Removes what the client no longer waits for.
+    pub fn cancel(&mut self, id: &ClientId) -> Cancel {
+        let waiting = self.waiting.len();
+        self.waiting.retain(|w| w.id != *id);
+        if self.waiting.len() < waiting {
+            self.ids.remove(id);
+            return Cancel::Ignore;
+        }
+        let running = self.running.iter().find(|(_, running)| running.id == *id);
+        match running.map(|(key, running)| (*key, running.kind)) {
+            None | Some((_, Kind::Initialize)) => Cancel::Ignore,
+            Some((key, Kind::Call | Kind::Quick)) => {
+                self.answered(key);
+                Cancel::Tell(key)
+            }
+        }
+    }
+
+    /// The client's id for the request with this key, unless it was cancelled.
+    pub fn client_id(&self, key: i64) -> Option<&ClientId> {
+        self.running.get(&key).map(|running| &running.id)
+    }
+
+    /// The answer to this request is on its way out.
+    pub fn answered(&mut self, key: i64) {
+        if let Some(running) = self.running.remove(&key) {
+            self.ids.remove(&running.id);
+        }
+    }
+
+    /// No further line will come.
+    pub fn end_input(&mut self) {
+        self.input_ended = true;
+    }
+
+    /// No further line will come.
+    pub fn input_ended(&self) -> bool {
+        self.input_ended
+    }
+
+    /// Nothing is left to answer.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::{CallToolRequestParams, PingRequest, Request};
+
+    use super::*;
+
+    fn id(number: usize) -> ClientId {
+        ClientId::Number(number.into())
+    }
+
+    fn call(table: &mut InFlight, number: usize, bytes: usize) -> Result<(), ClientId> {
+        let request = ClientRequest::CallToolRequest(Request::new(CallToolRequestParams::new("x")));
+        table.accept(id(number), Kind::Call, bytes, Box::new(request))
+    }
+
+    fn ping(table: &mut InFlight, number: usize) {
+        let request = ClientRequest::PingRequest(PingRequest {
+            method: Default::default(),
+            extensions: Default::default(),
+        });
+        table
+            .accept(id(number), Kind::Quick, 1, Box::new(request))
+            .unwrap();
+    }
+
+    #[test]
+    fn calls_over_the_cap_wait_and_pings_pass_them() {
+        let mut table = InFlight::default();
+        for number in 0..CALLS + 1 {
+            call(&mut table, number, 1).unwrap();
+        }
+        ping(&mut table, 1000);
+        let keys: Vec<_> = std::iter::from_fn(|| table.next().map(|(key, _)| key)).collect();
+        assert_eq!(keys.len(), CALLS + 1);
+        let last = *keys.last().unwrap();
+        assert_eq!(table.client_id(last), Some(&id(1000)));
+        table.answered(keys[3]);
+        let (key, _) = table.next().unwrap();
+        assert_eq!(table.client_id(key), Some(&id(CALLS)));
+    }
+
+    #[test]
+    fn an_id_in_flight_is_refused_and_free_again_after_its_end() {
+        let mut table = InFlight::default();
+        call(&mut table, 1, 1).unwrap();
+        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
+        let (first, _) = table.next().unwrap();
+        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
+        assert_eq!(table.cancel(&id(1)), Cancel::Tell(first));
+        call(&mut table, 1, 1).unwrap();
+        let (second, _) = table.next().unwrap();
+        assert_eq!(table.client_id(first), None, "a late answer finds nothing");
+        assert_eq!(table.client_id(second), Some(&id(1)));
+        table.answered(second);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_cancelled_request_that_waits_never_runs() {
+        let mut table = InFlight::default();
+        for number in 0..CALLS + 1 {
+            call(&mut table, number, 1).unwrap();
+        }
+        while table.next().is_some() {}
+        assert_eq!(table.cancel(&id(CALLS)), Cancel::Ignore);
+        table.answered(0);
+        assert!(table.next().is_none());
+        assert_eq!(table.cancel(&id(9999)), Cancel::Ignore);
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_one_call_always_runs() {
+        let mut table = InFlight::default();
+        call(&mut table, 1, CALL_BYTES + 1).unwrap();
+        call(&mut table, 2, 1).unwrap();
+        let (first, _) = table.next().unwrap();
+        assert!(table.next().is_none());
+        assert!(!table.is_full());
+        call(&mut table, 3, WAITING_BYTES).unwrap();
+        assert!(table.is_full());
+        table.answered(first);
+        assert!(table.next().is_some());
+    }
+
+    #[test]
+    fn waiting_is_bounded_and_unread_quick_answers_stop_reading() {
+        let mut table = InFlight::default();
+        for number in 0..CALLS + WAITING {
+            assert!(!table.is_full());
+            call(&mut table, number, 1).unwrap();
+            table.next();
+        }
+        assert!(table.is_full());
+        let mut table = InFlight::default();
+        for number in 0..=QUICK {
+            assert!(!table.is_full());
+            ping(&mut table, number);
+            table.next();
+        }
+        assert!(table.is_full());
+    }
+}

@@ -1,0 +1,78 @@
+//! Progress notifications of one waiting call.
+//!
+//! Sent only where the client gave a token: when the daemon has news, and every
+//! two seconds of our own clock, so that a client sees that the call is alive.
+
+use std::time::{Duration, Instant};
+
+use remit_common::text;
+use remit_common::wire::Progress;
+use rmcp::model::{ProgressNotificationParam, ProgressToken};
+use rmcp::service::{Peer, RoleServer};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+/// Our own clock's step.
+const TICK: Duration = Duration::from_secs(2);
+/// Bytes of a message.
+const MESSAGE: usize = 200;
+
+/// Tells a client how far its call is.
+pub struct Reporter {
+    client: Option<(ProgressToken, Peer<RoleServer>)>,
+    news: mpsc::UnboundedReceiver<Progress>,
+    started: Instant,
+    tick: Interval,
+    last: u128,
+    line: String,
+}
+
+impl Reporter {
+    /// A reporter of `news` to `peer`, silent without a token.
+    pub fn new(
+        token: Option<ProgressToken>,
+        peer: &Peer<RoleServer>,
+        news: mpsc::UnboundedReceiver<Progress>,
+    ) -> Self {
+        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            client: token.map(|token| (token, peer.clone())),
+            news,
+            started: Instant::now(),
+            tick,
+            last: 0,
+            line: String::new(),
+        }
+    }
+
+    /// Waits for the next occasion to report. Dropping the wait loses nothing.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            Some(news) = self.news.recv() => {
+                self.line = text::line(news.last_line.as_bytes(), MESSAGE);
+                self.tick.reset();
+            }
+            _ = self.tick.tick() => {}
+        }
+    }
+
+    /// Reports. Returns when the notification is on its way, so that none follows the answer.
+    pub async fn report(&mut self) {
+        let Some((token, peer)) = &self.client else {
+            return;
+        };
+        let elapsed = self.started.elapsed();
+        // It must strictly increase; the daemon may have more news within a millisecond.
+        self.last = elapsed.as_millis().max(self.last + 1);
+        let message = match self.line.is_empty() {
+            true => format!("running for {} s", elapsed.as_secs()),
+            false => self.line.clone(),
+        };
+        let seconds = Duration::from_millis(u64::try_from(self.last).unwrap_or(u64::MAX));
+        let param = ProgressNotificationParam::new(token.clone(), seconds.as_secs_f64())
+            .with_message(message);
+        // A client that is gone ends the session elsewhere.
+        let _ = peer.notify_progress(param).await;
+    }
+}

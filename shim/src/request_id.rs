@@ -1,0 +1,28 @@
+//! Request ids for runs that came without one.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use remit_common::names::JobId;
+
+/// An id that nobody else has: 128 random bits from random(4), in hexadecimal.
+///
+/// # Errors
+/// When the kernel's source of random bytes cannot be read.
+pub fn fresh() -> io::Result<String> {
+    let mut bits = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    // Written as job ids are.
+    Ok(JobId(bits).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_are_the_same() {
+        let (a, b) = (fresh().unwrap(), fresh().unwrap());
+        assert!(a != b && a.len() == 32);
+    }
+}

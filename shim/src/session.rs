@@ -1,0 +1,140 @@
+//! The program's run: one mode from its start to its exit status.
+//!
+//! Serving ends when stdin closes, after a short time for answers that are
+//! nearly there, or at once when the reader of stdout is gone. Calls in flight
+//! are not waited for: jobs belong to the daemon.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use remit_common::RELEASE;
+use remit_common::refusal::Refusal;
+use rmcp::ServiceExt;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::command_line::{CommandLine, Exit, HELP, Mode};
+use crate::connection::ConnectError;
+use crate::daemon::Daemon;
+use crate::server::Server;
+use crate::stdio;
+use crate::tools;
+use crate::transport::{Stdio, Table};
+
+/// Time for the last answers after the end of input; the whole end takes less than a second.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// Runs the program with the arguments after its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let CommandLine { socket, mode } = match CommandLine::parse(args) {
+        Ok(line) => line,
+        Err(why) => {
+            say(&format!("{why}; try 'mcp-shim --help'"));
+            return Exit::Usage;
+        }
+    };
+    match mode {
+        Mode::Help => print(HELP),
+        Mode::Version => print(&format!("mcp-shim {RELEASE}\n")),
+        Mode::PrintTools => print(&tools::print()),
+        Mode::Check => block_on(|| check(Daemon::new(socket))),
+        Mode::Serve => block_on(|| serve(Daemon::new(socket))),
+    }
+}
+
+fn block_on<F: Future<Output = Exit>>(work: impl FnOnce() -> F) -> Exit {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => Runtime::block_on(&runtime, work()),
+        Err(error) => {
+            say(&format!("cannot start: {error}"));
+            Exit::System
+        }
+    }
+}
+
+async fn check(daemon: Daemon) -> Exit {
+    let client = format!("mcp-shim {RELEASE} --check");
+    let (error, exit) = match daemon.connect(&client).await {
+        Ok(_) => return print("remitd answers\n"),
+        Err(error @ ConnectError::Unavailable(_)) => (error, Exit::Unavailable),
+        Err(error) => (error, Exit::NotAllowed),
+    };
+    say(&Refusal::from(error).to_string());
+    exit
+}
+
+async fn serve(daemon: Daemon) -> Exit {
+    let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
+    let (lines, (output, broken)) = match ends {
+        Ok(ends) => ends,
+        Err(error) => {
+            say(&format!("cannot start: {error}"));
+            return Exit::System;
+        }
+    };
+    let table = Table::new();
+    let serving = Arc::new(AtomicBool::new(false));
+    let transport = Stdio::new(lines, output.clone(), table.clone(), Arc::clone(&serving));
+    let protocol = async {
+        match Server::new(daemon).serve(transport).await {
+            Ok(running) => {
+                // The library's loop is a task that has not run yet: no notification is lost.
+                serving.store(true, Ordering::Relaxed);
+                running.waiting().await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let input_ended = async {
+        table.input_ended().await;
+        let answered = async {
+            table.empty().await;
+            output.flush().await
+        };
+        // Whatever is not answered by now stays so.
+        let _ = timeout(GRACE, answered).await;
+    };
+    tokio::select! {
+        biased;
+        () = input_ended => Exit::Ok,
+        () = stdio::reader_gone() => Exit::Ok,
+        exit = written(broken) => exit,
+        end = protocol => {
+            say(&format!("the protocol ended early: {end:?}"));
+            Exit::Internal
+        }
+    }
+}
+
+/// The end that a failed write means.
+async fn written(broken: oneshot::Receiver<io::Error>) -> Exit {
+    match broken.await {
+        Ok(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
+        Ok(error) => {
+            say(&format!("cannot write to stdout: {error}"));
+            Exit::Output
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn print(text: &str) -> Exit {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Ok,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            say(&format!("cannot write to stdout: {error}"));
+            Exit::Output
+        }
+    }
+}
+
+/// One line on stderr.
+fn say(line: &str) {
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(io::stderr(), "mcp-shim: {line}");
+}

@@ -1,0 +1,265 @@
+//! The protocol library's transport: it puts right what the library's own lets pass.
+//!
+//! Every malformed line is answered, ids are looked after, the calls in flight
+//! are bounded, and nothing reaches the library that would end it. What a line
+//! is, [`crate::line`] decides; who may run, [`crate::in_flight`].
+
+use std::future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rmcp::RoleServer;
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
+    ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+};
+use rmcp::transport::Transport;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use crate::in_flight::{Cancel, InFlight};
+use crate::line::{self, ClientId, Fault, Incoming};
+use crate::stdio::{Line, Output};
+
+/// The table of requests, shared by reading, answering and ending.
+#[derive(Clone, Debug)]
+pub struct Table(Arc<watch::Sender<InFlight>>);
+
+impl Table {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(InFlight::default())))
+    }
+
+    /// Returns when the input has ended.
+    pub async fn input_ended(&self) {
+        self.wait_for(InFlight::input_ended).await;
+    }
+
+    /// Returns when nothing is left to answer.
+    pub async fn empty(&self) {
+        self.wait_for(InFlight::is_empty).await;
+    }
+
+    async fn wait_for(&self, condition: fn(&InFlight) -> bool) {
+        let mut changes = self.0.subscribe();
+        // The sender is ours, so waiting cannot fail.
+        let _ = changes.wait_for(condition).await;
+    }
+
+    /// A change that others wait for.
+    fn change<T: Default>(&self, change: impl FnOnce(&mut InFlight) -> T) -> T {
+        let mut result = T::default();
+        self.0.send_modify(|table| result = change(table));
+        result
+    }
+
+    /// A change that nobody waits for.
+    fn quietly<T>(&self, default: T, change: impl FnOnce(&mut InFlight) -> T) -> T {
+        let mut result = default;
+        self.0.send_if_modified(|table| {
+            result = change(table);
+            false
+        });
+        result
+    }
+}
+
+/// The transport.
+pub struct Stdio {
+    lines: mpsc::Receiver<Line>,
+    output: Output,
+    table: Table,
+    changes: watch::Receiver<InFlight>,
+    /// The library is past its handshake; before, a notification would end it.
+    serving: Arc<AtomicBool>,
+    /// An answer of our own that waits for room.
+    fault: Option<Fault>,
+}
+
+impl Stdio {
+    /// A transport over these ends. `serving` is set by the caller as soon as the
+    /// library serves.
+    pub fn new(
+        lines: mpsc::Receiver<Line>,
+        output: Output,
+        table: Table,
+        serving: Arc<AtomicBool>,
+    ) -> Self {
+        let changes = table.0.subscribe();
+        Self {
+            lines,
+            output,
+            table,
+            changes,
+            serving,
+            fault: None,
+        }
+    }
+
+    /// Takes one line; a message comes out where the library gets one at once.
+    fn take(&mut self, line: Line) -> Option<ClientJsonRpcMessage> {
+        let bytes = match line {
+            Line::Whole(bytes) => bytes,
+            Line::TooLong => {
+                self.fault = Some(Fault::too_long());
+                return None;
+            }
+        };
+        match line::parse(&bytes) {
+            Incoming::Request { id, kind, request } => {
+                let accepted = self
+                    .table
+                    .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), request));
+                self.fault = accepted.err().map(Fault::duplicate);
+                None
+            }
+            Incoming::Cancelled(id) => self.cancel(&id),
+            Incoming::Nothing => None,
+            Incoming::Fault(fault) => {
+                self.fault = Some(fault);
+                None
+            }
+        }
+    }
+
+    fn cancel(&self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
+        let mut cancel = Cancel::Ignore;
+        self.table.change(|table| cancel = table.cancel(id));
+        match cancel {
+            Cancel::Tell(key) if self.serving.load(Ordering::Relaxed) => {
+                let param = CancelledNotificationParam::new(Some(RequestId::Number(key)), None);
+                Some(JsonRpcMessage::notification(
+                    ClientNotification::CancelledNotification(CancelledNotification::new(param)),
+                ))
+            }
+            Cancel::Tell(_) | Cancel::Ignore => None,
+        }
+    }
+}
+
+impl Transport<RoleServer> for Stdio {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        item: ServerJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let (table, output) = (self.table.clone(), self.output.clone());
+        let key = match &item {
+            JsonRpcMessage::Response(response) => key(&response.id),
+            JsonRpcMessage::Error(error) => error.id.as_ref().and_then(key),
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
+        };
+        let line = encode(item, key, &table.0.borrow());
+        async move {
+            if let Some(line) = line {
+                let room = output.room().await.map_err(|_| broken())?;
+                room.put(line);
+            }
+            if let Some(key) = key {
+                table.change(|table| table.answered(key));
+            }
+            Ok(())
+        }
+    }
+
+    /// The next message. The end of input is not told to the library, which would
+    /// then wait for calls in flight: the session ends the process itself.
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        loop {
+            if self.fault.is_some() {
+                let Ok(room) = self.output.room().await else {
+                    return future::pending().await;
+                };
+                if let Some(Fault { id, error }) = self.fault.take() {
+                    room.put(to_line(&Answer::error(id.as_ref(), &error)));
+                }
+            }
+            if let Some((key, request)) = self.table.quietly(None, InFlight::next) {
+                return Some(JsonRpcMessage::request(*request, RequestId::Number(key)));
+            }
+            let (may_read, ended) = {
+                let table = self.changes.borrow_and_update();
+                (!table.is_full(), table.input_ended())
+            };
+            tokio::select! {
+                line = self.lines.recv(), if may_read && !ended => match line {
+                    Some(line) => {
+                        if let Some(message) = self.take(line) {
+                            return Some(message);
+                        }
+                    }
+                    None => self.table.change(InFlight::end_input),
+                },
+                // The table holds the sender, so this cannot fail.
+                _ = self.changes.changed() => {}
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// A response as it stands on the wire, with the client's own id.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a ClientId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ErrorData>,
+}
+
+impl<'a> Answer<'a, ()> {
+    fn error(id: Option<&'a ClientId>, error: &'a ErrorData) -> Self {
+        Self {
+            jsonrpc: "2.0",
+            id,
+            result: None,
+            error: Some(error),
+        }
+    }
+}
+
+/// The line for a message, unless it answers a request that was cancelled.
+fn encode(item: ServerJsonRpcMessage, key: Option<i64>, table: &InFlight) -> Option<Vec<u8>> {
+    let id = key.map(|key| table.client_id(key));
+    match (item, id) {
+        (_, Some(None)) => None,
+        (JsonRpcMessage::Response(response), Some(id)) => Some(to_line(&Answer {
+            jsonrpc: "2.0",
+            id,
+            result: Some(response.result),
+            error: None,
+        })),
+        (JsonRpcMessage::Error(error), id) => {
+            Some(to_line(&Answer::error(id.flatten(), &error.error)))
+        }
+        (other, _) => Some(to_line(&other)),
+    }
+}
+
+fn to_line(message: &impl Serialize) -> Vec<u8> {
+    // Keys are strings and values are plain data, so this does not fail.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Our key in an id of the library.
+fn key(id: &RequestId) -> Option<i64> {
+    match id {
+        RequestId::Number(key) => Some(*key),
+        RequestId::String(_) => None,
+    }
+}
+
+fn broken() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
