@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
@@ -16,6 +18,11 @@ use crate::sink::Sink;
 /// How often in a row a question about a job is asked again on a new connection.
 /// The daemon replaces its broker without losing a job; a second loss is a fault.
 const RECONNECTS: u32 = 2;
+/// How long to be quiet when the daemon says that this user asks too often: many
+/// pages of long output can do that. Room for twenty questions comes back meanwhile.
+const PAUSE: Duration = Duration::from_millis(20_000 / caps::REQUESTS_PER_SECOND as u64);
+/// How often in a row to pause; after ten seconds others take all the room.
+const PAUSES: u32 = 100;
 
 /// A connection to the daemon.
 pub struct Daemon {
@@ -47,16 +54,23 @@ impl Daemon {
         }
     }
 
-    /// Asks about a job, again on a new connection when this one breaks: asking twice does no harm.
+    /// Asks about a job; again on a new connection when this one breaks, and more slowly
+    /// when it was too often: asking twice does no harm.
     pub fn ask(&mut self, query: &JobQuery) -> Result<(JobReport, Option<Page>), Failure> {
-        let mut left = RECONNECTS;
+        let (mut reconnects, mut pauses) = (RECONNECTS, PAUSES);
         loop {
             match self.client.call(Request::Job(query.clone()), |_| ()) {
                 Ok(Reply::Job { report, page }) => return Ok((*report, page)),
                 Ok(_) => return Err(Failure::off_protocol()),
-                Err(error) if left > 0 && is_loss(&error) => {
-                    left -= 1;
+                Err(error) if reconnects > 0 && is_loss(&error) => {
+                    reconnects -= 1;
                     self.client = dial(&self.socket)?;
+                }
+                Err(ClientError::Refused(refusal))
+                    if pauses > 0 && refusal.code == Code::RateLimited =>
+                {
+                    pauses -= 1;
+                    thread::sleep(PAUSE);
                 }
                 Err(error) => return Err(error.into()),
             }

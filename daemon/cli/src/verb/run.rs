@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::caps;
-use remit_common::outcome::{Captured, JobReport, Stream};
+use remit_common::outcome::{Captured, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
 use remit_common::wire::{Bytes, Request, Run, What};
@@ -85,8 +85,16 @@ fn whole<W: Write + IsTerminal>(
     }
     sink.finish()?;
     if copied < *total {
-        let lost = format!("only {copied} of its {total} bytes are still kept");
-        return Err(Failure::Output(io::Error::other(lost)));
+        let name = match stream {
+            Stream::Stdout => "standard output",
+            Stream::Stderr => "standard error",
+        };
+        let lost = format!("only {copied} of the {total} bytes of {name} are kept");
+        // A job that was ended for writing too much has said so with its status.
+        if report.state != State::OutputLimit {
+            return Err(Failure::Output(io::Error::other(lost)));
+        }
+        output::note(&lost);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_common::caps;
 use remit_common::names::Runtime;
-use remit_common::outcome::State;
+use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, JobQuery, Request, Run, What};
 
@@ -191,7 +191,24 @@ fn output_that_is_gone_is_no_success() {
     assert_eq!(said.stdout, [b'x'; 300]);
     assert_eq!(
         said.stderr,
-        "remit: cannot write output: only 300 of its 1000 bytes are still kept\n"
+        "remit: cannot write output: only 300 of the 1000 bytes of standard output are kept\n"
+    );
+}
+
+#[test]
+fn a_job_that_wrote_too_much_keeps_its_status() {
+    let report = JobReport {
+        state: State::OutputLimit,
+        ..long(&[b'x'; 1000], 100, 100)
+    };
+    let fake = Fake::new(move |request| paged(&report, &[b'x'; 300], request));
+    let said = fake.output(&["run", "x"]);
+    assert_eq!(said.status, Some(137));
+    assert_eq!(said.stdout, [b'x'; 300]);
+    assert_eq!(
+        said.stderr,
+        "remit: only 300 of the 1000 bytes of standard output are kept\n\
+         remit: the job wrote more than is kept\n"
     );
 }
 
@@ -225,6 +242,25 @@ fn a_lost_connection_loses_no_job() {
     let runs = |request: &&Request| matches!(request, Request::Run(_));
     let heard = fake.all_heard();
     assert_eq!(heard.iter().filter(runs).count(), 1, "nothing ran twice");
+}
+
+#[test]
+fn asking_too_often_slows_it_down_and_loses_nothing() {
+    let written = vec![b'y'; 900_000];
+    let report = long(&written, 10, 10);
+    let asked = AtomicU32::new(0);
+    let fake = Fake::new(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
+        2 | 4 => Answer::Refuse(Refusal::new(Code::RateLimited, "too often")),
+        _ => paged(&report, &written, request),
+    });
+    let said = fake.output(&["run", "x"]);
+    assert_eq!(
+        (said.status, said.stdout.len()),
+        (Some(0), 900_000),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(said.stderr, "");
 }
 
 #[test]
