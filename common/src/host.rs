@@ -457,9 +457,9 @@ pub struct Network {
     /// Routes of the main table, default routes first.
     pub routes: Option<List<Route>>,
     /// Name servers of resolv.conf.
-    pub resolvers: Option<Vec<String>>,
+    pub resolvers: Option<List<String>>,
     /// Search domains of resolv.conf.
-    pub search: Option<Vec<String>>,
+    pub search: Option<List<String>>,
 }
 
 /// A network interface.
@@ -510,9 +510,9 @@ pub struct Counters {
 pub struct Route {
     /// Destination with prefix length, or `default`.
     pub to: String,
-    /// Gateways; empty for a direct route.
+    /// Gateways, at most 8; none for a direct route.
     pub via: Vec<String>,
-    /// Interfaces.
+    /// Interfaces, at most 8.
     pub dev: Vec<String>,
     /// Preferred source address; null for none.
     pub src: Option<String>,
@@ -586,11 +586,11 @@ pub struct Units {
     pub failed: List<FailedUnit>,
     /// Units that fail and are started again and again.
     pub restarting: List<String>,
-    /// State of the whole system, as `running`, `degraded`.
+    /// State of the whole system, as `running`, `degraded`; null where the manager did not tell.
     pub system: Option<String>,
-    /// Loaded units by state, as `active`.
+    /// Loaded units by state, as `active`; at most 8 states.
     pub counts: Vec<StateCount>,
-    /// Jobs waiting.
+    /// Jobs waiting; null where the manager did not tell.
     pub jobs: Option<u64>,
 }
 

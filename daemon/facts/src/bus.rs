@@ -246,7 +246,7 @@ impl Bus {
             counts: counts
                 .into_iter()
                 .map(|(state, count)| StateCount { state, count })
-                .take(16)
+                .take(8)
                 .collect(),
             jobs: jobs.ok().map(u64::from),
         })

@@ -12,9 +12,8 @@ pub const JSON_CHARS: usize = 36_000;
 
 /// Shortens `report` until it takes at most `bound` bytes of JSON.
 ///
-/// Single facts are short and few by construction: with every list empty and
-/// the gaps within their quarter a report is below 24,000 bytes, so that
-/// [`JSON_CHARS`] can always be met.
+/// Single facts are few and short by construction: even the longest, with every
+/// list empty, take less than [`JSON_CHARS`], so that it can always be met.
 pub(crate) fn fit(report: &mut HostReport, bound: usize) {
     fit_gaps(&mut report.gaps, bound / 4);
     let mut total = size(report);
@@ -95,6 +94,8 @@ fn lists(report: &mut HostReport) -> Vec<&mut dyn Shorten> {
     if let Some(network) = &mut report.network {
         lists.extend(known(&mut network.interfaces));
         lists.extend(known(&mut network.routes));
+        lists.extend(known(&mut network.resolvers));
+        lists.extend(known(&mut network.search));
     }
     if let Some(ports) = &mut report.ports {
         lists.extend(known(&mut ports.tcp));
@@ -125,7 +126,10 @@ fn lists(report: &mut HostReport) -> Vec<&mut dyn Shorten> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::host::{Container, Mount, Mounts, Owner, Port, Ports, Proc};
+    use crate::read;
+    use remit_common::host::{
+        Container, Mount, Mounts, Os, Owner, Packages, Port, Ports, Proc, StateCount, Units,
+    };
 
     fn port(number: u16) -> Port {
         let proc = Proc {
@@ -240,6 +244,47 @@ mod tests {
         assert_eq!(
             (last.fact.as_str(), last.why.clone()),
             ("gaps", format!("{} more facts are missing", 64 - kept))
+        );
+    }
+
+    #[test]
+    fn longest_facts_fit_with_every_list_empty() {
+        let text = read::shown(&"\"".repeat(300));
+        let some = || Some(text.clone());
+        let count = StateCount {
+            state: text.clone(),
+            count: u64::MAX,
+        };
+        let mut report = huge();
+        report.alerts = vec![text.clone(); 16];
+        report.os = Some(Os {
+            id: some(),
+            version: some(),
+            name: some(),
+            kernel: some(),
+            arch: "x86_64".into(),
+            hostname: some(),
+            init: some(),
+            timezone: some(),
+            virt: some(),
+        });
+        report.units = Some(Units {
+            failed: List::default(),
+            restarting: List::default(),
+            system: some(),
+            counts: vec![count; 8],
+            jobs: Some(u64::MAX),
+        });
+        report.packages = Some(Packages {
+            kind: text.clone(),
+            installed: Some(u64::MAX),
+            broken: None,
+        });
+        fit(&mut report, JSON_CHARS);
+        assert!(size(&report) <= JSON_CHARS, "{}", size(&report));
+        assert!(
+            lists(&mut report).iter().any(|list| !list.is_empty()),
+            "room is left for lists"
         );
     }
 

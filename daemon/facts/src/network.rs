@@ -343,26 +343,27 @@ fn kind(number: u8) -> &'static str {
     }
 }
 
-fn resolvers(text: &str) -> Vec<String> {
+fn resolvers(text: &str) -> List<String> {
     let lines = text.lines().map(str::split_ascii_whitespace);
-    lines
-        .filter_map(|mut words| (words.next() == Some("nameserver")).then(|| words.next())?)
-        .take(FEW)
-        .map(read::shown)
-        .collect()
+    let found =
+        lines.filter_map(|mut words| (words.next() == Some("nameserver")).then(|| words.next())?);
+    List::cut(found.map(read::shown).collect(), FEW)
 }
 
 /// The last `search` or `domain` line counts.
-fn search(text: &str) -> Vec<String> {
+fn search(text: &str) -> List<String> {
     let lines = text.lines().map(str::split_ascii_whitespace);
-    let last = lines
-        .filter_map(|mut words| matches!(words.next(), Some("search" | "domain")).then_some(words))
-        .next_back();
-    last.into_iter()
-        .flatten()
-        .take(FEW)
-        .map(read::shown)
-        .collect()
+    let mut found = lines
+        .filter_map(|mut words| matches!(words.next(), Some("search" | "domain")).then_some(words));
+    List::cut(
+        found
+            .next_back()
+            .into_iter()
+            .flatten()
+            .map(read::shown)
+            .collect(),
+        FEW,
+    )
 }
 
 #[cfg(test)]
@@ -470,8 +471,8 @@ mod tests {
     #[test]
     fn resolv_conf_is_read() {
         let text = "# c\nnameserver 1.1.1.1\nnameserver\nsearch a b\noptions x\nsearch c d\nnameserver fe80::1%eth0\n";
-        assert_eq!(resolvers(text), words(&["1.1.1.1", "fe80::1%eth0"]));
-        assert_eq!(search(text), words(&["c", "d"]));
+        assert_eq!(resolvers(text).items, words(&["1.1.1.1", "fe80::1%eth0"]));
+        assert_eq!(search(text).items, words(&["c", "d"]));
     }
 
     proptest! {
