@@ -14,11 +14,8 @@ pub fn network(network: &Network) -> String {
     if let Some(routes) = &network.routes {
         section.lines(&self::routes(routes));
     }
-    section.fact(
-        "resolvers",
-        network.resolvers.as_ref().map(|all| all.join(" ")),
-    );
-    section.fact("search", network.search.as_ref().map(|all| all.join(" ")));
+    section.fact("resolvers", network.resolvers.as_ref().map(joined));
+    section.fact("search", network.search.as_ref().map(joined));
     section.0
 }
 
