@@ -301,6 +301,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_the_defaults() {
+        let shipped = include_str!("../../../packaging/remit.toml");
+        assert_eq!(parse(shipped).unwrap(), Config::default());
+    }
+
+    #[test]
     fn accounts_are_names_or_numbers() {
         let config = parse("[accounts]\nbroker = 64100\nsocket_group = \"ops\"").unwrap();
         assert_eq!(config.accounts.broker, Account::Id(64100));
