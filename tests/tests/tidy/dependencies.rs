@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::repo;
 
 /// The most crates from elsewhere in the root process.
@@ -39,23 +37,88 @@ const LICENCES: &[&str] = &[
 ];
 
 /// Crates that may come in two versions, each with its reason. None of them is in the root process.
-const TWICE: &[(&str, &str)] = &[
-    (
-        "embedded-io",
-        "an interface of postcard, which offers two versions of it; no code",
-    ),
-    (
-        "syn",
-        "derive macros at build time: those of zbus and tracing are still at 2",
-    ),
-];
+const TWICE: &[(&str, &str)] = &[(
+    "syn",
+    "derive macros at build time: those of zbus and tracing are still at 2",
+)];
+
+/// A crate of the dependency tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Crate {
+    name: String,
+    version: String,
+    /// Where it comes from, if not from the registry: a path or an address.
+    origin: Option<String>,
+    licence: String,
+}
+
+/// The crates that `cargo tree ARGS` lists, each once.
+fn tree(args: &[&str]) -> BTreeSet<Crate> {
+    let mut command = vec!["tree", "--prefix", "none", "--format", "{p}\t{l}"];
+    command.extend(args);
+    repo::cargo(&command)
+        .lines()
+        .filter_map(|line| parse(line.trim_end_matches(" (*)")))
+        .collect()
+}
+
+/// `name v1.2.3 (proc-macro) (/path)`, a tab, the licence.
+fn parse(line: &str) -> Option<Crate> {
+    let (package, licence) = line.split_once('\t')?;
+    let mut words = package.split(' ');
+    Some(Crate {
+        name: words.next()?.to_owned(),
+        version: words.next()?.to_owned(),
+        origin: words
+            .find(|word| *word != "(proc-macro)")
+            .map(str::to_owned),
+        licence: licence.to_owned(),
+    })
+}
+
+impl Crate {
+    fn is_ours(&self) -> bool {
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| origin.starts_with("(/"))
+    }
+}
+
+#[test]
+fn lines_of_the_tree_are_understood() {
+    for (line, ours, origin) in [
+        ("a v1.0.0\tMIT", false, None),
+        ("a v1.0.0 (proc-macro)\tMIT", false, None),
+        ("a v1.0.0 (/src/a)\tMIT", true, Some("(/src/a)")),
+        (
+            "a v1.0.0 (proc-macro) (https://example.org/a#1)\tMIT",
+            false,
+            Some("(https://example.org/a#1)"),
+        ),
+    ] {
+        let one = parse(line).expect("a crate");
+        assert_eq!(
+            (one.is_ours(), one.origin.as_deref()),
+            (ours, origin),
+            "{line}"
+        );
+        assert_eq!((one.name.as_str(), one.licence.as_str()), ("a", "MIT"));
+    }
+    assert_eq!(parse(""), None);
+}
 
 /// The crates of the root process that are not of this repository.
-fn warden() -> BTreeSet<String> {
-    repo::cargo(&["tree", "-p", "remitd", "-e", "normal", "--prefix", "none"])
-        .lines()
-        .filter(|line| !line.is_empty() && !line.contains(" (/"))
-        .map(|line| line.trim_end_matches(" (*)").to_owned())
+fn warden() -> Vec<Crate> {
+    tree(&["-p", "remitd", "-e", "normal"])
+        .into_iter()
+        .filter(|one| !one.is_ours())
+        .collect()
+}
+
+/// All that is built here: to run, to build and to test.
+fn all() -> Vec<Crate> {
+    tree(&["--workspace", "-e", "normal,build,dev"])
+        .into_iter()
         .collect()
 }
 
@@ -74,69 +137,42 @@ fn the_root_process_has_no_runtime_bus_or_blocking_log() {
     let crates = warden();
     let found: Vec<_> = crates
         .iter()
-        .filter(|one| WARDEN_NEVER.contains(&one.split(' ').next().unwrap_or_default()))
+        .filter(|one| WARDEN_NEVER.contains(&one.name.as_str()))
         .collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Every package of the lock file that this platform builds.
-fn packages() -> Vec<Value> {
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let metadata = repo::cargo(&[
-        "metadata",
-        "--format-version=1",
-        "--filter-platform",
-        &triple,
-    ]);
-    let metadata: Value = serde_json::from_str(&metadata).expect("cargo metadata is JSON");
-    let built: BTreeSet<&str> = metadata["resolve"]["nodes"]
-        .as_array()
-        .expect("metadata has nodes")
-        .iter()
-        .filter_map(|node| node["id"].as_str())
-        .collect();
-    metadata["packages"]
-        .as_array()
-        .expect("metadata has packages")
-        .iter()
-        .filter(|package| package["id"].as_str().is_some_and(|id| built.contains(id)))
-        .cloned()
-        .collect()
-}
-
 #[test]
-fn every_crate_is_ours_or_from_the_public_registry() {
-    for package in packages() {
-        let source = package["source"].as_str();
-        assert!(
-            source.is_none_or(|source| source.starts_with("registry+")),
-            "{} comes from {source:?}",
-            package["name"]
-        );
-    }
+fn every_crate_is_ours_or_from_the_registry() {
+    let elsewhere: Vec<_> = all()
+        .into_iter()
+        .filter(|one| one.origin.is_some() && !one.is_ours())
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
 #[test]
 fn every_licence_is_allowed() {
-    let refused: Vec<String> = packages()
-        .iter()
-        .filter(|package| !allowed(package["license"].as_str().unwrap_or_default()))
-        .map(|package| format!("{}: {}", package["name"], package["license"]))
+    let refused: Vec<_> = all()
+        .into_iter()
+        .filter(|one| !allowed(&one.licence))
         .collect();
     assert!(refused.is_empty(), "{refused:#?}");
 }
 
 #[test]
 fn no_crate_comes_in_two_versions_without_a_reason() {
-    let mut seen = BTreeSet::new();
-    let packages = packages();
-    let twice: Vec<&str> = packages
+    let all = all();
+    let twice: BTreeSet<&str> = all
         .iter()
-        .filter_map(|package| package["name"].as_str())
-        .filter(|name| !seen.insert(*name))
-        .filter(|name| !TWICE.iter().any(|(known, _)| known == name))
+        .filter(|one| {
+            all.iter()
+                .any(|other| other.name == one.name && other.version != one.version)
+        })
+        .map(|one| one.name.as_str())
         .collect();
-    assert!(twice.is_empty(), "{twice:?}");
+    let known: BTreeSet<&str> = TWICE.iter().map(|(name, _)| *name).collect();
+    assert_eq!(twice, known);
 }
 
 /// Whether an SPDX expression can be satisfied by [`LICENCES`]. OR binds weaker than AND; the old `/` means OR.
