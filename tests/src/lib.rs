@@ -1,1 +1,12 @@
-//! tests
+//! System tests of remit on its real binaries: attacks, scenes to attack, and throw-away daemons.
+//!
+//! Nothing of this is shipped.
+
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod attack;
+pub mod control;
+pub mod place;
+pub mod process;
+pub mod scene;

@@ -1,0 +1,112 @@
+//! System V and POSIX ipc: objects that outlive the job or belong to somebody else.
+
+use super::raw::{path, sys, zeroed};
+use super::{Attack, Expect, Tried, argument, attack, number};
+
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("shmget", "seccomp", REFUSED, "make a System V segment", shmget),
+    attack("semget", "seccomp", REFUSED, "make a System V semaphore", semget),
+    attack("msgget", "seccomp", REFUSED, "make a System V queue", msgget),
+    attack("shmat", "seccomp", REFUSED, "write into a System V segment", shmat),
+    attack("semop", "seccomp", REFUSED, "take a System V semaphore", semop),
+    attack("msgsnd", "seccomp", REFUSED, "send into a System V queue", msgsnd),
+    attack("sem-setval", "seccomp", REFUSED, "set a world-writable System V semaphore", sem_setval),
+    attack("shm-remove", "seccomp", REFUSED, "remove a System V segment", shm_remove),
+    attack("sem-remove", "seccomp", REFUSED, "remove a System V semaphore", sem_remove),
+    attack("msg-remove", "seccomp", REFUSED, "remove a System V queue", msg_remove),
+    attack("mq-open", "seccomp", REFUSED, "make a POSIX queue", mq_open),
+    attack("mq-unlink", "seccomp", REFUSED, "remove a POSIX queue", mq_unlink),
+];
+
+const MAKE: i32 = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
+
+fn shmget(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_shmget, number(arguments, 0), 4096, MAKE)?;
+    Ok("made".into())
+}
+
+fn semget(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_semget, number(arguments, 0), 1, MAKE)?;
+    Ok("made".into())
+}
+
+fn msgget(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_msgget, number(arguments, 0), MAKE)?;
+    Ok("made".into())
+}
+
+fn shmat(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_shmat, number(arguments, 0), 0, 0)?;
+    Ok("attached for writing".into())
+}
+
+fn semop(arguments: &[String]) -> Tried {
+    let take = libc::sembuf {
+        sem_num: 0,
+        sem_op: 1,
+        sem_flg: libc::IPC_NOWAIT as i16,
+    };
+    sys!(libc::SYS_semop, number(arguments, 0), &raw const take, 1)?;
+    Ok("changed".into())
+}
+
+fn msgsnd(arguments: &[String]) -> Tried {
+    let message = [1_i64, 0];
+    sys!(
+        libc::SYS_msgsnd,
+        number(arguments, 0),
+        message.as_ptr(),
+        8,
+        libc::IPC_NOWAIT
+    )?;
+    Ok("sent".into())
+}
+
+fn sem_setval(arguments: &[String]) -> Tried {
+    sys!(
+        libc::SYS_semctl,
+        number(arguments, 0),
+        0,
+        16, /* SETVAL */
+        7
+    )?;
+    Ok("changed".into())
+}
+
+fn shm_remove(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_shmctl, number(arguments, 0), libc::IPC_RMID, 0)?;
+    Ok("removed".into())
+}
+
+fn sem_remove(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_semctl, number(arguments, 0), 0, libc::IPC_RMID, 0)?;
+    Ok("removed".into())
+}
+
+fn msg_remove(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_msgctl, number(arguments, 0), libc::IPC_RMID, 0)?;
+    Ok("removed".into())
+}
+
+/// The queue stays after the process, even where mq_open answers with an error.
+fn mq_open(arguments: &[String]) -> Tried {
+    let mut sizes: libc::mq_attr = zeroed();
+    (sizes.mq_maxmsg, sizes.mq_msgsize) = (1, 8);
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+    sys!(
+        libc::SYS_mq_open,
+        path(argument(arguments, 0)).as_ptr(),
+        flags,
+        0o600,
+        &raw const sizes
+    )?;
+    Ok("made".into())
+}
+
+fn mq_unlink(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_mq_unlink, path(argument(arguments, 0)).as_ptr())?;
+    Ok("removed".into())
+}

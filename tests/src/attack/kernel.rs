@@ -1,0 +1,276 @@
+//! Kernel interfaces that a diagnostic has no use for.
+
+use super::raw::{self, path, sys, zeroed};
+use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
+
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const UNKNOWN: Expect = Expect::Errno(libc::ENOSYS);
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("io-uring", "seccomp", REFUSED, "set up io_uring, which makes sockets past a filter", io_uring),
+    #[cfg(target_arch = "x86_64")]
+    attack("int80", "seccomp", Expect::Killed(libc::SIGSYS), "make a 32-bit system call", int80),
+    #[cfg(target_arch = "x86_64")]
+    attack("x32", "seccomp", UNKNOWN, "make an x32 system call", x32).impossible("kernels are built without x32 today, and then answer the same"),
+    attack("unknown-call", "seccomp", UNKNOWN, "make a system call of a newer kernel", unknown_call).impossible("a kernel that does not know it answers the same"),
+    attack("bpf", "seccomp", REFUSED, "make a bpf map", bpf).root(),
+    attack("perf", "seccomp", REFUSED, "count its own events", perf),
+    attack("userfaultfd", "seccomp", REFUSED, "handle page faults", userfaultfd),
+    attack("add-key", "seccomp", REFUSED, "add a key to a keyring", add_key),
+    attack("request-key", "seccomp", REFUSED, "ask for a key, which can start a program as root", request_key),
+    attack("join-keyring", "seccomp", REFUSED, "make a session keyring", join_keyring),
+    attack("kexec", "seccomp", REFUSED, "load another kernel", kexec).root(),
+    attack("init-module", "seccomp", REFUSED, "load a kernel module", init_module).root(),
+    attack("finit-module", "seccomp", REFUSED, "load a kernel module from a file", finit_module).root(),
+    attack("delete-module", "seccomp", REFUSED, "remove a kernel module", delete_module).root(),
+    attack("clock-settime", "seccomp", REFUSED, "set the clock", clock_settime).root(),
+    attack("settimeofday", "seccomp", REFUSED, "set the clock by the older call", settimeofday).root(),
+    attack("adjtimex", "seccomp", REFUSED, "change the clock's speed", adjtimex).root(),
+    attack("clock-adjtime", "seccomp", REFUSED, "change the clock's speed by the newer call", clock_adjtime).root(),
+    attack("sethostname", "seccomp", REFUSED, "rename the machine", sethostname).root(),
+    attack("setdomainname", "seccomp", REFUSED, "rename its domain", setdomainname).root(),
+    attack("quotactl", "seccomp", REFUSED, "change quotas", quotactl).root(),
+    attack("swapon", "seccomp", REFUSED, "add swap space", swapon).root(),
+    attack("swapoff", "seccomp", REFUSED, "remove swap space", swapoff).root(),
+    attack("acct", "seccomp", REFUSED, "switch process accounting", acct).root(),
+    attack("syslog", "seccomp", REFUSED, "change what the kernel prints", syslog).root(),
+    attack("reboot", "seccomp", REFUSED, "reboot", reboot).root(),
+    #[cfg(target_arch = "x86_64")]
+    attack("iopl", "seccomp", REFUSED, "get at the ports of devices", iopl).root(),
+    #[cfg(target_arch = "x86_64")]
+    attack("ioperm", "seccomp", REFUSED, "get at one port of a device", ioperm).root(),
+    attack("fanotify", "seccomp", REFUSED, "watch what others open", fanotify),
+    attack("personality", "seccomp", REFUSED, "make its memory readable as code", personality),
+];
+
+fn io_uring(_: &[String]) -> Tried {
+    let mut parameters = [0_u32; 30];
+    sys!(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr())?;
+    Ok("made".into())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn int80(_: &[String]) -> Tried {
+    match raw::int80_getpid() {
+        pid if pid > 0 => Ok(format!("pid {pid}")),
+        error => Err(super::Refused(-error)),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn x32(_: &[String]) -> Tried {
+    sys!(0x4000_0000 + libc::SYS_getpid)?;
+    Ok("called".into())
+}
+
+fn unknown_call(_: &[String]) -> Tried {
+    sys!(1000)?;
+    Ok("called".into())
+}
+
+fn bpf(_: &[String]) -> Tried {
+    // BPF_MAP_CREATE of an array: type, key size, value size, entries.
+    let map = [2_u32, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    sys!(libc::SYS_bpf, 0, map.as_ptr(), 64)?;
+    Ok("made".into())
+}
+
+fn perf(_: &[String]) -> Tried {
+    // PERF_TYPE_SOFTWARE, size, PERF_COUNT_SW_TASK_CLOCK; user space only.
+    let mut event = [0_u64; 16];
+    event[0] = 1 | (128 << 32);
+    event[1] = 1;
+    event[5] = (1 << 5) | (1 << 6);
+    sys!(libc::SYS_perf_event_open, event.as_ptr(), 0, -1, -1, 0)?;
+    Ok("made".into())
+}
+
+fn userfaultfd(_: &[String]) -> Tried {
+    const USER_MODE_ONLY: i32 = 1;
+    sys!(libc::SYS_userfaultfd, USER_MODE_ONLY)?;
+    Ok("made".into())
+}
+
+const PROCESS_KEYRING: i32 = -2;
+
+fn add_key(_: &[String]) -> Tried {
+    let (kind, name) = (path("user"), path("remit-attack"));
+    sys!(
+        libc::SYS_add_key,
+        kind.as_ptr(),
+        name.as_ptr(),
+        b"x".as_ptr(),
+        1,
+        PROCESS_KEYRING
+    )?;
+    Ok("added".into())
+}
+
+/// Without callout information no program is started; the key is searched all the same.
+fn request_key(_: &[String]) -> Tried {
+    let (kind, name) = (path("user"), path("remit-attack-none"));
+    let result = sys!(
+        libc::SYS_request_key,
+        kind.as_ptr(),
+        name.as_ptr(),
+        0,
+        PROCESS_KEYRING
+    );
+    passed_the_check(result, &[libc::ENOKEY])
+}
+
+fn join_keyring(_: &[String]) -> Tried {
+    const JOIN_SESSION_KEYRING: i32 = 1;
+    sys!(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0)?;
+    Ok("joined".into())
+}
+
+/// EINVAL: the flags are wrong. ENOSYS: the kernel was built without it.
+fn kexec(_: &[String]) -> Tried {
+    passed_the_check(
+        sys!(libc::SYS_kexec_load, 0, 0, 0, 0xf0),
+        &[libc::EINVAL, libc::ENOSYS],
+    )
+}
+
+fn init_module(_: &[String]) -> Tried {
+    let result = sys!(libc::SYS_init_module, 0, 0, path("").as_ptr());
+    passed_the_check(result, &[libc::ENOEXEC, libc::ENOSYS])
+}
+
+fn finit_module(_: &[String]) -> Tried {
+    let result = sys!(libc::SYS_finit_module, -1, path("").as_ptr(), 0);
+    passed_the_check(result, &[libc::EBADF, libc::ENOSYS])
+}
+
+fn delete_module(_: &[String]) -> Tried {
+    let result = sys!(
+        libc::SYS_delete_module,
+        path("remit-no-such-module").as_ptr(),
+        libc::O_NONBLOCK
+    );
+    passed_the_check(result, &[libc::ENOENT, libc::ENOSYS])
+}
+
+/// To what it shows anyway.
+fn clock_settime(_: &[String]) -> Tried {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    sys!(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut now)?;
+    sys!(
+        libc::SYS_clock_settime,
+        libc::CLOCK_REALTIME,
+        &raw const now
+    )?;
+    Ok("set".into())
+}
+
+fn settimeofday(_: &[String]) -> Tried {
+    let mut now = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    sys!(libc::SYS_gettimeofday, &raw mut now, 0)?;
+    sys!(libc::SYS_settimeofday, &raw const now, 0)?;
+    Ok("set".into())
+}
+
+/// The kernel's present settings, ready to be set again unchanged.
+fn tick() -> libc::timex {
+    const ADJ_TICK: u32 = 0x4000;
+    let mut settings: libc::timex = zeroed();
+    settings.modes = ADJ_TICK;
+    settings.tick = 10_000;
+    settings
+}
+
+fn adjtimex(_: &[String]) -> Tried {
+    let mut settings = tick();
+    sys!(libc::SYS_adjtimex, &raw mut settings)?;
+    Ok("set".into())
+}
+
+fn clock_adjtime(_: &[String]) -> Tried {
+    let mut settings = tick();
+    sys!(
+        libc::SYS_clock_adjtime,
+        libc::CLOCK_REALTIME,
+        &raw mut settings
+    )?;
+    Ok("set".into())
+}
+
+fn sethostname(_: &[String]) -> Tried {
+    sys!(libc::SYS_sethostname, b"attacked".as_ptr(), 8)?;
+    Ok("renamed".into())
+}
+
+fn setdomainname(_: &[String]) -> Tried {
+    sys!(libc::SYS_setdomainname, b"attacked".as_ptr(), 8)?;
+    Ok("renamed".into())
+}
+
+/// Q_QUOTAON on a device that is none. ENOSYS: the kernel was built without quotas.
+fn quotactl(arguments: &[String]) -> Tried {
+    const QUOTAON: u32 = 0x8000_0200;
+    let device = path(argument(arguments, 0));
+    let result = sys!(libc::SYS_quotactl, QUOTAON, device.as_ptr(), 0, 0);
+    passed_the_check(
+        result,
+        &[libc::ENOTBLK, libc::ENODEV, libc::ESRCH, libc::ENOSYS],
+    )
+}
+
+fn swapon(arguments: &[String]) -> Tried {
+    let result = sys!(libc::SYS_swapon, path(argument(arguments, 0)).as_ptr(), 0);
+    passed_the_check(result, &[libc::EINVAL, libc::ENOSYS])
+}
+
+fn swapoff(arguments: &[String]) -> Tried {
+    let result = sys!(libc::SYS_swapoff, path(argument(arguments, 0)).as_ptr());
+    passed_the_check(result, &[libc::EINVAL, libc::ENOSYS])
+}
+
+/// Into a file whose directory does not exist.
+fn acct(arguments: &[String]) -> Tried {
+    let place = path(&format!("{}/none/none", argument(arguments, 0)));
+    passed_the_check(
+        sys!(libc::SYS_acct, place.as_ptr()),
+        &[libc::ENOENT, libc::ENOTDIR, libc::ENOSYS],
+    )
+}
+
+/// SYSLOG_ACTION_CONSOLE_LEVEL with a level that does not exist.
+fn syslog(_: &[String]) -> Tried {
+    passed_the_check(sys!(libc::SYS_syslog, 8, 0, 99), &[libc::EINVAL])
+}
+
+/// Without the magic numbers.
+fn reboot(_: &[String]) -> Tried {
+    passed_the_check(sys!(libc::SYS_reboot, 0, 0, 0, 0), &[libc::EINVAL])
+}
+
+#[cfg(target_arch = "x86_64")]
+fn iopl(_: &[String]) -> Tried {
+    passed_the_check(sys!(libc::SYS_iopl, 3), &[libc::ENOSYS])
+}
+
+#[cfg(target_arch = "x86_64")]
+fn ioperm(_: &[String]) -> Tried {
+    passed_the_check(sys!(libc::SYS_ioperm, 0x80, 1, 1), &[libc::ENOSYS])
+}
+
+fn fanotify(_: &[String]) -> Tried {
+    const REPORT_FID: i32 = 0x200;
+    sys!(libc::SYS_fanotify_init, REPORT_FID, 0)?;
+    Ok("made".into())
+}
+
+fn personality(_: &[String]) -> Tried {
+    const READ_IMPLIES_EXEC: u64 = 0x0040_0000;
+    sys!(libc::SYS_personality, READ_IMPLIES_EXEC)?;
+    Ok("changed".into())
+}

@@ -1,0 +1,83 @@
+//! Locks on files of the host, which would make others wait.
+//!
+//! A lock is seen from outside while it is held: after taking it an attack
+//! opens the gate, a FIFO, for reading and waits there until the other side
+//! has looked and closed it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+
+use super::raw::{sys, zeroed};
+use super::{Attack, Expect, Refused, Tried, argument, attack};
+
+/// Programs need their locks to "work"; nobody else needs them to hold.
+const NOT_HELD: Expect = Expect::NoEffect;
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("flock", "seccomp", NOT_HELD, "hold a shared flock", flock),
+    attack("fcntl-lock", "seccomp", NOT_HELD, "hold a read lock", fcntl_lock),
+    attack("fcntl-lock-wait", "seccomp", NOT_HELD, "hold a read lock, waiting for it", fcntl_lock_wait),
+    attack("ofd-lock", "seccomp", NOT_HELD, "hold a read lock of its open file", ofd_lock),
+    attack("lease", "seccomp", Expect::Errno(libc::EPERM), "hold a lease, which delays who opens the file", lease),
+];
+
+fn hold(arguments: &[String], take: impl FnOnce(i32) -> Result<usize, Refused>) -> Tried {
+    let file = File::open(argument(arguments, 0))?;
+    take(file.as_raw_fd())?;
+    let mut nothing = Vec::new();
+    File::open(argument(arguments, 1))?.read_to_end(&mut nothing)?;
+    Ok("held".into())
+}
+
+fn flock(arguments: &[String]) -> Tried {
+    hold(arguments, |fd| sys!(libc::SYS_flock, fd, libc::LOCK_SH))
+}
+
+fn record_lock(fd: i32, command: i32) -> Result<usize, Refused> {
+    let mut whole: libc::flock = zeroed();
+    whole.l_type = libc::F_RDLCK as i16;
+    sys!(libc::SYS_fcntl, fd, command, &raw const whole)
+}
+
+fn fcntl_lock(arguments: &[String]) -> Tried {
+    hold(arguments, |fd| record_lock(fd, libc::F_SETLK))
+}
+
+fn fcntl_lock_wait(arguments: &[String]) -> Tried {
+    hold(arguments, |fd| record_lock(fd, libc::F_SETLKW))
+}
+
+fn ofd_lock(arguments: &[String]) -> Tried {
+    hold(arguments, |fd| record_lock(fd, libc::F_OFD_SETLK))
+}
+
+/// The kernel tells the holder of a lease by a signal that somebody wants the file: by one that is ignored.
+fn lease(arguments: &[String]) -> Tried {
+    const F_SETSIG: i32 = 10;
+    hold(arguments, |fd| {
+        sys!(libc::SYS_fcntl, fd, F_SETSIG, libc::SIGURG)?;
+        sys!(libc::SYS_fcntl, fd, libc::F_SETLEASE, libc::F_RDLCK)
+    })
+}
+
+/// Whether each call that takes a lock answers success, for the checks of [`super::allowed`].
+pub fn all_answer(name: &str) -> Tried {
+    let file = File::open(name)?;
+    let fd = file.as_raw_fd();
+    sys!(libc::SYS_flock, fd, libc::LOCK_EX)?;
+    sys!(libc::SYS_flock, fd, libc::LOCK_UN)?;
+    for command in [
+        libc::F_SETLK,
+        libc::F_SETLKW,
+        libc::F_OFD_SETLK,
+        libc::F_OFD_SETLKW,
+    ] {
+        record_lock(fd, command)?;
+    }
+    let mut question: libc::flock = zeroed();
+    question.l_type = libc::F_WRLCK as i16;
+    sys!(libc::SYS_fcntl, fd, libc::F_GETLK, &raw mut question)?;
+    Ok("all answered".into())
+}

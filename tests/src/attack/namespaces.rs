@@ -1,0 +1,158 @@
+//! Mounts, roots and namespaces.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use super::raw::{self, path, sys};
+use super::{Attack, Expect, Tried, argument, attack};
+
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("mount", "seccomp", REFUSED, "mount a tmpfs", mount).root(),
+    attack("remount", "seccomp", REFUSED, "make its root writable again", remount).root(),
+    attack("umount", "seccomp", REFUSED, "unmount something", umount).root(),
+    attack("fsopen", "seccomp", REFUSED, "prepare a mount by the newer calls", fsopen).root(),
+    attack("open-tree", "seccomp", REFUSED, "copy a mount", open_tree).root(),
+    attack("mount-setattr", "seccomp", REFUSED, "make a mount writable by the newer call", mount_setattr).root(),
+    attack("pivot-root", "seccomp", REFUSED, "change the root of its namespace", pivot_root).root(),
+    attack("chroot", "seccomp", REFUSED, "change its root", chroot).root(),
+    attack("unshare-user", "seccomp", REFUSED, "become root in a user namespace", unshare_user),
+    attack("unshare-mount", "seccomp", REFUSED, "make a mount namespace", unshare_mount).root(),
+    attack("userns-mount", "seccomp", REFUSED, "mount a tmpfs in a user namespace", userns_mount),
+    attack("clone-user", "seccomp", REFUSED, "start a process in a user namespace", clone_user),
+    attack("clone3", "seccomp", Expect::Errno(libc::ENOSYS), "start a process by clone3", clone3),
+    attack("setns", "seccomp", REFUSED, "enter a namespace", setns).root(),
+    attack("open-by-handle", "seccomp", REFUSED, "open a file past its directories", open_by_handle).root(),
+];
+
+fn mount(arguments: &[String]) -> Tried {
+    let (place, kind) = (path(argument(arguments, 0)), path("tmpfs"));
+    sys!(
+        libc::SYS_mount,
+        kind.as_ptr(),
+        place.as_ptr(),
+        kind.as_ptr(),
+        0,
+        0
+    )?;
+    Ok("mounted".into())
+}
+
+fn remount(_: &[String]) -> Tried {
+    let flags = libc::MS_REMOUNT | libc::MS_BIND;
+    sys!(libc::SYS_mount, 0, path("/").as_ptr(), 0, flags, 0)?;
+    Ok("remounted".into())
+}
+
+fn umount(_: &[String]) -> Tried {
+    sys!(libc::SYS_umount2, path("/proc").as_ptr(), libc::MNT_DETACH)?;
+    Ok("unmounted".into())
+}
+
+fn fsopen(_: &[String]) -> Tried {
+    sys!(libc::SYS_fsopen, path("tmpfs").as_ptr(), 0)?;
+    Ok("prepared".into())
+}
+
+fn open_tree(_: &[String]) -> Tried {
+    const CLONE: i32 = 1;
+    sys!(
+        libc::SYS_open_tree,
+        libc::AT_FDCWD,
+        path("/").as_ptr(),
+        CLONE
+    )?;
+    Ok("copied".into())
+}
+
+fn mount_setattr(_: &[String]) -> Tried {
+    // attr_set, attr_clr, propagation, userns_fd: clear read-only.
+    let attributes = [0_u64, 1, 0, 0];
+    sys!(
+        libc::SYS_mount_setattr,
+        libc::AT_FDCWD,
+        path("/").as_ptr(),
+        0,
+        attributes.as_ptr(),
+        32
+    )?;
+    Ok("writable".into())
+}
+
+/// A new root onto itself, as runc does it; the fresh namespace makes it a mount first.
+fn pivot_root(arguments: &[String]) -> Tried {
+    let place = path(argument(arguments, 0));
+    let result = sys!(libc::SYS_pivot_root, place.as_ptr(), place.as_ptr());
+    super::passed_the_check(result, &[libc::EINVAL, libc::EBUSY])
+}
+
+fn chroot(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_chroot, path(argument(arguments, 0)).as_ptr())?;
+    Ok("changed".into())
+}
+
+fn unshare_user(_: &[String]) -> Tried {
+    sys!(libc::SYS_unshare, libc::CLONE_NEWUSER)?;
+    Ok("unshared".into())
+}
+
+fn unshare_mount(_: &[String]) -> Tried {
+    sys!(libc::SYS_unshare, libc::CLONE_NEWNS)?;
+    Ok("unshared".into())
+}
+
+fn userns_mount(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_unshare, libc::CLONE_NEWUSER | libc::CLONE_NEWNS)?;
+    mount(arguments)
+}
+
+fn clone_user(_: &[String]) -> Tried {
+    match sys!(
+        libc::SYS_clone,
+        libc::CLONE_NEWUSER | libc::SIGCHLD,
+        0,
+        0,
+        0,
+        0
+    )? {
+        0 => std::process::exit(0),
+        child => {
+            raw::wait(child as i32)?;
+            Ok("started".into())
+        }
+    }
+}
+
+/// A filter cannot look into clone3's structure, so the whole call must be away.
+fn clone3(_: &[String]) -> Tried {
+    let mut arguments = [0_u64; 11];
+    arguments[4] = libc::SIGCHLD as u64;
+    match sys!(libc::SYS_clone3, arguments.as_ptr(), 88)? {
+        0 => std::process::exit(0),
+        child => {
+            raw::wait(child as i32)?;
+            Ok("started".into())
+        }
+    }
+}
+
+fn setns(_: &[String]) -> Tried {
+    let own = File::open("/proc/self/ns/uts")?;
+    sys!(libc::SYS_setns, own.as_raw_fd(), 0)?;
+    Ok("entered".into())
+}
+
+/// The file handle is a made-up one: permission is asked before it is looked up.
+fn open_by_handle(_: &[String]) -> Tried {
+    let root = File::open("/")?;
+    let handle = [8_u32, 1, 0, 0];
+    let result = sys!(
+        libc::SYS_open_by_handle_at,
+        root.as_raw_fd(),
+        handle.as_ptr(),
+        libc::O_RDONLY
+    );
+    super::passed_the_check(result, &[libc::ESTALE])
+}

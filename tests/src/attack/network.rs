@@ -1,0 +1,320 @@
+//! Sockets: the network, other programs on this machine, and the kernel's configuration.
+
+use super::raw::sys;
+use super::{Attack, Expect, Refused, Tried, argument, attack, number};
+
+const NO_FAMILY: Expect = Expect::Errno(libc::EAFNOSUPPORT);
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const IPPROTO_MPTCP: i32 = 262;
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("tcp-connect", "seccomp", NO_FAMILY, "connect to a TCP listener", tcp_connect),
+    attack("tcp6-connect", "seccomp", NO_FAMILY, "connect to a TCP listener over IPv6", tcp6_connect),
+    attack("tcp-high", "seccomp", NO_FAMILY, "the same with high bits set in the family", tcp_high),
+    attack("tcp-listen", "seccomp", NO_FAMILY, "listen on a TCP port", tcp_listen),
+    attack("mptcp-connect", "seccomp", NO_FAMILY, "connect by multipath TCP, which Landlock does not see", mptcp),
+    attack("tcp-fast-open", "seccomp", NO_FAMILY, "connect by sending, which Landlock does not see", fast_open),
+    attack("udp-send", "seccomp", NO_FAMILY, "send a UDP datagram", udp_send),
+    attack("unix-stream", "seccomp", NO_FAMILY, "connect to a unix socket", unix_stream),
+    attack("unix-abstract", "seccomp", NO_FAMILY, "connect to an abstract unix socket", unix_abstract),
+    attack("unix-pair", "seccomp", REFUSED, "aim a datagram socketpair at a unix socket", unix_pair),
+    attack("unix-pair-high", "seccomp", REFUSED, "the same with high bits set in the type", unix_pair_high),
+    attack("daemon-socket", "seccomp", NO_FAMILY, "connect to the daemon's own socket", unix_stream).root(),
+    attack("raw-socket", "seccomp", NO_FAMILY, "make a raw socket", raw_socket).root(),
+    attack("packet-socket", "seccomp", NO_FAMILY, "make a packet socket", packet_socket).root(),
+    attack("vsock", "seccomp", NO_FAMILY, "make a socket to the hypervisor", vsock),
+    attack("af-alg", "seccomp", NO_FAMILY, "make a socket to the kernel's crypto code", af_alg),
+    attack("netlink-uevent", "seccomp", NO_FAMILY, "make a netlink socket of another protocol", netlink_uevent),
+    attack("link-up", "capabilities", REFUSED, "change a network interface", link_up).root(),
+    attack("route-add", "capabilities", REFUSED, "add a route", route_add).root(),
+];
+
+fn socket(family: i32, kind: i32, protocol: i32) -> Result<usize, Refused> {
+    sys!(
+        libc::SYS_socket,
+        family,
+        kind | libc::SOCK_CLOEXEC,
+        protocol
+    )
+}
+
+/// A `struct sockaddr_in` of the loopback address, in the kernel's byte order.
+fn loopback(port: i32) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+    address[2..4].copy_from_slice(&(port as u16).to_be_bytes());
+    address[4..8].copy_from_slice(&[127, 0, 0, 1]);
+    address
+}
+
+fn loopback6(port: i32) -> [u8; 28] {
+    let mut address = [0; 28];
+    address[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+    address[2..4].copy_from_slice(&(port as u16).to_be_bytes());
+    address[23] = 1;
+    address
+}
+
+/// A `struct sockaddr_un` as long as its name; an abstract name starts with NUL.
+fn unix(name: &[u8]) -> Vec<u8> {
+    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.extend(name);
+    address
+}
+
+fn connect(socket: usize, address: &[u8]) -> Result<usize, Refused> {
+    sys!(libc::SYS_connect, socket, address.as_ptr(), address.len())
+}
+
+fn tcp_connect(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    connect(socket, &loopback(number(arguments, 0)))?;
+    Ok("connected".into())
+}
+
+fn tcp6_connect(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET6, libc::SOCK_STREAM, 0)?;
+    connect(socket, &loopback6(number(arguments, 0)))?;
+    Ok("connected".into())
+}
+
+/// The kernel looks at the low 32 bits of the family only.
+fn tcp_high(arguments: &[String]) -> Tried {
+    let family = i64::from(libc::AF_INET) | (1 << 32);
+    let socket = sys!(libc::SYS_socket, family, libc::SOCK_STREAM, 0)?;
+    connect(socket, &loopback(number(arguments, 0)))?;
+    Ok("connected".into())
+}
+
+fn tcp_listen(_: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    sys!(libc::SYS_bind, socket, loopback(0).as_ptr(), 16)?;
+    sys!(libc::SYS_listen, socket, 1)?;
+    Ok("listening".into())
+}
+
+fn mptcp(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, IPPROTO_MPTCP)?;
+    connect(socket, &loopback(number(arguments, 0)))?;
+    Ok("connected".into())
+}
+
+fn fast_open(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let address = loopback(number(arguments, 0));
+    sys!(
+        libc::SYS_sendto,
+        socket,
+        b"attacked".as_ptr(),
+        8,
+        libc::MSG_FASTOPEN,
+        address.as_ptr(),
+        16
+    )?;
+    Ok("connected".into())
+}
+
+fn udp_send(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let address = loopback(number(arguments, 0));
+    sys!(
+        libc::SYS_sendto,
+        socket,
+        b"attacked".as_ptr(),
+        8,
+        0,
+        address.as_ptr(),
+        16
+    )?;
+    Ok("sent".into())
+}
+
+fn unix_stream(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    connect(socket, &unix(argument(arguments, 0).as_bytes()))?;
+    Ok("connected".into())
+}
+
+fn unix_abstract(arguments: &[String]) -> Tried {
+    let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    connect(
+        socket,
+        &unix(format!("\0{}", argument(arguments, 0)).as_bytes()),
+    )?;
+    Ok("connected".into())
+}
+
+/// No socket(2) is needed to talk to one: half of a datagram pair may be sent anywhere.
+fn aim_pair(kind: i64, arguments: &[String]) -> Tried {
+    let mut pair = [0_i32; 2];
+    sys!(
+        libc::SYS_socketpair,
+        libc::AF_UNIX,
+        kind,
+        0,
+        pair.as_mut_ptr()
+    )?;
+    let address = unix(argument(arguments, 0).as_bytes());
+    sys!(
+        libc::SYS_sendto,
+        pair[0],
+        b"attacked".as_ptr(),
+        8,
+        0,
+        address.as_ptr(),
+        address.len()
+    )?;
+    Ok("sent".into())
+}
+
+fn unix_pair(arguments: &[String]) -> Tried {
+    aim_pair(libc::SOCK_DGRAM.into(), arguments)
+}
+
+fn unix_pair_high(arguments: &[String]) -> Tried {
+    aim_pair(i64::from(libc::SOCK_DGRAM) | (1 << 32), arguments)
+}
+
+fn raw_socket(_: &[String]) -> Tried {
+    socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)?;
+    Ok("made".into())
+}
+
+fn packet_socket(_: &[String]) -> Tried {
+    socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+    Ok("made".into())
+}
+
+fn vsock(_: &[String]) -> Tried {
+    socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)?;
+    Ok("made".into())
+}
+
+fn af_alg(_: &[String]) -> Tried {
+    socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0)?;
+    Ok("made".into())
+}
+
+fn netlink_uevent(_: &[String]) -> Tried {
+    socket(
+        libc::AF_NETLINK,
+        libc::SOCK_RAW,
+        libc::NETLINK_KOBJECT_UEVENT,
+    )?;
+    Ok("made".into())
+}
+
+/// One netlink message: header of 16 bytes, then `body`.
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = ((16 + body.len()) as u32).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(body);
+    bytes
+}
+
+const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
+const DUMP: u16 = 0x300;
+const CREATE: u16 = 0x400;
+
+/// Sends one message and reads one answer.
+fn ask(protocol: i32, message: &[u8]) -> Result<Vec<u8>, Refused> {
+    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
+    sys!(
+        libc::SYS_sendto,
+        socket,
+        message.as_ptr(),
+        message.len(),
+        0,
+        0,
+        0
+    )?;
+    let mut answer = vec![0; 64 << 10];
+    let length = sys!(
+        libc::SYS_recvfrom,
+        socket,
+        answer.as_mut_ptr(),
+        answer.len(),
+        0,
+        0,
+        0
+    )?;
+    answer.truncate(length);
+    Ok(answer)
+}
+
+/// Type of the first message of an answer, and the error if it is one.
+fn verdict(answer: &[u8]) -> Result<u16, Refused> {
+    const ERROR: u16 = 2;
+    let short = Refused(libc::EBADMSG);
+    let kind = answer
+        .get(4..6)
+        .and_then(|two| two.try_into().ok())
+        .map(u16::from_ne_bytes)
+        .ok_or(short)?;
+    if kind != ERROR {
+        return Ok(kind);
+    }
+    match answer
+        .get(16..20)
+        .and_then(|four| four.try_into().ok())
+        .map(i32::from_ne_bytes)
+    {
+        Some(0) => Ok(kind),
+        Some(error) => Err(Refused(-error)),
+        None => Err(short),
+    }
+}
+
+/// RTM_NEWLINK for interface 1, the loopback: a fresh namespace has it down.
+fn link_up(_: &[String]) -> Tried {
+    const RTM_NEWLINK: u16 = 16;
+    let mut body = [0_u8; 16];
+    body[4..8].copy_from_slice(&1_i32.to_ne_bytes());
+    body[8..12].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+    body[12..16].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+    verdict(&ask(
+        libc::NETLINK_ROUTE,
+        &message(RTM_NEWLINK, REQUEST | ACK, &body),
+    )?)?;
+    Ok("changed".into())
+}
+
+/// RTM_NEWROUTE: 198.51.100.0/24, kept for documentation, is unreachable.
+fn route_add(_: &[String]) -> Tried {
+    const RTM_NEWROUTE: u16 = 24;
+    const UNREACHABLE: u8 = 7;
+    let mut body = vec![
+        libc::AF_INET as u8,
+        24,
+        0,
+        0,
+        254,
+        4,
+        0,
+        UNREACHABLE,
+        0,
+        0,
+        0,
+        0,
+    ];
+    body.extend([8, 0, 1, 0, 198, 51, 100, 0]);
+    verdict(&ask(
+        libc::NETLINK_ROUTE,
+        &message(RTM_NEWROUTE, REQUEST | ACK | CREATE, &body),
+    )?)?;
+    Ok("added".into())
+}
+
+/// A dump of what `kind` asks for; the kernel must answer with something other than an error.
+pub fn dump(protocol: i32, kind: u16, body: &[u8]) -> Tried {
+    let answer = ask(protocol, &message(kind, REQUEST | DUMP, body))?;
+    let kind = verdict(&answer)?;
+    Ok(format!(
+        "{} bytes, first message of type {kind}",
+        answer.len()
+    ))
+}

@@ -1,0 +1,271 @@
+//! Processes of the same uid outside the sandbox.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+
+use super::raw::{sys, zeroed};
+use super::{Attack, Expect, Refused, Tried, argument, attack, number};
+
+/// A pid of the host's names nobody in the jobs' pid namespace.
+const NOBODY: Expect = Expect::Errno(libc::ESRCH);
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
+const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("kill", "pid namespace", NOBODY, "kill a process", kill),
+    attack("kill-group", "pid namespace", NOBODY, "kill a process group", kill_group),
+    attack("tgkill", "pid namespace", NOBODY, "kill a thread", tgkill),
+    attack("sigqueue", "pid namespace", NOBODY, "queue a signal to a process", sigqueue),
+    attack("kill-all", "pid namespace", NOBODY, "kill every process of its uid", kill_all),
+    attack("pidfd-signal", "pid namespace", NOBODY, "kill a process through a pidfd", pidfd_signal),
+    attack("pidfd-proc", "pid namespace", Expect::Errno(libc::EINVAL), "kill a process through its directory in /proc", pidfd_proc),
+    attack("setown", "pid namespace", NOBODY, "have the kernel send a signal for it (F_SETOWN)", setown),
+    attack("setpriority", "pid namespace", NOBODY, "slow a process down", setpriority),
+    attack("setpriority-user", "pid namespace", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
+    attack("ioprio", "pid namespace", NOBODY, "change the disk priority of a process", ioprio),
+    attack("prlimit", "pid namespace", NOBODY, "limit a process", prlimit),
+    attack("sched", "pid namespace", NOBODY, "change how a process is scheduled", sched),
+    attack("affinity", "pid namespace", NOBODY, "bind a process to one processor", affinity),
+    attack("proc-root", "landlock", NO_ACCESS, "write a file through /proc/PID/root", through).without_landlock(Expect::Done),
+    attack("proc-cwd", "landlock", NO_ACCESS, "write a file through /proc/PID/cwd", through).without_landlock(Expect::Done),
+    attack("proc-environ", "landlock", NO_ACCESS, "read the environment of a process", read).without_landlock(Expect::Done),
+    attack("proc-mem", "mounts", READ_ONLY, "open the memory of a process for writing", open_both),
+    attack("proc-oom", "mounts", READ_ONLY, "make the kernel prefer a process as a victim", proc_oom),
+    attack("ptrace", "seccomp", REFUSED, "trace a process", ptrace),
+    attack("vm-readv", "seccomp", REFUSED, "read the memory of a process", vm_readv),
+    attack("vm-writev", "seccomp", REFUSED, "write into the memory of a process", vm_writev),
+    attack("pidfd-getfd", "seccomp", REFUSED, "take a descriptor out of a process", pidfd_getfd),
+    attack("kill-keeper", "uid", REFUSED, "kill the init of the jobs' pid namespace", kill_keeper).impossible("pid 1 is another process outside"),
+];
+
+fn kill(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_kill, number(arguments, 0), libc::SIGKILL)?;
+    Ok("killed".into())
+}
+
+fn kill_group(arguments: &[String]) -> Tried {
+    sys!(libc::SYS_kill, -number(arguments, 0), libc::SIGKILL)?;
+    Ok("killed".into())
+}
+
+fn tgkill(arguments: &[String]) -> Tried {
+    let victim = number(arguments, 0);
+    sys!(libc::SYS_tgkill, victim, victim, libc::SIGKILL)?;
+    Ok("killed".into())
+}
+
+fn sigqueue(arguments: &[String]) -> Tried {
+    // si_signo, si_errno, si_code: SI_QUEUE (-1), as a process may claim about itself.
+    let mut info = [0_i32; 32];
+    info[0] = libc::SIGKILL;
+    info[2] = -1;
+    sys!(
+        libc::SYS_rt_sigqueueinfo,
+        number(arguments, 0),
+        libc::SIGKILL,
+        info.as_ptr()
+    )?;
+    Ok("killed".into())
+}
+
+fn kill_all(_: &[String]) -> Tried {
+    sys!(libc::SYS_kill, -1, libc::SIGKILL)?;
+    Ok("killed".into())
+}
+
+fn pidfd_signal(arguments: &[String]) -> Tried {
+    let pidfd = sys!(libc::SYS_pidfd_open, number(arguments, 0), 0)?;
+    sys!(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, 0, 0)?;
+    Ok("killed".into())
+}
+
+/// A descriptor of /proc/PID serves as a pidfd, and /proc is the host's.
+fn pidfd_proc(arguments: &[String]) -> Tried {
+    let directory = File::open(format!("/proc/{}", argument(arguments, 0)))?;
+    sys!(
+        libc::SYS_pidfd_send_signal,
+        directory.as_raw_fd(),
+        libc::SIGKILL,
+        0,
+        0
+    )?;
+    Ok("killed".into())
+}
+
+fn setown(arguments: &[String]) -> Tried {
+    let mut ends = [0_i32; 2];
+    sys!(libc::SYS_pipe2, ends.as_mut_ptr(), 0)?;
+    let [read, write] = ends;
+    sys!(libc::SYS_fcntl, read, libc::F_SETOWN, number(arguments, 0))?;
+    sys!(libc::SYS_fcntl, read, 10 /* F_SETSIG */, libc::SIGKILL)?;
+    sys!(libc::SYS_fcntl, read, libc::F_SETFL, libc::O_ASYNC)?;
+    sys!(libc::SYS_write, write, b"x".as_ptr(), 1)?;
+    Ok("killed".into())
+}
+
+fn setpriority(arguments: &[String]) -> Tried {
+    sys!(
+        libc::SYS_setpriority,
+        libc::PRIO_PROCESS,
+        number(arguments, 0),
+        19
+    )?;
+    Ok("slowed down".into())
+}
+
+fn setpriority_user(_: &[String]) -> Tried {
+    let uid = sys!(libc::SYS_getuid)?;
+    sys!(libc::SYS_setpriority, libc::PRIO_USER, uid, 19)?;
+    Ok("slowed down".into())
+}
+
+fn ioprio(arguments: &[String]) -> Tried {
+    const WHO_PROCESS: i32 = 1;
+    const CLASS_IDLE: i32 = 3 << 13;
+    sys!(
+        libc::SYS_ioprio_set,
+        WHO_PROCESS,
+        number(arguments, 0),
+        CLASS_IDLE
+    )?;
+    Ok("slowed down".into())
+}
+
+fn prlimit(arguments: &[String]) -> Tried {
+    let limit = libc::rlimit {
+        rlim_cur: 3,
+        rlim_max: 3,
+    };
+    sys!(
+        libc::SYS_prlimit64,
+        number(arguments, 0),
+        libc::RLIMIT_NOFILE,
+        &raw const limit,
+        0
+    )?;
+    Ok("limited".into())
+}
+
+fn sched(arguments: &[String]) -> Tried {
+    let parameters: libc::sched_param = zeroed();
+    sys!(
+        libc::SYS_sched_setscheduler,
+        number(arguments, 0),
+        libc::SCHED_IDLE,
+        &raw const parameters
+    )?;
+    Ok("slowed down".into())
+}
+
+fn affinity(arguments: &[String]) -> Tried {
+    let first = [1_u64; 1];
+    sys!(
+        libc::SYS_sched_setaffinity,
+        number(arguments, 0),
+        8,
+        first.as_ptr()
+    )?;
+    Ok("bound".into())
+}
+
+fn through(arguments: &[String]) -> Tried {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .open(argument(arguments, 0))?;
+    file.write_all(b"attacked\n")?;
+    Ok("written".into())
+}
+
+fn read(arguments: &[String]) -> Tried {
+    let content = fs::read(argument(arguments, 0))?;
+    Ok(format!("read {} bytes", content.len()))
+}
+
+fn open_both(arguments: &[String]) -> Tried {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(argument(arguments, 0))?;
+    Ok("opened".into())
+}
+
+fn proc_oom(arguments: &[String]) -> Tried {
+    fs::write(argument(arguments, 0), "1000")?;
+    Ok("written".into())
+}
+
+fn ptrace(arguments: &[String]) -> Tried {
+    const SEIZE: i32 = 0x4206;
+    sys!(libc::SYS_ptrace, SEIZE, number(arguments, 0), 0, 0)?;
+    Ok("traced".into())
+}
+
+/// Of what a process maps, the start of the first mapping.
+fn first_mapping(pid: i32) -> Result<usize, Refused> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let start = maps.split('-').next().unwrap_or_default();
+    usize::from_str_radix(start, 16).map_err(|_| Refused(libc::ESRCH))
+}
+
+/// The call itself must be refused, so an address that cannot be read does not stop it.
+fn vm_readv(arguments: &[String]) -> Tried {
+    let victim = number(arguments, 0);
+    let mut byte = 0_u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: first_mapping(victim).unwrap_or(0) as *mut _,
+        iov_len: 1,
+    };
+    sys!(
+        libc::SYS_process_vm_readv,
+        victim,
+        &raw const local,
+        1,
+        &raw const remote,
+        1,
+        0
+    )?;
+    Ok("read".into())
+}
+
+/// Writes no byte into the victim: the stack's address is given with a length of 0, after the permission check.
+fn vm_writev(arguments: &[String]) -> Tried {
+    let mut byte = 0_u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: 16 as *mut _,
+        iov_len: 1,
+    };
+    let result = sys!(
+        libc::SYS_process_vm_writev,
+        number(arguments, 0),
+        &raw const local,
+        1,
+        &raw const remote,
+        1,
+        0
+    );
+    super::passed_the_check(result, &[libc::EFAULT])
+}
+
+/// Out of itself where a pidfd of the victim cannot be had: the call itself must be refused.
+fn pidfd_getfd(arguments: &[String]) -> Tried {
+    let victim = sys!(libc::SYS_pidfd_open, number(arguments, 0), 0);
+    let pidfd = victim.or_else(|_| sys!(libc::SYS_pidfd_open, std::process::id(), 0))?;
+    sys!(libc::SYS_pidfd_getfd, pidfd, 1, 0)?;
+    Ok("taken".into())
+}
+
+fn kill_keeper(_: &[String]) -> Tried {
+    sys!(libc::SYS_kill, 1, libc::SIGKILL)?;
+    Ok("killed".into())
+}

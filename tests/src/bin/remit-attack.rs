@@ -1,0 +1,41 @@
+//! Tries one way out of a sandbox and says what the kernel answered.
+//!
+//! `remit-attack list` prints every attack, `remit-attack allowed` every thing
+//! that must work, one JSON object a line; `remit-attack ID [ARGS]` does one.
+//! `victim` waits to be attacked, `euid` prints the effective uid.
+
+use std::process::ExitCode;
+
+use remit_tests::attack;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((id, arguments)) = arguments.split_first() else {
+        eprintln!("usage: remit-attack list | allowed | ID [ARGS]");
+        return ExitCode::from(64);
+    };
+    match id.as_str() {
+        "list" => attack::all().for_each(|attack| println!("{}", attack.describe())),
+        "allowed" => attack::allowed::ALL.iter().for_each(|check| {
+            println!(
+                "{}",
+                serde_json::json!({ "id": check.id, "description": check.what })
+            )
+        }),
+        "euid" => println!("{}", nix::unistd::geteuid()),
+        "victim" => {
+            println!("ready");
+            nix::unistd::pause();
+        }
+        id => {
+            let attack = attack::named(id).map(|attack| attack.run);
+            let Some(run) = attack.or_else(|| attack::allowed::named(id).map(|check| check.run))
+            else {
+                eprintln!("there is no attack '{id}'");
+                return ExitCode::from(64);
+            };
+            println!("{}", attack::report(id, &run(arguments)));
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,94 @@
+//! A directory for one test, with the programs that a job may execute.
+//!
+//! Not in /tmp, /var/tmp or /dev/shm: a job has its own of these, and the
+//! daemon refuses configuration below directories that others may write in.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Goes with its value.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
+/// Numbers that no two tests on this machine share at a time.
+#[must_use]
+pub fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    (std::process::id() % 65_536) * 1024 + next % 1024
+}
+
+impl Place {
+    /// A new, empty directory.
+    #[must_use]
+    pub fn new() -> Self {
+        let dir = Path::new("/var/lib").join(format!("remit-test-{}", unique()));
+        fs::create_dir(&dir).expect("the tests run as root");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
+            .expect("the directory is ours");
+        Self(dir)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A new directory in it, readable by all.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let dir = self.0.join(name);
+        fs::create_dir_all(&dir).expect("the directory is ours");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
+            .expect("the directory is ours");
+        dir
+    }
+
+    /// A copy of a built program that every uid may execute.
+    #[must_use]
+    pub fn program(&self, built: &Path) -> PathBuf {
+        let copy = self
+            .directory("bin")
+            .join(built.file_name().expect("a program has a name"));
+        fs::copy(built, &copy)
+            .unwrap_or_else(|error| panic!("cannot copy '{}': {error}", built.display()));
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
+        copy
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The directory of the programs that were built beside the running one.
+#[must_use]
+pub fn built() -> PathBuf {
+    let me = std::env::current_exe().expect("the running program has a path");
+    let dir = me.parent().expect("a program lies in a directory");
+    if dir.ends_with("deps") {
+        dir.parent().unwrap_or(dir).to_owned()
+    } else {
+        dir.to_owned()
+    }
+}
+
+/// Fails where everything must run; elsewhere says what was left out.
+pub fn missing(what: &str) {
+    assert!(
+        std::env::var_os("REMIT_TESTS_MUST_RUN").is_none_or(|value| value != "1"),
+        "{what} is missing and REMIT_TESTS_MUST_RUN=1"
+    );
+    eprintln!("left out: {what} is missing");
+}

@@ -1,0 +1,192 @@
+//! Starting processes as somebody else, and finding the processes of somebody.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, unshare};
+
+/// Who a process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Real, effective and saved uid.
+    pub uid: u32,
+    /// Real, effective and saved gid.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// A user whose group has the same number.
+    #[must_use]
+    pub fn new(uid: u32, groups: &[u32]) -> Self {
+        Self {
+            uid,
+            gid: uid,
+            groups: groups.to_vec(),
+        }
+    }
+
+    /// Has `command` run as this user.
+    pub fn runs(&self, command: &mut Command) {
+        let Self { uid, gid, groups } = self.clone();
+        // SAFETY: between fork and exec only system calls are made; the vector was allocated before.
+        unsafe { command.pre_exec(move || become_user(uid, gid, &groups)) };
+    }
+
+    /// Changes only the calling thread, as the kernel does it: the C library would change all threads.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn adopt(&self) -> io::Result<()> {
+        become_user(self.uid, self.gid, &self.groups)
+    }
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many numbers as the slice has.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    // SAFETY: three numbers, no memory.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: three numbers, no memory.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+}
+
+fn check(result: i64) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Has `command` run in namespaces of its own, in which root may change what is not shared with this machine.
+pub fn in_fresh_namespaces(command: &mut Command) {
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNET;
+    let enter = move || {
+        unshare(all)?;
+        let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Has `command` inherit one descriptor too many: 9, the same as its standard input.
+pub fn leak_descriptor(command: &mut Command) {
+    let leak = || {
+        // SAFETY: two numbers, no memory.
+        let leaked = unsafe { libc::dup2(0, 9) };
+        if leaked == 9 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: between fork and exec one system call is made.
+    unsafe { command.pre_exec(leak) };
+}
+
+/// A process as /proc shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its pid here.
+    pub pid: i32,
+    /// Its parent's pid here.
+    pub parent: i32,
+    /// Its effective uid.
+    pub uid: u32,
+    /// Its pid in each pid namespace from here inwards.
+    pub nspid: Vec<i32>,
+    /// One letter: Z is a zombie.
+    pub state: char,
+    /// Its name.
+    pub name: String,
+}
+
+impl Process {
+    /// The process of this pid, if there is one.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status
+                .lines()
+                .find(|line| line.split(':').next() == Some(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        Some(Self {
+            pid,
+            parent: field("PPid")?.parse().ok()?,
+            uid: field("Uid")?.split_whitespace().nth(1)?.parse().ok()?,
+            nspid: field("NSpid")?
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect(),
+            state: field("State")?.chars().next()?,
+            name: field("Name")?,
+        })
+    }
+}
+
+/// Every process there is now.
+#[must_use]
+pub fn processes() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Process::of)
+        .collect()
+}
+
+/// A field of /proc/PID/status, trimmed.
+#[must_use]
+pub fn status_field(pid: i32, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find(|line| line.split(':').next() == Some(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Everything below `root` in the tree of processes.
+#[must_use]
+pub fn descendants(root: i32) -> Vec<Process> {
+    let all = processes();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for process in all.iter().filter(|process| process.parent == parent) {
+            parents.push(process.pid);
+            found.push(process.clone());
+        }
+    }
+    found
+}
+
+/// Waits until `pid` has ended, at most `ms` milliseconds; whether it has.
+#[must_use]
+pub fn ends_within(pid: i32, ms: u16) -> bool {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    // SAFETY: two numbers, no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return true;
+    }
+    // SAFETY: the kernel just made this descriptor for us alone.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut wait = [nix::poll::PollFd::new(
+        std::os::fd::AsFd::as_fd(&pidfd),
+        nix::poll::PollFlags::POLLIN,
+    )];
+    nix::poll::poll(&mut wait, ms).is_ok_and(|ready| ready > 0)
+}

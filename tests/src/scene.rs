@@ -1,0 +1,544 @@
+//! What an attack finds: files, listeners and victims that the job's uid may
+//! use as far as permissions go, and a witness who says whether the host was
+//! touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use crate::attack::objects::{Object, Queue};
+use crate::place::{Place, unique};
+use crate::process::{Identity, ends_within};
+
+/// Where scenes are set.
+#[derive(Debug)]
+pub struct Ground {
+    /// A directory that sandboxes see.
+    pub dir: PathBuf,
+    /// The job's uid.
+    pub job: Identity,
+    /// The attack program.
+    pub program: PathBuf,
+    /// The daemon under attack, or a stand-in: a root process.
+    pub daemon: u32,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Its state directory.
+    pub state: PathBuf,
+}
+
+impl Ground {
+    /// A ground without a daemon: this process and files of root stand in.
+    #[must_use]
+    pub fn without_daemon(place: &Place, job: Identity) -> Self {
+        let program = place.program(&crate::place::built().join("remit-attack"));
+        let state = place.directory("state");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700))
+            .expect("the directory is ours");
+        let socket = place.path().join("daemon.sock");
+        // A socket stays connectable only while somebody listens; the ground lives as long as its process.
+        std::mem::forget(UnixListener::bind(&socket).expect("the directory is ours"));
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))
+            .expect("the socket is ours");
+        Self {
+            dir: place.directory("ground"),
+            job,
+            program,
+            daemon: std::process::id(),
+            socket,
+            state,
+        }
+    }
+}
+
+/// Says, afterwards, whether the host was touched.
+type Witness = Box<dyn FnOnce() -> bool>;
+
+/// An arranged attack.
+pub struct Scene {
+    /// The attack program for this scene.
+    pub program: PathBuf,
+    /// Its arguments after the attack's name.
+    pub arguments: Vec<String>,
+    witness: Option<Witness>,
+    /// Ends or goes with the scene.
+    victim: Option<Victim>,
+}
+
+impl Scene {
+    /// Whether the host was touched; `None` where there is nothing to see.
+    #[must_use]
+    pub fn touched(mut self) -> Option<bool> {
+        let touched = self.witness.take().map(|witness| witness());
+        drop(self.victim.take());
+        touched
+    }
+
+    /// The attack's name and arguments, as a command line.
+    #[must_use]
+    pub fn argv(&self, id: &str) -> Vec<String> {
+        let mut argv = vec![self.program.display().to_string(), id.to_owned()];
+        argv.extend(self.arguments.iter().cloned());
+        argv
+    }
+}
+
+/// A process of the job's uid outside every sandbox.
+struct Victim(Child);
+
+impl Victim {
+    fn start(ground: &Ground, dir: &Path) -> Self {
+        let mut command = Command::new(&ground.program);
+        command
+            .arg("victim")
+            .current_dir(dir)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        ground.job.runs(&mut command);
+        let mut child = command.spawn().expect("the attack program starts");
+        let mut ready = String::new();
+        let output = child.stdout.take().expect("its output is a pipe");
+        BufReader::new(output)
+            .read_line(&mut ready)
+            .expect("its output is text");
+        assert_eq!(ready, "ready\n");
+        Self(child)
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    /// Everything that others can set of a process.
+    fn properties(pid: i32) -> String {
+        let file =
+            |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        // After the name, which ends with the last ')': priority 15, nice 16, realtime priority 37, policy 38.
+        let stat = file("stat");
+        let stat: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let numbers =
+            [15, 16, 37, 38].map(|place| stat.get(place).copied().unwrap_or_default().to_owned());
+        let processors = crate::process::status_field(pid, "Cpus_allowed").unwrap_or_default();
+        let priority = crate::attack::objects::io_priority(pid);
+        format!(
+            "{numbers:?} {processors} {priority} {} {}",
+            file("oom_score_adj"),
+            file("limits")
+        )
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Arranges the attack `id` in a directory of its own.
+#[must_use]
+pub fn arrange(id: &str, ground: &Ground) -> Scene {
+    let number = unique();
+    let dir = ground.dir.join(format!("{number}-{id}"));
+    fs::create_dir(&dir).expect("the ground is ours");
+    give(&dir, 0o755, ground);
+    let inside = |name: &str| dir.join(name).display().to_string();
+    let mut scene = Scene {
+        program: ground.program.clone(),
+        arguments: Vec::new(),
+        witness: None,
+        victim: None,
+    };
+    match id {
+        "write" | "append" | "truncate" | "unlink" | "chmod" | "utimes" | "chown" | "setxattr"
+        | "chattr" | "atime" | "fd-reopen" => scene.arguments = vec![file(&dir, "file", ground)],
+        "rename" | "link" => scene.arguments = vec![file(&dir, "file", ground), inside("other")],
+        "create" | "symlink" | "mkdir" => scene.arguments = vec![inside("new")],
+        "rmdir" => {
+            fs::create_dir(dir.join("old")).expect("the directory is ours");
+            give(&dir.join("old"), 0o755, ground);
+            scene.arguments = vec![inside("old")];
+        }
+        "mkdir-sticky" => {
+            let shared = dir.join("shared");
+            fs::create_dir(&shared).expect("the directory is ours");
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777))
+                .expect("the directory is ours");
+            scene.arguments = vec![inside("shared/new")];
+        }
+        "host-shm" => shared_directory(&mut scene, "/dev/shm", number),
+        "host-tmp" | "mknod" => shared_directory(&mut scene, "/tmp", number),
+        "host-var-tmp" => shared_directory(&mut scene, "/var/tmp", number),
+        "fifo" => read_fifo(&mut scene, &dir, ground),
+        "exe-chmod" => {
+            let own = dir.join("program");
+            fs::copy(&ground.program, &own).expect("the directory is ours");
+            give(&own, 0o755, ground);
+            scene.program = own;
+        }
+        "setuid-program" => {
+            let setuid = dir.join("program");
+            fs::copy(&ground.program, &setuid).expect("the directory is ours");
+            fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755))
+                .expect("the copy is ours");
+            scene.arguments = vec![inside("program")];
+        }
+        "shadow" => scene.arguments = vec!["/etc/shadow".into()],
+        "foreign-file" => {
+            fs::write(dir.join("secret"), "secret").expect("the directory is ours");
+            fs::set_permissions(dir.join("secret"), fs::Permissions::from_mode(0o600))
+                .expect("the file is ours");
+            scene.arguments = vec![inside("secret")];
+        }
+        "daemon-state" => scene.arguments = vec![ground.state.display().to_string()],
+        "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", ground.daemon)],
+        "sysctl" => scene.arguments = vec!["/proc/sys/kernel/hostname".into()],
+        "disk" => scene.arguments = vec![disk()],
+        "device-node" => {
+            crate::attack::objects::null_device(&dir.join("null"));
+            scene.arguments = vec![inside("null")];
+        }
+        "fuse" => scene.arguments = vec!["/dev/fuse".into()],
+        "ptmx" => scene.arguments = vec!["/dev/ptmx".into()],
+        "tty-write" => terminal(&mut scene),
+        "kill" | "kill-group" | "tgkill" | "sigqueue" | "kill-all" | "pidfd-signal"
+        | "pidfd-proc" | "setown" => {
+            let victim = victim(&mut scene, ground, &dir);
+            scene.witness = Some(Box::new(move || ends_within(victim, 100)));
+        }
+        "setpriority" | "setpriority-user" | "ioprio" | "prlimit" | "sched" | "affinity" => {
+            let victim = victim(&mut scene, ground, &dir);
+            properties(&mut scene, victim);
+        }
+        "proc-oom" => {
+            let victim = victim(&mut scene, ground, &dir);
+            properties(&mut scene, victim);
+            scene.arguments = vec![format!("/proc/{victim}/oom_score_adj")];
+        }
+        "proc-root" => {
+            let victim = victim(&mut scene, ground, &dir);
+            scene.arguments = vec![format!("/proc/{victim}/root{}", file(&dir, "file", ground))];
+        }
+        "proc-cwd" => {
+            let victim = victim(&mut scene, ground, &dir);
+            file(&dir, "file", ground);
+            scene.arguments = vec![format!("/proc/{victim}/cwd/file")];
+        }
+        "proc-environ" | "proc-mem" => {
+            let victim = victim(&mut scene, ground, &dir);
+            scene.arguments = vec![format!("/proc/{victim}/{}", id.trim_start_matches("proc-"))];
+        }
+        "ptrace" | "vm-readv" | "vm-writev" | "pidfd-getfd" => {
+            victim(&mut scene, ground, &dir);
+        }
+        "tcp-connect" | "tcp-high" | "mptcp-connect" | "tcp-fast-open" => {
+            tcp(&mut scene, "127.0.0.1:0")
+        }
+        "tcp6-connect" => tcp(&mut scene, "[::1]:0"),
+        "udp-send" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("the loopback interface is up");
+            scene.arguments = vec![socket.local_addr().expect("it is bound").port().to_string()];
+            socket.set_nonblocking(true).expect("it is a socket");
+            scene.witness = Some(Box::new(move || socket.recv(&mut [0; 64]).is_ok()));
+        }
+        "unix-stream" => {
+            let listener = UnixListener::bind(dir.join("socket")).expect("the directory is ours");
+            accepts(&mut scene, listener, &dir);
+            scene.arguments = vec![inside("socket")];
+        }
+        "unix-abstract" => {
+            let name = format!("remit-test-{number}");
+            let address = SocketAddr::from_abstract_name(&name).expect("the name is short");
+            let listener = UnixListener::bind_addr(&address).expect("the name is free");
+            accepts(&mut scene, listener, &dir);
+            scene.arguments = vec![name];
+        }
+        "unix-pair" | "unix-pair-high" => {
+            let socket = UnixDatagram::bind(dir.join("socket")).expect("the directory is ours");
+            fs::set_permissions(dir.join("socket"), fs::Permissions::from_mode(0o777))
+                .expect("the socket is ours");
+            socket.set_nonblocking(true).expect("it is a socket");
+            scene.arguments = vec![inside("socket")];
+            scene.witness = Some(Box::new(move || socket.recv(&mut [0; 64]).is_ok()));
+        }
+        "daemon-socket" => scene.arguments = vec![ground.socket.display().to_string()],
+        "shmget" | "semget" | "msgget" => {
+            let key = i32::try_from(number).expect("the number is small");
+            scene.arguments = vec![key.to_string()];
+            let kind = Object::kind(id);
+            scene.witness = Some(Box::new(move || Object::find(kind, key).is_some()));
+        }
+        "shmat" | "semop" | "msgsnd" | "sem-setval" | "shm-remove" | "sem-remove"
+        | "msg-remove" => {
+            let object = Object::make(Object::kind(id), ground.job.uid);
+            scene.arguments = vec![object.id().to_string()];
+            let before = object.state();
+            scene.witness = Some(Box::new(move || object.state() != before));
+        }
+        "mq-open" => {
+            let name = format!("remit-test-{number}");
+            scene.arguments = vec![name.clone()];
+            scene.witness = Some(Box::new(move || Queue::remove(&name)));
+        }
+        "mq-unlink" => {
+            let name = format!("remit-test-{number}");
+            Queue::make(&name, ground.job.uid);
+            scene.arguments = vec![name.clone()];
+            scene.witness = Some(Box::new(move || !Queue::remove(&name)));
+        }
+        "flock" | "fcntl-lock" | "fcntl-lock-wait" | "ofd-lock" | "lease" => {
+            lock(&mut scene, id, &dir, ground)
+        }
+        "acct" | "quotactl" | "chroot" | "mount" | "userns-mount" | "pivot-root" => {
+            scene.arguments = vec![dir.display().to_string()];
+        }
+        "swapon" | "swapoff" => scene.arguments = vec![file(&dir, "file", ground)],
+        _ if id.starts_with("may-") => {
+            let log = dir.join("log");
+            fs::write(&log, "a log line\n").expect("the directory is ours");
+            chown(&log, Some(0), Some(4)).expect("the tests run as root");
+            fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).expect("the file is ours");
+            let me = std::process::id().to_string();
+            let shared = file(&dir, "file", ground);
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o666))
+                .expect("the file is ours");
+            scene.arguments = vec![shared, me, log.display().to_string()];
+        }
+        _ => {}
+    }
+    if WATCHED.contains(&id) {
+        let before = snapshot(&dir);
+        scene.witness = Some(Box::new(move || snapshot(&dir) != before));
+    }
+    scene
+}
+
+/// Attacks that leave a trace in the scene's directory.
+const WATCHED: &[&str] = &[
+    "write",
+    "append",
+    "truncate",
+    "create",
+    "unlink",
+    "rename",
+    "chmod",
+    "utimes",
+    "chown",
+    "setxattr",
+    "chattr",
+    "link",
+    "symlink",
+    "mkdir",
+    "rmdir",
+    "mkdir-sticky",
+    "atime",
+    "fd-reopen",
+    "exe-chmod",
+    "proc-root",
+    "proc-cwd",
+];
+
+fn give(path: &Path, mode: u32, ground: &Ground) {
+    chown(path, Some(ground.job.uid), Some(ground.job.gid)).expect("the tests run as root");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+}
+
+/// A file of the job's uid, last read long before it was last written.
+fn file(dir: &Path, name: &str, ground: &Ground) -> String {
+    let path = dir.join(name);
+    fs::write(&path, "untouched\n").expect("the directory is ours");
+    give(&path, 0o644, ground);
+    let times = fs::FileTimes::new().set_accessed(std::time::UNIX_EPOCH);
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_times(times))
+        .expect("the file is ours");
+    path.display().to_string()
+}
+
+/// All that can be seen of a directory and what is in it. The change time tells of every change of metadata.
+fn snapshot(dir: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Ok(entries) = fs::read_dir(dir) else {
+        return lines;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let accessed = if metadata.is_file() {
+            metadata.atime_nsec() + metadata.atime()
+        } else {
+            0
+        };
+        lines.push(format!(
+            "{} {:o} {} {} {} {} {} {accessed} {:?}",
+            path.display(),
+            metadata.mode(),
+            metadata.size(),
+            metadata.nlink(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+            metadata.is_file().then(|| unseen_content(&path)),
+        ));
+        if metadata.is_dir() {
+            lines.extend(snapshot(&path));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// Reads without leaving a trace in the access time.
+fn unseen_content(path: &Path) -> Vec<u8> {
+    let mut content = Vec::new();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOATIME | libc::O_NONBLOCK)
+        .open(path);
+    let _ = file.map(|file| file.take(4096).read_to_end(&mut content));
+    content
+}
+
+fn shared_directory(scene: &mut Scene, directory: &str, number: u32) {
+    let path = Path::new(directory).join(format!("remit-test-{number}"));
+    scene.arguments = vec![path.display().to_string()];
+    scene.witness = Some(Box::new(move || fs::remove_file(path).is_ok()));
+}
+
+fn read_fifo(scene: &mut Scene, dir: &Path, ground: &Ground) {
+    let path = dir.join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    give(&path, 0o666, ground);
+    let mut reader = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path)
+        .expect("the FIFO is there");
+    scene.arguments = vec![path.display().to_string()];
+    scene.witness = Some(Box::new(move || {
+        reader.read(&mut [0; 64]).is_ok_and(|length| length > 0)
+    }));
+}
+
+/// A block device that this machine's root may open: a cgroup may forbid some.
+fn disk() -> String {
+    fs::read_dir("/dev")
+        .expect("there is a /dev")
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_block_device()))
+        .map(|entry| entry.path())
+        .find(|path| File::open(path).is_ok())
+        .map_or_else(|| "/dev/none".into(), |path| path.display().to_string())
+}
+
+fn terminal(scene: &mut Scene) {
+    let (master, name) = crate::attack::objects::pseudoterminal();
+    fs::set_permissions(&name, fs::Permissions::from_mode(0o666)).expect("the terminal is ours");
+    scene.arguments = vec![name];
+    scene.witness = Some(Box::new(move || {
+        let mut master = master;
+        master.read(&mut [0; 64]).is_ok_and(|length| length > 0)
+    }));
+}
+
+fn victim(scene: &mut Scene, ground: &Ground, dir: &Path) -> i32 {
+    let victim = Victim::start(ground, dir);
+    let pid = victim.pid();
+    scene.arguments = vec![pid.to_string()];
+    scene.victim = Some(victim);
+    pid
+}
+
+fn properties(scene: &mut Scene, victim: i32) {
+    let before = Victim::properties(victim);
+    scene.witness = Some(Box::new(move || Victim::properties(victim) != before));
+}
+
+fn tcp(scene: &mut Scene, address: &str) {
+    let listener = TcpListener::bind(address).expect("the loopback interface is up");
+    scene.arguments = vec![
+        listener
+            .local_addr()
+            .expect("it is bound")
+            .port()
+            .to_string(),
+    ];
+    listener.set_nonblocking(true).expect("it is a socket");
+    scene.witness = Some(Box::new(move || listener.accept().is_ok()));
+}
+
+fn accepts(scene: &mut Scene, listener: UnixListener, dir: &Path) {
+    let socket = dir.join("socket");
+    if socket.exists() {
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o777)).expect("the socket is ours");
+    }
+    listener.set_nonblocking(true).expect("it is a socket");
+    scene.witness = Some(Box::new(move || listener.accept().is_ok()));
+}
+
+/// A thread waits at the gate until the attack holds its lock, then tries the lock itself.
+fn lock(scene: &mut Scene, id: &str, dir: &Path, ground: &Ground) {
+    let locked = file(dir, "file", ground);
+    let gate = dir.join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    give(&gate, 0o644, ground);
+    scene.arguments = vec![locked.clone(), gate.display().to_string()];
+
+    let (tell, told) = mpsc::channel();
+    let (id, their_gate) = (id.to_owned(), gate.clone());
+    let watcher = std::thread::spawn(move || {
+        let open = OpenOptions::new()
+            .write(true)
+            .open(&their_gate)
+            .expect("the gate is there");
+        let held = is_held(&id, &locked);
+        drop(open);
+        let _ = tell.send(held);
+    });
+    scene.witness = Some(Box::new(move || {
+        // Where the attack never came to the gate, this lets the thread through it.
+        let _release = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&gate);
+        let held = told.recv().unwrap_or(true);
+        let _ = watcher.join();
+        held
+    }));
+}
+
+fn is_held(id: &str, path: &str) -> bool {
+    let writable = |flags| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(path)
+    };
+    match id {
+        // Opening for writing breaks a lease, and says so when it may not wait for that.
+        "lease" => writable(libc::O_NONBLOCK).is_err(),
+        "flock" => writable(0).is_ok_and(|file| file.try_lock().is_err()),
+        _ => {
+            writable(0).is_ok_and(|file| crate::attack::objects::is_record_locked(file.as_raw_fd()))
+        }
+    }
+}

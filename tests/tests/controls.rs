@@ -1,0 +1,84 @@
+//! Without a sandbox every attack succeeds, and a witness sees it: so the refusals that
+//! `sandbox.rs` expects are the walls' doing, and its checks can fail.
+
+use remit_tests::attack::{self, Control, Expect, allowed};
+use remit_tests::control::{Outcome, perform, perform_check};
+use remit_tests::place::{Place, missing, unique};
+use remit_tests::process::Identity;
+use remit_tests::scene::Ground;
+
+/// Kernels are built without these, and answer so.
+const ABSENT: &[i32] = &[
+    libc::ENOSYS,
+    libc::EAFNOSUPPORT,
+    libc::EPROTONOSUPPORT,
+    libc::ENOENT,
+    libc::ENODEV,
+];
+
+fn ground(place: &Place) -> Ground {
+    Ground::without_daemon(
+        place,
+        Identity::new(2_000_000_000 + unique() % 100_000_000, &[4]),
+    )
+}
+
+#[test]
+fn every_attack_succeeds_without_a_sandbox() {
+    let place = Place::new();
+    let ground = ground(&place);
+    let mut wrong = Vec::new();
+    for attack in attack::all() {
+        if matches!(attack.control, Control::Impossible(_)) {
+            continue;
+        }
+        let seen = perform(attack, &ground);
+        // In fresh namespaces root's success touches nothing of this machine.
+        let done = match attack.control {
+            Control::Root => matches!(seen.outcome, Outcome::Done(_)),
+            Control::SameUid | Control::Impossible(_) => seen.meets(Expect::Done),
+        };
+        match &seen.outcome {
+            _ if done => {}
+            Outcome::Refused(errno) if ABSENT.contains(errno) => {
+                missing(&format!(
+                    "what '{}' attacks ({})",
+                    attack.id,
+                    seen.outcome.word()
+                ));
+            }
+            _ => wrong.push(format!(
+                "{}: {} touched {:?}",
+                attack.id,
+                seen.outcome.word(),
+                seen.touched
+            )),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What only a sandbox gives: empty directories, and output pipes that belong to the job.
+const SANDBOX_ONLY: &[&str] = &[
+    "may-use-tmp",
+    "may-use-var-tmp",
+    "may-use-shm",
+    "may-reopen-stdout",
+    "may-reopen-stderr",
+    "may-subshell-redirect",
+];
+
+/// The other half: what a sandbox must leave working works for a plain process.
+#[test]
+fn everything_allowed_works_without_a_sandbox() {
+    let place = Place::new();
+    let ground = ground(&place);
+    let wrong: Vec<String> = allowed::ALL
+        .iter()
+        .filter(|check| !SANDBOX_ONLY.contains(&check.id))
+        .map(|check| (check.id, perform_check(check, &ground)))
+        .filter(|(_, seen)| !matches!(seen.outcome, Outcome::Done(_)))
+        .map(|(id, seen)| format!("{id}: {}", seen.outcome.word()))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
