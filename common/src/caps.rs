@@ -66,8 +66,8 @@ pub const WAIT_MS_DEFAULT: u32 = 20_000;
 pub const WAIT_MS: u32 = 50_000;
 /// How long a job runs by default, in seconds.
 pub const RUNTIME_S_DEFAULT: u32 = 300;
-/// How long a job runs at most, in seconds.
-pub const RUNTIME_S: u32 = 3600;
+/// How long a job runs at most, in seconds, whatever remit.toml allows.
+pub const RUNTIME_S: u32 = 86_400;
 /// How long a connection may take to send its hello, or to finish a frame it began, in milliseconds.
 pub const FRAME_DEADLINE_MS: u64 = 10_000;
 /// Bytes waiting to be written to one client that does not read; one more frame ends the connection.
@@ -78,8 +78,8 @@ pub const BUFFERS_PER_UID: usize = 32 << 20;
 pub const LINK_QUEUE: usize = 64;
 /// Requests for host facts that are worked on at once.
 pub const HOST_CALLS: usize = 2;
-/// How long host facts may take, in milliseconds.
-pub const HOST_DEADLINE_MS: u64 = 5_000;
+/// How long host facts may take, in milliseconds: more than the time after which they leave out what hangs.
+pub const HOST_DEADLINE_MS: u64 = 8_000;
 /// How long the output of an ended job is waited for when a descriptor of it is still open, in milliseconds.
 pub const DRAIN_MS: u64 = 1_000;
 /// One policy file.

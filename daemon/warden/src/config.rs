@@ -149,7 +149,7 @@ impl Default for JobLimits {
     fn default() -> Self {
         Self {
             runtime_s: caps::RUNTIME_S_DEFAULT,
-            max_runtime_s: caps::RUNTIME_S,
+            max_runtime_s: 3600,
             memory: 2 << 30,
             tasks: 512,
             cpu_percent: 400,
@@ -258,7 +258,7 @@ fn check(config: &Config) -> Result<(), String> {
             "jobs.groups holds more than 32 groups",
         ),
         (
-            (1..=86_400).contains(&config.limits.max_runtime_s),
+            (1..=caps::RUNTIME_S).contains(&config.limits.max_runtime_s),
             "limits.max_runtime_s must be 1 to 86400",
         ),
         (
@@ -304,6 +304,16 @@ mod tests {
     fn the_shipped_file_is_the_defaults() {
         let shipped = include_str!("../../../packaging/remit.toml");
         assert_eq!(parse(shipped).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_man_page_shows_the_defaults() {
+        let page = include_str!("../../../packaging/man/remit.toml.5");
+        let (_, block) = page.split_once(".\\\" defaults").unwrap();
+        let lines = block.lines().skip(1).skip_while(|line| line.starts_with('.'));
+        let text: Vec<_> = lines.take_while(|line| !line.starts_with('.')).collect();
+        let text = text.join("\n").replace("\\-", "-");
+        assert_eq!(parse(&text).unwrap(), Config::default(), "{text}");
     }
 
     #[test]
