@@ -14,7 +14,8 @@ STAGE := tests/stage
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # cargo starts each test program through this.
 RUNNER := $(if $(ROOT),--config 'target."cfg(all())".runner="$(ROOT)"')
-TEST := cargo $(if $(shell cargo nextest --version 2>/dev/null),nextest run --no-tests=pass,test)
+NEXTEST := $(shell cargo nextest --version 2>/dev/null)
+TEST := cargo $(if $(NEXTEST),nextest run,test)
 
 # Where cargo builds.
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -90,6 +91,7 @@ mutate:
 .PHONY: tests
 tests:
 	$(TEST) --locked --workspace $(RUNNER)
+	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock
 sandbox-without-landlock: build
