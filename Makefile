@@ -57,10 +57,10 @@ test: packages ## everything that must be green
 	@$(STAGE) --table
 
 .PHONY: test-fast
-test-fast: ## format, clippy and the unit tests: no root, no machine
+test-fast: ## format, clippy and the unit tests: no whole machine
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(TEST) --locked --workspace --exclude remit-tests
+	$(TEST) --locked --workspace --exclude remit-tests $(RUNNER)
 
 .PHONY: lint
 lint: check-format clippy documentation deny ## what needs no test to run
