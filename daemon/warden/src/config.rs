@@ -310,7 +310,10 @@ mod tests {
     fn the_man_page_shows_the_defaults() {
         let page = include_str!("../../../packaging/man/remit.toml.5");
         let (_, block) = page.split_once(".\\\" defaults").unwrap();
-        let lines = block.lines().skip(1).skip_while(|line| line.starts_with('.'));
+        let lines = block
+            .lines()
+            .skip(1)
+            .skip_while(|line| line.starts_with('.'));
         let text: Vec<_> = lines.take_while(|line| !line.starts_with('.')).collect();
         let text = text.join("\n").replace("\\-", "-");
         assert_eq!(parse(&text).unwrap(), Config::default(), "{text}");

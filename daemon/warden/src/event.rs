@@ -78,8 +78,9 @@ impl Warden {
     fn timer(&mut self, timer: Timer) -> Result<(), Fatal> {
         match timer {
             Timer::Runtime(serial) => {
-                let text = "its time was over (max_runtime_s)";
-                self.end_job(serial, State::TimedOut, text);
+                let seconds = self.jobs.get(serial).map_or(0, |job| job.plan.runtime_s);
+                let text = format!("ended after {seconds} s (max_runtime_s)");
+                self.end_job(serial, State::TimedOut, &text);
             }
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),

@@ -24,6 +24,9 @@ const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
 const DEFAULT_INTERPRETER: &[u8] = b"sh";
 /// Of an argv, on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;
+/// Of a script, on one line, for lists; a record has more of it.
+const SCRIPT_LINE: usize = 200;
+const SCRIPT_IN_RECORD: usize = 8 << 10;
 
 /// A request whose every byte was checked against the bounds.
 #[derive(Debug)]
@@ -40,11 +43,12 @@ pub struct Call {
     content: [u8; 32],
 }
 
-/// A sealed memory file and the SHA-256 of its bytes.
+/// A sealed memory file, the SHA-256 of its bytes, and how they begin.
 #[derive(Debug)]
 struct Sealed {
     fd: OwnedFd,
     sha256: [u8; 32],
+    start: Vec<u8>,
 }
 
 impl Call {
@@ -112,9 +116,16 @@ impl Call {
         self.request_id.as_deref().map(|id| (id, self.content))
     }
 
-    /// The argv on one line.
+    /// What runs, on one line: the argv, or the interpreter and how the script begins.
     pub fn command(&self) -> String {
-        text::command_line(&self.argv, COMMAND_LINE)
+        match (&self.script, self.argv.first()) {
+            (Some(script), Some(interpreter)) => format!(
+                "{} script: {}",
+                text::line(interpreter, SCRIPT_LINE),
+                text::line(script.start.trim_ascii(), SCRIPT_LINE)
+            ),
+            _ => text::command_line(&self.argv, COMMAND_LINE),
+        }
     }
 }
 
@@ -156,10 +167,10 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
     // The offset is shared with the copy: the job reads from the start.
     nix::unistd::lseek(fd.as_fd(), 0, nix::unistd::Whence::SeekSet)
         .map_err(|error| refuse(error.to_string()))?;
-    Ok(Sealed {
-        fd,
-        sha256: Sha256::digest(&bytes).into(),
-    })
+    let sha256 = Sha256::digest(&bytes).into();
+    let mut start = bytes;
+    start.truncate(SCRIPT_IN_RECORD);
+    Ok(Sealed { fd, sha256, start })
 }
 
 fn bounded(name: &str, text: Option<String>, cap: usize) -> Result<Option<String>, Refusal> {
@@ -221,6 +232,7 @@ pub struct Plan {
     rule: String,
     policy: String,
     client: String,
+    script_text: Option<Vec<u8>>,
     script_sha256: Option<[u8; 32]>,
     stdin_sha256: Option<[u8; 32]>,
 }
@@ -264,6 +276,7 @@ impl Plan {
             policy: policy.to_owned(),
             script_sha256: call.script.as_ref().map(|part| part.sha256),
             stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
+            script_text: call.script.as_ref().map(|part| part.start.clone()),
             script: call.script.map(|part| part.fd),
             stdin: call.stdin.map(|part| part.fd),
             client: call.client,
@@ -291,6 +304,7 @@ impl Plan {
             .field("VERDICT", "allow")
             .number("JOB_UID", self.uid.get())
             .number("RUNTIME_MAX", self.runtime_s)
+            .maybe("SCRIPT", self.script_text.as_ref())
             .maybe("SCRIPT_SHA256", self.script_sha256.map(|hash| hex(&hash)))
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
             .maybe("REQUEST_ID", self.request.as_ref().map(|(id, _)| id))
