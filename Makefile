@@ -21,7 +21,7 @@ TEST := cargo $(if $(NEXTEST),nextest run,test)
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # What the tests use besides bash, coreutils and util-linux.
-PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl
+PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
 SANDBOX := -p remit-tests --test sandbox
 
@@ -45,6 +45,7 @@ demo: ## show remit at work on this machine
 test: packages ## everything that must be green
 	@rm -f $(BUILT)/stages
 	@$(STAGE) 'format' $(MAKE) -s check-format
+	@$(STAGE) 'shell scripts' $(MAKE) -s shell
 	@$(STAGE) 'clippy' $(MAKE) -s clippy
 	@$(STAGE) 'documentation' $(MAKE) -s documentation
 	@$(STAGE) 'cargo-deny' $(MAKE) -s deny
@@ -63,12 +64,16 @@ test-fast: ## format, clippy and the unit tests: no whole machine
 	$(TEST) --locked --workspace --exclude remit-tests $(RUNNER)
 
 .PHONY: lint
-lint: check-format clippy documentation deny ## what needs no test to run
+lint: check-format shell clippy documentation deny ## what needs no test to run
 
 .PHONY: check-format
 check-format:
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+
+.PHONY: shell
+shell:
+	git -c safe.directory='*' grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck --severity=warning --external-sources
 
 .PHONY: clippy
 clippy:
