@@ -3,10 +3,11 @@
 //! disk or a directory service.
 
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_confine::{Answer, in_child};
 use remit_policy::{AccountTable, Accounts, Policy, Severity, Source};
@@ -26,6 +27,8 @@ pub struct Live {
     pub digest: String,
     /// What its author should look at.
     pub warnings: Vec<String>,
+    /// The groups that connected users have now; none for one who is gone.
+    pub members: Vec<(u32, Vec<u32>)>,
 }
 
 /// What the child brings.
@@ -36,6 +39,7 @@ struct Brought {
     users: Vec<(String, u32)>,
     groups: Vec<(String, u32)>,
     warnings: Vec<String>,
+    members: Vec<(u32, Vec<u32>)>,
 }
 
 /// A load under way.
@@ -48,14 +52,14 @@ pub struct Loading {
 pub type Refused = String;
 
 impl Loading {
-    /// Forks the child.
+    /// Forks the child, which also looks up the groups of `connected` users.
     ///
     /// # Errors
     /// It cannot be forked.
-    pub fn start(vendor: &Path, config: &Path) -> Result<Self, Fatal> {
+    pub fn start(vendor: &Path, config: &Path, connected: &[u32]) -> Result<Self, Fatal> {
         let (vendor, admin) = dirs(vendor, config);
-        let answer = in_child(move || {
-            let brought = bring(&vendor, &admin);
+        let answer = in_child(|| {
+            let brought = bring(&vendor, &admin, connected);
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
@@ -89,14 +93,14 @@ impl Loading {
 /// Every finding.
 pub fn load_now(vendor: &Path, config: &Path) -> Result<Live, Refused> {
     let (vendor, admin) = dirs(vendor, config);
-    bring(&vendor, &admin).and_then(make)
+    bring(&vendor, &admin, &[]).and_then(make)
 }
 
 fn dirs(vendor: &Path, config: &Path) -> (PathBuf, PathBuf) {
     (vendor.join("policy.d"), config.join("policy.d"))
 }
 
-fn bring(vendor: &Path, admin: &Path) -> Result<Brought, Refused> {
+fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
     let lines = |findings: Vec<remit_policy::Diagnostic>| {
         findings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -116,6 +120,10 @@ fn bring(vendor: &Path, admin: &Path) -> Result<Brought, Refused> {
         users: names.users.into_inner(),
         groups: names.groups.into_inner(),
         warnings,
+        members: connected
+            .iter()
+            .map(|uid| (*uid, groups_of(*uid)))
+            .collect(),
     })
 }
 
@@ -146,7 +154,18 @@ fn make(brought: Brought) -> Result<Live, Refused> {
         policy,
         digest,
         warnings: brought.warnings,
+        members: brought.members,
     })
+}
+
+/// The groups a login would give this user now; none for one who is gone.
+fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(uid.into()) else {
+        return Vec::new();
+    };
+    let name = CString::new(user.name).unwrap_or_default();
+    let groups = getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.into_iter().map(Gid::as_raw).collect()
 }
 
 /// The user database, and what was asked of it.

@@ -1,6 +1,6 @@
 //! Connected clients: numbers, identities, and how many there may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use remit_common::caps;
@@ -65,6 +65,29 @@ impl Sessions {
     /// Forgets one. `None` when it is gone already.
     pub fn close(&mut self, session: u64) -> Option<Session> {
         self.live.remove(&session)
+    }
+
+    /// The users who are connected, each once.
+    pub fn users(&self) -> Vec<u32> {
+        let uids: BTreeSet<u32> = self.live.values().map(|s| s.subject.uid()).collect();
+        uids.into_iter().collect()
+    }
+
+    /// Sessions whose user has lost a group, of those in `named`, since they connected.
+    ///
+    /// A user whom `members` does not tell of connected after it was asked.
+    pub fn shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<u64> {
+        let lost = |subject: &Subject| {
+            let now = members.iter().find(|(uid, _)| *uid == subject.uid());
+            now.is_some_and(|(_, now)| {
+                let had = subject.gids().iter().filter(|gid| named.contains(gid));
+                had.into_iter().any(|gid| !now.contains(gid))
+            })
+        };
+        let live = self.live.iter();
+        live.filter(|(_, s)| lost(&s.subject))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// Forgets all: their broker is gone, and their sockets with it.

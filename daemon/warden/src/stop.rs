@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use remit_common::outcome::State;
+use remit_link::ToBroker;
 use sd_notify::NotifyState;
 
 use crate::accounts::UserNames;
@@ -42,7 +43,7 @@ impl Warden {
             // Its files may be older than this request.
             self.reactor.remove(old.fd());
         }
-        let loading = Loading::start(&self.args.vendor, &self.args.config)?;
+        let loading = Loading::start(&self.args.vendor, &self.args.config, &self.sessions.users())?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
@@ -70,14 +71,25 @@ impl Warden {
                 match self.audit.write(record) {
                     Ok(()) => {
                         live.warnings.iter().for_each(|line| eprintln!("{line}"));
+                        let named = live.policy.groups_named();
+                        let shrunk = self.sessions.shrunk(named, &live.members);
                         self.policy = live;
                         self.policy_error = None;
                         self.names = UserNames::read();
+                        self.send_away(&shrunk);
                     }
                     Err(why) => self.policy_refused(why.to_string()),
                 }
             }
             Err(why) => self.policy_refused(why),
+        }
+    }
+
+    /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
+    fn send_away(&mut self, sessions: &[u64]) {
+        for session in sessions {
+            self.close_session(*session);
+            self.tell(&ToBroker::SessionGone { session: *session });
         }
     }
 
