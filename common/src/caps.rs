@@ -74,8 +74,10 @@ pub const FRAME_DEADLINE_MS: u64 = 10_000;
 pub const WRITE_BUFFER: usize = 8 << 20;
 /// Bytes of unfinished large frames and of unread answers, of one uid's connections together.
 pub const BUFFERS_PER_UID: usize = 32 << 20;
-/// Requests that wait for room on the link to the warden.
-pub const LINK_QUEUE: usize = 64;
+/// Requests of one uid that wait for the warden's answer; more wait for their turn.
+pub const ASKS_PER_UID: usize = 16;
+/// Requests of all that wait for room on the link to the warden.
+pub const LINK_QUEUE: usize = 256;
 /// Requests for host facts that are worked on at once.
 pub const HOST_CALLS: usize = 2;
 /// How long host facts may take, in milliseconds: more than the time after which they leave out what hangs.

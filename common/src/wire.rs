@@ -108,6 +108,7 @@ pub struct Run {
     /// Where; `/` when absent. Opened inside the sandbox.
     pub cwd: Option<Bytes>,
     /// Variables beyond the daemon's own; only names that policy permits.
+    #[serde(deserialize_with = "few::env")]
     pub env: Vec<(Bytes, Bytes)>,
     /// Standard input; `/dev/null` when absent.
     pub stdin: Option<Bytes>,
@@ -125,7 +126,7 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// A program with its arguments. `argv[0]` without a slash is looked up on the daemon's PATH.
-    Argv(Vec<Bytes>),
+    Argv(#[serde(deserialize_with = "few::argv")] Vec<Bytes>),
     /// A script, given to the interpreter as a file.
     Script {
         /// Its bytes.
@@ -139,6 +140,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Would running this be allowed?
+    #[serde(deserialize_with = "few::optional_argv")]
     pub argv: Option<Vec<Bytes>>,
     /// In this profile; `read` when absent.
     pub profile: Option<String>,
@@ -251,4 +253,118 @@ pub struct Asked {
     pub why: String,
     /// What a human can type to lift a refusal.
     pub lift: Option<String>,
+}
+
+/// Lists that are read to their end, but kept only up to one element above their cap: a
+/// frame of empty elements would else take 24 times its size in memory. Whoever checks
+/// the cap still sees that it is exceeded.
+mod few {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+
+    use super::Bytes;
+    use crate::caps;
+
+    struct Few<T, const CAP: usize>(Vec<T>);
+
+    struct Reader<T, const CAP: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const CAP: usize> Visitor<'de> for Reader<T, CAP> {
+        type Value = Few<T, CAP>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut kept = Vec::new();
+            while let Some(element) = from.next_element()? {
+                if kept.len() <= CAP {
+                    kept.push(element);
+                }
+            }
+            Ok(Few(kept))
+        }
+    }
+
+    impl<'de, T: Deserialize<'de>, const CAP: usize> Deserialize<'de> for Few<T, CAP> {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_seq(Reader(PhantomData))
+        }
+    }
+
+    type Argv = Few<Bytes, { caps::ARGV_COUNT }>;
+
+    pub fn argv<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Bytes>, D::Error> {
+        Argv::deserialize(from).map(|few| few.0)
+    }
+
+    pub fn optional_argv<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<Bytes>>, D::Error> {
+        Option::<Argv>::deserialize(from).map(|few| few.map(|few| few.0))
+    }
+
+    pub fn env<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(Bytes, Bytes)>, D::Error> {
+        Few::<_, { caps::ENV_COUNT }>::deserialize(from).map(|few| few.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caps;
+    use crate::frame::{HEADER, decode, encode};
+
+    fn there_and_back(request: Request) -> Request {
+        let frame = encode(&FromClient::Call { id: 1, request }, caps::FRAME).unwrap();
+        match decode(&frame[HEADER..]).unwrap() {
+            FromClient::Call { request, .. } => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lists_come_back_up_to_their_cap_and_show_when_they_exceed_it() {
+        for (sent, kept) in [
+            (0, 0),
+            (1, 1),
+            (caps::ARGV_COUNT, caps::ARGV_COUNT),
+            (caps::ARGV_COUNT + 1, caps::ARGV_COUNT + 1),
+            (1_000_000, caps::ARGV_COUNT + 1),
+        ] {
+            let argv = Some(vec![Bytes::new(); sent]);
+            let profile = Some("after it".to_owned());
+            let asked = there_and_back(Request::Access(Access {
+                argv,
+                profile: profile.clone(),
+            }));
+            let expect = Access {
+                argv: Some(vec![Bytes::new(); kept]),
+                profile,
+            };
+            assert_eq!(asked, Request::Access(expect), "{sent}");
+        }
+        let run = Run {
+            what: What::Argv(vec![Bytes::from(b"a".to_vec()), Bytes::new()]),
+            cwd: None,
+            env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],
+            stdin: Some(Bytes::new()),
+            profile: None,
+            wait_ms: Some(1),
+            max_runtime_s: None,
+            request_id: None,
+        };
+        assert_eq!(there_and_back(Request::Run(run.clone())), Request::Run(run));
+        let none = Access {
+            argv: None,
+            profile: None,
+        };
+        assert_eq!(
+            there_and_back(Request::Access(none.clone())),
+            Request::Access(none)
+        );
+    }
 }

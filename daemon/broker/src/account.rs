@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::bucket::Bucket;
 
@@ -17,6 +18,8 @@ const KEPT: usize = 1024;
 pub struct Account {
     rate: RefCell<Bucket>,
     buffered: Cell<usize>,
+    asks: Semaphore,
+    host: Semaphore,
 }
 
 /// Bytes of an account's buffers, given back when dropped.
@@ -42,7 +45,20 @@ impl Account {
                 now,
             )),
             buffered: Cell::new(0),
+            asks: Semaphore::new(caps::ASKS_PER_UID),
+            host: Semaphore::new(1),
         }
+    }
+
+    /// Waits until this uid may ask the warden; first come, first served.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed.
+        self.asks.acquire().await.ok()
+    }
+
+    /// Waits until no other call of this uid gathers host facts.
+    pub async fn host_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.host.acquire().await.ok()
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use remit_common::caps;
+use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_common::wire::{Access, Bytes, Run, What};
@@ -86,6 +87,14 @@ pub fn access(access: &Access) -> Result<(), Refusal> {
     access.argv.as_deref().map_or(Ok(()), argv)
 }
 
+/// Checks a choice of host facts: each section once would do.
+///
+/// # Errors
+/// When there are many more than sections.
+pub fn sections(sections: &[Section]) -> Result<(), Refusal> {
+    within("sections", sections.len(), 4 * Section::ALL.len())
+}
+
 /// Checks a signal's number.
 ///
 /// # Errors
@@ -164,4 +173,195 @@ fn profile(profile: Option<&str>) -> Result<(), Refusal> {
         return Err(invalid(format!("'{shown}' is no name of a profile")).object(shown));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(length: usize) -> Bytes {
+        vec![b'x'; length].into()
+    }
+
+    fn plain() -> Run {
+        Run {
+            what: What::Argv(vec![bytes(1)]),
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            profile: None,
+            wait_ms: None,
+            max_runtime_s: None,
+            request_id: None,
+        }
+    }
+
+    /// What `change` makes of a run that is otherwise fine.
+    fn check(change: impl FnOnce(&mut Run)) -> Option<Code> {
+        let mut changed = plain();
+        change(&mut changed);
+        run(&changed).err().map(|refusal| refusal.code)
+    }
+
+    const LARGE: Option<Code> = Some(Code::TooLarge);
+    const WRONG: Option<Code> = Some(Code::InvalidArgs);
+
+    #[test]
+    fn every_cap_holds_at_the_cap_and_refuses_one_above() {
+        let argv = |argv: Vec<Bytes>| check(|run| run.what = What::Argv(argv));
+        let script = |length, interpreter| {
+            let text = bytes(length);
+            check(|run| run.what = What::Script { text, interpreter })
+        };
+        // Seven elements fill all but one element's worth of the whole.
+        let whole = |last| {
+            let mut all = vec![bytes(caps::ARGV_ELEMENT - 1); 7];
+            all.push(bytes(last));
+            argv(all)
+        };
+        let variable = |length| check(|run| run.env = vec![(bytes(1), bytes(length))]);
+        let variables = |count: usize| {
+            let name = |n: usize| Bytes::from(format!("V{n}").into_bytes());
+            check(|run| run.env = (0..count).map(|n| (name(n), bytes(0))).collect())
+        };
+        let cwd = |length: usize| {
+            let path = [b"/".to_vec(), vec![b'x'; length - 1]].concat();
+            check(|run| run.cwd = Some(path.into()))
+        };
+        let none = None::<Code>;
+        let cases = [
+            ("element", argv(vec![bytes(caps::ARGV_ELEMENT - 1)]), none),
+            ("element + 1", argv(vec![bytes(caps::ARGV_ELEMENT)]), LARGE),
+            ("elements", argv(vec![bytes(1); caps::ARGV_COUNT]), none),
+            (
+                "elements + 1",
+                argv(vec![bytes(1); caps::ARGV_COUNT + 1]),
+                LARGE,
+            ),
+            ("argv", whole(caps::ARGV_ELEMENT - 1), none),
+            ("script", script(caps::SCRIPT, None), none),
+            ("script + 1", script(caps::SCRIPT + 1, None), LARGE),
+            ("interpreter", script(0, Some(bytes(caps::PATH - 1))), none),
+            ("interpreter + 1", script(0, Some(bytes(caps::PATH))), LARGE),
+            (
+                "stdin",
+                check(|run| run.stdin = Some(bytes(caps::STDIN))),
+                none,
+            ),
+            (
+                "stdin + 1",
+                check(|run| run.stdin = Some(bytes(caps::STDIN + 1))),
+                LARGE,
+            ),
+            ("variable", variable(caps::ENV_ELEMENT - 3), none),
+            ("variable + 1", variable(caps::ENV_ELEMENT - 2), LARGE),
+            ("variables", variables(caps::ENV_COUNT), none),
+            ("variables + 1", variables(caps::ENV_COUNT + 1), LARGE),
+            ("cwd", cwd(caps::PATH - 1), none),
+            ("cwd + 1", cwd(caps::PATH), LARGE),
+            (
+                "profile",
+                check(|run| run.profile = Some("x".repeat(caps::NAME))),
+                none,
+            ),
+            (
+                "profile + 1",
+                check(|run| run.profile = Some("x".repeat(caps::NAME + 1))),
+                LARGE,
+            ),
+            (
+                "runtime",
+                check(|run| run.max_runtime_s = Some(caps::RUNTIME_S)),
+                none,
+            ),
+            (
+                "runtime + 1",
+                check(|run| run.max_runtime_s = Some(caps::RUNTIME_S + 1)),
+                LARGE,
+            ),
+            (
+                "id",
+                check(|run| run.request_id = Some("x".repeat(caps::REQUEST_ID))),
+                none,
+            ),
+            (
+                "id + 1",
+                check(|run| run.request_id = Some("x".repeat(caps::REQUEST_ID + 1))),
+                LARGE,
+            ),
+        ];
+        for (what, got, expect) in cases {
+            assert_eq!(got, expect, "{what}");
+        }
+        let mut all = vec![bytes(caps::ARGV_ELEMENT - 1); 8];
+        all.push(bytes(0));
+        assert_eq!(argv(all), LARGE);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let text = |text: &str| Bytes::from(text.as_bytes().to_vec());
+        let argv = |words: &[&str]| {
+            let words = words.iter().map(|word| text(word)).collect();
+            check(|run| run.what = What::Argv(words))
+        };
+        let interpreter = |path: &str| {
+            let (script, path) = (bytes(1), text(path));
+            check(|run| {
+                run.what = What::Script {
+                    text: script,
+                    interpreter: Some(path),
+                }
+            })
+        };
+        let env = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect();
+            check(|run| run.env = pairs)
+        };
+        let cases = [
+            argv(&[]),
+            argv(&[""]),
+            argv(&["a\0"]),
+            argv(&["a", "b\0c"]),
+            interpreter(""),
+            interpreter("sh\0"),
+            check(|run| run.cwd = Some(text(""))),
+            check(|run| run.cwd = Some(text("tmp"))),
+            check(|run| run.cwd = Some(text("/tmp\0"))),
+            env(&[("", "x")]),
+            env(&[("A=B", "x")]),
+            env(&[("A\0", "x")]),
+            env(&[("A", "x\0")]),
+            env(&[("A", "1"), ("A", "2")]),
+            check(|run| run.profile = Some(String::new())),
+            check(|run| run.profile = Some("../x".into())),
+            check(|run| run.max_runtime_s = Some(0)),
+            check(|run| run.request_id = Some(String::new())),
+            check(|run| run.request_id = Some("a\nb".into())),
+            check(|run| run.request_id = Some("a\u{202e}b".into())),
+        ];
+        for (number, got) in cases.into_iter().enumerate() {
+            assert_eq!(got, WRONG, "case {number}");
+        }
+        assert_eq!(argv(&["a", "", "\u{1b}"]), None);
+        assert_eq!(env(&[("A", ""), ("a", "=")]), None);
+        assert_eq!(interpreter("python3"), None);
+    }
+
+    #[test]
+    fn signals_and_sections_are_bounded() {
+        for (number, fine) in [
+            (None, true),
+            (Some(1), true),
+            (Some(64), true),
+            (Some(0), false),
+            (Some(65), false),
+        ] {
+            assert_eq!(signal(number).is_ok(), fine, "{number:?}");
+        }
+        assert!(sections(&[Section::Os; 56]).is_ok() && sections(&[Section::Os; 57]).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use caps::CapSet;
 use nix::sys::prctl;
-use nix::unistd::{getresgid, getresuid};
+use nix::unistd::{Gid, getgroups, getresgid, getresuid};
 
 /// Checks that this process is nobody special, and gives up what is left to give up.
 ///
@@ -11,13 +11,10 @@ use nix::unistd::{getresgid, getresuid};
 pub fn check() -> Result<(), String> {
     let uid = getresuid().map_err(|error| format!("cannot read own uids: {error}"))?;
     let gid = getresgid().map_err(|error| format!("cannot read own gids: {error}"))?;
-    if [uid.real, uid.effective, uid.saved]
-        .map(|id| id.as_raw())
-        .contains(&0)
-        || [gid.real, gid.effective, gid.saved]
-            .map(|id| id.as_raw())
-            .contains(&0)
-    {
+    let mut groups = getgroups().map_err(|error| format!("cannot read own groups: {error}"))?;
+    groups.extend([gid.real, gid.effective, gid.saved]);
+    let uids = [uid.real, uid.effective, uid.saved];
+    if uids.iter().any(|uid| uid.is_root()) || groups.contains(&Gid::from_raw(0)) {
         return Err("refusing to run as root: the warden starts the broker as its own user".into());
     }
     for set in [

@@ -88,3 +88,122 @@ impl Jobs {
         caps::SPOOL.saturating_sub(spool.used())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::tests::Scratch;
+    use remit_common::outcome::{State, Stream};
+    use remit_link::JobMeta;
+    use std::os::unix::fs::FileExt;
+
+    fn ending() -> Ending {
+        Ending {
+            state: State::Exited,
+            exit: Some(0),
+            signal: None,
+            cause: String::new(),
+            kill_verified: true,
+            cpu_usec: 0,
+            memory_peak: 0,
+            runtime_ms: 0,
+        }
+    }
+
+    /// A job that has kept `text` on its standard output.
+    fn job(scratch: &Scratch, number: u8, owner: u32, text: &[u8]) -> Rc<Job> {
+        let id = JobId([number; 16]);
+        let file = scratch.spool.create(id, Stream::Stdout).unwrap();
+        file.write_all_at(text, 0).unwrap();
+        let meta = JobMeta {
+            job: id,
+            owner,
+            command: "true".into(),
+            started_ms: u64::from(number),
+            enforced: None,
+            ending: None,
+        };
+        Rc::new(Job::adopted(meta, Vec::new(), &scratch.spool))
+    }
+
+    #[test]
+    fn the_oldest_ended_output_goes_first_and_running_jobs_keep_theirs() {
+        let (scratch, jobs) = (Scratch::new(), Jobs::default());
+        for number in 1..=3 {
+            jobs.add(job(&scratch, number, 0, b"four"));
+        }
+        let [first, second, third] = [1, 2, 3].map(|number| JobId([number; 16]));
+        jobs.end(second, ending());
+        jobs.end(third, ending());
+        let spool = &scratch.spool;
+        spool.grew(caps::SPOOL - spool.used() - 1);
+        assert_eq!(jobs.make_room(spool), 1);
+        spool.grew(1);
+        assert_eq!(jobs.make_room(spool), 4);
+        let report = jobs.get(second).unwrap().report(spool);
+        assert_eq!((report.stdout.total, report.stdout.omitted()), (4, 4));
+        assert!(report.notes[0].contains("removed to make room"));
+        assert_eq!(spool.noted_lost(second), Some([4, 0]));
+        assert_eq!(
+            jobs.get(third)
+                .unwrap()
+                .report(spool)
+                .stdout
+                .head
+                .as_slice(),
+            b"four"
+        );
+        spool.grew(8);
+        assert_eq!(jobs.make_room(spool), 0);
+        assert_eq!(
+            jobs.get(first)
+                .unwrap()
+                .report(spool)
+                .stdout
+                .head
+                .as_slice(),
+            b"four"
+        );
+        // A broker that starts now knows as much.
+        let again = Job::adopted(
+            JobMeta {
+                job: second,
+                owner: 0,
+                command: String::new(),
+                started_ms: 0,
+                enforced: None,
+                ending: Some(ending()),
+            },
+            Vec::new(),
+            spool,
+        );
+        let report = again.report(spool);
+        assert_eq!((report.stdout.total, report.notes.len()), (4, 1));
+    }
+
+    #[test]
+    fn lists_are_newest_first_own_and_cut() {
+        let (scratch, jobs) = (Scratch::new(), Jobs::default());
+        for number in 1..=4 {
+            jobs.add(job(&scratch, number, u32::from(number % 2), b""));
+        }
+        let list = |uid, limit| -> Vec<u64> {
+            jobs.list(uid, limit)
+                .iter()
+                .map(|job| job.started_ms)
+                .collect()
+        };
+        assert_eq!(
+            (list(0, 9), list(1, 1), list(2, 9)),
+            (vec![4, 2], vec![3], vec![])
+        );
+        assert_eq!(list(1, 0), Vec::<u64>::new());
+        assert!(jobs.of(1, JobId([1; 16])).is_ok());
+        assert_eq!(
+            jobs.of(0, JobId([1; 16])).unwrap_err(),
+            Refusal::no_such_job()
+        );
+        jobs.forget(JobId([1; 16]), &scratch.spool);
+        assert_eq!(list(1, 9), [3]);
+    }
+}

@@ -68,12 +68,11 @@ impl Warden {
     /// Makes a request and waits for its answer. `message` gets the ticket.
     ///
     /// # Errors
-    /// What the warden refuses; busy when the link is full.
+    /// What the warden refuses, or `message`; busy when the link is full.
     pub async fn ask(
         &self,
-        message: impl FnOnce(u64) -> ToWarden,
-        fds: Vec<OwnedFd>,
         notes: Vec<&'static str>,
+        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
     ) -> Result<Granted, Refused> {
         if self.queue.borrow().len() >= caps::LINK_QUEUE {
             let refusal = Refusal::new(Code::Busy, "the daemon has too many requests waiting");
@@ -81,19 +80,8 @@ impl Warden {
         }
         let number = self.last.get().wrapping_add(1);
         self.last.set(number);
-        let packed = Packed::new(&message(number)).map_err(|error| match error {
-            LinkError::Malformed => Refusal::new(
-                Code::TooLarge,
-                format!(
-                    "the request is too large: at most {} bytes go to the daemon's core",
-                    caps::LINK_MEMFD
-                ),
-            ),
-            other => Refusal::new(
-                Code::Busy,
-                format!("the daemon cannot pass the request on: {other}"),
-            ),
-        })?;
+        let (message, fds) = message(number)?;
+        let packed = Packed::new(&message).map_err(not_packed)?;
         let (answer, answered) = oneshot::channel();
         self.tickets
             .borrow_mut()
@@ -137,6 +125,22 @@ impl Warden {
 
     fn next(&self) -> Option<(Packed, Vec<OwnedFd>)> {
         self.queue.borrow_mut().pop_front()
+    }
+}
+
+fn not_packed(error: LinkError) -> Refusal {
+    match error {
+        LinkError::Malformed => {
+            let cap = caps::LINK_MEMFD;
+            Refusal::new(
+                Code::TooLarge,
+                format!("the request is too large: at most {cap} bytes without script and stdin"),
+            )
+        }
+        LinkError::Full | LinkError::Empty | LinkError::Closed | LinkError::Io(_) => Refusal::new(
+            Code::Busy,
+            format!("the daemon cannot pass the request on: {error}"),
+        ),
     }
 }
 

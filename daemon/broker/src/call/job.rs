@@ -39,7 +39,10 @@ impl Call {
                 job: id,
                 signal,
             };
-            match self.ask(message, Vec::new(), Vec::new()).await {
+            match self
+                .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
+                .await
+            {
                 Ok(Granted::Answer(Answer::Stopping(_))) => {
                     self.wait(&job, caps::WAIT_MS_DEFAULT).await
                 }

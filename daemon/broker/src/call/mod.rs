@@ -5,6 +5,7 @@ mod job;
 mod run;
 mod wait;
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Access, Reply, Request};
 use remit_link::{Answer, ToWarden};
 
+use crate::account::Buffered;
 use crate::broker::Broker;
 use crate::check;
 use crate::session::Client;
@@ -37,6 +39,8 @@ pub struct Call {
     pub broker: Rc<Broker>,
     pub client: Rc<Client>,
     pub id: u32,
+    /// What the request takes of its uid's buffers, until the warden has it.
+    pub room: Cell<Option<Buffered>>,
 }
 
 impl Call {
@@ -59,16 +63,13 @@ impl Call {
     async fn access(&self, access: Access) -> Result<Reply, Refused> {
         check::access(&access)?;
         let session = self.client.session;
+        let message = |ticket| ToWarden::Access {
+            session,
+            ticket,
+            access,
+        };
         match self
-            .ask(
-                |ticket| ToWarden::Access {
-                    session,
-                    ticket,
-                    access,
-                },
-                Vec::new(),
-                Vec::new(),
-            )
+            .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
             .await?
         {
             Granted::Answer(Answer::Access(report)) => Ok(Reply::Access(*report)),
@@ -78,13 +79,18 @@ impl Call {
         }
     }
 
+    /// Asks the warden when it is this uid's turn. `message` is made only then: what it
+    /// seals takes descriptors.
     async fn ask(
         &self,
-        message: impl FnOnce(u64) -> ToWarden,
-        fds: Vec<OwnedFd>,
         notes: Vec<&'static str>,
+        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
     ) -> Result<Granted, Refused> {
-        self.broker.warden.ask(message, fds, notes).await
+        let _turn = self.client.account.turn().await;
+        let room = self.room.take();
+        let answer = self.broker.warden.ask(notes, message).await;
+        drop(room);
+        answer
     }
 }
 

@@ -19,14 +19,20 @@ impl Call {
         check::run(&run)?;
         let wait_ms = run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT);
         let notes = notes::of_run(&run);
-        let (spec, fds) = specified(run, self.client.name.clone())?;
-        let session = self.client.session;
-        let message = |ticket| ToWarden::Run {
-            session,
-            ticket,
-            spec: Box::new(spec),
+        let (session, client) = (self.client.session, self.client.name.clone());
+        let message = |ticket| {
+            let (spec, fds) = specified(run, client)?;
+            let spec = Box::new(spec);
+            Ok((
+                ToWarden::Run {
+                    session,
+                    ticket,
+                    spec,
+                },
+                fds,
+            ))
         };
-        let job = match self.ask(message, fds, notes).await? {
+        let job = match self.ask(notes, message).await? {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(self.client.uid, id)?,
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),

@@ -15,8 +15,8 @@ use crate::account::{Account, Buffered};
 
 /// Bytes read at once where a client sends many small frames.
 const BUFFER: usize = 4 << 10;
-/// A frame up to this size is not counted against its uid: few enough of them fit in all connections.
-const SMALL: usize = 64 << 10;
+/// A frame up to this size is not counted against its uid: all its calls in flight are little.
+const SMALL: usize = 4 << 10;
 
 /// The reading side of a client.
 pub struct Frames {
@@ -27,7 +27,7 @@ pub struct Frames {
 /// One frame's bytes, and their share of the uid's buffers while they are held.
 pub struct Frame {
     pub bytes: Vec<u8>,
-    _room: Option<Buffered>,
+    pub room: Option<Buffered>,
 }
 
 impl Frames {
@@ -78,7 +78,7 @@ impl Frames {
         let mut bytes = Vec::with_capacity(length.min(BUFFER));
         let wanted = u64::try_from(length).unwrap_or(u64::MAX);
         match (&mut self.from).take(wanted).read_to_end(&mut bytes).await {
-            Ok(read) if read == length => Ok(Frame { bytes, _room: room }),
+            Ok(read) if read == length => Ok(Frame { bytes, room }),
             Ok(_) | Err(_) => Err(End::Closed),
         }
     }

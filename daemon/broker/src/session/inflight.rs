@@ -1,6 +1,6 @@
 //! A session's calls that are not answered yet. Dropped with the session; their jobs go on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -8,6 +8,7 @@ use remit_common::wire::{Request, ToClient};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Client;
+use crate::account::Buffered;
 use crate::broker::Broker;
 use crate::call::{Call, Refused};
 
@@ -29,13 +30,21 @@ impl Inflight {
         self.ids.borrow().len()
     }
 
-    /// Begins a call; it answers by itself.
-    pub fn start(&mut self, broker: &Rc<Broker>, client: &Rc<Client>, id: u32, request: Request) {
+    /// Begins a call; it answers by itself. `room` is what its frame takes.
+    pub fn start(
+        &mut self,
+        broker: &Rc<Broker>,
+        client: &Rc<Client>,
+        id: u32,
+        request: Request,
+        room: Option<Buffered>,
+    ) {
         while self.tasks.try_join_next().is_some() {}
         let call = Call {
             broker: Rc::clone(broker),
             client: Rc::clone(client),
             id,
+            room: Cell::new(room),
         };
         let ids = Rc::clone(&self.ids);
         let handle = self.tasks.spawn_local(async move {

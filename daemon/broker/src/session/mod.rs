@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
 
+use crate::account::Account;
 use crate::broker::Broker;
 use crate::bucket::Bucket;
 use crate::session::frames::Frames;
@@ -48,6 +49,8 @@ pub struct Client {
     pub name: String,
     /// Where answers go.
     pub outbox: Rc<Outbox>,
+    /// What its uid uses.
+    pub account: Rc<Account>,
     told: RefCell<Bucket>,
 }
 
@@ -91,7 +94,7 @@ pub async fn serve(
     };
     drop(calls);
     if let End::Refused(refusal) = end {
-        tracing::info!(
+        tracing::debug!(
             session,
             uid,
             code = refusal.code.as_str(),
@@ -128,6 +131,7 @@ async fn requests(
         uid,
         name,
         outbox: Rc::clone(outbox),
+        account: Rc::clone(frames.account()),
         told,
     });
     outbox.send(&ToClient::Welcome {
@@ -160,7 +164,7 @@ async fn requests(
                 if calls.count() >= caps::CALLS_PER_SESSION {
                     client.refuse(broker, id, too_many_calls());
                 } else {
-                    calls.start(broker, &client, id, request);
+                    calls.start(broker, &client, id, request, frame.room);
                 }
             }
             Ok(FromClient::Forget { id }) => calls.forget(id),

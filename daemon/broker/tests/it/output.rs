@@ -1,1 +1,226 @@
-//! output
+//! Output on its way from pipe to client.
+
+use std::fs::File;
+use std::io::Write;
+use std::thread;
+
+use remit_common::caps;
+use remit_common::outcome::Stream;
+use remit_common::wire::{JobQuery, PageQuery, Reply, Request};
+use remit_link::{ToBroker, ToWarden};
+
+use crate::stage::{Broker, Client, Dir, FakeJob, run};
+
+/// A started job that nobody waits for.
+fn job(broker: &Broker, client: &mut Client, number: u8) -> FakeJob {
+    let mut request = run(&["true"]);
+    request.wait_ms = Some(0);
+    let call = client.call(Request::Run(request));
+    let job = broker.start_job(number, 1000);
+    client.reply(call).0.unwrap();
+    job
+}
+
+#[test]
+fn pages_hold_exactly_the_bytes_asked_for() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    let text: Vec<u8> = (0..600_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    job.write(&text, "\u{20ac}\u{20ac}".as_bytes());
+    let id = job.id;
+    drop(job);
+    broker.drained(id);
+    // Not ended yet: more may come, for all the client knows.
+    assert!(!client.page(id, Stream::Stdout, text.len() as u64, 10).eof);
+    broker.end(id);
+    let mut all = Vec::new();
+    loop {
+        let page = client.page(id, Stream::Stdout, all.len() as u64, u32::MAX);
+        assert!(page.bytes.len() <= caps::PAGE && page.total == text.len() as u64);
+        all.extend_from_slice(&page.bytes);
+        if page.eof {
+            break;
+        }
+    }
+    assert!(all == text);
+    let mut ask = |offset, limit, tail| {
+        let page = PageQuery {
+            stream: Stream::Stderr,
+            offset,
+            limit,
+            tail,
+            whole_characters: true,
+        };
+        match client.ask(Request::Job(JobQuery {
+            job: id,
+            wait_ms: 0,
+            page: Some(page),
+        })) {
+            Ok(Reply::Job {
+                page: Some(page), ..
+            }) => (page.offset, page.bytes.len(), page.eof),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(0, 4, false), (0, 3, false));
+    assert_eq!(ask(0, 2, false), (0, 2, false), "no whole character fits");
+    assert_eq!(ask(3, 100, false), (3, 3, true));
+    assert_eq!(ask(0, 4, true), (3, 3, true));
+    assert_eq!(ask(99, 4, false), (6, 0, true));
+}
+
+#[test]
+fn too_much_output_is_told_once_counted_and_not_kept() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let FakeJob {
+        id, mut out, err, ..
+    } = job(&broker, &mut client, 1);
+    drop(err);
+    let share = caps::SPOOL_PER_JOB;
+    let before = broker.memory();
+    let writer = thread::spawn(move || {
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..(2 * share) >> 20 {
+            out.write_all(&block).unwrap();
+        }
+        out.write_all(b"the end").unwrap();
+    });
+    assert_eq!(broker.hear(), ToWarden::OverLimit { job: id });
+    writer.join().unwrap();
+    let ToWarden::Drained { totals, .. } = broker.hear() else {
+        panic!("told twice")
+    };
+    assert_eq!(totals.stdout_bytes, 2 * share + 7);
+    broker.end(id);
+    assert_eq!(
+        File::open(dir.spool.join(format!("{id}.out")))
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .len(),
+        share
+    );
+    let report = client.job(id, 1000);
+    assert!(report.stdout.tail.ends_with(b"xthe end") && report.stdout.total == 2 * share + 7);
+    assert!(
+        report.notes[0].contains("more than 64 MiB"),
+        "{:?}",
+        report.notes
+    );
+    assert!(client.page(id, Stream::Stdout, share, 10).eof);
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < 4 << 10, "{grown} KiB");
+}
+
+#[test]
+fn a_pipe_that_stays_open_after_the_exit_is_left_after_a_moment() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    job.write(b"said", b"");
+    broker.tell(&ToBroker::Exited { job: job.id }, &[]);
+    assert_eq!(broker.drained(job.id).stdout_bytes, 4);
+}
+
+#[test]
+fn a_noisy_job_does_not_keep_others_waiting() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let (mut client, mut other) = (broker.client(1000), broker.client(1001));
+    let mut noisy = job(&broker, &mut client, 1);
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = std::sync::Arc::clone(&stop);
+    let writer = thread::spawn(move || {
+        let block = vec![0; 64 << 10];
+        while !told.load(std::sync::atomic::Ordering::Relaxed) {
+            noisy.out.write_all(&block).unwrap();
+        }
+    });
+    let start = std::time::Instant::now();
+    for _ in 0..50 {
+        other.ask(Request::Jobs { limit: 1 }).unwrap();
+    }
+    let took = start.elapsed();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().unwrap();
+    assert!(took.as_secs() < 5, "50 requests took {took:?}");
+}
+
+#[test]
+fn the_digest_is_of_stdout_then_stderr() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    for (number, out, err) in [(1, "", ""), (2, "abc", ""), (3, "", "abc"), (4, "a", "bc")] {
+        let mut job = job(&broker, &mut client, number);
+        job.write(out.as_bytes(), err.as_bytes());
+        let id = job.id;
+        drop(job);
+        let hex: String = broker
+            .drained(id)
+            .sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let expect = match number {
+            1 => "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            _ => "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        };
+        assert_eq!(hex, expect, "{out:?} {err:?}");
+        broker.end(id);
+    }
+    // What wrote nothing has no file.
+    assert_eq!(dir.files().len(), 4);
+}
+
+#[test]
+fn a_full_disk_loses_the_middle_says_so_and_recovers() {
+    let dir = Dir::new();
+    let mut broker = Broker::start_with_small_spool(&dir);
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    broker.tell(&ToBroker::Adopted, &[]);
+    let mut client = broker.client(1000);
+    let mut large = job(&broker, &mut client, 1);
+    let text: Vec<u8> = (0..500_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    large.write(&text, b"and an error");
+    let id = large.id;
+    drop(large);
+    let totals = broker.drained(id);
+    assert_eq!(
+        (totals.stdout_bytes, totals.stderr_bytes),
+        (text.len() as u64, 12)
+    );
+    broker.end(id);
+    let report = client.job(id, 1000);
+    assert!(text.starts_with(&report.stdout.head) && text.ends_with(&report.stdout.tail));
+    assert!(report.stdout.head.len() > 10_000 && report.stdout.tail.len() > 10_000);
+    assert_eq!(report.stderr.head.as_slice(), b"and an error");
+    assert!(
+        report.notes[0].contains("took no more output"),
+        "{:?}",
+        report.notes
+    );
+    // Room again: the next job's output is kept whole.
+    broker.tell(&ToBroker::Forgotten { job: id }, &[]);
+    let mut small = job(&broker, &mut client, 2);
+    small.write(&text[..500_000], b"");
+    let id = small.id;
+    drop(small);
+    broker.drained(id);
+    broker.end(id);
+    let report = client.job(id, 1000);
+    assert_eq!((report.stdout.total, report.notes.len()), (500_000, 0));
+    assert_eq!(
+        client.page(id, Stream::Stdout, 400_000, 5).bytes.as_slice(),
+        &text[400_000..400_005]
+    );
+}

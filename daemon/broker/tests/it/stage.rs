@@ -76,17 +76,37 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker that is not ready yet.
     pub fn start(dir: &Dir) -> Self {
+        // The shell moves the link to where the warden puts it.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "exec \"$0\" --spool \"$1\" 3<&0 </dev/null"])
+            .uid(UID)
+            .gid(UID);
+        Self::run(command, dir)
+    }
+
+    /// As [`Self::start`], with a spool of 1 MiB that no other process sees.
+    pub fn start_with_small_spool(dir: &Dir) -> Self {
+        let script = format!(
+            "mount -t tmpfs -o size=1m,mode=700,uid={UID} none \"$1\" &&
+             exec setpriv --reuid {UID} --regid {UID} --clear-groups \
+                 \"$0\" --spool \"$1\" 3<&0 </dev/null"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", &script]);
+        Self::run(command, dir)
+    }
+
+    fn run(mut command: Command, dir: &Dir) -> Self {
         let (ours, theirs) = Link::pair().unwrap();
         let theirs: OwnedFd = theirs.as_fd().try_clone_to_owned().unwrap();
-        // The shell moves the link to where the warden puts it.
-        let process = Command::new("/bin/sh")
-            .args(["-c", "exec \"$0\" --spool \"$1\" 3<&0 </dev/null"])
+        let process = command
             .arg(&dir.binary)
             .arg(&dir.spool)
             .stdin(Stdio::from(theirs))
+            .stderr(Stdio::null())
             .env_clear()
-            .uid(UID)
-            .gid(UID)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .spawn()
             .unwrap();
         Self {
