@@ -109,10 +109,8 @@ pub fn parse(line: &[u8]) -> Incoming {
         return Incoming::Nothing;
     }
     if values(line) > MAX_VALUES {
-        return invalid(
-            None,
-            format!("the line holds more than {MAX_VALUES} JSON values"),
-        );
+        let message = format!("the line holds more than {MAX_VALUES} JSON values");
+        return Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, message));
     }
     match serde_json::from_slice(line) {
         Ok(Value::Object(message)) => object(message),
@@ -158,6 +156,14 @@ fn object(mut message: Map<String, Value>) -> Incoming {
 }
 
 fn request(id: ClientId, method: String, params: Option<Map<String, Value>>) -> Incoming {
+    let cursor = params.as_ref().and_then(|params| params.get("cursor"));
+    if method == "tools/list" && cursor.is_some_and(|cursor| !cursor.is_null()) {
+        return Incoming::Fault(Fault::new(
+            Some(id),
+            ErrorCode::INVALID_PARAMS,
+            "unknown cursor: the list is one page".to_owned(),
+        ));
+    }
     let (kind, request) = match method.as_str() {
         "initialize" => (
             Kind::Initialize,
@@ -326,7 +332,7 @@ mod tests {
     fn values_are_counted_outside_of_strings() {
         assert_eq!(values(br#"{"a":[1,2],"b":"[,\",{"}"#), 5);
         let line = format!("[{}1]", "1,".repeat(MAX_VALUES));
-        assert_eq!(code(&line).unwrap().0, -32600);
+        assert_eq!(code(&line).unwrap().0, -32700);
     }
 
     #[test]

@@ -60,13 +60,9 @@ impl ServerHandler for Server {
 
     async fn list_tools(
         &self,
-        request: Option<PaginatedRequestParams>,
+        _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        if request.is_some_and(|params| params.cursor.is_some()) {
-            let message = "unknown cursor: the list is one page";
-            return Err(ErrorData::invalid_params(message, None));
-        }
         let mut list = ListToolsResult::with_all_items(tools::list());
         list.meta = meta(&context);
         Ok(list)

@@ -90,8 +90,13 @@ async fn serve(daemon: Daemon) -> Exit {
         }
     };
     let input_ended = async {
-        table.input_ended().await;
+        // Lines may be left that nobody reads while the calls in flight are too many.
+        tokio::select! {
+            () = table.input_ended() => {}
+            () = stdio::writer_gone() => {}
+        }
         let answered = async {
+            table.input_ended().await;
             table.empty().await;
             output.flush().await
         };

@@ -5,11 +5,11 @@
 //! each by a thread of its own, and never made non-blocking.
 
 use std::io::{self, BufRead, ErrorKind, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::line::MAX_LINE;
@@ -160,7 +160,22 @@ fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<
 ///
 /// Files have no reader, so for them this never returns (epoll_ctl(2): EPERM).
 pub async fn reader_gone() {
-    if watch().await.is_err() {
+    let (interest, closed) = (Interest::WRITABLE | Interest::ERROR, Ready::is_write_closed);
+    watch(io::stdout().as_fd(), interest, closed).await;
+}
+
+/// Returns when the writer of stdin is gone, even while lines of it wait to be read.
+pub async fn writer_gone() {
+    watch(
+        io::stdin().as_fd(),
+        Interest::READABLE,
+        Ready::is_read_closed,
+    )
+    .await;
+}
+
+async fn watch(end: BorrowedFd<'_>, interest: Interest, closed: fn(Ready) -> bool) {
+    if hang_up(end, interest, closed).await.is_err() {
         std::future::pending().await
     }
 }
@@ -169,13 +184,16 @@ pub async fn reader_gone() {
     deprecated,
     reason = "its successor is an unsafe function; what that asks for, an OwnedFd gives"
 )]
-async fn watch() -> io::Result<()> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    let stdout = AsyncFd::with_interest(stdout, Interest::WRITABLE | Interest::ERROR)?;
+async fn hang_up(
+    end: BorrowedFd<'_>,
+    interest: Interest,
+    closed: fn(Ready) -> bool,
+) -> io::Result<()> {
+    let end = AsyncFd::with_interest(end.try_clone_to_owned()?, interest)?;
     loop {
         // The readiness is edge-triggered: this wakes up only when it changes.
-        let mut guard = stdout.ready(Interest::WRITABLE | Interest::ERROR).await?;
-        if guard.ready().is_write_closed() || guard.ready().is_error() {
+        let mut guard = end.ready(interest).await?;
+        if closed(guard.ready()) || guard.ready().is_error() {
             return Ok(());
         }
         guard.clear_ready();

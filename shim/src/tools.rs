@@ -2,7 +2,7 @@
 //!
 //! The list is the same for everybody and byte for byte the same every time.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use remit_common::host::HostReport;
 use remit_common::result::JobResult;
@@ -203,7 +203,8 @@ impl Tool {
 
 /// The tools, in their fixed order.
 pub fn list() -> Vec<model::Tool> {
-    Tool::ALL.map(definition).into()
+    static LIST: LazyLock<Vec<model::Tool>> = LazyLock::new(|| Tool::ALL.map(definition).into());
+    LIST.clone()
 }
 
 /// The answer to `tools/list`, made to be read.

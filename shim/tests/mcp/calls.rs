@@ -1,0 +1,469 @@
+//! Tool calls and their results, with a daemon behind them.
+
+use std::time::Duration;
+
+use remit_common::host::{HostReport, Section};
+use remit_common::names::JobId;
+use remit_common::outcome::{Captured, JobSummary, State, Stream};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{AccessReport, Asked, Bytes, JobQuery, PageQuery, Reply, Request, What};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, Seen, answer, ended, page, report};
+use crate::pipe::Shim;
+
+/// A legacy session before this daemon.
+fn session(daemon: &Daemon) -> Shim {
+    let mut shim = Shim::start(&daemon.socket());
+    shim.initialize("2025-11-25");
+    shim
+}
+
+/// The result of a call, whose text and data must say the same.
+fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
+    shim.call(5, tool, arguments);
+    let answer = shim.next();
+    let result = answer["result"].clone();
+    assert!(result.is_object(), "{answer}");
+    let content = result["content"].as_array().unwrap();
+    assert_eq!(content.len(), 1);
+    let text = content[0]["text"].as_str().unwrap();
+    assert!(text.chars().count() < 40_000);
+    assert_eq!(
+        serde_json::from_str::<Value>(text).unwrap(),
+        result["structuredContent"]
+    );
+    result
+}
+
+#[test]
+fn a_run_is_asked_for_and_its_failure_is_data() {
+    let daemon = Daemon::start(|_| answer(ended(b"out\xff")));
+    let mut shim = session(&daemon);
+    let arguments = json!({"argv": ["df", "-h"], "cwd": "/tmp", "env": {"A": "b"}, "stdin": "in"});
+    let result = call(&mut shim, "run", arguments);
+    assert_eq!(result["isError"], false);
+    let job = &result["structuredContent"];
+    assert_eq!(
+        (&job["exit"], &job["stdout"]),
+        (&json!(3), &json!("out\\xff"))
+    );
+    assert_eq!(job["encoding"], "escaped");
+    assert_eq!(job["notes"], json!(["a note"]));
+    let Seen::Hello(client) = daemon.next() else {
+        panic!("no hello")
+    };
+    assert!(
+        client.starts_with("mcp-shim ") && client.ends_with(", tests 1"),
+        "{client}"
+    );
+    let (_, Request::Run(run)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    let bytes = |text: &str| Bytes::from(text.as_bytes().to_vec());
+    assert_eq!(run.what, What::Argv(vec![bytes("df"), bytes("-h")]));
+    assert_eq!(run.cwd, Some(bytes("/tmp")));
+    assert_eq!(run.env, [(bytes("A"), bytes("b"))]);
+    assert_eq!(run.stdin, Some(bytes("in")));
+    assert_eq!((run.profile, run.wait_ms), (None, None));
+    assert_eq!(run.request_id.unwrap().len(), 32, "an id of our own");
+}
+
+#[test]
+fn every_run_has_another_request_id_unless_the_client_chose_one() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    let mut ids = Vec::new();
+    for arguments in [
+        json!({"argv": ["a"]}),
+        json!({"argv": ["a"]}),
+        json!({"script": "a", "request_id": "mine"}),
+    ] {
+        call(&mut shim, "run", arguments);
+        let (_, Request::Run(run)) = daemon.next_call() else {
+            panic!("no run")
+        };
+        ids.push(run.request_id.unwrap());
+    }
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!(ids[2], "mine");
+}
+
+#[test]
+fn jobs_are_listed_waited_for_paged_and_stopped() {
+    let id = JobId([0xab; 16]);
+    let summary = JobSummary {
+        job_id: id,
+        command: "x".to_owned(),
+        state: State::Running,
+        exit: None,
+        started_ms: 1,
+        output_bytes: 2,
+    };
+    let daemon = Daemon::start(move |request| {
+        answer(Ok(match request {
+            Request::Jobs { .. } => Reply::Jobs(vec![summary.clone(); 3]),
+            Request::Job(query) => Reply::Job {
+                report: Box::new(report(b"inline")),
+                page: query.page.as_ref().map(|_| page(b"a\xff")),
+            },
+            _ => Reply::Job {
+                report: Box::new(report(b"inline")),
+                page: None,
+            },
+        }))
+    });
+    let mut shim = session(&daemon);
+    let text = id.to_string();
+    let mut ask = |tool: &str, arguments: Value| {
+        let result = call(&mut shim, tool, arguments)["structuredContent"].clone();
+        (result, daemon.next_call().1)
+    };
+
+    let (list, request) = ask("job", json!({"limit": 7}));
+    assert_eq!(request, Request::Jobs { limit: 7 });
+    assert_eq!(
+        (list["jobs"].as_array().unwrap().len(), &list["more"]),
+        (3, &json!(0))
+    );
+    assert_eq!(list["jobs"][0]["job_id"], text);
+
+    let (job, request) = ask("job", json!({"job_id": text, "wait_ms": 50000}));
+    let query = JobQuery {
+        job: id,
+        wait_ms: 50_000,
+        page: None,
+    };
+    assert_eq!(request, Request::Job(query));
+    assert_eq!((&job["stdout"], job.get("page")), (&json!("inline"), None));
+
+    let (job, request) = ask("job", json!({"job_id": text, "offset": 10}));
+    let Request::Job(JobQuery {
+        page: Some(asked), ..
+    }) = request
+    else {
+        panic!("no page")
+    };
+    let expect = PageQuery {
+        stream: Stream::Stdout,
+        offset: 10,
+        limit: 16384,
+        tail: false,
+        whole_characters: true,
+    };
+    assert_eq!(asked, expect);
+    assert_eq!(job["page"]["data"], "a\\xff");
+    assert_eq!(job["page"]["next"], 12);
+    assert_eq!(
+        job["truncated"], true,
+        "the page stands instead of the output"
+    );
+    assert!(!job["stdout"].as_str().unwrap().contains("inline"));
+
+    let (job, _) = ask("job", json!({"job_id": text, "encoding": "base64"}));
+    assert_eq!(
+        (&job["page"]["data"], &job["page"]["encoding"]),
+        (&json!("Yf8="), &json!("base64"))
+    );
+
+    let (job, request) = ask("job_stop", json!({"job_id": text, "signal": "INT"}));
+    assert_eq!(
+        request,
+        Request::Stop {
+            job: id,
+            signal: Some(2)
+        }
+    );
+    assert_eq!(job["kill_verified"], true);
+}
+
+#[test]
+fn access_and_host_are_passed_through() {
+    let daemon = Daemon::start(|request| {
+        answer(Ok(match request {
+            Request::Access(_) => Reply::Access(AccessReport {
+                user: "agent".to_owned(),
+                uid: 1001,
+                grants: vec![],
+                asked: Some(Asked {
+                    allowed: false,
+                    rule: None,
+                    why: "no rule".to_owned(),
+                    lift: None,
+                }),
+                profiles: vec![],
+            }),
+            _ => Reply::Host(Box::new(HostReport {
+                time: 7,
+                ..HostReport::default()
+            })),
+        }))
+    });
+    let mut shim = session(&daemon);
+    let access = call(&mut shim, "access", json!({"argv": ["reboot"]}));
+    assert_eq!(access["structuredContent"]["asked"]["allowed"], false);
+    assert_eq!(access["isError"], false, "an answer is not a refusal");
+    let host = call(&mut shim, "host", json!({"sections": ["ports", "os"]}));
+    assert_eq!(host["structuredContent"]["time"], 7);
+    daemon.next_call();
+    let expect = Request::Host {
+        sections: vec![Section::Ports, Section::Os],
+    };
+    assert_eq!(daemon.next_call().1, expect);
+}
+
+#[test]
+fn a_refusal_is_an_error_that_says_everything() {
+    let refusal = Refusal::new(Code::DeniedRule, "no")
+        .object("thing")
+        .by("rule")
+        .lift("remit grant")
+        .next("ask");
+    let reply = refusal.clone();
+    let daemon = Daemon::start(move |_| answer(Err(reply.clone())));
+    let mut shim = session(&daemon);
+    for (tool, arguments) in [
+        ("access", json!({})),
+        ("host", json!({})),
+        ("job", json!({})),
+        ("run", json!({"argv": ["a"]})),
+    ] {
+        let result = call(&mut shim, tool, arguments);
+        assert_eq!(result["isError"], true);
+        assert_eq!(result["structuredContent"], json!({"error": refusal}));
+    }
+}
+
+#[test]
+fn long_output_is_cut_to_fit_whatever_it_is_made_of() {
+    for unit in [
+        &b"x"[..],
+        b"\0",
+        "\u{1f600}".as_bytes(),
+        b"\xff",
+        b"\"\\",
+        "\u{202e}".as_bytes(),
+    ] {
+        let bytes = unit.repeat((24 << 10) / unit.len());
+        let daemon = Daemon::start(move |_| {
+            let mut long = report(&bytes);
+            long.stderr = Captured {
+                total: 1 << 40,
+                head: Bytes::from(bytes.clone()),
+                tail: Bytes::from(bytes.clone()),
+            };
+            answer(Ok(Reply::Job {
+                report: Box::new(long),
+                page: Some(page(&bytes)),
+            }))
+        });
+        let mut shim = session(&daemon);
+        let run = call(&mut shim, "run", json!({"argv": ["a"]}));
+        assert_eq!(run["structuredContent"]["truncated"], true);
+        let arguments = json!({"job_id": "0".repeat(32), "encoding": "base64"});
+        call(&mut shim, "job", arguments);
+        let arguments = json!({"job_id": "0".repeat(32), "tail": true});
+        call(&mut shim, "job", arguments);
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_an_error() {
+    let daemon = Daemon::start(|_| answer(Ok(Reply::Jobs(vec![]))));
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(
+        result["structuredContent"]["error"]["code"],
+        "daemon_unavailable"
+    );
+}
+
+#[test]
+fn nothing_is_asked_of_the_daemon_before_the_first_call_that_needs_it() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    shim.request(1, "tools/list", json!({}));
+    shim.next();
+    shim.call(2, "run", json!({}));
+    assert_eq!(shim.next()["result"]["isError"], true);
+    shim.nothing_more();
+    assert!(daemon.untouched());
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_told_and_found_later() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let socket = daemon.socket();
+    let hidden = format!("{socket}.hidden");
+    std::fs::rename(&socket, &hidden).unwrap();
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(result["isError"], true);
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "daemon_unavailable");
+    assert!(error["message"].as_str().unwrap().contains(&socket));
+    assert!(error["next"].is_string() && error["lift"].is_string());
+    std::fs::rename(&hidden, &socket).unwrap();
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(result["isError"], false);
+}
+
+#[test]
+fn a_refused_hello_and_a_foreign_protocol_are_told() {
+    use remit_common::wire::{PROTOCOL, ToClient};
+    use remit_common::{caps, frame};
+    let refusing = Daemon::greeting(
+        |_| unreachable!(),
+        |stream| {
+            let refusal = Refusal::new(Code::Locked, "locked").next("wait");
+            frame::write(stream, &ToClient::Goodbye(refusal), caps::FRAME).unwrap();
+            false
+        },
+    );
+    let newer = Daemon::greeting(
+        |_| unreachable!(),
+        |stream| {
+            let welcome = ToClient::Welcome {
+                protocol: PROTOCOL + 1,
+                release: "99.0".to_owned(),
+            };
+            frame::write(stream, &welcome, caps::FRAME).unwrap();
+            false
+        },
+    );
+    let garbage = Daemon::greeting(
+        |_| unreachable!(),
+        |stream| {
+            std::io::Write::write_all(stream, &[0xff; 64]).unwrap();
+            false
+        },
+    );
+    for (daemon, code, part) in [
+        (refusing, "locked", "locked"),
+        (newer, "daemon_unavailable", "99.0"),
+        (garbage, "daemon_unavailable", "frame"),
+    ] {
+        let mut shim = session(&daemon);
+        let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+        let error = &result["structuredContent"]["error"];
+        assert_eq!(error["code"], code);
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_daemon_that_restarted_is_found_again_by_the_next_call() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    for _ in 0..3 {
+        let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+        assert_eq!(result["isError"], false);
+        daemon.break_connections();
+    }
+}
+
+#[test]
+fn a_run_whose_connection_breaks_is_asked_for_again_with_the_same_id() {
+    let mut first = true;
+    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
+        true => crate::daemon::React::Close,
+        false => answer(ended(b"found")),
+    });
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"], "wait_ms": 50000}));
+    assert_eq!(result["structuredContent"]["stdout"], "found");
+    let (_, Request::Run(first)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    let (_, Request::Run(second)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    assert_eq!(first.request_id, second.request_id);
+    assert_eq!(first.what, second.what);
+    assert!(second.wait_ms.unwrap() <= 50_000);
+}
+
+#[test]
+fn a_run_that_stays_lost_says_how_to_find_it() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    shim.call(1, "run", json!({"argv": ["a"], "request_id": "mine"}));
+    daemon.next_call();
+    daemon.unlink();
+    daemon.break_connections();
+    let result = shim.next()["result"].clone();
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "daemon_unavailable");
+    assert!(
+        error["next"].as_str().unwrap().contains("'mine'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_daemon_that_always_breaks_is_asked_twice_only() {
+    let daemon = Daemon::start(|_| crate::daemon::React::Close);
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "host", json!({}));
+    assert_eq!(
+        result["structuredContent"]["error"]["code"],
+        "daemon_unavailable"
+    );
+    daemon.next_call();
+    daemon.next_call();
+    shim.nothing_more();
+    let rest = std::iter::from_fn(|| daemon.next_within(Duration::ZERO));
+    assert_eq!(
+        rest.filter(|seen| matches!(seen, Seen::Call(..))).count(),
+        0
+    );
+}
+
+#[test]
+fn a_goodbye_ends_the_calls_with_its_reason() {
+    let refusal = Refusal::new(Code::Locked, "locked").next("wait");
+    let daemon = Daemon::start(move |_| crate::daemon::React::Goodbye(refusal.clone()));
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(result["structuredContent"]["error"]["code"], "locked");
+}
+
+#[test]
+fn the_largest_line_fits_in_a_frame() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    for argument in ["", "a", "\u{7f}", "abcdefgh"] {
+        let argv = vec![argument; 50_000];
+        let padding = (4 << 20) - 200 - json!(argv).to_string().len();
+        let arguments = json!({"argv": argv, "stdin": "x".repeat(padding)});
+        let result = call(&mut shim, "run", arguments);
+        assert_eq!(result["isError"], false);
+    }
+}
+
+#[test]
+fn many_calls_at_once_get_their_own_answers() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for id in 0..20 {
+        shim.call(id, "run", json!({"argv": [id.to_string()]}));
+    }
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let (id, Request::Run(run)) = daemon.next_call() else {
+            panic!("no run")
+        };
+        let What::Argv(argv) = run.what else {
+            panic!("no argv")
+        };
+        calls.push((id, argv[0].clone()));
+    }
+    for (id, name) in calls.iter().rev() {
+        daemon.answer(*id, ended(name));
+    }
+    for _ in 0..20 {
+        let answer = shim.next();
+        let stdout = &answer["result"]["structuredContent"]["stdout"];
+        assert_eq!(stdout.as_str().unwrap(), answer["id"].to_string());
+    }
+}

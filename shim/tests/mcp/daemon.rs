@@ -1,0 +1,258 @@
+//! A daemon for the tests: it speaks frames, and does with each call what the test says.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use remit_common::names::JobId;
+use remit_common::outcome::{Captured, Ending, JobReport, Page, State};
+use remit_common::refusal::Refusal;
+use remit_common::wire::{Bytes, FromClient, PROTOCOL, Reply, Request, ToClient};
+use remit_common::{caps, frame};
+
+use crate::pipe::PATIENCE;
+
+/// What happened at the daemon.
+#[derive(Debug)]
+pub enum Seen {
+    /// A client said hello with this name.
+    Hello(String),
+    /// A call.
+    Call(u32, Request),
+    /// A call that nobody waits for.
+    Forget(u32),
+    /// A connection ended.
+    Closed,
+}
+
+/// What to do about a call.
+pub enum React {
+    /// Answer it.
+    Answer(Box<Result<Reply, Refusal>>),
+    /// Do nothing: the test answers.
+    Hold,
+    /// Close the connection.
+    Close,
+    /// End the connection with a reason.
+    Goodbye(Refusal),
+}
+
+type Plan = dyn FnMut(&Request) -> React + Send;
+
+/// A daemon, until dropped.
+pub struct Daemon {
+    dir: PathBuf,
+    events: Receiver<Seen>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    events: Mutex<Sender<Seen>>,
+    plan: Mutex<Box<Plan>>,
+    connections: Mutex<Vec<UnixStream>>,
+}
+
+impl Daemon {
+    /// Starts one that does `plan` for each call.
+    pub fn start(plan: impl FnMut(&Request) -> React + Send + 'static) -> Self {
+        Self::greeting(plan, |stream| {
+            let welcome = ToClient::Welcome {
+                protocol: PROTOCOL,
+                release: "test".to_owned(),
+            };
+            frame::write(stream, &welcome, caps::FRAME).is_ok()
+        })
+    }
+
+    /// Starts one that answers a hello with `greet`, which says whether to go on.
+    pub fn greeting(
+        plan: impl FnMut(&Request) -> React + Send + 'static,
+        greet: fn(&mut UnixStream) -> bool,
+    ) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mcp-shim-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        let listener = UnixListener::bind(dir.join("remit.sock")).unwrap();
+        let (sender, events) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            events: Mutex::new(sender),
+            plan: Mutex::new(Box::new(plan)),
+            connections: Mutex::default(),
+        });
+        let state = Arc::clone(&shared);
+        // These threads end with their sockets, and at the latest with the tests.
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let state = Arc::clone(&state);
+                let _ = thread::spawn(move || state.serve(stream, greet));
+            }
+        });
+        Self {
+            dir,
+            events,
+            shared,
+        }
+    }
+
+    /// A daemon that holds every call.
+    pub fn silent() -> Self {
+        Self::start(|_| React::Hold)
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> String {
+        self.dir.join("remit.sock").display().to_string()
+    }
+
+    /// The next event.
+    pub fn next(&self) -> Seen {
+        self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    /// The next event within a time.
+    pub fn next_within(&self, time: std::time::Duration) -> Option<Seen> {
+        self.events.recv_timeout(time).ok()
+    }
+
+    /// The next call; a hello may come before it.
+    pub fn next_call(&self) -> (u32, Request) {
+        loop {
+            match self.next() {
+                Seen::Call(id, request) => return (id, request),
+                Seen::Hello(_) | Seen::Closed => {}
+                Seen::Forget(id) => panic!("{id} was forgotten"),
+            }
+        }
+    }
+
+    /// Nothing has happened so far.
+    pub fn untouched(&self) -> bool {
+        self.events.try_recv().is_err()
+    }
+
+    /// Sends on the newest connection.
+    pub fn send(&self, message: &ToClient) {
+        let mut connections = self.shared.connections.lock().unwrap();
+        frame::write(connections.last_mut().unwrap(), message, caps::FRAME).unwrap();
+    }
+
+    /// Answers a call on the newest connection.
+    pub fn answer(&self, id: u32, reply: Result<Reply, Refusal>) {
+        self.send(&ToClient::Reply { id, reply });
+    }
+
+    /// Breaks all connections, as a daemon does that dies.
+    pub fn break_connections(&self) {
+        for connection in self.shared.connections.lock().unwrap().drain(..) {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Takes the socket away.
+    pub fn unlink(&self) {
+        fs::remove_file(self.dir.join("remit.sock")).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut stream: UnixStream, greet: fn(&mut UnixStream) -> bool) -> io::Result<()> {
+        let Ok(FromClient::Hello(hello)) = frame::read(&mut stream, caps::FRAME) else {
+            return Ok(());
+        };
+        self.tell(Seen::Hello(hello.client));
+        self.connections.lock().unwrap().push(stream.try_clone()?);
+        if !greet(&mut stream) {
+            return stream.shutdown(std::net::Shutdown::Both);
+        }
+        while let Ok(message) = frame::read(&mut stream, caps::FRAME) {
+            match message {
+                FromClient::Call { id, request } => {
+                    let react = self.plan.lock().unwrap()(&request);
+                    self.tell(Seen::Call(id, request));
+                    let message = match react {
+                        React::Answer(reply) => ToClient::Reply { id, reply: *reply },
+                        React::Hold => continue,
+                        React::Close => return stream.shutdown(std::net::Shutdown::Both),
+                        React::Goodbye(refusal) => ToClient::Goodbye(refusal),
+                    };
+                    let _lock = self.connections.lock().unwrap();
+                    let _ = frame::write(&mut stream, &message, caps::FRAME);
+                }
+                FromClient::Forget { id } => self.tell(Seen::Forget(id)),
+                FromClient::Hello(_) => break,
+            }
+        }
+        self.tell(Seen::Closed);
+        Ok(())
+    }
+
+    fn tell(&self, seen: Seen) {
+        // The test may be over.
+        let _ = self.events.lock().unwrap().send(seen);
+    }
+}
+
+/// The answer to a run that has ended.
+pub fn ended(stdout: &[u8]) -> Result<Reply, Refusal> {
+    Ok(Reply::Job {
+        report: Box::new(report(stdout)),
+        page: None,
+    })
+}
+
+/// The same as a reaction.
+pub fn answer(reply: Result<Reply, Refusal>) -> React {
+    React::Answer(Box::new(reply))
+}
+
+/// A job that has ended.
+pub fn report(stdout: &[u8]) -> JobReport {
+    JobReport {
+        job: JobId([0xab; 16]),
+        command: "true".to_owned(),
+        state: State::Exited,
+        ending: Some(Ending {
+            state: State::Exited,
+            exit: Some(3),
+            signal: None,
+            cause: "exited".to_owned(),
+            kill_verified: true,
+            cpu_usec: 1,
+            memory_peak: 2,
+            runtime_ms: 3,
+        }),
+        started_ms: 4,
+        enforced: None,
+        stdout: Captured {
+            total: stdout.len() as u64,
+            head: Bytes::from(stdout.to_vec()),
+            tail: Bytes::new(),
+        },
+        stderr: Captured::default(),
+        notes: vec!["a note".to_owned()],
+    }
+}
+
+/// A page of that job's output.
+pub fn page(bytes: &[u8]) -> Page {
+    Page {
+        stream: remit_common::outcome::Stream::Stdout,
+        offset: 10,
+        bytes: Bytes::from(bytes.to_vec()),
+        total: 1000,
+        eof: false,
+    }
+}

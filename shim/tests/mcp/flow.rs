@@ -1,0 +1,517 @@
+//! What happens while calls are in flight: cancellation, progress, bounds, the end.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{ChildStdin, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use remit_common::wire::{Progress, Request, ToClient};
+use serde_json::json;
+
+use crate::daemon::{Daemon, Seen, answer, ended};
+use crate::pipe::{Shim, command, modern, with_token};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn session(daemon: &Daemon) -> Shim {
+    let mut shim = Shim::start(&daemon.socket());
+    shim.initialize("2025-11-25");
+    shim
+}
+
+fn forgotten(daemon: &Daemon) -> u32 {
+    loop {
+        match daemon.next() {
+            Seen::Forget(id) => return id,
+            Seen::Closed => panic!("the connection ended"),
+            Seen::Hello(_) | Seen::Call(..) => {}
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_call_is_forgotten_and_never_answered() {
+    for modern_era in [false, true] {
+        let daemon = Daemon::silent();
+        let mut shim = Shim::start(&daemon.socket());
+        let params = json!({"name": "run", "arguments": {"argv": ["a"]}});
+        if modern_era {
+            shim.request(9, "tools/call", modern(params));
+        } else {
+            shim.initialize("2025-11-25");
+            shim.request(9, "tools/call", params);
+        }
+        let (id, _) = daemon.next_call();
+        shim.cancel(9);
+        assert_eq!(forgotten(&daemon), id);
+        daemon.answer(id, ended(b"late"));
+        shim.nothing_more();
+    }
+}
+
+#[test]
+fn an_id_can_be_used_again_right_after_its_cancellation() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for round in 0..20 {
+        shim.call(9, "run", json!({"argv": ["old"]}));
+        let (old, _) = daemon.next_call();
+        shim.cancel(9);
+        shim.call(9, "run", json!({"argv": ["new"]}));
+        assert_eq!(forgotten(&daemon), old);
+        let (new, _) = daemon.next_call();
+        daemon.answer(old, ended(b"old"));
+        daemon.answer(new, ended(b"new"));
+        let answer = shim.next();
+        assert_eq!(answer["id"], 9);
+        let job = &answer["result"]["structuredContent"];
+        assert_eq!(job["stdout"], "new", "round {round}");
+        shim.nothing_more();
+    }
+}
+
+#[test]
+fn a_cancellation_of_what_is_over_or_was_never_there_changes_nothing() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    shim.call(1, "run", json!({"argv": ["a"]}));
+    shim.next();
+    for id in [json!(1), json!("1"), json!(99), json!("init")] {
+        shim.cancel(id);
+    }
+    shim.nothing_more();
+    shim.call(1, "run", json!({"argv": ["a"]}));
+    assert_eq!(shim.next()["id"], 1);
+}
+
+#[test]
+fn initialize_is_answered_even_if_cancelled() {
+    let mut shim = Shim::alone();
+    shim.cancel(1);
+    shim.request(
+        1,
+        "initialize",
+        crate::pipe::initialize_params("2025-11-25"),
+    );
+    shim.cancel(1);
+    assert_eq!(shim.next()["id"], 1);
+    shim.nothing_more();
+}
+
+#[test]
+fn a_duplicate_id_in_flight_is_refused_and_the_first_call_is_answered() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for id in [json!(7), json!("seven")] {
+        shim.call(id.clone(), "run", json!({"argv": ["a"]}));
+        let (call, _) = daemon.next_call();
+        for method in ["tools/call", "ping", "initialize"] {
+            let params = json!({"name": "run", "arguments": {"argv": ["b"]},
+                "protocolVersion": "2025-11-25", "capabilities": {},
+                "clientInfo": {"name": "x", "version": "1"}});
+            shim.request(id.clone(), method, params);
+            let answer = shim.next();
+            assert_eq!(answer["error"]["code"], -32600, "{method}: {answer}");
+            assert_eq!(answer["id"], id);
+        }
+        daemon.answer(call, ended(b"first"));
+        let answer = shim.next();
+        assert_eq!(answer["id"], id);
+        assert_eq!(answer["result"]["structuredContent"]["stdout"], "first");
+    }
+    // The same digits as text are another id.
+    shim.call(1, "run", json!({"argv": ["a"]}));
+    shim.call("1", "run", json!({"argv": ["a"]}));
+    for _ in 0..2 {
+        let (call, _) = daemon.next_call();
+        daemon.answer(call, ended(b""));
+    }
+    let mut ids = [shim.next()["id"].clone(), shim.next()["id"].clone()];
+    ids.sort_by_key(ToString::to_string);
+    assert_eq!(ids, [json!("1"), json!(1)]);
+}
+
+#[test]
+fn calls_over_the_cap_wait_while_pings_and_cancellations_go_on() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for id in 0..40 {
+        shim.call(id, "run", json!({"argv": ["a"]}));
+    }
+    let calls: Vec<u32> = (0..32).map(|_| daemon.next_call().0).collect();
+    shim.request("list", "tools/list", json!({}));
+    assert_eq!(shim.next()["id"], "list");
+    shim.nothing_more();
+    assert!(daemon.untouched(), "the others wait");
+    // One that runs and one that waits.
+    shim.cancel(5);
+    shim.cancel(35);
+    assert_eq!(forgotten(&daemon), calls[5]);
+    let mut last = vec![daemon.next_call().0];
+    for call in calls.iter().enumerate().filter(|(place, _)| *place != 5) {
+        daemon.answer(*call.1, ended(b""));
+    }
+    last.extend((0..6).map(|_| daemon.next_call().0));
+    for call in last {
+        daemon.answer(call, ended(b""));
+    }
+    let mut ids: Vec<u64> = (0..38)
+        .map(|_| shim.next()["id"].as_u64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    let expect: Vec<u64> = (0..40).filter(|id| ![5, 35].contains(id)).collect();
+    assert_eq!(ids, expect);
+    shim.nothing_more();
+}
+
+#[test]
+fn progress_increases_is_forwarded_and_ends_with_the_answer() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    let arguments = json!({"argv": ["a"]});
+    shim.request(1, "tools/call", with_token("run", arguments.clone(), "t"));
+    let (id, _) = daemon.next_call();
+    for line in ["one", "two", "three\u{1b}[2J"] {
+        daemon.send(&ToClient::Progress {
+            id,
+            progress: Progress {
+                elapsed_ms: 0,
+                output_bytes: 0,
+                last_line: line.to_owned(),
+            },
+        });
+    }
+    let mut last = 0.0;
+    for message in ["one", "two", "three\\x1b[2J"] {
+        let note = shim.next();
+        assert_eq!(note["method"], "notifications/progress", "{note}");
+        assert_eq!(note["params"]["progressToken"], "t");
+        assert_eq!(note["params"]["message"], message);
+        let progress = note["params"]["progress"].as_f64().unwrap();
+        assert!(progress > last);
+        last = progress;
+    }
+    // Our own clock goes on where the daemon is silent.
+    let note = shim.next();
+    assert_eq!(note["params"]["message"], "three\\x1b[2J");
+    assert!(note["params"]["progress"].as_f64().unwrap() > last + 1.0);
+    daemon.answer(id, ended(b""));
+    assert_eq!(shim.next()["id"], 1);
+    daemon.send(&ToClient::Progress {
+        id,
+        progress: Progress {
+            elapsed_ms: 9,
+            output_bytes: 9,
+            last_line: "late".to_owned(),
+        },
+    });
+    shim.call(2, "run", arguments);
+    let (id, _) = daemon.next_call();
+    daemon.send(&ToClient::Progress {
+        id,
+        progress: Progress {
+            elapsed_ms: 9,
+            output_bytes: 9,
+            last_line: "nobody asked".to_owned(),
+        },
+    });
+    daemon.answer(id, ended(b""));
+    assert_eq!(shim.next()["id"], 2, "no progress without a token");
+    shim.nothing_more();
+}
+
+#[test]
+fn the_end_of_input_is_the_end_within_a_second() {
+    let daemon = Daemon::silent();
+    type Prepare = fn(&mut Shim, &Daemon);
+    let cases: [(&str, Prepare); 6] = [
+        ("fresh", |_, _| {}),
+        ("half a line", |shim, _| shim.raw(b"{\"jsonrpc\"")),
+        ("session", |shim, _| {
+            shim.initialize("2025-11-25");
+        }),
+        ("after discover", |shim, _| {
+            shim.request(1, "server/discover", modern(json!({})));
+            shim.next();
+        }),
+        ("call in flight", |shim, daemon| {
+            shim.initialize("2025-11-25");
+            shim.call(1, "run", json!({"argv": ["a"]}));
+            daemon.next_call();
+        }),
+        ("calls in flight and waiting", |shim, daemon| {
+            shim.request(0, "tools/call", modern(json!({"name": "host"})));
+            for id in 1..50 {
+                shim.request(id, "tools/call", modern(json!({"name": "host"})));
+            }
+            for _ in 0..32 {
+                daemon.next_call();
+            }
+        }),
+    ];
+    for (name, prepare) in cases {
+        let mut shim = Shim::start(&daemon.socket());
+        prepare(&mut shim, &daemon);
+        let (status, time, _) = shim.close();
+        assert_eq!(status.code(), Some(0), "{name}");
+        assert!(time < SECOND, "{name}: {time:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_before_the_end_of_input_is_answered() {
+    let daemon = Daemon::start(|_| answer(ended(b"done")));
+    let mut shim = Shim::start(&daemon.socket());
+    shim.request(
+        1,
+        "initialize",
+        crate::pipe::initialize_params("2025-11-25"),
+    );
+    for id in 2..100 {
+        shim.call(id, "run", json!({"argv": ["a"]}));
+    }
+    // No newline at its end.
+    shim.raw(br#"{"jsonrpc":"2.0","id":100,"method":"tools/call","params":{"name":"host"}}"#);
+    let (status, time, rest) = shim.close();
+    assert!(status.success() && time < SECOND, "{time:?}");
+    let mut ids: Vec<_> = rest
+        .iter()
+        .map(|answer| answer["id"].as_u64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_idle_or_not() {
+    for busy in [false, true] {
+        let daemon = Daemon::silent();
+        let (mut shim, mut stdout) = Shim::unread(&daemon.socket());
+        shim.request(
+            1,
+            "initialize",
+            crate::pipe::initialize_params("2025-11-25"),
+        );
+        if busy {
+            shim.call(2, "run", json!({"argv": ["a"]}));
+            daemon.next_call();
+        }
+        assert!(stdout.read(&mut [0; 10]).unwrap() > 0);
+        let start = Instant::now();
+        drop(stdout);
+        // stdin stays open.
+        let status = shim.child().wait().unwrap();
+        assert_eq!(status.code(), Some(0));
+        assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn sockets_and_files_serve_as_ends_too() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = command(&[])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(
+            theirs.try_clone().unwrap(),
+        )))
+        .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    let mut ours = ours;
+    ours.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
+        .unwrap();
+    let mut answer = [0; 5];
+    ours.read_exact(&mut answer).unwrap();
+    let start = Instant::now();
+    drop(ours);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(start.elapsed() < SECOND);
+
+    let path = std::env::temp_dir().join(format!("mcp-shim-file-{}", std::process::id()));
+    std::fs::write(&path, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}").unwrap();
+    let output = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap();
+    let status = command(&[])
+        .stdin(std::fs::File::open("/dev/null").unwrap())
+        .stdout(output.try_clone().unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let status = command(&[])
+        .stdin(std::fs::File::open(&path).unwrap())
+        .stdout(std::fs::File::create(path.with_extension("out")).unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let written = std::fs::read_to_string(path.with_extension("out")).unwrap();
+    assert!(written.contains("\"id\":1"), "{written}");
+    std::fs::remove_file(path.with_extension("out")).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_an_error() {
+    let mut child = command(&[])
+        .stdout(
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(74));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("stdout"));
+}
+
+#[test]
+fn a_slow_reader_costs_bounded_memory_and_loses_nothing() {
+    const CALLS: u64 = 300;
+    let long = "\u{1f600}".repeat(6000);
+    let daemon = Daemon::start(move |_| answer(ended(long.as_bytes())));
+    let (mut shim, stdout) = Shim::unread(&daemon.socket());
+    let mut stdin = shim.take_stdin();
+    let writer = thread::spawn(move || {
+        let init = json!({"jsonrpc": "2.0", "id": CALLS, "method": "initialize",
+            "params": crate::pipe::initialize_params("2025-11-25")});
+        writeln!(stdin, "{init}").unwrap();
+        let input = "x".repeat(1_000_000);
+        for id in 0..CALLS {
+            let params = json!({"name": "run", "arguments": {"argv": ["a"], "stdin": input}});
+            let call =
+                json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            writeln!(stdin, "{call}").unwrap();
+        }
+        stdin
+    });
+    // Nobody reads: it comes to a stop by itself, far from the last call.
+    let mut calls = 0;
+    while let Some(seen) = daemon.next_within(SECOND) {
+        calls += u64::from(matches!(seen, Seen::Call(_, Request::Run(_))));
+    }
+    assert!((8..100).contains(&calls), "{calls}");
+    assert!(!writer.is_finished());
+    shim.read(stdout);
+    let mut ids: Vec<u64> = (0..=CALLS)
+        .map(|_| shim.next()["id"].as_u64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..=CALLS).collect::<Vec<_>>());
+    // With its input open it is still there to be measured.
+    let _stdin = writer.join().unwrap();
+    assert!(
+        shim.peak_memory() < 64 << 20,
+        "{} bytes",
+        shim.peak_memory()
+    );
+}
+
+#[test]
+fn a_flood_whose_answers_nobody_reads_costs_bounded_memory() {
+    const LINES: usize = 10_000;
+    for line in [
+        "{\"jsonrpc\":\"2.0\",\"id\":ID,\"method\":\"tools/list\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":ID,\"method\":\"nope\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":ID,\"method\":\"tools/call\",\"params\":{\"name\":\"run\"}}\n",
+        "garbage ID and so on and so on\n",
+    ] {
+        let (mut shim, stdout) = Shim::unread("/nonexistent/remit.sock");
+        shim.request(
+            "init",
+            "initialize",
+            crate::pipe::initialize_params("2025-11-25"),
+        );
+        let (writer, written) = flood(&mut shim, line, LINES);
+        while written.recv_timeout(SECOND).is_ok() {}
+        assert!(!writer.is_finished(), "it does not stop reading: {line}");
+        shim.read(stdout);
+        for _ in 0..=LINES {
+            shim.next();
+        }
+        // With its input open it is still there to be measured.
+        let _stdin = writer.join().unwrap();
+        assert!(
+            shim.peak_memory() < 64 << 20,
+            "{} bytes",
+            shim.peak_memory()
+        );
+    }
+}
+
+/// Writes a line many times; each is told when it is written.
+fn flood(shim: &mut Shim, line: &str, lines: usize) -> (JoinHandle<ChildStdin>, Receiver<()>) {
+    let (line, mut stdin) = (line.to_owned(), shim.take_stdin());
+    let (sender, written) = mpsc::channel();
+    let writer = thread::spawn(move || {
+        for id in 0..lines {
+            // The program may have ended.
+            let _ = stdin.write_all(line.replace("ID", &id.to_string()).as_bytes());
+            let _ = sender.send(());
+        }
+        stdin
+    });
+    (writer, written)
+}
+
+#[test]
+fn the_end_of_input_is_seen_behind_lines_that_nobody_reads() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for id in 0..200 {
+        shim.call(id, "run", json!({"argv": ["a"]}));
+    }
+    for _ in 0..32 {
+        daemon.next_call();
+    }
+    let (status, time, _) = shim.close();
+    assert!(status.success() && time < SECOND, "{time:?}");
+
+    // Nobody reads the answers either.
+    let (mut shim, stdout) = Shim::unread("/nonexistent/remit.sock");
+    let lines = 3000;
+    let (writer, written) = flood(&mut shim, "garbage ID\n", lines);
+    (0..lines).for_each(|_| written.recv().unwrap());
+    let stdin = writer.join().unwrap();
+    let start = Instant::now();
+    drop(stdin);
+    assert_eq!(shim.child().wait().unwrap().code(), Some(0));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    drop(stdout);
+}
+
+#[test]
+fn huge_lines_cost_bounded_memory() {
+    let mut shim = Shim::alone();
+    shim.initialize("2025-11-25");
+    let mut long = vec![b' '; 32 << 20];
+    long.push(b'\n');
+    shim.raw(&long);
+    assert_eq!(shim.next()["error"]["code"], -32600);
+    let values = format!("[{}0]", "{\"a\":0},".repeat(20_000));
+    let params = json!({"name": "run", "arguments": {"argv": 1}}).to_string();
+    let params = params.replace("1}", &format!("{values}}}"));
+    for _ in 0..8 {
+        shim.raw(
+            format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{params}}}\n"
+            )
+            .as_bytes(),
+        );
+        assert_eq!(shim.next()["result"]["isError"], true);
+    }
+    assert!(
+        shim.peak_memory() < 64 << 20,
+        "{} bytes",
+        shim.peak_memory()
+    );
+    assert!(shim.threads() <= 3);
+}

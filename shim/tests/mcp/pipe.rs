@@ -1,0 +1,203 @@
+//! One `mcp-shim` process and the lines that go in and come out.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Long enough for a busy machine; nothing waits for it when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running program.
+pub struct Shim {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+/// The program, with `args`, not started yet.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-shim"));
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Shim {
+    /// Starts the program in front of this socket.
+    pub fn start(socket: &str) -> Self {
+        let (mut shim, stdout) = Self::unread(socket);
+        shim.read(stdout);
+        shim
+    }
+
+    /// Starts it where no daemon is.
+    pub fn alone() -> Self {
+        Self::start("/nonexistent/remit.sock")
+    }
+
+    /// Starts it and leaves its output unread.
+    pub fn unread(socket: &str) -> (Self, ChildStdout) {
+        let mut child = command(&["--socket", socket]).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let stdin = child.stdin.take();
+        let (_, lines) = mpsc::channel();
+        let shim = Self {
+            child,
+            stdin,
+            lines,
+        };
+        (shim, stdout)
+    }
+
+    /// Begins to read its output.
+    pub fn read(&mut self, stdout: ChildStdout) {
+        let (sender, lines) = mpsc::channel();
+        self.lines = lines;
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if line.is_ok_and(|line| sender.send(line).is_ok()) {
+                    continue;
+                }
+                break;
+            }
+        });
+    }
+
+    /// Writes bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Takes its stdin, to write from elsewhere.
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().unwrap()
+    }
+
+    /// Sends one message.
+    pub fn send(&mut self, message: &Value) {
+        self.raw(format!("{message}\n").as_bytes());
+    }
+
+    /// Sends a request of the legacy era.
+    pub fn request(&mut self, id: impl Into<Value>, method: &str, params: Value) {
+        let id = id.into();
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+    }
+
+    /// Calls a tool in the legacy era.
+    pub fn call(&mut self, id: impl Into<Value>, tool: &str, arguments: Value) {
+        let params = json!({"name": tool, "arguments": arguments});
+        self.request(id, "tools/call", params);
+    }
+
+    /// Says that nobody waits for a request.
+    pub fn cancel(&mut self, id: impl Into<Value>) {
+        let params = json!({"requestId": id.into()});
+        self.send(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
+        );
+    }
+
+    /// The next line.
+    pub fn next(&mut self) -> Value {
+        let line = self.lines.recv_timeout(PATIENCE).expect("a line");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Asserts that everything sent so far has been answered.
+    pub fn nothing_more(&mut self) {
+        // In every era a ping is answered at once, be it with an error.
+        self.request("marker", "ping", json!({}));
+        let line = self.next();
+        assert_eq!(line["id"], "marker", "unexpected line: {line}");
+    }
+
+    /// Opens a session of the legacy era.
+    pub fn initialize(&mut self, version: &str) -> Value {
+        self.request("init", "initialize", initialize_params(version));
+        let answer = self.next();
+        assert_eq!(answer["id"], "init", "{answer}");
+        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        answer["result"].clone()
+    }
+
+    /// Closes stdin and waits for the end: how it ended, when, and the lines until then.
+    pub fn close(mut self) -> (ExitStatus, Duration, Vec<Value>) {
+        let start = Instant::now();
+        self.stdin = None;
+        self.end(start)
+    }
+
+    /// Waits for the end.
+    pub fn end(&mut self, start: Instant) -> (ExitStatus, Duration, Vec<Value>) {
+        let mut rest = Vec::new();
+        loop {
+            // stdout ends with the process.
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => rest.push(serde_json::from_str(&line).unwrap()),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+        let status = self.child.wait().unwrap();
+        (status, start.elapsed(), rest)
+    }
+
+    /// The most memory it had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes * 1024
+    }
+
+    /// The threads it has.
+    pub fn threads(&self) -> usize {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(tasks).unwrap().count()
+    }
+
+    /// The process itself.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        // It has ended already, or this ends it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The params of `initialize`.
+pub fn initialize_params(version: &str) -> Value {
+    json!({
+        "protocolVersion": version,
+        "capabilities": {},
+        "clientInfo": {"name": "tests", "version": "1"}
+    })
+}
+
+/// Params with what revision 2026-07-28 wants in every request.
+pub fn modern(mut params: Value) -> Value {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    params
+}
+
+/// Params of a call that asks for progress.
+pub fn with_token(tool: &str, arguments: Value, token: &str) -> Value {
+    json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": token}})
+}
