@@ -1,0 +1,133 @@
+//! One MCP server on stdio, and a client that trusts it to be in order.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Failure;
+
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"remit-bench","version":"1"}}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// A server and the session with it; the server ends with its value.
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    id: u64,
+}
+
+/// The part of an answer that tells whether `true` was run.
+#[derive(Deserialize)]
+struct Answer {
+    result: Option<Outcome>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    #[serde(default)]
+    is_error: bool,
+    structured_content: Option<Value>,
+}
+
+impl Session {
+    /// Starts the server; how long it took until `initialize` was answered.
+    pub fn open(mut command: Command) -> Result<(Self, Duration), Failure> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let start = Instant::now();
+        let mut child = command
+            .spawn()
+            .map_err(|e| format!("cannot start {command:?}: {e}"))?;
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+        let mut session = Self {
+            child,
+            stdin,
+            stdout,
+            id: 0,
+        };
+        session.send(INITIALIZE)?;
+        let mut line = String::new();
+        session.receive(&mut line)?;
+        let took = start.elapsed();
+        parse(&line)?;
+        session.send(INITIALIZED)?;
+        Ok((session, took))
+    }
+
+    /// The server's pid.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks for a run of `/bin/true`.
+    pub fn ask_run(&mut self) -> Result<(), Failure> {
+        self.request(
+            "tools/call",
+            r#"{"name":"run","arguments":{"argv":["/bin/true"]}}"#,
+        )
+    }
+
+    /// Asks for an answer, nothing else.
+    pub fn ask_ping(&mut self) -> Result<(), Failure> {
+        self.request("ping", "{}")
+    }
+
+    /// Reads one line into `line`, which is emptied before.
+    pub fn receive(&mut self, line: &mut String) -> Result<(), Failure> {
+        line.clear();
+        if self.stdout.read_line(line)? == 0 {
+            return Err("the MCP server has ended".into());
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, method: &str, params: &str) -> Result<(), Failure> {
+        self.id += 1;
+        let id = self.id;
+        self.send(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
+        ))
+    }
+
+    fn send(&mut self, line: &str) -> Result<(), Failure> {
+        let stdin = self.stdin.as_mut().ok_or("no pipe")?;
+        // One write, one wake-up.
+        stdin.write_all(format!("{line}\n").as_bytes())?;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The end of its input is the end of a server.
+        self.stdin = None;
+        let _ = self.child.wait();
+    }
+}
+
+fn parse(line: &str) -> Result<Option<Outcome>, Failure> {
+    let answer: Answer = serde_json::from_str(line)?;
+    match answer.error {
+        None => Ok(answer.result),
+        Some(_) => Err(format!("the MCP server says: {line}").into()),
+    }
+}
+
+/// Whether an answer says that a program ended with 0.
+pub fn ran(line: &str) -> Result<(), Failure> {
+    let zero = parse(line)?.is_some_and(|outcome| {
+        let exit = outcome.structured_content.as_ref().map(|it| &it["exit"]);
+        !outcome.is_error && exit.is_some_and(|exit| *exit == 0)
+    });
+    if zero {
+        Ok(())
+    } else {
+        Err(format!("'/bin/true' did not run: {line}").into())
+    }
+}
