@@ -1,7 +1,14 @@
-//! A cgroup (v2) for each job, where there is a hierarchy we may write.
+//! A cgroup (v2) for each job, where there is a hierarchy we may write. cgroups(7).
 
-use crate::{Error, Limits, Result};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::error::{Doing, Error, Result};
+use crate::{Limits, floor};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 /// A controller of cgroup v2 that limits jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,17 +21,65 @@ pub enum Controller {
     Cpu,
 }
 
+impl Controller {
+    const ALL: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
+
+    /// Its name in `cgroup.controllers`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Pids => "pids",
+            Controller::Cpu => "cpu",
+        }
+    }
+}
+
 /// The directory that holds the jobs' cgroups.
 #[derive(Debug)]
 pub struct Cgroups {
+    base: PathBuf,
+    prefix: String,
     controllers: Vec<Controller>,
 }
 
 impl Cgroups {
-    /// Finds the hierarchy and makes ready a base for jobs, its names starting with `name`.
-    /// Leftovers of that name are killed and removed. `None`: no writable cgroup v2 here.
-    pub fn open(_name: &str) -> Result<Option<Cgroups>> {
-        Err(Error::refused("cannot open the cgroup", "not built yet"))
+    /// Finds the hierarchy and makes ready a base for jobs. `None`: no cgroup v2 is mounted, or
+    /// it may not be written (containers); jobs then end by uid and have resource limits alone.
+    ///
+    /// The jobs' cgroups, named `name-ID`, lie beside this process's own sub-group
+    /// `name-daemon` when our cgroup is delegated to us, that is: not the root, and nobody else
+    /// is in it. Then controllers are enabled for the jobs. Else they lie in our cgroup and have
+    /// the controllers that happen to be enabled there. Leftovers of earlier runs, of that name,
+    /// are killed and removed.
+    pub fn open(name: &str) -> Result<Option<Cgroups>> {
+        let mounts = read("/proc/self/mountinfo".as_ref())?;
+        let own = read("/proc/self/cgroup".as_ref())?;
+        let Some(own) = own_directory(&mounts, &own) else {
+            return Ok(None);
+        };
+        let base = own.path;
+        // Still in the daemon's sub-group when a process re-executes itself.
+        let base = match base.file_name() {
+            Some(last) if last == format!("{name}-daemon").as_str() => {
+                base.parent().map(Path::to_owned).unwrap_or(base)
+            }
+            _ => base,
+        };
+        if !writable(&base) {
+            return Ok(None);
+        }
+        let mut cgroups = Cgroups {
+            base,
+            prefix: format!("{name}-"),
+            controllers: Vec::new(),
+        };
+        cgroups.sweep()?;
+        if !own.is_root && cgroups.is_ours_alone()? {
+            cgroups.take_over(name)?;
+        }
+        let enabled = read(&cgroups.base.join("cgroup.subtree_control"))?;
+        cgroups.controllers = controllers(&enabled);
+        Ok(Some(cgroups))
     }
 
     /// The controllers that really limit jobs here.
@@ -32,46 +87,325 @@ impl Cgroups {
         &self.controllers
     }
 
-    /// A new cgroup for job `id` with those of its limits whose controller is there.
-    pub fn create(&self, _id: &str, _limits: &Limits) -> Result<Cgroup> {
-        Err(Error::refused("cannot create a cgroup", "not built yet"))
+    /// A new cgroup for job `id` (letters, digits, hyphens) with those of its limits whose
+    /// controller is there.
+    pub fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup> {
+        let path = self.base.join(format!("{}{id}", self.prefix));
+        let doing = || format!("cannot make the cgroup '{}'", path.display());
+        if id.is_empty()
+            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            || id == "daemon"
+        {
+            return Err(Error::refused(
+                doing(),
+                "its name is not made of letters, digits and hyphens",
+            ));
+        }
+        fs::create_dir(&path).doing(doing)?;
+        self.fill(path.clone(), limits).inspect_err(|_| {
+            let _ = fs::remove_dir(&path);
+        })
+    }
+
+    fn fill(&self, path: PathBuf, limits: &Limits) -> Result<Cgroup> {
+        for controller in &self.controllers {
+            for (file, value) in settings(*controller, limits) {
+                let file = path.join(file);
+                match fs::write(&file, &value) {
+                    Ok(()) => {}
+                    // No swap on this kernel: nothing to limit.
+                    Err(e)
+                        if e.kind() == io::ErrorKind::NotFound
+                            && file.ends_with("memory.swap.max") => {}
+                    Err(e) => {
+                        return Err(e)
+                            .doing(|| format!("cannot write '{value}' to '{}'", file.display()));
+                    }
+                }
+            }
+        }
+        let dir = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
+        let events = path.join("cgroup.events");
+        let events = File::open(&events).doing(|| format!("cannot open '{}'", events.display()))?;
+        Ok(Cgroup {
+            path,
+            dir: dir.into(),
+            events,
+        })
+    }
+
+    /// Kills and removes what an earlier daemon of this name has left.
+    fn sweep(&self) -> Result<()> {
+        let doing = || format!("cannot read '{}'", self.base.display());
+        for entry in fs::read_dir(&self.base).doing(doing)? {
+            let path = entry.doing(doing)?.path();
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
+            let ours = name
+                .strip_prefix(&self.prefix)
+                .is_some_and(|id| id != "daemon");
+            if ours && path.is_dir() {
+                let _ = kill(&path);
+                // Busy: its processes are still dying. It is swept at the next start.
+                let _ = fs::remove_dir(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no process but this one is in the base or beneath it.
+    fn is_ours_alone(&self) -> Result<bool> {
+        let here = read(&self.base.join("cgroup.procs"))?;
+        let me = std::process::id().to_string();
+        Ok(here.lines().all(|pid| pid == me))
+    }
+
+    /// A cgroup with processes cannot hand controllers down: this one moves aside.
+    fn take_over(&self, name: &str) -> Result<()> {
+        let own = self.base.join(format!("{name}-daemon"));
+        let doing = || format!("cannot move into the cgroup '{}'", own.display());
+        match fs::create_dir(&own) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+            _ => {}
+        }
+        fs::write(own.join("cgroup.procs"), "0").doing(doing)?;
+        let there = controllers(&read(&self.base.join("cgroup.controllers"))?);
+        for controller in there {
+            let file = self.base.join("cgroup.subtree_control");
+            // One that cannot be had is missing from `controllers`, which policy looks at.
+            let _ = fs::write(file, format!("+{}", controller.name()));
+        }
+        Ok(())
     }
 }
 
 /// The cgroup of one job. Dropping it leaves the directory: `remove` it.
 #[derive(Debug)]
 pub struct Cgroup {
+    path: PathBuf,
     dir: OwnedFd,
-    events: OwnedFd,
+    events: File,
 }
 
 impl Cgroup {
-    /// Its directory.
+    /// Its directory, for `CLONE_INTO_CGROUP`.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
-    /// Kills every process in it. Processes may still be dying: see `populated`.
+
+    /// Kills every process in it, new ones too. They may still be dying: see `populated`.
     pub fn kill(&self) -> Result<()> {
-        Err(Error::refused("cannot kill a cgroup", "not built yet"))
+        kill(&self.path).doing(|| format!("cannot kill the cgroup '{}'", self.path.display()))
     }
-    /// Whether a process is left in it, a zombie not counted.
+
+    /// Whether a process is left in it, one that is dying counted.
     pub fn populated(&self) -> Result<bool> {
-        Err(Error::refused("cannot read a cgroup", "not built yet"))
+        let doing = || format!("cannot read '{}/cgroup.events'", self.path.display());
+        let mut text = [0; 256];
+        let n = match self.events.read_at(&mut text, 0) {
+            // Removed already, as only an empty one can be.
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return Ok(false),
+            read => read.doing(doing)?,
+        };
+        let text = String::from_utf8_lossy(text.get(..n).unwrap_or_default()).into_owned();
+        match field(&text, "populated") {
+            Some(n) => Ok(n != 0),
+            None => Err(Error::refused(doing(), "it does not say 'populated'")),
+        }
     }
+
     /// For epoll, `EPOLLPRI`: ready when `populated` changed.
     pub fn events(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
-    /// Whether the kernel killed one of its processes for memory.
+
+    /// Whether the kernel killed one of its processes for memory. False without the controller.
     pub fn oom_killed(&self) -> bool {
-        false
+        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        field(&events, "oom_kill").is_some_and(|n| n > 0)
     }
-    /// Most bytes of memory it ever used, where the controller tells.
+
+    /// Most bytes of memory it ever used, where the controller tells (Linux 5.19).
     pub fn memory_peak(&self) -> Option<u64> {
-        None
+        fs::read_to_string(self.path.join("memory.peak"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
-    /// Removes the directory. EBUSY while populated.
+
+    /// Removes the directory, and those that a process made beneath. EBUSY while populated.
     pub fn remove(self) -> Result<()> {
-        Err(Error::refused("cannot remove a cgroup", "not built yet"))
+        fs::remove_dir(&self.path)
+            .doing(|| format!("cannot remove the cgroup '{}'", self.path.display()))
+    }
+}
+
+/// `cgroup.kill`, Linux 5.14; before, each process that can be seen, for as long as there are
+/// some: a fork may be quicker than a list.
+fn kill(path: &Path) -> io::Result<()> {
+    match fs::write(path.join("cgroup.kill"), "1") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        done => return done,
+    }
+    for _ in 0..100 {
+        let list = fs::read_to_string(path.join("cgroup.procs"))?;
+        if list.is_empty() {
+            break;
+        }
+        for pid in list
+            .lines()
+            .filter_map(|l| l.parse::<i32>().ok())
+            .filter(|pid| *pid > 0)
+        {
+            if let Ok(process) = floor::pidfd_open(pid) {
+                let _ = floor::pidfd_send_signal(&process, libc::SIGKILL);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let opened = File::open(path).and_then(|f| f.take(4 << 20).read_to_string(&mut text));
+    opened.doing(|| format!("cannot read '{}'", path.display()))?;
+    Ok(text)
+}
+
+/// Tried by making a directory: a read-only mount and a namespace's root both answer no.
+fn writable(base: &Path) -> bool {
+    let probe = base.join(format!("remit-probe-{}", std::process::id()));
+    let made = fs::create_dir(&probe).is_ok();
+    made && fs::remove_dir(&probe).is_ok()
+}
+
+struct Own {
+    path: PathBuf,
+    is_root: bool,
+}
+
+/// Our cgroup's directory, from mountinfo and `/proc/self/cgroup`.
+fn own_directory(mounts: &str, own: &str) -> Option<Own> {
+    let inside = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let (root, point) = mounts.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        kind.starts_with("cgroup2 ")
+            .then_some((fields.next()?, fields.next()?))
+    })?;
+    // A mount may show a part of the hierarchy only.
+    let inside = Path::new("/").join(inside);
+    let beneath = inside.strip_prefix(root).ok()?;
+    let path = Path::new(&unescape(point)).join(beneath);
+    Some(Own {
+        is_root: inside == Path::new("/"),
+        path,
+    })
+}
+
+/// Space, tab, newline and backslash as octal. proc_pid_mountinfo(5).
+fn unescape(text: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .into_iter()
+    .fold(text.to_owned(), |text, (code, plain)| {
+        text.replace(code, plain)
+    })
+}
+
+fn controllers(list: &str) -> Vec<Controller> {
+    let has = |c: &Controller| list.split_whitespace().any(|name| name == c.name());
+    Controller::ALL.into_iter().filter(has).collect()
+}
+
+/// File and value of each limit of one controller.
+fn settings(controller: Controller, limits: &Limits) -> Vec<(&'static str, String)> {
+    match controller {
+        Controller::Memory => limits.memory.map_or_else(Vec::new, |bytes| {
+            vec![
+                ("memory.max", bytes.to_string()),
+                ("memory.swap.max", "0".into()),
+                // The job ends as a whole, not one process of it.
+                ("memory.oom.group", "1".into()),
+            ]
+        }),
+        Controller::Pids => limits
+            .tasks
+            .map(|n| ("pids.max", n.to_string()))
+            .into_iter()
+            .collect(),
+        Controller::Cpu => limits
+            .cpu_percent
+            .map(|percent| {
+                (
+                    "cpu.max",
+                    format!("{} 100000", u64::from(percent.max(1)) * 1000),
+                )
+            })
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// The number after `name` in a flat keyed file.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+        38 31 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn the_own_directory_is_found() {
+        let part = "41 31 0:38 /a/b /mnt/c\\040d rw shared:4 - cgroup2 none rw\n";
+        for (mounts, own, want) in [
+            (
+                HYBRID,
+                "4:memory:/x\n0::/\n",
+                Some(("/sys/fs/cgroup/unified", true)),
+            ),
+            (
+                HYBRID,
+                "0::/system.slice/r.service\n",
+                Some(("/sys/fs/cgroup/unified/system.slice/r.service", false)),
+            ),
+            (part, "0::/a/b/c\n", Some(("/mnt/c d/c", false))),
+            (part, "0::/other\n", None),
+            (HYBRID, "4:memory:/x\n", None),
+            (
+                "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n",
+                "0::/\n",
+                None,
+            ),
+        ] {
+            let got = own_directory(mounts, own).map(|o| (o.path, o.is_root));
+            assert_eq!(got, want.map(|(p, r)| (PathBuf::from(p), r)), "{own}");
+        }
+    }
+
+    #[test]
+    fn flat_keyed_fields() {
+        let text = "populated 1\nfrozen 0\noom 3\noom_kill 2\n";
+        for (name, want) in [
+            ("populated", Some(1)),
+            ("oom", Some(3)),
+            ("oom_kill", Some(2)),
+            ("kill", None),
+        ] {
+            assert_eq!(field(text, name), want, "{name}");
+        }
     }
 }

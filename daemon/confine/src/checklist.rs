@@ -47,9 +47,16 @@ pub(crate) const HOME: &CStr = c"/tmp/home";
 /// Where a step ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failure {
-    pub(crate) step: Step,
+    step: Step,
     why: Why,
     errno: i32,
+}
+
+impl Failure {
+    /// Whether the step pipe still has the number that the parent gave it.
+    pub(crate) fn is_early(self) -> bool {
+        self.step <= Step::Descriptors
+    }
 }
 
 /// Steps done so far, in memory.
@@ -305,9 +312,14 @@ fn mounts(way: &Way<'_>, ruleset: &mut Option<(OwnedFd, Fence)>) -> io::Result<T
         })?;
     }
     for path in sandbox.places.devices.iter().take(MAX_DEVICES) {
-        let mount = floor::copy_mount(path)?;
+        let mount = if way.template.is_some() {
+            floor::open(path, libc::O_PATH)?
+        } else {
+            let mount = floor::copy_mount(path)?;
+            floor::attach_mount(mount.as_fd(), path)?;
+            mount
+        };
         floor::allow_devices(mount.as_fd())?;
-        floor::attach_mount(mount.as_fd(), path)?;
         grant(mount.as_fd(), |f| f.on_devices)?;
     }
     if way.stdin.is_none() {

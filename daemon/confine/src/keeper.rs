@@ -46,7 +46,7 @@ impl Keeper {
             Err(_) => 1,
         };
         let forked = floor::fork(call, None, child);
-        let jobs = floor::open(c"/proc/self/ns/pid_for_children", libc::O_RDONLY);
+        let jobs = floor::open(c"/proc/thread-self/ns/pid_for_children", libc::O_RDONLY);
         floor::set_namespace(own.as_fd(), PIDS)
             .doing(|| "cannot return to the own pid namespace".into())?;
         let (pid, pidfd) = forked.doing(doing)?;
@@ -59,7 +59,10 @@ impl Keeper {
         };
         let mut byte = [0];
         match floor::read(ready.as_fd(), &mut byte).doing(doing)? {
-            1 => Ok(keeper),
+            // Then the end: it has closed all it had.
+            1 => floor::read(ready.as_fd(), &mut byte)
+                .doing(doing)
+                .map(|_| keeper),
             _ => {
                 let _ = floor::wait(pid, 0);
                 Err(Error::refused(
@@ -70,7 +73,8 @@ impl Keeper {
         }
     }
 
-    /// Readable when the keeper has died.
+    /// Readable when the keeper has died, which the kernel completes only when the jobs it killed
+    /// are reaped: each by the process that spawned it. pid_namespaces(7).
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -147,10 +151,8 @@ pub(crate) fn become_nobody(uid: u32, gid: u32, groups: &[u32]) -> std::io::Resu
     floor::clear_capabilities()?;
     floor::set_dumpable(false)?;
     floor::die_with_parent()?;
-    let settled = floor::is_user(uid, gid)
-        && floor::has_no_capability()?
-        && floor::bounding_is_empty()
-        && floor::securebits_locked();
+    let settled =
+        floor::is_user(uid, gid) && floor::has_no_capability()? && floor::securebits_locked();
     if settled {
         Ok(())
     } else {

@@ -4,7 +4,7 @@ use crate::error::{Doing, Error, Result};
 use crate::fence::fence;
 use crate::floor::{self, ForkCall};
 use crate::wall::Walls;
-use std::{io, path::Path};
+use std::{io, path::Path, sync::OnceLock};
 
 /// What this kernel can do.
 #[derive(Clone, Debug)]
@@ -76,25 +76,32 @@ fn landlock() -> Result<u32> {
     Ok(abi)
 }
 
-/// The child ends at once.
+/// How to fork here: tried once, with a child that ends at once.
 pub(crate) fn fork_call() -> Result<ForkCall> {
+    static FOUND: OnceLock<ForkCall> = OnceLock::new();
+    if let Some(call) = FOUND.get() {
+        return Ok(*call);
+    }
     let tried = |call| {
         let (pid, _pidfd) = floor::fork(call, None, || 0)?;
         floor::wait(pid, 0).map(drop)
     };
-    match tried(ForkCall::Clone3) {
-        Ok(()) => Ok(ForkCall::Clone3),
+    let call = match tried(ForkCall::Clone3) {
+        Ok(()) => ForkCall::Clone3,
         Err(e) if absent(&e) || e.raw_os_error() == Some(libc::EPERM) => {
             tried(ForkCall::Clone)
                 .doing(|| "cannot fork with a pidfd (clone, CLONE_PIDFD)".into())?;
-            Ok(ForkCall::Clone)
+            ForkCall::Clone
         }
-        Err(e) => Err(e).doing(|| "cannot fork".into()),
-    }
+        Err(e) => return Err(e).doing(|| "cannot fork".into()),
+    };
+    Ok(*FOUND.get_or_init(|| call))
 }
 
+/// Its name and the attempt.
+type Need = (&'static str, fn() -> io::Result<()>);
 /// What no sandbox can do without, tried in a child: its exit status is the place in this list.
-const NEEDS: [(&str, fn() -> io::Result<()>); 5] = [
+const NEEDS: [Need; 5] = [
     ("close_range (Linux 5.9)", || floor::close_from(3)),
     (
         "a mount namespace of its own (CAP_SYS_ADMIN)",

@@ -4,12 +4,14 @@
 //! It decides nothing: what may run, as whom, with which limits is its callers' affair. It is
 //! for a process of one thread; children made here run ordinary code before their exec.
 
+mod attempts;
 mod cgroup;
 mod checklist;
 mod ending;
 mod error;
 mod fence;
 pub mod floor;
+mod handed;
 mod keeper;
 mod kernel;
 mod limits;
@@ -20,6 +22,7 @@ mod seccomp;
 mod service;
 mod spawn;
 mod steps;
+mod task;
 mod template;
 mod wall;
 mod witness;
@@ -27,14 +30,17 @@ mod witness;
 pub use cgroup::{Cgroup, Cgroups, Controller};
 pub use ending::{Killing, kill_uid};
 pub use error::{Error, Result};
+pub use handed::inherited_listener;
 pub use keeper::Keeper;
 pub use kernel::Kernel;
 pub use limits::{Clamped, Limits};
 pub use mounts::MountWatch;
 pub use profile::{ReadProfile, Sandbox};
+pub use seccomp::filtered_calls;
 pub use service::spawn_service;
 pub use spawn::{Job, Spawned, spawn};
 pub use steps::{Progress, Step, StepReader, Why};
+pub use task::{Answer, in_child};
 pub use template::{Building, Template};
 pub use wall::Wall;
 pub use witness::{Finding, Witness, witness};

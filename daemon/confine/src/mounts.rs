@@ -1,21 +1,23 @@
 //! Notice of changes to the host's mounts.
 
-use crate::{Error, Result};
+use crate::error::{Doing, Result};
 use std::{
     fs::File,
     os::fd::{AsFd, BorrowedFd},
 };
 
-/// An open `/proc/self/mountinfo`.
+/// An open `/proc/self/mountinfo`. proc_pid_mountinfo(5): polling it tells changes, each once.
 #[derive(Debug)]
 pub struct MountWatch {
     file: File,
 }
 
 impl MountWatch {
-    /// Opens it.
+    /// Opens it; changes from here on are told.
     pub fn open() -> Result<MountWatch> {
-        Err(Error::refused("cannot watch mounts", "not built yet"))
+        let path = "/proc/self/mountinfo";
+        let file = File::open(path).doing(|| format!("cannot open '{path}'"))?;
+        Ok(MountWatch { file })
     }
 
     /// For epoll, `EPOLLPRI | EPOLLET`: ready when a mount was made, changed or removed.

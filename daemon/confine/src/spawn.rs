@@ -61,8 +61,8 @@ const LEAST_NOFILE: u64 = 32;
 
 /// Forks the job. Returns when the child exists, not when it executes: read `steps`.
 ///
-/// Refused are uid or gid 0, an empty argv, a relative cwd, a script that is not sealed, and
-/// fewer than 32 descriptors.
+/// Refused are uid or gid 0, an empty argv, a relative cwd, a script that is not sealed, fewer
+/// than 32 descriptors, and private directories without a limit.
 pub fn spawn(
     sandbox: &Sandbox,
     template: Option<&Template>,
@@ -83,7 +83,7 @@ pub fn spawn(
         gid: job.gid,
         loginuid: job.loginuid.map(|uid| text(uid.to_string())).transpose()?,
         limits: &rows,
-        template: template.map(Template::namespace),
+        template: template.and_then(Template::namespace),
         join_cgroup: cgroup.filter(|_| call == ForkCall::Clone),
         has_cgroup: cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, job.uid, job.gid)?,
@@ -124,6 +124,9 @@ fn vet(job: &Job<'_>) -> Result<()> {
         "its script is not a sealed memfd"
     } else if job.limits.nofile < LEAST_NOFILE {
         "it needs at least 32 descriptors"
+    } else if job.limits.tmp_bytes == 0 || job.limits.tmp_inodes == 0 {
+        // To a tmpfs, 0 means none.
+        "its private directories need a limit"
     } else {
         return Ok(());
     };

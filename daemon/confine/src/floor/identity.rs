@@ -62,25 +62,26 @@ pub(crate) fn drop_bounding() -> io::Result<()> {
 
 /// Whether the bounding set is empty.
 pub(crate) fn bounding_is_empty() -> bool {
-    // SAFETY: integers only; past the last capability it answers -1.
-    (0..64).all(|cap| unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) } < 1)
+    (0..64).all(|cap| {
+        // SAFETY: integers only; past the last capability it answers -1.
+        let there = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) };
+        there < 1
+    })
 }
 
 /// Clears the ambient, effective, permitted and inheritable sets.
 pub(crate) fn clear_capabilities() -> io::Result<()> {
     // SAFETY: integers only.
-    check(
-        unsafe {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_CLEAR_ALL,
-                0,
-                0,
-                0,
-            )
-        }
-        .into(),
-    )?;
+    let cleared = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+    check(cleared.into())?;
     let header = CapHeader {
         version: CAP_VERSION_3,
         pid: 0,

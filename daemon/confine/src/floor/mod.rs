@@ -22,7 +22,9 @@ pub use memfd::{SEALED, is_sealed, sealed_memfd};
 pub(crate) use mount::*;
 pub use peer::{Peer, PidfdSource, loginuid, pass_rights_off, peer};
 pub(crate) use process::*;
-pub use process::{Usage, pidfd_alive, pidfd_open, pidfd_send_signal, reap};
+pub use process::{
+    Usage, bare_child, default_signals, pidfd_alive, pidfd_open, pidfd_send_signal, reap,
+};
 
 use std::{
     io,
@@ -36,6 +38,15 @@ fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
     } else {
         Ok(answer)
     }
+}
+
+/// Makes a system call that takes integers only, or null pointers, for what it answers: the
+/// result, or minus the errno. For the witness.
+pub(crate) fn attempt(number: libc::c_long, args: [libc::c_long; 4]) -> i32 {
+    let [a, b, c, d] = args;
+    // SAFETY: none of the calls made through this is given an address but null.
+    let answer = unsafe { libc::syscall(number, a, b, c, d) };
+    check(answer).map_or_else(|e| -e.raw_os_error().unwrap_or(0), |n| n as i32)
 }
 
 /// Reads into `buf`. read(2).

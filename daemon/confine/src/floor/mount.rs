@@ -157,11 +157,16 @@ pub(crate) fn make_dir(path: &CStr, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The mode of `path`, following links. stat(2).
-pub(crate) fn mode_of(path: &CStr) -> io::Result<u32> {
+/// What `path` is, following links. stat(2).
+pub(crate) fn stat(path: &CStr) -> io::Result<libc::stat> {
     // SAFETY: all fields are integers, for which zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: a path and a buffer, valid for the call.
     check(unsafe { libc::stat(path.as_ptr(), &raw mut stat) }.into())?;
-    Ok(stat.st_mode)
+    Ok(stat)
+}
+
+/// The mode of `path`, following links.
+pub(crate) fn mode_of(path: &CStr) -> io::Result<u32> {
+    stat(path).map(|stat| stat.st_mode)
 }

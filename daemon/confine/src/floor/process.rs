@@ -2,7 +2,7 @@
 
 use super::check;
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     os::unix::process::ExitStatusExt,
@@ -172,6 +172,22 @@ pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes descriptor `fd` of this child, if it is open.
+pub(crate) fn close_one(fd: RawFd) {
+    // SAFETY: integers only; called in a child whose owner of it never runs again.
+    unsafe { libc::close(fd) };
+}
+
+/// Sleeps for 200 µs, so that others get on.
+pub(crate) fn rest() {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 200_000,
+    };
+    // SAFETY: a valid time; the rest of an interrupted sleep is not wanted.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+}
+
 /// A session of its own, without a terminal. setsid(2).
 pub(crate) fn new_session() -> io::Result<()> {
     // SAFETY: no arguments.
@@ -179,9 +195,9 @@ pub(crate) fn new_session() -> io::Result<()> {
     Ok(())
 }
 
-/// Every signal to its default and none blocked, umask 022, the plain personality. Bare
-/// rt_sigaction, since libc keeps two signals to itself.
-pub(crate) fn default_signals() -> io::Result<()> {
+/// Every signal to its default and none blocked. Bare rt_sigaction, since libc keeps two
+/// signals to itself.
+pub fn default_signals() -> io::Result<()> {
     let default = [0u64; 4];
     for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
         let old = std::ptr::null::<u64>();
@@ -300,4 +316,16 @@ pub(crate) fn kill_all(signal: i32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::kill(-1, signal) }.into())?;
     Ok(())
+}
+
+/// A child that only executes: what `examples/spawn_bench.rs` compares with. Its standard
+/// descriptors are ours.
+#[doc(hidden)]
+pub fn bare_child(argv: &[CString], env: &[CString]) -> io::Result<(i32, OwnedFd)> {
+    let (args, env) = (super::Pointers::of(argv), super::Pointers::of(env));
+    let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+    fork(ForkCall::Clone3, None, || {
+        super::execve(program, &args, &env);
+        127
+    })
 }

@@ -38,106 +38,144 @@ fn op(code: u16, k: u32) -> Instruction {
     }
 }
 
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction { code, jt, jf, k }
-}
-
-fn answer(errno: u16) -> Instruction {
-    op(RET, libc::SECCOMP_RET_ERRNO | u32::from(errno))
-}
-
-fn allow() -> Instruction {
-    op(RET, libc::SECCOMP_RET_ALLOW)
-}
-
 /// `rules` sorted by number, without doubles; `unknown` for every other number. A call of
 /// another architecture kills the process.
 pub(super) fn assemble(arch: u32, rules: &[(u32, Rule)], unknown: Rule) -> Program {
-    let mut code = vec![
-        op(LOAD, ARCH),
-        jump(JEQ, arch, 1, 0),
-        op(RET, libc::SECCOMP_RET_KILL_PROCESS),
-        op(LOAD, NUMBER),
-    ];
-    code.extend(search(&runs(rules, unknown)));
-    Program(code)
+    let mut code = Backward::default();
+    let number = code.search(&runs(rules, unknown));
+    let number = code.then(op(LOAD, NUMBER), number);
+    let foreign = code.push(op(RET, libc::SECCOMP_RET_KILL_PROCESS));
+    let check = code.branch(JEQ, arch, number, foreign);
+    code.then(op(LOAD, ARCH), check);
+    code.0.reverse();
+    Program(code.0)
 }
 
-/// The whole number range as runs that share their code: `(first number, code)`.
-fn runs(rules: &[(u32, Rule)], unknown: Rule) -> Vec<(u32, Vec<Instruction>)> {
-    let mut runs: Vec<(u32, Vec<Instruction>)> = Vec::new();
-    let mut push = |first: u32, code: Vec<Instruction>| {
-        if runs.last().is_none_or(|(_, last)| !same(last, &code)) {
-            runs.push((first, code));
+/// The whole number range as runs of one rule: `(first number, rule)`.
+fn runs(rules: &[(u32, Rule)], unknown: Rule) -> Vec<(u32, Rule)> {
+    let mut runs: Vec<(u32, Rule)> = Vec::new();
+    let mut push = |first: u32, rule: Rule| {
+        if runs.last().is_none_or(|(_, last)| *last != rule) {
+            runs.push((first, rule));
         }
     };
     let mut next = 0;
     for (number, rule) in rules {
         if *number > next {
-            push(next, leaf(unknown));
+            push(next, unknown);
         }
-        push(*number, leaf(*rule));
+        push(*number, *rule);
         next = number.saturating_add(1);
     }
-    push(next, leaf(unknown));
+    push(next, unknown);
     runs
 }
 
-fn same(a: &[Instruction], b: &[Instruction]) -> bool {
-    let key = |i: &Instruction| (i.code, i.jt, i.jf, i.k);
-    a.iter().map(key).eq(b.iter().map(key))
-}
+/// Where an instruction stands, counted from the program's end.
+type Place = usize;
 
-/// Binary search. The right half may lie further than a conditional jump reaches, so it is
-/// reached by `JA`.
-fn search(runs: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
-    let (left, right) = runs.split_at(runs.len() / 2);
-    let (Some((pivot, code)), false) = (right.first(), left.is_empty()) else {
-        return right
-            .first()
-            .map(|(_, code)| code.clone())
-            .unwrap_or_default();
-    };
-    let _ = code;
-    let below = search(left);
-    let mut out = vec![jump(JGE, *pivot, 0, 1), op(JA, below.len() as u32)];
-    out.extend(below);
-    out.extend(search(right));
-    out
-}
+/// A program under construction, last instruction first: jumps only go forward, so every
+/// target stands before its jump is made, and equal answers nearby are shared. Short programs
+/// matter, since the kernel compiles this one for every job.
+#[derive(Default)]
+struct Backward(Vec<Instruction>);
 
-fn leaf(rule: Rule) -> Vec<Instruction> {
-    match rule {
-        Rule::Allow => vec![allow()],
-        Rule::Answer(errno) => vec![answer(errno)],
-        Rule::Checked(checks) => {
-            let mut code: Vec<Instruction> = checks.iter().flat_map(check).collect();
-            code.push(allow());
-            code
+/// Furthest that a conditional jump reaches.
+const REACH: usize = 255;
+
+impl Backward {
+    fn push(&mut self, instruction: Instruction) -> Place {
+        self.0.push(instruction);
+        self.0.len() - 1
+    }
+
+    /// How many instructions the next one has to skip to get to `target`.
+    fn distance(&self, target: Place) -> usize {
+        self.0.len() - target - 1
+    }
+
+    /// A place within reach from which `target` is reached.
+    fn near(&mut self, target: Place) -> Place {
+        // One less: the other branch may need a jump of its own before this one is made.
+        if self.distance(target) < REACH {
+            return target;
         }
+        let far = self.distance(target) as u32;
+        self.push(op(JA, far))
     }
-}
 
-/// Falls through when the check holds.
-fn check(check: &Check) -> Vec<Instruction> {
-    let mut code = vec![op(LOAD, ARGS + 8 * u32::from(check.arg))];
-    if check.mask != !0 {
-        code.push(op(AND, check.mask));
+    fn branch(&mut self, code: u16, k: u32, yes: Place, no: Place) -> Place {
+        let yes = self.near(yes);
+        let no = self.near(no);
+        let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
+        self.push(Instruction { code, jt, jf, k })
     }
-    match check.want {
-        Want::OneOf(values) => {
-            for (left, value) in (0..values.len()).rev().zip(values) {
-                // Over the remaining comparisons and the answer.
-                code.push(jump(JEQ, *value, left as u8 + 1, 0));
+
+    /// `instruction`, then on at `next`.
+    fn then(&mut self, instruction: Instruction, next: Place) -> Place {
+        let distance = self.distance(next) as u32;
+        if distance > 0 {
+            self.push(op(JA, distance));
+        }
+        self.push(instruction)
+    }
+
+    /// A return, shared with an equal one in reach.
+    fn answer(&mut self, value: u32) -> Place {
+        let near = self.0.iter().enumerate().rev().take(REACH / 2);
+        let same = near
+            .clone()
+            .find(|(_, i)| i.code == RET && i.k == value)
+            .map(|(place, _)| place);
+        same.unwrap_or_else(|| self.push(op(RET, value)))
+    }
+
+    fn search(&mut self, runs: &[(u32, Rule)]) -> Place {
+        let (left, right) = runs.split_at(runs.len() / 2);
+        match right {
+            [(_, rule)] if left.is_empty() => self.leaf(*rule),
+            [(pivot, _), ..] => {
+                let above = self.search(right);
+                let below = self.search(left);
+                self.branch(JGE, *pivot, above, below)
             }
-            code.push(answer(check.errno));
+            // Not reached: `runs` has at least one.
+            [] => self.answer(libc::SECCOMP_RET_KILL_PROCESS),
         }
-        Want::NoneOf(values) => {
-            for value in values {
-                code.push(jump(JEQ, *value, 0, 1));
-                code.push(answer(check.errno));
+    }
+
+    fn leaf(&mut self, rule: Rule) -> Place {
+        match rule {
+            Rule::Allow => self.answer(libc::SECCOMP_RET_ALLOW),
+            Rule::Answer(errno) => self.errno(errno),
+            Rule::Checked(checks) => {
+                let allow = self.answer(libc::SECCOMP_RET_ALLOW);
+                checks
+                    .iter()
+                    .rev()
+                    .fold(allow, |next, check| self.check(check, next))
             }
         }
     }
-    code
+
+    fn errno(&mut self, errno: u16) -> Place {
+        self.answer(libc::SECCOMP_RET_ERRNO | u32::from(errno))
+    }
+
+    /// On at `next` when the check holds.
+    fn check(&mut self, check: &Check, next: Place) -> Place {
+        let refuse = self.errno(check.errno);
+        let (values, found, not_found) = match check.want {
+            Want::OneOf(values) => (values, next, refuse),
+            Want::NoneOf(values) => (values, refuse, next),
+        };
+        let first = values.iter().rev().fold(not_found, |otherwise, value| {
+            self.branch(JEQ, *value, found, otherwise)
+        });
+        let masked = match check.mask {
+            u32::MAX => first,
+            mask => self.then(op(AND, mask), first),
+        };
+        self.then(op(LOAD, ARGS + 8 * u32::from(check.arg)), masked)
+    }
 }

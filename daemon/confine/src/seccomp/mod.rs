@@ -12,7 +12,7 @@ use crate::{Error, Result, Wall, wall::Walls};
 pub(crate) use bpf::Program;
 
 /// What to do with one call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// Let it through.
     Allow,
@@ -24,7 +24,7 @@ enum Rule {
 
 /// One argument's low 32 bits, masked, compared. All arguments compared here are 32-bit in the
 /// kernel, or flags whose upper half it ignores.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Check {
     arg: u8,
     mask: u32,
@@ -32,7 +32,7 @@ struct Check {
     errno: u16,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Want {
     OneOf(&'static [u32]),
     NoneOf(&'static [u32]),
@@ -82,6 +82,15 @@ impl Arch {
             )),
         }
     }
+}
+
+/// Every system call that the filter refuses, or answers itself for some arguments: its name and
+/// the reason. For documents and for explaining a refusal.
+pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let filtered = table::GROUPS
+        .iter()
+        .filter(|group| group.rule != Rule::Allow);
+    filtered.flat_map(|group| group.rows.iter().map(|(name, ..)| (*name, group.why)))
 }
 
 /// Compiles the filter of this machine.

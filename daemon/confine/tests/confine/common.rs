@@ -1,5 +1,4 @@
 //! What the tests share: a kernel, a profile, a keeper, and running one job to its end.
-#![allow(dead_code, missing_docs)]
 
 use remit_confine::*;
 use std::{
@@ -179,7 +178,90 @@ pub fn sh(script: &str) -> Ran {
 
 /// Ends the keeper, and with it what is left in its namespace.
 pub fn end(keeper: Keeper) {
+    end_with(keeper, []);
+}
+
+/// The same with jobs that still run: the keeper's end is complete when they are reaped.
+pub fn end_with<const N: usize>(keeper: Keeper, jobs: [Spawned; N]) {
     floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
+    for job in jobs {
+        wait_readable(&job.pidfd);
+        floor::reap(job.pid).unwrap();
+    }
     wait_readable(keeper.pidfd());
     floor::reap(keeper.pid()).unwrap();
+}
+
+/// A directory of the host that jobs can see (their `/tmp` is their own), removed on drop.
+pub struct HostDir(pub std::path::PathBuf);
+
+impl HostDir {
+    pub fn new() -> HostDir {
+        use std::os::unix::fs::PermissionsExt;
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::path::PathBuf::from(format!("/run/remit-confine-{}-{n}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        HostDir(path)
+    }
+
+    pub fn file(&self, name: &str, mode: u32, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        self.path(name)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for HostDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether the test can go on; where the machine lacks `what`, it fails in CI.
+pub fn has(what: &str, there: bool) -> bool {
+    let must = std::env::var("REMIT_TESTS_MUST_RUN").as_deref() == Ok("1");
+    assert!(there || !must, "this machine has no {what}");
+    if !there {
+        eprintln!("skipped: this machine has no {what}");
+    }
+    there
+}
+
+/// Pids of all processes with `uid`, zombies not counted.
+pub fn processes(uid: u32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Ok(pid) = name.parse::<i32>() else {
+            continue;
+        };
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let mine = status
+            .lines()
+            .any(|l| l.starts_with(&format!("Uid:\t{uid}\t")));
+        if mine && !status.contains("State:\tZ") {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Reads lines of a job's output until one is `want`.
+pub fn wait_for_line(fd: &OwnedFd, want: &str) {
+    let mut got = String::new();
+    let mut buf = [0; 256];
+    while !got.lines().any(|l| l == want) {
+        wait_readable(fd);
+        let n = floor::read(fd.as_fd(), &mut buf).unwrap();
+        assert!(n > 0, "the output ended: {got}");
+        got.push_str(&String::from_utf8_lossy(&buf[..n]));
+    }
 }

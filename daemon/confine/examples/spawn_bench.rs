@@ -1,0 +1,96 @@
+//! Medians of 400: fork and exec of /bin/true, bare and in the `read` sandbox, interleaved.
+//! From the fork to the moment the process has ended. Run as root, from a small process as the
+//! warden is one.
+
+use remit_confine::*;
+use std::{
+    ffi::CString,
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+const ROUNDS: usize = 400;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> std::result::Result<(), Failure> {
+    let limits = Limits {
+        nofile: 256,
+        nproc: 64,
+        data: 1 << 30,
+        cpu_s: 20,
+        fsize: 64 << 20,
+        tmp_bytes: 1 << 20,
+        tmp_inodes: 64,
+        memory: None,
+        tasks: None,
+        cpu_percent: None,
+    };
+    let kernel = Kernel::probe()?;
+    let sandbox = Sandbox::read(
+        &ReadProfile {
+            groups: vec![4],
+            limits,
+        },
+        &kernel,
+    )?;
+    let keeper = Keeper::start(1_879_000_000, 1_879_000_000)?;
+    let (argv, env) = (
+        [CString::new("/bin/true")?],
+        [CString::new("LANG=C.UTF-8")?],
+    );
+    let (mut bare, mut confined) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS as u32 {
+        let start = Instant::now();
+        let (pid, pidfd) = floor::bare_child(&argv, &env)?;
+        wait(pidfd.as_fd())?;
+        bare.push(start.elapsed());
+        floor::reap(pid).ok_or("not reaped")?;
+
+        let uid = 1_879_100_000 + round;
+        let job = Job {
+            uid,
+            gid: uid,
+            loginuid: None,
+            argv: &argv,
+            path: &[],
+            env: &env,
+            cwd: c"/",
+            stdin: None,
+            script: None,
+            cgroup: None,
+            limits: &limits,
+        };
+        let start = Instant::now();
+        let spawned = spawn(&sandbox, None, &keeper, &job)?;
+        wait(spawned.pidfd.as_fd())?;
+        confined.push(start.elapsed());
+        let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;
+        if !status.success() {
+            let progress = StepReader::new().read(spawned.steps.as_fd());
+            return Err(format!("the job failed: {status}, {progress:?}").into());
+        }
+    }
+    let (bare, confined) = (median(bare), median(confined));
+    println!("bare fork + exec   {bare:>8.1?}");
+    println!("in `read`          {confined:>8.1?}");
+    println!(
+        "ratio              {:>8.2}",
+        confined.as_secs_f64() / bare.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn wait(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    poll(
+        &mut [PollFd::new(pidfd, PollFlags::POLLIN)],
+        PollTimeout::NONE,
+    )
+    .map(drop)
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,291 @@
+//! What a witness tries: for each wall, something that the wall forbids.
+//!
+//! Each attempt runs in a process of its own that answers with an errno, 0 when it was allowed.
+//! Where it can be, the same is tried before without the walls, by the same uid: so that an
+//! attempt that would fail anyhow proves nothing.
+
+use crate::floor;
+use crate::limits::Row;
+use crate::{Sandbox, Wall};
+use libc::c_long;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// What the attempts work on, made before the walls.
+pub(crate) struct Stage<'a> {
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) limits: &'a [Row],
+    /// A process of the same uid in the same pid namespace, outside the walls.
+    pub(crate) bystander: i32,
+    /// The device of `/tmp` outside.
+    pub(crate) host_tmp: u64,
+    /// The inode of the warden's pid namespace.
+    pub(crate) host_pids: u64,
+}
+
+/// Files of the stage: a tmpfs over `/sys` in the witness's own namespace, open to all.
+pub(crate) const STAGE: &CStr = c"/sys";
+pub(crate) const FILE: &CStr = c"/sys/file";
+pub(crate) const FIFO: &CStr = c"/sys/fifo";
+pub(crate) const DEVICE: &CStr = c"/sys/zero";
+
+/// One attempt.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) wall: Wall,
+    pub(crate) what: &'static str,
+    /// The answer when the wall holds.
+    pub(crate) held: i32,
+    /// The answer without the walls, where there is one.
+    pub(crate) control: Option<i32>,
+    pub(crate) run: fn(&Stage<'_>) -> i32,
+}
+
+/// The answer of an attempt that looks at a state and finds it as it must be.
+const HOLDS: i32 = 255;
+
+fn holds(yes: bool) -> i32 {
+    if yes { HOLDS } else { 0 }
+}
+
+fn errno<T>(tried: std::io::Result<T>) -> i32 {
+    tried.map_or_else(|e| e.raw_os_error().unwrap_or(HOLDS), |_| 0)
+}
+
+fn call(number: c_long, args: [c_long; 4]) -> i32 {
+    (-floor::attempt(number, args)).max(0)
+}
+
+const fn state(wall: Wall, what: &'static str, run: fn(&Stage<'_>) -> i32) -> Attempt {
+    Attempt {
+        wall,
+        what,
+        held: HOLDS,
+        control: None,
+        run,
+    }
+}
+
+const fn refusal(
+    wall: Wall,
+    what: &'static str,
+    held: i32,
+    control: i32,
+    run: fn(&Stage<'_>) -> i32,
+) -> Attempt {
+    Attempt {
+        wall,
+        what,
+        held,
+        control: Some(control),
+        run,
+    }
+}
+
+/// All attempts. Those of a wall that this kernel cannot have are left out.
+pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + use<> {
+    let abi = sandbox.kernel.landlock_abi;
+    ATTEMPTS.iter().filter(move |attempt| match attempt.wall {
+        Wall::Landlock => abi >= 1,
+        Wall::LandlockScope => abi >= 6,
+        _ => true,
+    })
+}
+
+static ATTEMPTS: &[Attempt] = &[
+    state(Wall::Identity, "own ids and groups", |s| {
+        let mut groups = [0; 64];
+        let n = floor::groups(&mut groups).unwrap_or(usize::MAX);
+        holds(floor::is_user(s.uid, s.gid) && groups.get(..n) == Some(s.sandbox.groups.as_slice()))
+    }),
+    state(
+        Wall::Capabilities,
+        "five empty sets, securebits locked",
+        |_| {
+            let none = floor::has_no_capability().unwrap_or(false);
+            holds(none && floor::bounding_is_empty() && floor::securebits_locked())
+        },
+    ),
+    state(Wall::NoNewPrivs, "no_new_privs", |_| {
+        holds(floor::has_no_new_privs())
+    }),
+    state(Wall::PidNamespace, "own pid namespace", |s| {
+        holds(floor::stat(c"/proc/self/ns/pid").is_ok_and(|ns| ns.st_ino != s.host_pids))
+    }),
+    refusal(
+        Wall::ReadOnlyMounts,
+        "open a file of mode 0666 for writing",
+        libc::EROFS,
+        0,
+        |_| errno(floor::open(FILE, libc::O_WRONLY)),
+    ),
+    state(Wall::ReadOnlyMounts, "every mount is read-only", |s| {
+        each_mount(s, b"ro", &s.sandbox.places.private)
+    }),
+    state(Wall::NoSuid, "every mount is nosuid", |s| {
+        each_mount(s, b"nosuid", &[])
+    }),
+    state(Wall::NoDev, "every mount is nodev", |s| {
+        each_mount(s, b"nodev", &s.sandbox.places.devices)
+    }),
+    refusal(Wall::NoDev, "open a device node", libc::EACCES, 0, |_| {
+        errno(floor::open(DEVICE, libc::O_RDONLY))
+    }),
+    state(Wall::PrivateTmp, "another /tmp than the host's", |s| {
+        holds(floor::stat(c"/tmp").is_ok_and(|tmp| tmp.st_dev != s.host_tmp))
+    }),
+    refusal(
+        Wall::Landlock,
+        "open a FIFO of mode 0666",
+        libc::EACCES,
+        0,
+        |_| errno(floor::open(FIFO, libc::O_RDWR | libc::O_NONBLOCK)),
+    ),
+    refusal(
+        Wall::LandlockScope,
+        "signal a process of the same uid",
+        libc::EPERM,
+        0,
+        |s| call(libc::SYS_kill, [s.bystander.into(), 0, 0, 0]),
+    ),
+    refusal(
+        Wall::SeccompSockets,
+        "make a Unix socket",
+        libc::EAFNOSUPPORT,
+        0,
+        |_| {
+            call(
+                libc::SYS_socket,
+                [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0],
+            )
+        },
+    ),
+    Attempt {
+        wall: Wall::SeccompSockets,
+        what: "make a UDP socket",
+        held: libc::EAFNOSUPPORT,
+        control: None,
+        run: |_| {
+            call(
+                libc::SYS_socket,
+                [libc::AF_INET.into(), libc::SOCK_DGRAM.into(), 0, 0],
+            )
+        },
+    },
+    refusal(
+        Wall::SeccompSocketpair,
+        "make a datagram pair",
+        libc::EPERM,
+        libc::EFAULT,
+        |_| {
+            call(
+                libc::SYS_socketpair,
+                [libc::AF_UNIX.into(), libc::SOCK_DGRAM.into(), 0, 0],
+            )
+        },
+    ),
+    refusal(
+        Wall::SeccompIpc,
+        "make a shared memory segment",
+        libc::EPERM,
+        0,
+        |_| {
+            let mode = c_long::from(libc::IPC_CREAT | 0o600);
+            let id = floor::attempt(libc::SYS_shmget, [libc::IPC_PRIVATE.into(), 4096, mode, 0]);
+            if id >= 0 {
+                floor::attempt(libc::SYS_shmctl, [id.into(), libc::IPC_RMID.into(), 0, 0]);
+            }
+            (-id).max(0)
+        },
+    ),
+    refusal(
+        Wall::SeccompLocks,
+        "lock a file that another has locked",
+        0,
+        libc::EWOULDBLOCK,
+        |_| {
+            let Ok(file) = floor::open(FILE, libc::O_RDONLY) else {
+                return HOLDS;
+            };
+            let lock = c_long::from(libc::LOCK_SH | libc::LOCK_NB);
+            call(libc::SYS_flock, [file.as_raw_fd().into(), lock, 0, 0])
+        },
+    ),
+    refusal(Wall::SeccompRefused, "be traced", libc::EPERM, 0, |_| {
+        call(libc::SYS_ptrace, [0; 4])
+    }),
+    Attempt {
+        wall: Wall::SeccompUnknown,
+        what: "call clone3",
+        held: libc::ENOSYS,
+        // Without the wall it faults on its null arguments; in some containers it is missing.
+        control: None,
+        run: |_| call(libc::SYS_clone3, [0; 4]),
+    },
+    state(Wall::Descriptors, "no other descriptor is open", |_| {
+        // 0, 1 and 2, and the pipe that carries this.
+        holds(
+            (4..4096)
+                .all(|fd| call(libc::SYS_fcntl, [fd, libc::F_GETFD.into(), 0, 0]) == libc::EBADF),
+        )
+    }),
+    state(Wall::Rlimits, "every limit as asked", |s| {
+        holds(
+            s.limits
+                .iter()
+                .all(|row| floor::limit(row.resource).is_ok_and(|l| l == (row.soft, row.hard))),
+        )
+    }),
+    state(Wall::Scheduling, "oom_score_adj 500", |_| {
+        let mut text = [0; 8];
+        let file = floor::open(c"/proc/self/oom_score_adj", libc::O_RDONLY);
+        let n = file
+            .and_then(|f| floor::read(f.as_fd(), &mut text))
+            .unwrap_or(0);
+        holds(text.get(..n) == Some(b"500\n"))
+    }),
+];
+
+/// Whether every mount but those on `except` has `option`. proc_pid_mountinfo(5): the fifth
+/// field is the place, the sixth the options of the mount itself.
+fn each_mount(stage: &Stage<'_>, option: &[u8], except: &[std::ffi::CString]) -> i32 {
+    const MOST: usize = 256 << 10;
+    let mut text = [0u8; MOST];
+    let Ok(file) = floor::open(c"/proc/self/mountinfo", libc::O_RDONLY) else {
+        return 0;
+    };
+    let mut len = 0;
+    while let Some(rest) = text.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match floor::read(file.as_fd(), rest) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(_) => return 0,
+        }
+    }
+    if len == MOST {
+        // Too many to look at: the flags come from one call for all, so look at the first.
+        len = text.iter().rposition(|b| *b == b'\n').unwrap_or(0);
+    }
+    // Beneath a private directory lie mounts of the host that it covers: they have the option too.
+    let _ = stage;
+    let lines = text
+        .get(..len)
+        .unwrap_or_default()
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty());
+    let mut seen = 0;
+    for line in lines {
+        let mut fields = line.split(|b| *b == b' ').skip(4);
+        let (Some(place), Some(options)) = (fields.next(), fields.next()) else {
+            return 0;
+        };
+        let excepted = except.iter().any(|path| path.to_bytes() == place);
+        if !excepted && !options.split(|b| *b == b',').any(|o| o == option) {
+            return 0;
+        }
+        seen += 1;
+    }
+    holds(seen > 0)
+}

@@ -1,0 +1,104 @@
+//! Who a job is, seen by itself.
+
+use super::common::*;
+use remit_confine::*;
+use std::collections::HashMap;
+
+fn status(text: &str) -> HashMap<&str, &str> {
+    text.lines().filter_map(|l| l.split_once(":\t")).collect()
+}
+
+#[test]
+fn the_kernel_says_who_a_job_is() {
+    let uid = uid();
+    let ran = run(
+        &["cat", "/proc/self/status"],
+        &With {
+            uid: Some(uid),
+            ..With::default()
+        },
+    );
+    let status = status(&ran.out);
+    let four = format!("{uid}\t{uid}\t{uid}\t{uid}");
+    for (key, want) in [
+        ("Uid", four.as_str()),
+        ("Gid", four.as_str()),
+        ("CapInh", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Seccomp_filters", "1"),
+        ("SigBlk", "0000000000000000"),
+        ("SigIgn", "0000000000000000"),
+        ("Umask", "0022"),
+    ] {
+        assert_eq!(status.get(key), Some(&want), "{key}");
+    }
+    assert_eq!(status["Groups"].trim(), "4");
+    assert_eq!(
+        status["NSpid"].split_whitespace().count(),
+        2,
+        "own pid namespace, and only one deep"
+    );
+}
+
+#[test]
+fn a_job_has_its_own_session_and_ordinary_manners() {
+    // Pid and session are those of the host's /proc.
+    let ran = run(&["cat", "/proc/self/stat"], &With::default());
+    let fields: Vec<&str> = ran.out.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let pid = ran.out.split(' ').next().unwrap();
+    let (session, tty, nice) = (fields[3], fields[4], fields[16]);
+    assert_eq!((session, tty, nice), (pid, "0", "0"));
+    assert_eq!(sh("cat /proc/self/oom_score_adj").out, "500\n");
+}
+
+#[test]
+fn the_login_uid_is_the_requesters() {
+    if !has("audit", Kernel::probe().unwrap().loginuid) {
+        return;
+    }
+    let ran = run(
+        &["cat", "/proc/self/loginuid"],
+        &With {
+            loginuid: Some(4242),
+            ..With::default()
+        },
+    );
+    assert_eq!(ran.out, "4242");
+    assert_ne!(
+        run(&["cat", "/proc/self/loginuid"], &With::default()).out,
+        "4242"
+    );
+}
+
+#[test]
+fn keys_of_the_daemon_are_not_the_jobs() {
+    if !has("keyrings", Kernel::probe().unwrap().keyrings) {
+        return;
+    }
+    let ran = sh("cat /proc/keys");
+    // Only possessed keyrings are shown to a uid that owns none: the new, anonymous one.
+    let rings = ran.out.lines().filter(|l| l.contains("keyring")).count();
+    assert!(ran.out.contains("_ses"), "{}", ran.out);
+    assert_eq!(rings, 1, "{}", ran.out);
+}
+
+#[test]
+fn no_process_of_the_host_can_be_signalled_or_read() {
+    let me = std::process::id();
+    let ran = sh(&format!(
+        "kill -0 {me}; echo $?; cat /proc/{me}/environ; ls /proc/{me}/root; kill -9 -1; echo $?"
+    ));
+    // kill -1 reaches none but the job itself; the shell dies of nothing.
+    assert!(ran.out.starts_with("1\n"), "{ran:?}");
+    assert!(
+        ran.err.contains("No such process") && ran.err.contains("Permission denied"),
+        "{ran:?}"
+    );
+    // The host's processes are seen: ps is true.
+    assert!(sh("ls /proc").out.lines().any(|l| l == me.to_string()));
+}

@@ -1,0 +1,16 @@
+//! Tests of the sandbox on the real kernel, as root.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+mod endings;
+mod facilities;
+mod identity;
+mod mounts;
+mod spawn;
+mod witness;

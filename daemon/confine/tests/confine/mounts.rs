@@ -1,0 +1,246 @@
+//! What a job sees of the host's tree.
+
+use super::common::*;
+use remit_confine::*;
+use std::process::Command;
+
+const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+const DEVICES: [&str; 6] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
+
+#[test]
+fn every_mount_is_read_only_nosuid_nodev_and_private() {
+    let ran = run(&["cat", "/proc/self/mountinfo"], &With::default());
+    let mut last = std::collections::HashMap::new();
+    for line in ran.out.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (place, options) = (fields[4], fields[5].split(',').collect::<Vec<_>>());
+        assert!(options.contains(&"nosuid"), "{line}");
+        assert_eq!(fields[6], "-", "it has peers or a master: {line}");
+        assert!(
+            options.contains(&"nodev") || DEVICES.contains(&place),
+            "{line}"
+        );
+        assert!(
+            options.contains(&"ro") || PRIVATE.contains(&place),
+            "{line}"
+        );
+        last.insert(place.to_owned(), options.contains(&"rw"));
+    }
+    for place in PRIVATE.iter().filter(|p| std::path::Path::new(p).is_dir()) {
+        assert_eq!(
+            last.get(*place),
+            Some(&true),
+            "{place} is not the job's own"
+        );
+    }
+}
+
+#[test]
+fn private_directories_are_empty_writable_and_bounded() {
+    let host = std::env::temp_dir().join(format!("remit-host-{}", uid()));
+    std::fs::write(&host, "host").unwrap();
+    let ran = sh(
+        "ls -A /tmp /var/tmp /dev/shm; ls -ld /tmp/home | cut -c1-10; touch $HOME/x && echo made",
+    );
+    std::fs::remove_file(&host).unwrap();
+    assert_eq!(
+        ran.out, "/dev/shm:\n\n/tmp:\nhome\n\n/var/tmp:\ndrwx------\nmade\n",
+        "{ran:?}"
+    );
+    for dir in PRIVATE {
+        let ran = sh(&format!(
+            "head -c 2097152 /dev/zero > {dir}/big; ls -s --block-size=1 {dir}/big"
+        ));
+        assert!(
+            ran.err.contains("No space left on device"),
+            "{dir}: {ran:?}"
+        );
+        let ran = sh(&format!(
+            "i=0; while [ $i -lt 100 ]; do : > {dir}/f$i || exit 9; i=$((i+1)); done"
+        ));
+        assert!(
+            ran.err.contains("No space left on device"),
+            "{dir}: {ran:?}"
+        );
+    }
+    // They are new for each job.
+    assert_eq!(sh("ls /tmp").out, "home\n");
+}
+
+#[test]
+fn the_minimal_dev_works_and_nothing_else_in_dev() {
+    let ran = sh(
+        "echo x > /dev/null && head -c 3 /dev/zero | od -An -tx1 && head -c 4 /dev/urandom | wc -c",
+    );
+    assert_eq!(ran.out, " 00 00 00\n4\n", "{ran:?}");
+    assert!(
+        sh("cat /etc/passwd > /dev/full")
+            .err
+            .contains("No space left")
+    );
+    assert!(sh("cat /dev/tty").err.contains("No such device or address"));
+    assert!(sh("cat /dev/ptmx").err.contains("Permission denied"));
+}
+
+#[test]
+fn files_open_to_all_stay_as_they_are() {
+    let dir = HostDir::new();
+    let file = dir.file("file", 0o666, "host\n");
+    let fifo = dir.path("fifo");
+    nix::unistd::mkfifo(
+        fifo.as_str(),
+        nix::sys::stat::Mode::from_bits_truncate(0o666),
+    )
+    .unwrap();
+    Command::new("chmod")
+        .args(["0666", &fifo])
+        .status()
+        .unwrap();
+    let ran = sh(&format!(
+        "echo job > {file}; echo job >> {file}; rm -f {file}; mv {file} {file}2; chmod 0 {file}; touch -d 2001-01-01 {file}; ln {file} {file}3; cat {file}"
+    ));
+    assert_eq!(ran.out, "host\n");
+    assert_eq!(
+        ran.err.matches("Read-only file system").count(),
+        7,
+        "{}",
+        ran.err
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "host\n");
+    if Kernel::probe().unwrap().landlock_abi > 0 {
+        let ran = sh(&format!("exec 4<> {fifo}"));
+        assert!(ran.err.contains("Permission denied"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_mount_made_later_is_seen_read_only_and_let_go() {
+    let dir = HostDir::new();
+    let (keeper, sandbox) = (keeper(), sandbox());
+    let building = Building::start().unwrap();
+    wait_readable(building.fd());
+    let template = building.finish().unwrap();
+    let watch = MountWatch::open().unwrap();
+    assert!(!changed(&watch));
+    let place = dir.path("m");
+    std::fs::create_dir(&place).unwrap();
+    mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &place]);
+    assert!(changed(&watch), "a mount was made and nothing told");
+    assert!(!changed(&watch), "each change is told once");
+    std::fs::write(format!("{place}/file"), "later\n").unwrap();
+    let script = format!("cat {place}/file; echo no > {place}/new");
+    for template in [None, Some(&template)] {
+        let with = With {
+            template,
+            ..With::default()
+        };
+        let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &with);
+        assert_eq!(ran.out, "later\n", "{ran:?}");
+        assert!(ran.err.contains("Read-only file system"), "{ran:?}");
+    }
+    let busy = start(
+        &sandbox,
+        &keeper,
+        &["sh", "-c", &format!("cd {place}; echo in; sleep 60")],
+        &With::default(),
+    )
+    .unwrap();
+    wait_for_line(&busy.stdout, "in");
+    // A job that stands in it does not keep the host from unmounting.
+    assert!(
+        Command::new("umount")
+            .arg(&place)
+            .status()
+            .unwrap()
+            .success()
+    );
+    end_with(keeper, [busy]);
+}
+
+fn mount(args: &[&str]) {
+    assert!(Command::new("mount").args(args).status().unwrap().success());
+}
+
+fn changed(watch: &MountWatch) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(watch.fd(), PollFlags::POLLPRI)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+}
+
+/// With a keeper and a template kept, an unmounted device is free for another use at once.
+#[test]
+fn an_unmounted_device_is_free_while_idle() {
+    let tools = ["mkfs.ext2", "losetup"].iter().all(|tool| {
+        Command::new("sh")
+            .args(["-c", &format!("command -v {tool} >/dev/null")])
+            .status()
+            .unwrap()
+            .success()
+    });
+    if !has(
+        "mkfs.ext2 and loop devices",
+        tools && std::path::Path::new("/dev/loop-control").exists(),
+    ) {
+        return;
+    }
+    let dir = HostDir::new();
+    let image = dir.file("image", 0o600, "");
+    std::fs::File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
+    let place = dir.path("m");
+    std::fs::create_dir(&place).unwrap();
+    assert!(
+        Command::new("mkfs.ext2")
+            .args(["-q", &image])
+            .status()
+            .unwrap()
+            .success()
+    );
+    mount(&["-o", "loop", &image, &place]);
+    let (keeper, sandbox) = (keeper(), sandbox());
+    let building = Building::start().unwrap();
+    wait_readable(building.fd());
+    let template = building.finish().unwrap();
+    let with = With {
+        template: Some(&template),
+        ..With::default()
+    };
+    let ran = run_in(&sandbox, &keeper, &["ls", &place], &with);
+    assert_eq!(ran.out, "lost+found\n");
+    assert!(
+        Command::new("umount")
+            .arg(&place)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // `mount -o loop` asks for the device to go with its last user.
+    let attached = Command::new("losetup")
+        .args(["-j", &image])
+        .output()
+        .unwrap()
+        .stdout;
+    assert_eq!(
+        String::from_utf8_lossy(&attached),
+        "",
+        "somebody keeps the mount"
+    );
+    assert!(template.is_kept() || shared_host().is_none());
+    end(keeper);
+}
+
+fn shared_host() -> Option<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().all(|l| l.contains(" shared:")).then_some(())
+}
