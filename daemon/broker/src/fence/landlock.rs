@@ -8,7 +8,7 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 /// Where host facts are read.
@@ -41,18 +41,17 @@ const VERSIONS: [(u32, ABI); 6] = [
 /// When the kernel has Landlock but the rules cannot be put in force.
 pub fn restrict(spool: &Path) -> Result<u32, String> {
     for (version, abi) in VERSIONS {
+        // An error here says that the kernel lacks something of this version, nothing else.
         let Ok(ruleset) = handled(abi) else { continue };
         return put_in_force(ruleset, spool)
             .map(|()| version)
             .map_err(|error| format!("cannot restrict itself with landlock: {error}"));
     }
-    tracing::warn!(
-        "this kernel has no landlock: seccomp and file permissions alone confine the broker"
-    );
+    tracing::warn!("no landlock here: seccomp and file permissions alone confine the broker");
     Ok(0)
 }
 
-fn handled(abi: ABI) -> Result<landlock::RulesetCreated, landlock::RulesetError> {
+fn handled(abi: ABI) -> Result<Ruleset, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?;
@@ -62,13 +61,11 @@ fn handled(abi: ABI) -> Result<landlock::RulesetCreated, landlock::RulesetError>
     if abi >= ABI::V6 {
         ruleset = ruleset.scope(Scope::from_all(abi))?;
     }
-    ruleset.create()
+    Ok(ruleset)
 }
 
-fn put_in_force(
-    mut ruleset: landlock::RulesetCreated,
-    spool: &Path,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn put_in_force(ruleset: Ruleset, spool: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut ruleset = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
     ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(spool)?, read | write))?;

@@ -42,7 +42,11 @@ impl Dir {
         nix::unistd::chown(&spool, Some(UID.into()), Some(UID.into())).unwrap();
         // The build directory may lie where only its owner may look.
         let binary = root.join("remit-broker");
-        fs::copy(env!("CARGO_BIN_EXE_remit-broker"), &binary).unwrap();
+        // By another process: a child that some other test forks while we had the copy open
+        // for writing would keep it from being executed.
+        let built = env!("CARGO_BIN_EXE_remit-broker");
+        let copied = Command::new("cp").arg(built).arg(&binary).status();
+        assert!(copied.unwrap().success());
         Self {
             root,
             spool,
