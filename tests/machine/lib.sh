@@ -40,8 +40,9 @@ mirror() {
   echo "$url"
 }
 
-# machine_dir NAME, machine_cgroup NAME: where a machine lies. All its processes are in the one cgroup,
-# which is how they are found and ended. Not named remit-…: a daemon may clear what looks like its own. cgroup v2 may be mounted beside v1 (hybrid) or alone.
+# machine_dir NAME, machine_cgroup NAME: where a machine lies. All its processes are in the one cgroup, which is how
+# they are found and ended; it is not named remit-…, for a daemon clears what looks like its own. cgroup v2 may be
+# mounted beside v1 (hybrid) or alone.
 machine_dir() { echo "$REMIT_TESTBED/machines/$1"; }
 machine_cgroup() { echo "$(findmnt -rnt cgroup2 -o TARGET | head -n 1)/throwaway-$1"; }
 machine_alive() { grep -qs '^populated 1' "$(machine_cgroup "$1")/cgroup.events"; }
