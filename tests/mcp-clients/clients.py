@@ -1,0 +1,66 @@
+"""One session of the Python client: clients.py legacy|auto COMMAND [ARGUMENT...].
+
+EXPECT in the environment is 'runs' or 'unavailable'; see the script 'run'.
+"""
+
+import asyncio
+import os
+import sys
+
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
+
+NAMES = ["access", "host", "job", "job_stop", "run"]
+
+
+def check(condition, what):
+    """Ends the session with a sentence."""
+    if not condition:
+        sys.exit(f"not as expected: {what}")
+
+
+async def session(mode, command, arguments):
+    server = stdio_client(StdioServerParameters(command=command, args=arguments))
+    async with Client(server, mode=mode) as client:
+        check(client.server_info.name == "remit", client.server_info)
+        check((client.instructions or "").startswith("Root-safe access"), client.instructions)
+
+        listed = await client.list_tools()
+        names = [tool.name for tool in listed.tools]
+        check(names == NAMES, names)
+
+        heard = []
+
+        async def hear(progress, total, message):
+            heard.append(progress)
+
+        script = "echo hello; sleep 5; exit 7"
+        result = await client.call_tool("run", {"script": script}, progress_callback=hear)
+        if os.environ["EXPECT"] == "runs":
+            job = result.structured_content
+            check(not result.is_error, result)
+            check((job["stdout"], job["exit"]) == ("hello\n", 7), job)
+            check(heard and heard == sorted(set(heard)), heard)
+            # The client holds the results against the schemas.
+            for tool in ["access", "host", "job"]:
+                result = await client.call_tool(tool, {})
+                check(not result.is_error, result)
+        else:
+            check(result.is_error, result)
+            check(result.structured_content["error"]["code"] == "daemon_unavailable", result)
+
+        result = await client.call_tool("run", {"argv": "not a list"})
+        check(result.is_error, result)
+        check("argv" in result.content[0].text, result)
+
+        try:
+            await client.call_tool("nope", {})
+        except MCPError as error:
+            check(error.error.code == -32602, error)
+        else:
+            check(False, "a tool that is not there was called")
+        print(f"python {mode}: {client.protocol_version}, content")
+
+
+asyncio.run(session(sys.argv[1], sys.argv[2], sys.argv[3:]))

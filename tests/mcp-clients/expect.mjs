@@ -1,0 +1,40 @@
+// What every JavaScript client must see. EXPECT in the environment is 'runs' or
+// 'unavailable'; see the script 'run'.
+import assert from "node:assert/strict";
+
+export async function session(kind, client, call) {
+  assert.equal(client.getServerVersion()?.name, "remit");
+  assert.match(client.getInstructions() ?? "", /^Root-safe access/);
+
+  const { tools } = await client.listTools();
+  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "job", "job_stop", "run"]);
+
+  const heard = [];
+  const options = { onprogress: ({ progress }) => heard.push(progress) };
+  const script = "echo hello; sleep 5; exit 7";
+  const result = await call({ name: "run", arguments: { script } }, options);
+  if (process.env.EXPECT === "runs") {
+    assert.ok(!result.isError, JSON.stringify(result));
+    const { stdout, exit } = result.structuredContent;
+    assert.deepEqual([stdout, exit], ["hello\n", 7]);
+    assert.ok(heard.length > 0);
+    assert.deepEqual(heard, [...new Set(heard)].sort((a, b) => a - b));
+    // The client holds the results against the schemas.
+    for (const name of ["access", "host", "job"]) {
+      const { isError } = await call({ name, arguments: {} });
+      assert.ok(!isError, name);
+    }
+  } else {
+    assert.ok(result.isError);
+    assert.equal(result.structuredContent.error.code, "daemon_unavailable");
+  }
+
+  const bad = await call({ name: "run", arguments: { argv: "not a list" } });
+  assert.ok(bad.isError);
+  assert.match(bad.content[0].text, /argv/);
+
+  await assert.rejects(call({ name: "nope", arguments: {} }), ({ code }) => code === -32602);
+  const version = client.getNegotiatedProtocolVersion?.() ?? "version not told";
+  await client.close();
+  console.log(`javascript ${kind}: ${version}, content`);
+}
