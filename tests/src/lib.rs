@@ -6,7 +6,10 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod attack;
+mod cgroup;
 pub mod control;
+pub mod daemon;
 pub mod place;
 pub mod process;
 pub mod scene;
+pub mod session;

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 
 /// Who a process is.
@@ -76,6 +78,21 @@ pub fn in_fresh_namespaces(command: &mut Command) {
         Ok(())
     };
     // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Has `command` run in the cgroup behind this door.
+pub fn enters(command: &mut Command, door: OwnedFd) {
+    let enter = move || {
+        // SAFETY: one byte of a constant is read.
+        let written = unsafe { libc::write(door.as_raw_fd(), b"0".as_ptr().cast(), 1) };
+        if written == 1 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: between fork and exec one system call is made.
     unsafe { command.pre_exec(enter) };
 }
 
@@ -173,20 +190,22 @@ pub fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
+/// A handle of a process; `None` when it is gone.
+#[must_use]
+pub fn pidfd(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: two numbers, no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel just made this descriptor for us alone.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Waits until `pid` has ended, at most `ms` milliseconds; whether it has.
 #[must_use]
 pub fn ends_within(pid: i32, ms: u16) -> bool {
-    use std::os::fd::{FromRawFd, OwnedFd};
-    // SAFETY: two numbers, no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
+    let Some(pidfd) = pidfd(pid) else {
         return true;
-    }
-    // SAFETY: the kernel just made this descriptor for us alone.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let mut wait = [nix::poll::PollFd::new(
-        std::os::fd::AsFd::as_fd(&pidfd),
-        nix::poll::PollFlags::POLLIN,
-    )];
-    nix::poll::poll(&mut wait, ms).is_ok_and(|ready| ready > 0)
+    };
+    let mut wait = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut wait, ms).is_ok_and(|ready| ready > 0)
 }

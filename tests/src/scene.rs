@@ -41,8 +41,9 @@ impl Ground {
     pub fn without_daemon(place: &Place, job: Identity) -> Self {
         let program = place.program(&crate::place::built().join("remit-attack"));
         let state = place.directory("state");
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o700))
-            .expect("the directory is ours");
+        let trail = state.join("audit.jsonl");
+        fs::write(&trail, "{}\n").expect("the directory is ours");
+        fs::set_permissions(&trail, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         let socket = place.path().join("daemon.sock");
         // A socket stays connectable only while somebody listens; the ground lives as long as its process.
         std::mem::forget(UnixListener::bind(&socket).expect("the directory is ours"));
@@ -204,7 +205,9 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
                 .expect("the file is ours");
             scene.arguments = vec![inside("secret")];
         }
-        "daemon-state" => scene.arguments = vec![ground.state.display().to_string()],
+        "daemon-audit" => {
+            scene.arguments = vec![ground.state.join("audit.jsonl").display().to_string()]
+        }
         "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", ground.daemon)],
         "sysctl" => scene.arguments = vec!["/proc/sys/kernel/hostname".into()],
         "disk" => scene.arguments = vec![disk()],

@@ -3,7 +3,7 @@
 
 use remit_tests::attack::{self, Control, Expect, allowed};
 use remit_tests::control::{Outcome, perform, perform_check};
-use remit_tests::place::{Place, missing, unique};
+use remit_tests::place::{Place, missing, unique_uids};
 use remit_tests::process::Identity;
 use remit_tests::scene::Ground;
 
@@ -17,10 +17,7 @@ const ABSENT: &[i32] = &[
 ];
 
 fn ground(place: &Place) -> Ground {
-    Ground::without_daemon(
-        place,
-        Identity::new(2_000_000_000 + unique() % 100_000_000, &[4]),
-    )
+    Ground::without_daemon(place, Identity::new(unique_uids(), &[4]))
 }
 
 #[test]

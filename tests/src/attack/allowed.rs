@@ -1,7 +1,7 @@
 //! What must work in profile `read`: it removes reach, not sight, and not the ways programs work.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
@@ -75,10 +75,99 @@ pub const ALL: &[Check] = &[
     check("may-setsid", "start a session", setsid),
 ];
 
+/// What a job can see of its own walls: for those that no single call would feel missing.
+#[rustfmt::skip] // a table, one row a line
+pub const WALLS: &[Check] = &[
+    check("is-nosuid", "every mount ignores setuid bits", is_nosuid),
+    check("is-no-new-privs", "no program brings new rights", |_| status_is("NoNewPrivs", "1")),
+    check("is-filtered", "two filters stand", |_| status_is("Seccomp", "2")),
+    check("is-powerless", "the five capability sets are empty", is_powerless),
+    check("is-limited", "open files are limited as asked", is_limited),
+    check("is-plain", "it is scheduled like others and the first to go when memory is short", is_plain),
+    check("is-own-keyring", "its session keyring is its own", is_own_keyring),
+];
+
 /// The check of this name.
 #[must_use]
 pub fn named(id: &str) -> Option<&'static Check> {
-    ALL.iter().find(|check| check.id == id)
+    ALL.iter().chain(WALLS).find(|check| check.id == id)
+}
+
+fn truth(holds: bool, what: String) -> Tried {
+    if holds {
+        Ok(what)
+    } else {
+        Err(Refused(libc::ENOTRECOVERABLE))
+    }
+}
+
+fn is_nosuid(_: &[String]) -> Tried {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let lacking = mounts.lines().find(|line| {
+        let options = line.split_whitespace().nth(5).unwrap_or_default();
+        !options.split(',').any(|option| option == "nosuid")
+    });
+    truth(
+        lacking.is_none(),
+        format!("{} mounts", mounts.lines().count()),
+    )
+}
+
+fn status(name: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+fn status_is(name: &str, value: &str) -> Tried {
+    truth(status(name) == value, format!("{name} {}", status(name)))
+}
+
+fn is_powerless(_: &[String]) -> Tried {
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(status);
+    truth(
+        sets.iter()
+            .all(|set| set.trim_start_matches('0').is_empty()),
+        format!("{sets:?}"),
+    )
+}
+
+fn is_limited(_: &[String]) -> Tried {
+    const FILES: u64 = 4096;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    sys!(
+        libc::SYS_prlimit64,
+        0,
+        libc::RLIMIT_NOFILE,
+        0,
+        &raw mut limit
+    )?;
+    truth(
+        limit.rlim_max <= FILES,
+        format!("{} open files", limit.rlim_max),
+    )
+}
+
+fn is_plain(_: &[String]) -> Tried {
+    let score = fs::read_to_string("/proc/self/oom_score_adj")?;
+    // The raw call answers 20 - nice.
+    let priority = sys!(libc::SYS_getpriority, libc::PRIO_PROCESS, 0)?;
+    truth(
+        score.trim() == "500" && priority == 20,
+        format!("oom_score_adj {}, priority {priority}", score.trim()),
+    )
+}
+
+/// /proc/keys shows the keys that the reader has; an anonymous session keyring is called `_ses`.
+fn is_own_keyring(_: &[String]) -> Tried {
+    let keys = fs::read_to_string("/proc/keys")?;
+    let own = keys.lines().any(|line| line.contains("_ses:"));
+    truth(own, format!("{} keys", keys.lines().count()))
 }
 
 fn made(result: Result<usize, Refused>) -> Tried {
@@ -107,7 +196,13 @@ fn host_process(arguments: &[String]) -> Tried {
 
 /// Everything that programs do with temporary files.
 fn private(directory: &str) -> Tried {
-    if fs::read_dir(directory)?.next().is_some() {
+    // The job's own home is in one of them.
+    let strange = |entry: &io::Result<fs::DirEntry>| {
+        !entry
+            .as_ref()
+            .is_ok_and(|entry| entry.file_name() == "home")
+    };
+    if fs::read_dir(directory)?.any(|entry| strange(&entry)) {
         return Err(Refused(libc::ENOTEMPTY));
     }
     let inside = |name: &str| format!("{directory}/{name}");

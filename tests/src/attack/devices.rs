@@ -12,15 +12,15 @@ const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("disk", "mounts", NO_DEVICES, "open a disk", open_read).root(),
-    attack("device-node", "mounts", NO_DEVICES, "open a world-writable device node", open_read),
-    attack("fuse", "mounts", NO_DEVICES, "open /dev/fuse", open_both).root(),
-    attack("ptmx", "mounts", NO_DEVICES, "take one of the host's pseudoterminals", open_both),
-    attack("tty-write", "mounts", NO_DEVICES, "write to a terminal that accepts messages", tty_write),
-    attack("mknod", "capabilities", REFUSED, "make a device node in the private /tmp", mknod).root(),
-    attack("tiocsti", "seccomp", REFUSED, "type into a terminal (TIOCSTI)", tiocsti),
-    attack("tiocsti-high", "seccomp", REFUSED, "the same with high bits set in the request number", tiocsti_high),
-    attack("tioclinux", "seccomp", REFUSED, "paste into a console (TIOCLINUX)", tioclinux),
+    attack("disk", "nodev", NO_DEVICES, "open a disk", open_read).root(),
+    attack("device-node", "nodev", NO_DEVICES, "open a world-writable device node", open_read),
+    attack("fuse", "nodev", NO_DEVICES, "open /dev/fuse", open_both).root(),
+    attack("ptmx", "nodev", NO_DEVICES, "take one of the host's pseudoterminals", open_both),
+    attack("tty-write", "nodev", NO_DEVICES, "write to a terminal that accepts messages", tty_write),
+    attack("mknod", "landlock", NO_DEVICES, "make a device node in the private /tmp", mknod).root().without_landlock(REFUSED),
+    attack("tiocsti", "seccomp_refused", REFUSED, "type into a terminal (TIOCSTI)", tiocsti),
+    attack("tiocsti-high", "seccomp_refused", REFUSED, "the same with high bits set in the request number", tiocsti_high),
+    attack("tioclinux", "seccomp_refused", REFUSED, "paste into a console (TIOCLINUX)", tioclinux),
 ];
 
 fn open_read(arguments: &[String]) -> Tried {

@@ -15,36 +15,36 @@ const NOT_OURS: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("write", "mounts", READ_ONLY, "write into a file of its own", write),
-    attack("append", "mounts", READ_ONLY, "append to a file of its own", append),
-    attack("truncate", "mounts", READ_ONLY, "truncate a file of its own", truncate),
-    attack("create", "mounts", READ_ONLY, "create a file in a directory of its own", create),
-    attack("unlink", "mounts", READ_ONLY, "remove a file of its own", unlink),
-    attack("rename", "mounts", READ_ONLY, "rename a file of its own", rename),
-    attack("chmod", "mounts", READ_ONLY, "change the mode of a file of its own", chmod),
-    attack("utimes", "mounts", READ_ONLY, "change the times of a file of its own", utimes),
-    attack("chown", "mounts", READ_ONLY, "give a file of its own to its own group", chown),
-    attack("setxattr", "mounts", READ_ONLY, "set an attribute of a file of its own", setxattr),
-    attack("chattr", "mounts", READ_ONLY, "set a flag of a file of its own", chattr),
-    attack("link", "mounts", READ_ONLY, "give a file of its own a second name", link),
-    attack("symlink", "mounts", READ_ONLY, "make a symbolic link", symlink),
-    attack("mkdir", "mounts", READ_ONLY, "make a directory in one of its own", mkdir),
-    attack("rmdir", "mounts", READ_ONLY, "remove a directory of its own", rmdir),
-    attack("mkdir-sticky", "mounts", READ_ONLY, "make a directory in a world-writable one", mkdir),
-    attack("atime", "mounts", Expect::NoEffect, "leave a trace by reading a file", atime),
+    attack("write", "read_only_mounts", READ_ONLY, "write into a file of its own", write),
+    attack("append", "read_only_mounts", READ_ONLY, "append to a file of its own", append),
+    attack("truncate", "read_only_mounts", READ_ONLY, "truncate a file of its own", truncate),
+    attack("create", "read_only_mounts", READ_ONLY, "create a file in a directory of its own", create),
+    attack("unlink", "read_only_mounts", READ_ONLY, "remove a file of its own", unlink),
+    attack("rename", "read_only_mounts", READ_ONLY, "rename a file of its own", rename),
+    attack("chmod", "read_only_mounts", READ_ONLY, "change the mode of a file of its own", chmod),
+    attack("utimes", "read_only_mounts", READ_ONLY, "change the times of a file of its own", utimes),
+    attack("chown", "read_only_mounts", READ_ONLY, "give a file of its own to its own group", chown),
+    attack("setxattr", "read_only_mounts", READ_ONLY, "set an attribute of a file of its own", setxattr),
+    attack("chattr", "read_only_mounts", READ_ONLY, "set a flag of a file of its own", chattr),
+    attack("link", "read_only_mounts", READ_ONLY, "give a file of its own a second name", link),
+    attack("symlink", "read_only_mounts", READ_ONLY, "make a symbolic link", symlink),
+    attack("mkdir", "read_only_mounts", READ_ONLY, "make a directory in one of its own", mkdir),
+    attack("rmdir", "read_only_mounts", READ_ONLY, "remove a directory of its own", rmdir),
+    attack("mkdir-sticky", "read_only_mounts", READ_ONLY, "make a directory in a world-writable one", mkdir),
+    attack("atime", "read_only_mounts", Expect::NoEffect, "leave a trace by reading a file", atime),
     attack("fifo", "landlock", NOT_OURS, "write into a world-writable FIFO that somebody reads", fifo).without_landlock(Expect::Done),
-    attack("host-shm", "mounts", Expect::NoEffect, "write a file into the host's /dev/shm", create),
-    attack("host-tmp", "mounts", Expect::NoEffect, "write a file into the host's /tmp", create),
-    attack("host-var-tmp", "mounts", Expect::NoEffect, "write a file into the host's /var/tmp", create),
-    attack("fd-reopen", "mounts", READ_ONLY, "reopen a read-only descriptor for writing", fd_reopen),
-    attack("exe-chmod", "mounts", READ_ONLY, "change its own program through /proc/self/exe", exe_chmod),
+    attack("host-shm", "private_tmp", Expect::NoEffect, "write a file into the host's /dev/shm", create),
+    attack("host-tmp", "private_tmp", Expect::NoEffect, "write a file into the host's /tmp", create),
+    attack("host-var-tmp", "private_tmp", Expect::NoEffect, "write a file into the host's /var/tmp", create),
+    attack("fd-reopen", "read_only_mounts", READ_ONLY, "reopen a read-only descriptor for writing", fd_reopen),
+    attack("exe-chmod", "read_only_mounts", READ_ONLY, "change its own program through /proc/self/exe", exe_chmod),
     attack("inherited-fd", "descriptors", Expect::Errno(libc::EBADF), "use a descriptor it inherited", inherited),
-    attack("setuid-program", "mounts", Expect::Errno(libc::EPERM), "gain root by a setuid program", setuid_program),
-    attack("shadow", "uid", NOT_OURS, "read /etc/shadow", read).root(),
-    attack("foreign-file", "uid", NOT_OURS, "read another user's file of mode 0600", read).root(),
-    attack("daemon-state", "uid", NOT_OURS, "list the daemon's state directory", list).root(),
-    attack("daemon-environ", "uid", NOT_OURS, "read the daemon's environment", read).root(),
-    attack("sysctl", "uid", NOT_OURS, "write a file below /proc/sys", write).root(),
+    attack("setuid-program", "nosuid", Expect::Errno(libc::EPERM), "gain root by a setuid program", setuid_program),
+    attack("shadow", "identity", NOT_OURS, "read /etc/shadow", read).root(),
+    attack("foreign-file", "identity", NOT_OURS, "read another user's file of mode 0600", read).root(),
+    attack("daemon-audit", "identity", NOT_OURS, "read the daemon's audit trail", read).root(),
+    attack("daemon-environ", "identity", NOT_OURS, "read the daemon's environment", read).root(),
+    attack("sysctl", "identity", NOT_OURS, "write a file below /proc/sys", write).root(),
 ];
 
 fn write(arguments: &[String]) -> Tried {
@@ -236,11 +236,6 @@ fn setuid_program(arguments: &[String]) -> Tried {
 fn read(arguments: &[String]) -> Tried {
     let content = fs::read(argument(arguments, 0))?;
     Ok(format!("read {} bytes", content.len()))
-}
-
-fn list(arguments: &[String]) -> Tried {
-    let entries = fs::read_dir(argument(arguments, 0))?.count();
-    Ok(format!("{entries} entries"))
 }
 
 /// Metadata as statx(2) gives it, for the checks of [`super::allowed`].

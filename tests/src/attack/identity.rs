@@ -21,11 +21,11 @@ pub const ATTACKS: &[Attack] = &[
     attack("keepcaps", "capabilities", REFUSED, "keep capabilities over a change of uid", keepcaps),
     attack("bounding", "capabilities", REFUSED, "change its bounding set", bounding).root(),
     attack("set-mm", "capabilities", REFUSED, "lie about its own program and arguments", set_mm).impossible(LACKING),
-    attack("rlimit", "limits", REFUSED, "raise a limit of its own", rlimit).impossible(LACKING),
-    attack("renice", "limits", Expect::Errno(libc::EACCES), "make itself more important", renice).root(),
-    attack("realtime", "limits", REFUSED, "run before everybody else", realtime).root(),
-    attack("loginuid", "mounts", Expect::Errno(libc::EROFS), "say that somebody else logged in", loginuid),
-    attack("memory-lock", "limits", Expect::Errno(libc::ENOMEM), "lock 64 MiB in memory", memory_lock).root(),
+    attack("rlimit", "rlimits", REFUSED, "raise a limit of its own", rlimit).impossible(LACKING),
+    attack("renice", "rlimits", Expect::Errno(libc::EACCES), "make itself more important", renice).root(),
+    attack("realtime", "rlimits", REFUSED, "run before everybody else", realtime).root(),
+    attack("loginuid", "read_only_mounts", Expect::Errno(libc::EROFS), "say that somebody else logged in", loginuid),
+    attack("memory-lock", "rlimits", Expect::Errno(libc::ENOMEM), "lock 64 MiB in memory", memory_lock).root(),
 ];
 
 fn setuid(_: &[String]) -> Tried {

@@ -7,18 +7,18 @@ const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("shmget", "seccomp", REFUSED, "make a System V segment", shmget),
-    attack("semget", "seccomp", REFUSED, "make a System V semaphore", semget),
-    attack("msgget", "seccomp", REFUSED, "make a System V queue", msgget),
-    attack("shmat", "seccomp", REFUSED, "write into a System V segment", shmat),
-    attack("semop", "seccomp", REFUSED, "take a System V semaphore", semop),
-    attack("msgsnd", "seccomp", REFUSED, "send into a System V queue", msgsnd),
-    attack("sem-setval", "seccomp", REFUSED, "set a world-writable System V semaphore", sem_setval),
-    attack("shm-remove", "seccomp", REFUSED, "remove a System V segment", shm_remove),
-    attack("sem-remove", "seccomp", REFUSED, "remove a System V semaphore", sem_remove),
-    attack("msg-remove", "seccomp", REFUSED, "remove a System V queue", msg_remove),
-    attack("mq-open", "seccomp", REFUSED, "make a POSIX queue", mq_open),
-    attack("mq-unlink", "seccomp", REFUSED, "remove a POSIX queue", mq_unlink),
+    attack("shmget", "seccomp_ipc", REFUSED, "make a System V segment", shmget),
+    attack("semget", "seccomp_ipc", REFUSED, "make a System V semaphore", semget),
+    attack("msgget", "seccomp_ipc", REFUSED, "make a System V queue", msgget),
+    attack("shmat", "seccomp_ipc", REFUSED, "write into a System V segment", shmat),
+    attack("semop", "seccomp_ipc", REFUSED, "take a System V semaphore", semop),
+    attack("msgsnd", "seccomp_ipc", REFUSED, "send into a System V queue", msgsnd),
+    attack("sem-setval", "seccomp_ipc", REFUSED, "set a world-writable System V semaphore", sem_setval),
+    attack("shm-remove", "seccomp_ipc", REFUSED, "remove a System V segment", shm_remove),
+    attack("sem-remove", "seccomp_ipc", REFUSED, "remove a System V semaphore", sem_remove),
+    attack("msg-remove", "seccomp_ipc", REFUSED, "remove a System V queue", msg_remove),
+    attack("mq-open", "seccomp_ipc", REFUSED, "make a POSIX queue", mq_open),
+    attack("mq-unlink", "seccomp_ipc", REFUSED, "remove a POSIX queue", mq_unlink),
 ];
 
 const MAKE: i32 = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;

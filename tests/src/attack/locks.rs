@@ -16,11 +16,11 @@ const NOT_HELD: Expect = Expect::NoEffect;
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("flock", "seccomp", NOT_HELD, "hold a shared flock", flock),
-    attack("fcntl-lock", "seccomp", NOT_HELD, "hold a read lock", fcntl_lock),
-    attack("fcntl-lock-wait", "seccomp", NOT_HELD, "hold a read lock, waiting for it", fcntl_lock_wait),
-    attack("ofd-lock", "seccomp", NOT_HELD, "hold a read lock of its open file", ofd_lock),
-    attack("lease", "seccomp", Expect::Errno(libc::EPERM), "hold a lease, which delays who opens the file", lease),
+    attack("flock", "seccomp_locks", NOT_HELD, "hold a shared flock", flock),
+    attack("fcntl-lock", "seccomp_locks", NOT_HELD, "hold a read lock", fcntl_lock),
+    attack("fcntl-lock-wait", "seccomp_locks", NOT_HELD, "hold a read lock, waiting for it", fcntl_lock_wait),
+    attack("ofd-lock", "seccomp_locks", NOT_HELD, "hold a read lock of its open file", ofd_lock),
+    attack("lease", "seccomp_locks", Expect::Errno(libc::EPERM), "hold a lease, which delays who opens the file", lease),
 ];
 
 fn hold(arguments: &[String], take: impl FnOnce(i32) -> Result<usize, Refused>) -> Tried {

@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn every_name_is_unique() {
         let mut seen = BTreeSet::new();
-        let allowed = super::allowed::ALL.iter().map(|check| check.id);
+        let checks = super::allowed::ALL.iter().chain(super::allowed::WALLS);
+        let allowed = checks.map(|check| check.id);
         for id in super::all().map(|attack| attack.id).chain(allowed) {
             assert!(seen.insert(id), "'{id}' names two");
         }

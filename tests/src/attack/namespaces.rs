@@ -10,21 +10,21 @@ const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("mount", "seccomp", REFUSED, "mount a tmpfs", mount).root(),
-    attack("remount", "seccomp", REFUSED, "make its root writable again", remount).root(),
-    attack("umount", "seccomp", REFUSED, "unmount something", umount).root(),
-    attack("fsopen", "seccomp", REFUSED, "prepare a mount by the newer calls", fsopen).root(),
-    attack("open-tree", "seccomp", REFUSED, "copy a mount", open_tree).root(),
-    attack("mount-setattr", "seccomp", REFUSED, "make a mount writable by the newer call", mount_setattr).root(),
-    attack("pivot-root", "seccomp", REFUSED, "change the root of its namespace", pivot_root).root(),
-    attack("chroot", "seccomp", REFUSED, "change its root", chroot).root(),
-    attack("unshare-user", "seccomp", REFUSED, "become root in a user namespace", unshare_user),
-    attack("unshare-mount", "seccomp", REFUSED, "make a mount namespace", unshare_mount).root(),
-    attack("userns-mount", "seccomp", REFUSED, "mount a tmpfs in a user namespace", userns_mount),
-    attack("clone-user", "seccomp", REFUSED, "start a process in a user namespace", clone_user),
-    attack("clone3", "seccomp", Expect::Errno(libc::ENOSYS), "start a process by clone3", clone3),
-    attack("setns", "seccomp", REFUSED, "enter a namespace", setns).root(),
-    attack("open-by-handle", "seccomp", REFUSED, "open a file past its directories", open_by_handle).root(),
+    attack("mount", "seccomp_refused", REFUSED, "mount a tmpfs", mount).root(),
+    attack("remount", "seccomp_refused", REFUSED, "make its root writable again", remount).root(),
+    attack("umount", "seccomp_refused", REFUSED, "unmount something", umount).root(),
+    attack("fsopen", "seccomp_refused", REFUSED, "prepare a mount by the newer calls", fsopen).root(),
+    attack("open-tree", "seccomp_refused", REFUSED, "copy a mount", open_tree).root(),
+    attack("mount-setattr", "seccomp_refused", REFUSED, "make a mount writable by the newer call", mount_setattr).root(),
+    attack("pivot-root", "seccomp_refused", REFUSED, "change the root of its namespace", pivot_root).root(),
+    attack("chroot", "seccomp_refused", REFUSED, "change its root", chroot).root(),
+    attack("unshare-user", "seccomp_refused", REFUSED, "become root in a user namespace", unshare_user),
+    attack("unshare-mount", "seccomp_refused", REFUSED, "make a mount namespace", unshare_mount).root(),
+    attack("userns-mount", "seccomp_refused", REFUSED, "mount a tmpfs in a user namespace", userns_mount),
+    attack("clone-user", "seccomp_refused", REFUSED, "start a process in a user namespace", clone_user),
+    attack("clone3", "seccomp_unknown", Expect::Errno(libc::ENOSYS), "start a process by clone3", clone3),
+    attack("setns", "seccomp_refused", REFUSED, "enter a namespace", setns).root(),
+    attack("open-by-handle", "seccomp_refused", REFUSED, "open a file past its directories", open_by_handle).root(),
 ];
 
 fn mount(arguments: &[String]) -> Tried {

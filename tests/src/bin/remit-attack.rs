@@ -16,12 +16,14 @@ fn main() -> ExitCode {
     };
     match id.as_str() {
         "list" => attack::all().for_each(|attack| println!("{}", attack.describe())),
-        "allowed" => attack::allowed::ALL.iter().for_each(|check| {
-            println!(
-                "{}",
-                serde_json::json!({ "id": check.id, "description": check.what })
-            )
-        }),
+        "allowed" => {
+            for check in attack::allowed::ALL.iter().chain(attack::allowed::WALLS) {
+                println!(
+                    "{}",
+                    serde_json::json!({ "id": check.id, "description": check.what })
+                );
+            }
+        }
         "euid" => println!("{}", nix::unistd::geteuid()),
         "victim" => {
             println!("ready");

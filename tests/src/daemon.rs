@@ -1,0 +1,461 @@
+//! A throw-away daemon: the real binaries, all its directories in one place, nothing of it left afterwards.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use remit_common::client::{Client, ClientError};
+use remit_common::names::Runtime;
+use serde_json::Value;
+
+use crate::cgroup::Cgroup;
+use crate::place::{Place, built, unique_uids};
+use crate::process::{Identity, Process, descendants, ends_within, enters, pidfd, processes};
+use crate::scene::Ground;
+use crate::session::Session;
+
+/// Members may connect to the daemon.
+pub const SOCKET_GROUP: u32 = 64_000;
+/// Members may approve and lock.
+pub const ADMIN_GROUP: u32 = 64_200;
+/// The broker's uid and gid.
+pub const BROKER: u32 = 64_100;
+
+/// A user with a grant.
+#[must_use]
+pub fn user_a() -> Identity {
+    Identity::new(64_001, &[SOCKET_GROUP])
+}
+
+/// Another user with a grant.
+#[must_use]
+pub fn user_b() -> Identity {
+    Identity::new(64_002, &[SOCKET_GROUP])
+}
+
+/// A user who may connect and has no grant.
+#[must_use]
+pub fn user_m() -> Identity {
+    Identity::new(64_003, &[SOCKET_GROUP])
+}
+
+/// Somebody who may not even connect.
+#[must_use]
+pub fn stranger() -> Identity {
+    Identity::new(64_004, &[])
+}
+
+/// An administrator.
+#[must_use]
+pub fn admin() -> Identity {
+    Identity::new(64_005, &[SOCKET_GROUP, ADMIN_GROUP])
+}
+
+/// How to start a daemon.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the four binaries lie.
+    pub binaries: PathBuf,
+    /// Variables of the daemon's environment, such as `REMIT_MUTATE`.
+    pub env: Vec<(String, String)>,
+    /// Jobs at a time, in all and of one user.
+    pub jobs: usize,
+    /// Lines for `[limits]` of remit.toml.
+    pub limits: String,
+    /// Whole sections for remit.toml.
+    pub config: String,
+    /// The one policy file.
+    pub policy: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            binaries: built(),
+            env: Vec::new(),
+            jobs: 16,
+            limits: String::new(),
+            config: String::new(),
+            policy: "[[grant]]\nname = \"test\"\nto = [\"#0\", \"#64001\", \"#64002\"]\nallow = [\"run\"]\n\
+                     profile = \"read\"\nenv = [\"LANG\", \"TZ\"]\napproval = \"none\"\n"
+                .into(),
+        }
+    }
+}
+
+impl Options {
+    /// Binaries with the feature `mutate` and this variable set; `None` where they were not built.
+    #[must_use]
+    pub fn mutated(name: &str, value: &str) -> Option<Self> {
+        let binaries = built().parent()?.join("mutate/debug");
+        if !binaries.join("remitd").exists() {
+            crate::place::missing("a remitd built with the feature mutate (make mutate)");
+            return None;
+        }
+        Some(Self {
+            binaries,
+            env: vec![(name.into(), value.into())],
+            ..Self::default()
+        })
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    place: Place,
+    cgroup: Option<Cgroup>,
+    child: Child,
+    uid_first: u32,
+    uid_count: u32,
+    options: Options,
+    bin: PathBuf,
+}
+
+const BINARIES: [&str; 4] = ["remitd", "remit-broker", "mcp-shim", "remit"];
+
+impl Daemon {
+    /// Starts one and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready within 30 s; its standard error is printed.
+    #[must_use]
+    pub fn start(options: Options) -> Self {
+        let mut daemon = Self::prepared(options);
+        daemon
+            .launch()
+            .unwrap_or_else(|why| panic!("remitd did not start: {why}"));
+        daemon
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// What it says on standard error when it does not get ready.
+    pub fn try_start(options: Options) -> Result<Self, String> {
+        let mut daemon = Self::prepared(options);
+        daemon.launch().map(|()| daemon)
+    }
+
+    fn prepared(options: Options) -> Self {
+        let place = Place::new();
+        for name in BINARIES {
+            // Only remitd has a build of its own with switched-off walls.
+            let special = options.binaries.join(name);
+            let usual = built().join(name);
+            let _ = place.program(if special.exists() { &special } else { &usual });
+        }
+        let _ = place.program(&built().join("remit-attack"));
+        let uid_count = u32::try_from(options.jobs).expect("few jobs") + 2;
+        let daemon = Self {
+            uid_first: unique_uids(),
+            uid_count,
+            bin: place.path().join("bin"),
+            child: Command::new("true").spawn().expect("true starts"),
+            place,
+            cgroup: Cgroup::new(),
+            options,
+        };
+        daemon.write_configuration();
+        daemon
+    }
+
+    fn write_configuration(&self) {
+        for name in ["config/policy.d", "vendor/policy.d"] {
+            let _ = self.place.directory(name);
+        }
+        let Options {
+            jobs,
+            limits,
+            config,
+            policy,
+            ..
+        } = &self.options;
+        let text = format!(
+            "[audit]\nsink = \"file\"\n\n[accounts]\nbroker = {BROKER}\nsocket_group = {SOCKET_GROUP}\n\
+             admin_group = {ADMIN_GROUP}\n\n[jobs]\nuid_first = {}\nuid_count = {}\nmax = {jobs}\n\
+             max_per_user = {jobs}\n\n[limits]\n{limits}\n\n{config}\n",
+            self.uid_first, self.uid_count
+        );
+        self.set_file("config/remit.toml", &text);
+        self.set_file("config/policy.d/10-test.toml", policy);
+    }
+
+    /// Writes a file below the daemon's place, readable by all.
+    pub fn set_file(&self, name: &str, text: &str) {
+        let path = self.place.path().join(name);
+        fs::write(&path, text).expect("the place is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
+    }
+
+    /// Starts it again in the same directories, after it has died.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn restart(&mut self) {
+        self.launch()
+            .unwrap_or_else(|why| panic!("remitd did not start again: {why}"));
+    }
+
+    fn launch(&mut self) -> Result<(), String> {
+        let _ = self.child.wait();
+        let notify = self.place.path().join("notify");
+        let _ = fs::remove_file(&notify);
+        let socket = UnixDatagram::bind(&notify).expect("the place is ours");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.stderr_path())
+            .expect("the place is ours");
+        let mut command = Command::new(self.bin.join("remitd"));
+        command
+            .args(self.arguments())
+            .env("NOTIFY_SOCKET", &notify)
+            .envs(self.options.env.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        if let Some(door) = self.cgroup.as_ref().and_then(Cgroup::door) {
+            enters(&mut command, door);
+        }
+        self.child = command.spawn().expect("remitd starts");
+        self.wait_until_ready(&socket)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let dir = |name: &str| self.place.path().join(name).display().to_string();
+        ["config", "vendor", "runtime", "state"]
+            .iter()
+            .flat_map(|name| [format!("--{name}"), dir(name)])
+            .collect()
+    }
+
+    fn wait_until_ready(&self, socket: &UnixDatagram) -> Result<(), String> {
+        let ended = pidfd(self.pid()).expect("the daemon was just started");
+        socket.set_nonblocking(true).expect("it is a socket");
+        loop {
+            let mut message = [0; 1024];
+            match socket.recv(&mut message) {
+                Ok(length)
+                    if message[..length]
+                        .split(|byte| *byte == b'\n')
+                        .any(|line| line == b"READY=1") =>
+                {
+                    return Ok(());
+                }
+                Ok(_) => continue,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            let mut wait = [
+                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+            ];
+            let ready = poll(&mut wait, 30_000_u16).expect("poll works");
+            if ready == 0 || wait[1].any() == Some(true) {
+                return Err(self.stderr());
+            }
+        }
+    }
+
+    /// The warden's pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are small")
+    }
+
+    /// The broker's pid now.
+    #[must_use]
+    pub fn broker(&self) -> Option<i32> {
+        let mut found = descendants(self.pid()).into_iter();
+        found
+            .find(|process| process.uid == BROKER && process.state != 'Z')
+            .map(|process| process.pid)
+    }
+
+    /// The keeper's pid: the first process of the jobs' pid namespace.
+    #[must_use]
+    pub fn keeper(&self) -> Option<i32> {
+        let mut found = descendants(self.pid()).into_iter();
+        found
+            .find(|process| process.nspid.get(1) == Some(&1))
+            .map(|process| process.pid)
+    }
+
+    /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one.
+    #[must_use]
+    pub fn job_processes(&self) -> Vec<Process> {
+        let uids = self.uid_first + 1..self.uid_first + self.uid_count;
+        processes()
+            .into_iter()
+            .filter(|process| uids.contains(&process.uid))
+            .collect()
+    }
+
+    /// The uid that a job gets; with one job at a time there are two, by turns.
+    #[must_use]
+    pub fn first_job_uid(&self) -> u32 {
+        self.uid_first + 1
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// One of its programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// Its directory of sockets.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        Runtime::new(self.place.path().join("runtime"))
+    }
+
+    fn stderr_path(&self) -> PathBuf {
+        self.place.path().join("stderr")
+    }
+
+    /// What it has written to standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.stderr_path()).unwrap_or_default()
+    }
+
+    /// Scenes to attack its jobs in.
+    #[must_use]
+    pub fn ground(&self, job: Identity) -> Ground {
+        Ground {
+            dir: self.place.directory("ground"),
+            job,
+            program: self.program("remit-attack"),
+            daemon: self.child.id(),
+            socket: self.runtime().socket(),
+            state: self.place.path().join("state"),
+        }
+    }
+
+    /// A connection as somebody.
+    ///
+    /// # Errors
+    /// The daemon does not let them in.
+    pub fn client(&self, who: &Identity) -> Result<Client, ClientError> {
+        let (who, socket) = (who.clone(), self.runtime().socket());
+        // A thread of its own: it stays what it has become.
+        let connect = move || {
+            who.adopt().expect("the tests run as root");
+            Client::connect(&socket, "remit-tests")
+        };
+        std::thread::spawn(connect)
+            .join()
+            .expect("connecting does not panic")
+    }
+
+    /// An MCP session as somebody.
+    #[must_use]
+    pub fn session(&self, who: &Identity) -> Session {
+        Session::start(&self.program("mcp-shim"), &self.runtime().socket(), who)
+    }
+
+    /// The command line as somebody.
+    #[must_use]
+    pub fn remit(&self, who: &Identity, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.program("remit"));
+        command
+            .arg("--runtime")
+            .arg(self.runtime().dir())
+            .args(arguments)
+            .stdin(Stdio::null());
+        who.runs(&mut command);
+        command.output().expect("remit starts")
+    }
+
+    /// All audit records.
+    ///
+    /// # Panics
+    /// When a line is not JSON.
+    #[must_use]
+    pub fn audit(&self) -> Vec<Value> {
+        let text =
+            fs::read_to_string(self.place.path().join("state/audit.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("each record is a JSON object"))
+            .collect()
+    }
+
+    /// The records of one kind.
+    #[must_use]
+    pub fn records(&self, event: &str) -> Vec<Value> {
+        self.audit()
+            .into_iter()
+            .filter(|record| record["REMIT_EVENT"] == event)
+            .collect()
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.pid()), signal);
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Panics
+    /// When it does not end within 15 s, ends with an error, or leaves a process behind.
+    pub fn stop(mut self) {
+        let left = self.end();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+
+    /// Ends it, gently first; what is left after that.
+    fn end(&mut self) -> Vec<Process> {
+        let below: Vec<i32> = descendants(self.pid())
+            .iter()
+            .map(|process| process.pid)
+            .collect();
+        self.signal(Signal::SIGTERM);
+        let gentle = ends_within(self.pid(), 15_000);
+        if !gentle {
+            self.signal(Signal::SIGKILL);
+        }
+        let status = self.child.wait();
+        let mut left = self.job_processes();
+        left.extend(
+            below
+                .into_iter()
+                .filter(|pid| !ends_within(*pid, 1000))
+                .filter_map(Process::of),
+        );
+        if !gentle || status.is_ok_and(|status| !status.success()) {
+            left.extend(Process::of(1));
+        }
+        left
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.end();
+        }
+        if std::thread::panicking() {
+            eprintln!("remitd said: {}", self.stderr());
+        }
+    }
+}
+
+/// How many descriptors a process has open.
+#[must_use]
+pub fn open_descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
