@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use remit_common::client::Client;
-use remit_common::outcome::State;
+use remit_common::outcome::{Enforced, State};
 use remit_common::wire::{Access, Bytes, Reply, Request, Run, What};
 
 use crate::Failure;
@@ -107,6 +107,14 @@ pub fn shim_command(stage: &mut Stage) -> Command {
     let mut command = stage.program("mcp-shim");
     command.arg("--socket").arg(stage.runtime().socket());
     command
+}
+
+/// What the daemon says it enforced on a run.
+pub fn enforced(stage: &mut Stage) -> Result<Enforced, Failure> {
+    match stage.client()?.call(run_true(), drop)? {
+        Reply::Job { report, .. } => report.enforced.ok_or_else(|| "nothing was enforced".into()),
+        other => Err(format!("'/bin/true' did not run: {other:?}").into()),
+    }
 }
 
 fn remit_run(stage: &mut Stage) -> Command {

@@ -5,6 +5,7 @@
 //! programs that lie beside it, with a daemon of its own ([`stage`]).
 
 mod args;
+mod conditions;
 mod lanes;
 mod load;
 mod mcp;
@@ -14,6 +15,7 @@ mod report;
 mod rounds;
 mod series;
 mod stage;
+mod table;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The whole benchmark, and its result for people and for programs.
+//! The whole benchmark, from the start of the daemon to its result.
 
 use std::fs;
 
@@ -6,64 +6,62 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::args::Args;
+use crate::conditions::Conditions;
 use crate::lanes::{self, ENTRIES};
 use crate::load::{self, Throughput};
 use crate::memory::{Daemon, Memory};
 use crate::rounds;
 use crate::series::Summary;
 use crate::stage::Stage;
+use crate::table;
 
 /// Jobs between the two looks at memory, at least; with several calls in flight.
 const JOBS: usize = 1000;
-/// How many.
+/// Calls that wait at any time then.
 const IN_FLIGHT: usize = 8;
 
 /// Everything.
 #[derive(Debug, Serialize)]
-struct Report {
-    conditions: Conditions,
-    /// Microseconds.
-    calls: Vec<Call>,
-    throughput: Throughput,
-    /// Microseconds.
-    initialize: Summary,
-    /// Bytes.
-    memory: MemoryReport,
-}
-
-/// What the numbers depend on.
-#[derive(Debug, Serialize)]
-struct Conditions {
-    release: &'static str,
-    build: &'static str,
-    kernel: String,
-    processor: String,
-    cpus: usize,
-    rounds: usize,
-    sink: String,
-    sync: String,
+pub struct Report {
+    /// What it depends on.
+    pub conditions: Conditions,
+    /// The ways, compared.
+    pub calls: Vec<Call>,
+    /// Several calls at once.
+    pub throughput: Throughput,
+    /// From the start of `mcp-shim` to its answer, microseconds.
+    pub initialize: Summary,
+    /// Of the processes, bytes.
+    pub memory: MemoryReport,
 }
 
 /// One way to make a call.
 #[derive(Debug, Serialize)]
-struct Call {
-    key: &'static str,
-    title: &'static str,
+pub struct Call {
+    /// As [`lanes::Entry`].
+    pub key: &'static str,
+    /// As [`lanes::Entry`].
+    pub title: &'static str,
+    /// Microseconds.
     #[serde(flatten)]
-    time: Summary,
+    pub time: Summary,
     /// Its median over that of a bare fork and exec.
-    over_fork: f64,
+    pub over_fork: f64,
     /// Its median over that of the MCP server that only spawns.
-    over_mcp: f64,
+    pub over_mcp: f64,
 }
 
+/// Memory before and after many jobs, in bytes.
 #[derive(Debug, Serialize)]
-struct MemoryReport {
-    before: Daemon,
-    after: Daemon,
+pub struct MemoryReport {
+    /// Before the first job.
+    pub before: Daemon,
+    /// After the last one.
+    pub after: Daemon,
     /// Jobs from `before` to `after`, those that warmed up left out.
-    jobs: usize,
-    idle_shim: Memory,
+    pub jobs: usize,
+    /// A shim that has run nothing.
+    pub idle_shim: Memory,
 }
 
 /// Measures, prints, leaves the JSON where it is wanted.
@@ -72,7 +70,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err("the daemon must be started by root; 'make bench' sees to it".into());
     }
     let report = measure(&args)?;
-    print(&report);
+    table::print(&report);
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;
         fs::write(path, text + "\n")
@@ -84,6 +82,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn measure(args: &Args) -> Result<Report, Failure> {
     let mut stage = Stage::set(args)?;
     let before = stage.memory()?;
+    let enforced = lanes::enforced(&mut stage)?;
     let initialize = load::initialize(&mut stage)?;
     let idle_shim = load::idle_shim(&mut stage)?;
     let series = rounds::take(&mut stage, args.rounds)?;
@@ -105,7 +104,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         over_mcp: time.p50 / floor(lanes::MCP),
     });
     Ok(Report {
-        conditions: conditions(args)?,
+        conditions: Conditions::read(args, enforced)?,
         calls: calls.collect(),
         throughput,
         initialize,
@@ -116,107 +115,4 @@ fn measure(args: &Args) -> Result<Report, Failure> {
             idle_shim,
         },
     })
-}
-
-fn conditions(args: &Args) -> Result<Conditions, Failure> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown processor", |(_, name)| name.trim());
-    Ok(Conditions {
-        release: remit_common::RELEASE,
-        build: if cfg!(debug_assertions) {
-            "unoptimised"
-        } else {
-            "optimised"
-        },
-        kernel: kernel.trim().to_owned(),
-        processor: processor.to_owned(),
-        cpus: std::thread::available_parallelism()?.get(),
-        rounds: args.rounds,
-        sink: args.sink.clone(),
-        sync: args.sync.clone(),
-    })
-}
-
-fn print(report: &Report) {
-    let Conditions {
-        release,
-        build,
-        kernel,
-        processor,
-        cpus,
-        rounds,
-        sink,
-        sync,
-    } = &report.conditions;
-    println!("remit {release}, {build}; Linux {kernel}, {cpus} × {processor}");
-    println!("{rounds} rounds, ways in turns; audit.sink {sink}, audit.sync {sync}\n");
-    println!(
-        "{:<38}{:>10}{:>10}{:>9}{:>9}",
-        "/bin/true by", "p50 ms", "p95 ms", "× fork", "× MCP"
-    );
-    for call in &report.calls {
-        println!(
-            "{:<38}{:>10.3}{:>10.3}{:>9.2}{:>9.2}",
-            call.title,
-            call.time.p50 / 1e3,
-            call.time.p95 / 1e3,
-            call.over_fork,
-            call.over_mcp
-        );
-    }
-    let Throughput {
-        in_flight,
-        calls,
-        per_second,
-        shim,
-    } = &report.throughput;
-    let one = report.calls.iter().find(|call| call.key == lanes::SHIM);
-    let sequential = one.map_or(f64::NAN, |call| 1e6 / call.time.p50);
-    println!(
-        "\nmcp-shim, {in_flight} in flight: {per_second:.0} calls/s over {calls} calls, {:.2} × one after another",
-        per_second / sequential
-    );
-    println!(
-        "mcp-shim, start to answered initialize: {:.2} ms (p95 {:.2}, {} starts)\n",
-        report.initialize.p50 / 1e3,
-        report.initialize.p95 / 1e3,
-        report.initialize.count
-    );
-    let MemoryReport {
-        before,
-        after,
-        jobs,
-        idle_shim,
-    } = &report.memory;
-    let after_jobs = format!("after {jobs} jobs");
-    println!(
-        "{:<16}{:>22}{:>22}",
-        "MiB: RSS (PSS)", "before any job", after_jobs
-    );
-    for (name, before, after) in [
-        ("warden", before.warden, after.warden),
-        ("keeper", before.keeper, after.keeper),
-        ("broker", before.broker, after.broker),
-        ("together", before.sum(), after.sum()),
-        ("mcp-shim", *idle_shim, *shim),
-    ] {
-        println!(
-            "{name:<16}{:>22}{:>22}",
-            mebibytes(before),
-            mebibytes(after)
-        );
-    }
-}
-
-fn mebibytes(memory: Memory) -> String {
-    let unit = f64::from(1 << 20);
-    format!(
-        "{:.2} ({:.2})",
-        memory.rss as f64 / unit,
-        memory.pss as f64 / unit
-    )
 }

@@ -1,0 +1,96 @@
+//! What the numbers depend on besides remit.
+
+use std::fs;
+
+use remit_common::outcome::Enforced;
+use serde::Serialize;
+
+use crate::Failure;
+use crate::args::Args;
+
+/// What the numbers depend on.
+#[derive(Debug, Serialize)]
+pub struct Conditions {
+    /// Of the measured programs.
+    pub release: &'static str,
+    /// `optimised`, or not.
+    pub build: &'static str,
+    /// Its release.
+    pub kernel: String,
+    /// Its name.
+    pub processor: String,
+    /// Processors we may use.
+    pub cpus: usize,
+    /// Lines of mountinfo, which each job's mount namespace copies.
+    pub mounts: usize,
+    /// Whether changes of the host's root reach other namespaces. Without, the daemon keeps no template.
+    pub mounts_shared: bool,
+    /// How often each way was taken.
+    pub rounds: usize,
+    /// `audit.sink`.
+    pub sink: String,
+    /// `audit.sync`.
+    pub sync: String,
+    /// What confined each job.
+    pub enforced: Enforced,
+}
+
+impl Conditions {
+    /// Those of this machine and this run.
+    pub fn read(args: &Args, enforced: Enforced) -> Result<Self, Failure> {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let processor = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+            .map_or("unknown processor", |(_, name)| name.trim());
+        Ok(Self {
+            release: remit_common::RELEASE,
+            build: if cfg!(debug_assertions) {
+                "unoptimised"
+            } else {
+                "optimised"
+            },
+            kernel: kernel.trim().to_owned(),
+            processor: processor.to_owned(),
+            cpus: std::thread::available_parallelism()?.get(),
+            mounts: mounts.lines().count(),
+            mounts_shared: is_shared(&mounts),
+            rounds: args.rounds,
+            sink: args.sink.clone(),
+            sync: args.sync.clone(),
+            enforced,
+        })
+    }
+}
+
+/// Whether the mount at `/` is shared: the optional fields of proc_pid_mountinfo(5) say so.
+fn is_shared(mounts: &str) -> bool {
+    mounts.lines().any(|line| {
+        let mut fields = line.split(' ').skip(4);
+        fields.next() == Some("/")
+            && fields
+                .take_while(|field| *field != "-")
+                .any(|field| field.starts_with("shared:"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_root_mount_counts() {
+        for (mounts, shared) in [
+            (
+                "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n",
+                true,
+            ),
+            ("22 1 8:1 / / rw,relatime - ext4 shared:1 rw\n", false),
+            ("23 22 0:2 / /proc rw shared:2 - proc proc rw\n", false),
+        ] {
+            assert_eq!(is_shared(mounts), shared, "{mounts}");
+        }
+    }
+}

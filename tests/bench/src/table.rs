@@ -1,0 +1,104 @@
+//! The result as a table for people.
+
+use crate::conditions::Conditions;
+use crate::lanes;
+use crate::load::Throughput;
+use crate::memory::Memory;
+use crate::report::{MemoryReport, Report};
+
+/// Prints it.
+pub fn print(report: &Report) {
+    let Conditions {
+        release,
+        build,
+        kernel,
+        processor,
+        cpus,
+        mounts,
+        mounts_shared,
+        rounds,
+        sink,
+        sync,
+        enforced,
+    } = &report.conditions;
+    let shared = if *mounts_shared {
+        "shared"
+    } else {
+        "not shared"
+    };
+    println!("remit {release}, {build}; Linux {kernel}, {cpus} × {processor}");
+    println!(
+        "{rounds} rounds, ways in turns; audit.sink {sink}, audit.sync {sync}; {mounts} mounts, {shared}"
+    );
+    println!(
+        "walls: {}; landlock {}; {}\n",
+        enforced.walls.join(" "),
+        enforced.landlock,
+        enforced.limits.join(", ")
+    );
+    println!(
+        "{:<38}{:>10}{:>10}{:>9}{:>9}",
+        "/bin/true by", "p50 ms", "p95 ms", "× fork", "× MCP"
+    );
+    for call in &report.calls {
+        println!(
+            "{:<38}{:>10.3}{:>10.3}{:>9.2}{:>9.2}",
+            call.title,
+            call.time.p50 / 1e3,
+            call.time.p95 / 1e3,
+            call.over_fork,
+            call.over_mcp
+        );
+    }
+    let Throughput {
+        in_flight,
+        calls,
+        per_second,
+        shim,
+    } = &report.throughput;
+    let one = report.calls.iter().find(|call| call.key == lanes::SHIM);
+    let sequential = one.map_or(f64::NAN, |call| 1e6 / call.time.p50);
+    println!(
+        "\nmcp-shim, {in_flight} in flight: {per_second:.0} calls/s over {calls} calls, {:.2} × one after another",
+        per_second / sequential
+    );
+    println!(
+        "mcp-shim, start to answered initialize: {:.2} ms (p95 {:.2}, {} starts)\n",
+        report.initialize.p50 / 1e3,
+        report.initialize.p95 / 1e3,
+        report.initialize.count
+    );
+    let MemoryReport {
+        before,
+        after,
+        jobs,
+        idle_shim,
+    } = &report.memory;
+    let after_jobs = format!("after {jobs} jobs");
+    println!(
+        "{:<16}{:>22}{:>22}",
+        "MiB: RSS (PSS)", "before any job", after_jobs
+    );
+    for (name, before, after) in [
+        ("warden", before.warden, after.warden),
+        ("keeper", before.keeper, after.keeper),
+        ("broker", before.broker, after.broker),
+        ("together", before.sum(), after.sum()),
+        ("mcp-shim", *idle_shim, *shim),
+    ] {
+        println!(
+            "{name:<16}{:>22}{:>22}",
+            mebibytes(before),
+            mebibytes(after)
+        );
+    }
+}
+
+fn mebibytes(memory: Memory) -> String {
+    let unit = f64::from(1 << 20);
+    format!(
+        "{:.2} ({:.2})",
+        memory.rss as f64 / unit,
+        memory.pss as f64 / unit
+    )
+}
