@@ -6,8 +6,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use remit_common::RELEASE;
@@ -26,7 +24,7 @@ use crate::tools;
 use crate::transport::{Stdio, Table};
 
 /// Time for the last answers after the end of input; the whole end takes less than a second.
-const GRACE: Duration = Duration::from_millis(700);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the program with the arguments after its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -77,15 +75,10 @@ async fn serve(daemon: Daemon) -> Exit {
         }
     };
     let table = Table::new();
-    let serving = Arc::new(AtomicBool::new(false));
-    let transport = Stdio::new(lines, output.clone(), table.clone(), Arc::clone(&serving));
+    let transport = Stdio::new(lines, output.clone(), table.clone());
     let protocol = async {
         match Server::new(daemon).serve(transport).await {
-            Ok(running) => {
-                // The library's loop is a task that has not run yet: no notification is lost.
-                serving.store(true, Ordering::Relaxed);
-                running.waiting().await.map_err(|error| error.to_string())
-            }
+            Ok(running) => running.waiting().await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     };

@@ -7,7 +7,6 @@
 use std::future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::RoleServer;
 use rmcp::model::{
@@ -72,28 +71,19 @@ pub struct Stdio {
     output: Output,
     table: Table,
     changes: watch::Receiver<InFlight>,
-    /// The library is past its handshake; before, a notification would end it.
-    serving: Arc<AtomicBool>,
     /// An answer of our own that waits for room.
     fault: Option<Fault>,
 }
 
 impl Stdio {
-    /// A transport over these ends. `serving` is set by the caller as soon as the
-    /// library serves.
-    pub fn new(
-        lines: mpsc::Receiver<Line>,
-        output: Output,
-        table: Table,
-        serving: Arc<AtomicBool>,
-    ) -> Self {
+    /// A transport over these ends.
+    pub fn new(lines: mpsc::Receiver<Line>, output: Output, table: Table) -> Self {
         let changes = table.0.subscribe();
         Self {
             lines,
             output,
             table,
             changes,
-            serving,
             fault: None,
         }
     }
@@ -124,17 +114,20 @@ impl Stdio {
         }
     }
 
+    /// A notification ends the library before its handshake is over. Until then it
+    /// answers each request before it asks for the next line, so none is in flight
+    /// that could be cancelled, but for `initialize`, which never is.
     fn cancel(&self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
         let mut cancel = Cancel::Ignore;
         self.table.change(|table| cancel = table.cancel(id));
         match cancel {
-            Cancel::Tell(key) if self.serving.load(Ordering::Relaxed) => {
+            Cancel::Tell(key) => {
                 let param = CancelledNotificationParam::new(Some(RequestId::Number(key)), None);
                 Some(JsonRpcMessage::notification(
                     ClientNotification::CancelledNotification(CancelledNotification::new(param)),
                 ))
             }
-            Cancel::Tell(_) | Cancel::Ignore => None,
+            Cancel::Ignore => None,
         }
     }
 }

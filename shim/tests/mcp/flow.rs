@@ -87,6 +87,25 @@ fn a_cancellation_of_what_is_over_or_was_never_there_changes_nothing() {
 }
 
 #[test]
+fn cancelling_a_probe_in_one_breath_does_not_end_it() {
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": 1}});
+    for _ in 0..20 {
+        let mut shim = Shim::alone();
+        for method in ["server/discover", "tools/list", "ping", "tools/list"] {
+            let params = match method {
+                "tools/list" => json!({}),
+                _ => modern(json!({})),
+            };
+            let probe = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+            shim.raw(format!("{probe}\n{cancel}\n{cancel}\n").as_bytes());
+            assert_eq!(shim.next()["id"], 1);
+        }
+        shim.initialize("2025-11-25");
+    }
+}
+
+#[test]
 fn initialize_is_answered_even_if_cancelled() {
     let mut shim = Shim::alone();
     shim.cancel(1);
