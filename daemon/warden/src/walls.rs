@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::outcome::Enforced;
 use remit_confine::{
     Building, Cgroup, Cgroups, Controller, Job, Keeper, Kernel, MountWatch, ReadProfile, Sandbox,
-    Spawned, Step, Template, spawn, witness,
+    Spawned, Step, Template, kill_uid, spawn, witness,
 };
 
 use crate::accounts::optional_group;
@@ -99,6 +99,13 @@ impl Walls {
                 break findings;
             }
         };
+        // Its bystander cannot be signalled from behind the Landlock scope that was just proved,
+        // not even by the parent-death signal. Whether others have the uid does not matter here.
+        let killing = kill_uid(&self.keeper, uid).map_err(broken)?;
+        let _ = poll(
+            &mut [PollFd::new(killing.fd(), PollFlags::POLLIN)],
+            1000_u16,
+        );
         let failed: Vec<String> = findings
             .iter()
             .filter(|finding| !finding.held)
