@@ -1,4 +1,4 @@
-//! Medians of 400: fork and exec of /bin/true, bare and in the `read` sandbox, interleaved.
+//! Of 400 rounds each, the median and, against a busy machine, the lowest tenth: fork and exec of /bin/true, bare and in the `read` sandbox, interleaved.
 //! From the fork to the moment the process has ended. Run as root, from a small process as the
 //! warden is one.
 
@@ -71,13 +71,11 @@ fn main() -> std::result::Result<(), Failure> {
             return Err(format!("the job failed: {status}, {progress:?}").into());
         }
     }
-    let (bare, confined) = (median(bare), median(confined));
-    println!("bare fork + exec   {bare:>8.1?}");
-    println!("in `read`          {confined:>8.1?}");
-    println!(
-        "ratio              {:>8.2}",
-        confined.as_secs_f64() / bare.as_secs_f64()
-    );
+    for (name, place) in [("median", ROUNDS / 2), ("lowest tenth", ROUNDS / 10)] {
+        let (bare, confined) = (at(&mut bare, place), at(&mut confined, place));
+        let ratio = confined.as_secs_f64() / bare.as_secs_f64();
+        println!("{name:<13} bare {bare:>8.1?}   in `read` {confined:>8.1?}   ratio {ratio:.2}");
+    }
     Ok(())
 }
 
@@ -90,7 +88,8 @@ fn wait(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
     .map(drop)
 }
 
-fn median(mut all: Vec<Duration>) -> Duration {
+/// The time at `place` of all, the shortest first.
+fn at(all: &mut [Duration], place: usize) -> Duration {
     all.sort_unstable();
-    all.get(all.len() / 2).copied().unwrap_or_default()
+    all.get(place).copied().unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-/// An open `/proc/self/mountinfo`. proc_pid_mountinfo(5): polling it tells changes, each once.
+/// An open mountinfo of the calling thread. proc_pid_mountinfo(5): polling it tells changes, each once.
 #[derive(Debug)]
 pub struct MountWatch {
     file: File,
@@ -15,7 +15,7 @@ pub struct MountWatch {
 impl MountWatch {
     /// Opens it; changes from here on are told.
     pub fn open() -> Result<MountWatch> {
-        let path = "/proc/self/mountinfo";
+        let path = "/proc/thread-self/mountinfo";
         let file = File::open(path).doing(|| format!("cannot open '{path}'"))?;
         Ok(MountWatch { file })
     }
