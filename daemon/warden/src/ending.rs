@@ -394,7 +394,7 @@ fn end_record(job: &Job, ending: &Ending) -> Record {
     )
     .maybe(
         "OUTPUT_BYTES",
-        totals.map(|t| (t.stdout_bytes + t.stderr_bytes).to_string()),
+        totals.map(|t| t.stdout_bytes.saturating_add(t.stderr_bytes).to_string()),
     )
     .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
     .number("CPU_USEC", ending.cpu_usec)
