@@ -71,15 +71,14 @@ impl Arena {
         }
     }
 
-    /// Performs an attack or a check as the uid that the scene was set for.
+    /// Performs an attack or a check in a scene that was set for the uid of the next job.
     fn perform(&mut self, id: &str) -> Seen {
-        if self.next != self.daemon.first_job_uid() {
-            self.run(vec!["true".into()]);
-        }
+        let uid = self.next;
+        self.ground.job = Identity::new(uid, &[4]);
         let scene = arrange(id, &self.ground);
         let report = self.run(scene.argv(id));
         if let Some(enforced) = &report.enforced {
-            assert_eq!(enforced.uid, self.daemon.first_job_uid(), "{report:?}");
+            assert_eq!(enforced.uid, uid, "{report:?}");
         }
         let signal = report.ending.as_ref().and_then(|ending| ending.signal);
         let stdout = String::from_utf8_lossy(&report.stdout.head).into_owned();
