@@ -8,7 +8,7 @@ use crate::floor;
 use crate::limits::Row;
 use crate::{Sandbox, Wall};
 use libc::c_long;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// What the attempts work on, made before the walls.
@@ -122,13 +122,13 @@ static ATTEMPTS: &[Attempt] = &[
         |_| errno(floor::open(FILE, libc::O_WRONLY)),
     ),
     state(Wall::ReadOnlyMounts, "every mount is read-only", |s| {
-        each_mount(s, b"ro", &s.sandbox.places.private)
+        each_mount(b"ro", &s.sandbox.places.private)
     }),
-    state(Wall::NoSuid, "every mount is nosuid", |s| {
-        each_mount(s, b"nosuid", &[])
+    state(Wall::NoSuid, "every mount is nosuid", |_| {
+        each_mount(b"nosuid", &[])
     }),
     state(Wall::NoDev, "every mount is nodev", |s| {
-        each_mount(s, b"nodev", &s.sandbox.places.devices)
+        each_mount(b"nodev", &s.sandbox.places.devices)
     }),
     refusal(Wall::NoDev, "open a device node", libc::EACCES, 0, |_| {
         errno(floor::open(DEVICE, libc::O_RDONLY))
@@ -249,10 +249,10 @@ static ATTEMPTS: &[Attempt] = &[
 ];
 
 /// Whether every mount but those on `except` has `option`. proc_pid_mountinfo(5): the fifth
-/// field is the place, the sixth the options of the mount itself.
-fn each_mount(stage: &Stage<'_>, option: &[u8], except: &[std::ffi::CString]) -> i32 {
-    const MOST: usize = 256 << 10;
-    let mut text = [0u8; MOST];
+/// field is the place, the sixth the options of the mount itself. Looks at the first 256 KiB:
+/// all mounts got their flags from one call.
+fn each_mount(option: &[u8], except: &[CString]) -> i32 {
+    let mut text = [0u8; 256 << 10];
     let Ok(file) = floor::open(c"/proc/self/mountinfo", libc::O_RDONLY) else {
         return 0;
     };
@@ -264,28 +264,17 @@ fn each_mount(stage: &Stage<'_>, option: &[u8], except: &[std::ffi::CString]) ->
             Err(_) => return 0,
         }
     }
-    if len == MOST {
-        // Too many to look at: the flags come from one call for all, so look at the first.
-        len = text.iter().rposition(|b| *b == b'\n').unwrap_or(0);
-    }
-    // Beneath a private directory lie mounts of the host that it covers: they have the option too.
-    let _ = stage;
-    let lines = text
-        .get(..len)
-        .unwrap_or_default()
-        .split(|b| *b == b'\n')
-        .filter(|l| !l.is_empty());
-    let mut seen = 0;
-    for line in lines {
+    // Whole lines only.
+    let text = text.get(..len).unwrap_or_default();
+    let end = text.iter().rposition(|b| *b == b'\n').unwrap_or(0);
+    let lines = text.get(..end).unwrap_or_default().split(|b| *b == b'\n');
+    let all = lines.into_iter().all(|line| {
         let mut fields = line.split(|b| *b == b' ').skip(4);
         let (Some(place), Some(options)) = (fields.next(), fields.next()) else {
-            return 0;
+            return false;
         };
         let excepted = except.iter().any(|path| path.to_bytes() == place);
-        if !excepted && !options.split(|b| *b == b',').any(|o| o == option) {
-            return 0;
-        }
-        seen += 1;
-    }
-    holds(seen > 0)
+        excepted || options.split(|b| *b == b',').any(|o| o == option)
+    });
+    holds(all)
 }

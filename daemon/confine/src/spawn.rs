@@ -173,3 +173,81 @@ fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
     };
     job.path.iter().map(join).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader};
+
+    /// Where clone3 is refused, the child joins its cgroup itself.
+    #[test]
+    fn without_clone3_a_job_joins_its_cgroup() {
+        let limits = Limits {
+            nofile: 64,
+            nproc: 16,
+            data: 1 << 28,
+            cpu_s: 10,
+            fsize: 1 << 21,
+            tmp_bytes: 1 << 20,
+            tmp_inodes: 16,
+            memory: None,
+            tasks: None,
+            cpu_percent: None,
+        };
+        let kernel = Kernel {
+            fork: ForkCall::Clone,
+            ..Kernel::probe().unwrap()
+        };
+        let sandbox = Sandbox::read(
+            &ReadProfile {
+                groups: vec![],
+                limits,
+            },
+            &kernel,
+        )
+        .unwrap();
+        let name = format!("remit-unit-{}", std::process::id());
+        let Some(cgroups) = Cgroups::open(&name).unwrap() else {
+            assert_ne!(
+                std::env::var("REMIT_TESTS_MUST_RUN").as_deref(),
+                Ok("1"),
+                "no cgroup v2"
+            );
+            return;
+        };
+        let cgroup = cgroups.create("job", &limits).unwrap();
+        let keeper = Keeper::start(1_879_000_000, 1_879_000_000).unwrap();
+        let argv = [c"cat".to_owned(), c"/proc/self/cgroup".to_owned()];
+        let job = Job {
+            uid: 1_879_099_998,
+            gid: 1_879_099_998,
+            loginuid: None,
+            argv: &argv,
+            path: &[c"/usr/bin".to_owned(), c"/bin".to_owned()],
+            env: &[],
+            cwd: c"/",
+            stdin: None,
+            script: None,
+            cgroup: Some(&cgroup),
+            limits: &limits,
+        };
+        let spawned = spawn(&sandbox, None, &keeper, &job).unwrap();
+        floor::wait(spawned.pid, 0).unwrap();
+        let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
+            panic!()
+        };
+        assert!(done.contains(&Step::Cgroup));
+        let mut text = [0; 4096];
+        let n = floor::read(spawned.stdout.as_fd(), &mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..n]).into_owned();
+        assert!(
+            text.lines()
+                .any(|l| l.starts_with("0::") && l.ends_with("-job")),
+            "{text}"
+        );
+        assert!(!cgroup.populated().unwrap());
+        cgroup.remove().unwrap();
+        floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
+        floor::wait(keeper.pid(), 0).unwrap();
+    }
+}

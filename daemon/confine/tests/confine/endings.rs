@@ -4,7 +4,7 @@ use super::common::*;
 use remit_confine::*;
 use std::{
     io::{BufRead, BufReader},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -275,6 +275,31 @@ fn a_cgroup_holds_the_whole_tree_and_kills_it() {
     wait_readable(&spawned.pidfd);
     floor::reap(spawned.pid).unwrap();
     cgroup.remove().unwrap();
+    end(keeper);
+}
+
+#[test]
+fn a_cgroup_that_has_gone_starts_nothing() {
+    let name = format!("remit-test-{}-c", std::process::id());
+    let Some(cgroups) = cgroups(&name) else {
+        return;
+    };
+    let (keeper, sandbox) = (keeper(), sandbox());
+    let cgroup = cgroups.create("1", &LIMITS).unwrap();
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.fd().as_raw_fd())).unwrap();
+    std::fs::remove_dir(path).unwrap();
+    let with = With {
+        cgroup: Some(&cgroup),
+        ..With::default()
+    };
+    assert!(start(&sandbox, &keeper, &["true"], &with).is_err());
+    // What comes after is not in the jobs' namespace: the way back was taken.
+    let own = std::fs::read_link("/proc/thread-self/ns/pid_for_children").unwrap();
+    assert_eq!(own, std::fs::read_link("/proc/self/ns/pid").unwrap());
+    assert_eq!(
+        run_in(&sandbox, &keeper, &["true"], &With::default()).code(),
+        Some(0)
+    );
     end(keeper);
 }
 

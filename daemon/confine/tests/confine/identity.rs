@@ -87,6 +87,29 @@ fn keys_of_the_daemon_are_not_the_jobs() {
     assert_eq!(rings, 1, "{}", ran.out);
 }
 
+#[cfg(feature = "mutate")]
+#[test]
+fn without_its_wall_the_keyring_is_another() {
+    let kernel = Kernel::probe().unwrap();
+    if !has("keyrings", kernel.keyrings) {
+        return;
+    }
+    let keeper = keeper();
+    let sandbox = Sandbox::without(&profile(), &kernel, Wall::Keyring).unwrap();
+    let ran = run_in(&sandbox, &keeper, &["cat", "/proc/keys"], &With::default());
+    let Progress::Executed(done) = &ran.progress else {
+        panic!("{ran:?}")
+    };
+    assert!(!done.contains(&Step::Keyring));
+    let own = ran
+        .out
+        .lines()
+        .filter(|l| l.contains("keyring") && l.contains(" _ses"))
+        .count();
+    assert_eq!(own, 0, "{}", ran.out);
+    end(keeper);
+}
+
 #[test]
 fn no_process_of_the_host_can_be_signalled_or_read() {
     let me = std::process::id();

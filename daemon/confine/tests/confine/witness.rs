@@ -32,6 +32,28 @@ fn every_wall_holds() {
     }
 }
 
+/// As on kernels that have none: the step is absent, all other walls stand.
+#[test]
+fn without_landlock_everything_else_holds() {
+    let mut kernel = Kernel::probe().unwrap();
+    kernel.landlock_abi = 0;
+    let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
+    for finding in ask(&sandbox).unwrap() {
+        assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+        assert!(!matches!(
+            finding.wall,
+            Wall::Landlock | Wall::LandlockScope
+        ));
+    }
+    let keeper = keeper();
+    let ran = run_in(&sandbox, &keeper, &["true"], &With::default());
+    let Progress::Executed(done) = &ran.progress else {
+        panic!("{ran:?}")
+    };
+    assert!(!done.contains(&Step::Landlock));
+    end(keeper);
+}
+
 #[cfg(feature = "mutate")]
 #[test]
 fn a_missing_wall_is_seen() {
