@@ -49,8 +49,8 @@ impl Cgroups {
     /// The jobs' cgroups, named `name-ID`, lie beside this process's own sub-group
     /// `name-daemon` when our cgroup is delegated to us, that is: not the root, and nobody else
     /// is in it. Then controllers are enabled for the jobs. Else they lie in our cgroup and have
-    /// the controllers that happen to be enabled there. Leftovers of earlier runs, of that name,
-    /// are killed and removed.
+    /// the controllers that happen to be enabled there. Leftovers of that name, of a
+    /// process that has ended, are killed and removed.
     pub fn open(name: &str) -> Result<Option<Cgroups>> {
         let mounts = read("/proc/self/mountinfo".as_ref())?;
         let own = read("/proc/self/cgroup".as_ref())?;
@@ -125,6 +125,10 @@ impl Cgroups {
             }
         }
         let dir = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
+        // Held as long as we live: so that a sweep knows what is left over from what is in use.
+        dir.try_lock()
+            .map_err(io::Error::from)
+            .doing(|| format!("cannot lock '{}'", path.display()))?;
         let events = path.join("cgroup.events");
         let events = File::open(&events).doing(|| format!("cannot open '{}'", events.display()))?;
         Ok(Cgroup {
@@ -134,7 +138,8 @@ impl Cgroups {
         })
     }
 
-    /// Kills and removes what an earlier daemon of this name has left.
+    /// Kills and removes what an earlier daemon of this name has left. Not what belongs to one
+    /// that lives: it holds a lock on each.
     fn sweep(&self) -> Result<()> {
         let doing = || format!("cannot read '{}'", self.base.display());
         for entry in fs::read_dir(&self.base).doing(doing)? {
@@ -146,7 +151,8 @@ impl Cgroups {
             let ours = name
                 .strip_prefix(&self.prefix)
                 .is_some_and(|id| id != "daemon");
-            if ours && path.is_dir() {
+            let left = || File::open(&path).is_ok_and(|dir| dir.try_lock().is_ok());
+            if ours && path.is_dir() && left() {
                 let _ = kill(&path);
                 // Busy: its processes are still dying. It is swept at the next start.
                 let _ = fs::remove_dir(&path);
@@ -200,7 +206,8 @@ impl Cgroup {
         kill(&self.path).doing(|| format!("cannot kill the cgroup '{}'", self.path.display()))
     }
 
-    /// Whether a process is left in it, one that is dying counted.
+    /// Whether a process that may still run is left in it. One whose end is all but complete, or
+    /// a zombie, is not counted.
     pub fn populated(&self) -> Result<bool> {
         let doing = || format!("cannot read '{}/cgroup.events'", self.path.display());
         let mut text = [0; 256];

@@ -28,8 +28,8 @@ pub fn kill_uid(keeper: &Keeper, uid: u32) -> Result<Killing> {
         return Err(Error::refused("cannot kill by uid", "a job is never root"));
     }
     let (answer, told) = spawn::pipe(None)?;
-    let child = || match end_all(uid) {
-        Ok(()) => floor::write(told.as_fd(), &[EMPTY]).map_or(1, |_| 0),
+    let child = || match end_all(uid, told.as_fd()) {
+        Ok(()) => floor::write(floor::placed(0), &[EMPTY]).map_or(1, |_| 0),
         Err(_) => 1,
     };
     let (pid, pidfd) = keeper.fork(kernel::fork_call()?, None, child)?;
@@ -39,9 +39,14 @@ pub fn kill_uid(keeper: &Keeper, uid: u32) -> Result<Killing> {
 /// kill(2) says nothing of who is left: with processes of other uids about it answers 0. So the
 /// count is asked by its effect: with room for two processes of this uid a fork succeeds only
 /// for the last one, zombies and other namespaces counted.
-fn end_all(uid: u32) -> io::Result<()> {
+///
+/// It is of the job's uid, so it keeps nothing open of the warden's but `told`, as 0.
+fn end_all(uid: u32, told: BorrowedFd<'_>) -> io::Result<()> {
     let call = ForkCall::Clone;
     floor::default_signals()?;
+    let told = floor::copy_above(told, 3)?;
+    floor::place(told, 0)?;
+    floor::close_from(1)?;
     // Its own group id does not matter: signals go by uid.
     become_nobody(uid, uid, &[])?;
     floor::set_limit(libc::RLIMIT_NPROC, 2, 2)?;

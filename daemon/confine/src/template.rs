@@ -36,7 +36,13 @@ impl Building {
         let places = places::find()?;
         let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing(doing)?;
         let child = || match build(&places.devices) {
-            Ok(answer) if floor::write(told.as_fd(), &[answer]).is_ok() => floor::pause_for_ever(),
+            // Nothing of the warden's stays open here while it sleeps.
+            Ok(answer)
+                if floor::write(told.as_fd(), &[answer]).is_ok()
+                    && floor::close_from(0).is_ok() =>
+            {
+                floor::pause_for_ever()
+            }
             _ => 1,
         };
         let (pid, pidfd) = floor::fork(kernel::fork_call()?, None, child).doing(doing)?;
