@@ -1,7 +1,9 @@
 //! From a request to exactly what will be executed. Pure but for reading sealed memory files.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -162,15 +164,23 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
         .object(name)
     };
     let fd = fd.ok_or_else(|| refuse("it did not come along".into()))?;
-    let copy = fd.try_clone().map_err(|error| refuse(error.to_string()))?;
-    let bytes = memfd::read(copy, cap).map_err(|error| refuse(error.to_string()))?;
-    // The offset is shared with the copy: the job reads from the start.
-    nix::unistd::lseek(fd.as_fd(), 0, nix::unistd::Whence::SeekSet)
+    // Checked before it is opened: to open what is no memory file might wait.
+    let size = memfd::check(&fd, cap).map_err(|error| refuse(error.to_string()))?;
+    // The broker shares the offset of what it sent: the job gets an open file of its own,
+    // and reads from the start whatever the broker does meanwhile.
+    let own = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let own = own.map_err(|error| refuse(error.to_string()))?;
+    let mut bytes = vec![0; size];
+    own.read_exact_at(&mut bytes, 0)
         .map_err(|error| refuse(error.to_string()))?;
     let sha256 = Sha256::digest(&bytes).into();
     let mut start = bytes;
     start.truncate(SCRIPT_IN_RECORD);
-    Ok(Sealed { fd, sha256, start })
+    Ok(Sealed {
+        fd: own.into(),
+        sha256,
+        start,
+    })
 }
 
 fn bounded(name: &str, text: Option<String>, cap: usize) -> Result<Option<String>, Refusal> {
