@@ -34,10 +34,14 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
+        // Asked again, it has no more time than it had.
+        let first = job.stop.is_none();
         job.stop(State::Cancelled, cause);
         // One that has just ended gets no signal, and needs none.
         let _ = floor::pidfd_send_signal(&job.process.pidfd, signal);
-        self.timers.add(GRACE, Timer::Grace(serial));
+        if first {
+            self.timers.add(GRACE, Timer::Grace(serial));
+        }
     }
 
     /// Kills a job and everything it started.
@@ -279,7 +283,10 @@ fn ending(job: &Job) -> Ending {
     let mut exit = status.and_then(|status| status.code());
     let mut signal = status.and_then(|status| status.signal());
     let oom = job.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
-    let (state, cause) = if let Start::Failed { step, errno, why } = &job.start {
+    let stopped_early = matches!(job.start, Start::Failed { why: Why::Died, .. });
+    let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
+        (stop.state, format!("{}, before it ran", stop.cause))
+    } else if let Start::Failed { step, errno, why } = &job.start {
         exit = not_started_status(*why);
         signal = None;
         (

@@ -121,8 +121,12 @@ impl Job {
         }
     }
 
-    /// Notes why it is being ended; the first reason stays.
+    /// Notes why it is being ended; the first reason stays. A job that has ended by itself
+    /// keeps its ending, unless it left too much output.
     pub fn stop(&mut self, state: State, cause: impl Into<String>) {
+        if self.status.is_some() && state != State::OutputLimit {
+            return;
+        }
         self.stop.get_or_insert_with(|| Stop {
             state,
             cause: cause.into(),
