@@ -75,9 +75,16 @@ impl From<FrameError> for LinkError {
 pub struct Packed {
     bytes: Vec<u8>,
     memfd: Option<OwnedFd>,
+    size: usize,
 }
 
 impl Packed {
+    /// Bytes of the message, wherever they are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Packs a message.
     ///
     /// # Errors
@@ -90,12 +97,17 @@ impl Packed {
             let mut bytes = Vec::with_capacity(body.len() + 1);
             bytes.push(INLINE);
             bytes.extend_from_slice(body);
-            return Ok(Self { bytes, memfd: None });
+            return Ok(Self {
+                bytes,
+                memfd: None,
+                size: body.len(),
+            });
         }
         let memfd = memfd::seal(c"remit-message", body).map_err(LinkError::Io)?;
         Ok(Self {
             bytes: vec![IN_MEMFD],
             memfd: Some(memfd),
+            size: body.len(),
         })
     }
 }

@@ -19,8 +19,11 @@ use crate::reactor::Interest;
 
 /// The broker finds its end of the link here.
 const LINK_FD: i32 = 3;
-/// Messages waiting for a broker that does not read; more, and it is ended.
+/// What may wait for a broker that does not read: messages, bytes of them, descriptors beside
+/// them. More, and it is ended.
 const QUEUE: usize = 8192;
+const QUEUE_BYTES: usize = 16 << 20;
+const QUEUE_FDS: usize = 1024;
 /// A broker that lived shorter is started again only after this.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -28,12 +31,40 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 struct Process {
     pid: i32,
     pidfd: OwnedFd,
-    link: Link,
+    /// None once it is to end: what it still says does not count.
+    link: Option<Link>,
     since: Instant,
     ready: bool,
     /// The link is watched for room to write.
     watched: bool,
-    queue: VecDeque<(Packed, Vec<OwnedFd>)>,
+    queue: Queue,
+}
+
+/// Messages that wait, counted.
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<(Packed, Vec<OwnedFd>)>,
+    bytes: usize,
+    fds: usize,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.messages.len() < QUEUE && self.bytes < QUEUE_BYTES && self.fds < QUEUE_FDS
+    }
+
+    fn push(&mut self, packed: Packed, fds: Vec<OwnedFd>) {
+        self.bytes = self.bytes.saturating_add(packed.size());
+        self.fds = self.fds.saturating_add(fds.len());
+        self.messages.push_back((packed, fds));
+    }
+
+    fn pop(&mut self) {
+        if let Some((packed, fds)) = self.messages.pop_front() {
+            self.bytes = self.bytes.saturating_sub(packed.size());
+            self.fds = self.fds.saturating_sub(fds.len());
+        }
+    }
 }
 
 /// The broker, running or not.
@@ -100,11 +131,11 @@ impl Broker {
         self.process = Some(Process {
             pid,
             pidfd,
-            link: ours,
+            link: Some(ours),
             since: Instant::now(),
             ready: false,
             watched: false,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
         });
         Ok(())
     }
@@ -115,6 +146,9 @@ impl Broker {
         let Some(process) = &mut self.process else {
             return;
         };
+        let Some(link) = &process.link else {
+            return;
+        };
         let packed = match Packed::new(message) {
             Ok(packed) => packed,
             Err(error) => {
@@ -122,8 +156,8 @@ impl Broker {
                 return;
             }
         };
-        if process.queue.is_empty() {
-            match process.link.send(&packed, fds) {
+        if process.queue.messages.is_empty() {
+            match link.send(&packed, fds) {
                 Ok(()) => return,
                 Err(LinkError::Full) => {}
                 // Its end is told by its pidfd.
@@ -132,8 +166,9 @@ impl Broker {
         }
         let copies: io::Result<Vec<_>> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
         match copies {
-            Ok(copies) if process.queue.len() < QUEUE => process.queue.push_back((packed, copies)),
-            Ok(_) | Err(_) => self.kill("it does not read what it is told"),
+            Ok(copies) if process.queue.has_room() => process.queue.push(packed, copies),
+            Ok(_) => self.kill("it does not read what it is told"),
+            Err(error) => self.kill(&format!("a descriptor for it cannot be kept: {error}")),
         }
     }
 
@@ -142,10 +177,13 @@ impl Broker {
         let Some(process) = &mut self.process else {
             return;
         };
-        while let Some((packed, fds)) = process.queue.front() {
+        let Some(link) = &process.link else {
+            return;
+        };
+        while let Some((packed, fds)) = process.queue.messages.front() {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            match process.link.send(packed, &fds) {
-                Ok(()) => drop(process.queue.pop_front()),
+            match link.send(packed, &fds) {
+                Ok(()) => process.queue.pop(),
                 Err(_) => return,
             }
         }
@@ -154,7 +192,8 @@ impl Broker {
     /// What the link must be watched for from now on, if that has changed.
     pub fn new_interest(&mut self) -> Option<(BorrowedFd<'_>, Interest)> {
         let process = self.process.as_mut()?;
-        let waiting = !process.queue.is_empty();
+        let link = process.link.as_ref()?;
+        let waiting = !process.queue.messages.is_empty();
         if std::mem::replace(&mut process.watched, waiting) == waiting {
             return None;
         }
@@ -163,15 +202,20 @@ impl Broker {
         } else {
             Interest::Read
         };
-        Some((process.link.as_fd(), interest))
+        Some((link.as_fd(), interest))
     }
 
     /// The next message from it, with its descriptors. `None` when there is none now.
     pub fn recv(&mut self) -> Option<(ToWarden, Vec<OwnedFd>)> {
         let process = self.process.as_mut()?;
-        match process.link.recv() {
+        match process.link.as_ref()?.recv() {
             Ok(message) => Some(message),
-            Err(LinkError::Empty | LinkError::Closed) => None,
+            Err(LinkError::Empty) => None,
+            // A closed link would be readable for as long as the process lives.
+            Err(LinkError::Closed) => {
+                self.kill("it closed the link");
+                None
+            }
             Err(error) => {
                 self.kill(&format!("it broke the protocol: {error}"));
                 None
@@ -181,10 +225,12 @@ impl Broker {
 
     /// Ends it: it is not to be trusted with clients any more. Its pidfd tells when it is gone.
     pub fn kill(&mut self, why: &str) {
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.process
+            && process.link.take().is_some()
+        {
             eprintln!("remitd: ending the broker: {why}");
             process.ready = false;
-            process.queue.clear();
+            process.queue = Queue::default();
             let _ = floor::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
         }
     }
@@ -205,7 +251,7 @@ impl Broker {
     /// It has confined itself and takes clients.
     pub fn set_ready(&mut self) {
         if let Some(process) = &mut self.process {
-            process.ready = true;
+            process.ready = process.link.is_some();
         }
     }
 
@@ -217,7 +263,7 @@ impl Broker {
     /// Its link and its pidfd.
     pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
         let process = self.process.as_ref()?;
-        Some((process.link.as_fd(), process.pidfd.as_fd()))
+        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd()))
     }
 
     /// Its pid, 0 without one.

@@ -27,6 +27,8 @@ pub enum Timer {
     Parked,
     /// Start the broker again.
     Broker,
+    /// A broker that was started should be ready by now.
+    Ready,
     /// Tell the service manager that the loop turns.
     Watchdog,
     /// An orderly stop has taken long enough.

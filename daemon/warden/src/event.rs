@@ -1,7 +1,7 @@
 //! The loop: one event at a time, none of them waited for.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use remit_common::outcome::State;
@@ -20,13 +20,21 @@ use crate::pipeline;
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden, by};
 
+/// For a broker to confine itself and say that it is ready.
+const READY: Duration = Duration::from_secs(10);
+/// Before a broker that could not be started is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Connections taken in one turn: whoever connects without end does not keep others waiting.
+const ACCEPTS: usize = 64;
+
 impl Warden {
     /// Turns until the daemon has stopped in order.
     ///
     /// # Errors
-    /// epoll itself fails, or no broker can be started any more.
+    /// epoll itself fails.
     pub fn turn(&mut self) -> Result<(), Fatal> {
         loop {
+            self.accept_more(self.broker.is_ready() && self.gate != Gate::Stopping);
             if let Some((link, interest)) = self.broker.new_interest() {
                 self.reactor
                     .set(link, Token::Link, interest)
@@ -90,6 +98,8 @@ impl Warden {
                 self.record_waiting_ends();
             }
             Timer::Broker => self.start_broker()?,
+            Timer::Ready if self.broker.is_ready() => {}
+            Timer::Ready => self.broker.kill("it does not get ready"),
             Timer::Watchdog => self.pat_watchdog(),
             Timer::Stop => self.stop_late(),
         }
@@ -97,7 +107,10 @@ impl Warden {
     }
 
     fn accept_clients(&mut self) {
-        while self.broker.is_ready() {
+        for _ in 0..ACCEPTS {
+            if !self.broker.is_ready() {
+                return;
+            }
             let Some(stream) = self.listeners.client() else {
                 return;
             };
@@ -112,11 +125,17 @@ impl Warden {
             let (uid, user) = (subject.uid(), subject.user().to_owned());
             match self.sessions.open(subject.clone(), pidfd) {
                 Ok(session) => {
-                    if let Some(opened) = self.sessions.get(session) {
-                        // Without it the broker's word ends the session.
-                        let _ =
-                            self.reactor
-                                .add(opened.pidfd(), Token::Peer(session), Interest::Read);
+                    let opened = self.sessions.get(session);
+                    let watched = opened.is_some_and(|opened| {
+                        let token = Token::Peer(session);
+                        self.reactor
+                            .add(opened.pidfd(), token, Interest::Read)
+                            .is_ok()
+                    });
+                    if !watched {
+                        // It would outlive its process: the socket may be somebody else's by then.
+                        self.close_session(session);
+                        continue;
                     }
                     let message = ToBroker::Session { session, uid, user };
                     let socket = OwnedFd::from(stream);
@@ -157,7 +176,7 @@ impl Warden {
         match message {
             ToWarden::Ready => {
                 self.broker.set_ready();
-                self.accept_more(true);
+                self.timers.cancel(Timer::Ready);
                 self.announce();
             }
             ToWarden::Run {
@@ -186,8 +205,7 @@ impl Warden {
                 self.answer(session, ticket, answer);
             }
             ToWarden::Refused { session, refusal } => {
-                let subject = self.subject(session).ok();
-                self.record_refusal(subject.as_ref(), Some(session), &refusal);
+                self.record_told(session, &refusal);
             }
             ToWarden::Drained { job, totals } => {
                 if let Some(serial) = self.jobs.serial(job) {
@@ -258,7 +276,7 @@ impl Warden {
         let Some(wait) = self.broker.gone() else {
             return Ok(());
         };
-        self.accept_more(false);
+        self.timers.cancel(Timer::Ready);
         for session in self.sessions.close_all() {
             self.reactor.remove(session.pidfd());
         }
@@ -276,9 +294,17 @@ impl Warden {
     /// Starts a broker and hands it every job that lives or is remembered.
     ///
     /// # Errors
-    /// None can be started.
+    /// None can be started, and none ever was. Later it is tried again: jobs go on.
     pub fn start_broker(&mut self) -> Result<(), Fatal> {
-        self.broker.start()?;
+        match self.broker.start() {
+            Ok(()) => self.timers.add(READY, Timer::Ready),
+            Err(error) if self.announced => {
+                eprintln!("remitd: {error}");
+                self.timers.add(AGAIN, Timer::Broker);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         let Some((link, pidfd)) = self.broker.fds() else {
             return Ok(());
         };
@@ -337,7 +363,7 @@ impl Warden {
     }
 
     /// Takes clients, or lets them wait in the backlog.
-    pub fn accept_more(&mut self, more: bool) {
+    fn accept_more(&mut self, more: bool) {
         if more == self.accepting {
             return;
         }

@@ -86,6 +86,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         announced: false,
         leaving: false,
         refusals: Flood::new(),
+        told: Flood::new(),
         since: Instant::now(),
         watchdog: sd_notify::watchdog_enabled(),
         random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,

@@ -112,7 +112,6 @@ impl Warden {
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         self.gate = Gate::Stopping;
-        self.accept_more(false);
         self.unpark();
         for serial in self.jobs.serials() {
             self.end_job(serial, State::Interrupted, "remitd was stopped");

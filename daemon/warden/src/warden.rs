@@ -80,6 +80,8 @@ pub struct Warden {
     pub since: Instant,
     /// How many refusals may be recorded just now.
     pub refusals: Flood,
+    /// The same for those that the broker tells of.
+    pub told: Flood,
     pub watchdog: Option<Duration>,
     /// /dev/urandom.
     pub random: File,
@@ -270,25 +272,43 @@ impl Warden {
         session: Option<u64>,
         refusal: &Refusal,
     ) {
-        if !self.refusals.take() {
-            return;
+        if self.refusals.take() {
+            let suppressed = self.refusals.suppressed();
+            let record = self.refusal(subject, session, refusal, suppressed);
+            self.audit.note(record);
         }
+    }
+
+    /// Records a refusal of the broker's own, as what it is: its word. Its flood does not use up
+    /// the room for ours.
+    pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
+        if self.told.take() {
+            let suppressed = self.told.suppressed();
+            let subject = self.subject(session).ok();
+            let record = self.refusal(subject.as_ref(), Some(session), refusal, suppressed);
+            self.audit.note(record.field("SOURCE", "broker"));
+        }
+    }
+
+    fn refusal(
+        &self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        suppressed: Option<u64>,
+    ) -> Record {
         let name = subject.map_or("somebody", Subject::user);
         let record = Record::new(Event::Refusal, format!("refused {name}: {refusal}"));
         let record = match subject {
             Some(subject) => who(record, subject, session),
             None => record,
         };
-        let record = record
+        record
             .field("VERDICT", refusal.code.as_str())
             .field("CAUSE", &refusal.message)
             .maybe("RULE", refusal.by.as_ref())
             .field("POLICY", &self.policy.digest)
-            .maybe(
-                "SUPPRESSED",
-                self.refusals.suppressed().map(|count| count.to_string()),
-            );
-        self.audit.note(record);
+            .maybe("SUPPRESSED", suppressed.map(|count| count.to_string()))
     }
 
     /// Follows a job that was just forked, and gives it to the broker.
