@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +16,7 @@ use remit_common::client::{Client, ClientError};
 use remit_common::names::Runtime;
 use serde_json::Value;
 
+use crate::caller::{Caller, argv, stdout};
 use crate::cgroup::Cgroup;
 use crate::place::{Place, built, unique_uids};
 use crate::process::{Identity, Process, descendants, ends_within, enters, pidfd, processes};
@@ -379,6 +381,42 @@ impl Daemon {
             .stdin(Stdio::null());
         who.runs(&mut command);
         command.output().expect("remit starts")
+    }
+
+    /// A bare connection as somebody, nothing said yet.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub fn connect(&self, who: &Identity) -> std::io::Result<UnixStream> {
+        let (who, socket) = (who.clone(), self.runtime().socket());
+        let connect = move || {
+            who.adopt()?;
+            UnixStream::connect(socket)
+        };
+        std::thread::spawn(connect)
+            .join()
+            .expect("connecting does not panic")
+    }
+
+    /// After something bad: a new client of user B is served within a second, and nothing of any job is left.
+    ///
+    /// A machine that is busy with other things gets three attempts; a daemon that hangs fails all of them.
+    ///
+    /// # Panics
+    /// When it is not so.
+    pub fn is_well(&self) {
+        let mut slowest = Duration::ZERO;
+        let served = (0..3).any(|_| {
+            let start = Instant::now();
+            let report = Caller::new(self, &user_b())
+                .run(argv(&["echo", "well"]))
+                .expect("user B has a grant");
+            assert_eq!(stdout(&report), "well\n", "{report:?}");
+            slowest = slowest.max(start.elapsed());
+            start.elapsed() < Duration::from_secs(1)
+        });
+        assert!(served, "others are not served within a second: {slowest:?}");
+        assert_eq!(self.job_processes(), [], "left running");
     }
 
     /// All audit records.

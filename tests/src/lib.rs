@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod attack;
+pub mod caller;
 mod cgroup;
 pub mod control;
 pub mod daemon;

@@ -2,8 +2,10 @@
 //!
 //! `remit-attack list` prints every attack, `remit-attack allowed` every thing
 //! that must work, one JSON object a line; `remit-attack ID [ARGS]` does one.
-//! `victim` waits to be attacked, `euid` prints the effective uid.
+//! `victim` waits to be attacked, `euid` prints the effective uid, `hand-over` connects for somebody else.
 
+use std::io::IoSlice;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use remit_tests::attack;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             println!("ready");
             nix::unistd::pause();
         }
+        "hand-over" => hand_over(arguments),
         id => {
             let attack = attack::named(id).map(|attack| attack.run);
             let Some(run) = attack.or_else(|| attack::allowed::named(id).map(|check| check.run))
@@ -40,4 +43,28 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Connects to a socket and leaves the connection to whoever holds the other end of standard input.
+fn hand_over(arguments: &[String]) {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let [socket] = arguments else {
+        return eprintln!("usage: remit-attack hand-over SOCKET");
+    };
+    let sent = UnixStream::connect(socket).and_then(|connection| {
+        let descriptors = [connection.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        Ok(sendmsg::<()>(
+            0,
+            &[IoSlice::new(b"x")],
+            &rights,
+            MsgFlags::empty(),
+            None,
+        )?)
+    });
+    if let Err(error) = sent {
+        eprintln!("cannot hand over '{socket}': {error}");
+    }
 }
