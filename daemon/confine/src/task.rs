@@ -23,6 +23,9 @@ pub struct Answer {
 
 /// Forks a child that does `work` and answers with what it returns. For processes of one thread.
 ///
+/// The child has the standard descriptors and those that `work` opens, no other: a lock, a
+/// socket or an entry of an epoll would last as long as a look-up that hangs. It dies with us.
+///
 /// # Errors
 /// It cannot be forked.
 pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
@@ -33,8 +36,11 @@ pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
     nix::fcntl::fcntl(&pipe, unwaiting).doing(doing)?;
     let call = kernel::fork_call()?;
     let (pid, pidfd) = floor::fork(call, None, || {
+        let Ok(told) = alone(told.as_fd()) else {
+            return 1;
+        };
         let bytes = work();
-        match Pipe(told.as_fd()).write_all(&bytes) {
+        match Pipe(told).write_all(&bytes) {
             Ok(()) => 0,
             Err(_) => 1,
         }
@@ -85,6 +91,15 @@ impl Drop for Answer {
         let _ = poll(&mut ended, 100u8);
         let _ = floor::reap(self.pid);
     }
+}
+
+/// Keeps the standard descriptors and `told`, which moves.
+fn alone(told: BorrowedFd<'_>) -> io::Result<BorrowedFd<'static>> {
+    floor::die_with_parent()?;
+    let told = floor::copy_above(told, 4)?;
+    floor::place(told, 3)?;
+    floor::close_from(4)?;
+    Ok(floor::placed(3))
 }
 
 struct Pipe<'a>(BorrowedFd<'a>);
