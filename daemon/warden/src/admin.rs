@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{MsgFlags, send};
@@ -11,6 +11,7 @@ use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
+use remit_confine::floor;
 
 use crate::audit::{Event, Record};
 use crate::peer::{self, Subject};
@@ -22,31 +23,68 @@ use crate::warden::{Gate, Warden};
 const WRITE_BUFFER: usize = 256 << 10;
 /// Bytes of a reason.
 const WHY: usize = 1000;
+/// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
+const PER_USER: usize = 4;
+/// Connections taken, and requests of one connection answered, in one turn of the loop.
+const ACCEPTS: usize = 16;
+const CALLS: usize = 8;
 
 /// A connection.
 #[derive(Debug)]
 struct Admin {
     stream: UnixStream,
     subject: Subject,
-    _pidfd: OwnedFd,
+    pidfd: OwnedFd,
     input: Vec<u8>,
     output: Vec<u8>,
 }
 
-/// All connections.
-#[derive(Debug, Default)]
+/// All connections, in the order in which they came.
+#[derive(Debug)]
 pub struct Admins {
+    group: u32,
     next: u64,
     live: BTreeMap<u64, Admin>,
+}
+
+impl Admins {
+    /// None yet. Root and members of `group` may connect.
+    pub fn new(group: u32) -> Self {
+        Self {
+            group,
+            next: 0,
+            live: BTreeMap::new(),
+        }
+    }
+
+    /// Whether somebody is an administrator. The socket's mode says the same; one that was
+    /// handed over may have another.
+    fn include(&self, subject: &Subject) -> bool {
+        subject.uid() == 0 || subject.gids().contains(&self.group)
+    }
+
+    /// The connection that makes room for another one of this user, if one must.
+    fn in_the_way(&self, uid: u32) -> Option<u64> {
+        let mut own = self
+            .live
+            .iter()
+            .filter(|(_, admin)| admin.subject.uid() == uid);
+        let oldest = own.next().map(|(number, _)| *number);
+        if own.count() + 1 >= PER_USER {
+            return oldest;
+        }
+        let full = self.live.len() >= caps::ADMIN_SESSIONS;
+        self.live.keys().next().copied().filter(|_| full)
+    }
 }
 
 impl Warden {
     /// Takes connections of administrators.
     pub fn accept_admins(&mut self) {
-        while let Some(stream) = self.listeners.admin() {
-            if self.admins.live.len() >= caps::ADMIN_SESSIONS {
-                continue;
-            }
+        for _ in 0..ACCEPTS {
+            let Some(stream) = self.listeners.admin() else {
+                return;
+            };
             let (subject, pidfd) = match peer::identify(&stream, &self.names) {
                 Ok(peer) => peer,
                 Err(why) => {
@@ -55,6 +93,16 @@ impl Warden {
                     continue;
                 }
             };
+            if !self.admins.include(&subject) {
+                let text = "admin.sock is for root and its group";
+                let refusal = Refusal::new(Code::DeniedRule, text);
+                self.record_refusal(Some(&subject), None, &refusal);
+                continue;
+            }
+            let old = self.admins.in_the_way(subject.uid());
+            if let Some(old) = old.and_then(|old| self.admins.live.remove(&old)) {
+                self.reactor.remove(&old.stream);
+            }
             self.admins.next += 1;
             let number = self.admins.next;
             if self
@@ -65,11 +113,12 @@ impl Warden {
                 let admin = Admin {
                     stream,
                     subject,
-                    _pidfd: pidfd,
+                    pidfd,
                     input: Vec::new(),
                     output: Vec::new(),
                 };
                 self.admins.live.insert(number, admin);
+                self.admin_event(number);
             }
         }
     }
@@ -81,24 +130,24 @@ impl Warden {
         };
         // Taken out while it is served, and put back only when it is in order.
         if self.serve_admin(&mut admin).is_ok() {
-            let interest = match admin.output.is_empty() {
+            // Room to write also tells that the next requests of a long row may be answered.
+            let interest = match admin.output.is_empty() && !has_frame(&admin.input) {
                 true => Interest::Read,
                 false => Interest::ReadWrite,
             };
-            if self
-                .reactor
-                .set(&admin.stream, Token::Admin(number), interest)
-                .is_ok()
-            {
+            let token = Token::Admin(number);
+            if self.reactor.set(&admin.stream, token, interest).is_ok() {
                 self.admins.live.insert(number, admin);
+                return;
             }
         }
+        self.reactor.remove(&admin.stream);
     }
 
     fn serve_admin(&mut self, admin: &mut Admin) -> Result<(), FrameError> {
         let mut buffer = [0; 16 << 10];
         let mut closed = false;
-        loop {
+        while admin.input.len() <= caps::ADMIN_FRAME + frame::HEADER {
             match admin.stream.read(&mut buffer) {
                 Ok(0) => {
                     closed = true;
@@ -108,11 +157,15 @@ impl Warden {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(FrameError::Io(error)),
             }
-            if admin.input.len() > caps::ADMIN_FRAME + frame::HEADER {
-                break;
-            }
         }
-        while let Some(call) = take_frame(&mut admin.input)? {
+        // Whoever has the socket now is not who connected.
+        if !floor::pidfd_alive(admin.pidfd.as_fd()).unwrap_or(false) {
+            return Err(FrameError::Closed);
+        }
+        for _ in 0..CALLS {
+            let Some(call) = take_frame(&mut admin.input)? else {
+                break;
+            };
             let reply = match call.protocol {
                 ADMIN_PROTOCOL => self.admin_request(&admin.subject, call.request),
                 other => AdminReply::Refused(Refusal::new(
@@ -135,7 +188,7 @@ impl Warden {
                 Err(errno) => return Err(FrameError::Io(errno.into())),
             }
         }
-        match closed {
+        match closed && !has_frame(&admin.input) {
             true => Err(FrameError::Closed),
             false => Ok(()),
         }
@@ -157,11 +210,11 @@ impl Warden {
 
     fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
         let why = remit_common::text::line(why.as_bytes(), WHY);
-        if matches!(self.gate, Gate::Stopping | Gate::Broken(_)) {
-            return failed("nothing is taken any more", "remitd is stopping or broken");
+        // Locked first, whatever the disk and the trail say. What is stopping or broken takes
+        // nothing anyway, and is locked when it starts again.
+        if !matches!(self.gate, Gate::Stopping | Gate::Broken(_)) {
+            self.gate = Gate::Locked(why.clone());
         }
-        // Locked first, whatever the disk and the trail say.
-        self.gate = Gate::Locked(why.clone());
         let kept = self.state.lock(&why);
         let message = format!("{} locked remit: {why}", subject.user());
         let record = who(Record::new(Event::Lock, message), subject, None).field("CAUSE", &why);
@@ -230,6 +283,14 @@ fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, FrameError> {
     let call = frame::decode(body)?;
     input.drain(..end);
     Ok(Some(call))
+}
+
+/// Whether `input` begins with a whole frame, or with what can be none.
+fn has_frame(input: &[u8]) -> bool {
+    input.first_chunk().is_some_and(|field| {
+        let length = frame::header(*field, caps::ADMIN_FRAME).unwrap_or(0);
+        input.len() >= frame::HEADER + length
+    })
 }
 
 fn failed(what: &str, why: &str) -> AdminReply {

@@ -152,7 +152,7 @@ impl Broker {
         let packed = match Packed::new(message) {
             Ok(packed) => packed,
             Err(error) => {
-                eprintln!("remitd: a message to the broker was lost: {error}");
+                say!("a message to the broker was lost: {error}");
                 return;
             }
         };
@@ -228,7 +228,7 @@ impl Broker {
         if let Some(process) = &mut self.process
             && process.link.take().is_some()
         {
-            eprintln!("remitd: ending the broker: {why}");
+            say!("ending the broker: {why}");
             process.ready = false;
             process.queue = Queue::default();
             let _ = floor::pidfd_send_signal(&process.pidfd, libc::SIGKILL);

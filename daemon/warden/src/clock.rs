@@ -25,10 +25,14 @@ pub enum Timer {
     Drain(u64),
     /// A parked request has waited long enough for its record.
     Parked,
+    /// End records that found no room are tried again.
+    Ends,
     /// Start the broker again.
     Broker,
     /// A broker that was started should be ready by now.
     Ready,
+    /// A policy should have been read by now.
+    Policy,
     /// Tell the service manager that the loop turns.
     Watchdog,
     /// An orderly stop has taken long enough.

@@ -82,7 +82,7 @@ impl Warden {
             }),
         };
         if let Err(error) = killed {
-            eprintln!("remitd: cannot end job {}: {}", job.plan.job, chain(&error));
+            say!("cannot end job {}: {}", job.plan.job, chain(&error));
         }
         // Whatever it is in, the first process must not wait for its cgroup.
         let _ = floor::pidfd_send_signal(&job.process.pidfd, libc::SIGKILL);
@@ -208,9 +208,9 @@ impl Warden {
         let record = end_record(job, &ending);
         if let Err(why) = self.audit.write(record) {
             job.phase = Phase::Recording;
-            eprintln!("remitd: the end of job {} waits: {why}", job.plan.job);
+            say!("the end of job {} waits: {why}", job.plan.job);
             self.watch_audit();
-            self.timers.add(RECORD, Timer::Parked);
+            self.timers.add(RECORD, Timer::Ends);
             return;
         }
         let id = job.plan.job;
@@ -231,7 +231,7 @@ impl Warden {
             self.uids.give_back(job.plan.uid);
         }
         if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
-            eprintln!("remitd: {}", chain(&error));
+            say!("{}", chain(&error));
         }
     }
 
@@ -254,7 +254,7 @@ impl Warden {
             Ok(()) => self.drop_plan(plan),
             // The ledger keeps it: the next start records its end.
             Err(why) => {
-                eprintln!("remitd: the end of job {} is not recorded: {why}", plan.job);
+                say!("the end of job {} is not recorded: {why}", plan.job);
                 self.uids.give_back(plan.uid);
             }
         }

@@ -40,6 +40,10 @@ impl Warden {
                     .set(link, Token::Link, interest)
                     .map_err(Fatal::call("cannot watch the link"))?;
             }
+            if let Some(building) = self.walls.new_building() {
+                // Unwatched, it is built all the same, and not used.
+                let _ = self.reactor.add(building, Token::Template, Interest::Read);
+            }
             let wait = self.timers.next(Instant::now());
             let events = self.reactor.wait(wait).map_err(Fatal::call("epoll_wait"))?;
             for token in events {
@@ -72,7 +76,7 @@ impl Warden {
             Token::Cgroup(serial) => self.cgroup_changed(serial),
             Token::Killing(serial) => self.killed(serial),
             Token::Signals => self.signal(),
-            Token::Mounts => self.mounts_changed(),
+            Token::Mounts => self.walls.mounts_changed(),
             Token::Template => self.walls.template_built(),
             Token::Policy => self.policy_read(),
             Token::Audit => {
@@ -93,13 +97,12 @@ impl Warden {
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),
             Timer::Drain(serial) => self.drain_late(serial),
-            Timer::Parked => {
-                self.unpark();
-                self.record_waiting_ends();
-            }
+            Timer::Parked => self.unpark(),
+            Timer::Ends => self.record_waiting_ends(),
             Timer::Broker => self.start_broker()?,
             Timer::Ready if self.broker.is_ready() => {}
             Timer::Ready => self.broker.kill("it does not get ready"),
+            Timer::Policy => self.policy_late(),
             Timer::Watchdog => self.pat_watchdog(),
             Timer::Stop => self.stop_late(),
         }
@@ -277,6 +280,7 @@ impl Warden {
             return Ok(());
         };
         self.timers.cancel(Timer::Ready);
+        self.drop_parked();
         for session in self.sessions.close_all() {
             self.reactor.remove(session.pidfd());
         }
@@ -299,7 +303,7 @@ impl Warden {
         match self.broker.start() {
             Ok(()) => self.timers.add(READY, Timer::Ready),
             Err(error) if self.announced => {
-                eprintln!("remitd: {error}");
+                say!("{error}");
                 self.timers.add(AGAIN, Timer::Broker);
                 return Ok(());
             }
@@ -333,7 +337,7 @@ impl Warden {
 
     fn keeper_gone(&mut self) {
         // The kernel ended every job with it; their pidfds say so one by one.
-        eprintln!("remitd: the keeper died, and all jobs with it");
+        say!("the keeper died, and all jobs with it");
         self.reactor.remove(self.walls.keeper().pidfd());
         let renewed = self.walls.renew_keeper().and_then(|()| {
             self.reactor
@@ -349,16 +353,6 @@ impl Warden {
         }
         if let Err(error) = renewed {
             self.gate = Gate::Broken(error.to_string());
-        }
-    }
-
-    fn mounts_changed(&mut self) {
-        self.walls.check_mounts();
-        if let Some(building) = self.walls.building() {
-            // The one before, if any, was closed and is not watched any more.
-            let _ = self
-                .reactor
-                .add(building.fd(), Token::Template, Interest::Read);
         }
     }
 

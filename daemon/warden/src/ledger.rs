@@ -70,10 +70,7 @@ impl Ledger {
     /// The end is recorded, or nothing was.
     pub fn close(&self, job: JobId) {
         if let Err(error) = fs::remove_file(self.path(job)) {
-            eprintln!(
-                "remitd: cannot remove '{}': {error}",
-                self.path(job).display()
-            );
+            say!("cannot remove '{}': {error}", self.path(job).display());
         }
     }
 

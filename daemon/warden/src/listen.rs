@@ -47,6 +47,8 @@ impl Listeners {
             listener
                 .set_nonblocking(true)
                 .map_err(Fatal::call("cannot prepare a socket"))?;
+            // Connections inherit it: what is sent before they are accepted is refused too.
+            let _ = remit_confine::floor::pass_rights_off(listener);
         }
         Ok(Self {
             clients,
@@ -85,7 +87,7 @@ fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<Unix
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                eprintln!("remitd: no descriptor is left for another connection");
+                say!("no descriptor is left for another connection");
                 drop(reserve.take());
                 drop(listener.accept());
                 *reserve = self::reserve();
@@ -94,7 +96,7 @@ fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<Unix
             // The client went away, or the kernel is short of memory: the next one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                eprintln!("remitd: cannot accept a connection: {error}");
+                say!("cannot accept a connection: {error}");
                 return None;
             }
         }

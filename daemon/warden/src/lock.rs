@@ -1,7 +1,7 @@
 //! The lock that refuses everything, and the lock that keeps a second daemon away.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -98,8 +98,12 @@ impl State {
     /// It cannot be written; the lock would not outlive a restart.
     pub fn lock(&self, why: &str) -> io::Result<()> {
         let new = self.lock_path().with_extension("new");
-        fs::write(&new, why)?;
-        fs::rename(&new, self.lock_path())
+        let mut file = File::create(&new)?;
+        file.write_all(why.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, self.lock_path())?;
+        // The name, too, must outlive a power cut.
+        File::open(self.dir.join("warden"))?.sync_all()
     }
 
     /// Unlocks. One that is not locked is as good.

@@ -5,6 +5,9 @@
 //! never waits. [`start`] is the order of start-up, [`pipeline`] the story of
 //! one request.
 
+#[macro_use]
+mod say;
+
 mod accounts;
 mod admin;
 mod args;

@@ -293,6 +293,11 @@ impl Plan {
         })
     }
 
+    /// Digest of the policy that granted it.
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
     /// The record of the intent.
     pub fn record(&self) -> Record {
         let Requester {

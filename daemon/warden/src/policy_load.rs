@@ -46,6 +46,8 @@ struct Brought {
 #[derive(Debug)]
 pub struct Loading {
     answer: Answer,
+    /// It was asked for again meanwhile.
+    pub again: bool,
 }
 
 /// Why a policy was not loaded: every finding, a line or more each.
@@ -63,7 +65,10 @@ impl Loading {
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
-            Ok(answer) => Ok(Self { answer }),
+            Ok(answer) => Ok(Self {
+                answer,
+                again: false,
+            }),
             Err(error) => Err(Fatal::System(chain(&error))),
         }
     }

@@ -44,7 +44,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let admins = accounts::group("accounts.admin_group", &config.accounts.admin_group)?;
     accounts::check_range(config.jobs.uid_first, config.jobs.uid_count)?;
     let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
-    policy.warnings.iter().for_each(|line| eprintln!("{line}"));
+    policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
     let ledger = Ledger::open_dir(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let broker = Broker::find(ids, state.spool())?;
@@ -70,7 +70,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         timers: Timers::default(),
         signals,
         listeners,
-        admins: Admins::default(),
+        admins: Admins::new(admins),
         sessions: Sessions::default(),
         jobs: Jobs::default(),
         ledger,

@@ -11,12 +11,15 @@ use crate::accounts::UserNames;
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
-use crate::policy_load::Loading;
+use crate::policy_load::{Live, Loading, Refused};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
+
+/// For the policy to be read, and names in it to be looked up.
+const LOAD: Duration = Duration::from_secs(30);
 
 impl Warden {
     /// A signal came in.
@@ -25,7 +28,7 @@ impl Warden {
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGHUP)) => {
                     if let Err(error) = self.reload() {
-                        eprintln!("remitd: {error}");
+                        say!("{error}");
                     }
                 }
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
@@ -39,16 +42,24 @@ impl Warden {
     /// # Errors
     /// The child that reads cannot be forked.
     pub fn reload(&mut self) -> Result<(), Fatal> {
-        if let Some(old) = self.loading.take() {
-            // Its files may be older than this request.
-            self.reactor.remove(old.fd());
+        if let Some(loading) = &mut self.loading {
+            // Its files may be older than this request: once more when it is done.
+            loading.again = true;
+            return Ok(());
         }
         let loading = Loading::start(&self.args.vendor, &self.args.config, &self.sessions.users())?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
         self.loading = Some(loading);
+        self.timers.add(LOAD, Timer::Policy);
         Ok(())
+    }
+
+    /// The child that reads the policy has had its time.
+    pub fn policy_late(&mut self) {
+        let text = format!("it was not read in {} s", LOAD.as_secs());
+        self.policy_done(Err(text));
     }
 
     /// The child that reads the policy got on.
@@ -59,8 +70,15 @@ impl Warden {
         let Some(read) = loading.read() else {
             return;
         };
-        self.reactor.remove(loading.fd());
-        self.loading = None;
+        self.policy_done(read);
+    }
+
+    fn policy_done(&mut self, read: Result<Live, Refused>) {
+        self.timers.cancel(Timer::Policy);
+        let Some(done) = self.loading.take() else {
+            return;
+        };
+        self.reactor.remove(done.fd());
         match read {
             Ok(live) => {
                 let message = format!("policy {} is in force", live.digest);
@@ -70,7 +88,7 @@ impl Warden {
                 // A policy that the trail does not know must not decide.
                 match self.audit.write(record) {
                     Ok(()) => {
-                        live.warnings.iter().for_each(|line| eprintln!("{line}"));
+                        live.warnings.iter().for_each(|line| say!("{line}"));
                         let named = live.policy.groups_named();
                         let shrunk = self.sessions.shrunk(named, &live.members);
                         self.policy = live;
@@ -83,6 +101,11 @@ impl Warden {
             }
             Err(why) => self.policy_refused(why),
         }
+        if done.again
+            && let Err(error) = self.reload()
+        {
+            self.policy_refused(error.to_string());
+        }
     }
 
     /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
@@ -94,7 +117,7 @@ impl Warden {
     }
 
     fn policy_refused(&mut self, why: String) {
-        eprintln!("remitd: the new policy is refused, the old one stays in force:\n{why}");
+        say!("the new policy is refused, the old one stays in force:\n{why}");
         let record = Record::new(Event::Policy, format!("a new policy was refused: {why}"))
             .field("POLICY", &self.policy.digest)
             .field("VERDICT", "refused")
@@ -123,7 +146,7 @@ impl Warden {
     /// and the next start records them as interrupted.
     pub fn stop_late(&mut self) {
         let left = self.jobs.serials().len();
-        eprintln!("remitd: {left} jobs are not recorded as ended; the next start records them");
+        say!("{left} jobs are not recorded as ended; the next start records them");
         self.leaving = true;
     }
 

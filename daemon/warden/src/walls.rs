@@ -1,5 +1,6 @@
 //! What confines every job, kept ready: keeper, mount template, compiled filters, cgroups.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +30,8 @@ pub struct Walls {
     mounts: MountWatch,
     template: Option<Template>,
     building: Option<Building>,
+    /// The one being built is not watched yet.
+    unwatched: bool,
 }
 
 impl Walls {
@@ -61,6 +64,7 @@ impl Walls {
             mounts,
             template: None,
             building: Some(Building::start().map_err(broken)?),
+            unwatched: false,
         };
         if let Some(building) = &walls.building {
             wait_for(building.fd())?;
@@ -128,7 +132,7 @@ impl Walls {
         &mut self,
         plan: &Recorded<Box<Plan>>,
     ) -> Result<(Spawned, Option<Cgroup>), remit_confine::Error> {
-        self.check_mounts();
+        self.look_at_mounts();
         let cgroup = match &self.cgroups {
             Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &plan.limits)?),
             None => None,
@@ -141,8 +145,8 @@ impl Walls {
             path: &plan.path,
             env: &plan.env,
             cwd: &plan.cwd,
-            stdin: plan.stdin.as_ref().map(std::os::fd::AsFd::as_fd),
-            script: plan.script.as_ref().map(std::os::fd::AsFd::as_fd),
+            stdin: plan.stdin.as_ref().map(AsFd::as_fd),
+            script: plan.script.as_ref().map(AsFd::as_fd),
             cgroup: cgroup.as_ref(),
             limits: &plan.limits,
         };
@@ -150,7 +154,7 @@ impl Walls {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(error) => {
                 if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
-                    eprintln!("remitd: {}", chain(&left));
+                    say!("{}", chain(&left));
                 }
                 Err(error)
             }
@@ -187,26 +191,47 @@ impl Walls {
         }
     }
 
-    /// Notices that the host's mounts have changed: the template is stale, the next job copies the host's tree itself.
-    pub fn check_mounts(&mut self) {
-        let mut fds = [PollFd::new(self.mounts.fd(), PollFlags::POLLPRI)];
-        if matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0)) {
-            return;
+    /// Asks whether the host's mounts have changed since they were looked at.
+    fn look_at_mounts(&mut self) {
+        if is_ready(self.mounts.fd(), PollFlags::POLLPRI) {
+            self.mounts_changed();
         }
+    }
+
+    /// The host's mounts have changed: the template is stale, the next job copies the host's
+    /// tree itself. Each change is told once, by epoll(7) or by poll(2): whoever hears of it acts.
+    pub fn mounts_changed(&mut self) {
         self.template = None;
         self.building = None;
         match Building::start() {
-            Ok(building) => self.building = Some(building),
-            Err(error) => eprintln!("remitd: {}", chain(&error)),
+            Ok(building) => {
+                self.building = Some(building);
+                self.unwatched = true;
+            }
+            Err(error) => say!("{}", chain(&error)),
         }
+    }
+
+    /// What tells that the template is built, if it is not watched yet.
+    pub fn new_building(&mut self) -> Option<BorrowedFd<'_>> {
+        let unwatched = std::mem::take(&mut self.unwatched);
+        self.building
+            .as_ref()
+            .filter(|_| unwatched)
+            .map(Building::fd)
     }
 
     /// The template that was being built is ready, or failed; jobs run without one, only slower.
     pub fn template_built(&mut self) {
+        // What was heard may be of one before, and to finish this one may be to wait.
+        let built = |building: &Building| is_ready(building.fd(), PollFlags::POLLIN);
+        if !self.building.as_ref().is_some_and(built) {
+            return;
+        }
         match self.building.take().map(Building::finish) {
             None => {}
             Some(Ok(template)) => self.template = Some(template),
-            Some(Err(error)) => eprintln!("remitd: {}", chain(&error)),
+            Some(Err(error)) => say!("{}", chain(&error)),
         }
     }
 
@@ -215,6 +240,7 @@ impl Walls {
     /// # Errors
     /// There can be none; nothing may run any more.
     pub fn renew_keeper(&mut self) -> Result<(), Fatal> {
+        let _ = remit_confine::floor::reap(self.keeper.pid());
         self.keeper = Keeper::start(self.keeper_id, self.keeper_id)
             .map_err(|error| Fatal::Unavailable(chain(&error)))?;
         Ok(())
@@ -228,11 +254,6 @@ impl Walls {
     /// Changes of the host's mounts.
     pub fn mounts(&self) -> &MountWatch {
         &self.mounts
-    }
-
-    /// The template being built.
-    pub fn building(&self) -> Option<&Building> {
-        self.building.as_ref()
     }
 
     /// What the kernel has.
@@ -274,7 +295,12 @@ fn compile(profile: &ReadProfile, kernel: &Kernel) -> remit_confine::Result<Sand
     }
 }
 
-fn wait_for(fd: std::os::fd::BorrowedFd<'_>) -> Result<(), Fatal> {
+fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
+    let mut fds = [PollFd::new(fd, events)];
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+}
+
+fn wait_for(fd: BorrowedFd<'_>) -> Result<(), Fatal> {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, patience) {

@@ -199,11 +199,11 @@ impl Warden {
     pub fn park(&mut self, plan: Box<Plan>, why: Unwritten) -> Result<Told, Refusal> {
         match why {
             Unwritten::Later if self.parked.len() < PARKED => {
-                if self.parked.is_empty() {
+                self.parked.push_back((Instant::now(), plan));
+                if self.parked.len() == 1 {
                     self.watch_audit();
                     self.timers.add(PARKED_FOR, Timer::Parked);
                 }
-                self.parked.push_back((Instant::now(), plan));
                 Ok(Told::Parked)
             }
             why => {
@@ -215,26 +215,53 @@ impl Warden {
 
     /// The trail has room again, or time has passed: what is parked runs or is refused.
     pub fn unpark(&mut self) {
-        let waiting = std::mem::take(&mut self.parked);
-        for (since, plan) in waiting {
+        for (since, plan) in std::mem::take(&mut self.parked) {
             let (session, ticket) = (plan.requester.session, plan.requester.ticket);
             if since.elapsed() >= PARKED_FOR {
                 self.drop_plan(plan);
                 self.answer(session, ticket, Err(unrecorded(&Unwritten::Later)));
                 continue;
             }
-            // The lock, a stop or a new policy may have come while it waited.
-            let told = match self.open_for_work() {
+            let told = match self.still_wanted(&plan) {
                 Ok(()) => crate::pipeline::execute(self, plan),
                 Err(refusal) => {
                     self.drop_plan(plan);
                     Err(refusal)
                 }
             };
+            if let (Ok(Told::Parked), Some(last)) = (&told, self.parked.back_mut()) {
+                // It waits no longer than it would have.
+                last.0 = since;
+            }
             self.told(session, ticket, told);
         }
-        if !self.parked.is_empty() {
-            self.timers.add(PARKED_FOR, Timer::Parked);
+        if let Some((since, _)) = self.parked.front() {
+            let left = PARKED_FOR.saturating_sub(since.elapsed());
+            self.timers.add(left, Timer::Parked);
+            self.watch_audit();
+        }
+    }
+
+    /// Whether a plan that waited may run: a lock, a stop or a new policy may have come, or the
+    /// session has ended.
+    fn still_wanted(&self, plan: &Plan) -> Result<(), Refusal> {
+        self.open_for_work()?;
+        self.subject(plan.requester.session)?;
+        if plan.policy() == self.policy.digest {
+            return Ok(());
+        }
+        let text = "the policy has changed while the request waited for its record";
+        Err(Refusal::new(Code::NotStarted, text).next("ask again"))
+    }
+
+    /// Forgets the plans that wait: those who asked are gone, and their tickets are another broker's.
+    pub fn drop_parked(&mut self) {
+        for (_, plan) in std::mem::take(&mut self.parked) {
+            let text = "the broker died while the request waited for its record";
+            let refusal = Refusal::new(Code::DaemonUnavailable, text);
+            let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
+            self.record_refusal(Some(&subject), Some(session), &refusal);
+            self.drop_plan(plan);
         }
     }
 
@@ -335,7 +362,7 @@ impl Warden {
         self.broker.send(&message, &fds);
         if let Err(error) = watched {
             // A job that cannot be followed must not go on.
-            eprintln!("remitd: cannot watch a job: {error}");
+            say!("cannot watch a job: {error}");
             self.end_job(
                 serial,
                 remit_common::outcome::State::Interrupted,

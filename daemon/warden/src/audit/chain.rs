@@ -34,6 +34,8 @@ pub struct Linked {
 pub struct Chain {
     head: Head,
     file: File,
+    /// The file has the head.
+    kept: bool,
 }
 
 const SIZE: usize = 40;
@@ -73,7 +75,22 @@ impl Chain {
                 ));
             }
         };
-        Ok(Self { head, file })
+        let mut chain = Self {
+            head,
+            file,
+            kept: false,
+        };
+        // The bytes are allotted now, not when the disk is full.
+        chain.keep()?;
+        Ok(chain)
+    }
+
+    /// Makes sure that the file has the head, before anything is added.
+    ///
+    /// # Errors
+    /// It cannot be written: a record more, and a restart would fork the chain by two.
+    pub fn settle(&mut self) -> io::Result<()> {
+        if self.kept { Ok(()) } else { self.keep() }
     }
 
     /// Gives a record its place. The head moves only with [`Chain::commit`].
@@ -98,11 +115,18 @@ impl Chain {
     /// The head's file cannot be written; the head in memory moved all the same.
     pub fn commit(&mut self, linked: &Linked) -> io::Result<()> {
         self.head = linked.head;
+        self.keep()
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        self.kept = false;
         let mut bytes = [0; SIZE];
         let (seq, hash) = bytes.split_at_mut(8);
         seq.copy_from_slice(&self.head.seq.to_le_bytes());
         hash.copy_from_slice(&self.head.hash);
-        self.file.write_all_at(&bytes, 0)
+        self.file.write_all_at(&bytes, 0)?;
+        self.kept = true;
+        Ok(())
     }
 }
 
@@ -150,6 +174,18 @@ mod tests {
         let chain = Chain::open(&dir).unwrap();
         assert_eq!(value(&chain.link(&record), "SEQ"), "2");
         assert_eq!(value(&chain.link(&record), "PREV"), value(&first, "HASH"));
+        // A head that cannot be kept moves in memory; nothing more is added until it can.
+        let mut chain = Chain {
+            file: File::open(&dir).unwrap(),
+            ..chain
+        };
+        let second = chain.link(&record);
+        assert!(chain.commit(&second).is_err() && chain.settle().is_err());
+        assert_eq!(value(&chain.link(&record), "PREV"), value(&second, "HASH"));
+        chain.file = OpenOptions::new().write(true).open(&dir).unwrap();
+        chain.settle().unwrap();
+        let chain = Chain::open(&dir).unwrap();
+        assert_eq!(value(&chain.link(&record), "SEQ"), "3");
         std::fs::write(&dir, "short").unwrap();
         assert!(Chain::open(&dir).is_err());
         std::fs::remove_file(&dir).unwrap();

@@ -46,12 +46,15 @@ impl JsonLines {
         }
         let line = encode(record, linked, &timestamp(crate::clock::unix_ms()));
         let before = self.file.metadata()?.len();
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
-            // Half a line would spoil the next one.
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        if written.is_err() {
+            // Half a line would spoil the next one; a whole one would tell what does not happen.
             let _ = self.file.set_len(before);
-            return Err(error);
         }
-        if sync { self.file.sync_data() } else { Ok(()) }
+        written
     }
 
     fn moved(&self) -> bool {

@@ -122,6 +122,7 @@ impl Audit {
     /// # Errors
     /// [`Unwritten`]: the record is not in the trail, and what it is about must not happen.
     pub fn write(&mut self, record: Record) -> Result<(), Unwritten> {
+        self.chain.settle().map_err(Unwritten::Failed)?;
         let record = match self.lost {
             0 => record,
             lost => record.number("LOST", lost),
@@ -144,8 +145,11 @@ impl Audit {
         match written {
             Ok(()) => {
                 self.lost = 0;
-                // The record is out; a head that could not be kept shows as a gap after a restart.
-                self.chain.commit(&linked).map_err(Unwritten::Failed)
+                // The record is out, and what it says is to be done. The next one waits for the head.
+                if let Err(error) = self.chain.commit(&linked) {
+                    say!("the head of the audit trail cannot be kept: {error}");
+                }
+                Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Unwritten::Later),
             Err(error) => Err(Unwritten::Failed(error)),
@@ -157,7 +161,7 @@ impl Audit {
     pub fn note(&mut self, record: Record) {
         if let Err(why) = self.write(record) {
             if self.lost == 0 {
-                eprintln!("remitd: a record was lost: {why}");
+                say!("a record was lost: {why}");
             }
             self.lost = self.lost.saturating_add(1);
         }
