@@ -1,0 +1,18 @@
+//! remitd's warden with hostile neighbours: a broker that the test plays, administrators who do
+//! not behave, surroundings that are not as they should be.
+
+// A test may stop at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![allow(unsafe_code)]
+
+mod warden {
+    pub mod link;
+    pub mod stage;
+}
+
+use warden::stage;

@@ -1,0 +1,663 @@
+//! A hostile broker.
+
+use std::os::fd::AsFd;
+
+use nix::unistd::{Whence, lseek};
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Access, Bytes};
+use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+use serde_json::Value;
+
+use crate::stage::{ALICE, BOB, Stage, all_of, argv, readable, script, sealed, unsealed};
+
+#[test]
+fn a_job_of_a_good_broker_leaves_nothing_behind() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["echo", "hello"]), &[]);
+    let (job, mut pipes) = broker.started(1);
+    assert_eq!(all_of(pipes.remove(0)), b"hello\n");
+    let ending = broker.finish(job);
+    assert_eq!((ending.state, ending.exit), (State::Exited, Some(0)));
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.sleeps();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_session_that_was_never_given_may_nothing() {
+    let (stage, broker) = Stage::start();
+    let _bob = stage.connect(BOB);
+    let bobs = broker.session();
+    for session in [0, bobs + 1, u64::MAX] {
+        broker.run(session, 1, argv(&["true"]), &[]);
+        assert_eq!(broker.answer(1).unwrap_err().code, Code::DaemonUnavailable);
+        let access = Access {
+            argv: None,
+            profile: None,
+        };
+        broker.say(&ToWarden::Access {
+            session,
+            ticket: 2,
+            access,
+        });
+        assert!(broker.answer(2).is_err());
+        broker.say(&ToWarden::Stop {
+            session,
+            ticket: 3,
+            job: JobId([7; 16]),
+            signal: None,
+        });
+        assert!(broker.answer(3).is_err());
+        broker.say(&ToWarden::Closed { session });
+    }
+    assert!(stage.records("intent").is_empty());
+    assert_eq!(stage.status().sessions, 1);
+    stage.stop();
+}
+
+#[test]
+fn the_job_of_another_user_looks_like_none() {
+    let (stage, broker) = Stage::start();
+    let (_alice, _bob);
+    _alice = stage.connect(ALICE);
+    let alices = broker.session();
+    _bob = stage.connect(BOB);
+    let bobs = broker.session();
+    broker.run(alices, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    let stop = |session, job| {
+        broker.say(&ToWarden::Stop {
+            session,
+            ticket: 9,
+            job,
+            signal: Some(9),
+        });
+        broker.answer(9)
+    };
+    let foreign = stop(bobs, job).unwrap_err();
+    assert_eq!(foreign, stop(bobs, JobId([1; 16])).unwrap_err());
+    assert_eq!(stage.status().jobs, 1);
+    for signal in [0, -1, 65, 4711, i32::MIN] {
+        broker.say(&ToWarden::Stop {
+            session: alices,
+            ticket: 10,
+            job,
+            signal: Some(signal),
+        });
+        assert_eq!(broker.answer(10).unwrap_err().code, Code::InvalidArgs);
+    }
+    assert_eq!(stop(alices, job), Ok(Answer::Stopping(job)));
+    assert_eq!(broker.finish(job).state, State::Cancelled);
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_ticket_is_only_given_back() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let jobs: Vec<_> = [0, u64::MAX, u64::MAX]
+        .into_iter()
+        .map(|ticket| {
+            broker.run(session, ticket, argv(&["true"]), &[]);
+            broker.started(ticket).0
+        })
+        .collect();
+    for job in &jobs {
+        broker.drained(*job);
+    }
+    let mut left = jobs;
+    broker.say(&ToWarden::Closed { session });
+    while !left.is_empty() {
+        let ended = broker.until(|message, fds| match message {
+            ToBroker::Ended { job, .. } => Ok(*job),
+            _ => Err(fds),
+        });
+        left.retain(|job| *job != ended);
+    }
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_request_id_is_one_job_over_brokers() {
+    let (stage, broker) = Stage::start();
+    let alice = stage.connect(ALICE);
+    let session = broker.session();
+    let once = || Spec {
+        request_id: Some("once".into()),
+        ..argv(&["true"])
+    };
+    broker.run(session, 1, once(), &[]);
+    let (job, _) = broker.started(1);
+    drop(alice);
+    broker.die();
+    let (broker, _) = stage.next_broker();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, once(), &[]);
+    assert_eq!(broker.answer(1), Ok(Answer::Known(job)));
+    let other = Spec {
+        request_id: Some("once".into()),
+        ..argv(&["false"])
+    };
+    broker.run(session, 2, other, &[]);
+    assert_eq!(broker.answer(2).unwrap_err().code, Code::ConflictRequestId);
+    assert_eq!(stage.records("intent").len(), 1);
+    stage.stop();
+}
+
+#[test]
+fn a_flood_of_forged_refusals_fills_no_disk() {
+    let (stage, broker) = Stage::start();
+    for _ in 0..100_000 {
+        broker.say(&ToWarden::Refused {
+            session: 1,
+            refusal: Refusal::new(Code::Busy, "x\nPRIORITY=0\u{1b}[2J"),
+        });
+    }
+    stage.alive();
+    stage.idle();
+    let records = stage.records("refusal");
+    assert!(records.len() < 2000, "{}", records.len());
+    for record in &records {
+        let message = record["MESSAGE"].as_str().unwrap();
+        assert!(!message.contains(['\n', '\u{1b}']), "{message}");
+    }
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn refusals_of_the_warden_are_recorded_in_a_flood_of_the_broker() {
+    let (stage, broker) = Stage::start();
+    for _ in 0..2000 {
+        broker.say(&ToWarden::Refused {
+            session: 1,
+            refusal: Refusal::new(Code::Busy, "flood"),
+        });
+    }
+    broker.run(4711, 1, argv(&["true"]), &[]);
+    assert!(broker.answer(1).is_err());
+    let records = stage.records("refusal");
+    assert!(
+        records
+            .iter()
+            .any(|r| r["REMIT_VERDICT"] == "daemon_unavailable"),
+        "the warden's own refusal is not among {} records",
+        records.len()
+    );
+    stage.stop();
+}
+
+#[test]
+fn a_broker_that_never_reads_is_ended_and_costs_little() {
+    let (stage, broker) = Stage::start();
+    let before = resident(&stage);
+    for _ in 0..100_000 {
+        let message = ToWarden::Access {
+            session: 1,
+            ticket: 1,
+            access: Access {
+                argv: Some(vec![Bytes::from(vec![b'x'; 30_000])]),
+                profile: Some("y".repeat(20_000)),
+            },
+        };
+        if broker.say_with(&message, &[]).is_err() {
+            break;
+        }
+    }
+    broker.is_killed();
+    let (_broker, _) = stage.next_broker();
+    let grown = resident(&stage).saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB");
+    stage.idle();
+    stage.stop();
+}
+
+fn resident(stage: &Stage) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.pid())).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    let number = line.split_whitespace().nth(1).unwrap();
+    number.parse().unwrap()
+}
+
+#[test]
+fn what_is_no_message_ends_the_broker_and_nothing_else() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    let mut broker = broker;
+    let long = vec![0xff; 60_000];
+    let huge_count = [&[0, 1, 1, 1, 0][..], &[0xff; 9], &[1]].concat();
+    for bytes in [
+        &b""[..],
+        b"\x00",
+        b"\x01",
+        b"\x02",
+        b"\x00\x00\x00",
+        b"\x00\xff\xff\xff\xff\xff",
+        &huge_count,
+        &long,
+    ] {
+        broker.raw(bytes);
+        broker.is_killed();
+        let (next, told) = stage.next_broker();
+        let adopted = |(message, fds): &(ToBroker, Vec<_>)| {
+            matches!(message, ToBroker::Job { ticket: None, meta } if meta.job == job)
+                && fds.len() == 2
+        };
+        assert!(told.iter().any(adopted), "{bytes:?}: {told:?}");
+        broker = next;
+    }
+    let ready = remit_common::frame::encode(&ToWarden::Ready, caps::LINK_MEMFD).unwrap();
+    let body = &ready[remit_common::frame::HEADER..];
+    let good = sealed(body);
+    let pipe = nix::unistd::pipe().unwrap().0;
+    let longer = sealed(&[body, &[0]].concat());
+    let large = sealed(&vec![0; caps::LINK_MEMFD + 1]);
+    let open = unsealed(body);
+    for fds in [
+        vec![pipe.as_fd()],
+        vec![longer.as_fd()],
+        vec![large.as_fd()],
+        vec![open.as_fd()],
+        vec![good.as_fd(); 5],
+        vec![good.as_fd(); 253],
+    ] {
+        send_fds(&broker, b"\x01", &fds);
+        broker.is_killed();
+        broker = stage.next_broker().0;
+    }
+    // The same in order: the sealed one is understood.
+    send_fds(&broker, b"\x01", &[good.as_fd()]);
+    stage.alive();
+    kill_job(&stage, &broker, job);
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+fn kill_job(stage: &Stage, broker: &crate::stage::Broker, job: JobId) {
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 77,
+        job,
+        signal: Some(9),
+    });
+    broker.finish(job);
+    broker.say(&ToWarden::Closed { session });
+}
+
+fn send_fds(broker: &crate::stage::Broker, bytes: &[u8], fds: &[std::os::fd::BorrowedFd<'_>]) {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::os::fd::AsRawFd;
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let slices = [std::io::IoSlice::new(bytes)];
+    let fd = broker.link.as_fd().as_raw_fd();
+    sendmsg::<()>(fd, &slices, &rights, MsgFlags::MSG_NOSIGNAL, None).unwrap();
+}
+
+#[test]
+fn descriptors_that_nobody_asked_for_are_closed() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let four = [writer.as_fd(); 4];
+    let unknown = JobId([9; 16]);
+    let totals = Totals::default();
+    for message in [
+        ToWarden::Ready,
+        ToWarden::Drained {
+            job: unknown,
+            totals,
+        },
+        ToWarden::OverLimit { job: unknown },
+        ToWarden::Closed { session: 999 },
+        ToWarden::Run {
+            session: 999,
+            ticket: 1,
+            spec: Box::new(script()),
+        },
+        ToWarden::Run {
+            session,
+            ticket: 2,
+            spec: Box::new(argv(&["true"])),
+        },
+    ] {
+        broker.say_with(&message, &four).unwrap();
+    }
+    let (job, _) = broker.started(2);
+    broker.finish(job);
+    drop(writer);
+    assert!(readable(reader.as_fd(), 5000), "the warden holds the pipe");
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn only_sealed_memory_of_the_right_size_is_a_script() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let over = sealed(&vec![b'#'; caps::SCRIPT + 1]);
+    let open = unsealed(b"true");
+    let file = std::fs::File::open("/etc/passwd").unwrap();
+    let with_stdin = Spec {
+        stdin: true,
+        ..argv(&["cat"])
+    };
+    for (at, fds) in [
+        vec![],
+        vec![reader.as_fd()],
+        vec![writer.as_fd()],
+        vec![over.as_fd()],
+        vec![open.as_fd()],
+        vec![file.as_fd()],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (ticket, spec) in [(1, script()), (2, with_stdin.clone())] {
+            broker.run(session, ticket, spec, &fds);
+            let refusal = broker.answer(ticket).unwrap_err();
+            assert_eq!(refusal.code, Code::InvalidArgs, "{at}: {refusal}");
+        }
+    }
+    // At the bound it runs.
+    let mut text = b"exit 3\n".to_vec();
+    text.resize(caps::SCRIPT, b'\n');
+    let good = sealed(&text);
+    broker.run(session, 3, script(), &[good.as_fd()]);
+    let (job, _) = broker.started(3);
+    assert_eq!(broker.finish(job).exit, Some(3));
+    assert_eq!(stage.records("intent").len(), 1);
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn standard_input_is_what_was_recorded_even_if_the_broker_moves_its_offset() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let stdin = sealed(b"all of it\n");
+    let spec = Spec {
+        stdin: true,
+        ..argv(&["sh", "-c", "sleep 1; cat"])
+    };
+    broker.run(session, 1, spec, &[stdin.as_fd()]);
+    let (job, mut pipes) = broker.started(1);
+    lseek(stdin.as_fd(), 7, Whence::SeekSet).unwrap();
+    assert_eq!(all_of(pipes.remove(0)), b"all of it\n");
+    broker.finish(job);
+    stage.stop();
+}
+
+#[test]
+fn forged_numbers_do_not_end_the_warden() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let totals = Totals {
+        stdout_bytes: u64::MAX,
+        stderr_bytes: u64::MAX,
+        sha256: [0xff; 32],
+    };
+    broker.run(session, 1, argv(&["sleep", "1"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    broker.say(&ToWarden::Drained { job, totals });
+    broker.say(&ToWarden::Drained {
+        job: JobId([3; 16]),
+        totals,
+    });
+    assert_eq!(broker.end(job).state, State::Exited);
+    stage.alive();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_job_that_has_ended_by_itself_keeps_its_ending() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sh", "-c", "exit 7"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    broker.exited(job);
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 2,
+        job,
+        signal: None,
+    });
+    assert_eq!(broker.answer(2), Ok(Answer::Stopping(job)));
+    broker.drained(job);
+    let ending = broker.end(job);
+    assert_eq!((ending.state, ending.exit), (State::Exited, Some(7)));
+    // An administrator's lock and the daemon's own stop are too late as well.
+    broker.run(session, 3, argv(&["true"]), &[]);
+    let (job, _pipes) = broker.started(3);
+    broker.exited(job);
+    stage.signal(nix::sys::signal::Signal::SIGTERM);
+    stage.alive();
+    broker.drained(job);
+    assert_eq!(broker.end(job).state, State::Exited);
+    let mut stage = stage;
+    assert_eq!(stage.ended(), Some(0));
+    stage.records_are_whole();
+}
+
+#[test]
+fn over_limit_ends_that_job_and_no_other() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (one, _p) = broker.started(1);
+    broker.run(session, 2, argv(&["sleep", "50"]), &[]);
+    let (other, _q) = broker.started(2);
+    broker.say(&ToWarden::OverLimit {
+        job: JobId([1; 16]),
+    });
+    broker.say(&ToWarden::OverLimit { job: one });
+    assert_eq!(broker.finish(one).state, State::OutputLimit);
+    assert_eq!(stage.status().jobs, 1);
+    kill_job(&stage, &broker, other);
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn ready_may_be_said_often_and_late() {
+    let mut stage = Stage::set(&crate::stage::Way::default());
+    let broker = stage.raise(&crate::stage::Way::default());
+    broker.adopted();
+    stage.alive();
+    // Not ready: clients wait in the backlog, and the warden sleeps.
+    let waiting: Vec<_> = (0..40).map(|_| stage.connect(ALICE)).collect();
+    stage.sleeps();
+    for _ in 0..3 {
+        broker.say(&ToWarden::Ready);
+    }
+    let _ = broker.session();
+    stage.alive();
+    drop(waiting);
+    stage.stop();
+}
+
+#[test]
+fn a_broker_that_never_gets_ready_is_replaced() {
+    let mut stage = Stage::set(&crate::stage::Way::default());
+    let broker = stage.raise(&crate::stage::Way::default());
+    broker.adopted();
+    broker.is_killed();
+    let (broker, _) = stage.next_broker();
+    let _alice = stage.connect(ALICE);
+    let _ = broker.session();
+    stage.stop();
+}
+
+#[test]
+fn a_job_that_is_never_drained_is_recorded_without_numbers() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    assert_eq!(broker.end(job).state, State::Exited);
+    let end = stage.records("end").remove(0);
+    assert_eq!(end["REMIT_OUTPUT_BYTES"], Value::Null);
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_broker_that_closes_the_link_and_lives_is_replaced() {
+    let (stage, broker) = Stage::start();
+    let (pid, fd) = (broker.pid, broker.link);
+    // The process keeps its control connection, so that it lives on.
+    nix::sys::socket::shutdown(
+        std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd()),
+        nix::sys::socket::Shutdown::Both,
+    )
+    .unwrap();
+    assert!(
+        remit_tests::process::ends_within(pid, crate::stage::SOON),
+        "it lives on"
+    );
+    drop(fd);
+    let (_broker, _) = stage.next_broker();
+    stage.sleeps();
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_broker_may_die_at_each_message_and_no_job_is_lost() {
+    let (stage, mut broker) = Stage::start();
+    let mut seen = 0;
+    for place in [
+        "ready", "session", "run", "job", "running", "exited", "drained",
+    ] {
+        let _alice = stage.connect(ALICE);
+        let session = match place {
+            "ready" => 0,
+            _ => broker.session(),
+        };
+        if !["ready", "session"].contains(&place) {
+            let sleep = if ["job", "running"].contains(&place) {
+                "1"
+            } else {
+                "0"
+            };
+            broker.run(session, 1, argv(&["sleep", sleep]), &[]);
+        }
+        if !["ready", "session", "run"].contains(&place) {
+            let (job, _pipes) = broker.started(1);
+            if place != "job" {
+                broker.until(|message, fds| match message {
+                    ToBroker::Running { .. } => Ok(()),
+                    _ => Err(fds),
+                });
+            }
+            if ["exited", "drained"].contains(&place) {
+                broker.exited(job);
+            }
+            if place == "drained" {
+                broker.drained(job);
+            }
+        }
+        broker.die();
+        let (next, told) = stage.next_broker();
+        broker = next;
+        // Every job that was recorded is handed over, and ends.
+        let intents = stage.records("intent");
+        for record in intents.iter().skip(seen) {
+            let id: JobId = record["REMIT_JOB"].as_str().unwrap().parse().unwrap();
+            let meta = told.iter().find_map(|(message, _)| match message {
+                ToBroker::Job { meta, .. } if meta.job == id => Some(meta),
+                _ => None,
+            });
+            let meta = meta.unwrap_or_else(|| panic!("{place}: lost: {told:?}"));
+            if meta.ending.is_none() {
+                broker.drained(id);
+                assert_eq!(broker.end(id).exit, Some(0), "{place}");
+            }
+        }
+        seen = intents.len();
+        stage.alive();
+    }
+    assert!(seen >= 4, "{seen} jobs ran");
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn large_and_odd_specs_are_refused_one_by_one() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let bytes = |n: usize| Bytes::from(vec![b'a'; n]);
+    let with = |change: &dyn Fn(&mut Spec)| {
+        let mut spec = argv(&["true"]);
+        change(&mut spec);
+        spec
+    };
+    let specs = [
+        with(&|s| s.what = SpecWhat::Argv(vec![])),
+        with(&|s| s.what = SpecWhat::Argv(vec![bytes(0)])),
+        with(&|s| s.what = SpecWhat::Argv(vec![bytes(caps::ARGV_ELEMENT)])),
+        with(&|s| s.what = SpecWhat::Argv(vec![bytes(0); 1_000_000])),
+        with(&|s| s.what = SpecWhat::Argv(vec![Bytes::from(b"a\0b".to_vec())])),
+        with(&|s| s.env = vec![(bytes(1), bytes(1)); 500_000]),
+        with(&|s| s.env = vec![(Bytes::from(b"LD_PRELOAD".to_vec()), bytes(1))]),
+        with(&|s| s.cwd = Some(bytes(1))),
+        with(&|s| s.cwd = Some(Bytes::from(vec![b'/'; 5000]))),
+        with(&|s| s.profile = Some("host".into())),
+        with(&|s| s.profile = Some("x".repeat(3 << 20))),
+        with(&|s| s.max_runtime_s = Some(0)),
+        with(&|s| s.max_runtime_s = Some(u32::MAX)),
+        with(&|s| s.request_id = Some(String::new())),
+        with(&|s| s.request_id = Some("r".repeat(caps::REQUEST_ID + 1))),
+    ];
+    for (ticket, spec) in (1..).zip(specs) {
+        broker.run(session, ticket, spec, &[]);
+        assert!(broker.answer(ticket).is_err(), "{ticket}");
+        stage.alive();
+    }
+    assert!(stage.records("intent").is_empty());
+    let name = Spec {
+        client: "c\n\u{1b}".repeat(1000),
+        request_id: Some("r".repeat(caps::REQUEST_ID)),
+        ..argv(&["true"])
+    };
+    broker.run(session, 99, name, &[]);
+    let (job, _) = broker.started(99);
+    broker.finish(job);
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
