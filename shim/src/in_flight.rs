@@ -27,7 +27,7 @@ pub const WAITING_BYTES: usize = 6 << 20;
 /// What to do about a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// Nothing: there is no such request, it never ran, or it cannot be cancelled.
+    /// Nothing: there is no such request, or it never ran.
     Ignore,
     /// Tell the request with this key.
     Tell(i64),
@@ -89,7 +89,7 @@ impl InFlight {
         let quick = self.running.len() - count;
         let may_run = |waiting: &Waiting| match waiting.kind {
             Kind::Call => count < CALLS && (count == 0 || bytes + waiting.bytes <= CALL_BYTES),
-            Kind::Initialize | Kind::Quick => quick < QUICK,
+            Kind::Quick => quick < QUICK,
         };
         let place = self.waiting.iter().position(may_run)?;
         let Waiting {
@@ -121,13 +121,11 @@ impl InFlight {
             return Cancel::Ignore;
         }
         let running = self.running.iter().find(|(_, running)| running.id == *id);
-        match running.map(|(key, running)| (*key, running.kind)) {
-            None | Some((_, Kind::Initialize)) => Cancel::Ignore,
-            Some((key, Kind::Call | Kind::Quick)) => {
-                self.answered(key);
-                Cancel::Tell(key)
-            }
-        }
+        let Some(key) = running.map(|(key, _)| *key) else {
+            return Cancel::Ignore;
+        };
+        self.answered(key);
+        Cancel::Tell(key)
     }
 
     /// The client's id for the request with this key, unless it was cancelled.

@@ -46,8 +46,6 @@ impl ClientId {
 pub enum Kind {
     /// It may wait for the daemon.
     Call,
-    /// It is answered at once; `initialize` cannot be cancelled.
-    Initialize,
     /// It is answered at once.
     Quick,
 }
@@ -166,7 +164,7 @@ fn request(id: ClientId, method: String, params: Option<Map<String, Value>>) -> 
     }
     let (kind, request) = match method.as_str() {
         "initialize" => (
-            Kind::Initialize,
+            Kind::Quick,
             typed(method, params, ClientRequest::InitializeRequest),
         ),
         "server/discover" => (

@@ -116,7 +116,7 @@ impl Stdio {
 
     /// A notification ends the library before its handshake is over. Until then it
     /// answers each request before it asks for the next line, so none is in flight
-    /// that could be cancelled, but for `initialize`, which never is.
+    /// that could be cancelled.
     fn cancel(&self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
         let mut cancel = Cancel::Ignore;
         self.table.change(|table| cancel = table.cancel(id));

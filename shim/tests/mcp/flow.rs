@@ -321,8 +321,7 @@ fn a_reader_that_goes_away_ends_it_idle_or_not() {
         let start = Instant::now();
         drop(stdout);
         // stdin stays open.
-        let status = shim.child().wait().unwrap();
-        assert_eq!(status.code(), Some(0));
+        assert_eq!(shim.exit_code(), Some(0));
         assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     }
 }
@@ -502,7 +501,7 @@ fn the_end_of_input_is_seen_behind_lines_that_nobody_reads() {
     let stdin = writer.join().unwrap();
     let start = Instant::now();
     drop(stdin);
-    assert_eq!(shim.child().wait().unwrap().code(), Some(0));
+    assert_eq!(shim.exit_code(), Some(0));
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     drop(stdout);
 }

@@ -1,6 +1,6 @@
 //! One `mcp-shim` process and the lines that go in and come out.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -167,9 +167,14 @@ impl Shim {
         std::fs::read_dir(tasks).unwrap().count()
     }
 
-    /// The process itself.
-    pub fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// Its exit status, once it has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let mut stderr = self.child.stderr.take().unwrap();
+        let (sender, ended) = mpsc::channel();
+        // stderr ends with the process.
+        thread::spawn(move || sender.send(stderr.read_to_end(&mut Vec::new())));
+        ended.recv_timeout(PATIENCE).expect("it ends").unwrap();
+        self.child.wait().unwrap().code()
     }
 }
 
