@@ -120,9 +120,9 @@ fuzz-corpus:
 	tests/fuzz/run 3
 
 .PHONY: bench
-bench: ## what a run costs, on optimised binaries
+bench: ## what a run costs, on optimised binaries; JSON=FILE keeps the numbers
 	cargo build --locked --release --workspace --bins
-	$(ROOT) tests/bench/run
+	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
 
 .PHONY: fmt
 fmt: ## format all code

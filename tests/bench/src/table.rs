@@ -6,7 +6,7 @@ use crate::load::Throughput;
 use crate::memory::Memory;
 use crate::report::{MemoryReport, Report};
 
-/// Prints it.
+/// Prints it. The ratios are those of the medians.
 pub fn print(report: &Report) {
     let Conditions {
         release,
@@ -37,13 +37,14 @@ pub fn print(report: &Report) {
         enforced.limits.join(", ")
     );
     println!(
-        "{:<38}{:>10}{:>10}{:>9}{:>9}",
-        "/bin/true by", "p50 ms", "p95 ms", "× fork", "× MCP"
+        "{:<38}{:>10}{:>10}{:>10}{:>9}{:>9}",
+        "/bin/true by", "p10 ms", "p50 ms", "p95 ms", "× fork", "× MCP"
     );
     for call in &report.calls {
         println!(
-            "{:<38}{:>10.3}{:>10.3}{:>9.2}{:>9.2}",
+            "{:<38}{:>10.3}{:>10.3}{:>10.3}{:>9.2}{:>9.2}",
             call.title,
+            call.time.p10 / 1e3,
             call.time.p50 / 1e3,
             call.time.p95 / 1e3,
             call.over_fork,
