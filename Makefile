@@ -95,7 +95,7 @@ mutate:
 
 .PHONY: tests
 tests:
-	$(TEST) --locked --workspace $(RUNNER)
+	$(TEST) --locked --workspace --no-fail-fast $(RUNNER)
 	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock
