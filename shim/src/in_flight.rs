@@ -27,7 +27,7 @@ pub const WAITING_BYTES: usize = 6 << 20;
 /// What to do about a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// Nothing: there is no such request, or it never ran.
+    /// Nothing: there is no such request, it never ran, or its answer is on its way.
     Ignore,
     /// Tell the request with this key.
     Tell(i64),
@@ -48,6 +48,8 @@ struct Running {
     id: ClientId,
     kind: Kind,
     bytes: usize,
+    /// Its answer waits for room in the output: too late to cancel it.
+    answering: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,13 @@ impl InFlight {
         } = self.waiting.remove(place)?;
         let key = self.next_key;
         self.next_key += 1;
-        self.running.insert(key, Running { id, kind, bytes });
+        let running = Running {
+            id,
+            kind,
+            bytes,
+            answering: false,
+        };
+        self.running.insert(key, running);
         Some((key, request))
     }
 
@@ -120,7 +128,8 @@ impl InFlight {
             self.ids.remove(id);
             return Cancel::Ignore;
         }
-        let running = self.running.iter().find(|(_, running)| running.id == *id);
+        let cancelled = |running: &Running| running.id == *id && !running.answering;
+        let running = self.running.iter().find(|(_, running)| cancelled(running));
         let Some(key) = running.map(|(key, _)| *key) else {
             return Cancel::Ignore;
         };
@@ -128,12 +137,14 @@ impl InFlight {
         Cancel::Tell(key)
     }
 
-    /// The client's id for the request with this key, unless it was cancelled.
-    pub fn client_id(&self, key: i64) -> Option<&ClientId> {
-        self.running.get(&key).map(|running| &running.id)
+    /// The client's id for the answer to this request, unless it was cancelled.
+    pub fn answer(&mut self, key: i64) -> Option<ClientId> {
+        let running = self.running.get_mut(&key)?;
+        running.answering = true;
+        Some(running.id.clone())
     }
 
-    /// The answer to this request is on its way out.
+    /// The answer to this request is out, or nobody waits for it.
     pub fn answered(&mut self, key: i64) {
         if let Some(running) = self.running.remove(&key) {
             self.ids.remove(&running.id);
@@ -191,10 +202,10 @@ mod tests {
         let keys: Vec<_> = std::iter::from_fn(|| table.next().map(|(key, _)| key)).collect();
         assert_eq!(keys.len(), CALLS + 1);
         let last = *keys.last().unwrap();
-        assert_eq!(table.client_id(last), Some(&id(1000)));
+        assert_eq!(table.answer(last), Some(id(1000)));
         table.answered(keys[3]);
         let (key, _) = table.next().unwrap();
-        assert_eq!(table.client_id(key), Some(&id(CALLS)));
+        assert_eq!(table.answer(key), Some(id(CALLS)));
     }
 
     #[test]
@@ -207,8 +218,10 @@ mod tests {
         assert_eq!(table.cancel(&id(1)), Cancel::Tell(first));
         call(&mut table, 1, 1).unwrap();
         let (second, _) = table.next().unwrap();
-        assert_eq!(table.client_id(first), None, "a late answer finds nothing");
-        assert_eq!(table.client_id(second), Some(&id(1)));
+        assert_eq!(table.answer(first), None, "a late answer finds nothing");
+        assert_eq!(table.answer(second), Some(id(1)));
+        assert_eq!(table.cancel(&id(1)), Cancel::Ignore, "too late");
+        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
         table.answered(second);
         assert!(table.is_empty());
     }

@@ -145,7 +145,8 @@ impl Transport<RoleServer> for Stdio {
             JsonRpcMessage::Error(error) => error.id.as_ref().and_then(key),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        let line = encode(item, key, &table.0.borrow());
+        let id = key.map(|key| table.quietly(None, |table| table.answer(key)));
+        let line = encode(item, id);
         async move {
             if let Some(line) = line {
                 let room = output.room().await.map_err(|_| broken())?;
@@ -220,19 +221,20 @@ impl<'a> Answer<'a, ()> {
     }
 }
 
-/// The line for a message, unless it answers a request that was cancelled.
-fn encode(item: ServerJsonRpcMessage, key: Option<i64>, table: &InFlight) -> Option<Vec<u8>> {
-    let id = key.map(|key| table.client_id(key));
+/// The line for a message. `id` is the client's where it is an answer; none for
+/// an answer means that the request was cancelled, and there is no line.
+fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Vec<u8>> {
     match (item, id) {
         (_, Some(None)) => None,
         (JsonRpcMessage::Response(response), Some(id)) => Some(to_line(&Answer {
             jsonrpc: "2.0",
-            id,
+            id: id.as_ref(),
             result: Some(response.result),
             error: None,
         })),
         (JsonRpcMessage::Error(error), id) => {
-            Some(to_line(&Answer::error(id.flatten(), &error.error)))
+            let id = id.flatten();
+            Some(to_line(&Answer::error(id.as_ref(), &error.error)))
         }
         (other, _) => Some(to_line(&other)),
     }
