@@ -206,6 +206,21 @@ impl Daemon {
             .unwrap_or_else(|why| panic!("remitd did not start again: {why}"));
     }
 
+    /// Stops it in order and starts it again.
+    ///
+    /// # Panics
+    /// As [`Self::stop`] and [`Self::start`].
+    pub fn restart_cleanly(&mut self) {
+        let left = self.end();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        self.restart();
+    }
+
+    /// The next start is without the variables of [`Options::env`].
+    pub fn forget_faults(&mut self) {
+        self.options.env.clear();
+    }
+
     fn launch(&mut self) -> Result<(), String> {
         let _ = self.child.wait();
         let notify = self.place.path().join("notify");
@@ -291,13 +306,15 @@ impl Daemon {
             .map(|process| process.pid)
     }
 
-    /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one.
+    /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one. A zombie that
+    /// waits for pid 1, because the warden has died, is nobody's any more.
     #[must_use]
     pub fn job_processes(&self) -> Vec<Process> {
         let uids = self.uid_first + 1..self.uid_first + self.uid_count;
+        let orphan = |process: &Process| process.state == 'Z' && process.parent == 1;
         processes()
             .into_iter()
-            .filter(|process| uids.contains(&process.uid))
+            .filter(|process| uids.contains(&process.uid) && !orphan(process))
             .collect()
     }
 
