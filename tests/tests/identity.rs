@@ -243,3 +243,42 @@ fn the_trail_names_who_asked_as_the_kernel_told() {
     assert_eq!(uids, [user_a().uid.to_string(), user_b().uid.to_string()]);
     daemon.stop();
 }
+
+/// All jobs are in one pid namespace, so a job sees the pids of the others; its uid is what keeps it away.
+#[test]
+fn a_job_cannot_touch_another_one() {
+    let daemon = Daemon::start(Options::default());
+    let mut owner = Caller::new(&daemon, &user_a());
+    let running = owner
+        .run(Run {
+            wait_ms: Some(300),
+            ..argv(&["sleep", "1000"])
+        })
+        .expect("there is room");
+    let uid = running.enforced.expect("it runs").uid;
+    let victim = daemon
+        .job_processes()
+        .into_iter()
+        .find(|process| process.uid == uid)
+        .expect("it runs");
+    let (outside, inside) = (victim.pid, victim.nspid[1]);
+    let text = format!(
+        "kill -9 {inside} && echo killed; renice 19 -p {inside} >/dev/null && echo slowed; \
+         prlimit -p {inside} --nofile=3 && echo limited; taskset -p 1 {inside} >/dev/null && echo bound; \
+         cat /proc/{outside}/environ && echo read; ls /proc/{outside}/root/ && echo entered; true"
+    );
+    let report = Caller::new(&daemon, &user_b())
+        .run(script(&text))
+        .expect("user B has a grant");
+    assert_eq!(stdout(&report), "", "{report:?}");
+    assert!(
+        daemon
+            .job_processes()
+            .iter()
+            .any(|process| process.pid == outside),
+        "it is gone"
+    );
+    let _ = owner.stop(running.job).expect("it is ours");
+    let _ = owner.end_of(running.job);
+    daemon.stop();
+}

@@ -12,9 +12,9 @@ const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("disk", "nodev", NO_DEVICES, "open a disk", open_read).root(),
+    attack("disk", "nodev", NO_DEVICES, "open a disk", open_read).root().optional(),
     attack("device-node", "nodev", NO_DEVICES, "open a world-writable device node", open_read),
-    attack("fuse", "nodev", NO_DEVICES, "open /dev/fuse", open_both).root(),
+    attack("fuse", "nodev", NO_DEVICES, "open /dev/fuse", open_both).root().optional(),
     attack("ptmx", "nodev", NO_DEVICES, "take one of the host's pseudoterminals", open_both),
     attack("tty-write", "nodev", NO_DEVICES, "write to a terminal that accepts messages", tty_write),
     attack("mknod", "landlock", NO_DEVICES, "make a device node in the private /tmp", mknod).root().without_landlock(REFUSED),

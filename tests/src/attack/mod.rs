@@ -100,6 +100,8 @@ pub struct Attack {
     pub without_landlock: Expect,
     /// Who can do it without a sandbox.
     pub control: Control,
+    /// Kernels are also built without what it attacks.
+    pub optional: bool,
     /// In words.
     pub what: &'static str,
     /// Performs it.
@@ -121,6 +123,7 @@ const fn attack(
         expect,
         without_landlock,
         control,
+        optional: false,
         what,
         run,
     }
@@ -136,6 +139,12 @@ impl Attack {
     /// Nobody can do it here, so that no control shows that the check can fail.
     const fn impossible(mut self, why: &'static str) -> Self {
         self.control = Control::Impossible(why);
+        self
+    }
+
+    /// Many kernels do not have it at all.
+    const fn optional(mut self) -> Self {
+        self.optional = true;
         self
     }
 

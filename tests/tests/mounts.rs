@@ -1,0 +1,158 @@
+//! The sandbox's mounts follow the host's, and keep none of them busy.
+
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use remit_tests::caller::{Caller, argv, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_tests::place::{Place, missing};
+
+/// A mounted tmpfs. Unmounted with its value.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn on(directory: PathBuf) -> Self {
+        mount(
+            Some("tmpfs"),
+            &directory,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("size=1m,mode=0777"),
+        )
+        .expect("root may mount");
+        Self(directory)
+    }
+
+    /// Without MNT_DETACH: fails while anybody, in any namespace that does not follow, uses it.
+    fn unmount(&self) -> nix::Result<()> {
+        umount2(&self.0, MntFlags::empty())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_mount_made_after_the_start_is_seen_and_is_read_only() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let place = Place::new();
+    let before = caller
+        .run(argv(&["ls", &place.path().display().to_string()]))
+        .expect("user A has a grant");
+    assert_eq!(stdout(&before), "");
+
+    let tmpfs = Tmpfs::on(place.directory("later"));
+    fs::write(tmpfs.0.join("file"), "new\n").expect("it is ours");
+    let file = tmpfs.0.join("file").display().to_string();
+    let attack = daemon.program("remit-attack").display().to_string();
+    // Twice: right after the change, and once the daemon has had time to follow it.
+    for _ in 0..2 {
+        let seen = caller
+            .run(argv(&["cat", &file]))
+            .expect("user A has a grant");
+        assert_eq!(stdout(&seen), "new\n", "{seen:?}");
+        let new = tmpfs.0.join("attacked").display().to_string();
+        let refused = caller
+            .run(argv(&[&attack, "create", &new]))
+            .expect("user A has a grant");
+        assert!(stdout(&refused).contains("EROFS"), "{refused:?}");
+        assert!(!Path::new(&new).exists());
+    }
+    tmpfs.unmount().expect("the daemon keeps it busy");
+    let gone = caller
+        .run(argv(&["cat", &file]))
+        .expect("user A has a grant");
+    assert_eq!(stdout(&gone), "", "{gone:?}");
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn a_mount_that_was_there_at_the_start_can_be_unmounted() {
+    let place = Place::new();
+    let tmpfs = Tmpfs::on(place.directory("earlier"));
+    let daemon = Daemon::start(Options::default());
+    let _ = Caller::new(&daemon, &user_a())
+        .run(argv(&["true"]))
+        .expect("user A has a grant");
+    tmpfs.unmount().expect("the daemon keeps it busy");
+    daemon.stop();
+}
+
+/// A loop device of a file. Detached with its value.
+struct Loop(String);
+
+impl Loop {
+    fn of(image: &Path) -> Option<Self> {
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(image)
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| Self(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+/// mkfs asks the kernel for the device alone, which it does not get while any namespace has it mounted.
+#[test]
+fn an_unmounted_device_can_be_made_anew_while_the_daemon_idles() {
+    let place = Place::new();
+    let image = place.path().join("image");
+    fs::File::create(&image)
+        .and_then(|file| file.set_len(8 << 20))
+        .expect("the place is ours");
+    let Some(device) = Loop::of(&image) else {
+        return missing("a loop device");
+    };
+    let mkfs = || {
+        let output = Command::new("mkfs.ext4")
+            .args(["-q", "-F", &device.0])
+            .output()
+            .expect("e2fsprogs is installed");
+        assert!(output.status.success(), "{output:?}");
+    };
+    mkfs();
+    let directory = place.directory("disk");
+    let mounted = || {
+        mount(
+            Some(device.0.as_str()),
+            &directory,
+            Some("ext4"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+    };
+    mounted().expect("root may mount");
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let seen = caller
+        .run(argv(&["ls", &directory.display().to_string()]))
+        .expect("user A has a grant");
+    assert_eq!(stdout(&seen), "lost+found\n");
+    umount2(&directory, MntFlags::empty()).expect("the daemon keeps it busy");
+    mkfs();
+    // And once more with one that came and went while the daemon ran.
+    mounted().expect("root may mount");
+    let _ = caller.run(argv(&["true"])).expect("user A has a grant");
+    umount2(&directory, MntFlags::empty()).expect("the daemon keeps it busy");
+    mkfs();
+    daemon.stop();
+}
