@@ -63,15 +63,19 @@ impl Admins {
         subject.uid() == 0 || subject.gids().contains(&self.group)
     }
 
-    /// The connection that makes room for another one of this user, if one must.
-    fn in_the_way(&self, uid: u32) -> Option<u64> {
-        let mut own = self
+    fn of_user(&self, uid: u32) -> Vec<u64> {
+        let own = self
             .live
             .iter()
             .filter(|(_, admin)| admin.subject.uid() == uid);
-        let oldest = own.next().map(|(number, _)| *number);
-        if own.count() + 1 >= PER_USER {
-            return oldest;
+        own.map(|(number, _)| *number).collect()
+    }
+
+    /// The connection that makes room for another one of this user, if one must.
+    fn in_the_way(&self, uid: u32) -> Option<u64> {
+        let own = self.of_user(uid);
+        if own.len() >= PER_USER {
+            return own.first().copied();
         }
         let full = self.live.len() >= caps::ADMIN_SESSIONS;
         self.live.keys().next().copied().filter(|_| full)
@@ -98,6 +102,11 @@ impl Warden {
                 let refusal = Refusal::new(Code::DeniedRule, text);
                 self.record_refusal(Some(&subject), None, &refusal);
                 continue;
+            }
+            let own = self.admins.of_user(subject.uid());
+            if own.len() >= PER_USER {
+                // Those that have ended, unheard so far, make room first.
+                own.into_iter().for_each(|number| self.admin_event(number));
             }
             let old = self.admins.in_the_way(subject.uid());
             if let Some(old) = old.and_then(|old| self.admins.live.remove(&old)) {

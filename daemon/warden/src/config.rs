@@ -275,7 +275,7 @@ fn check(config: &Config) -> Result<(), String> {
             "limits.cpu_percent must be 1 or more",
         ),
         (config.limits.cpu_s >= 1, "limits.cpu_s must be 1 or more"),
-        (config.limits.files >= 16, "limits.files must be 16 or more"),
+        (config.limits.files >= 32, "limits.files must be 32 or more"),
         (
             config.limits.tmp >= 1 << 16,
             "limits.tmp must be 65536 or more",

@@ -118,6 +118,7 @@ fn own_dir(dir: &Path) -> Result<(), Fatal> {
     } else if meta.mode() & 0o022 != 0 {
         "others than root may write it"
     } else {
+        crate::lock::check_way(dir)?;
         // The umask took the right of passage away.
         return fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot);
     };

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -38,13 +38,10 @@ impl State {
                 dir.display()
             )));
         }
+        check_way(dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot(dir))?;
         let warden = dir.join("warden");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&warden)
-            .map_err(cannot(&warden))?;
+        private(&warden, Ids { uid: 0, gid: 0 }).map_err(cannot(&warden))?;
         let path = warden.join("daemon");
         let file = OpenOptions::new()
             .write(true)
@@ -57,13 +54,7 @@ impl State {
         let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
         let spool = dir.join("spool");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&spool)
-            .map_err(cannot(&spool))?;
-        std::os::unix::fs::chown(&spool, Some(broker.uid), Some(broker.gid))
-            .map_err(cannot(&spool))?;
+        private(&spool, broker).map_err(cannot(&spool))?;
         Ok(Self {
             dir: dir.to_path_buf(),
             _held: held,
@@ -120,4 +111,42 @@ impl State {
     fn lock_path(&self) -> PathBuf {
         self.dir.join("warden").join("locked")
     }
+}
+
+/// Makes a directory that only `owner` may enter. What is there already becomes so; a link does not.
+fn private(path: &Path, owner: Ids) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)?;
+    fchown(&dir, Some(owner.uid), Some(owner.gid))?;
+    dir.set_permissions(fs::Permissions::from_mode(0o700))
+}
+
+/// Whether nobody but root can put something else in the place of `dir`: every directory on the
+/// way to it, links followed or not, is root's, and others may not write it or may not rename
+/// what is root's in it (the sticky bit, unlink(2)).
+///
+/// # Errors
+/// Names the first directory that is not so.
+pub fn check_way(dir: &Path) -> Result<(), Fatal> {
+    let cannot =
+        |error| Fatal::call(format!("cannot look at the way to '{}'", dir.display()))(error);
+    let real = dir.canonicalize().map_err(cannot)?;
+    for above in dir
+        .ancestors()
+        .chain(real.ancestors())
+        .filter(|path| *path != dir)
+    {
+        let meta = above.metadata().map_err(cannot)?;
+        if meta.uid() != 0 || (meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0) {
+            return Err(Fatal::Unavailable(format!(
+                "cannot use '{}': others than root may write '{}'",
+                dir.display(),
+                above.display()
+            )));
+        }
+    }
+    Ok(())
 }

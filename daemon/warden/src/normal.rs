@@ -59,6 +59,30 @@ fn descriptors_limit() {
     }
 }
 
+/// Refuses to start with fewer descriptors than what is allowed at once may need.
+///
+/// Without one left, not even a connection could be refused, and what comes beside a message
+/// of the broker could be neither taken nor closed.
+///
+/// # Errors
+/// The hard limit is too low for `jobs` jobs at once.
+pub fn enough_descriptors(jobs: usize) -> Result<(), Fatal> {
+    let call = |errno: nix::errno::Errno| Fatal::System(format!("cannot read a limit: {errno}"));
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(call)?;
+    let need = OWN_DESCRIPTORS.saturating_add(jobs.saturating_mul(JOB_DESCRIPTORS));
+    if usize::try_from(soft).unwrap_or(usize::MAX) >= need {
+        return Ok(());
+    }
+    Err(Fatal::Unavailable(format!(
+        "{soft} open files are allowed, and jobs.max = {jobs} needs {need}: raise LimitNOFILE, or ulimit -n"
+    )))
+}
+
+/// Pidfd, output, steps, cgroup, script and standard input of a job.
+const JOB_DESCRIPTORS: usize = 8;
+/// Sessions, administrators, plans that wait, what waits for the broker and comes from it.
+const OWN_DESCRIPTORS: usize = 2048;
+
 /// Ours arrive through a descriptor; SIGPIPE stays blocked, so that EPIPE tells; all others as at boot.
 fn signals() -> Result<SignalFd, Fatal> {
     let call = |errno: nix::errno::Errno| Fatal::System(format!("cannot set up signals: {errno}"));

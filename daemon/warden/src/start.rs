@@ -39,6 +39,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     }
     let signals = normal::normalise()?;
     let config = config::load(&args.config)?;
+    normal::enough_descriptors(config.jobs.max)?;
     let ids = accounts::user("accounts.broker", &config.accounts.broker)?;
     let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;
     let admins = accounts::group("accounts.admin_group", &config.accounts.admin_group)?;
