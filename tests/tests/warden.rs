@@ -11,8 +11,11 @@
 #![allow(unsafe_code)]
 
 mod warden {
+    pub mod admin;
     pub mod link;
     pub mod stage;
+    pub mod start;
+    pub mod trail;
 }
 
 use warden::stage;

@@ -33,7 +33,7 @@ use serde_json::Value;
 pub const ALICE: u32 = 64_001;
 pub const BOB: u32 = 64_002;
 const SOCKET_GROUP: u32 = 64_000;
-const ADMIN_GROUP: u32 = 64_200;
+pub const ADMIN_GROUP: u32 = 64_200;
 const BROKER: u32 = 64_100;
 /// Whatever the warden must do "soon": ends of jobs, restarts. Generous, for busy machines.
 pub const SOON: u16 = 20_000;
@@ -152,7 +152,12 @@ impl Stage {
 
     /// Starts the daemon; its broker has said nothing yet.
     pub fn raise(&mut self, way: &Way) -> Broker {
-        self.child = Some(self.command(way).spawn().unwrap());
+        self.raise_by(self.command(way))
+    }
+
+    /// The same by a command of the test's own.
+    pub fn raise_by(&mut self, mut command: Command) -> Broker {
+        self.child = Some(command.spawn().unwrap());
         self.broker()
     }
 
@@ -166,9 +171,14 @@ impl Stage {
         let broker = stage.raise(way);
         broker.adopted();
         broker.say(&ToWarden::Ready);
-        stage.alive();
-        stage.idle = stage.descriptors();
+        stage.ready();
         (stage, broker)
+    }
+
+    /// Now it is as idle as it will be.
+    pub fn ready(&mut self) {
+        self.alive();
+        self.idle = self.descriptors();
     }
 
     /// The next broker that the warden starts.
@@ -268,11 +278,16 @@ impl Stage {
 
     /// The warden is alive and holds as many descriptors as at its start.
     pub fn idle(&self) {
+        self.idle_but(0);
+    }
+
+    /// The same, with some that are still in use.
+    pub fn idle_but(&self, used: usize) {
         self.alive();
         // Children that were just killed take a moment; each look is a turn of the loop.
         let now = (0..200)
             .map(|_| self.descriptors())
-            .find(|now| *now <= self.idle);
+            .find(|now| *now <= self.idle + used);
         if now.is_none() {
             let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", self.pid()))
                 .unwrap()
@@ -310,10 +325,19 @@ impl Stage {
 
     /// Each intent has exactly one end, nothing is open, and the chain has no gap.
     pub fn records_are_whole(&self) {
+        let open = fs::read_dir(self.place.path().join("state/warden/open")).unwrap();
+        assert_eq!(open.count(), 0, "the ledger has open jobs");
+        let text = fs::read_to_string(self.place.path().join("state/audit.jsonl")).unwrap();
+        self.trail_is_whole(&text);
+    }
+
+    /// The same of a trail that lies elsewhere.
+    pub fn trail_is_whole(&self, text: &str) {
         let jobs = |event: &str| {
-            let mut jobs: Vec<String> = self
-                .records(event)
-                .iter()
+            let mut jobs: Vec<String> = text
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap())
+                .filter(|record| record["REMIT_EVENT"] == event)
                 .map(|r| r["REMIT_JOB"].as_str().unwrap().to_owned())
                 .collect();
             jobs.sort();
@@ -323,9 +347,6 @@ impl Stage {
         ends.extend(jobs("interrupted"));
         ends.sort();
         assert_eq!(jobs("intent"), ends, "{}", self.log());
-        let open = fs::read_dir(self.place.path().join("state/warden/open")).unwrap();
-        assert_eq!(open.count(), 0, "the ledger has open jobs");
-        let text = fs::read_to_string(self.place.path().join("state/audit.jsonl")).unwrap();
         let mut last = "0".repeat(64);
         for (at, line) in text.lines().enumerate() {
             let record: Value = serde_json::from_str(line).unwrap();
@@ -451,8 +472,13 @@ impl Broker {
 
     /// The session of the client that just connected.
     pub fn session(&self) -> u64 {
+        self.session_of(|_| true)
+    }
+
+    /// The session of a client with such a uid.
+    pub fn session_of(&self, wanted: impl Fn(u32) -> bool) -> u64 {
         self.until(|message, fds| match message {
-            ToBroker::Session { session, .. } => Ok(*session),
+            ToBroker::Session { session, uid, .. } if wanted(*uid) => Ok(*session),
             _ => Err(fds),
         })
     }

@@ -1,0 +1,593 @@
+//! Starting where things are not as they should be.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::poll::poll;
+use nix::sys::signal::Signal;
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::refusal::Code;
+use remit_link::ToWarden;
+use remit_tests::process::ends_within;
+
+use crate::stage::{ALICE, Broker, SOON, Stage, Way, all_of, argv};
+
+/// Starts the daemon through a shell script and expects it to refuse.
+fn refuses(stage: &Stage, script: &str) -> (Option<i32>, String) {
+    let plain = stage.command(&Way::default());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, "sh"])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    if !ends_within(pid, SOON) {
+        let _ = child.kill();
+        panic!("it starts: {script}");
+    }
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+fn works(stage: &Stage, broker: &Broker) {
+    let _alice = stage.connect(ALICE);
+    // A daemon that was refused may have looked whether anybody listens.
+    let session = broker.session_of(|uid| uid == ALICE);
+    broker.run(session, 1, argv(&["echo", "works"]), &[]);
+    let (job, mut pipes) = broker.started(1);
+    assert_eq!(all_of(pipes.remove(0)), b"works\n");
+    assert_eq!(broker.finish(job).exit, Some(0));
+    broker.say(&ToWarden::Closed { session });
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_does_not_notice() {
+    let (stage, broker) = Stage::start();
+    let (status, said) = refuses(&stage, "exec \"$@\"");
+    assert!(
+        status == Some(69) && said.contains("another remitd uses"),
+        "{status:?} {said}"
+    );
+    let other = stage.place.directory("other");
+    let script = format!("exec \"$@\" --state {}", other.display());
+    let (status, said) = refuses(&stage, &script);
+    assert!(
+        status == Some(69) && said.contains("another daemon listens"),
+        "{status:?} {said}"
+    );
+    works(&stage, &broker);
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn what_lies_in_the_way_is_refused_or_replaced_but_never_followed() {
+    type Case = (&'static str, fn(&Path), Option<i32>);
+    let cases: [Case; 14] = [
+        (
+            "state is a link",
+            |p| symlink("/tmp", p.join("state")).unwrap(),
+            Some(69),
+        ),
+        (
+            "state is a file",
+            |p| fs::write(p.join("state"), "").unwrap(),
+            Some(71),
+        ),
+        (
+            "state is somebody's",
+            |p| own(&p.join("state"), ALICE, 0o755),
+            Some(69),
+        ),
+        (
+            "all may write state",
+            |p| own(&p.join("state"), 0, 0o777),
+            Some(69),
+        ),
+        (
+            "the spool is a link",
+            |p| link_in(p, "state", "spool"),
+            Some(71),
+        ),
+        (
+            "the warden's own is a link",
+            |p| link_in(p, "state", "warden"),
+            Some(71),
+        ),
+        (
+            "the trail is a link",
+            |p| link_in(p, "state", "audit.jsonl"),
+            Some(71),
+        ),
+        (
+            "the runtime is a link",
+            |p| symlink("/tmp", p.join("runtime")).unwrap(),
+            Some(69),
+        ),
+        (
+            "the runtime is somebody's",
+            |p| own(&p.join("runtime"), ALICE, 0o755),
+            Some(69),
+        ),
+        (
+            "all may write the runtime",
+            |p| own(&p.join("runtime"), 0, 0o777),
+            Some(69),
+        ),
+        (
+            "the socket is a directory",
+            |p| fs::create_dir_all(p.join("runtime/admin.sock")).unwrap(),
+            Some(71),
+        ),
+        (
+            "all may write the broker",
+            |p| mode(&p.join("bin/remit-broker"), 0o777),
+            Some(69),
+        ),
+        (
+            "the broker is missing",
+            |p| fs::remove_file(p.join("bin/remit-broker")).unwrap(),
+            Some(69),
+        ),
+        (
+            "the head is odd",
+            |p| {
+                fs::create_dir_all(p.join("state/warden")).unwrap();
+                fs::write(p.join("state/warden/audit-head"), "short").unwrap();
+            },
+            Some(71),
+        ),
+    ];
+    for (what, prepare, expect) in cases {
+        let stage = Stage::set(&Way::default());
+        let canary = stage.place.directory("canary");
+        mode(&canary, 0o751);
+        prepare(stage.place.path());
+        let (status, said) = refuses(&stage, "exec \"$@\"");
+        assert_eq!(status, expect, "{what}: {said}");
+        assert!(
+            said.starts_with("remitd: ") && said.contains('\''),
+            "{what}: {said}"
+        );
+        let kept = fs::metadata(&canary).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o777, 0o751, "{what}");
+    }
+}
+
+#[test]
+fn directories_on_the_way_are_root_s_or_sticky() {
+    let (stage, broker) = Stage::start();
+    let wide = stage.place.directory("wide");
+    let other_state = stage.place.directory("other");
+    let other_state = other_state.display();
+    for (uid, bits, refused) in [(0, 0o777, true), (ALICE, 0o755, true), (0, 0o1777, false)] {
+        chown(&wide, Some(uid), None).unwrap();
+        mode(&wide, bits);
+        let wide = wide.display();
+        let why = format!("others than root may write '{wide}'");
+        let (status, said) = refuses(&stage, &format!("exec \"$@\" --state {wide}/in/it"));
+        // Where the way is right, the daemon that runs already is the reason.
+        let other = "another daemon listens";
+        assert_eq!(status, Some(69), "{said}");
+        assert_eq!(
+            (said.contains(&why), said.contains(other)),
+            (refused, !refused),
+            "{bits:o}: {said}"
+        );
+        if refused {
+            let script = format!("exec \"$@\" --state {other_state} --runtime {wide}/in/it");
+            let (status, said) = refuses(&stage, &script);
+            assert!(
+                status == Some(69) && said.contains(&why),
+                "{bits:o}: {said}"
+            );
+        }
+        let _ = fs::remove_dir_all(stage.place.path().join("wide/in"));
+    }
+    works(&stage, &broker);
+    stage.stop();
+}
+
+fn own(path: &Path, uid: u32, bits: u32) {
+    fs::create_dir(path).unwrap();
+    chown(path, Some(uid), None).unwrap();
+    mode(path, bits);
+}
+
+fn link_in(place: &Path, dir: &str, name: &str) {
+    own(&place.join(dir), 0, 0o755);
+    symlink(place.join("canary"), place.join(dir).join(name)).unwrap();
+}
+
+#[test]
+fn a_link_in_place_of_a_socket_is_replaced_and_old_modes_are_mended() {
+    let mut stage = Stage::set(&Way::default());
+    let place = stage.place.path().to_owned();
+    own(&place.join("runtime"), 0, 0o700);
+    fs::write(place.join("precious"), "kept").unwrap();
+    symlink(place.join("precious"), place.join("runtime/remit.sock")).unwrap();
+    own(&place.join("state"), 0, 0o755);
+    own(&place.join("state/spool"), ALICE, 0o777);
+    own(&place.join("state/warden"), 0, 0o777);
+    let broker = stage.raise(&Way::default());
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    works(&stage, &broker);
+    assert_eq!(fs::read_to_string(place.join("precious")).unwrap(), "kept");
+    for (name, uid, bits) in [
+        ("state", 0, 0o755),
+        ("state/spool", 64_100, 0o700),
+        ("state/warden", 0, 0o700),
+        ("state/warden/open", 0, 0o700),
+        ("state/warden/audit-head", 0, 0o600),
+        ("state/warden/daemon", 0, 0o600),
+        ("state/audit.jsonl", 0, 0o600),
+        ("runtime", 0, 0o755),
+        ("runtime/remit.sock", 0, 0o660),
+        ("runtime/admin.sock", 0, 0o660),
+    ] {
+        let meta = fs::symlink_metadata(place.join(name)).unwrap();
+        let found = (
+            std::os::unix::fs::MetadataExt::uid(&meta),
+            meta.permissions().mode() & 0o7777,
+        );
+        assert_eq!(found, (uid, bits), "{name}");
+    }
+    stage.stop();
+}
+
+#[test]
+fn configuration_that_is_not_right_keeps_it_from_starting() {
+    let text =
+        |name: &'static str, text: &'static str| move |stage: &Stage| stage.write(name, text);
+    let config = "config/remit.toml";
+    let policy = "config/policy.d/10-test.toml";
+    type Prepare = Box<dyn Fn(&Stage)>;
+    let cases: Vec<(&str, Prepare)> = vec![
+        ("no TOML", Box::new(text(config, "[audit"))),
+        (
+            "not UTF-8",
+            Box::new(|s| fs::write(s.place.path().join(config), b"\xff").unwrap()),
+        ),
+        (
+            "an unknown key",
+            Box::new(text(config, "[jobs]\nmaximum = 1\n")),
+        ),
+        (
+            "root as broker",
+            Box::new(text(config, "[accounts]\nbroker = 0\n")),
+        ),
+        (
+            "nobody as broker",
+            Box::new(text(config, "[accounts]\nbroker = \"no-such-user\"\n")),
+        ),
+        (
+            "uids of others",
+            Box::new(text(
+                config,
+                "[jobs]\nuid_first = 1000\nuid_count = 64000\n",
+            )),
+        ),
+        (
+            "a file that all may write",
+            Box::new(|s| mode(&s.place.path().join(config), 0o666)),
+        ),
+        (
+            "a policy that all may write",
+            Box::new(|s| mode(&s.place.path().join(policy), 0o666)),
+        ),
+        (
+            "a policy that is a FIFO",
+            Box::new(|s| {
+                let path = s.place.path().join("config/policy.d/20-fifo.toml");
+                nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+            }),
+        ),
+        (
+            "a broken policy",
+            Box::new(text(policy, "[[grant]]\nto = [\"#1\"]\n")),
+        ),
+        (
+            "a large file",
+            Box::new(|s| s.write(config, &"#".repeat(2 << 20))),
+        ),
+    ];
+    for (what, prepare) in cases {
+        let stage = Stage::set(&Way::default());
+        prepare(&stage);
+        let (status, said) = refuses(&stage, "exec \"$@\"");
+        assert!(
+            status == Some(78) && said.contains("remit"),
+            "{what}: {status:?} {said}"
+        );
+        let made = stage.place.path().join("runtime").exists();
+        assert!(!made, "{what}: it made its directories all the same");
+    }
+}
+
+#[test]
+fn sockets_that_are_not_ours_are_refused() {
+    let stage = Stage::set(&Way::default());
+    for variables in [
+        "LISTEN_FDS=1 LISTEN_FDNAMES=remit",
+        "LISTEN_FDS=3 LISTEN_FDNAMES=remit:remit-admin:x",
+        "LISTEN_FDS=2 LISTEN_FDNAMES=remit:remit",
+        "LISTEN_FDS=2 LISTEN_FDNAMES=a:b",
+        "LISTEN_FDS=2",
+        "LISTEN_FDS=99999999999999999999 LISTEN_FDNAMES=remit:remit-admin",
+        "LISTEN_FDS=2 LISTEN_FDNAMES=remit:remit-admin",
+    ] {
+        for descriptors in ["", "3</etc/passwd 4</dev/null", "3<&- 4<&-"] {
+            let script = format!("export LISTEN_PID=$$ {variables}; exec \"$@\" {descriptors}");
+            let (status, said) = refuses(&stage, &script);
+            assert_eq!(status, Some(69), "{script}: {said}");
+            assert!(said.contains("sockets handed over"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_told_apart_by_name() {
+    for swapped in [false, true] {
+        let mut stage = Stage::set(&Way::default());
+        let runtime = stage.place.directory("runtime");
+        let client = UnixListener::bind(runtime.join("remit.sock")).unwrap();
+        let admin = UnixListener::bind(runtime.join("admin.sock")).unwrap();
+        mode(&runtime.join("remit.sock"), 0o666);
+        let plain = stage.command(&Way::default());
+        let names = if swapped {
+            "remit-admin:remit"
+        } else {
+            "remit:remit-admin"
+        };
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", names);
+        let (one, two) = if swapped {
+            (&admin, &client)
+        } else {
+            (&client, &admin)
+        };
+        hand_over(&mut command, one.as_raw_fd(), two.as_raw_fd());
+        let broker = stage.raise_by(command);
+        broker.adopted();
+        broker.say(&ToWarden::Ready);
+        works(&stage, &broker);
+        stage.stop();
+    }
+}
+
+/// Has `command` inherit two descriptors, as 3 and 4.
+fn hand_over(command: &mut Command, one: RawFd, two: RawFd) {
+    let place = move || {
+        for (fd, at) in [(one, 60), (two, 61), (60, 3), (61, 4)] {
+            // SAFETY: numbers only; nothing else uses these in the child.
+            if unsafe { libc::dup2(fd, at) } != at {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: only system calls between fork and exec.
+    unsafe { command.pre_exec(place) };
+}
+
+#[test]
+fn whatever_it_inherits_it_starts_as_always() {
+    for script in [
+        "exec \"$@\" <&- >&- 2>&-",
+        "trap '' CHLD TERM HUP INT PIPE ALRM USR1 USR2 XFSZ QUIT; exec \"$@\"",
+        "umask 0; cd /tmp; ulimit -S -n 64; exec \"$@\"",
+        "umask 777; ulimit -c unlimited; exec \"$@\"",
+        "exec \"$@\" 3</etc/passwd 4</dev/null 5</dev/null 9>/dev/null",
+        "export LISTEN_PID=1 LISTEN_FDS=2 NOTIFY_SOCKET=/nowhere WATCHDOG_USEC=x \
+         IFS=x ENV=/x BASH_ENV=/x PATH=/nowhere TMPDIR=/nowhere LANG=x; exec \"$@\"",
+        "exec nice -n 19 \"$@\"",
+    ] {
+        let mut stage = Stage::set(&Way::default());
+        let plain = stage.command(&Way::default());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "sh"])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .stdin(Stdio::null());
+        let broker = stage.raise_by(command);
+        broker.adopted();
+        broker.say(&ToWarden::Ready);
+        let _alice = stage.connect(ALICE);
+        let session = broker.session();
+        let shell = "ls /proc/self/fd | wc -l; umask; env | grep -c nowhere; pwd";
+        broker.run(session, 1, argv(&["sh", "-c", shell]), &[]);
+        let (job, mut pipes) = broker.started(1);
+        let said = String::from_utf8(all_of(pipes.remove(0))).unwrap();
+        assert_eq!(said, "4\n0022\n0\n/\n", "{script}");
+        broker.finish(job);
+        stage.stop();
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_refused_with_the_way_out() {
+    let stage = Stage::set(&Way::default());
+    let (status, said) = refuses(&stage, "ulimit -n 64; exec \"$@\"");
+    assert!(
+        status == Some(69) && said.contains("LimitNOFILE"),
+        "{status:?} {said}"
+    );
+}
+
+#[test]
+fn a_hundred_signals_are_one_reload_or_one_stop() {
+    let (mut stage, broker) = Stage::start();
+    for _ in 0..100 {
+        stage.signal(Signal::SIGHUP);
+        stage.signal(Signal::SIGPIPE);
+    }
+    stage.alive();
+    works(&stage, &broker);
+    stage.idle();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for ticket in 1..=4 {
+        broker.run(session, ticket, argv(&["sleep", "50"]), &[]);
+        let _ = broker.started(ticket);
+    }
+    let pid = stage.pid();
+    for _ in 0..100 {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    assert_eq!(stage.ended(), Some(0));
+    // What was not recorded in the hurry is recorded at the next start.
+    let broker = stage.raise(&Way::default());
+    broker.adopted();
+    stage.alive();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_killed_warden_leaves_records_and_no_job() {
+    let (mut stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for ticket in 1..=3 {
+        broker.run(session, ticket, argv(&["sleep", "50"]), &[]);
+        let _ = broker.started(ticket);
+    }
+    let below = remit_tests::process::descendants(stage.pid());
+    // While it reads its policy, too: no child of it may hold what the next one needs.
+    let _ = stage.ask(AdminRequest::Reload);
+    stage.signal(Signal::SIGKILL);
+    assert_eq!(stage.ended(), None);
+    // The keeper, their init, ends when somebody has reaped them.
+    for process in below.iter().filter(|p| p.nspid.get(1) != Some(&1)) {
+        assert!(ends_within(process.pid, 1000), "{process:?}");
+    }
+    let broker = stage.raise(&Way::default());
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    assert_eq!(stage.records("interrupted").len(), 3);
+    works(&stage, &broker);
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_full_disk_refuses_runs_and_nothing_else() {
+    let mut stage = Stage::set(&Way::default());
+    let state = stage.place.directory("state");
+    let shell = format!(
+        "mount -t tmpfs -o size=1m,mode=755 none {} && exec \"$@\"",
+        state.display()
+    );
+    let way = Way {
+        shell: Some(shell),
+        ..Way::default()
+    };
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    works(&stage, &broker);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 2, argv(&["sleep", "2"]), &[]);
+    let (running, _pipes) = broker.started(2);
+    let filler = format!("/proc/{}/root{}/filler", stage.pid(), state.display());
+    let _ = fs::write(&filler, vec![0; 2 << 20]);
+    for ticket in 3..20 {
+        broker.run(session, ticket, argv(&["true"]), &[]);
+        assert_eq!(broker.answer(ticket).unwrap_err().code, Code::NotStarted);
+    }
+    stage.alive();
+    let why = String::from("x");
+    let locked = stage.ask(AdminRequest::Lock { why, kill: false });
+    assert!(matches!(locked, AdminReply::Refused(_)), "{locked:?}");
+    assert!(stage.status().locked.is_some());
+    // The end of the running job waits for room, and is then recorded once.
+    broker.exited(running);
+    broker.drained(running);
+    let _ = poll(&mut [], 1500_u16);
+    stage.alive();
+    stage.sleeps();
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(broker.end(running).exit, Some(0));
+    assert!(matches!(
+        stage.ask(AdminRequest::Unlock),
+        AdminReply::Done(_)
+    ));
+    broker.say(&ToWarden::Closed { session });
+    works(&stage, &broker);
+    let trail = format!("/proc/{}/root{}/audit.jsonl", stage.pid(), state.display());
+    stage.trail_is_whole(&fs::read_to_string(trail).unwrap());
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_reader_of_its_messages_who_goes_or_stops_does_not_end_or_stop_it() {
+    for gone in [true, false] {
+        let mut stage = Stage::set(&Way::default());
+        let (reader, writer) = std::io::pipe().unwrap();
+        if !gone {
+            // Full but for a little.
+            let fd = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096));
+            assert!(fd.is_ok());
+        }
+        let mut command = stage.command(&Way::default());
+        command.stderr(writer);
+        let mut reader = Some(reader);
+        if gone {
+            reader.take();
+        }
+        let mut broker = stage.raise_by(command);
+        for _ in 0..200 {
+            broker.adopted();
+            broker.say(&ToWarden::Ready);
+            broker.raw(b"\xff");
+            broker.is_killed();
+            broker = stage.broker();
+            // A second restart waits a second; a hundred lines fill a page in reloads.
+            stage.write("config/policy.d/10-test.toml", &"x\n".repeat(400));
+            for _ in 0..3 {
+                let _ = stage.ask(AdminRequest::Reload);
+            }
+            if stage.status().broker_restarts > 3 {
+                break;
+            }
+        }
+        while stage.status().policy_error.is_none() {}
+        stage.alive();
+        drop(reader);
+        stage.alive();
+        broker.adopted();
+        broker.say(&ToWarden::Ready);
+        works(&stage, &broker);
+        stage.stop();
+    }
+}

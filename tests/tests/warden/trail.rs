@@ -1,0 +1,286 @@
+//! A journal that does not read, and mounts that change.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use nix::poll::poll;
+use nix::sys::signal::Signal;
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+use remit_link::ToBroker;
+use remit_tests::process::descendants;
+
+use crate::stage::{ALICE, Broker, Stage, Way, argv, readable};
+
+/// A journald that the test plays, in a mount namespace of the daemon's own.
+struct Journal {
+    socket: UnixDatagram,
+    filler: UnixDatagram,
+    path: std::path::PathBuf,
+}
+
+impl Journal {
+    /// Everything that was sent, so that there is room again.
+    fn read(&self) -> Vec<String> {
+        let mut buffer = vec![0; 1 << 18];
+        let mut all = Vec::new();
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            all.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        }
+        all
+    }
+
+    /// No room is left.
+    fn fill(&self) {
+        while self.filler.send_to(b"MESSAGE=filler\n", &self.path).is_ok() {}
+    }
+}
+
+fn start() -> (Stage, Broker, Journal) {
+    let way = Way {
+        sink: "journald",
+        shell: Some(String::new()),
+        ..Way::default()
+    };
+    let mut stage = Stage::set(&way);
+    let dir = stage.place.directory("journal");
+    let path = dir.join("socket");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let shell = format!(
+        "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
+         mount --bind {} /run/systemd/journal && exec \"$@\"",
+        dir.display()
+    );
+    let way = Way {
+        shell: Some(shell),
+        ..way
+    };
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&remit_link::ToWarden::Ready);
+    stage.ready();
+    let journal = Journal {
+        socket,
+        filler,
+        path,
+    };
+    (stage, broker, journal)
+}
+
+fn events(records: &[String], event: &str) -> usize {
+    let line = format!("\nREMIT_EVENT={event}\n");
+    records.iter().filter(|r| r.contains(&line)).count()
+}
+
+#[test]
+fn a_parked_run_starts_once_there_is_room() {
+    let (stage, broker, journal) = start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let _ = journal.read();
+    journal.fill();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    assert!(
+        !readable(std::os::fd::AsFd::as_fd(&broker.link), 300),
+        "not recorded, and yet"
+    );
+    let before = journal.read();
+    assert_eq!(events(&before, "intent"), 0);
+    let (job, _) = broker.started(1);
+    assert_eq!(events(&journal.read(), "intent"), 1);
+    broker.finish(job);
+    assert_eq!(events(&journal.read(), "end"), 1);
+    stage.idle_but(2);
+    stage.stop();
+}
+
+#[test]
+fn a_parked_run_is_refused_after_a_second_however_many_there_are() {
+    let (stage, broker, journal) = start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    journal.fill();
+    for ticket in 1..=150 {
+        broker.run(session, ticket, argv(&["true"]), &[]);
+    }
+    stage.alive();
+    let mut refused = 0;
+    while refused < 150 {
+        refused += broker.until(|message, fds| match message {
+            ToBroker::Answer { answer, .. } => {
+                let code = answer.as_ref().unwrap_err().code;
+                assert!(matches!(code, Code::NotStarted | Code::Busy), "{code:?}");
+                Ok(1)
+            }
+            ToBroker::Job { .. } => panic!("unrecorded"),
+            _ => Err(fds),
+        });
+    }
+    stage.sleeps();
+    assert_eq!(events(&journal.read(), "intent"), 0);
+    let open = stage.place.path().join("state/warden/open");
+    assert_eq!(std::fs::read_dir(open).unwrap().count(), 0);
+    stage.stop();
+}
+
+#[test]
+fn a_parked_run_is_not_told_to_the_next_broker() {
+    let (stage, broker, journal) = start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    journal.fill();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    // The answer shows that the run was parked before.
+    broker.run(4711, 2, argv(&["true"]), &[]);
+    assert!(broker.answer(2).is_err());
+    broker.die();
+    let (broker, _) = stage.next_broker();
+    let _ = journal.read();
+    stage.alive();
+    // Longer than anything is parked. Ticket 1 means something else to this broker.
+    if readable(std::os::fd::AsFd::as_fd(&broker.link), 2000) {
+        panic!("{:?}", broker.hear());
+    }
+    assert_eq!(events(&journal.read(), "intent"), 0);
+    stage.stop();
+}
+
+#[test]
+fn a_parked_run_is_judged_again_when_there_is_room() {
+    let (stage, broker, journal) = start();
+    let alice = stage.connect(ALICE);
+    let session = broker.session();
+    for what in ["lock", "policy", "closed"] {
+        let _ = journal.read();
+        journal.fill();
+        broker.run(session, 1, argv(&["true"]), &[]);
+        broker.run(4711, 2, argv(&["true"]), &[]);
+        assert!(broker.answer(2).is_err());
+        let expect = match what {
+            "lock" => {
+                let why = String::new();
+                let _ = stage.ask(AdminRequest::Lock { why, kill: false });
+                Code::Locked
+            }
+            "policy" => {
+                stage.grant("to = [\"#64001\"]");
+                let reply = stage.ask(AdminRequest::Reload);
+                assert!(matches!(reply, AdminReply::Done(_)));
+                // Stopped until the child has read it and there is room for its record: the
+                // loop then hears of the policy first.
+                stage.signal(Signal::SIGSTOP);
+                let read = (0..1000).any(|_| {
+                    let _ = poll(&mut [], 2_u16);
+                    let below = descendants(stage.pid());
+                    below
+                        .iter()
+                        .any(|p| p.state == 'Z' && p.parent == stage.pid())
+                });
+                assert!(read, "{:?}", descendants(stage.pid()));
+                let _ = journal.read();
+                stage.signal(Signal::SIGCONT);
+                Code::NotStarted
+            }
+            _ => {
+                broker.say(&remit_link::ToWarden::Closed { session });
+                Code::DaemonUnavailable
+            }
+        };
+        let _ = journal.read();
+        let refusal = broker.until(|message, fds| match message {
+            ToBroker::Answer { ticket: 1, answer } => Ok(answer.clone().unwrap_err()),
+            ToBroker::Job { .. } => panic!("{what}: started"),
+            _ => Err(fds),
+        });
+        assert_eq!(refusal.code, expect, "{what}");
+        assert!(
+            !refusal.message.contains("audit trail"),
+            "{what}: {refusal}"
+        );
+        let _ = stage.ask(AdminRequest::Unlock);
+    }
+    drop(alice);
+    stage.stop();
+}
+
+#[test]
+fn an_end_waits_for_room_and_is_recorded_once() {
+    let (stage, broker, journal) = start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    let (job, _) = broker.started(1);
+    broker.exited(job);
+    let _ = journal.read();
+    journal.fill();
+    broker.drained(job);
+    assert!(
+        !readable(std::os::fd::AsFd::as_fd(&broker.link), 1500),
+        "told before it was recorded"
+    );
+    stage.alive();
+    stage.sleeps();
+    let _ = journal.read();
+    assert_eq!(broker.end(job).state, State::Exited);
+    assert_eq!(events(&journal.read(), "end"), 1);
+    stage.stop();
+}
+
+#[test]
+fn a_change_of_mounts_leaves_no_process_behind() {
+    let (stage, broker, journal) = start();
+    let dir = stage.place.directory("mounted");
+    let count = || {
+        descendants(stage.pid())
+            .iter()
+            .filter(|p| p.state != 'Z')
+            .count()
+    };
+    let idle = count();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for ticket in 1..=6 {
+        let mut mount = Command::new("nsenter");
+        mount.args([
+            "-m",
+            "-t",
+            &stage.pid().to_string(),
+            "mount",
+            "-t",
+            "tmpfs",
+            "none",
+        ]);
+        let run = || {
+            broker.run(session, ticket, argv(&["true"]), &[]);
+            let (job, _) = broker.started(ticket);
+            broker.finish(job);
+        };
+        // Heard of by the loop, or by the next job: stopped, the loop hears of both at once.
+        if ticket % 2 == 0 {
+            stage.signal(Signal::SIGSTOP);
+        }
+        assert!(mount.arg(&dir).status().unwrap().success());
+        if ticket % 2 == 0 {
+            broker.run(session, 100 + ticket, argv(&["true"]), &[]);
+            stage.signal(Signal::SIGCONT);
+            let (job, _) = broker.started(100 + ticket);
+            broker.finish(job);
+        }
+        run();
+        stage.alive();
+        let _ = journal.read();
+    }
+    let settled = (0..500).any(|_| {
+        let _ = stage.status();
+        count() <= idle
+    });
+    assert!(settled, "{:?}", descendants(stage.pid()));
+    stage.sleeps();
+    stage.stop();
+}
