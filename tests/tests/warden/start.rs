@@ -260,41 +260,41 @@ fn a_link_in_place_of_a_socket_is_replaced_and_old_modes_are_mended() {
 fn configuration_that_is_not_right_keeps_it_from_starting() {
     let text =
         |name: &'static str, text: &'static str| move |stage: &Stage| stage.write(name, text);
-    let config = "config/remit.toml";
-    let policy = "config/policy.d/10-test.toml";
+    const CONFIG: &str = "config/remit.toml";
+    const POLICY: &str = "config/policy.d/10-test.toml";
     type Prepare = Box<dyn Fn(&Stage)>;
     let cases: Vec<(&str, Prepare)> = vec![
-        ("no TOML", Box::new(text(config, "[audit"))),
+        ("no TOML", Box::new(text(CONFIG, "[audit"))),
         (
             "not UTF-8",
-            Box::new(|s| fs::write(s.place.path().join(config), b"\xff").unwrap()),
+            Box::new(|s| fs::write(s.place.path().join(CONFIG), b"\xff").unwrap()),
         ),
         (
             "an unknown key",
-            Box::new(text(config, "[jobs]\nmaximum = 1\n")),
+            Box::new(text(CONFIG, "[jobs]\nmaximum = 1\n")),
         ),
         (
             "root as broker",
-            Box::new(text(config, "[accounts]\nbroker = 0\n")),
+            Box::new(text(CONFIG, "[accounts]\nbroker = 0\n")),
         ),
         (
             "nobody as broker",
-            Box::new(text(config, "[accounts]\nbroker = \"no-such-user\"\n")),
+            Box::new(text(CONFIG, "[accounts]\nbroker = \"no-such-user\"\n")),
         ),
         (
             "uids of others",
             Box::new(text(
-                config,
+                CONFIG,
                 "[jobs]\nuid_first = 1000\nuid_count = 64000\n",
             )),
         ),
         (
             "a file that all may write",
-            Box::new(|s| mode(&s.place.path().join(config), 0o666)),
+            Box::new(|s| mode(&s.place.path().join(CONFIG), 0o666)),
         ),
         (
             "a policy that all may write",
-            Box::new(|s| mode(&s.place.path().join(policy), 0o666)),
+            Box::new(|s| mode(&s.place.path().join(POLICY), 0o666)),
         ),
         (
             "a policy that is a FIFO",
@@ -305,11 +305,11 @@ fn configuration_that_is_not_right_keeps_it_from_starting() {
         ),
         (
             "a broken policy",
-            Box::new(text(policy, "[[grant]]\nto = [\"#1\"]\n")),
+            Box::new(text(POLICY, "[[grant]]\nto = [\"#1\"]\n")),
         ),
         (
             "a large file",
-            Box::new(|s| s.write(config, &"#".repeat(2 << 20))),
+            Box::new(|s| s.write(CONFIG, &"#".repeat(2 << 20))),
         ),
     ];
     for (what, prepare) in cases {
