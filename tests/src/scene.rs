@@ -96,13 +96,15 @@ impl Scene {
 struct Victim(Child);
 
 impl Victim {
+    /// Has the scene's file open for reading as standard input, if there is one.
     fn start(ground: &Ground, dir: &Path) -> Self {
+        let input = File::open(dir.join("file")).map_or_else(|_| Stdio::null(), Stdio::from);
         let mut command = Command::new(&ground.program);
         command
             .arg("victim")
             .current_dir(dir)
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped());
         ground.job.runs(&mut command);
         let mut child = command.spawn().expect("the attack program starts");
@@ -223,7 +225,8 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             let victim = victim(&mut scene, ground, &dir);
             scene.witness = Some(Box::new(move || ends_within(victim, 100)));
         }
-        "setpriority" | "setpriority-user" | "ioprio" | "prlimit" | "sched" | "affinity" => {
+        "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched"
+        | "affinity" => {
             let victim = victim(&mut scene, ground, &dir);
             properties(&mut scene, victim);
         }
@@ -240,6 +243,11 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             let victim = victim(&mut scene, ground, &dir);
             file(&dir, "file", ground);
             scene.arguments = vec![format!("/proc/{victim}/cwd/file")];
+        }
+        "proc-fd" => {
+            file(&dir, "file", ground);
+            let victim = victim(&mut scene, ground, &dir);
+            scene.arguments = vec![format!("/proc/{victim}/fd/0")];
         }
         "proc-environ" | "proc-mem" => {
             let victim = victim(&mut scene, ground, &dir);
@@ -353,6 +361,7 @@ const WATCHED: &[&str] = &[
     "exe-chmod",
     "proc-root",
     "proc-cwd",
+    "proc-fd",
 ];
 
 fn give(path: &Path, mode: u32, ground: &Ground) {

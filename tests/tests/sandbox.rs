@@ -175,7 +175,7 @@ const MUTATIONS: &[(&str, &[&str])] = &[
 /// exec. The daemon's own witness tries both at start, and is itself tested with each of them off.
 const LANDLOCK: (&str, &[&str]) = (
     "Landlock",
-    &["fifo", "proc-root", "proc-cwd", "proc-environ"],
+    &["fifo", "proc-root", "proc-cwd", "proc-fd", "proc-environ"],
 );
 
 #[test]

@@ -26,11 +26,13 @@ pub const ATTACKS: &[Attack] = &[
     attack("setpriority", "pid_namespace", NOBODY, "slow a process down", setpriority),
     attack("setpriority-user", "pid_namespace", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
     attack("ioprio", "pid_namespace", NOBODY, "change the disk priority of a process", ioprio),
+    attack("ioprio-user", "pid_namespace", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
     attack("prlimit", "pid_namespace", NOBODY, "limit a process", prlimit),
     attack("sched", "pid_namespace", NOBODY, "change how a process is scheduled", sched),
     attack("affinity", "pid_namespace", NOBODY, "bind a process to one processor", affinity),
     attack("proc-root", "landlock", NO_ACCESS, "write a file through /proc/PID/root", through).without_landlock(Expect::Done),
     attack("proc-cwd", "landlock", NO_ACCESS, "write a file through /proc/PID/cwd", through).without_landlock(Expect::Done),
+    attack("proc-fd", "landlock", NO_ACCESS, "write a file that a process has open", through).without_landlock(Expect::Done),
     attack("proc-environ", "landlock", NO_ACCESS, "read the environment of a process", read).without_landlock(Expect::Done),
     attack("proc-mem", "read_only_mounts", READ_ONLY, "open the memory of a process for writing", open_both),
     attack("proc-oom", "read_only_mounts", READ_ONLY, "make the kernel prefer a process as a victim", proc_oom),
@@ -131,6 +133,14 @@ fn ioprio(arguments: &[String]) -> Tried {
         number(arguments, 0),
         CLASS_IDLE
     )?;
+    Ok("slowed down".into())
+}
+
+fn ioprio_user(_: &[String]) -> Tried {
+    const WHO_USER: i32 = 3;
+    const CLASS_IDLE: i32 = 3 << 13;
+    let uid = sys!(libc::SYS_getuid)?;
+    sys!(libc::SYS_ioprio_set, WHO_USER, uid, CLASS_IDLE)?;
     Ok("slowed down".into())
 }
 

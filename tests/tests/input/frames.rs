@@ -244,3 +244,58 @@ fn a_thousand_empty_connections_leave_no_descriptor() {
     );
     daemon.stop();
 }
+
+/// Far more than the rate of one user, in one write: answered or refused one by one, others served meanwhile.
+#[test]
+fn a_flood_of_requests_is_slowed_down_and_told_so() {
+    let daemon = Daemon::start(Options::default());
+    let broker = daemon.broker().expect("there is a broker");
+    let mut stream = connection(&daemon);
+    let mut reader = stream.try_clone().expect("it is a socket");
+    let flood: Vec<u8> = (0..20_000_u32)
+        .flat_map(|id| {
+            let call = FromClient::Call {
+                id,
+                request: Request::Jobs { limit: 1 },
+            };
+            encode(&call, caps::FRAME).expect("the call is short")
+        })
+        .collect();
+    stream
+        .write_all(&hello(PROTOCOL))
+        .expect("the daemon reads");
+    let writer = std::thread::spawn(move || {
+        // The daemon may send us away in the middle of it.
+        let _ = stream.write_all(&flood);
+        let _ = stream.shutdown(Shutdown::Write);
+    });
+    daemon.is_well();
+    let mut refused = 0;
+    while let Some(message) = next(&mut reader) {
+        match message {
+            ToClient::Reply {
+                reply: Err(refusal),
+                ..
+            }
+            | ToClient::Goodbye(refusal) => {
+                assert!(
+                    matches!(refusal.code, Code::RateLimited | Code::Busy),
+                    "{refusal}"
+                );
+                refused += 1;
+                if refused > 500 {
+                    break; // It is slow on purpose.
+                }
+            }
+            ToClient::Reply { reply: Ok(_), .. }
+            | ToClient::Welcome { .. }
+            | ToClient::Progress { .. } => {}
+        }
+    }
+    assert!(refused > 0, "nothing was refused");
+    drop(reader);
+    daemon.is_well();
+    let _ = writer.join();
+    assert!(resident(broker) < 48 << 10, "{} KiB", resident(broker));
+    daemon.stop();
+}
