@@ -211,8 +211,8 @@ impl Daemon {
     /// # Panics
     /// As [`Self::stop`] and [`Self::start`].
     pub fn restart_cleanly(&mut self) {
-        let left = self.end();
-        assert!(left.is_empty(), "left behind: {left:?}");
+        let ended = self.end();
+        assert!(ended.cleanly(), "{ended:?}");
         self.restart();
     }
 
@@ -468,33 +468,49 @@ impl Daemon {
     /// # Panics
     /// When it does not end within 15 s, ends with an error, or leaves a process behind.
     pub fn stop(mut self) {
-        let left = self.end();
-        assert!(left.is_empty(), "left behind: {left:?}");
+        let ended = self.end();
+        assert!(ended.cleanly(), "{ended:?}");
     }
 
-    /// Ends it, gently first; what is left after that.
-    fn end(&mut self) -> Vec<Process> {
+    /// Ends it, gently first.
+    fn end(&mut self) -> Ended {
         let below: Vec<i32> = descendants(self.pid())
             .iter()
             .map(|process| process.pid)
             .collect();
         self.signal(Signal::SIGTERM);
-        let gentle = ends_within(self.pid(), 15_000);
-        if !gentle {
+        let gently = ends_within(self.pid(), 15_000);
+        if !gently {
             self.signal(Signal::SIGKILL);
         }
-        let status = self.child.wait();
+        let in_order = self.child.wait().is_ok_and(|status| status.success());
         let mut left = self.job_processes();
+        // A daemon without one of its walls may fail to end what it started; this machine has to stay clean.
+        for process in &left {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
         left.extend(
             below
                 .into_iter()
                 .filter(|pid| !ends_within(*pid, 1000))
                 .filter_map(Process::of),
         );
-        if !gentle || status.is_ok_and(|status| !status.success()) {
-            left.extend(Process::of(1));
-        }
-        left
+        Ended { in_order, left }
+    }
+}
+
+/// How a daemon ended.
+#[derive(Debug)]
+struct Ended {
+    /// By itself, with status 0.
+    in_order: bool,
+    /// What outlived it.
+    left: Vec<Process>,
+}
+
+impl Ended {
+    fn cleanly(&self) -> bool {
+        self.in_order && self.left.is_empty()
     }
 }
 
