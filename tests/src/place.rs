@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Goes with its value.
@@ -61,8 +62,14 @@ impl Place {
         let copy = self
             .directory("bin")
             .join(built.file_name().expect("a program has a name"));
-        fs::copy(built, &copy)
-            .unwrap_or_else(|error| panic!("cannot copy '{}': {error}", built.display()));
+        // By a process of its own: a test that starts something meanwhile would inherit the open
+        // copy, and what is open for writing cannot be executed (execve(2), ETXTBSY).
+        let copied = Command::new("cp").arg(built).arg(&copy).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "cannot copy '{}'",
+            built.display()
+        );
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the copy is ours");
         copy
     }
