@@ -27,6 +27,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Connections taken in one turn: whoever connects without end does not keep others waiting.
 const ACCEPTS: usize = 64;
 
+/// Messages of the broker's in one turn, and after how long no further one is begun.
+const MESSAGES: usize = 64;
+const TURN: Duration = Duration::from_millis(10);
+
 impl Warden {
     /// Turns until the daemon has stopped in order.
     ///
@@ -166,12 +170,17 @@ impl Warden {
 
     fn link_event(&mut self) {
         self.broker.flush();
-        // Bounded, so that a busy broker does not keep others waiting.
-        for _ in 0..64 {
+        let start = Instant::now();
+        // Bounded, so that a busy broker does not keep others waiting: one message may be
+        // two files of a megabyte to hash.
+        for _ in 0..MESSAGES {
             let Some((message, fds)) = self.broker.recv() else {
                 return;
             };
             self.broker_says(message, fds);
+            if start.elapsed() > TURN {
+                return;
+            }
         }
     }
 
