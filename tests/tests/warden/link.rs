@@ -2,7 +2,9 @@
 
 use std::os::fd::AsFd;
 
-use nix::unistd::{Whence, lseek};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Whence, lseek};
+use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
@@ -11,7 +13,9 @@ use remit_common::wire::{Access, Bytes};
 use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use serde_json::Value;
 
-use crate::stage::{ALICE, BOB, Stage, all_of, argv, readable, script, sealed, unsealed};
+use remit_tests::process::{descendants, ends_within};
+
+use crate::stage::{ALICE, BOB, SOON, Stage, all_of, argv, readable, script, sealed, unsealed};
 
 #[test]
 fn a_job_of_a_good_broker_leaves_nothing_behind() {
@@ -459,7 +463,7 @@ fn a_job_that_has_ended_by_itself_keeps_its_ending() {
     broker.run(session, 3, argv(&["true"]), &[]);
     let (job, _pipes) = broker.started(3);
     broker.exited(job);
-    stage.signal(nix::sys::signal::Signal::SIGTERM);
+    stage.signal(Signal::SIGTERM);
     stage.alive();
     broker.drained(job);
     assert_eq!(broker.end(job).state, State::Exited);
@@ -542,10 +546,7 @@ fn a_broker_that_closes_the_link_and_lives_is_replaced() {
         nix::sys::socket::Shutdown::Both,
     )
     .unwrap();
-    assert!(
-        remit_tests::process::ends_within(pid, crate::stage::SOON),
-        "it lives on"
-    );
+    assert!(ends_within(pid, SOON), "it lives on");
     drop(fd);
     let (_broker, _) = stage.next_broker();
     stage.sleeps();
@@ -658,6 +659,89 @@ fn large_and_odd_specs_are_refused_one_by_one() {
     broker.finish(job);
     broker.say(&ToWarden::Closed { session });
     stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn large_scripts_without_end_do_not_keep_an_administrator_waiting() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let text = sealed(&vec![b'\n'; caps::SCRIPT]);
+    let why = String::new();
+    let locked = stage.ask(AdminRequest::Lock { why, kill: false });
+    assert!(matches!(locked, AdminReply::Done(_)), "{locked:?}");
+    let spec = Spec {
+        stdin: true,
+        ..script()
+    };
+    let flood = std::thread::spawn(move || {
+        for ticket in 0..60 {
+            broker.run(session, ticket, spec.clone(), &[text.as_fd(), text.as_fd()]);
+        }
+        broker
+    });
+    stage.alive();
+    let broker = flood.join().unwrap();
+    for ticket in 0..60 {
+        assert_eq!(broker.answer(ticket).unwrap_err().code, Code::Locked);
+    }
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let jobs: Vec<_> = (1..=3)
+        .map(|ticket| {
+            broker.run(session, ticket, argv(&["sleep", "50"]), &[]);
+            let (job, _) = broker.started(ticket);
+            broker.until(|message, fds| match message {
+                ToBroker::Running { .. } => Ok(()),
+                _ => Err(fds),
+            });
+            job
+        })
+        .collect();
+    let below = descendants(stage.pid());
+    let keeper = below
+        .iter()
+        .find(|p| p.nspid.get(1) == Some(&1))
+        .unwrap()
+        .pid;
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+    for job in &jobs {
+        broker.drained(*job);
+    }
+    let mut left = jobs.clone();
+    while !left.is_empty() {
+        let (job, ending) = broker.until(|message, fds| match message {
+            ToBroker::Ended { job, ending } => Ok((*job, (**ending).clone())),
+            _ => Err(fds),
+        });
+        assert!(
+            matches!(ending.state, State::Interrupted | State::Signalled),
+            "{ending:?}"
+        );
+        left.retain(|other| *other != job);
+    }
+    assert!(ends_within(keeper, SOON));
+    stage.alive();
+    broker.run(session, 9, argv(&["true"]), &[]);
+    let (job, _) = broker.started(9);
+    assert_eq!(broker.finish(job).exit, Some(0));
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    let dead: Vec<_> = descendants(stage.pid())
+        .into_iter()
+        .filter(|p| p.state == 'Z')
+        .collect();
+    assert!(dead.is_empty(), "{dead:?}");
     stage.records_are_whole();
     stage.stop();
 }
