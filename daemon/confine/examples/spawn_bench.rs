@@ -62,7 +62,7 @@ fn main() -> std::result::Result<(), Failure> {
             limits: &limits,
         };
         let start = Instant::now();
-        let spawned = spawn(&sandbox, None, &keeper, &job)?;
+        let spawned = spawn(&sandbox, &keeper, &job)?;
         wait(spawned.pidfd.as_fd())?;
         confined.push(start.elapsed());
         let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;

@@ -24,7 +24,6 @@ pub(crate) struct Way<'a> {
     pub(crate) gid: u32,
     pub(crate) loginuid: Option<CString>,
     pub(crate) limits: &'a [Row],
-    pub(crate) template: Option<BorrowedFd<'a>>,
     /// Set where the fork could not place the child itself.
     pub(crate) join_cgroup: Option<BorrowedFd<'a>>,
     /// The child is in its cgroup, one way or the other.
@@ -153,12 +152,7 @@ pub(crate) fn confine(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     let up = |wall| sandbox.walls.up(wall);
     notes.take(Step::Session, session())?;
     notes.take(Step::Cgroup, cgroup(way))?;
-    let template = descriptors(way);
-    let (taken, template) = match template {
-        Ok(template) => (Ok(Taken::Done), template),
-        Err(e) => (Err(e), None),
-    };
-    notes.take(Step::Descriptors, taken)?;
+    notes.take(Step::Descriptors, descriptors(way))?;
     notes.take(Step::Loginuid, loginuid(way))?;
     notes.take(
         Step::Scheduling,
@@ -176,7 +170,7 @@ pub(crate) fn confine(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
             Ok(Taken::Absent)
         },
     )?;
-    notes.take(Step::Namespaces, namespaces(template))?;
+    notes.take(Step::Namespaces, namespaces())?;
     let mut ruleset = None;
     notes.take(Step::Mounts, mounts(way, &mut ruleset))?;
     notes.take(
@@ -220,9 +214,8 @@ fn cgroup(way: &Way<'_>) -> io::Result<Taken> {
     })
 }
 
-/// Copies out of the way first, so that no copy covers what is still to be placed. Returns the
-/// template's copy, which lives until it is entered.
-fn descriptors(way: &Way<'_>) -> io::Result<Option<OwnedFd>> {
+/// Copies out of the way first, so that no copy covers what is still to be placed.
+fn descriptors(way: &Way<'_>) -> io::Result<Taken> {
     const ABOVE: RawFd = 16;
     let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, ABOVE);
     let stdout = above(way.stdout)?;
@@ -231,7 +224,6 @@ fn descriptors(way: &Way<'_>) -> io::Result<Option<OwnedFd>> {
     // Without a stdin, /dev/null is opened inside; until then something must hold its number.
     let stdin = above(way.stdin.unwrap_or(way.steps))?;
     let script = way.script.map(above).transpose()?;
-    let template = way.template.map(above).transpose()?;
     let steps_at = steps_at(way);
     floor::place(stdin, 0)?;
     floor::place(stdout, 1)?;
@@ -240,17 +232,10 @@ fn descriptors(way: &Way<'_>) -> io::Result<Option<OwnedFd>> {
         floor::place(script, 3)?;
     }
     floor::place_closing(steps, steps_at)?;
-    let template = match template {
-        Some(template) => {
-            floor::place_closing(template, steps_at + 1)?;
-            Some(floor::owned(steps_at + 1))
-        }
-        None => None,
-    };
     if way.sandbox.walls.up(Wall::Descriptors) {
-        floor::close_from(steps_at + 1 + RawFd::from(template.is_some()))?;
+        floor::close_from(steps_at + 1)?;
     }
-    Ok(template)
+    Ok(Taken::Done)
 }
 
 fn loginuid(way: &Way<'_>) -> io::Result<Taken> {
@@ -278,10 +263,7 @@ fn rlimits(way: &Way<'_>) -> io::Result<Taken> {
     Ok(Taken::Done)
 }
 
-fn namespaces(template: Option<OwnedFd>) -> io::Result<Taken> {
-    if let Some(template) = template {
-        floor::set_namespace(template.as_fd(), libc::CLONE_NEWNS)?;
-    }
+fn namespaces() -> io::Result<Taken> {
     floor::own_mounts()?;
     Ok(Taken::Done)
 }
@@ -312,13 +294,8 @@ fn mounts(way: &Way<'_>, ruleset: &mut Option<(OwnedFd, Fence)>) -> io::Result<T
         })?;
     }
     for path in sandbox.places.devices.iter().take(MAX_DEVICES) {
-        let mount = if way.template.is_some() {
-            floor::open(path, libc::O_PATH)?
-        } else {
-            let mount = floor::copy_mount(path)?;
-            floor::attach_mount(mount.as_fd(), path)?;
-            mount
-        };
+        let mount = floor::copy_mount(path)?;
+        floor::attach_mount(mount.as_fd(), path)?;
         floor::allow_devices(mount.as_fd())?;
         grant(mount.as_fd(), |f| f.on_devices)?;
     }

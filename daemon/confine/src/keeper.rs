@@ -5,6 +5,7 @@
 
 use crate::error::{Doing, Result};
 use crate::floor::{self, ForkCall};
+use crate::pids::LastPid;
 use crate::{Error, kernel, seccomp};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,6 +16,7 @@ pub struct Keeper {
     pidfd: OwnedFd,
     jobs: OwnedFd,
     own: OwnedFd,
+    last_pid: Option<LastPid>,
 }
 
 const PIDS: i32 = libc::CLONE_NEWPID;
@@ -56,6 +58,7 @@ impl Keeper {
             pidfd,
             jobs: jobs.doing(doing)?,
             own,
+            last_pid: LastPid::open(),
         };
         let mut byte = [0];
         match floor::read(ready.as_fd(), &mut byte).doing(doing)? {
@@ -94,13 +97,37 @@ impl Keeper {
     ) -> Result<(i32, OwnedFd)> {
         floor::set_namespace(self.jobs.as_fd(), PIDS)
             .doing(|| "cannot enter the jobs' pid namespace".into())?;
-        let forked = floor::fork(call, cgroup, child);
+        let forked = self.fork_in_step(call, cgroup, child);
         let back = floor::set_namespace(self.own.as_fd(), PIDS);
         if let (Err(_), Ok((_, pidfd))) = (&back, &forked) {
             let _ = floor::pidfd_send_signal(pidfd, libc::SIGKILL);
         }
         back.doing(|| "cannot return to the own pid namespace".into())?;
         forked.doing(|| "cannot fork into the jobs' pid namespace".into())
+    }
+
+    /// Forks with the same pid in both namespaces where that can be had, else with any.
+    fn fork_in_step(
+        &self,
+        call: ForkCall,
+        cgroup: Option<BorrowedFd<'_>>,
+        child: impl FnOnce() -> i32,
+    ) -> std::io::Result<(i32, OwnedFd)> {
+        let last_pid = self.last_pid.iter().filter(|_| call == ForkCall::Clone3);
+        for (last_pid, (pid, text)) in last_pid.flat_map(|l| l.candidates().map(move |c| (l, c))) {
+            match floor::fork_as(call, cgroup, Some(&[pid, pid])) {
+                Ok(Some(parent)) => return Ok(parent),
+                Ok(None) => {
+                    // Out of step is no reason not to run.
+                    let _ = last_pid.follow(&text);
+                    floor::exit(child())
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+                // A kernel or container that does not let us choose.
+                Err(_) => break,
+            }
+        }
+        floor::fork(call, cgroup, child)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::checklist::{self, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
-use crate::{Cgroup, Keeper, Limits, Sandbox, Template, Wall};
+use crate::{Cgroup, Keeper, Limits, Sandbox, Wall};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
@@ -63,12 +63,7 @@ const LEAST_NOFILE: u64 = 32;
 ///
 /// Refused are uid or gid 0, an empty argv, a relative cwd, a script that is not sealed, fewer
 /// than 32 descriptors, and private directories without a limit.
-pub fn spawn(
-    sandbox: &Sandbox,
-    template: Option<&Template>,
-    keeper: &Keeper,
-    job: &Job<'_>,
-) -> Result<Spawned> {
+pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
     vet(job)?;
     let owner = (Uid::from_raw(job.uid), Gid::from_raw(job.gid));
     let (stdout, out) = pipe(Some(owner))?;
@@ -83,7 +78,6 @@ pub fn spawn(
         gid: job.gid,
         loginuid: job.loginuid.map(|uid| text(uid.to_string())).transpose()?,
         limits: &rows,
-        template: template.and_then(Template::namespace),
         join_cgroup: cgroup.filter(|_| call == ForkCall::Clone),
         has_cgroup: cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, job.uid, job.gid)?,
@@ -231,7 +225,7 @@ mod tests {
             cgroup: Some(&cgroup),
             limits: &limits,
         };
-        let spawned = spawn(&sandbox, None, &keeper, &job).unwrap();
+        let spawned = spawn(&sandbox, &keeper, &job).unwrap();
         floor::wait(spawned.pid, 0).unwrap();
         let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
             panic!()

@@ -5,7 +5,7 @@ use crate::checklist::{Notes, Way, confine};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
 use crate::spawn::{pipe, tmpfs_options};
-use crate::{Keeper, Progress, Sandbox, StepReader, Template, Wall};
+use crate::{Keeper, Progress, Sandbox, StepReader, Wall};
 use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
@@ -46,13 +46,7 @@ const BROKEN: u8 = 254;
 
 /// Forks a witness under `uid`, `gid` (which no job uses meanwhile), with the profile's own
 /// limits and groups. It makes nothing outside its own namespaces.
-pub fn witness(
-    sandbox: &Sandbox,
-    template: Option<&Template>,
-    keeper: &Keeper,
-    uid: u32,
-    gid: u32,
-) -> Result<Witness> {
+pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result<Witness> {
     if uid == 0 || gid == 0 {
         return Err(Error::refused("cannot witness", "a job is never root"));
     }
@@ -69,8 +63,6 @@ pub fn witness(
         gid,
         loginuid: None,
         limits: &rows,
-        // Entered before the stage is made, see below.
-        template: None,
         join_cgroup: None,
         has_cgroup: false,
         tmpfs: tmpfs_options(&sandbox.limits, uid, gid)?,
@@ -84,7 +76,6 @@ pub fn witness(
         argv: Pointers::of(&[]),
         env: Pointers::of(&[]),
     };
-    let template = template.and_then(Template::namespace);
     let asked: Vec<&Attempt> = attempts(sandbox).collect();
     let child = || {
         let stage = Stage {
@@ -96,7 +87,7 @@ pub fn witness(
             host_tmp,
             host_pids,
         };
-        testify(&way, template, stage, &asked)
+        testify(&way, stage, &asked)
     };
     let call = sandbox.kernel.fork;
     let (pid, pidfd) = if sandbox.walls.up(Wall::PidNamespace) {
@@ -196,14 +187,9 @@ fn find(attempt: &Attempt, control: u8, answer: u8) -> Finding {
 }
 
 /// The child's body. Answers two bytes an attempt: the control's and the one behind the walls.
-fn testify(
-    way: &Way<'_>,
-    template: Option<BorrowedFd<'_>>,
-    mut stage: Stage<'_>,
-    asked: &[&Attempt],
-) -> i32 {
+fn testify(way: &Way<'_>, mut stage: Stage<'_>, asked: &[&Attempt]) -> i32 {
     let mut controls = [BROKEN; 64];
-    if controls.len() < asked.len() || set_stage(&mut stage, template).is_err() {
+    if controls.len() < asked.len() || set_stage(&mut stage).is_err() {
         return 1;
     }
     for (control, attempt) in controls.iter_mut().zip(asked) {
@@ -252,10 +238,7 @@ fn try_one(
 
 /// A private copy of the mounts with a tmpfs over `/sys` that holds what is open to everyone,
 /// and a bystander of the job's uid that holds a lock on one of the files.
-fn set_stage(stage: &mut Stage<'_>, template: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    if let Some(template) = template {
-        floor::set_namespace(template, libc::CLONE_NEWNS)?;
-    }
+fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     floor::own_mounts()?;
     floor::set_whole_tree(0, true)?;
     let none: Option<&CStr> = None;

@@ -57,6 +57,11 @@ impl Timers {
         }
     }
 
+    /// Whether `timer` is set.
+    pub fn has(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
     /// Does not fire `timer`. One that is not set is as good.
     pub fn cancel(&mut self, timer: Timer) {
         if let Some(at) = self.at.remove(&timer) {

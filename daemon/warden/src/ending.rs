@@ -21,7 +21,9 @@ use crate::warden::Warden;
 
 /// Between the first signal of a stop and the kill.
 const GRACE: Duration = Duration::from_secs(5);
-/// For the kernel to end what was killed; longer means stuck in a system call.
+/// For the kernel to end what was killed, first the first process, then the others; longer
+/// means stuck in a system call.
+const KILL_FIRST: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(2);
 /// For the broker to read what is left in the pipes.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -86,12 +88,19 @@ impl Warden {
         }
         // Whatever it is in, the first process must not wait for its cgroup.
         let _ = floor::pidfd_send_signal(&job.process.pidfd, libc::SIGKILL);
+        // Killed again, it has no more time than it had.
+        if !self.timers.has(Timer::Kill(serial)) {
+            self.timers.add(KILL_FIRST, Timer::Kill(serial));
+        }
     }
 
     /// A job's first process has ended: reap it and end the others.
     pub fn job_exited(&mut self, serial: u64) {
         self.read_steps(serial);
         let Some(job) = self.jobs.get(serial) else {
+            if let Some(process) = self.jobs.reap_stuck(serial) {
+                self.reactor.remove(&process.pidfd);
+            }
             return;
         };
         let Some(status) = floor::reap(job.process.pid) else {
@@ -99,6 +108,10 @@ impl Warden {
         };
         self.reactor.remove(&job.process.pidfd);
         job.status = Some(status);
+        if !matches!(job.phase, Phase::Running) {
+            // It was stuck, and is being recorded as that.
+            return;
+        }
         job.phase = Phase::Emptying;
         self.timers.add(KILL, Timer::Kill(serial));
         match &job.cgroup {
@@ -150,7 +163,7 @@ impl Warden {
         let stuck = self
             .jobs
             .get(serial)
-            .is_some_and(|job| matches!(job.phase, Phase::Emptying));
+            .is_some_and(|job| matches!(job.phase, Phase::Running | Phase::Emptying));
         if stuck {
             self.emptied(serial, false);
         }
@@ -229,6 +242,10 @@ impl Warden {
         }
         if job.empty {
             self.uids.give_back(job.plan.uid);
+        }
+        if job.status.is_none() {
+            let owner = job.plan.requester.subject.uid();
+            self.jobs.keep_stuck(serial, owner, job.process);
         }
         if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
             say!("{}", chain(&error));

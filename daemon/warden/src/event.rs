@@ -44,10 +44,6 @@ impl Warden {
                     .set(link, Token::Link, interest)
                     .map_err(Fatal::call("cannot watch the link"))?;
             }
-            if let Some(building) = self.walls.new_building() {
-                // Unwatched, it is built all the same, and not used.
-                let _ = self.reactor.add(building, Token::Template, Interest::Read);
-            }
             let wait = self.timers.next(Instant::now());
             let events = self.reactor.wait(wait).map_err(Fatal::call("epoll_wait"))?;
             for token in events {
@@ -80,8 +76,6 @@ impl Warden {
             Token::Cgroup(serial) => self.cgroup_changed(serial),
             Token::Killing(serial) => self.killed(serial),
             Token::Signals => self.signal(),
-            Token::Mounts => self.walls.mounts_changed(),
-            Token::Template => self.walls.template_built(),
             Token::Policy => self.policy_read(),
             Token::Audit => {
                 self.unpark();

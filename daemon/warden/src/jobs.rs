@@ -8,7 +8,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::floor::Usage;
+use remit_confine::floor::{self, Usage};
 use remit_confine::{Cgroup, Killing, Spawned, Step, StepReader, Why};
 use remit_link::{JobMeta, Totals};
 
@@ -149,6 +149,8 @@ pub struct Jobs {
     serials: HashMap<JobId, u64>,
     ended: VecDeque<Ended>,
     requests: HashMap<(u32, String), (JobId, [u8; 32])>,
+    /// First processes that did not end when they were killed, with whose they are.
+    stuck: BTreeMap<u64, (u32, Spawned)>,
 }
 
 impl Jobs {
@@ -227,10 +229,27 @@ impl Jobs {
         self.live.is_empty()
     }
 
-    /// How many live, and how many of them are one user's.
+    /// How many live, and how many of them are one user's. What is stuck takes a place.
     pub fn count(&self, uid: u32) -> (usize, usize) {
-        let own = |job: &&Job| job.plan.requester.subject.uid() == uid;
-        (self.live.len(), self.live.values().filter(own).count())
+        let live = self.live.values();
+        let owners = live
+            .map(|job| job.plan.requester.subject.uid())
+            .chain(self.stuck.values().map(|(owner, _)| *owner));
+        owners.fold((0, 0), |(all, own), owner| {
+            (all + 1, own + usize::from(owner == uid))
+        })
+    }
+
+    /// Keeps the first process of a job that is recorded as ended, until it has.
+    pub fn keep_stuck(&mut self, serial: u64, owner: u32, process: Spawned) {
+        self.stuck.insert(serial, (owner, process));
+    }
+
+    /// Reaps such a process; gives it back when it has ended.
+    pub fn reap_stuck(&mut self, serial: u64) -> Option<Spawned> {
+        let (_, process) = self.stuck.get(&serial)?;
+        floor::reap(process.pid)?;
+        self.stuck.remove(&serial).map(|(_, process)| process)
     }
 
     /// Jobs that have ended, oldest first.

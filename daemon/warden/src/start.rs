@@ -166,7 +166,6 @@ impl Warden {
             .add(&self.signals, Token::Signals, Interest::Read)
             .and_then(|()| reactor.add(&self.listeners.admins, Token::Admins, Interest::Read))
             .and_then(|()| reactor.add(self.walls.keeper().pidfd(), Token::Keeper, Interest::Read))
-            .and_then(|()| reactor.add(self.walls.mounts().fd(), Token::Mounts, Interest::Change))
             .map_err(Fatal::call("epoll_ctl"))?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What confines every job, kept ready: keeper, mount template, compiled filters, cgroups.
+//! What confines every job, kept ready: keeper, compiled filters, cgroups.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::outcome::Enforced;
 use remit_confine::{
-    Building, Cgroup, Cgroups, Controller, Job, Keeper, Kernel, MountWatch, ReadProfile, Sandbox,
-    Spawned, Step, Template, kill_uid, spawn, witness,
+    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, ReadProfile, Sandbox, Spawned, Step,
+    kill_uid, spawn, witness,
 };
 
 use crate::accounts::optional_group;
@@ -27,11 +27,6 @@ pub struct Walls {
     keeper: Keeper,
     keeper_id: u32,
     cgroups: Option<Cgroups>,
-    mounts: MountWatch,
-    template: Option<Template>,
-    building: Option<Building>,
-    /// The one being built is not watched yet.
-    unwatched: bool,
 }
 
 impl Walls {
@@ -52,24 +47,14 @@ impl Walls {
             limits: config.limits.limits(),
         };
         let keeper_id = config.jobs.uid_first;
-        // The mounts are watched first, so that no change falls between them and the template.
-        let mounts = MountWatch::open().map_err(broken)?;
         let cgroups = Cgroups::open("remit").map_err(broken)?;
-        let mut walls = Self {
+        let walls = Self {
             sandbox: compile(&profile, &kernel).map_err(broken)?,
             kernel,
             keeper: Keeper::start(keeper_id, keeper_id).map_err(broken)?,
             keeper_id,
             cgroups,
-            mounts,
-            template: None,
-            building: Some(Building::start().map_err(broken)?),
-            unwatched: false,
         };
-        if let Some(building) = &walls.building {
-            wait_for(building.fd())?;
-        }
-        walls.template_built();
         walls.check_needs(&config.sandbox.require)?;
         walls.prove(keeper_id.saturating_add(config.jobs.uid_count - 1))?;
         Ok(walls)
@@ -94,9 +79,7 @@ impl Walls {
     /// A child behind all walls tries each of them; one that does not hold keeps the daemon from starting.
     fn prove(&self, uid: u32) -> Result<(), Fatal> {
         let broken = |error: remit_confine::Error| Fatal::Unavailable(chain(&error));
-        let template = self.template.as_ref();
-        let mut witness =
-            witness(&self.sandbox, template, &self.keeper, uid, uid).map_err(broken)?;
+        let mut witness = witness(&self.sandbox, &self.keeper, uid, uid).map_err(broken)?;
         let findings = loop {
             wait_for(witness.fd())?;
             if let Some(findings) = witness.read().map_err(broken)? {
@@ -129,10 +112,9 @@ impl Walls {
     /// # Errors
     /// Nothing was forked.
     pub fn spawn(
-        &mut self,
+        &self,
         plan: &Recorded<Box<Plan>>,
     ) -> Result<(Spawned, Option<Cgroup>), remit_confine::Error> {
-        self.look_at_mounts();
         let cgroup = match &self.cgroups {
             Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &plan.limits)?),
             None => None,
@@ -150,7 +132,7 @@ impl Walls {
             cgroup: cgroup.as_ref(),
             limits: &plan.limits,
         };
-        match spawn(&self.sandbox, self.template.as_ref(), &self.keeper, &job) {
+        match spawn(&self.sandbox, &self.keeper, &job) {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(error) => {
                 if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
@@ -191,50 +173,6 @@ impl Walls {
         }
     }
 
-    /// Asks whether the host's mounts have changed since they were looked at.
-    fn look_at_mounts(&mut self) {
-        if is_ready(self.mounts.fd(), PollFlags::POLLPRI) {
-            self.mounts_changed();
-        }
-    }
-
-    /// The host's mounts have changed: the template is stale, the next job copies the host's
-    /// tree itself. Each change is told once, by epoll(7) or by poll(2): whoever hears of it acts.
-    pub fn mounts_changed(&mut self) {
-        self.template = None;
-        self.building = None;
-        match Building::start() {
-            Ok(building) => {
-                self.building = Some(building);
-                self.unwatched = true;
-            }
-            Err(error) => say!("{}", chain(&error)),
-        }
-    }
-
-    /// What tells that the template is built, if it is not watched yet.
-    pub fn new_building(&mut self) -> Option<BorrowedFd<'_>> {
-        let unwatched = std::mem::take(&mut self.unwatched);
-        self.building
-            .as_ref()
-            .filter(|_| unwatched)
-            .map(Building::fd)
-    }
-
-    /// The template that was being built is ready, or failed; jobs run without one, only slower.
-    pub fn template_built(&mut self) {
-        // What was heard may be of one before, and to finish this one may be to wait.
-        let built = |building: &Building| is_ready(building.fd(), PollFlags::POLLIN);
-        if !self.building.as_ref().is_some_and(built) {
-            return;
-        }
-        match self.building.take().map(Building::finish) {
-            None => {}
-            Some(Ok(template)) => self.template = Some(template),
-            Some(Err(error)) => say!("{}", chain(&error)),
-        }
-    }
-
     /// A new keeper, after the old one has died and all jobs with it.
     ///
     /// # Errors
@@ -249,11 +187,6 @@ impl Walls {
     /// The keeper.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
-    }
-
-    /// Changes of the host's mounts.
-    pub fn mounts(&self) -> &MountWatch {
-        &self.mounts
     }
 
     /// What the kernel has.
@@ -293,11 +226,6 @@ fn compile(profile: &ReadProfile, kernel: &Kernel) -> remit_confine::Result<Sand
         Some(wall) => Sandbox::without(profile, kernel, wall),
         None => Sandbox::read(profile, kernel),
     }
-}
-
-fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut fds = [PollFd::new(fd, events)];
-    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
 fn wait_for(fd: BorrowedFd<'_>) -> Result<(), Fatal> {

@@ -52,15 +52,6 @@ pub(crate) fn set_whole_tree(attributes: u64, private: bool) -> io::Result<()> {
     set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
 }
 
-/// Every mount from `/` down follows the host's and never leads it.
-pub(crate) fn make_slave() -> io::Result<()> {
-    let attr = MountAttr {
-        propagation: libc::MS_SLAVE,
-        ..MountAttr::default()
-    };
-    set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)
-}
-
 /// A detached copy of the one mount at `path`. open_tree(2).
 pub(crate) fn copy_mount(path: &CStr) -> io::Result<OwnedFd> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as libc::c_uint;
@@ -126,6 +117,24 @@ pub(crate) fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<
     // SAFETY: integers only.
     check(unsafe { libc::setns(namespace.as_raw_fd(), kind) }.into())?;
     Ok(())
+}
+
+/// A `/proc` of the present pid namespace that is mounted nowhere. fsopen(2), fsmount(2).
+pub(crate) fn detached_proc() -> io::Result<OwnedFd> {
+    const CREATE: i32 = 6;
+    let (none, zero) = (std::ptr::null::<libc::c_char>(), 0);
+    let name = c"proc".as_ptr();
+    // SAFETY: a NUL-terminated name, valid for the call; the flag is FSOPEN_CLOEXEC.
+    let context = check(unsafe { libc::syscall(libc::SYS_fsopen, name, 1) })? as RawFd;
+    // SAFETY: a new descriptor that nobody else owns.
+    let context = unsafe { OwnedFd::from_raw_fd(context) };
+    let raw = context.as_raw_fd();
+    // SAFETY: an open context; the command takes neither key nor value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, raw, CREATE, none, none, zero) })?;
+    // SAFETY: an open context; the flag is FSMOUNT_CLOEXEC.
+    let mount = check(unsafe { libc::syscall(libc::SYS_fsmount, raw, 1, zero) })? as RawFd;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(mount) })
 }
 
 /// openat(2) in this process's present view; close-on-exec.

@@ -37,6 +37,20 @@ pub(crate) fn fork(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<(i32, OwnedFd)> {
+    match fork_as(call, cgroup, None)? {
+        None => exit(child()),
+        Some(parent) => Ok(parent),
+    }
+}
+
+/// Forks, with `pids` as those that the child shall have in its own namespace and the one above
+/// (`set_tid`, Linux 5.5; EEXIST when one is taken; only with `ForkCall::Clone3`). `None` in the
+/// child, under the conditions of `fork`.
+pub(crate) fn fork_as(
+    call: ForkCall,
+    cgroup: Option<BorrowedFd<'_>>,
+    pids: Option<&[i32; 2]>,
+) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut pidfd: RawFd = -1;
     let pid = match call {
         ForkCall::Clone3 => {
@@ -48,6 +62,10 @@ pub(crate) fn fork(
             if let Some(cgroup) = cgroup {
                 args.flags |= CLONE_INTO_CGROUP;
                 args.cgroup = cgroup.as_raw_fd() as u64;
+            }
+            if let Some(pids) = pids {
+                args.set_tid = pids.as_ptr() as u64;
+                args.set_tid_size = pids.len() as u64;
             }
             // SAFETY: no new stack and no shared memory: the child goes on here with a copy of
             // everything, as after fork(2); `pidfd` outlives the call.
@@ -61,11 +79,11 @@ pub(crate) fn fork(
         }
     };
     match check(pid)? {
-        0 => exit(child()),
+        0 => Ok(None),
         pid => {
             // SAFETY: the kernel put a new descriptor there that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok((pid as i32, pidfd))
+            Ok(Some((pid as i32, pidfd)))
         }
     }
 }

@@ -80,7 +80,6 @@ pub struct With<'a> {
     pub cgroup: Option<&'a Cgroup>,
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
-    pub template: Option<&'a Template>,
 }
 
 pub fn start(
@@ -107,7 +106,7 @@ pub fn start(
         cgroup: with.cgroup,
         limits: &limits,
     };
-    spawn(sandbox, with.template, keeper, &job)
+    spawn(sandbox, keeper, &job)
 }
 
 /// Waits until `fd` is readable or hung up.

@@ -125,27 +125,14 @@ fn a_mount_made_later_is_seen_read_only_and_let_go() {
     own_mounts();
     let dir = HostDir::new();
     let (keeper, sandbox) = (keeper(), sandbox());
-    let building = Building::start().unwrap();
-    wait_readable(building.fd());
-    let template = building.finish().unwrap();
-    let watch = MountWatch::open().unwrap();
-    assert!(!changed(&watch));
     let place = dir.path("m");
     std::fs::create_dir(&place).unwrap();
     mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &place]);
-    assert!(changed(&watch), "a mount was made and nothing told");
-    assert!(!changed(&watch), "each change is told once");
     std::fs::write(format!("{place}/file"), "later\n").unwrap();
     let script = format!("cat {place}/file; echo no > {place}/new");
-    for template in [None, Some(&template)] {
-        let with = With {
-            template,
-            ..With::default()
-        };
-        let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &with);
-        assert_eq!(ran.out, "later\n", "{ran:?}");
-        assert!(ran.err.contains("Read-only file system"), "{ran:?}");
-    }
+    let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &With::default());
+    assert_eq!(ran.out, "later\n", "{ran:?}");
+    assert!(ran.err.contains("Read-only file system"), "{ran:?}");
     let busy = start(
         &sandbox,
         &keeper,
@@ -178,13 +165,7 @@ fn mount(args: &[&str]) {
     assert!(Command::new("mount").args(args).status().unwrap().success());
 }
 
-fn changed(watch: &MountWatch) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(watch.fd(), PollFlags::POLLPRI)];
-    poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
-}
-
-/// With a keeper and a template kept, an unmounted device is free for another use at once.
+/// With a keeper and compiled walls kept, an unmounted device is free for another use at once.
 #[test]
 fn an_unmounted_device_is_free_while_idle() {
     let tools = ["mkfs.ext2", "losetup"].iter().all(|tool| {
@@ -220,14 +201,7 @@ fn an_unmounted_device_is_free_while_idle() {
     );
     mount(&["-o", "loop", &image, &place]);
     let (keeper, sandbox) = (keeper(), sandbox());
-    let building = Building::start().unwrap();
-    wait_readable(building.fd());
-    let template = building.finish().unwrap();
-    let with = With {
-        template: Some(&template),
-        ..With::default()
-    };
-    let ran = run_in(&sandbox, &keeper, &["ls", &place], &with);
+    let ran = run_in(&sandbox, &keeper, &["ls", &place], &With::default());
     assert_eq!(ran.out, "lost+found\n");
     assert!(
         Command::new("umount")
@@ -247,43 +221,5 @@ fn an_unmounted_device_is_free_while_idle() {
         "",
         "somebody keeps the mount"
     );
-    end(keeper);
-}
-
-/// On a host with shared mounts, as systemd makes them, a template follows it.
-#[test]
-fn a_template_of_a_shared_host_follows_its_mounts() {
-    use nix::mount::{MsFlags, mount as mount_flags};
-    own_mounts();
-    let none: Option<&str> = None;
-    mount_flags(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).unwrap();
-    let building = Building::start().unwrap();
-    wait_readable(building.fd());
-    let template = building.finish().unwrap();
-    assert!(template.is_kept());
-    let dir = HostDir::new();
-    let place = dir.path("m");
-    std::fs::create_dir(&place).unwrap();
-    mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &place]);
-    std::fs::write(format!("{place}/file"), "later\n").unwrap();
-    let (keeper, sandbox) = (keeper(), sandbox());
-    let with = With {
-        template: Some(&template),
-        ..With::default()
-    };
-    let script =
-        format!("cat {place}/file; echo no > {place}/new; echo x > /dev/null && echo null");
-    let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &with);
-    assert_eq!(ran.out, "later\nnull\n", "{ran:?}");
-    assert!(ran.err.contains("Read-only file system"), "{ran:?}");
-    assert!(
-        Command::new("umount")
-            .arg(&place)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let ran = run_in(&sandbox, &keeper, &["ls", &place], &with);
-    assert_eq!(ran.out, "", "the template has kept what the host unmounted");
     end(keeper);
 }

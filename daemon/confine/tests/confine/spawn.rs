@@ -186,7 +186,7 @@ fn arguments_are_bytes() {
         cgroup: None,
         limits: &LIMITS,
     };
-    let spawned = spawn(&sandbox, None, &keeper, &job).unwrap();
+    let spawned = spawn(&sandbox, &keeper, &job).unwrap();
     let ran = finish(spawned);
     assert!(
         ran.out
@@ -364,4 +364,20 @@ fn limits_hold() {
         "1"
     };
     assert_eq!(core.split_whitespace().nth(4), Some(want));
+}
+
+/// `ps` of procps looks itself up in /proc by getpid(2).
+#[test]
+fn a_job_finds_itself_in_the_hosts_proc_by_its_pid() {
+    let (keeper, sandbox) = (keeper(), sandbox());
+    let with = With::default();
+    for _ in 0..20 {
+        let script = "echo $$ $(sed -n 's/^Pid:[[:space:]]*//p' /proc/$$/status) $PPID";
+        let ran = run_in(&sandbox, &keeper, &["sh", "-c", script], &with);
+        let words: Vec<_> = ran.out.split_whitespace().collect();
+        assert_eq!(words.first(), words.get(1), "{ran:?}");
+        let ran = run_in(&sandbox, &keeper, &["ps", "-o", "pid=", "-p", "1"], &with);
+        assert_eq!(ran.out.trim(), "1", "{ran:?}");
+    }
+    end(keeper);
 }

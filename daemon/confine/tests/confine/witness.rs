@@ -6,7 +6,7 @@ use remit_confine::*;
 fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
     let keeper = keeper();
     let uid = uid();
-    let mut at_work = witness(sandbox, None, &keeper, uid, uid)?;
+    let mut at_work = witness(sandbox, &keeper, uid, uid)?;
     let findings = loop {
         wait_readable(at_work.fd());
         match at_work.read() {
