@@ -3,6 +3,7 @@
 //! The first byte of a datagram says where the message is: behind it, or in the
 //! sealed memory file that is the first descriptor ([`caps::LINK_MESSAGE`]).
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -116,6 +117,8 @@ impl Packed {
 #[derive(Debug)]
 pub struct Link {
     fd: OwnedFd,
+    /// One datagram, kept: to make and clear it anew for each would cost more than reading.
+    buffer: RefCell<Vec<u8>>,
 }
 
 impl AsFd for Link {
@@ -127,7 +130,10 @@ impl AsFd for Link {
 impl From<OwnedFd> for Link {
     /// The end inherited by a broker; it must be a non-blocking SOCK_SEQPACKET socket.
     fn from(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self {
+            fd,
+            buffer: RefCell::new(vec![0; caps::LINK_MESSAGE]),
+        }
     }
 }
 
@@ -146,7 +152,7 @@ impl Link {
         }
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        Ok(Self { fd })
+        Ok(fd.into())
     }
 
     /// Two ends, both non-blocking and close-on-exec.
@@ -160,7 +166,7 @@ impl Link {
             None,
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         )?;
-        Ok((Self { fd: a }, Self { fd: b }))
+        Ok((a.into(), b.into()))
     }
 
     /// Sends a packed message with descriptors, or nothing of it.
@@ -192,7 +198,7 @@ impl Link {
     /// [`LinkError::Empty`] when there is none now, [`LinkError::Closed`] at the end,
     /// [`LinkError::Malformed`] for anything that is not exactly one message.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<(T, Vec<OwnedFd>), LinkError> {
-        let mut bytes = vec![0; caps::LINK_MESSAGE];
+        let mut bytes = self.buffer.borrow_mut();
         let mut control = nix::cmsg_space!([std::os::fd::RawFd; ROOM]);
         let (length, mut fds, cut) = {
             let mut slices = [IoSliceMut::new(&mut bytes)];

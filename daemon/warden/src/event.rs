@@ -4,28 +4,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use remit_common::caps;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, AccessReport, Asked, ProfileView, ToClient};
-use remit_common::{caps, frame};
 use remit_link::{Answer, ToBroker, ToWarden};
-use remit_policy::{Ask, Verdict};
 
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::jobs;
-use crate::peer;
 use crate::pipeline;
 use crate::reactor::{Interest, Token};
-use crate::warden::{Gate, Warden, by};
+use crate::warden::{Gate, Warden};
 
 /// For a broker to confine itself and say that it is ready.
 const READY: Duration = Duration::from_secs(10);
 /// Before a broker that could not be started is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Connections taken in one turn: whoever connects without end does not keep others waiting.
-const ACCEPTS: usize = 64;
 
 /// Messages of the broker's in one turn, and after how long no further one is begun.
 const MESSAGES: usize = 64;
@@ -107,61 +102,6 @@ impl Warden {
         Ok(())
     }
 
-    fn accept_clients(&mut self) {
-        for _ in 0..ACCEPTS {
-            if !self.broker.is_ready() {
-                return;
-            }
-            let Some(stream) = self.listeners.client() else {
-                return;
-            };
-            let (subject, pidfd) = match peer::identify(&stream, &self.names) {
-                Ok(peer) => peer,
-                Err(why) => {
-                    let text = format!("a connection was closed: {why}");
-                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text));
-                    continue;
-                }
-            };
-            let (uid, user) = (subject.uid(), subject.user().to_owned());
-            match self.sessions.open(subject.clone(), pidfd) {
-                Ok(session) => {
-                    let opened = self.sessions.get(session);
-                    let watched = opened.is_some_and(|opened| {
-                        let token = Token::Peer(session);
-                        self.reactor
-                            .add(opened.pidfd(), token, Interest::Read)
-                            .is_ok()
-                    });
-                    if !watched {
-                        // It would outlive its process: the socket may be somebody else's by then.
-                        self.close_session(session);
-                        continue;
-                    }
-                    let message = ToBroker::Session { session, uid, user };
-                    let socket = OwnedFd::from(stream);
-                    self.broker.send(&message, &[socket.as_fd()]);
-                }
-                Err(refusal) => {
-                    self.record_refusal(Some(&subject), None, &refusal);
-                    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
-                    {
-                        // A fresh socket has room for one frame; if not, it is closed without.
-                        let mut stream = stream;
-                        let _ = std::io::Write::write(&mut stream, &bytes);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Forgets a session. Jobs of it go on.
-    pub fn close_session(&mut self, session: u64) {
-        if let Some(closed) = self.sessions.close(session) {
-            self.reactor.remove(closed.pidfd());
-        }
-    }
-
     fn link_event(&mut self) {
         self.broker.flush();
         let start = Instant::now();
@@ -227,34 +167,6 @@ impl Warden {
             }
             ToWarden::Closed { session } => self.close_session(session),
         }
-    }
-
-    fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
-        let subject = self.subject(session)?;
-        let grants = self.policy.policy.access(by(&subject));
-        let profiles = match grants.is_empty() {
-            true => Vec::new(),
-            false => vec![read_profile()],
-        };
-        let asked = match &access.argv {
-            None => None,
-            Some(argv) => {
-                remit_policy::check_argv(argv)?;
-                let ask = Ask::Run {
-                    profile: access.profile.as_deref(),
-                    argv0: argv.first().map_or(&[], |arg| arg.as_slice()),
-                    env_names: &[],
-                };
-                Some(asked(self.policy.policy.decide(by(&subject), &ask)))
-            }
-        };
-        Ok(Answer::Access(Box::new(AccessReport {
-            user: subject.user().to_owned(),
-            uid: subject.uid(),
-            grants,
-            asked,
-            profiles,
-        })))
     }
 
     fn stop_request(
@@ -357,50 +269,5 @@ impl Warden {
         if let Err(error) = renewed {
             self.gate = Gate::Broken(error.to_string());
         }
-    }
-
-    /// Takes clients, or lets them wait in the backlog.
-    fn accept_more(&mut self, more: bool) {
-        if more == self.accepting {
-            return;
-        }
-        self.accepting = more;
-        if more {
-            let _ = self
-                .reactor
-                .add(&self.listeners.clients, Token::Clients, Interest::Read);
-        } else {
-            self.reactor.remove(&self.listeners.clients);
-        }
-    }
-}
-
-fn asked(verdict: Verdict) -> Asked {
-    match verdict {
-        Verdict::Allow(grant) => Asked {
-            allowed: true,
-            rule: Some(grant.rule().to_string()),
-            why: format!(
-                "it runs in profile {}, without approval; the kernel keeps it from changing anything",
-                grant.profile().name()
-            ),
-            lift: None,
-        },
-        Verdict::Deny(denial) => Asked {
-            allowed: false,
-            rule: denial.rule.map(|rule| rule.to_string()),
-            why: denial.what,
-            lift: denial.lift,
-        },
-    }
-}
-
-fn read_profile() -> ProfileView {
-    ProfileView {
-        name: "read".into(),
-        summary: "any program or script, as an own uid without privilege: sees what an operator's \
-                  account sees (files, logs, processes, network state), can change nothing, reaches \
-                  no network; /tmp is private and empty"
-            .into(),
     }
 }

@@ -8,22 +8,27 @@
 #[macro_use]
 mod say;
 
+mod access;
 mod accounts;
 mod admin;
 mod args;
 mod audit;
 mod broker;
+mod clients;
 mod clock;
 mod config;
 mod ending;
 mod error;
 mod event;
 mod fault;
+mod following;
 mod jobs;
 mod ledger;
 mod listen;
 mod lock;
 mod normal;
+mod outcome;
+mod parking;
 mod peer;
 mod pipeline;
 mod plan;

@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::Step;
 use remit_link::{Answer, ToBroker};
 use remit_policy::{Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
 use crate::args::Args;
-use crate::audit::{Audit, Event, Record, Unwritten};
+use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
-use crate::clock::{Flood, Timer, Timers};
+use crate::clock::{Flood, Timers};
 use crate::config::Config;
-use crate::jobs::{self, Job, Jobs};
+use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::State;
@@ -26,14 +25,10 @@ use crate::peer::Subject;
 use crate::pipeline::Told;
 use crate::plan::{Call, Plan, who};
 use crate::policy_load::{Live, Loading};
-use crate::reactor::{Interest, Reactor, Token};
+use crate::reactor::Reactor;
 use crate::sessions::Sessions;
 use crate::uids::{JobUid, JobUids};
 use crate::walls::Walls;
-
-/// Plans that may wait for room in the trail, and for how long.
-const PARKED: usize = 100;
-const PARKED_FOR: Duration = Duration::from_secs(1);
 
 /// Whether new work is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,28 +143,6 @@ impl Warden {
         Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
     }
 
-    /// Whether the same request waits for its record already.
-    ///
-    /// # Errors
-    /// It does: asked again in a second, it is a job or a refusal.
-    pub fn not_parked(&self, uid: u32, request: Option<(&str, [u8; 32])>) -> Result<(), Refusal> {
-        let same = |plan: &Plan| {
-            let own = plan.request.as_ref().map(|(id, _)| id.as_str());
-            own.is_some() && own == request.map(|(id, _)| id)
-        };
-        match self
-            .parked
-            .iter()
-            .any(|(_, p)| p.requester.subject.uid() == uid && same(p))
-        {
-            false => Ok(()),
-            true => Err(
-                Refusal::new(Code::Busy, "the same request is waiting for its record")
-                    .next("ask again in a second"),
-            ),
-        }
-    }
-
     /// What policy says.
     pub fn decide(&self, subject: &Subject, call: &Call) -> Verdict {
         let names = call.env_names();
@@ -190,85 +163,6 @@ impl Warden {
                 .next("wait for a job to end")
         })?;
         Ok((JobId(id), uid))
-    }
-
-    /// Lets a plan wait for room in the trail, or refuses it.
-    ///
-    /// # Errors
-    /// The trail failed, or too many wait.
-    pub fn park(&mut self, plan: Box<Plan>, why: Unwritten) -> Result<Told, Refusal> {
-        match why {
-            Unwritten::Later if self.parked.len() < PARKED => {
-                self.parked.push_back((Instant::now(), plan));
-                if self.parked.len() == 1 {
-                    self.watch_audit();
-                    self.timers.add(PARKED_FOR, Timer::Parked);
-                }
-                Ok(Told::Parked)
-            }
-            why => {
-                self.drop_plan(plan);
-                Err(unrecorded(&why))
-            }
-        }
-    }
-
-    /// The trail has room again, or time has passed: what is parked runs or is refused.
-    pub fn unpark(&mut self) {
-        for (since, plan) in std::mem::take(&mut self.parked) {
-            let (session, ticket) = (plan.requester.session, plan.requester.ticket);
-            if since.elapsed() >= PARKED_FOR {
-                self.drop_plan(plan);
-                self.answer(session, ticket, Err(unrecorded(&Unwritten::Later)));
-                continue;
-            }
-            let told = match self.still_wanted(&plan) {
-                Ok(()) => crate::pipeline::execute(self, plan),
-                Err(refusal) => {
-                    self.drop_plan(plan);
-                    Err(refusal)
-                }
-            };
-            if let (Ok(Told::Parked), Some(last)) = (&told, self.parked.back_mut()) {
-                // It waits no longer than it would have.
-                last.0 = since;
-            }
-            self.told(session, ticket, told);
-        }
-        if let Some((since, _)) = self.parked.front() {
-            let left = PARKED_FOR.saturating_sub(since.elapsed());
-            self.timers.add(left, Timer::Parked);
-            self.watch_audit();
-        }
-    }
-
-    /// Whether a plan that waited may run: a lock, a stop or a new policy may have come, or the
-    /// session has ended.
-    fn still_wanted(&self, plan: &Plan) -> Result<(), Refusal> {
-        self.open_for_work()?;
-        self.subject(plan.requester.session)?;
-        if plan.policy() == self.policy.digest {
-            return Ok(());
-        }
-        let text = "the policy has changed while the request waited for its record";
-        Err(Refusal::new(Code::NotStarted, text).next("ask again"))
-    }
-
-    /// Forgets the plans that wait: those who asked are gone, and their tickets are another broker's.
-    pub fn drop_parked(&mut self) {
-        for (_, plan) in std::mem::take(&mut self.parked) {
-            let text = "the broker died while the request waited for its record";
-            let refusal = Refusal::new(Code::DaemonUnavailable, text);
-            let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
-            self.record_refusal(Some(&subject), Some(session), &refusal);
-            self.drop_plan(plan);
-        }
-    }
-
-    /// Undoes what a plan holds that never ran.
-    pub fn drop_plan(&mut self, plan: Box<Plan>) {
-        self.ledger.close(plan.job);
-        self.uids.give_back(plan.uid);
     }
 
     /// Says what became of a request, as far as the broker does not know yet.
@@ -338,82 +232,9 @@ impl Warden {
             .maybe("SUPPRESSED", suppressed.map(|count| count.to_string()))
     }
 
-    /// Follows a job that was just forked, and gives it to the broker.
-    pub fn follow(&mut self, job: Job) {
-        let ticket = job.plan.requester.ticket;
-        let runtime = Duration::from_secs(job.plan.runtime_s.into());
-        let serial = self.jobs.add(job);
-        self.timers.add(runtime, Timer::Runtime(serial));
-        let Some(job) = self.jobs.get(serial) else {
-            return;
-        };
-        let watched = self
-            .reactor
-            .add(&job.process.pidfd, Token::Job(serial), Interest::Read)
-            .and_then(|()| {
-                self.reactor
-                    .add(&job.process.steps, Token::Steps(serial), Interest::Read)
-            });
-        let message = ToBroker::Job {
-            ticket: Some(ticket),
-            meta: Box::new(job.meta()),
-        };
-        let fds = jobs::output(&job.process).map(std::os::fd::AsFd::as_fd);
-        self.broker.send(&message, &fds);
-        if let Err(error) = watched {
-            // A job that cannot be followed must not go on.
-            say!("cannot watch a job: {error}");
-            self.end_job(
-                serial,
-                remit_common::outcome::State::Interrupted,
-                "it could not be watched",
-            );
-        }
-    }
-
-    /// A job's way to its exec went on.
-    pub fn read_steps(&mut self, serial: u64) {
-        use remit_confine::Progress;
-        use std::os::fd::AsFd;
-        let Some(job) = self.jobs.get(serial) else {
-            return;
-        };
-        let steps: Vec<Step> = match job.reader.read(job.process.steps.as_fd()) {
-            Progress::More => return,
-            Progress::Executed(steps) => steps,
-            Progress::Failed {
-                step, errno, why, ..
-            } => {
-                job.start = jobs::Start::Failed { step, errno, why };
-                self.reactor.remove(&job.process.steps);
-                return;
-            }
-        };
-        self.reactor.remove(&job.process.steps);
-        let enforced = self.walls.enforced(&job.plan, &steps);
-        job.start = jobs::Start::Executed;
-        job.enforced = Some(enforced.clone());
-        let message = ToBroker::Running {
-            job: job.plan.job,
-            enforced: Box::new(enforced),
-        };
-        self.tell(&message);
-    }
-
     /// Says something to the broker.
     pub fn tell(&mut self, message: &ToBroker) {
         self.broker.send(message, &[]);
-    }
-
-    /// Waits for room in the trail.
-    pub fn watch_audit(&self) {
-        if let Some(fd) = self.audit.fd() {
-            // It may be watched already, or be another socket by now.
-            let again = self.reactor.set(fd, Token::Audit, Interest::WriteOnce);
-            if again.is_err() {
-                let _ = self.reactor.add(fd, Token::Audit, Interest::WriteOnce);
-            }
-        }
     }
 }
 
@@ -423,11 +244,4 @@ pub fn by(subject: &Subject) -> Who<'_> {
         uid: subject.uid(),
         gids: subject.gids(),
     }
-}
-
-fn unrecorded(why: &Unwritten) -> Refusal {
-    Refusal::new(Code::NotStarted, format!("nothing runs unrecorded: {why}"))
-        .by("audit")
-        .lift("systemctl status systemd-journald, or the disk of the state directory")
-        .next("try again later, or tell the person you work for")
 }

@@ -1,0 +1,88 @@
+//! Clients come and go: identified here, served by the broker.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::ToClient;
+use remit_common::{caps, frame};
+use remit_link::ToBroker;
+
+use crate::peer;
+use crate::reactor::{Interest, Token};
+use crate::warden::Warden;
+
+/// Connections taken in one turn: whoever connects without end does not keep others waiting.
+const ACCEPTS: usize = 64;
+
+impl Warden {
+    /// Takes those who wait, while there is a broker to serve them.
+    pub fn accept_clients(&mut self) {
+        for _ in 0..ACCEPTS {
+            if !self.broker.is_ready() {
+                return;
+            }
+            let Some(stream) = self.listeners.client() else {
+                return;
+            };
+            let (subject, pidfd) = match peer::identify(&stream, &self.names) {
+                Ok(peer) => peer,
+                Err(why) => {
+                    let text = format!("a connection was closed: {why}");
+                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text));
+                    continue;
+                }
+            };
+            let (uid, user) = (subject.uid(), subject.user().to_owned());
+            match self.sessions.open(subject.clone(), pidfd) {
+                Ok(session) => {
+                    let opened = self.sessions.get(session);
+                    let watched = opened.is_some_and(|opened| {
+                        let token = Token::Peer(session);
+                        self.reactor
+                            .add(opened.pidfd(), token, Interest::Read)
+                            .is_ok()
+                    });
+                    if !watched {
+                        // It would outlive its process: the socket may be somebody else's by then.
+                        self.close_session(session);
+                        continue;
+                    }
+                    let message = ToBroker::Session { session, uid, user };
+                    let socket = OwnedFd::from(stream);
+                    self.broker.send(&message, &[socket.as_fd()]);
+                }
+                Err(refusal) => {
+                    self.record_refusal(Some(&subject), None, &refusal);
+                    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
+                    {
+                        // A fresh socket has room for one frame; if not, it is closed without.
+                        let mut stream = stream;
+                        let _ = std::io::Write::write(&mut stream, &bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets a session. Jobs of it go on.
+    pub fn close_session(&mut self, session: u64) {
+        if let Some(closed) = self.sessions.close(session) {
+            self.reactor.remove(closed.pidfd());
+        }
+    }
+
+    /// Takes clients, or lets them wait in the backlog.
+    pub fn accept_more(&mut self, more: bool) {
+        if more == self.accepting {
+            return;
+        }
+        self.accepting = more;
+        if more {
+            let _ = self
+                .reactor
+                .add(&self.listeners.clients, Token::Clients, Interest::Read);
+        } else {
+            self.reactor.remove(&self.listeners.clients);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How a job ended, in words and in a record. Pure.
+
+use std::os::unix::process::ExitStatusExt;
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::{Ending, State};
+use remit_confine::{Cgroup, Why};
+
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::jobs::{Job, Start};
+use crate::plan::who;
+
+/// How a job ended, from everything that is known of it.
+pub fn ending(job: &Job) -> Ending {
+    let (status, usage) = match &job.status {
+        Some((status, usage)) => (Some(*status), Some(*usage)),
+        None => (None, None),
+    };
+    let mut exit = status.and_then(|status| status.code());
+    let mut signal = status.and_then(|status| status.signal());
+    let oom = job.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+    let stopped_early = matches!(job.start, Start::Failed { why: Why::Died, .. });
+    let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
+        (stop.state, format!("{}, before it ran", stop.cause))
+    } else if let Start::Failed { step, errno, why } = &job.start {
+        exit = not_started_status(*why);
+        signal = None;
+        (
+            State::NotStarted,
+            not_started(job, step.name(), *errno, *why),
+        )
+    } else if let Some(stop) = &job.stop {
+        (stop.state, stop.cause.clone())
+    } else if oom {
+        let text = "the kernel ended it for its memory, over the job's limit";
+        (State::OomKilled, text.to_owned())
+    } else {
+        match (exit, signal) {
+            (Some(code), _) => (State::Exited, format!("exited with status {code}")),
+            (None, Some(number)) => (State::Signalled, signal_cause(number)),
+            (None, None) => (State::Interrupted, "how it ended is not known".to_owned()),
+        }
+    };
+    let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
+    Ending {
+        state,
+        exit,
+        signal,
+        cause,
+        kill_verified: job.empty,
+        cpu_usec: usage.map_or(0, |usage| usage.cpu_usec),
+        memory_peak: peak.or(usage.map(|usage| usage.maxrss_bytes)).unwrap_or(0),
+        runtime_ms: u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn signal_cause(number: i32) -> String {
+    let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
+    let why = match number {
+        libc::SIGXCPU => ": its CPU time was over (limits.cpu_s)",
+        libc::SIGXFSZ => ": a file grew over the limit",
+        libc::SIGSYS => ": it made a system call of another architecture",
+        _ => "",
+    };
+    format!("ended by signal {number} ({name}){why}")
+}
+
+/// 127 and 126 mean what they mean to env(1).
+const fn not_started_status(why: Why) -> Option<i32> {
+    match why {
+        Why::NotFound => Some(127),
+        Why::NotExecutable
+        | Why::IsDirectory
+        | Why::NotRegular
+        | Why::BadInterpreter
+        | Why::PermissionDenied => Some(126),
+        Why::Errno | Why::Unmet | Why::Died => None,
+    }
+}
+
+fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
+    let program = job.plan.argv.first().map_or(String::new(), |program| {
+        remit_common::text::line(program.as_bytes(), 256)
+    });
+    match why {
+        Why::NotFound if program.contains('/') => format!("'{program}' does not exist"),
+        Why::NotFound => format!("there is no program '{program}' on the PATH of jobs"),
+        Why::NotExecutable => format!("'{program}' is not an executable file"),
+        Why::IsDirectory => format!("'{program}' is a directory"),
+        Why::NotRegular => format!("'{program}' is not a regular file"),
+        Why::BadInterpreter => {
+            format!("the interpreter named in the first line of '{program}' is missing")
+        }
+        Why::PermissionDenied => {
+            format!("'{program}' may not be executed by the job's uid")
+        }
+        Why::Errno if step == "cwd" => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            let cwd = remit_common::text::line(job.plan.cwd.as_bytes(), 256);
+            format!("the working directory '{cwd}' cannot be entered: {error}")
+        }
+        Why::Errno => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            format!("step '{step}' of the sandbox failed: {error}; nothing ran")
+        }
+        Why::Unmet => format!("step '{step}' of the sandbox did not hold; nothing ran"),
+        Why::Died => format!("the child died in step '{step}' of the sandbox; nothing ran"),
+    }
+}
+
+/// The record of an end.
+pub fn end_record(job: &Job, ending: &Ending) -> Record {
+    let requester = &job.plan.requester;
+    let message = format!(
+        "{} of {} {}",
+        job.plan.command,
+        requester.subject.user(),
+        ending.cause
+    );
+    let totals = job.totals.as_ref();
+    let enforced = job.enforced.as_ref().map(|e| e.walls.join(" "));
+    who(
+        Record::new(Event::End, message),
+        &requester.subject,
+        Some(requester.session),
+    )
+    .field("JOB", job.plan.job.to_string())
+    .field("ARGV", &job.plan.command)
+    .field("PROFILE", job.plan.profile)
+    .maybe("ENFORCED", enforced)
+    .field("STATE", ending.state.as_str())
+    .field("CAUSE", &ending.cause)
+    .maybe("EXIT", ending.exit.map(|code| code.to_string()))
+    .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
+    .field(
+        "KILL_VERIFIED",
+        if ending.kill_verified { "yes" } else { "no" },
+    )
+    .maybe(
+        "OUTPUT_BYTES",
+        totals.map(|t| t.stdout_bytes.saturating_add(t.stderr_bytes).to_string()),
+    )
+    .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
+    .number("CPU_USEC", ending.cpu_usec)
+    .number("MEMORY_PEAK", ending.memory_peak)
+    .number("RUNTIME_MS", ending.runtime_ms)
+}
