@@ -149,47 +149,22 @@ pub(crate) fn steps_at(way: &Way<'_>) -> RawFd {
 /// Every step before the exec.
 pub(crate) fn confine(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     let sandbox = way.sandbox;
-    let up = |wall| sandbox.walls.up(wall);
+    let only = |wall, take: &dyn Fn() -> io::Result<Taken>| match sandbox.walls.up(wall) {
+        true => take(),
+        false => Ok(Taken::Absent),
+    };
     notes.take(Step::Session, session())?;
     notes.take(Step::Cgroup, cgroup(way))?;
     notes.take(Step::Descriptors, descriptors(way))?;
     notes.take(Step::Loginuid, loginuid(way))?;
-    notes.take(
-        Step::Scheduling,
-        if up(Wall::Scheduling) {
-            scheduling()
-        } else {
-            Ok(Taken::Absent)
-        },
-    )?;
-    notes.take(
-        Step::Rlimits,
-        if up(Wall::Rlimits) {
-            rlimits(way)
-        } else {
-            Ok(Taken::Absent)
-        },
-    )?;
+    notes.take(Step::Scheduling, only(Wall::Scheduling, &|| scheduling()))?;
+    notes.take(Step::Rlimits, only(Wall::Rlimits, &|| rlimits(way)))?;
     notes.take(Step::Namespaces, namespaces())?;
     let mut ruleset = None;
     notes.take(Step::Mounts, mounts(way, &mut ruleset))?;
-    notes.take(
-        Step::Keyring,
-        if up(Wall::Keyring) {
-            keyring(sandbox)
-        } else {
-            Ok(Taken::Absent)
-        },
-    )?;
+    notes.take(Step::Keyring, only(Wall::Keyring, &|| keyring(sandbox)))?;
     notes.take(Step::Identity, identity(way))?;
-    notes.take(
-        Step::NoNewPrivs,
-        if up(Wall::NoNewPrivs) {
-            no_new_privs()
-        } else {
-            Ok(Taken::Absent)
-        },
-    )?;
+    notes.take(Step::NoNewPrivs, only(Wall::NoNewPrivs, &|| no_new_privs()))?;
     notes.take(Step::Cwd, cwd(way))?;
     notes.take(Step::Landlock, landlock(ruleset))?;
     notes.take(Step::Seccomp, seccomp(sandbox))
