@@ -156,21 +156,20 @@ impl From<&Page> for PageResult {
     }
 }
 
-/// Head, a line that counts what is missing, tail.
+/// Head, a line that counts what is missing, tail. Without a gap the two are one text: a
+/// character may lie across the seam.
 fn inline(captured: &Captured) -> Shown {
-    let mut shown = text::show(&captured.head);
-    if captured.omitted() > 0 || !captured.tail.is_empty() {
-        let tail = text::show(&captured.tail);
-        if captured.omitted() > 0 {
-            shown.text += &format!(
-                "\n[… {} bytes omitted: read them with job, offset={} …]\n",
-                captured.omitted(),
-                captured.head.len()
-            );
-        }
-        shown.text += &tail.text;
-        shown.escaped |= tail.escaped;
+    if captured.omitted() == 0 {
+        return text::show(&[captured.head.as_slice(), &captured.tail].concat());
     }
+    let (mut shown, tail) = (text::show(&captured.head), text::show(&captured.tail));
+    shown.text += &format!(
+        "\n[… {} bytes omitted: read them with job, offset={} …]\n",
+        captured.omitted(),
+        captured.head.len()
+    );
+    shown.text += &tail.text;
+    shown.escaped |= tail.escaped;
     shown
 }
 
@@ -192,5 +191,15 @@ mod tests {
             "begin\n[… 91 bytes omitted: read them with job, offset=5 …]\nend\\x1b"
         );
         assert!(shown.escaped);
+    }
+
+    #[test]
+    fn a_character_across_the_seam_is_whole() {
+        let captured = Captured {
+            total: 2,
+            head: Bytes::from(b"\xc3".to_vec()),
+            tail: Bytes::from(b"\xbc".to_vec()),
+        };
+        assert_eq!(inline(&captured).text, "\u{fc}");
     }
 }

@@ -287,6 +287,17 @@ impl Jobs {
         Some((job, forgotten))
     }
 
+    /// A job that a daemon before this one began: it can be asked for, and its request is not done again.
+    pub fn remember(&mut self, meta: JobMeta, request: Option<(String, [u8; 32])>) {
+        let owner = meta.owner;
+        let request = request.map(|(id, content)| {
+            self.requests
+                .insert((owner, id.clone()), (meta.job, content));
+            (owner, id)
+        });
+        self.ended.push_back(Ended { meta, request });
+    }
+
     fn forget(&mut self, at: usize) -> Option<JobId> {
         let ended = self.ended.remove(at)?;
         if let Some(key) = ended.request {

@@ -9,6 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use remit_common::names::JobId;
+use remit_common::outcome::{Ending, State};
+use remit_link::JobMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -24,6 +26,33 @@ pub struct Entry {
     pub command: String,
     /// The uid it ran as.
     pub job_uid: u32,
+    /// When it was begun, in milliseconds since 1970.
+    pub begun_ms: u64,
+    /// The caller's request id, with the hash of what it asked for.
+    pub request: Option<(String, [u8; 32])>,
+}
+
+impl Entry {
+    /// The job as its owner can still ask for it.
+    pub fn interrupted(&self, job: JobId) -> JobMeta {
+        JobMeta {
+            job,
+            owner: self.uid,
+            command: self.command.clone(),
+            started_ms: self.begun_ms,
+            enforced: None,
+            ending: Some(Ending {
+                state: State::Interrupted,
+                exit: None,
+                signal: None,
+                cause: "remitd died while it ran".to_owned(),
+                kill_verified: false,
+                cpu_usec: 0,
+                memory_peak: 0,
+                runtime_ms: 0,
+            }),
+        }
+    }
 }
 
 /// The directory of open jobs.
@@ -54,6 +83,8 @@ impl Ledger {
             user: plan.requester.subject.user().to_owned(),
             command: plan.command.clone(),
             job_uid: plan.uid.get(),
+            begun_ms: crate::clock::unix_ms(),
+            request: plan.request.clone(),
         };
         let bytes = postcard::to_extend(&entry, Vec::new()).map_err(io::Error::other)?;
         let mut file = OpenOptions::new()

@@ -123,20 +123,23 @@ impl Warden {
             .left_open()
             .map_err(Fatal::call("cannot read the ledger"))?;
         for (job, entry) in left {
-            let (uid, user, command) = match entry {
-                Some(entry) => (Some(entry.uid.to_string()), entry.user, entry.command),
-                None => (None, "somebody".into(), "an unknown command".into()),
+            let (uid, user, command) = match &entry {
+                Some(entry) => (Some(entry.uid), entry.user.as_str(), entry.command.as_str()),
+                None => (None, "somebody", "an unknown command"),
             };
             let message = format!("{command} of {user} was running when remitd died; it died too");
             let record = Record::new(Event::Interrupted, message)
                 .field("JOB", job.to_string())
-                .maybe("UID", uid)
+                .maybe("UID", uid.map(|uid| uid.to_string()))
                 .field("USER", user)
                 .field("ARGV", command)
-                .field("STATE", "interrupted");
+                .field("STATE", remit_common::outcome::State::Interrupted.as_str());
             self.audit
                 .write(record)
                 .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+            if let Some(entry) = entry {
+                self.jobs.remember(entry.interrupted(job), entry.request);
+            }
             self.ledger.close(job);
         }
         Ok(())
