@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
+use remit_common::outcome::State;
 use remit_common::wire::{Request, Run};
 use remit_tests::caller::{Caller, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a};
@@ -155,4 +156,23 @@ fn whatever_step_it_dies_at_each_intent_has_its_end() {
         daemon.is_well();
         daemon.stop();
     }
+}
+
+#[test]
+fn a_request_sent_again_to_the_next_warden_is_the_interrupted_job() {
+    let mut daemon = Daemon::start(Options::default());
+    let request = Run {
+        request_id: Some("only once".into()),
+        ..at_once(script("sleep 1000"))
+    };
+    let mut caller = Caller::new(&daemon, &user_a());
+    let first = caller.run(request.clone()).expect("there is room");
+    daemon.signal(Signal::SIGKILL);
+    all_gone(&daemon, Instant::now());
+    daemon.restart();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let again = caller.run(request).expect("it is known");
+    assert_eq!((again.job, again.state), (first.job, State::Interrupted));
+    assert_eq!(daemon.records("intent").len(), 1, "it ran twice");
+    daemon.stop();
 }
