@@ -281,7 +281,7 @@ fn kernel_refuses_rights() -> bool {
 #[test]
 fn descriptors_are_refused_before_and_after_the_accept() {
     let (stage, broker) = Stage::start();
-    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     // One that waits when it is closed: unsent data, a peer that does not read, and SO_LINGER.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stuck = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

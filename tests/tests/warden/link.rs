@@ -1,6 +1,8 @@
 //! A hostile broker.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Whence, lseek};
@@ -13,9 +15,12 @@ use remit_common::wire::{Access, Bytes};
 use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use serde_json::Value;
 
-use remit_tests::process::{descendants, ends_within};
+use remit_tests::place::missing;
+use remit_tests::process::{Process, descendants, ends_within};
 
-use crate::stage::{ALICE, BOB, SOON, Stage, all_of, argv, readable, script, sealed, unsealed};
+use crate::stage::{
+    ALICE, BOB, SOON, Stage, Way, all_of, argv, readable, script, sealed, unsealed,
+};
 
 #[test]
 fn a_job_of_a_good_broker_leaves_nothing_behind() {
@@ -268,7 +273,7 @@ fn what_is_no_message_ends_the_broker_and_nothing_else() {
     let ready = remit_common::frame::encode(&ToWarden::Ready, caps::LINK_MEMFD).unwrap();
     let body = &ready[remit_common::frame::HEADER..];
     let good = sealed(body);
-    let pipe = nix::unistd::pipe().unwrap().0;
+    let pipe = std::io::pipe().unwrap().0;
     let longer = sealed(&[body, &[0]].concat());
     let large = sealed(&vec![0; caps::LINK_MEMFD + 1]);
     let open = unsealed(body);
@@ -321,7 +326,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     let (stage, broker) = Stage::start();
     let _alice = stage.connect(ALICE);
     let session = broker.session();
-    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let four = [writer.as_fd(); 4];
     let unknown = JobId([9; 16]);
     let totals = Totals::default();
@@ -361,7 +366,7 @@ fn only_sealed_memory_of_the_right_size_is_a_script() {
     let (stage, broker) = Stage::start();
     let _alice = stage.connect(ALICE);
     let session = broker.session();
-    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let over = sealed(&vec![b'#'; caps::SCRIPT + 1]);
     let open = unsealed(b"true");
     let file = std::fs::File::open("/etc/passwd").unwrap();
@@ -494,8 +499,8 @@ fn over_limit_ends_that_job_and_no_other() {
 
 #[test]
 fn ready_may_be_said_often_and_late() {
-    let mut stage = Stage::set(&crate::stage::Way::default());
-    let broker = stage.raise(&crate::stage::Way::default());
+    let mut stage = Stage::set(&Way::default());
+    let broker = stage.raise(&Way::default());
     broker.adopted();
     stage.alive();
     // Not ready: clients wait in the backlog, and the warden sleeps.
@@ -512,8 +517,8 @@ fn ready_may_be_said_often_and_late() {
 
 #[test]
 fn a_broker_that_never_gets_ready_is_replaced() {
-    let mut stage = Stage::set(&crate::stage::Way::default());
-    let broker = stage.raise(&crate::stage::Way::default());
+    let mut stage = Stage::set(&Way::default());
+    let broker = stage.raise(&Way::default());
     broker.adopted();
     broker.is_killed();
     let (broker, _) = stage.next_broker();
@@ -742,6 +747,104 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
         .filter(|p| p.state == 'Z')
         .collect();
     assert!(dead.is_empty(), "{dead:?}");
+    stage.records_are_whole();
+    stage.stop();
+}
+
+/// A process held by the freezer, for as long as this lives.
+struct Frozen {
+    group: PathBuf,
+    pid: i32,
+}
+
+impl Frozen {
+    fn hold(hierarchy: String, pid: i32) -> Self {
+        let group = PathBuf::from(hierarchy).join(format!("remit-test-{pid}"));
+        std::fs::create_dir(&group).unwrap();
+        std::fs::write(group.join("tasks"), pid.to_string()).unwrap();
+        std::fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+        Self { group, pid }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.group.join("freezer.state"), "THAWED");
+        let _ = ends_within(self.pid, SOON);
+        let _ = std::fs::remove_dir(&self.group);
+    }
+}
+
+#[test]
+fn a_job_that_cannot_be_killed_is_recorded_as_that_and_keeps_its_place() {
+    let mut way = Way {
+        jobs: "max = 1\nmax_per_user = 1\n".into(),
+        ..Way::default()
+    };
+    let mut stage = Stage::set(&way);
+    let dir = stage.place.directory("freezer");
+    // A process that the old freezer holds does not even take SIGKILL.
+    let shell = format!(
+        "mount -t cgroup -o freezer none {} && exec \"$@\"",
+        dir.display()
+    );
+    let probe = ["-m", "sh", "-c", &shell, "sh", "true"];
+    if !Command::new("unshare")
+        .args(probe)
+        .status()
+        .unwrap()
+        .success()
+    {
+        return missing("the freezer of cgroup v1");
+    }
+    way.shell = Some(shell);
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    broker.until(|message, fds| match message {
+        ToBroker::Running { .. } => Ok(()),
+        _ => Err(fds),
+    });
+    let below = descendants(stage.pid());
+    let sleep = below.iter().find(|p| p.name == "sleep").unwrap().pid;
+    let frozen = Frozen::hold(
+        format!("/proc/{}/root{}", stage.pid(), dir.display()),
+        sleep,
+    );
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 2,
+        job,
+        signal: Some(9),
+    });
+    broker.exited(job);
+    broker.drained(job);
+    let ending = broker.end(job);
+    assert_eq!(
+        (ending.state, ending.kill_verified),
+        (State::Cancelled, false)
+    );
+    stage.alive();
+    broker.run(session, 3, argv(&["true"]), &[]);
+    assert_eq!(broker.answer(3).unwrap_err().code, Code::Busy);
+    drop(frozen);
+    assert!(ends_within(sleep, SOON));
+    // Each status is a turn of the loop: it is reaped in one of them.
+    let reaped = (0..1000).any(|_| {
+        let _ = stage.status();
+        Process::of(sleep).is_none()
+    });
+    assert!(reaped);
+    broker.run(session, 4, argv(&["true"]), &[]);
+    let (job, _) = broker.started(4);
+    broker.finish(job);
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
     stage.records_are_whole();
     stage.stop();
 }

@@ -117,8 +117,11 @@ impl Stage {
 
     pub fn write(&self, name: &str, text: &str) {
         let path = self.place.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        // Replaced whole: a daemon may be reading it.
+        let new = self.place.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::rename(&new, &path).unwrap();
     }
 
     /// The command that starts the daemon.

@@ -566,6 +566,7 @@ fn a_reader_of_its_messages_who_goes_or_stops_does_not_end_or_stop_it() {
             reader.take();
         }
         let mut broker = stage.raise_by(command);
+        stage.write("config/policy.d/10-test.toml", &"x\n".repeat(400));
         for _ in 0..200 {
             broker.adopted();
             broker.say(&ToWarden::Ready);
@@ -573,7 +574,6 @@ fn a_reader_of_its_messages_who_goes_or_stops_does_not_end_or_stop_it() {
             broker.is_killed();
             broker = stage.broker();
             // A second restart waits a second; a hundred lines fill a page in reloads.
-            stage.write("config/policy.d/10-test.toml", &"x\n".repeat(400));
             for _ in 0..3 {
                 let _ = stage.ask(AdminRequest::Reload);
             }
