@@ -21,7 +21,7 @@ TEST := cargo $(if $(NEXTEST),nextest run,test)
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # What the tests use besides bash, coreutils and util-linux.
-PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck
+PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv $(if $(shell command -v npm),,npm)
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
 SANDBOX := -p remit-tests --test sandbox
 

@@ -1,0 +1,40 @@
+//! The official MCP clients, in each way they know, against a real daemon.
+
+use std::process::Command;
+
+use remit_tests::daemon::{Daemon, Options, user_a};
+
+/// What the script answers when a client cannot be installed.
+const NOT_INSTALLED: i32 = 75;
+
+#[test]
+fn each_client_initializes_lists_runs_and_is_told_of_bad_arguments() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let mut daemon = Daemon::start(Options::default());
+    let user = user_a();
+    let groups: Vec<_> = user.groups.iter().map(ToString::to_string).collect();
+    // The clients lie where the tests are built; the shim they start is the unprivileged user's.
+    let cache = format!("{here}/../target/mcp-clients");
+    let mut clients = Command::new(format!("{here}/mcp-clients/run"));
+    clients
+        .arg(cache)
+        .arg("setpriv")
+        .args(["--groups", &groups.join(",")])
+        .args(["--reuid", &user.uid.to_string()])
+        .args(["--regid", &user.gid.to_string()])
+        .arg(daemon.program("mcp-shim"))
+        .arg("--socket")
+        .arg(daemon.runtime().socket());
+    let output = clients.output().expect("the script runs");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let required = std::env::var("REMIT_TESTS_MUST_RUN").as_deref() == Ok("1");
+    if output.status.code() == Some(NOT_INSTALLED) && !required {
+        eprintln!("left out: {said}");
+    } else {
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("content").count(), 5, "{said}");
+        assert!(daemon.records("intent").len() >= 5);
+    }
+    daemon.restart_cleanly();
+    daemon.stop();
+}
