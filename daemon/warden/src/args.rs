@@ -86,7 +86,8 @@ fn dir(parser: &mut lexopt::Parser) -> Result<PathBuf, Fatal> {
 }
 
 fn print_and_end(text: &str) -> ! {
-    print!("{text}");
+    // A reader that has gone wants no more.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     std::process::exit(0)
 }
 

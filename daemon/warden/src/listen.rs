@@ -1,12 +1,13 @@
 //! The two sockets: bound here, or handed over by the service manager.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use remit_common::names::Runtime;
 
@@ -24,6 +25,8 @@ pub struct Listeners {
     pub admins: UnixListener,
     /// Held back, so that a connection can be taken and refused when no descriptor is left.
     reserve: Option<OwnedFd>,
+    /// The directory of sockets bound here: no other daemon replaces them meanwhile.
+    _held: Option<Flock<File>>,
 }
 
 impl Listeners {
@@ -32,14 +35,16 @@ impl Listeners {
     /// # Errors
     /// A directory that others may write, a socket that is in use, one of the wrong kind.
     pub fn open(runtime: &Runtime, clients: u32, admins: u32) -> Result<Self, Fatal> {
-        let listeners = match inherited(runtime)? {
-            Some(both) => both,
+        let (listeners, held) = match inherited(runtime)? {
+            Some(both) => (both, None),
             None => {
                 own_dir(runtime.dir())?;
-                [
-                    bind(&runtime.socket(), clients)?,
-                    bind(&runtime.admin_socket(), admins)?,
-                ]
+                let held = hold(runtime.dir())?;
+                let clients = bind(&runtime.socket(), clients)?;
+                (
+                    [clients, bind(&runtime.admin_socket(), admins)?],
+                    Some(held),
+                )
             }
         };
         let [clients, admins] = listeners;
@@ -54,6 +59,7 @@ impl Listeners {
             clients,
             admins,
             reserve: reserve(),
+            _held: held,
         })
     }
 
@@ -69,7 +75,7 @@ impl Listeners {
 }
 
 fn reserve() -> Option<OwnedFd> {
-    fs::File::open("/dev/null").ok().map(OwnedFd::from)
+    File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
 /// A connection whose rights messages the kernel drops. Without descriptors left, the reserve
@@ -101,6 +107,14 @@ fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<Unix
             }
         }
     }
+}
+
+fn hold(dir: &Path) -> Result<Flock<File>, Fatal> {
+    let file = File::open(dir).map_err(Fatal::call(format!("cannot open '{}'", dir.display())))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        let dir = dir.display();
+        Fatal::Unavailable(format!("another remitd has its sockets in '{dir}'"))
+    })
 }
 
 fn own_dir(dir: &Path) -> Result<(), Fatal> {

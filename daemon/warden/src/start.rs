@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::Write;
 use std::time::Instant;
 
 use remit_common::names::Runtime;
@@ -107,11 +108,13 @@ pub fn start(args: Args) -> Result<(), Fatal> {
 fn check(args: &Args) -> Result<(), Fatal> {
     config::load(&args.config)?;
     let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
-    policy.warnings.iter().for_each(|line| println!("{line}"));
-    println!(
+    let right = format!(
         "configuration and policy are right; policy {}",
         policy.digest
     );
+    let lines = [policy.warnings, vec![right]].concat().join("\n");
+    // A reader that has gone wants no more.
+    let _ = writeln!(std::io::stdout(), "{lines}");
     Ok(())
 }
 

@@ -72,7 +72,7 @@ fn a_second_daemon_is_refused_and_the_first_does_not_notice() {
     let script = format!("exec \"$@\" --state {}", other.display());
     let (status, said) = refuses(&stage, &script);
     assert!(
-        status == Some(69) && said.contains("another daemon listens"),
+        status == Some(69) && said.contains("another remitd has its sockets"),
         "{status:?} {said}"
     );
     works(&stage, &broker);
@@ -187,7 +187,7 @@ fn directories_on_the_way_are_root_s_or_sticky() {
         let why = format!("others than root may write '{wide}'");
         let (status, said) = refuses(&stage, &format!("exec \"$@\" --state {wide}/in/it"));
         // Where the way is right, the daemon that runs already is the reason.
-        let other = "another daemon listens";
+        let other = "another remitd has its sockets";
         assert_eq!(status, Some(69), "{said}");
         assert_eq!(
             (said.contains(&why), said.contains(other)),
