@@ -230,7 +230,7 @@ fn only_root_and_the_group_are_heard() {
 fn a_connection_ends_with_the_process_that_made_it() {
     let (stage, _broker) = Stage::start();
     // The child has the socket, the process that connected ends.
-    const INHERIT: &str = "socket(S, PF_UNIX, SOCK_STREAM, 0); \
+    const INHERIT: &str = "$SIG{PIPE} = 'IGNORE'; socket(S, PF_UNIX, SOCK_STREAM, 0); \
         connect(S, sockaddr_un($ARGV[0])) or die; exit 0 if $ARGV[2] and fork; <STDIN>; \
         syswrite S, pack('H*', $ARGV[1]); my $n = sysread S, my $b, 100; print $n ? 'heard' : 'not'";
     let frame: String = admin_frame(AdminRequest::Status)
