@@ -148,14 +148,25 @@ impl Backward {
         match rule {
             Rule::Allow => self.answer(libc::SECCOMP_RET_ALLOW),
             Rule::Answer(errno) => self.errno(errno),
-            Rule::Checked(checks) => {
+            Rule::Checked(checks) => self.checks(checks),
+            Rule::CheckedIfSet(pointer, checks) => {
+                let checks = self.checks(checks);
                 let allow = self.answer(libc::SECCOMP_RET_ALLOW);
-                checks
-                    .iter()
-                    .rev()
-                    .fold(allow, |next, check| self.check(check, next))
+                let low = ARGS + 8 * u32::from(pointer);
+                let upper = self.branch(JEQ, 0, allow, checks);
+                let upper = self.then(op(LOAD, low + 4), upper);
+                let lower = self.branch(JEQ, 0, upper, checks);
+                self.then(op(LOAD, low), lower)
             }
         }
+    }
+
+    fn checks(&mut self, checks: &[Check]) -> Place {
+        let allow = self.answer(libc::SECCOMP_RET_ALLOW);
+        checks
+            .iter()
+            .rev()
+            .fold(allow, |next, check| self.check(check, next))
     }
 
     fn errno(&mut self, errno: u16) -> Place {

@@ -20,6 +20,9 @@ enum Rule {
     Answer(u16),
     /// Let it through when every check holds.
     Checked(&'static [Check]),
+    /// The same, but a call whose argument of this place, a pointer, is null goes through: it
+    /// asks and sets nothing.
+    CheckedIfSet(u8, &'static [Check]),
 }
 
 /// One argument's low 32 bits, masked, compared. All arguments compared here are 32-bit in the

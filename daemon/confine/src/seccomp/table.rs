@@ -12,12 +12,27 @@ pub(super) type Row = (&'static str, i32, i32);
 
 const EPERM: u16 = libc::EPERM as u16;
 const ENOMEM: u16 = libc::ENOMEM as u16;
+const ENOSYS: u16 = libc::ENOSYS as u16;
 const EAFNOSUPPORT: u16 = libc::EAFNOSUPPORT as u16;
 
 /// `CLONE_NEW*` and `CLONE_PARENT`: a sibling of the job would be a child of the warden.
 const CLONE_REFUSED: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
 /// `sizeof(struct sockaddr_nl)`: no other address may be bound or connected to.
 const NETLINK_ADDRESS: u32 = 12;
+
+/// Requests of ioctl(2) that are refused.
+#[rustfmt::skip]
+const IOCTLS: &[u32] = &[
+    // TIOCSTI, TIOCLINUX.
+    0x5412, 0x541c,
+    // SIOC[GS]IFBR, SIOCBR{ADDBR,DELBR}, SIOC[GS]IFVLAN: the kernel loads a module before it
+    // asks for a capability.
+    0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,
+    // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
+    0xc050_6617, 0xc040_6618, 0xc040_6619,
+    // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
+    0x9408, 0x8008_9418,
+];
 
 /// All groups; the first is the only one without a rule of its own.
 #[rustfmt::skip]
@@ -68,11 +83,53 @@ pub(super) const GROUPS: &[Group] = &[
     ] },
     Group { why: "a lock can stall the host's own programs: say yes, lock nothing", wall: Some(Wall::SeccompLocks),
         rule: Rule::Answer(0), rows: &[("flock", 73, 32)] },
-    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too", wall: Some(Wall::SeccompLocks),
+    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints stay with the file", wall: Some(Wall::SeccompLocks),
         rule: Rule::Checked(&[
             Check { arg: 1, mask: !0, want: Want::NoneOf(&[6, 7, 37, 38]), errno: 0 },
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026]), errno: EPERM },
+            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1036, 1038]), errno: EPERM },
         ]), rows: &[("fcntl", 72, 25)] },
+    Group { why: "flushing makes everybody wait for the disks: say yes, a job's own files are in memory", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Answer(0), rows: &[
+        ("fsync", 74, 82), ("fdatasync", 75, 83), ("sync", 162, 81), ("syncfs", 306, 267),
+        ("sync_file_range", 277, 84),
+    ] },
+    Group { why: "MS_SYNC flushes as fsync does", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: 4, want: Want::OneOf(&[0]), errno: 0 },
+        ]), rows: &[("msync", 26, 227)] },
+    Group { why: "POSIX_FADV_DONTNEED drops what others have cached", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[
+            Check { arg: 3, mask: !0, want: Want::NoneOf(&[4]), errno: 0 },
+        ]), rows: &[("fadvise64", 221, 223)] },
+    Group { why: "FUTEX_REQUEUE, _CMP_REQUEUE and _CMP_REQUEUE_PI without FUTEX_PRIVATE_FLAG take waiters away from a file that others share", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: 0xff, want: Want::NoneOf(&[3, 4, 12]), errno: ENOSYS },
+        ]), rows: &[("futex", 202, 98)] },
+    Group { why: "likewise; its flags are in memory, where no filter sees them", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Answer(ENOSYS), rows: &[("futex_requeue", 456, 456)] },
+    Group { why: "RLIMIT_CORE stays 1: with 0 the host's core handler would run, as root", wall: Some(Wall::Rlimits),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::NoneOf(&[libc::RLIMIT_CORE]), errno: 0 },
+        ]), rows: &[("setrlimit", 160, 164)] },
+    Group { why: "RLIMIT_CORE likewise; asking is free", wall: Some(Wall::Rlimits),
+        rule: Rule::CheckedIfSet(2, &[
+            Check { arg: 1, mask: !0, want: Want::NoneOf(&[libc::RLIMIT_CORE]), errno: 0 },
+        ]), rows: &[("prlimit64", 302, 261)] },
+    Group { why: "a filter of its own can fill the host's log; say yes, since file(1) and man(1) insist", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            // SECCOMP_FILTER_FLAG_NEW_LISTENER: the answer would be a descriptor.
+            Check { arg: 1, mask: 0x8, want: Want::OneOf(&[0]), errno: EPERM },
+            Check { arg: 0, mask: !0, want: Want::NoneOf(&[1]), errno: 0 },
+        ]), rows: &[("seccomp", 317, 277)] },
+    Group { why: "PR_SET_SECCOMP likewise", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::NoneOf(&[22]), errno: 0 },
+        ]), rows: &[("prctl", 157, 167)] },
+    Group { why: "a domain of its own can fill the host's audit log", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Answer(ENOSYS), rows: &[
+        ("landlock_create_ruleset", 444, 444), ("landlock_add_rule", 445, 445),
+        ("landlock_restrict_self", 446, 446),
+    ] },
     Group { why: "netlink queries only: ROUTE, SOCK_DIAG, GENERIC", wall: Some(Wall::SeccompSockets),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[16]), errno: EAFNOSUPPORT },
@@ -95,9 +152,9 @@ pub(super) const GROUPS: &[Group] = &[
         rule: Rule::Checked(&[
             Check { arg: 0, mask: CLONE_REFUSED, want: Want::OneOf(&[0]), errno: EPERM },
         ]), rows: &[("clone", 56, 220)] },
-    Group { why: "TIOCSTI and TIOCLINUX type into a terminal", wall: Some(Wall::SeccompRefused),
+    Group { why: "typing into a terminal; loading modules; keys and flushes of a file system, whose read-only mount does not stop them", wall: Some(Wall::SeccompRefused),
         rule: Rule::Checked(&[
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[0x5412, 0x541c]), errno: EPERM },
+            Check { arg: 1, mask: !0, want: Want::NoneOf(IOCTLS), errno: EPERM },
         ]), rows: &[("ioctl", 16, 29)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", wall: Some(Wall::SeccompRefused),
         rule: Rule::Checked(&[
@@ -136,7 +193,7 @@ const ALLOWED: &[Row] = &[
     ("munmap", 11, 215), ("brk", 12, 214), ("rt_sigaction", 13, 134), ("rt_sigprocmask", 14, 135),
     ("rt_sigreturn", 15, 139), ("pread64", 17, 67), ("pwrite64", 18, 68), ("readv", 19, 65),
     ("writev", 20, 66), ("access", 21, -1), ("pipe", 22, -1), ("select", 23, -1),
-    ("sched_yield", 24, 124), ("mremap", 25, 216), ("msync", 26, 227), ("mincore", 27, 232),
+    ("sched_yield", 24, 124), ("mremap", 25, 216), ("mincore", 27, 232),
     ("madvise", 28, 233), ("dup", 32, 23), ("dup2", 33, -1), ("pause", 34, -1),
     ("nanosleep", 35, 101), ("getitimer", 36, 102), ("alarm", 37, -1), ("setitimer", 38, 103),
     ("getpid", 39, 172), ("sendfile", 40, 71), ("accept", 43, 202), ("sendto", 44, 206),
@@ -144,7 +201,7 @@ const ALLOWED: &[Row] = &[
     ("listen", 50, 201), ("getsockname", 51, 204), ("getpeername", 52, 205),
     ("setsockopt", 54, 208), ("getsockopt", 55, 209), ("fork", 57, -1), ("vfork", 58, -1),
     ("execve", 59, 221), ("exit", 60, 93), ("wait4", 61, 260), ("kill", 62, 129),
-    ("uname", 63, 160), ("shmdt", 67, 197), ("fsync", 74, 82), ("fdatasync", 75, 83),
+    ("uname", 63, 160), ("shmdt", 67, 197),
     ("truncate", 76, 45), ("ftruncate", 77, 46), ("getdents", 78, -1), ("getcwd", 79, 17),
     ("chdir", 80, 49), ("fchdir", 81, 50), ("rename", 82, -1), ("mkdir", 83, -1),
     ("rmdir", 84, -1), ("creat", 85, -1), ("link", 86, -1), ("unlink", 87, -1),
@@ -165,17 +222,17 @@ const ALLOWED: &[Row] = &[
     ("sched_setparam", 142, 118), ("sched_getparam", 143, 121), ("sched_setscheduler", 144, 119),
     ("sched_getscheduler", 145, 120), ("sched_get_priority_max", 146, 125),
     ("sched_get_priority_min", 147, 126), ("sched_rr_get_interval", 148, 127), ("mlock", 149, 228),
-    ("munlock", 150, 229), ("mlockall", 151, 230), ("munlockall", 152, 231), ("prctl", 157, 167),
-    ("arch_prctl", 158, -1), ("adjtimex", 159, 171), ("setrlimit", 160, 164), ("sync", 162, 81),
+    ("munlock", 150, 229), ("mlockall", 151, 230), ("munlockall", 152, 231),
+    ("arch_prctl", 158, -1), ("adjtimex", 159, 171),
     ("gettid", 186, 178), ("readahead", 187, 213), ("setxattr", 188, 5), ("lsetxattr", 189, 6),
     ("fsetxattr", 190, 7), ("getxattr", 191, 8), ("lgetxattr", 192, 9), ("fgetxattr", 193, 10),
     ("listxattr", 194, 11), ("llistxattr", 195, 12), ("flistxattr", 196, 13),
     ("removexattr", 197, 14), ("lremovexattr", 198, 15), ("fremovexattr", 199, 16),
-    ("tkill", 200, 130), ("time", 201, -1), ("futex", 202, 98), ("sched_setaffinity", 203, 122),
+    ("tkill", 200, 130), ("time", 201, -1), ("sched_setaffinity", 203, 122),
     ("sched_getaffinity", 204, 123), ("io_destroy", 207, 1), ("io_getevents", 208, 4),
     ("io_submit", 209, 2), ("io_cancel", 210, 3), ("epoll_create", 213, -1),
     ("remap_file_pages", 216, 234), ("getdents64", 217, 61), ("set_tid_address", 218, 96),
-    ("restart_syscall", 219, 128), ("fadvise64", 221, 223), ("timer_create", 222, 107),
+    ("restart_syscall", 219, 128), ("timer_create", 222, 107),
     ("timer_settime", 223, 110), ("timer_gettime", 224, 108), ("timer_getoverrun", 225, 109),
     ("timer_delete", 226, 111), ("clock_gettime", 228, 113), ("clock_getres", 229, 114),
     ("clock_nanosleep", 230, 115), ("exit_group", 231, 94), ("epoll_wait", 232, -1),
@@ -188,27 +245,27 @@ const ALLOWED: &[Row] = &[
     ("symlinkat", 266, 36), ("readlinkat", 267, 78), ("fchmodat", 268, 53), ("faccessat", 269, 48),
     ("pselect6", 270, 72), ("ppoll", 271, 73), ("set_robust_list", 273, 99),
     ("get_robust_list", 274, 100), ("splice", 275, 76), ("tee", 276, 77),
-    ("sync_file_range", 277, 84), ("vmsplice", 278, 75), ("utimensat", 280, 88),
+    ("vmsplice", 278, 75), ("utimensat", 280, 88),
     ("epoll_pwait", 281, 22), ("signalfd", 282, -1), ("timerfd_create", 283, 85),
     ("eventfd", 284, -1), ("fallocate", 285, 47), ("timerfd_settime", 286, 86),
     ("timerfd_gettime", 287, 87), ("accept4", 288, 242), ("signalfd4", 289, 74),
     ("eventfd2", 290, 19), ("epoll_create1", 291, 20), ("dup3", 292, 24), ("pipe2", 293, 59),
     ("inotify_init1", 294, 26), ("preadv", 295, 69), ("pwritev", 296, 70),
-    ("rt_tgsigqueueinfo", 297, 240), ("recvmmsg", 299, 243), ("prlimit64", 302, 261),
-    ("name_to_handle_at", 303, 264), ("clock_adjtime", 305, 266), ("syncfs", 306, 267),
+    ("rt_tgsigqueueinfo", 297, 240), ("recvmmsg", 299, 243),
+    ("name_to_handle_at", 303, 264), ("clock_adjtime", 305, 266),
     ("sendmmsg", 307, 269), ("getcpu", 309, 168), ("sched_setattr", 314, 274),
-    ("sched_getattr", 315, 275), ("renameat2", 316, 276), ("seccomp", 317, 277),
+    ("sched_getattr", 315, 275), ("renameat2", 316, 276),
     ("getrandom", 318, 278), ("execveat", 322, 281), ("membarrier", 324, 283),
     ("mlock2", 325, 284), ("copy_file_range", 326, 285), ("preadv2", 327, 286),
     ("pwritev2", 328, 287), ("pkey_mprotect", 329, 288), ("pkey_alloc", 330, 289),
     ("pkey_free", 331, 290), ("statx", 332, 291), ("io_pgetevents", 333, 292), ("rseq", 334, 293),
     ("uretprobe", 335, -1), ("uprobe", 336, -1), ("pidfd_send_signal", 424, 424),
     ("pidfd_open", 434, 434), ("close_range", 436, 436), ("openat2", 437, 437),
-    ("faccessat2", 439, 439), ("epoll_pwait2", 441, 441), ("landlock_create_ruleset", 444, 444),
-    ("landlock_add_rule", 445, 445), ("landlock_restrict_self", 446, 446),
+    ("faccessat2", 439, 439), ("epoll_pwait2", 441, 441),
+   
     ("futex_waitv", 449, 449), ("set_mempolicy_home_node", 450, 450), ("cachestat", 451, 451),
     ("fchmodat2", 452, 452), ("map_shadow_stack", 453, 453), ("futex_wake", 454, 454),
-    ("futex_wait", 455, 455), ("futex_requeue", 456, 456), ("statmount", 457, 457),
+    ("futex_wait", 455, 455), ("statmount", 457, 457),
     ("listmount", 458, 458), ("lsm_get_self_attr", 459, 459), ("lsm_set_self_attr", 460, 460),
     ("lsm_list_modules", 461, 461), ("mseal", 462, 462), ("setxattrat", 463, 463),
     ("getxattrat", 464, 464), ("listxattrat", 465, 465), ("removexattrat", 466, 466),
