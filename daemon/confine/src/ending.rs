@@ -2,7 +2,6 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall};
-use crate::keeper::become_nobody;
 use crate::{Keeper, kernel, spawn};
 use std::{
     io,
@@ -40,27 +39,58 @@ pub fn kill_uid(keeper: &Keeper, uid: u32) -> Result<Killing> {
 /// count is asked by its effect: with room for two processes of this uid a fork succeeds only
 /// for the last one, zombies and other namespaces counted.
 ///
-/// It is of the job's uid, so it keeps nothing open of the warden's but `told`, as 0.
+/// It keeps nothing open of the warden's but `told`, as 0, and may be signalled by nobody but
+/// root: a job that signals whatever it may, in a loop, would be faster than any process of its
+/// own uid. The one that counts has to be of that uid; while anybody kills it, it is not the last.
 fn end_all(uid: u32, told: BorrowedFd<'_>) -> io::Result<()> {
-    let call = ForkCall::Clone;
     floor::default_signals()?;
     let told = floor::copy_above(told, 3)?;
     floor::place(told, 0)?;
     floor::close_from(1)?;
-    // Its own group id does not matter: signals go by uid.
-    become_nobody(uid, uid, &[])?;
-    floor::set_limit(libc::RLIMIT_NPROC, 2, 2)?;
+    become_hunter(uid)?;
     loop {
         match floor::kill_all(libc::SIGKILL) {
             Err(e) if e.raw_os_error() != Some(libc::ESRCH) => return Err(e),
             _ => {}
         }
-        match floor::fork(call, None, || 0) {
-            Ok((pid, _)) => return floor::wait(pid, 0).map(drop),
-            // Zombies wait for the keeper or the warden.
-            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => floor::rest(),
-            Err(e) => return Err(e),
+        let (pid, _) = floor::fork(ForkCall::Clone, None, || match is_last(uid) {
+            Ok(true) => 0,
+            Ok(false) | Err(_) => 1,
+        })?;
+        let ended = floor::wait(pid, 0)?;
+        if ended.is_some_and(|(status, _)| status.success()) {
+            return Ok(());
         }
+        // Zombies wait for the keeper or the warden.
+        floor::rest();
+    }
+}
+
+/// May signal whom `uid` may, by the effective uid, which gives nobody a right to signal it: that
+/// goes by the real and the saved one. kill(2). No job has those, each killer has others.
+fn become_hunter(uid: u32) -> io::Result<()> {
+    // 0 is root; to setresuid(2) the last one means no change.
+    let own = [uid ^ (1 << 31), uid ^ (1 << 30)]
+        .into_iter()
+        .find(|own| ![0, u32::MAX].contains(own))
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    floor::drop_bounding()?;
+    floor::lock_securebits()?;
+    floor::act_as(own, uid)?;
+    floor::clear_capabilities()?;
+    floor::set_dumpable(false)?;
+    floor::die_with_parent()
+}
+
+/// Whether this process, from now on of `uid` alone, is the only one of it.
+fn is_last(uid: u32) -> io::Result<bool> {
+    floor::become_effective(uid)?;
+    floor::die_with_parent()?;
+    floor::set_limit(libc::RLIMIT_NPROC, 2, 2)?;
+    match floor::fork(ForkCall::Clone, None, || 0) {
+        Ok((pid, _)) => floor::wait(pid, 0).map(|_| true),
+        Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

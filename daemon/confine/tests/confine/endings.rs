@@ -205,6 +205,33 @@ fn a_uid_is_killed_and_no_other() {
     end_with(keeper, [stays]);
 }
 
+/// Without Landlock's scope a job may signal every process of its uid. It is faster than any that
+/// has only just got this uid.
+#[test]
+fn a_job_that_kills_whatever_it_may_is_killed() {
+    let mut kernel = Kernel::probe().unwrap();
+    kernel.landlock_abi = 0;
+    let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
+    let keeper = keeper();
+    for _ in 0..5 {
+        let uid = uid();
+        let with = With {
+            uid: Some(uid),
+            ..With::default()
+        };
+        let script = "echo up; while :; do kill -9 -1; done";
+        let spawned = start(&sandbox, &keeper, &["sh", "-c", script], &with).unwrap();
+        wait_for_line(&spawned.stdout, "up");
+        let killing = kill_uid(&keeper, uid).unwrap();
+        wait_readable(&spawned.pidfd);
+        floor::reap(spawned.pid).unwrap();
+        wait_readable(killing.fd());
+        assert!(killing.verified().unwrap());
+        assert_eq!(processes(uid), []);
+    }
+    end_with(keeper, []);
+}
+
 #[test]
 fn a_kill_that_cannot_finish_is_not_verified() {
     let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
