@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::attack::objects::{Object, Queue};
+use crate::attack::objects::{Object, Queue, Waiter, write_hint};
 use crate::place::{Place, unique};
 use crate::process::{Identity, ends_within};
 
@@ -314,6 +314,22 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "flock" | "fcntl-lock" | "fcntl-lock-wait" | "ofd-lock" | "lease" => {
             lock(&mut scene, id, &dir, ground)
         }
+        "futex-requeue" | "futex2-requeue" => {
+            let shared = dir.join("shared");
+            fs::write(&shared, [0; 4096]).expect("the directory is ours");
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o644))
+                .expect("the file is ours");
+            let file = File::open(&shared).expect("the file is ours");
+            let waiter = Waiter::start(&file);
+            scene.arguments = vec![inside("shared")];
+            scene.witness = Some(Box::new(move || !waiter.is_woken()));
+        }
+        "write-hint" => {
+            let hinted = file(&dir, "file", ground);
+            scene.arguments = vec![hinted.clone()];
+            scene.witness = Some(Box::new(move || write_hint(&hinted) != 0));
+        }
+        "file-system-key" => scene.arguments = vec![file(&dir, "file", ground)],
         "acct" | "quotactl" | "chroot" | "mount" | "userns-mount" | "pivot-root" => {
             scene.arguments = vec![dir.display().to_string()];
         }

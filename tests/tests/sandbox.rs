@@ -160,13 +160,13 @@ const MUTATIONS: &[(&str, &[&str])] = &[
     ("NoDev", &["device-node"]),
     ("PrivateTmp", &["host-tmp", "host-var-tmp", "host-shm", "may-use-tmp"]),
     ("SeccompSockets", &["tcp-connect", "udp-send", "unix-stream", "netlink-uevent"]),
-    ("SeccompSocketpair", &["unix-pair", "unix-pair-high"]),
+    ("SeccompSocketpair", &["unix-pair", "unix-pair-high", "unix-pair-name"]),
     ("SeccompIpc", &["shmget", "semget", "msgget", "sem-setval", "shm-remove", "mq-open"]),
-    ("SeccompLocks", &["flock", "fcntl-lock", "fcntl-lock-wait", "ofd-lock", "lease"]),
-    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality"]),
+    ("SeccompLocks", &["flock", "fcntl-lock", "fcntl-lock-wait", "ofd-lock", "lease", "futex-requeue", "flush", "write-hint"]),
+    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key"]),
     ("SeccompUnknown", &["clone3"]),
     ("Keyring", &["is-own-keyring"]),
-    ("Rlimits", &["is-limited"]),
+    ("Rlimits", &["is-limited", "core-limit", "core-limit-older"]),
     ("Scheduling", &["is-plain"]),
 ];
 

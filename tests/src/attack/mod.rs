@@ -20,6 +20,7 @@ mod network;
 pub mod objects;
 mod process;
 mod raw;
+mod shared;
 
 use std::io;
 
@@ -186,6 +187,7 @@ pub fn all() -> impl Iterator<Item = &'static Attack> {
         network::ATTACKS,
         ipc::ATTACKS,
         locks::ATTACKS,
+        shared::ATTACKS,
         namespaces::ATTACKS,
         kernel::ATTACKS,
         identity::ATTACKS,

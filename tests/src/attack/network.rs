@@ -20,6 +20,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("unix-abstract", "seccomp_sockets", NO_FAMILY, "connect to an abstract unix socket", unix_abstract),
     attack("unix-pair", "seccomp_socketpair", REFUSED, "aim a datagram socketpair at a unix socket", unix_pair),
     attack("unix-pair-high", "seccomp_socketpair", REFUSED, "the same with high bits set in the type", unix_pair_high),
+    attack("unix-pair-name", "seccomp_socketpair", REFUSED, "take an abstract name with one end of a socketpair", unix_pair_name),
     attack("daemon-socket", "seccomp_sockets", NO_FAMILY, "connect to the daemon's own socket", unix_stream).root(),
     attack("raw-socket", "seccomp_sockets", NO_FAMILY, "make a raw socket", raw_socket).root(),
     attack("packet-socket", "seccomp_sockets", NO_FAMILY, "make a packet socket", packet_socket).root(),
@@ -174,6 +175,23 @@ fn unix_pair(arguments: &[String]) -> Tried {
 
 fn unix_pair_high(arguments: &[String]) -> Tried {
     aim_pair(i64::from(libc::SOCK_DGRAM) | (1 << 32), arguments)
+}
+
+/// A name of ten bytes gets through: SECURITY.md says so.
+fn unix_pair_name(_: &[String]) -> Tried {
+    let mut pair = [0_i32; 2];
+    let stream = libc::SOCK_STREAM;
+    sys!(
+        libc::SYS_socketpair,
+        libc::AF_UNIX,
+        stream,
+        0,
+        pair.as_mut_ptr()
+    )?;
+    let name = format!("\0remit-attack-{}", std::process::id());
+    let address = unix(name.as_bytes());
+    sys!(libc::SYS_bind, pair[0], address.as_ptr(), address.len())?;
+    Ok("taken".into())
 }
 
 fn raw_socket(_: &[String]) -> Tried {

@@ -1,7 +1,7 @@
 //! The things to attack that only system calls can make or look at.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -201,6 +201,70 @@ pub fn pseudoterminal() -> (File, String) {
 pub fn io_priority(pid: i32) -> usize {
     const WHO_PROCESS: i32 = 1;
     sys!(libc::SYS_ioprio_get, WHO_PROCESS, pid).unwrap_or(usize::MAX)
+}
+
+/// A thread that waits in a file that programs share, as one waits for a lock in it.
+#[derive(Debug)]
+pub struct Waiter {
+    word: usize,
+}
+
+impl Waiter {
+    const WAIT: i32 = 0;
+    const WAKE: i32 = 1;
+    const REQUEUE: i32 = 3;
+
+    /// Where the first page of a file is, for reading alone.
+    ///
+    /// # Errors
+    /// As mmap(2).
+    pub fn map(file: &File) -> Result<usize, super::Refused> {
+        let (shared, fd) = (libc::MAP_SHARED, file.as_raw_fd());
+        sys!(libc::SYS_mmap, 0, 4096, libc::PROT_READ, shared, fd, 0)
+    }
+
+    /// Waits at the first word of a file, which must be 0, for 20 s at most.
+    ///
+    /// # Panics
+    /// When the file cannot be mapped.
+    #[must_use]
+    pub fn start(file: &File) -> Self {
+        let word = Self::map(file).expect("the file is ours");
+        // It waits first at the second word: that it can be moved from there says that it waits.
+        let gate = word + 4;
+        std::thread::spawn(move || {
+            let most = libc::timespec {
+                tv_sec: 20,
+                tv_nsec: 0,
+            };
+            sys!(libc::SYS_futex, gate, Self::WAIT, 0, &raw const most)
+        });
+        while sys!(libc::SYS_futex, gate, Self::REQUEUE, 0, 1, word) != Ok(1) {
+            std::thread::yield_now();
+        }
+        Self { word }
+    }
+
+    /// Whether somebody who wakes it reaches it.
+    #[must_use]
+    pub fn is_woken(self) -> bool {
+        sys!(libc::SYS_futex, self.word, Self::WAKE, i32::MAX) == Ok(1)
+    }
+}
+
+/// The hint that somebody left with a file, 0 for none.
+#[must_use]
+pub fn write_hint(path: &str) -> u64 {
+    const GET_RW_HINT: i32 = 1035;
+    let mut hint = 0_u64;
+    let file = File::open(path).expect("the file is ours");
+    let asked = sys!(
+        libc::SYS_fcntl,
+        file.as_raw_fd(),
+        GET_RW_HINT,
+        &raw mut hint
+    );
+    asked.map_or(0, |_| hint)
 }
 
 /// Whether somebody else's record lock forbids to write.

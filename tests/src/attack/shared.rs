@@ -1,0 +1,232 @@
+//! What a kernel shares between all processes and no permission of a file guards: waits, flushes,
+//! logs, hints, modules, and the handling of crashes.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+
+use super::objects::Waiter;
+use super::raw::sys;
+use super::{Attack, Expect, Refused, Tried, argument, attack, passed_the_check};
+
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const ABSENT: Expect = Expect::Errno(libc::ENOSYS);
+/// What these attacks themselves answer when the call said yes and nothing came of it.
+const UNCHANGED: Expect = Expect::Errno(libc::EALREADY);
+
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("futex-requeue", "seccomp_locks", ABSENT, "move a process that waits in a shared file to where nobody wakes it", futex_requeue),
+    attack("futex2-requeue", "seccomp_locks", ABSENT, "the same by the newer call", futex2_requeue).optional(),
+    attack("flush", "seccomp_locks", UNCHANGED, "make the kernel write to the disks at once, or drop what is cached", flush),
+    attack("write-hint", "seccomp_locks", REFUSED, "leave a hint with a file that says how long its data live", write_hint).optional(),
+    attack("core-limit", "rlimits", UNCHANGED, "have the host's core handler run, by a limit of 0", core_limit),
+    attack("core-limit-older", "rlimits", UNCHANGED, "the same by the older call", core_limit_older),
+    attack("own-filter", "seccomp_refused", UNCHANGED, "install a filter, which may log each call", own_filter),
+    attack("own-filter-older", "seccomp_refused", UNCHANGED, "the same by the older call", own_filter_older),
+    attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
+    attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
+    attack("bridge-module", "seccomp_refused", REFUSED, "have the kernel load a module", bridge_module).impossible("it would load the module"),
+    attack("file-system-key", "seccomp_refused", REFUSED, "leave an encryption key with a file system", file_system_key),
+];
+
+fn futex_requeue(arguments: &[String]) -> Tried {
+    const CMP_REQUEUE: i32 = 4;
+    let theirs = Waiter::map(&File::open(argument(arguments, 0))?)?;
+    let mine = 0_u32;
+    let most = i32::MAX;
+    let moved = sys!(
+        libc::SYS_futex,
+        theirs,
+        CMP_REQUEUE,
+        0,
+        most,
+        &raw const mine,
+        0
+    )?;
+    Ok(format!("moved {moved}"))
+}
+
+fn futex2_requeue(arguments: &[String]) -> Tried {
+    const NUMBER: i64 = 456;
+    const SIZE_U32: u64 = 2;
+    let theirs = Waiter::map(&File::open(argument(arguments, 0))?)?;
+    let mine = 0_u32;
+    // Two `struct futex_waitv`: value, address, flags.
+    let from_to = [
+        0,
+        theirs as u64,
+        SIZE_U32,
+        0,
+        &raw const mine as u64,
+        SIZE_U32,
+    ];
+    let moved = sys!(NUMBER, from_to.as_ptr(), 0, 0, i32::MAX)?;
+    Ok(format!("moved {moved}"))
+}
+
+/// The kernel knows that these arguments are wrong; one that says yes has never seen them.
+fn flush(_: &[String]) -> Tried {
+    const DONTNEED: i32 = 4;
+    let wrong = [libc::EBADF, libc::ENOMEM];
+    let hole = 4096_usize;
+    for answer in [
+        sys!(libc::SYS_fsync, -1),
+        sys!(libc::SYS_fdatasync, -1),
+        sys!(libc::SYS_syncfs, -1),
+        sys!(libc::SYS_sync_file_range, -1, 0, 0, 0),
+        sys!(libc::SYS_msync, hole, 4096, libc::MS_SYNC),
+        sys!(libc::SYS_fadvise64, -1, 0, 0, DONTNEED),
+    ] {
+        match answer {
+            Ok(_) => {}
+            Err(Refused(errno)) if wrong.contains(&errno) => {
+                return Ok("permitted, the argument was wrong on purpose".into());
+            }
+            Err(refused) => return Err(refused),
+        }
+    }
+    Err(Refused(libc::EALREADY))
+}
+
+fn write_hint(arguments: &[String]) -> Tried {
+    const SET_RW_HINT: i32 = 1036;
+    const SHORT: u64 = 2;
+    let file = File::open(argument(arguments, 0))?;
+    let hint = SHORT;
+    sys!(
+        libc::SYS_fcntl,
+        file.as_raw_fd(),
+        SET_RW_HINT,
+        &raw const hint
+    )?;
+    Ok("left".into())
+}
+
+/// With 1 a crash is reported to nobody; with 0 a handler that is a pipe still runs. core(5)
+fn core_is_zero(set: Result<usize, Refused>) -> Tried {
+    set?;
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"));
+    match core.and_then(|core| core.split_whitespace().next()) {
+        Some("0") => Ok("a crash would be reported".into()),
+        _ => Err(Refused(libc::EALREADY)),
+    }
+}
+
+const NO_CORE: libc::rlimit = libc::rlimit {
+    rlim_cur: 0,
+    rlim_max: 0,
+};
+
+fn core_limit(_: &[String]) -> Tried {
+    let limit = NO_CORE;
+    let core = libc::RLIMIT_CORE;
+    core_is_zero(sys!(libc::SYS_prlimit64, 0, core, &raw const limit, 0))
+}
+
+fn core_limit_older(_: &[String]) -> Tried {
+    let limit = NO_CORE;
+    core_is_zero(sys!(
+        libc::SYS_setrlimit,
+        libc::RLIMIT_CORE,
+        &raw const limit
+    ))
+}
+
+/// How many filters this process has.
+fn filters() -> io::Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("Seccomp_filters"));
+    Ok(line.unwrap_or_default().to_owned())
+}
+
+/// Installs a filter that lets everything pass.
+fn filter(install: impl FnOnce(*const libc::sock_fprog) -> Result<usize, Refused>) -> Tried {
+    let mut pass = [libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_ALLOW,
+    }];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: pass.as_mut_ptr(),
+    };
+    sys!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
+    let before = filters()?;
+    install(&raw const program)?;
+    if filters()? == before {
+        return Err(Refused(libc::EALREADY));
+    }
+    Ok("installed".into())
+}
+
+fn own_filter(_: &[String]) -> Tried {
+    const SET_MODE_FILTER: i32 = 1;
+    filter(|program| sys!(libc::SYS_seccomp, SET_MODE_FILTER, 0, program))
+}
+
+fn own_filter_older(_: &[String]) -> Tried {
+    const FILTER: i32 = 2;
+    filter(|program| sys!(libc::SYS_prctl, libc::PR_SET_SECCOMP, FILTER, program))
+}
+
+fn own_listener(_: &[String]) -> Tried {
+    const SET_MODE_FILTER: i32 = 1;
+    const NEW_LISTENER: i32 = 8;
+    filter(|program| sys!(libc::SYS_seccomp, SET_MODE_FILTER, NEW_LISTENER, program))
+}
+
+fn own_domain(_: &[String]) -> Tried {
+    const VERSION: i32 = 1;
+    let version = sys!(libc::SYS_landlock_create_ruleset, 0, 0, VERSION)?;
+    Ok(format!("version {version}"))
+}
+
+/// SIOCGIFBR goes to the module before anybody asks for a capability, on a socket of any family.
+fn bridge_module(_: &[String]) -> Tried {
+    const SIOCGIFBR: i32 = 0x8940;
+    let mut pair = [0_i32; 2];
+    let stream = libc::SOCK_STREAM;
+    sys!(
+        libc::SYS_socketpair,
+        libc::AF_UNIX,
+        stream,
+        0,
+        pair.as_mut_ptr()
+    )?;
+    passed_the_check(
+        sys!(libc::SYS_ioctl, pair[0], SIOCGIFBR, 0),
+        &[libc::EFAULT],
+    )
+}
+
+/// FS_IOC_ADD_ENCRYPTION_KEY without a key. Few file systems can encrypt.
+fn file_system_key(arguments: &[String]) -> Tried {
+    const ADD_KEY: u32 = 0xc050_6617;
+    let file = File::open(argument(arguments, 0))?;
+    let answer = sys!(libc::SYS_ioctl, file.as_raw_fd(), ADD_KEY, 0);
+    passed_the_check(answer, &[libc::EFAULT, libc::EOPNOTSUPP, libc::ENOTTY])
+}
+
+/// Whether the calls that programs insist on answer success, for the checks of [`super::allowed`].
+pub fn all_answer(name: &str) -> Tried {
+    let file = File::open(name)?;
+    let fd = file.as_raw_fd();
+    sys!(libc::SYS_fsync, fd)?;
+    sys!(libc::SYS_fdatasync, fd)?;
+    let limit = NO_CORE;
+    let core = libc::RLIMIT_CORE;
+    sys!(libc::SYS_prlimit64, 0, core, &raw const limit, 0)?;
+    let mut present = NO_CORE;
+    sys!(libc::SYS_prlimit64, 0, core, 0, &raw mut present)?;
+    match own_filter(&[]) {
+        Ok(_) | Err(Refused(libc::EALREADY)) => Ok("all answered".into()),
+        Err(refused) => Err(refused),
+    }
+}
