@@ -4,11 +4,16 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use remit_tests::caller::{Caller, argv, stdout};
+use nix::sched::{CloneFlags, unshare};
+use remit_common::admin::AdminRequest;
+use remit_common::client;
+use remit_tests::caller::{Caller, argv, at_once, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::place::{Place, missing};
 
@@ -154,5 +159,53 @@ fn an_unmounted_device_can_be_made_anew_while_the_daemon_idles() {
     let _ = caller.run(argv(&["true"])).expect("user A has a grant");
     umount2(&directory, MntFlags::empty()).expect("the daemon keeps it busy");
     mkfs();
+    daemon.stop();
+}
+
+/// A short request is answered within this, of three on a busy machine at least one.
+const SHORT: Duration = Duration::from_millis(100);
+
+#[test]
+fn with_500_file_systems_and_a_gigabyte_being_hashed_short_requests_are_answered_at_once() {
+    // This thread's mounts, and those of the daemon that it starts, are its own.
+    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).expect("root may");
+    let place = Place::new();
+    let all: Vec<_> = (0..500)
+        .map(|number| Tmpfs::on(place.directory(&number.to_string())))
+        .collect();
+    let large = place.path().join("gigabyte");
+    let file = fs::File::create(&large).expect("it is ours");
+    file.set_len(1 << 30).expect("there is room for a hole");
+    fs::set_permissions(&large, fs::Permissions::from_mode(0o644)).expect("it is ours");
+
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let path = large.display().to_string();
+    let hashing = caller
+        .run(at_once(argv(&["sha256sum", &path])))
+        .expect("user A has a grant");
+    let socket = daemon.runtime().admin_socket();
+    let took: Vec<Duration> = (0..3)
+        .map(|_| {
+            let start = Instant::now();
+            client::admin(&socket, AdminRequest::Status).expect("root may ask");
+            start.elapsed()
+        })
+        .collect();
+    assert!(took.iter().any(|time| *time < SHORT), "{took:?}");
+    let listed = caller
+        .run(argv(&["sh", "-c", "grep -c . /proc/self/mountinfo"]))
+        .expect("user A has a grant");
+    let seen: usize = stdout(&listed).trim().parse().expect("a number");
+    assert!(seen >= 500, "{seen} mounts are seen");
+    assert_eq!(
+        caller.end_of(hashing.job).ending.and_then(|e| e.exit),
+        Some(0)
+    );
+    drop(all);
+    daemon.is_well();
     daemon.stop();
 }
