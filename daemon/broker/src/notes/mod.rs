@@ -1,0 +1,199 @@
+//! Sentences about programs whose answer may mislead inside the `read` sandbox.
+//!
+//! One line each, true and short; a result gets at most three. Found by the
+//! program's name, which decides nothing: it is help for the reader only.
+
+mod table;
+
+use remit_common::wire::{Run, What};
+use remit_link::JobMeta;
+
+/// Notes a result gets at most.
+const MOST: usize = 3;
+/// Bytes of a script that are looked at.
+const LOOKED_AT: usize = 64 << 10;
+
+/// Notes for a run that is about to start.
+pub fn of_run(run: &Run) -> Vec<&'static str> {
+    if !matches!(run.profile.as_deref(), None | Some("read")) {
+        return Vec::new();
+    }
+    match &run.what {
+        What::Argv(argv) => {
+            let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
+            of_argv(&argv)
+        }
+        What::Script { text, .. } => of_script(text),
+    }
+}
+
+/// Notes for a job that an earlier broker started, from its command line as far as it is known.
+pub fn of_line(meta: &JobMeta) -> Vec<&'static str> {
+    match &meta.enforced {
+        Some(enforced) if enforced.profile == "read" => {
+            let argv: Vec<&[u8]> = meta.command.split(' ').map(str::as_bytes).collect();
+            of_argv(&argv)
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Notes found so far: each once, [`MOST`] at most.
+#[derive(Default)]
+struct Notes(Vec<&'static str>);
+
+impl Notes {
+    fn add(&mut self, note: Option<&'static str>) {
+        if let Some(note) = note.filter(|note| self.0.len() < MOST && !self.0.contains(note)) {
+            self.0.push(note);
+        }
+    }
+}
+
+fn of_argv(argv: &[&[u8]]) -> Vec<&'static str> {
+    let Some((program, args)) = argv.split_first() else {
+        return Vec::new();
+    };
+    let mut notes = Notes::default();
+    match name_of(program) {
+        // A shell's one-liner is a script.
+        Some("sh" | "bash" | "dash" | "ash" | "zsh" | "ksh") => {
+            let scripts = args.iter().skip_while(|arg| arg.starts_with(b"-"));
+            for script in scripts {
+                add_of_script(script, &mut notes);
+            }
+        }
+        Some(name) => {
+            notes.add(table::of_program(name, args));
+            for arg in args {
+                notes.add(table::of_file(arg));
+            }
+        }
+        None => {}
+    }
+    notes.0
+}
+
+fn of_script(text: &[u8]) -> Vec<&'static str> {
+    let mut notes = Notes::default();
+    add_of_script(text, &mut notes);
+    notes.0
+}
+
+/// Each word of a script may be a program, with the rest of its command as arguments: too many notes are better than
+/// none. Nothing is parsed, so that any language will do.
+fn add_of_script(text: &[u8], notes: &mut Notes) {
+    let text = text.get(..LOOKED_AT).unwrap_or(text);
+    for command in text.split(|byte| b"|;&(){}`\n".contains(byte)) {
+        let words: Vec<&[u8]> = command
+            .split(|byte| byte.is_ascii_whitespace() || b"\"',[]<>=$".contains(byte))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let mut reads = false;
+        let mut rest = words.as_slice();
+        while let Some((word, args)) = rest.split_first() {
+            notes.add(table::of_file(word));
+            if let Some(name) = name_of(word) {
+                notes.add(table::of_program(name, args));
+                reads |= table::READERS.contains(&name);
+            }
+            rest = args;
+        }
+        if reads && silences_errors(command) {
+            notes.add(Some(table::UNSEEN));
+        }
+    }
+}
+
+/// The last part of a path.
+fn name_of(program: &[u8]) -> Option<&str> {
+    let name = program.rsplit(|byte| *byte == b'/').next()?;
+    std::str::from_utf8(name).ok()
+}
+
+fn silences_errors(command: &[u8]) -> bool {
+    let has = |text: &[u8]| command.windows(text.len()).any(|at| at == text);
+    has(b"2>/dev/null") || has(b"2> /dev/null")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(words: &[&str]) -> Vec<&'static str> {
+        of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+    }
+
+    fn note(program: &str) -> &'static str {
+        table::of_program(program, &[b"-p"]).unwrap()
+    }
+
+    #[test]
+    fn a_program_gets_its_sentence_and_others_none() {
+        assert_eq!(argv(&["df", "-h"]), [note("df")]);
+        assert_eq!(argv(&["/usr/bin/systemctl", "status"]), [note("systemctl")]);
+        assert_eq!(argv(&["ss", "-ltnp"]), [note("ss")]);
+        assert_eq!(argv(&["wc", "-l", "/proc/mounts"]), [note("mount")]);
+        for plain in [
+            &["ss", "-ltn"][..],
+            &["ls", "mount"],
+            &["mountpoint"],
+            &["./df-x"],
+            &["cat", "/proc/1/mounts"],
+            &["grep", "2>/dev/null"],
+            &[],
+        ] {
+            assert!(argv(plain).is_empty(), "{plain:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_gets_three_at_most_and_each_once() {
+        assert_eq!(of_script(b"df -h; df -i\nfindmnt"), [note("df")]);
+        let many = b"a|/bin/dmesg;$(curl x)\nlsof `crontab`";
+        let expect = ["dmesg", "curl", "lsof"].map(note);
+        assert_eq!(of_script(many), expect);
+        assert_eq!(argv(&["sh", "-c", "dmesg | tail"]), [note("dmesg")]);
+        assert_eq!(
+            argv(&["sh", "-c", "dmesg; df; lsof", "curl"]).len(),
+            MOST,
+            "over all arguments of the shell"
+        );
+        assert!(of_script(b"remount dfx my-curl /etc/ssh/sshd_config ~/.ssh").is_empty());
+    }
+
+    #[test]
+    fn a_script_is_looked_at_command_by_command() {
+        for (script, expect) in [
+            ("ss -tn; ps -p 1", None),
+            ("timeout 2 ss -tp", Some("ss")),
+            ("subprocess.run([\"df\", \"-h\"])", Some("df")),
+            ("require('os').userInfo().username", Some("whoami")),
+            ("wc -l </proc/mounts", Some("mount")),
+        ] {
+            let expect: Vec<_> = expect.map(note).into_iter().collect();
+            assert_eq!(of_script(script.as_bytes()), expect, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_hides_what_it_may_not_read_is_told() {
+        for (script, told) in [
+            ("find / -name x 2>/dev/null | wc -l", true),
+            ("n=$(ls /proc/*/fd 2> /dev/null)", true),
+            ("find / -name x | wc -l", false),
+            ("command -v x 2>/dev/null; ls", false),
+        ] {
+            let expect: &[&str] = if told { &[table::UNSEEN] } else { &[] };
+            assert_eq!(of_script(script.as_bytes()), expect, "{script}");
+        }
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_script_is_looked_at() {
+        let mut text = vec![b' '; LOOKED_AT];
+        text.extend(b"df");
+        assert!(of_script(&text).is_empty());
+        assert_eq!(of_script(&text[2..]), [note("df")]);
+    }
+}

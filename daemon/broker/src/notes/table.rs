@@ -1,0 +1,256 @@
+//! The sentences, and which program gets which. Data only.
+//!
+//! A program is here when inside the sandbox it can only mislead: it fails for a reason that it names wrongly, or
+//! leaves things out without a word. Each sentence says so and, where anything does, what answers instead.
+
+const MOUNTS: &str = "the mount table is the sandbox's own, all read-only: `findmnt -N 1` and /proc/1/mounts show the host's";
+const TMP: &str = "/tmp, /var/tmp and /dev/shm are private to the job and empty";
+const DESCRIPTORS: &str = "descriptors of other users' processes cannot be seen here: `ss -ltnpe` shows uid and cgroup of each socket, and the tool host (section ports) names the unit";
+const PROCESSES: &str = "of other users' processes ps shows neither environment nor wchan here; all other columns are true";
+const MEMORY: &str = "memory maps of other users' processes cannot be read here: /proc/PID/status and `ps -o vsz,rss,size` show their size";
+const NAMESPACES: &str =
+    "namespaces of other users' processes cannot be read here: lsns shows the job's own only";
+const LIMITS: &str =
+    "ulimit shows the job's own limits: /proc/PID/limits shows those of any process";
+const LOCKS: &str =
+    "locks are answered without locking in this sandbox: a lock that was got here proves nothing";
+const LOCK_FILES: &str =
+    "lslocks cannot name the files of other users' locks here: /proc/locks gives device and inode";
+const ACCOUNT: &str =
+    "the job's own uid has no account, so looking up its name fails: `id` shows its uid and groups";
+const USERS: &str = "no job can become another user, whatever the message says: the tool access tells what is granted";
+const BUS: &str = "there is no D-Bus in this sandbox: use the tool host (section units), or read /etc and /run/systemd; journalctl works";
+const SERVICES: &str = "no service can be connected to from this sandbox, so a failure says nothing about the service: the tool host (sections units, ports) shows whether it runs";
+const NETWORK: &str = "there is no network in this sandbox, for any host and for localhost";
+const INTERFACES: &str =
+    "ifconfig needs a socket that this sandbox refuses: `ip addr` and `ip -s link` show the same";
+const CONTAINERS: &str = "the container engine's socket cannot be reached from this sandbox: the tool host (section containers) lists what runs";
+const KERNEL_LOG: &str =
+    "the kernel's ring buffer is closed to this sandbox: `journalctl -k` shows the same";
+const CRONTAB: &str = "other users' crontabs are private: /etc/crontab and /etc/cron.d can be read";
+const AT: &str = "the queue of at is closed to this job: `journalctl -u atd` shows what ran";
+const FIREWALL: &str = "reading firewall rules takes a capability that no job has here";
+const DEVICES: &str = "disks cannot be opened here: `lsblk`, /sys/block and the tool host (section disks) know their size and use";
+const PING: &str =
+    "no raw or datagram socket can be made in this sandbox: `ip -s link` and `ss -s` show counters";
+const PACKAGES: &str = "files that the job may not read show as missing (Permission denied) or ????????? here: these lines say nothing about the package";
+const HOST_KEYS: &str = "sshd finds no host keys because only root may read them: the configuration itself is in /etc/ssh/sshd_config and sshd_config.d";
+const NGINX: &str = "a 'Permission denied' of nginx's own test is the sandbox's answer, not a fault of the configuration: its files are in /etc/nginx";
+const WAL: &str = "a database in WAL mode may open here only as 'file:PATH?immutable=1', which leaves out what is not checkpointed yet";
+/// For a script that throws away what is said about files it may not read.
+pub(super) const UNSEEN: &str = "what the job may not read is left out, and with `2>/dev/null` nothing says so: counts and empty answers may be too small";
+
+/// Program names and their sentence.
+const PROGRAMS: &[(&[&str], &str)] = &[
+    (&["mount", "findmnt", "df"], MOUNTS),
+    (&["mktemp"], TMP),
+    (&["netstat", "lsof", "fuser"], DESCRIPTORS),
+    (&["pmap"], MEMORY),
+    (&["lsns"], NAMESPACES),
+    (&["ulimit", "prlimit"], LIMITS),
+    (&["flock"], LOCKS),
+    (&["lslocks"], LOCK_FILES),
+    // The last two are how node and Python ask for it.
+    (&["whoami", "screen", ".userInfo", "pwd.getpwuid"], ACCOUNT),
+    (&["su", "sudo", "runuser", "doas", "pkexec"], USERS),
+    (
+        &[
+            "systemctl",
+            "systemd-analyze",
+            "systemd-run",
+            "loginctl",
+            "hostnamectl",
+            "timedatectl",
+            "localectl",
+            "busctl",
+            "machinectl",
+            "networkctl",
+            "resolvectl",
+            "bootctl",
+        ],
+        BUS,
+    ),
+    (
+        &[
+            "mysql",
+            "mysqladmin",
+            "mariadb",
+            "mariadb-admin",
+            "psql",
+            "pg_isready",
+            "redis-cli",
+            "fail2ban-client",
+            "postqueue",
+            "mailq",
+            "chronyc",
+            "showmount",
+            "rpcinfo",
+        ],
+        SERVICES,
+    ),
+    (
+        &[
+            "curl",
+            "wget",
+            "dig",
+            "host",
+            "nslookup",
+            "nc",
+            "ncat",
+            "telnet",
+            "ssh",
+            "ssh-keyscan",
+            "scp",
+            "rsync",
+            "git-remote-https",
+        ],
+        NETWORK,
+    ),
+    (&["ifconfig"], INTERFACES),
+    (
+        &[
+            "ping",
+            "ping6",
+            "traceroute",
+            "tracepath",
+            "mtr",
+            "arping",
+            "tcpdump",
+        ],
+        PING,
+    ),
+    (
+        &["docker", "podman", "crictl", "ctr", "nerdctl", "kubectl"],
+        CONTAINERS,
+    ),
+    (&["dmesg"], KERNEL_LOG),
+    (&["crontab"], CRONTAB),
+    (&["atq"], AT),
+    (
+        &[
+            "iptables",
+            "ip6tables",
+            "iptables-save",
+            "nft",
+            "ufw",
+            "firewall-cmd",
+            "ipset",
+            "conntrack",
+        ],
+        FIREWALL,
+    ),
+    (
+        &[
+            "fdisk", "sfdisk", "parted", "blkid", "smartctl", "hdparm", "lvs", "pvs", "vgs",
+            "mdadm", "dumpe2fs",
+        ],
+        DEVICES,
+    ),
+    (&["sqlite3"], WAL),
+];
+
+/// Programs that go on to the next file when one cannot be read.
+pub(super) const READERS: &[&str] = &[
+    "find", "grep", "egrep", "fgrep", "zgrep", "rg", "ls", "tree", "du", "cat", "zcat", "head",
+    "tail", "stat", "wc",
+];
+
+/// The sentence about a program, which may hang on its arguments.
+pub(super) fn of_program(name: &str, args: &[&[u8]]) -> Option<&'static str> {
+    let long = |option: &str| args.contains(&option.as_bytes());
+    match name {
+        "ss" => (has_short(args, b"p") || long("--processes")).then_some(DESCRIPTORS),
+        "ps" => shows_hidden_columns(args).then_some(PROCESSES),
+        "ssh" if has_short(args, b"G") => Some(ACCOUNT),
+        "sshd" => has_short(args, b"tT").then_some(HOST_KEYS),
+        "nginx" => has_short(args, b"tT").then_some(NGINX),
+        "dpkg" => (long("--verify") || long("-V")).then_some(PACKAGES),
+        _ => PROGRAMS
+            .iter()
+            .find(|(names, _)| names.contains(&name))
+            .map(|(_, note)| *note),
+    }
+}
+
+/// The sentence about a file that answers for the sandbox, whichever program reads it.
+pub(super) fn of_file(path: &[u8]) -> Option<&'static str> {
+    let mounts: [&[u8]; 4] = [
+        b"/proc/mounts",
+        b"/proc/self/mounts",
+        b"/proc/self/mountinfo",
+        b"/etc/mtab",
+    ];
+    mounts.contains(&path).then_some(MOUNTS)
+}
+
+/// Whether an argument of single-letter options, `-ltn`, has one of `letters`.
+fn has_short(args: &[&[u8]], letters: &[u8]) -> bool {
+    args.iter().any(|arg| match arg.split_first() {
+        Some((b'-', options)) => {
+            options.iter().all(u8::is_ascii_alphanumeric)
+                && options.iter().any(|letter| letters.contains(letter))
+        }
+        _ => false,
+    })
+}
+
+/// ps(1): `wchan` as a column, the long formats (`-l`, `l`), or the environment (`e` without a dash, as in `axe`).
+fn shows_hidden_columns(args: &[&[u8]]) -> bool {
+    let bsd = args.first().is_some_and(|first| {
+        first.iter().all(u8::is_ascii_lowercase)
+            && first.iter().any(|letter| b"el".contains(letter))
+    });
+    let wchan = |arg: &&[u8]| arg.windows(b"wchan".len()).any(|at| at == b"wchan");
+    bsd || has_short(args, b"l") || args.iter().any(wchan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_one_short_line_and_names_stand_once() {
+        let mut names: Vec<_> = PROGRAMS.iter().flat_map(|(names, _)| *names).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+        let with_arguments = [UNSEEN, PROCESSES, HOST_KEYS, NGINX, PACKAGES];
+        let all = PROGRAMS.iter().map(|(_, note)| *note).chain(with_arguments);
+        for note in all {
+            assert!(note.len() < 200 && !note.contains('\n'), "{note}");
+            assert!(!note.ends_with('.'), "{note}");
+        }
+    }
+
+    #[test]
+    fn a_program_may_mislead_with_some_arguments_only() {
+        for (line, expect) in [
+            ("ss -ltn", None),
+            ("ss --tcp", None),
+            ("ss -ltnp", Some(DESCRIPTORS)),
+            ("ss --processes", Some(DESCRIPTORS)),
+            ("ps", None),
+            ("ps aux", None),
+            ("ps -ef", None),
+            ("ps -eo pid,lstart", None),
+            ("ps -C nginx", None),
+            ("ps axe", Some(PROCESSES)),
+            ("ps l", Some(PROCESSES)),
+            ("ps -el", Some(PROCESSES)),
+            ("ps axo pid,wchan:20", Some(PROCESSES)),
+            ("ssh -G x", Some(ACCOUNT)),
+            ("ssh x", Some(NETWORK)),
+            ("sshd -T", Some(HOST_KEYS)),
+            ("sshd -D", None),
+            ("nginx -t", Some(NGINX)),
+            ("nginx -v", None),
+            ("dpkg -l", None),
+            ("dpkg --verify", Some(PACKAGES)),
+            ("dpkg -V", Some(PACKAGES)),
+        ] {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap();
+            let args: Vec<&[u8]> = words.map(str::as_bytes).collect();
+            assert_eq!(of_program(name, &args), expect, "{line}");
+        }
+    }
+}
