@@ -1,0 +1,53 @@
+//! `everyday RESULTS HARMLESS [--json|--markdown]`: compares what the everyday commands answered to root and through
+//! remit.
+//!
+//! RESULTS holds one directory for each command, as `tests/everyday/each` writes them; HARMLESS the different answers
+//! that are right, with the reason. Running the commands is not done here. The table and JSON end with status 1 when
+//! fewer are the same or harmless than is promised.
+
+mod report;
+mod text;
+mod trial;
+mod verdict;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use report::Report;
+use trial::Trial;
+use verdict::Exception;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("everyday: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+    let [results, harmless, form @ ..] = arguments else {
+        return Err("usage: everyday RESULTS HARMLESS [--json|--markdown]".into());
+    };
+    let trials = Trial::read_all(results.as_ref())?;
+    let exceptions = Exception::parse_all(&std::fs::read_to_string(harmless)?)?;
+    for Exception { command, .. } in &exceptions {
+        if !trials.iter().any(|trial| trial.command == *command) {
+            return Err(
+                format!("'{harmless}' has '{command}', which is no everyday command").into(),
+            );
+        }
+    }
+    let report = Report::new(&trials, &exceptions);
+    let out = &mut std::io::stdout().lock();
+    match form {
+        [] => report.table(out)?,
+        ["--json"] => report.json(out)?,
+        ["--markdown"] => return Ok(report.markdown(out)?),
+        _ => return Err(format!("unknown form '{}'", form.join(" ")).into()),
+    }
+    Ok(report.keeps_the_promise()?)
+}
