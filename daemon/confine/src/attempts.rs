@@ -238,13 +238,13 @@ static ATTEMPTS: &[Attempt] = &[
                 .all(|row| floor::limit(row.resource).is_ok_and(|l| l == (row.soft, row.hard))),
         )
     }),
-    state(Wall::Scheduling, "oom_score_adj 500", |_| {
+    state(Wall::Scheduling, "oom_score_adj 1000", |_| {
         let mut text = [0; 8];
         let file = floor::open(c"/proc/self/oom_score_adj", libc::O_RDONLY);
         let n = file
             .and_then(|f| floor::read(f.as_fd(), &mut text))
             .unwrap_or(0);
-        holds(text.get(..n) == Some(b"500\n"))
+        holds(text.get(..n) == Some(b"1000\n"))
     }),
 ];
 

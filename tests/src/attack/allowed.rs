@@ -159,7 +159,7 @@ fn is_plain(_: &[String]) -> Tried {
     // The raw call answers 20 - nice.
     let priority = sys!(libc::SYS_getpriority, libc::PRIO_PROCESS, 0)?;
     truth(
-        score.trim() == "500" && priority == 20,
+        score.trim() == "1000" && priority == 20,
         format!("oom_score_adj {}, priority {priority}", score.trim()),
     )
 }

@@ -53,7 +53,7 @@ fn a_job_has_its_own_session_and_ordinary_manners() {
     let pid = ran.out.split(' ').next().unwrap();
     let (session, tty, nice) = (fields[3], fields[4], fields[16]);
     assert_eq!((session, tty, nice), (pid, "0", "0"));
-    assert_eq!(sh("cat /proc/self/oom_score_adj").out, "500\n");
+    assert_eq!(sh("cat /proc/self/oom_score_adj").out, "1000\n");
 }
 
 #[test]
