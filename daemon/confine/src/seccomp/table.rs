@@ -116,13 +116,14 @@ pub(super) const GROUPS: &[Group] = &[
             Check { arg: 1, mask: !0, want: Want::NoneOf(&[libc::RLIMIT_CORE]), errno: 0 },
         ]), rows: &[("prlimit64", 302, 261)] },
     Group { why: "a filter of its own can fill the host's log; say yes, since file(1) and man(1) insist", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Checked(&[
+        // Without a program it is the question whether the kernel can.
+        rule: Rule::CheckedIfSet(2, &[
             // SECCOMP_FILTER_FLAG_NEW_LISTENER: the answer would be a descriptor.
-            Check { arg: 1, mask: 0x8, want: Want::OneOf(&[0]), errno: EPERM },
+            Check { arg: 1, mask: 0x8, want: Want::NoneOf(&[0x8]), errno: EPERM },
             Check { arg: 0, mask: !0, want: Want::NoneOf(&[1]), errno: 0 },
         ]), rows: &[("seccomp", 317, 277)] },
     Group { why: "PR_SET_SECCOMP likewise", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Checked(&[
+        rule: Rule::CheckedIfSet(2, &[
             Check { arg: 0, mask: !0, want: Want::NoneOf(&[22]), errno: 0 },
         ]), rows: &[("prctl", 157, 167)] },
     Group { why: "a domain of its own can fill the host's audit log", wall: Some(Wall::SeccompRefused),
