@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::attack::objects::{Object, Queue, Waiter, write_hint};
+use crate::attack::objects::{Object, Queue, Waiter, pipe_size, write_hint};
 use crate::place::{Place, unique};
 use crate::process::{Identity, ends_within};
 
@@ -186,7 +186,17 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "host-shm" => shared_directory(&mut scene, "/dev/shm", number),
         "host-tmp" | "mknod" => shared_directory(&mut scene, "/tmp", number),
         "host-var-tmp" => shared_directory(&mut scene, "/var/tmp", number),
-        "fifo" => read_fifo(&mut scene, &dir, ground),
+        "fifo" => {
+            let mut reader = read_fifo(&mut scene, &dir, ground);
+            scene.witness = Some(Box::new(move || {
+                reader.read(&mut [0; 64]).is_ok_and(|length| length > 0)
+            }));
+        }
+        "fifo-size" => {
+            let reader = read_fifo(&mut scene, &dir, ground);
+            let before = pipe_size(&reader);
+            scene.witness = Some(Box::new(move || pipe_size(&reader) != before));
+        }
         "exe-chmod" => {
             let own = dir.join("program");
             fs::copy(&ground.program, &own).expect("the directory is ours");
@@ -451,19 +461,18 @@ fn shared_directory(scene: &mut Scene, directory: &str, number: u32) {
     scene.witness = Some(Box::new(move || fs::remove_file(path).is_ok()));
 }
 
-fn read_fifo(scene: &mut Scene, dir: &Path, ground: &Ground) {
+/// A FIFO that everybody may use, and its reader.
+fn read_fifo(scene: &mut Scene, dir: &Path, ground: &Ground) -> File {
     let path = dir.join("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
     give(&path, 0o666, ground);
-    let mut reader = OpenOptions::new()
+    let reader = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(&path)
         .expect("the FIFO is there");
     scene.arguments = vec![path.display().to_string()];
-    scene.witness = Some(Box::new(move || {
-        reader.read(&mut [0; 64]).is_ok_and(|length| length > 0)
-    }));
+    reader
 }
 
 /// A block device that this machine's root may open: a cgroup may forbid some.

@@ -162,7 +162,7 @@ const MUTATIONS: &[(&str, &[&str])] = &[
     ("SeccompSockets", &["tcp-connect", "udp-send", "unix-stream", "netlink-uevent"]),
     ("SeccompSocketpair", &["unix-pair", "unix-pair-high", "unix-pair-name"]),
     ("SeccompIpc", &["shmget", "semget", "msgget", "sem-setval", "shm-remove", "mq-open"]),
-    ("SeccompLocks", &["flock", "fcntl-lock", "fcntl-lock-wait", "ofd-lock", "lease", "futex-requeue", "flush", "write-hint"]),
+    ("SeccompLocks", &["flock", "fcntl-lock", "fcntl-lock-wait", "ofd-lock", "lease", "futex-requeue", "flush", "write-hint", "fifo-size"]),
     ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key"]),
     ("SeccompUnknown", &["clone3"]),
     ("Keyring", &["is-own-keyring"]),

@@ -267,6 +267,13 @@ pub fn write_hint(path: &str) -> u64 {
     asked.map_or(0, |_| hint)
 }
 
+/// How many bytes a pipe or FIFO holds.
+#[must_use]
+pub fn pipe_size(pipe: &File) -> usize {
+    let size = sys!(libc::SYS_fcntl, pipe.as_raw_fd(), libc::F_GETPIPE_SZ);
+    size.expect("it is a pipe")
+}
+
 /// Whether somebody else's record lock forbids to write.
 #[must_use]
 pub fn is_record_locked(fd: i32) -> bool {

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::objects::Waiter;
 use super::raw::sys;
@@ -20,6 +21,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("futex2-requeue", "seccomp_locks", ABSENT, "the same by the newer call", futex2_requeue).optional(),
     attack("flush", "seccomp_locks", UNCHANGED, "make the kernel write to the disks at once, or drop what is cached", flush),
     attack("write-hint", "seccomp_locks", REFUSED, "leave a hint with a file that says how long its data live", write_hint).optional(),
+    attack("fifo-size", "seccomp_locks", REFUSED, "change the buffer of a FIFO that it may read", fifo_size),
     attack("core-limit", "rlimits", UNCHANGED, "have the host's core handler run, by a limit of 0", core_limit),
     attack("core-limit-older", "rlimits", UNCHANGED, "the same by the older call", core_limit_older),
     attack("own-filter", "seccomp_refused", UNCHANGED, "install a filter, which may log each call", own_filter),
@@ -101,6 +103,16 @@ fn write_hint(arguments: &[String]) -> Tried {
         &raw const hint
     )?;
     Ok("left".into())
+}
+
+fn fifo_size(arguments: &[String]) -> Tried {
+    let reader = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(argument(arguments, 0))?;
+    let fd = reader.as_raw_fd();
+    sys!(libc::SYS_fcntl, fd, libc::F_SETPIPE_SZ, 4096)?;
+    Ok("changed".into())
 }
 
 /// With 1 a crash is reported to nobody; with 0 a handler that is a pipe still runs. core(5)

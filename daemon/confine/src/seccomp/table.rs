@@ -83,10 +83,10 @@ pub(super) const GROUPS: &[Group] = &[
     ] },
     Group { why: "a lock can stall the host's own programs: say yes, lock nothing", wall: Some(Wall::SeccompLocks),
         rule: Rule::Answer(0), rows: &[("flock", 73, 32)] },
-    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints stay with the file", wall: Some(Wall::SeccompLocks),
+    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use", wall: Some(Wall::SeccompLocks),
         rule: Rule::Checked(&[
             Check { arg: 1, mask: !0, want: Want::NoneOf(&[6, 7, 37, 38]), errno: 0 },
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1036, 1038]), errno: EPERM },
+            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]), errno: EPERM },
         ]), rows: &[("fcntl", 72, 25)] },
     Group { why: "flushing makes everybody wait for the disks: say yes, a job's own files are in memory", wall: Some(Wall::SeccompLocks),
         rule: Rule::Answer(0), rows: &[
