@@ -31,7 +31,7 @@ pub enum Wall {
     SeccompSocketpair,
     /// No System V or POSIX object is made or used.
     SeccompIpc,
-    /// No lock is taken.
+    /// No lock is taken, nothing is flushed, no shared wait or pipe is changed.
     SeccompLocks,
     /// Calls refused by number or argument.
     SeccompRefused,
@@ -41,7 +41,7 @@ pub enum Wall {
     Keyring,
     /// No descriptor but stdin, stdout, stderr (and the script).
     Descriptors,
-    /// The limits asked for, as far as the own hard limits go.
+    /// The limits asked for, as far as the own hard limits go; the one of cores stays.
     Rlimits,
     /// Ordinary priority, policy and io class; first to be killed for memory.
     Scheduling,
