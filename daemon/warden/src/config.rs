@@ -151,10 +151,10 @@ impl Default for JobLimits {
             runtime_s: caps::RUNTIME_S_DEFAULT,
             max_runtime_s: 3600,
             memory: 2 << 30,
-            tasks: 512,
+            tasks: 256,
             cpu_percent: 400,
             cpu_s: 3600,
-            files: 4096,
+            files: 1024,
             tmp: 64 << 20,
             tmp_files: 16 << 10,
         }

@@ -1,12 +1,16 @@
-//! A file for each job that was begun and has no end record: `STATE/warden/open/ID`.
+//! The jobs that were begun and have no end record: `STATE/warden/open`.
 //!
-//! Written before the intent is recorded, removed after the end is: whatever
-//! kills the warden in between, the next one finds the job and says so.
+//! Noted before the intent is recorded, freed after the end is: whatever kills
+//! the warden in between, the next one finds the job and says so. One file of
+//! slots, each with a length (4 bytes, little-endian; 0: free), the job's id and
+//! its entry: two writes a job, where a file for each would cost the making and
+//! removing of it. The length is written last, so a slot is whole or free.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
@@ -55,29 +59,57 @@ impl Entry {
     }
 }
 
-/// The directory of open jobs.
+/// Bytes of a slot; an entry with the longest command and request id fits.
+const SLOT: usize = 8 << 10;
+/// Length and id before the entry.
+const HEAD: usize = 4 + 16;
+/// More slots than jobs and parked plans can need; beyond is damage.
+const SLOTS: u64 = 1 << 16;
+
+/// The file of open jobs.
 #[derive(Debug)]
 pub struct Ledger {
-    dir: PathBuf,
+    file: File,
+    taken: HashMap<JobId, u64>,
+    free: Vec<u64>,
+    slots: u64,
 }
 
 impl Ledger {
-    /// Opens or makes the directory in `state`.
+    /// Opens or makes the file in `state`.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn open_dir(state: &Path) -> io::Result<Self> {
-        let dir = state.join("warden").join("open");
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir })
+    /// It cannot be opened, or is longer than any ledger.
+    pub fn open_file(state: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(state.join("warden").join("open"))?;
+        let slots = file.metadata()?.len().div_ceil(SLOT as u64);
+        if slots > SLOTS {
+            let text = format!("'warden/open' has {slots} slots, over {SLOTS}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Self {
+            file,
+            taken: HashMap::new(),
+            free: Vec::new(),
+            slots,
+        })
     }
 
     /// Notes that a plan is about to be recorded and run. A plan that was parked has its note already.
     ///
     /// # Errors
     /// The disk is full; nothing may run.
-    pub fn open(&self, plan: &Plan) -> io::Result<()> {
-        let path = self.path(plan.job);
+    pub fn open(&mut self, plan: &Plan) -> io::Result<()> {
+        if self.taken.contains_key(&plan.job) {
+            return Ok(());
+        }
         let entry = Entry {
             uid: plan.requester.subject.uid(),
             user: plan.requester.subject.user().to_owned(),
@@ -86,51 +118,125 @@ impl Ledger {
             begun_ms: crate::clock::unix_ms(),
             request: plan.request.clone(),
         };
-        let bytes = postcard::to_extend(&entry, Vec::new()).map_err(io::Error::other)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(&bytes).inspect_err(|_| {
-            let _ = fs::remove_file(&path);
-        })
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend(plan.job.0);
+        let bytes = postcard::to_extend(&entry, bytes).map_err(io::Error::other)?;
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        if bytes.len() + 4 > SLOT {
+            return Err(io::Error::other("the entry is longer than a slot"));
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        let at = slot * SLOT as u64;
+        let written = self
+            .file
+            .write_all_at(&bytes, at + 4)
+            .and_then(|()| self.file.write_all_at(&length.to_le_bytes(), at));
+        match written {
+            Ok(()) => drop(self.taken.insert(plan.job, slot)),
+            Err(_) => self.free.push(slot),
+        }
+        written
     }
 
-    /// The end is recorded, or nothing was.
-    pub fn close(&self, job: JobId) {
-        if let Err(error) = fs::remove_file(self.path(job)) {
-            say!("cannot remove '{}': {error}", self.path(job).display());
+    /// The end is recorded, or nothing was. One that is not open is as good.
+    pub fn close(&mut self, job: JobId) {
+        let Some(slot) = self.taken.remove(&job) else {
+            return;
+        };
+        match self.file.write_all_at(&[0; 4], slot * SLOT as u64) {
+            Ok(()) => self.free.push(slot),
+            // The next start says once too often that it was interrupted.
+            Err(error) => say!("the ledger still has job {job}: {error}"),
         }
     }
 
-    /// Jobs that a dead warden left open; an entry that cannot be read has no details.
+    /// Jobs that a dead warden left open; an entry that cannot be read has no details. Once, at the start.
     ///
     /// # Errors
-    /// The directory cannot be read.
-    pub fn left_open(&self) -> io::Result<Vec<(JobId, Option<Entry>)>> {
+    /// The file cannot be read.
+    pub fn left_open(&mut self) -> io::Result<Vec<(JobId, Option<Entry>)>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if let Some(job) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            {
-                found.push((job, read(&entry.path()).ok()));
+        let mut bytes = vec![0; SLOT];
+        for slot in 0..self.slots {
+            let filled = read_full(&self.file, &mut bytes, slot * SLOT as u64)?;
+            match parse(bytes.get(..filled).unwrap_or_default()) {
+                None => self.free.push(slot),
+                Some((job, entry)) => {
+                    self.taken.insert(job, slot);
+                    found.push((job, entry));
+                }
             }
         }
         Ok(found)
     }
-
-    fn path(&self, job: JobId) -> PathBuf {
-        self.dir.join(job.to_string())
-    }
 }
 
-fn read(path: &Path) -> io::Result<Entry> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(64 << 10).read_to_end(&mut bytes)?;
-    postcard::from_bytes(&bytes).map_err(io::Error::other)
+/// What a slot holds; `None` when it is free.
+fn parse(slot: &[u8]) -> Option<(JobId, Option<Entry>)> {
+    let length = usize::try_from(u32::from_le_bytes(*slot.first_chunk()?)).ok()?;
+    if length == 0 {
+        return None;
+    }
+    let job = slot.get(4..HEAD)?.first_chunk().map(|id| JobId(*id))?;
+    let entry = slot
+        .get(HEAD..)
+        .and_then(|rest| rest.get(..length.checked_sub(16)?));
+    Some((
+        job,
+        entry.and_then(|entry| postcard::from_bytes(entry).ok()),
+    ))
+}
+
+/// As much as there is, up to the whole of `bytes`; the last slot may be short.
+fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(length: u32, job: u8, entry: &Entry) -> Vec<u8> {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend([job; 16]);
+        postcard::to_extend(entry, bytes).unwrap()
+    }
+
+    #[test]
+    fn a_slot_is_free_whole_or_has_no_details() {
+        let entry = Entry {
+            uid: 1,
+            user: "u".into(),
+            command: "c".into(),
+            job_uid: 2,
+            begun_ms: 3,
+            request: Some(("r".into(), [4; 32])),
+        };
+        let whole = slot(0, 7, &entry);
+        let length = u32::try_from(whole.len() - 4).unwrap();
+        assert_eq!(parse(&whole), None);
+        assert_eq!(parse(&[]), None);
+        let job = JobId([7; 16]);
+        assert_eq!(
+            parse(&slot(length, 7, &entry)),
+            Some((job, Some(entry.clone())))
+        );
+        for damaged in [1, 15, 16, length - 1, length + 1, u32::MAX] {
+            assert_eq!(
+                parse(&slot(damaged, 7, &entry)),
+                Some((job, None)),
+                "{damaged}"
+            );
+        }
+    }
 }

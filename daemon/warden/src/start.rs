@@ -48,7 +48,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
     policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
-    let ledger = Ledger::open_dir(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
+    let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let broker = Broker::find(ids, state.spool())?;
     let walls = Walls::raise(&config)?;
     let audit = Audit::open(&config.audit, state.dir())?;

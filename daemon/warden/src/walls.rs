@@ -165,7 +165,14 @@ impl Walls {
             },
             limits: vec![
                 format!("runtime {} s", plan.runtime_s),
-                format!("memory {} ({})", limits.data, by(has(Controller::Memory))),
+                format!(
+                    "memory {} ({})",
+                    limits.data,
+                    match has(Controller::Memory) {
+                        true => "cgroup",
+                        false => "private memory of each process, rlimit",
+                    }
+                ),
                 format!("tasks {} ({})", limits.nproc, by(has(Controller::Pids))),
                 format!("files {} (rlimit)", limits.nofile),
                 format!("tmp {} each", limits.tmp_bytes),

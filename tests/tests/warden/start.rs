@@ -238,7 +238,7 @@ fn a_link_in_place_of_a_socket_is_replaced_and_old_modes_are_mended() {
         ("state", 0, 0o755),
         ("state/spool", 64_100, 0o700),
         ("state/warden", 0, 0o700),
-        ("state/warden/open", 0, 0o700),
+        ("state/warden/open", 0, 0o600),
         ("state/warden/audit-head", 0, 0o600),
         ("state/warden/daemon", 0, 0o600),
         ("state/audit.jsonl", 0, 0o600),

@@ -140,8 +140,7 @@ fn a_parked_run_is_refused_after_a_second_however_many_there_are() {
     }
     stage.sleeps();
     assert_eq!(events(&journal.read(), "intent"), 0);
-    let open = stage.place.path().join("state/warden/open");
-    assert_eq!(std::fs::read_dir(open).unwrap().count(), 0);
+    assert_eq!(stage.open_jobs(), 0);
     stage.stop();
 }
 
