@@ -34,7 +34,7 @@ pub struct Exception {
 
 #[derive(Debug, PartialEq)]
 pub enum Expected {
-    /// Exit status and standard output, as [`matches`] has it.
+    /// Exit status and standard output, as [`matches()`] has it.
     Exactly(String),
     /// As root's, but for numbers that are at most so much more or less.
     Near(f64),
