@@ -40,11 +40,18 @@ impl fmt::Display for ClientError {
                 "cannot reach remitd at '{}': {error}; is the service running?",
                 socket.display()
             ),
-            Self::NotAllowed { socket } => write!(
-                f,
-                "you may not connect to '{}': ask an administrator to add you to its group",
-                socket.display()
-            ),
+            Self::NotAllowed { socket } => {
+                let group = match socket.ends_with("admin.sock") {
+                    true => "remit-admin",
+                    false => "remit",
+                };
+                write!(
+                    f,
+                    "you may not connect to '{}': ask an administrator to add you to its group \
+                     ('{group}', unless remit.toml names another); it counts from your next login",
+                    socket.display()
+                )
+            }
             Self::Broken(error) => write!(f, "lost the connection to remitd: {error}"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
         }

@@ -138,7 +138,7 @@ impl Refusal {
     #[must_use]
     pub fn no_such_job() -> Self {
         Self::new(Code::NotFound, "you have no job with this id")
-            .next("list your jobs: call job without an id")
+            .next("`remit jobs`, or the tool job without an id, lists yours")
     }
 }
 

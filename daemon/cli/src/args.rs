@@ -174,7 +174,7 @@ pub struct HostArgs {
 #[derive(Debug, Args)]
 pub struct JobsArgs {
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }
 

@@ -9,30 +9,31 @@ use crate::output;
 pub fn sentence(report: &JobReport) -> Option<String> {
     let what = match report.state {
         State::Running | State::Exited => return None,
-        State::Signalled => "a signal ended the job",
-        State::TimedOut => "the job's time was over",
+        State::Signalled => "the job was killed",
+        State::TimedOut => "the job timed out",
         State::OomKilled => "the job ran out of memory",
         State::OutputLimit => "the job wrote more than is kept",
-        State::Cancelled => "the job was stopped",
+        State::Cancelled => "the job was cancelled",
         State::Interrupted => "the daemon ended while the job ran",
         State::NotStarted => "the job was not started",
     };
-    let mut sentence = what.to_owned();
-    if report.state == State::Signalled
-        && let Some(number) = report.ending.as_ref().and_then(|ending| ending.signal)
-    {
-        sentence += &match Signal::try_from(number) {
-            Ok(signal) => format!(" ({signal})"),
-            Err(_) => format!(" ({number})"),
-        };
+    Some(match why(report) {
+        Some(why) => format!("{what}: {why}"),
+        None => what.to_owned(),
+    })
+}
+
+/// The daemon's reason, which names a signal itself; without one, the signal.
+fn why(report: &JobReport) -> Option<String> {
+    let ending = report.ending.as_ref()?;
+    if !ending.cause.is_empty() {
+        return Some(ending.cause.clone());
     }
-    if let Some(ending) = &report.ending
-        && !ending.cause.is_empty()
-    {
-        sentence += ": ";
-        sentence += &ending.cause;
-    }
-    Some(sentence)
+    let number = ending.signal.filter(|_| report.state == State::Signalled)?;
+    Some(match Signal::try_from(number) {
+        Ok(signal) => format!("signal {number} ({signal})"),
+        Err(_) => format!("signal {number}"),
+    })
 }
 
 /// One line on stderr for the ending and for each note.

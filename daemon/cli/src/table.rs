@@ -72,9 +72,22 @@ pub fn cell(text: &str) -> String {
     }
 }
 
-/// `name` and a value, the values under each other.
+/// `name` and a value, the values under each other; `-` where it is empty.
 pub fn fact(name: &str, value: &str) -> String {
-    format!("  {name:<12} {}\n", text::line(value.as_bytes(), 1024))
+    let value = match value {
+        "" => "-".to_owned(),
+        value => text::line(value.as_bytes(), 1024),
+    };
+    format!("  {name:<12} {value}\n")
+}
+
+/// `name` and a text that keeps its lines, all under each other.
+pub fn lines(name: &str, value: &str) -> String {
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    names
+        .zip(value.lines())
+        .map(|(name, line)| fact(name, line))
+        .collect()
 }
 
 /// The line that tells of what a list left out.

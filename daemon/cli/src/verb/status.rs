@@ -24,12 +24,13 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
 
 fn show(status: &Status) -> String {
     let mut lines = format!("remitd {}\n", table::cell(&status.release));
-    let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
-    fact("up for", &human::duration(status.uptime_ms));
-    fact("policy", &status.policy);
+    lines += &table::fact("up for", &human::duration(status.uptime_ms));
+    lines += &table::fact("policy", &status.policy);
     if let Some(error) = &status.policy_error {
-        fact("not live", error);
+        // As the compiler of the policy drew it: a line of the file and a mark under it.
+        lines += &table::lines("not live", error);
     }
+    let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
     fact("locked", status.locked.as_deref().unwrap_or("no"));
     fact("jobs", &status.jobs.to_string());
     fact("sessions", &status.sessions.to_string());

@@ -83,7 +83,7 @@ fn the_first_stops_the_job() {
                 "remit: stopping job {}; press Ctrl-C again to leave it to the daemon",
                 job()
             ),
-            "remit: the job was stopped: by its owner".to_owned(),
+            "remit: the job was cancelled: by its owner".to_owned(),
         ]
     );
 }

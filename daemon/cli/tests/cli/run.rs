@@ -282,19 +282,24 @@ fn a_daemon_that_never_answers_is_given_up() {
 fn each_ending_has_its_status_and_one_line() {
     let cases = [
         (
-            ended(State::Signalled, None, Some(9), "killed"),
+            ended(
+                State::Signalled,
+                None,
+                Some(9),
+                "ended by signal 9 (SIGKILL)",
+            ),
             137,
-            "a signal ended the job (SIGKILL): killed",
+            "the job was killed: ended by signal 9 (SIGKILL)",
         ),
         (
             ended(State::Signalled, None, Some(40), ""),
             168,
-            "a signal ended the job (40)",
+            "the job was killed: signal 40",
         ),
         (
             ended(State::TimedOut, None, Some(9), "after 5 s"),
             124,
-            "the job's time was over: after 5 s",
+            "the job timed out: after 5 s",
         ),
         (
             ended(State::OomKilled, None, Some(9), "memory.max"),
@@ -309,7 +314,7 @@ fn each_ending_has_its_status_and_one_line() {
         (
             ended(State::Cancelled, None, Some(15), "by its owner"),
             143,
-            "the job was stopped: by its owner",
+            "the job was cancelled: by its owner",
         ),
         (
             ended(State::NotStarted, None, None, "step 'mounts': EPERM"),

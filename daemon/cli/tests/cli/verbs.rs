@@ -131,7 +131,7 @@ fn stop_waits_until_the_job_is_gone() {
     assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(
         said.text(),
-        format!("{}: the job was stopped: by its owner\n", job())
+        format!("{}: the job was cancelled: by its owner\n", job())
     );
     let stop = Request::Stop {
         job: JOB,
