@@ -47,7 +47,9 @@ pub fn run(run: &Run) -> Result<(), Refusal> {
     if let Some(cwd) = &run.cwd {
         path("cwd", cwd)?;
         if !cwd.starts_with(b"/") {
-            return Err(invalid("cwd is not an absolute path").object(text::line(cwd, 200)));
+            let cwd = text::line(cwd, 200);
+            let message = format!("cwd '{cwd}' is not an absolute path");
+            return Err(invalid(message).object(cwd));
         }
     }
     env(&run.env)?;
