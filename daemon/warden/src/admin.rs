@@ -209,9 +209,9 @@ impl Warden {
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
             AdminRequest::Reload => match self.reload() {
-                Ok(()) => {
-                    AdminReply::Done("the policy is being read; status tells the outcome".into())
-                }
+                Ok(()) => AdminReply::Done(
+                    "the policy is being read: `remit status` tells whether it is live".into(),
+                ),
                 Err(error) => failed("the policy cannot be read", &error.to_string()),
             },
         }

@@ -256,7 +256,11 @@ impl Warden {
         let record = who(
             Record::new(
                 Event::End,
-                format!("{} was not started: {cause}", plan.command),
+                format!(
+                    "job of {} did not start ({cause}): {}",
+                    plan.requester.subject.user(),
+                    plan.command
+                ),
             ),
             &plan.requester.subject,
             Some(plan.requester.session),

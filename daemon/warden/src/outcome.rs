@@ -112,11 +112,16 @@ fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
 /// The record of an end.
 pub fn end_record(job: &Job, ending: &Ending) -> Record {
     let requester = &job.plan.requester;
+    let ended = match ending.state {
+        State::NotStarted => "did not start",
+        _ => "ended",
+    };
+    // The command stands last: it is the caller's text, and may look like any of ours.
     let message = format!(
-        "{} of {} {}",
-        job.plan.command,
+        "job of {} {ended} ({}): {}",
         requester.subject.user(),
-        ending.cause
+        ending.cause,
+        job.plan.command
     );
     let totals = job.totals.as_ref();
     let enforced = job.enforced.as_ref().map(|e| e.walls.join(" "));

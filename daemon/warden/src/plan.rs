@@ -304,10 +304,10 @@ impl Plan {
             subject, session, ..
         } = &self.requester;
         let message = format!(
-            "{} runs {} in {}",
+            "{} runs in {}: {}",
             subject.user(),
-            self.command,
-            self.profile
+            self.profile,
+            self.command
         );
         who(Record::new(Event::Intent, message), subject, Some(*session))
             .field("JOB", self.job.to_string())

@@ -130,7 +130,8 @@ impl Warden {
                 Some(entry) => (Some(entry.uid), entry.user.as_str(), entry.command.as_str()),
                 None => (None, "somebody", "an unknown command"),
             };
-            let message = format!("{command} of {user} was running when remitd died; it died too");
+            let message =
+                format!("job of {user} was running when remitd died, and died too: {command}");
             let record = Record::new(Event::Interrupted, message)
                 .field("JOB", job.to_string())
                 .maybe("UID", uid.map(|uid| uid.to_string()))
