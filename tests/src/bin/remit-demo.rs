@@ -73,7 +73,7 @@ impl Demo {
             colour: std::io::stdout().is_terminal(),
         };
         demo.title(&format!(
-            "remitd runs; uid {} speaks MCP with mcp-shim",
+            "remitd runs; uid {}, in the agent's place, speaks MCP with mcp-shim",
             user.uid
         ));
         let access = demo.session.tool("access", &json!({}));
@@ -132,7 +132,10 @@ impl Demo {
         self.title(
             "It may not touch: each first without a sandbox, as the same uid, then through remit",
         );
-        println!("{:13} {:56} {:10} in read, refused by", "", "", "without");
+        println!(
+            "{:13} {:56} {:10} through remit: the answer, and the wall that gave it",
+            "", "", "without"
+        );
         for attack in ATTACKS.iter().filter_map(|id| attack::named(id)) {
             let mut ground = self.daemon.ground(Identity::new(self.next_uid, &[ADM]));
             let control = perform(attack, &ground);
@@ -193,6 +196,9 @@ impl Demo {
 
     fn trail(&mut self) {
         self.title("The audit trail has exactly these calls");
+        println!(
+            "(an attempt tells the answer it got and exits with status 0: it was refused all the same)"
+        );
         let (intents, ends) = (self.daemon.records("intent"), self.daemon.records("end"));
         for call in self.calls.clone() {
             let of_call = |records: &[Value]| {
