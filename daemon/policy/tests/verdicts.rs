@@ -357,3 +357,22 @@ fn the_shipped_policy_lets_group_remit_look() {
     let (_, warnings) = policy(text);
     assert_eq!(warnings, []);
 }
+
+#[test]
+fn the_example_of_the_man_page_loads_and_means_what_the_page_says() {
+    let page = include_str!("../../../packaging/man/remit-policy.5");
+    let (_, rest) = page.split_once(".EX\n").unwrap();
+    let (example, _) = rest.split_once("\n.EE").unwrap();
+    let text = example.replace("\\-", "-");
+    let (_, warnings) = policy(&text);
+    assert_eq!(warnings, []);
+    check(&text, 5, &[901], &RUN, Ok("operators-look (a.toml:1)"));
+    check(&text, 64001, &[7], &RUN, Ok("operators-look (a.toml:1)"));
+    check(
+        &text,
+        64002,
+        &[901],
+        &RUN,
+        Err("'run' is denied by rule under-examination (a.toml:7)"),
+    );
+}
