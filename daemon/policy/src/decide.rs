@@ -13,6 +13,7 @@ use crate::accounts::refused_id;
 use crate::diagnostic::quoted;
 use crate::load::Policy;
 use crate::rule::{Action, DenyRule, GrantRule, Grantees, Profile, RuleId};
+use crate::variables::never_permitted;
 
 /// Who asks: ids that the kernel gave for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -206,6 +207,10 @@ fn lists(rule: &GrantRule, name: &[u8]) -> bool {
     rule.env.iter().any(|listed| listed.as_bytes() == name)
 }
 
+fn is_never_permitted(name: &[u8]) -> bool {
+    std::str::from_utf8(name).map_or(true, |name| never_permitted(name).is_some())
+}
+
 fn denial_of_id(uid: u32, why: &str) -> Denial {
     Denial {
         rule: None,
@@ -256,7 +261,8 @@ fn no_profile(uid: u32, profile: &str) -> Denial {
 fn grant_of(uid: u32, profile: Profile) -> String {
     let profile = profile.name();
     format!(
-        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]"
+        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]; \
+         then remit policy reload"
     )
 }
 
@@ -272,16 +278,25 @@ fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
         shown.push(format!("{} more", missing.len() - MOST));
     }
     let shown = shown.join(", ");
-    Denial {
-        rule: Some(closest.id.clone()),
-        what: format!(
-            "no single rule lets this caller set all variables asked for; rule {} lacks {shown}",
-            closest.id
-        ),
-        lift: Some(format!(
-            "add {shown} to 'env' of the [[grant]] at {}:{}",
+    let mut what = format!(
+        "no single rule lets this caller set all variables asked for; rule {} lacks {shown}",
+        closest.id
+    );
+    let lift = match missing.iter().find(|name| is_never_permitted(name)) {
+        Some(never) => {
+            what += &format!("; no policy can permit {}", quoted(never));
+            None
+        }
+        None => Some(format!(
+            "add {shown} to 'env' of the [[grant]] at {}:{}; a package's file is copied into \
+             /etc/remit/policy.d first",
             closest.id.file, closest.id.line
         )),
+    };
+    Denial {
+        rule: Some(closest.id.clone()),
+        what,
+        lift,
         next: "leave these variables out, or set them inside a script".into(),
     }
 }

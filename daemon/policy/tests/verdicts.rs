@@ -280,6 +280,25 @@ fn what_lifts_a_denial_does_lift_it() {
 }
 
 #[test]
+fn what_no_policy_can_permit_is_not_said_to_be_lifted_by_one() {
+    let (policy, _) = policy("[[grant]]\nto = ['deploy']\nallow = ['run']");
+    let who = Who {
+        uid: 64001,
+        gids: &[],
+    };
+    let denial = |names: &[&[u8]]| match policy.decide(who, &env(names)) {
+        Verdict::Deny(denial) => denial,
+        Verdict::Allow(_) => panic!("allowed"),
+    };
+    for never in [b"PATH".as_slice(), b"LD_PRELOAD", b"\xff"] {
+        let denial = denial(&[b"TZ", never]);
+        assert_eq!(denial.lift, None);
+        assert!(denial.what.contains("no policy can permit"), "{denial:?}");
+    }
+    assert!(denial(&[b"TZ"]).lift.is_some());
+}
+
+#[test]
 fn access_shows_what_decide_allows() {
     let (policy, _) = policy(
         "[[grant]]\nname = 'one'\nto = ['%ops']\nallow = ['run']\nenv = ['TZ', 'LANG']\n\
