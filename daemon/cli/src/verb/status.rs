@@ -43,10 +43,7 @@ fn show(status: &Status) -> String {
         [] => fact("cgroup", "no controllers"),
         some => fact("cgroup", &some.join(" ")),
     }
-    fact(
-        "broker",
-        &format!("restarted {} times", status.broker_restarts),
-    );
+    fact("broker", &format!("restarts: {}", status.broker_restarts));
     for missing in &status.missing {
         fact("missing", missing);
     }

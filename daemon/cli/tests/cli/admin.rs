@@ -47,7 +47,7 @@ fn status_is_one_screen() {
             "audit journald",
             "landlock none in this kernel",
             "cgroup memory pids",
-            "broker restarted 1 times",
+            "broker restarts: 1",
             "missing strict: landlock",
         ]
     );
