@@ -6,6 +6,7 @@
 use std::process::Output;
 
 use remit_tests::daemon::{Daemon, Options, stranger, user_a, user_m};
+use remit_tests::process::Identity;
 use serde_json::Value;
 
 fn status(output: &Output) -> i32 {
@@ -98,6 +99,55 @@ fn streams_stay_apart_and_json_is_one_object() {
             .as_array()
             .is_some_and(|walls| walls.len() > 5),
         "{json}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_reload_says_whether_the_policy_is_in_force() {
+    let daemon = Daemon::start(Options::default());
+    let root = Identity::new(0, &[]);
+    let good = daemon.remit(&root, &["policy", "reload"]);
+    assert_eq!(status(&good), 0, "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("is in force"));
+    daemon.set_file("config/policy.d/20-broken.toml", "[[grant]]\nalow = 1\n");
+    let broken = daemon.remit(&root, &["policy", "reload"]);
+    let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert_eq!(status(&broken), 125, "{broken:?}");
+    assert!(said.contains("20-broken.toml:"), "{said}");
+    // The one before decides, and the trail names who asked.
+    let run = daemon.remit(&user_a(), &["run", "--", "true"]);
+    assert_eq!(status(&run), 0, "{run:?}");
+    let records = daemon.records("policy");
+    let verdicts: Vec<_> = records.iter().map(|r| &r["REMIT_VERDICT"]).collect();
+    assert_eq!(verdicts, ["loaded", "refused"]);
+    assert!(records.iter().all(|record| record["REMIT_UID"] == "0"));
+    daemon.stop();
+}
+
+#[test]
+fn a_lock_shows_in_access_and_a_refusal_has_a_name_after_its_client_has_gone() {
+    let daemon = Daemon::start(Options::default());
+    let root = Identity::new(0, &[]);
+    let lock = daemon.remit(&root, &["lock", "-m", "a test"]);
+    assert_eq!(status(&lock), 0, "{lock:?}");
+    let access = daemon.remit(&user_a(), &["access", "ls"]);
+    assert_eq!(status(&access), 125, "{access:?}");
+    assert!(String::from_utf8_lossy(&access.stdout).contains("a test"));
+    for _ in 0..20 {
+        let unknown = daemon.remit(&user_a(), &["job", &"0".repeat(32)]);
+        assert_eq!(status(&unknown), 125, "{unknown:?}");
+    }
+    assert_eq!(status(&daemon.remit(&root, &["unlock"])), 0);
+    daemon.is_well();
+    let refusals = daemon.records("refusal");
+    assert!(!refusals.is_empty());
+    let named = user_a().uid.to_string();
+    assert!(
+        refusals
+            .iter()
+            .all(|record| record["REMIT_UID"] == named.as_str()),
+        "{refusals:?}"
     );
     daemon.stop();
 }

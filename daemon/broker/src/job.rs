@@ -15,6 +15,7 @@ use remit_common::wire::{PageQuery, Progress};
 use remit_link::{JobMeta, Totals};
 use tokio::sync::watch;
 
+use crate::notes;
 use crate::output::{self, Output};
 use crate::page;
 use crate::spool::Spool;
@@ -212,6 +213,8 @@ impl Job {
     pub fn report(&self, spool: &Spool) -> JobReport {
         let mut notes: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
         notes.extend(self.lost.borrow().as_ref().map(Lost::sentence));
+        let stderr = self.captured(spool, Stream::Stderr);
+        notes.extend(notes::of_errors(&stderr.head).map(ToString::to_string));
         JobReport {
             job: self.id,
             command: self.command.clone(),
@@ -220,7 +223,7 @@ impl Job {
             started_ms: self.started_ms,
             enforced: self.enforced.borrow().clone(),
             stdout: self.captured(spool, Stream::Stdout),
-            stderr: self.captured(spool, Stream::Stderr),
+            stderr,
             notes,
         }
     }

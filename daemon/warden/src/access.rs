@@ -28,7 +28,15 @@ impl Warden {
                     argv0: argv.first().map_or(&[], |arg| arg.as_slice()),
                     env_names: &[],
                 };
-                Some(asked(self.policy.policy.decide(by(&subject), &ask)))
+                Some(match self.open_for_work() {
+                    Ok(()) => asked(self.policy.policy.decide(by(&subject), &ask)),
+                    Err(refusal) => Asked {
+                        allowed: false,
+                        rule: refusal.by,
+                        why: refusal.message,
+                        lift: refusal.lift,
+                    },
+                })
             }
         };
         Ok(Answer::Access(Box::new(AccessReport {

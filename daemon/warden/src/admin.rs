@@ -21,6 +21,8 @@ use crate::warden::{Gate, Warden};
 
 /// Bytes of answers waiting for one administrator who does not read.
 const WRITE_BUFFER: usize = 256 << 10;
+/// Requests that wait for a load of the policy.
+const WAITING: usize = 64;
 /// Bytes of a reason.
 const WHY: usize = 1000;
 /// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
@@ -45,6 +47,8 @@ pub struct Admins {
     group: u32,
     next: u64,
     live: BTreeMap<u64, Admin>,
+    /// Connections that wait for a load of the policy, once for each request.
+    reloading: Vec<u64>,
 }
 
 impl Admins {
@@ -54,6 +58,7 @@ impl Admins {
             group,
             next: 0,
             live: BTreeMap::new(),
+            reloading: Vec::new(),
         }
     }
 
@@ -138,7 +143,7 @@ impl Warden {
             return;
         };
         // Taken out while it is served, and put back only when it is in order.
-        if self.serve_admin(&mut admin).is_ok() {
+        if self.serve_admin(number, &mut admin).is_ok() {
             // Room to write also tells that the next requests of a long row may be answered.
             let interest = match admin.output.is_empty() && !has_frame(&admin.input) {
                 true => Interest::Read,
@@ -153,7 +158,7 @@ impl Warden {
         self.reactor.remove(&admin.stream);
     }
 
-    fn serve_admin(&mut self, admin: &mut Admin) -> Result<(), FrameError> {
+    fn serve_admin(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
         let mut buffer = [0; 16 << 10];
         let mut closed = false;
         while admin.input.len() <= caps::ADMIN_FRAME + frame::HEADER {
@@ -176,12 +181,13 @@ impl Warden {
                 break;
             };
             let reply = match call.protocol {
-                ADMIN_PROTOCOL => self.admin_request(&admin.subject, call.request),
-                other => AdminReply::Refused(Refusal::new(
+                ADMIN_PROTOCOL => self.admin_request(number, &admin.subject, call.request),
+                other => Some(AdminReply::Refused(Refusal::new(
                     Code::InvalidArgs,
                     format!("admin protocol {other} is not spoken here, only {ADMIN_PROTOCOL}"),
-                )),
+                ))),
             };
+            let Some(reply) = reply else { continue };
             admin
                 .output
                 .extend(frame::encode(&reply, caps::ADMIN_FRAME)?);
@@ -203,17 +209,53 @@ impl Warden {
         }
     }
 
-    fn admin_request(&mut self, subject: &Subject, request: AdminRequest) -> AdminReply {
-        match request {
+    /// `None`: it is answered later.
+    fn admin_request(
+        &mut self,
+        number: u64,
+        subject: &Subject,
+        request: AdminRequest,
+    ) -> Option<AdminReply> {
+        Some(match request {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status())),
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
-            AdminRequest::Reload => match self.reload() {
-                Ok(()) => AdminReply::Done(
-                    "the policy is being read: `remit status` tells whether it is live".into(),
-                ),
+            AdminRequest::Reload if self.admins.reloading.len() >= WAITING => {
+                failed("too many wait for the policy", "wait for an answer first")
+            }
+            AdminRequest::Reload => match self.reload(Some(subject)) {
+                // Answered when it is done.
+                Ok(()) => {
+                    self.admins.reloading.push(number);
+                    return None;
+                }
                 Err(error) => failed("the policy cannot be read", &error.to_string()),
             },
+        })
+    }
+
+    /// The policy that was asked for is in force, or refused.
+    pub fn tell_reloaded(&mut self) {
+        let reply = match &self.policy_error {
+            None => AdminReply::Done(format!("policy {} is in force", self.policy.digest)),
+            Some(why) => {
+                let first = why.lines().next().unwrap_or_default();
+                let text =
+                    format!("the new policy is refused, the old one stays in force: {first}");
+                let refusal = Refusal::new(Code::InvalidArgs, text);
+                AdminReply::Refused(
+                    refusal.lift("remit status shows all of it: mend the file, reload again"),
+                )
+            }
+        };
+        let Ok(bytes) = frame::encode(&reply, caps::ADMIN_FRAME) else {
+            return;
+        };
+        for number in std::mem::take(&mut self.admins.reloading) {
+            if let Some(admin) = self.admins.live.get_mut(&number) {
+                admin.output.extend_from_slice(&bytes);
+                self.admin_event(number);
+            }
         }
     }
 

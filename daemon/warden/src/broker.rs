@@ -16,6 +16,7 @@ use remit_link::{Link, LinkError, ToBroker, ToWarden};
 use crate::accounts::Ids;
 use crate::error::{Fatal, chain};
 use crate::reactor::Interest;
+use crate::stop::parted;
 
 /// The broker finds its end of the link here.
 const LINK_FD: i32 = 3;
@@ -233,6 +234,21 @@ impl Broker {
             process.queue = Queue::default();
             let _ = floor::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
         }
+    }
+
+    /// Closes the link, on which it ends by itself, and waits for that; then it is killed.
+    pub fn dismiss(&mut self, patience: Duration) {
+        let Some(Process {
+            pid, pidfd, link, ..
+        }) = self.process.take()
+        else {
+            return;
+        };
+        drop(link);
+        parted(pidfd.as_fd(), patience);
+        let _ = floor::pidfd_send_signal(&pidfd, libc::SIGKILL);
+        parted(pidfd.as_fd(), patience);
+        let _ = floor::reap(pid);
     }
 
     /// Reaps it once its pidfd says so; how long to wait before the next start.

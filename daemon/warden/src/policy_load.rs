@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
 use crate::error::{Fatal, chain};
+use crate::peer::Subject;
 use crate::policy_files;
 
 /// A policy in force.
@@ -48,6 +49,8 @@ pub struct Loading {
     answer: Answer,
     /// It was asked for again meanwhile.
     pub again: bool,
+    /// Who asked for it; nobody when it was a signal.
+    pub asked: Option<Subject>,
 }
 
 /// Why a policy was not loaded: every finding, a line or more each.
@@ -58,7 +61,12 @@ impl Loading {
     ///
     /// # Errors
     /// It cannot be forked.
-    pub fn start(vendor: &Path, config: &Path, connected: &[u32]) -> Result<Self, Fatal> {
+    pub fn start(
+        vendor: &Path,
+        config: &Path,
+        connected: &[u32],
+        asked: Option<&Subject>,
+    ) -> Result<Self, Fatal> {
         let (vendor, admin) = dirs(vendor, config);
         let answer = in_child(|| {
             let brought = bring(&vendor, &admin, connected);
@@ -68,6 +76,7 @@ impl Loading {
             Ok(answer) => Ok(Self {
                 answer,
                 again: false,
+                asked: asked.cloned(),
             }),
             Err(error) => Err(Fatal::System(chain(&error))),
         }

@@ -1,6 +1,6 @@
 //! Connected clients: numbers, identities, and how many there may be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use remit_common::caps;
@@ -28,6 +28,8 @@ impl Session {
 pub struct Sessions {
     next: u64,
     live: BTreeMap<u64, Session>,
+    /// Those that ended last: what the broker still has to tell of them gets a name in the trail.
+    left: VecDeque<(u64, Subject)>,
 }
 
 impl Sessions {
@@ -62,9 +64,23 @@ impl Sessions {
         self.live.get(&session)
     }
 
-    /// Forgets one. `None` when it is gone already.
+    /// Who a session is or was, for records. Nothing may be done for it by this.
+    pub fn name(&self, session: u64) -> Option<&Subject> {
+        let left = || self.left.iter().find(|(number, _)| *number == session);
+        match self.live.get(&session) {
+            Some(live) => Some(&live.subject),
+            None => left().map(|(_, subject)| subject),
+        }
+    }
+
+    /// Ends one. `None` when it is gone already.
     pub fn close(&mut self, session: u64) -> Option<Session> {
-        self.live.remove(&session)
+        let closed = self.live.remove(&session)?;
+        if self.left.len() >= caps::SESSIONS {
+            self.left.pop_front();
+        }
+        self.left.push_back((session, closed.subject.clone()));
+        Some(closed)
     }
 
     /// The users who are connected, each once.

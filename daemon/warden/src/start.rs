@@ -101,6 +101,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden
         .audit
         .note(Record::new(Event::Stop, "remitd stopped"));
+    warden.dismiss();
     Ok(())
 }
 

@@ -1,20 +1,28 @@
 //! Signals, reload, watchdog, and the orderly stop.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use remit_common::outcome::State;
+use remit_confine::floor;
 use remit_link::ToBroker;
 use sd_notify::NotifyState;
 
 use crate::accounts::UserNames;
+use crate::args::Args;
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
+use crate::peer::Subject;
+use crate::plan::who;
 use crate::policy_load::{Live, Loading, Refused};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
+/// For broker and keeper to end, each.
+const PARTING: Duration = Duration::from_secs(1);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -27,7 +35,7 @@ impl Warden {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGHUP)) => {
-                    if let Err(error) = self.reload() {
+                    if let Err(error) = self.reload(None) {
                         say!("{error}");
                     }
                 }
@@ -41,13 +49,14 @@ impl Warden {
     ///
     /// # Errors
     /// The child that reads cannot be forked.
-    pub fn reload(&mut self) -> Result<(), Fatal> {
+    pub fn reload(&mut self, asked: Option<&Subject>) -> Result<(), Fatal> {
         if let Some(loading) = &mut self.loading {
             // Its files may be older than this request: once more when it is done.
             loading.again = true;
             return Ok(());
         }
-        let loading = Loading::start(&self.args.vendor, &self.args.config, &self.sessions.users())?;
+        let Args { vendor, config, .. } = &self.args;
+        let loading = Loading::start(vendor, config, &self.sessions.users(), asked)?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
@@ -85,6 +94,7 @@ impl Warden {
                 let record = Record::new(Event::Policy, message)
                     .field("POLICY", &live.digest)
                     .field("VERDICT", "loaded");
+                let record = by_whom(record, done.asked.as_ref());
                 // A policy that the trail does not know must not decide.
                 match self.audit.write(record) {
                     Ok(()) => {
@@ -96,16 +106,19 @@ impl Warden {
                         self.names = UserNames::read();
                         self.send_away(&shrunk);
                     }
-                    Err(why) => self.policy_refused(why.to_string()),
+                    Err(why) => self.policy_refused(why.to_string(), done.asked.as_ref()),
                 }
             }
-            Err(why) => self.policy_refused(why),
+            Err(why) => self.policy_refused(why, done.asked.as_ref()),
         }
-        if done.again
-            && let Err(error) = self.reload()
-        {
-            self.policy_refused(error.to_string());
+        if done.again {
+            match self.reload(done.asked.as_ref()) {
+                // Whoever waits hears of the last load.
+                Ok(()) => return,
+                Err(error) => self.policy_refused(error.to_string(), done.asked.as_ref()),
+            }
         }
+        self.tell_reloaded();
     }
 
     /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
@@ -116,13 +129,13 @@ impl Warden {
         }
     }
 
-    fn policy_refused(&mut self, why: String) {
+    fn policy_refused(&mut self, why: String, asked: Option<&Subject>) {
         say!("the new policy is refused, the old one stays in force:\n{why}");
         let record = Record::new(Event::Policy, format!("a new policy was refused: {why}"))
             .field("POLICY", &self.policy.digest)
             .field("VERDICT", "refused")
             .field("CAUSE", &why);
-        self.audit.note(record);
+        self.audit.note(by_whom(record, asked));
         self.policy_error = Some(why);
     }
 
@@ -150,6 +163,16 @@ impl Warden {
         self.leaving = true;
     }
 
+    /// Ends broker and keeper and waits for them a moment: a service manager would take what is
+    /// left for something that had to be killed.
+    pub fn dismiss(&mut self) {
+        self.broker.dismiss(PARTING);
+        let keeper = self.walls.keeper();
+        let _ = floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL);
+        parted(keeper.pidfd(), PARTING);
+        let _ = floor::reap(keeper.pid());
+    }
+
     /// Clients are served: tells the service manager, once.
     pub fn announce(&mut self) {
         if !std::mem::replace(&mut self.announced, true) {
@@ -165,4 +188,17 @@ impl Warden {
             self.timers.add(interval / 2, Timer::Watchdog);
         }
     }
+}
+
+fn by_whom(record: Record, asked: Option<&Subject>) -> Record {
+    match asked {
+        Some(subject) => who(record, subject, None),
+        None => record,
+    }
+}
+
+/// Waits for a process to end, `patience` at most: nothing else is left to do.
+pub fn parted(pidfd: BorrowedFd<'_>, patience: Duration) {
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    let _ = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience);
 }

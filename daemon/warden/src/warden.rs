@@ -177,10 +177,7 @@ impl Warden {
     /// Answers a request; a refusal goes into the trail first.
     pub fn answer(&mut self, session: u64, ticket: u64, answer: Result<Answer, Refusal>) {
         if let Err(refusal) = &answer {
-            let subject = self
-                .sessions
-                .get(session)
-                .map(|session| session.subject.clone());
+            let subject = self.sessions.name(session).cloned();
             self.record_refusal(subject.as_ref(), Some(session), refusal);
         }
         self.tell(&ToBroker::Answer { ticket, answer });
@@ -205,8 +202,12 @@ impl Warden {
     pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
         if self.told.take() {
             let suppressed = self.told.suppressed();
-            let subject = self.subject(session).ok();
-            let record = self.refusal(subject.as_ref(), Some(session), refusal, suppressed);
+            let record = self.refusal(
+                self.sessions.name(session),
+                Some(session),
+                refusal,
+                suppressed,
+            );
             self.audit.note(record.field("SOURCE", "broker"));
         }
     }

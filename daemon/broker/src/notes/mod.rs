@@ -38,6 +38,14 @@ pub fn of_line(meta: &JobMeta) -> Vec<&'static str> {
     }
 }
 
+/// A note about what a job wrote to standard error: whose disk is read-only.
+pub fn of_errors(stderr: &[u8]) -> Option<&'static str> {
+    const EROFS: &[u8] = b"Read-only file system";
+    stderr.windows(EROFS.len()).any(|part| part == EROFS).then_some(
+        "every file system is read-only in this sandbox, by design; whether the host's are stands in /proc/1/mounts",
+    )
+}
+
 /// Notes found so far: each once, [`MOST`] at most.
 #[derive(Default)]
 struct Notes(Vec<&'static str>);
@@ -160,6 +168,13 @@ mod tests {
             "over all arguments of the shell"
         );
         assert!(of_script(b"remount dfx my-curl /etc/ssh/sshd_config ~/.ssh").is_empty());
+    }
+
+    #[test]
+    fn a_read_only_disk_is_the_sandboxs() {
+        assert!(of_errors(b"touch: cannot touch '/x': Read-only file system\n").is_some());
+        assert!(of_errors(b"touch: cannot touch '/x': Permission denied\n").is_none());
+        assert!(of_errors(b"").is_none());
     }
 
     #[test]

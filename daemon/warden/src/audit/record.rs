@@ -78,8 +78,8 @@ impl Event {
     /// syslog(3) priority: what wants an auditor's eye stands out.
     pub const fn priority(self) -> &'static str {
         match self {
-            Self::Start | Self::Stop | Self::Intent | Self::End | Self::Policy => "6",
-            Self::Refusal | Self::Lock | Self::Unlock => "5",
+            Self::Start | Self::Stop | Self::Intent | Self::End => "6",
+            Self::Refusal | Self::Lock | Self::Unlock | Self::Policy => "5",
             Self::Interrupted | Self::Broker => "4",
         }
     }
