@@ -80,7 +80,7 @@ pub struct RunArgs {
     #[schemars(range(min = 0, max = 50000))]
     wait_ms: Option<u32>,
     /// Seconds after which the job is ended. Default 300.
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = 1, max = 86400))]
     max_runtime_s: Option<u32>,
     /// Own id for safe retries: the same id with the same content is the same job.
     #[schemars(length(min = 1, max = 128))]

@@ -167,7 +167,7 @@ impl Walls {
                 format!("runtime {} s", plan.runtime_s),
                 format!(
                     "memory {} ({})",
-                    limits.data,
+                    size(limits.data),
                     match has(Controller::Memory) {
                         true => "cgroup",
                         false => "private memory of each process, rlimit",
@@ -175,7 +175,7 @@ impl Walls {
                 ),
                 format!("tasks {} ({})", limits.nproc, by(has(Controller::Pids))),
                 format!("files {} (rlimit)", limits.nofile),
-                format!("tmp {} each", limits.tmp_bytes),
+                format!("tmp {} each", size(limits.tmp_bytes)),
             ],
         }
     }
@@ -232,6 +232,14 @@ fn compile(profile: &ReadProfile, kernel: &Kernel) -> remit_confine::Result<Sand
     match wall {
         Some(wall) => Sandbox::without(profile, kernel, wall),
         None => Sandbox::read(profile, kernel),
+    }
+}
+
+/// Bytes for people: whole MiB where it is that.
+fn size(bytes: u64) -> String {
+    match (bytes >> 20, bytes % (1 << 20)) {
+        (mebi, 0) => format!("{mebi} MiB"),
+        _ => format!("{bytes} bytes"),
     }
 }
 
