@@ -21,9 +21,6 @@ use crate::session;
 use crate::spool::Spool;
 use crate::warden::{Granted, Warden, Watched};
 
-/// Bytes read at once from a pipe that is only counted.
-const BUFFER: usize = 64 << 10;
-
 /// Everything shared by the tasks of the one thread.
 #[derive(Debug)]
 pub struct Broker {
@@ -37,8 +34,6 @@ pub struct Broker {
     pub accounts: Accounts,
     /// Host facts under way.
     pub host: Arc<Semaphore>,
-    /// For whoever reads without waiting.
-    pub buffer: RefCell<Vec<u8>>,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
 }
 
@@ -54,7 +49,6 @@ pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
         jobs: Jobs::default(),
         accounts: Accounts::default(),
         host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
-        buffer: RefCell::new(vec![0; BUFFER]),
         sessions: RefCell::default(),
     });
     broker.warden.tell(&ToWarden::Ready);

@@ -1,8 +1,14 @@
 //! Empties the pipes of a job until its end, and says when all is on disk.
+//!
+//! Pipes are read on threads of their own: whoever reads a pipe takes its lock, also without
+//! waiting for data, and a job can hold that lock as long as it likes: by a splice(2) from what
+//! gives nothing, by a write(2) of memory whose page faults last. Then that one thread waits,
+//! and nobody else.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,7 +18,7 @@ use remit_common::outcome::Stream;
 use remit_link::ToWarden;
 use sha2::{Digest, Sha256};
 use tokio::io::{Interest, Ready};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 
 use crate::broker::Broker;
 use crate::job::{Job, Lost};
@@ -62,16 +68,16 @@ async fn pump_until_end(
     stream: Stream,
     pipe: OwnedFd,
 ) -> std::io::Result<()> {
-    // The pipe is ours alone to read; nothing here may wait in it.
+    // No read may wait for data.
     fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let pipe = watch(pipe, Interest::READABLE)?;
+    let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
     let mut file = None;
     loop {
         let mut ready = pipe.readable().await?;
         if ready.ready() == Ready::READ_CLOSED && job.output(stream).kept() == 0 {
             return Ok(());
         }
-        match turn(broker, job, stream, pipe.get_ref(), &mut file) {
+        match turn(broker, job, stream, pipe.get_ref(), &mut file).await {
             Ok(0) => return Ok(()),
             Ok(_) => job.wrote(stream),
             Err(Errno::EAGAIN) => ready.clear_ready(),
@@ -83,17 +89,17 @@ async fn pump_until_end(
 }
 
 /// Moves what one turn allows: into the spool while it takes it, else into the counts.
-fn turn(
+async fn turn(
     broker: &Broker,
     job: &Job,
     stream: Stream,
-    pipe: &OwnedFd,
-    file: &mut Option<File>,
+    pipe: &Arc<OwnedFd>,
+    file: &mut Option<Arc<File>>,
 ) -> Result<u64, Errno> {
     let output = job.output(stream);
     let share = caps::SPOOL_PER_JOB.saturating_sub(job.kept());
     if !output.has_lost() && share > 0 {
-        match keep(broker, job, stream, pipe, file, share) {
+        match keep(broker, job, stream, pipe, file, share).await {
             Ok(moved) => return Ok(moved),
             Err(errno @ (Errno::EAGAIN | Errno::EINTR)) => return Err(errno),
             Err(errno) => {
@@ -102,19 +108,21 @@ fn turn(
             }
         }
     }
-    let moved = output.count(pipe, &mut broker.buffer.borrow_mut())?;
-    if share == 0 && moved > 0 && job.lose_share() {
+    let pipe = Arc::clone(pipe);
+    let bytes = aside(move || output::read_turn(&*pipe)).await?;
+    output.count(&bytes);
+    if share == 0 && !bytes.is_empty() && job.lose_share() {
         broker.warden.tell(&ToWarden::OverLimit { job: job.id });
     }
-    Ok(moved)
+    Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
 }
 
-fn keep(
+async fn keep(
     broker: &Broker,
     job: &Job,
     stream: Stream,
-    pipe: &OwnedFd,
-    file: &mut Option<File>,
+    pipe: &Arc<OwnedFd>,
+    file: &mut Option<Arc<File>>,
     share: u64,
 ) -> Result<u64, Errno> {
     let room = broker.jobs.make_room(&broker.spool).min(share);
@@ -123,11 +131,23 @@ fn keep(
     }
     let file = match file {
         Some(file) => file,
-        None => file.insert(broker.spool.create(job.id, stream)?),
+        None => file.insert(Arc::new(broker.spool.create(job.id, stream)?)),
     };
-    let moved = job.output(stream).keep(pipe, file, room)?;
+    let (pipe, file) = (Arc::clone(pipe), Arc::clone(file));
+    let output = job.output(stream);
+    let offset = output.kept();
+    let moved = aside(move || output::splice_turn(&*pipe, &file, offset, room)).await?;
+    output.keep(moved);
     broker.spool.grew(moved);
     Ok(moved)
+}
+
+/// On a thread where it may wait.
+async fn aside<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<T, Errno> {
+    // It does not panic, and the pool ends with the process.
+    spawn_blocking(call).await.unwrap_or(Err(Errno::EIO))
 }
 
 /// SHA-256 of what is kept, stdout first. Read back from the page cache, in turns.

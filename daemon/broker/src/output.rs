@@ -76,34 +76,19 @@ impl Output {
         self.beyond.borrow().is_some()
     }
 
-    /// Moves at most `room` bytes and one turn from `pipe` to `file`; 0 at the end of the pipe.
-    ///
-    /// # Errors
-    /// EAGAIN when the pipe is empty; else the file takes no more.
-    pub fn keep(&self, pipe: impl AsFd, file: &File, room: u64) -> Result<u64, Errno> {
-        let mut offset = i64::try_from(self.kept.get()).map_err(|_| Errno::EFBIG)?;
-        let length = usize::try_from(room.min(TURN)).map_err(|_| Errno::EINVAL)?;
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let moved = splice(pipe, None, file, Some(&mut offset), length, flags)?;
-        let moved = u64::try_from(moved).unwrap_or(u64::MAX);
+    /// So many bytes more are in the file.
+    pub fn keep(&self, moved: u64) {
         self.kept.set(self.kept.get().saturating_add(moved));
-        Ok(moved)
     }
 
-    /// Reads and counts what cannot be kept; 0 at the end of the pipe.
-    ///
-    /// # Errors
-    /// EAGAIN when the pipe is empty, else what read(2) says.
-    pub fn count(&self, pipe: impl AsFd, buffer: &mut [u8]) -> Result<u64, Errno> {
-        let length = nix::unistd::read(pipe, buffer)?;
-        let bytes = buffer.get(..length).unwrap_or_default();
+    /// Counts what cannot be kept.
+    pub fn count(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.beyond
                 .borrow_mut()
                 .get_or_insert_default()
                 .add(bytes, self.kept.get());
         }
-        Ok(u64::try_from(length).unwrap_or(u64::MAX))
     }
 
     /// Head and tail for an answer. `file` is absent when nothing was kept, or no longer is.
@@ -174,6 +159,30 @@ impl Beyond {
     }
 }
 
+/// Moves at most `room` bytes and one turn from `pipe` to `file` at `offset`; 0 at the end of the pipe.
+/// May wait for the job, whatever the flags say: see [`crate::drain`].
+///
+/// # Errors
+/// EAGAIN when the pipe is empty; else the file takes no more.
+pub fn splice_turn(pipe: impl AsFd, file: &File, offset: u64, room: u64) -> Result<u64, Errno> {
+    let mut offset = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let length = usize::try_from(room.min(TURN)).map_err(|_| Errno::EINVAL)?;
+    let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+    let moved = splice(pipe, None, file, Some(&mut offset), length, flags)?;
+    Ok(u64::try_from(moved).unwrap_or(u64::MAX))
+}
+
+/// Reads one turn from `pipe`; nothing at its end. May wait as [`splice_turn`] may.
+///
+/// # Errors
+/// EAGAIN when the pipe is empty, else what read(2) says.
+pub fn read_turn(pipe: impl AsFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; usize::try_from(TURN).map_err(|_| Errno::EINVAL)?];
+    let length = nix::unistd::read(pipe, &mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// Up to `length` bytes of a spool file from `offset` on; less at its end, or when it cannot be read.
 pub fn read(file: Option<&File>, offset: u64, length: u64) -> Vec<u8> {
     let Some(file) = file else { return Vec::new() };
@@ -209,20 +218,24 @@ mod tests {
     /// Writes `bytes` through a pipe into an output that keeps at most `room` of them.
     fn through(bytes: &[u8], room: u64) -> (Output, File) {
         let (output, file) = (Output::default(), file());
-        let mut buffer = vec![0; 1000];
         for part in bytes.chunks(30_000) {
             let (reader, mut writer) = std::io::pipe().unwrap();
             writer.write_all(part).unwrap();
             drop(writer);
             loop {
                 let left = room - output.kept();
-                let moved = if left > 0 && !output.has_lost() {
-                    output.keep(&reader, &file, left).unwrap()
+                if left > 0 && !output.has_lost() {
+                    let moved = splice_turn(&reader, &file, output.kept(), left).unwrap();
+                    output.keep(moved);
+                    if moved == 0 {
+                        break;
+                    }
                 } else {
-                    output.count(&reader, &mut buffer).unwrap()
-                };
-                if moved == 0 {
-                    break;
+                    let bytes = read_turn(&reader).unwrap();
+                    output.count(&bytes);
+                    if bytes.is_empty() {
+                        break;
+                    }
                 }
             }
         }
@@ -297,10 +310,10 @@ mod tests {
 
     #[test]
     fn an_empty_pipe_is_told_from_its_end() {
-        let (output, file) = (Output::default(), file());
+        let file = file();
         let (reader, writer) = std::io::pipe().unwrap();
-        assert_eq!(output.keep(&reader, &file, 10), Err(Errno::EAGAIN));
+        assert_eq!(splice_turn(&reader, &file, 0, 10), Err(Errno::EAGAIN));
         drop(writer);
-        assert_eq!(output.keep(&reader, &file, 10), Ok(0));
+        assert_eq!(splice_turn(&reader, &file, 0, 10), Ok(0));
     }
 }

@@ -18,8 +18,8 @@ use crate::spool::Spool;
 const USAGE: u8 = 64;
 /// Exit status when the surroundings are not as they must be (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Threads beside the one that serves: host facts only.
-const THREADS: usize = caps::HOST_CALLS + 1;
+/// Threads beside the one that serves: host facts, and the two pipes of each job.
+const THREADS: usize = caps::HOST_CALLS + 1 + 2 * caps::JOBS;
 
 /// Runs the broker until the link ends.
 pub fn run() -> ExitCode {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
@@ -149,7 +150,7 @@ fn not_packed(error: LinkError) -> Refusal {
 pub struct Watched {
     link: Link,
     /// A copy of the link's descriptor, of the same open socket.
-    events: AsyncFd<OwnedFd>,
+    events: AsyncFd<Arc<OwnedFd>>,
 }
 
 impl Watched {
@@ -159,7 +160,7 @@ impl Watched {
     /// What dup(2) or epoll_ctl(2) say.
     pub fn new(link: Link) -> std::io::Result<Self> {
         let copy = link.as_fd().try_clone_to_owned()?;
-        let events = watch(copy, Interest::READABLE | Interest::WRITABLE)?;
+        let events = watch(Arc::new(copy), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { link, events })
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -11,9 +12,9 @@ use tokio::io::unix::AsyncFd;
 /// # Errors
 /// What epoll_ctl(2) says.
 #[allow(unsafe_code)]
-pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn watch(fd: Arc<OwnedFd>, interest: Interest) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: the one condition is that `as_raw_fd` gives the same open descriptor until the
-    // AsyncFd is dropped. An OwnedFd does: it is moved in here, and gives no mutable access.
+    // AsyncFd is dropped. A shared OwnedFd does: it lives as long, and gives no mutable access.
     let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
     watched.map_err(io::Error::from)
 }

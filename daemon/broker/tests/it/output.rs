@@ -1,9 +1,12 @@
 //! Output on its way from pipe to client.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 
+use nix::fcntl::{SpliceFFlags, splice};
 use remit_common::caps;
 use remit_common::outcome::Stream;
 use remit_common::wire::{JobQuery, PageQuery, Reply, Request};
@@ -151,6 +154,45 @@ fn a_noisy_job_does_not_keep_others_waiting() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     writer.join().unwrap();
     assert!(took.as_secs() < 5, "50 requests took {took:?}");
+}
+
+/// splice(2) into a pipe waits for its source with the pipe's lock held, and each read of the
+/// pipe then waits for that.
+#[test]
+fn a_job_that_locks_its_pipe_keeps_nobody_waiting() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let (mut client, mut other) = (broker.client(1000), broker.client(1001));
+    let (mut job, pipes) = FakeJob::new(1, 1000);
+    job.write(b"kept", b"");
+    let (id, out) = (job.id, job.out.try_clone().unwrap());
+    let (source, silent) = UnixStream::pair().unwrap();
+    let (tell, told) = mpsc::channel();
+    let holder = thread::spawn(move || {
+        tell.send(nix::unistd::gettid()).unwrap();
+        splice(source, None, out, None, 4096, SpliceFFlags::empty())
+    });
+    let call = format!("/proc/self/task/{}/syscall", told.recv().unwrap());
+    let waits = format!("{} ", libc::SYS_splice);
+    while !fs::read_to_string(&call).unwrap().starts_with(&waits) {
+        assert!(!holder.is_finished());
+        thread::yield_now();
+    }
+    let message = ToBroker::Job {
+        ticket: Some(99),
+        meta: Box::new(job.meta.clone()),
+    };
+    broker.tell(&message, &[&pipes[0], &pipes[1]]);
+    drop(pipes);
+    for _ in 0..10 {
+        other.ask(Request::Jobs { limit: 1 }).unwrap();
+        assert_eq!(client.job(id, 0).stdout.total, 0);
+    }
+    drop(silent);
+    assert_eq!(holder.join().unwrap(), Ok(0));
+    drop(job);
+    assert_eq!(broker.drained(id).stdout_bytes, 4);
+    broker.end(id);
 }
 
 #[test]
