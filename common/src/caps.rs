@@ -58,6 +58,8 @@ pub const INLINE_OUTPUT: usize = 24 << 10;
 pub const PAGE: usize = 256 << 10;
 /// Output of one job on disk; more ends the job with `output_limit`.
 pub const SPOOL_PER_JOB: u64 = 64 << 20;
+/// Output of the jobs of one uid on disk; its oldest ended job goes first.
+pub const SPOOL_PER_UID: u64 = SPOOL / 4;
 /// Output of all jobs on disk; the oldest ended job goes first.
 pub const SPOOL: u64 = 1 << 30;
 /// How long a call waits by default, in milliseconds.

@@ -73,19 +73,51 @@ impl Jobs {
         spool.forget(id);
     }
 
-    /// How much may be kept now, after the output of the oldest ended jobs went if need be.
-    pub fn make_room(&self, spool: &Spool) -> u64 {
-        while spool.used() >= caps::SPOOL {
-            let Some(oldest) = self.ended.borrow_mut().pop_front() else {
+    /// How much of `owner`'s output may be kept now, after output of the oldest ended jobs went if
+    /// need be: its own where it has its share, else anybody's.
+    pub fn make_room(&self, spool: &Spool, owner: u32) -> u64 {
+        let own = loop {
+            let own = caps::SPOOL_PER_UID.saturating_sub(self.kept_of(spool, owner));
+            if own > 0 {
+                break own;
+            }
+            if !self.remove_oldest(spool, |job| job.owner == owner) {
                 return 0;
-            };
-            if let Some(job) = self.get(oldest).filter(|job| job.kept() > 0) {
-                spool.note_lost(oldest, job.written());
-                spool.remove(oldest);
-                job.lose(Lost::Removed);
+            }
+        };
+        while spool.used() >= caps::SPOOL {
+            if !self.remove_oldest(spool, |_| true) {
+                return 0;
             }
         }
-        caps::SPOOL.saturating_sub(spool.used())
+        own.min(caps::SPOOL.saturating_sub(spool.used()))
+    }
+
+    /// Bytes of `owner` in the spool; at most what is in there.
+    fn kept_of(&self, spool: &Spool, owner: u32) -> u64 {
+        if spool.used() < caps::SPOOL_PER_UID {
+            return spool.used();
+        }
+        let (all, ended) = (self.all.borrow(), self.ended.borrow());
+        let running = all.values().filter(|job| !job.has_ended());
+        let ended = ended.iter().filter_map(|id| all.get(id));
+        let own = running.chain(ended).filter(|job| job.owner == owner);
+        own.map(|job| job.kept()).sum()
+    }
+
+    /// Removes the output of the oldest ended job of this kind; false when there is none.
+    fn remove_oldest(&self, spool: &Spool, kind: impl Fn(&Job) -> bool) -> bool {
+        let mut ended = self.ended.borrow_mut();
+        let known = |id: &JobId| self.get(*id).is_some_and(|job| kind(&job));
+        let Some(oldest) = ended.iter().position(known).and_then(|at| ended.remove(at)) else {
+            return false;
+        };
+        if let Some(job) = self.get(oldest).filter(|job| job.kept() > 0) {
+            spool.note_lost(oldest, job.written());
+            spool.remove(oldest);
+            job.lose(Lost::Removed);
+        }
+        true
     }
 }
 
@@ -137,9 +169,9 @@ mod tests {
         jobs.end(third, ending());
         let spool = &scratch.spool;
         spool.grew(caps::SPOOL - spool.used() - 1);
-        assert_eq!(jobs.make_room(spool), 1);
+        assert_eq!(jobs.make_room(spool, 9), 1);
         spool.grew(1);
-        assert_eq!(jobs.make_room(spool), 4);
+        assert_eq!(jobs.make_room(spool, 9), 4);
         let report = jobs.get(second).unwrap().report(spool);
         assert_eq!((report.stdout.total, report.stdout.omitted()), (4, 4));
         assert!(report.notes[0].contains("removed to make room"));
@@ -154,7 +186,7 @@ mod tests {
             b"four"
         );
         spool.grew(8);
-        assert_eq!(jobs.make_room(spool), 0);
+        assert_eq!(jobs.make_room(spool, 9), 0);
         assert_eq!(
             jobs.get(first)
                 .unwrap()
@@ -179,6 +211,33 @@ mod tests {
         );
         let report = again.report(spool);
         assert_eq!((report.stdout.total, report.notes.len()), (4, 1));
+    }
+
+    #[test]
+    fn one_user_takes_no_more_than_its_share_and_that_from_nobody_else() {
+        let (scratch, jobs) = (Scratch::new(), Jobs::default());
+        let spool = &scratch.spool;
+        for (number, owner) in [(1, 8), (2, 9), (3, 9), (4, 9)] {
+            jobs.add(job(&scratch, number, owner, b"four"));
+        }
+        let [others, first, second] = [1, 2, 3].map(|number| JobId([number; 16]));
+        for ended in [others, first, second] {
+            jobs.end(ended, ending());
+        }
+        let running = jobs.get(JobId([4; 16])).unwrap();
+        let more = caps::SPOOL_PER_UID - 12 - 1;
+        running.output(Stream::Stdout).keep(more);
+        spool.grew(more);
+        assert_eq!(jobs.make_room(spool, 9), 1);
+        running.output(Stream::Stdout).keep(5);
+        spool.grew(5);
+        assert_eq!(jobs.make_room(spool, 9), 4);
+        running.output(Stream::Stdout).keep(8);
+        spool.grew(8);
+        assert_eq!(jobs.make_room(spool, 9), 0);
+        assert_eq!(jobs.make_room(spool, 8), caps::SPOOL_PER_UID - 4);
+        let shown = |id| jobs.get(id).unwrap().report(spool).stdout.head.len();
+        assert_eq!([others, first, second].map(shown), [4, 0, 0]);
     }
 
     #[test]
