@@ -21,7 +21,13 @@ pub fn is_plain(c: char) -> bool {
     match c {
         '\n' | '\t' => true,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
-        '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => false,
+        '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => false,
+        // Nothing is seen of these either, and any bytes can be spelt with them for a machine to
+        // read. The two selectors left out say whether a sign is drawn as text or as a picture.
+        '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => false,
+        '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0d}' => false,
+        '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' => false,
+        '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}' => false,
         other => !other.is_control(),
     }
 }
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn nothing_that_steers_a_terminal_gets_through() {
-        let cases: [(&[u8], &str, bool); 8] = [
+        let cases: [(&[u8], &str, bool); 11] = [
             (b"plain\n\ttext", "plain\n\ttext", false),
             ("gr\u{fc}n".as_bytes(), "gr\u{fc}n", false),
             (b"\x1b[31m", "\\x1b[31m", true),
@@ -113,6 +119,9 @@ mod tests {
             ("\u{9b}31m".as_bytes(), "\\u{9b}31m", true),
             ("\u{202e}abc".as_bytes(), "\\u{202e}abc", true),
             (b"\x7f\x00", "\\x7f\\x00", true),
+            ("a\u{e0141}".as_bytes(), "a\\u{e0141}", true),
+            ("a\u{fe00}\u{ad}".as_bytes(), "a\\u{fe00}\\u{ad}", true),
+            ("\u{2764}\u{fe0f}".as_bytes(), "\u{2764}\u{fe0f}", false),
         ];
         for (bytes, text, escaped) in cases {
             let shown = show(bytes);
