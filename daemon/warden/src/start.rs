@@ -12,7 +12,7 @@ use crate::admin::Admins;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
-use crate::clock::{Flood, Timers};
+use crate::clock::{Floods, Timers};
 use crate::config;
 use crate::error::Fatal;
 use crate::jobs::Jobs;
@@ -87,8 +87,8 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         accepting: false,
         announced: false,
         leaving: false,
-        refusals: Flood::new(),
-        told: Flood::new(),
+        refusals: Floods::default(),
+        told: Floods::default(),
         since: Instant::now(),
         watchdog: sd_notify::watchdog_enabled(),
         random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,

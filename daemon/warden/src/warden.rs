@@ -15,7 +15,7 @@ use crate::admin::Admins;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
-use crate::clock::{Flood, Timers};
+use crate::clock::{Floods, Timers};
 use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
@@ -74,9 +74,9 @@ pub struct Warden {
     pub leaving: bool,
     pub since: Instant,
     /// How many refusals may be recorded just now.
-    pub refusals: Flood,
+    pub refusals: Floods,
     /// The same for those that the broker tells of.
-    pub told: Flood,
+    pub told: Floods,
     pub watchdog: Option<Duration>,
     /// /dev/urandom.
     pub random: File,
@@ -190,8 +190,9 @@ impl Warden {
         session: Option<u64>,
         refusal: &Refusal,
     ) {
-        if self.refusals.take() {
-            let suppressed = self.refusals.suppressed();
+        let room = self.refusals.of(subject.map(Subject::uid));
+        if room.take() {
+            let suppressed = room.suppressed();
             let record = self.refusal(subject, session, refusal, suppressed);
             self.audit.note(record);
         }
@@ -200,8 +201,9 @@ impl Warden {
     /// Records a refusal of the broker's own, as what it is: its word. Its flood does not use up
     /// the room for ours.
     pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
-        if self.told.take() {
-            let suppressed = self.told.suppressed();
+        let room = self.told.of(self.sessions.name(session).map(Subject::uid));
+        if room.take() {
+            let suppressed = room.suppressed();
             let record = self.refusal(
                 self.sessions.name(session),
                 Some(session),
