@@ -244,6 +244,10 @@ impl Warden {
         if job.status.is_none() {
             let owner = job.plan.requester.subject.uid();
             self.jobs.keep_stuck(serial, owner, job.process);
+        } else if !job.empty {
+            // What is stuck may hold the locks of these pipes: to close them could be to wait for
+            // it. It keeps its uid for good, and these two descriptors.
+            std::mem::forget((job.process.stdout, job.process.stderr));
         }
         if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
             say!("{}", chain(&error));
