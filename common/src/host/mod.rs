@@ -1,0 +1,158 @@
+//! What `host` answers: facts about the machine, as data.
+//!
+//! Only the types; nothing here reads a file. Every list is cut to a bound and
+//! says how many entries it left out; every fact that could not be had is
+//! `None`, with a [`Gap`] or a `why` beside it that says why. Text from the
+//! machine is cut to 256 bytes and its control characters are escaped.
+
+mod network;
+mod section;
+mod services;
+mod shape;
+mod storage;
+mod system;
+
+use serde::{Deserialize, Serialize};
+
+pub use network::*;
+pub use section::{Section, UnknownSection};
+pub use services::*;
+pub use shape::{Hundredths, List};
+pub use storage::*;
+pub use system::*;
+
+/// A fact that could not be had.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Dotted name of the fact, as in `users.sessions`.
+    pub fact: String,
+    /// Why it is null.
+    pub why: String,
+}
+
+/// What is known about the machine. A section that was not asked for is null.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// What looks wrong in the sections asked for, in sentences; at most 16.
+    pub alerts: Vec<String>,
+    /// Operating system.
+    pub os: Option<Os>,
+    /// Load and pressure.
+    pub load: Option<Load>,
+    /// Processors.
+    pub cpu: Option<Cpu>,
+    /// Memory.
+    pub memory: Option<Memory>,
+    /// Block devices.
+    pub disks: Option<List<Disk>>,
+    /// Mounted file systems.
+    pub mounts: Option<Mounts>,
+    /// Network.
+    pub network: Option<Network>,
+    /// Listening sockets.
+    pub ports: Option<Ports>,
+    /// Service manager units.
+    pub units: Option<Units>,
+    /// Accounts, groups, sessions.
+    pub users: Option<Users>,
+    /// Uptime and earlier boots.
+    pub boots: Option<Boots>,
+    /// Running containers.
+    pub containers: Option<List<Container>>,
+    /// Installed packages.
+    pub packages: Option<Packages>,
+    /// Pending updates and reboots.
+    pub updates: Option<Updates>,
+    /// Facts that could not be had, and why.
+    pub gaps: Vec<Gap>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_is_read_back_from_its_name() {
+        for section in Section::ALL {
+            assert_eq!(section.to_string().parse(), Ok(section));
+        }
+        assert!(Section::ALL.is_sorted());
+    }
+
+    #[test]
+    fn unknown_section_names_itself_and_the_choice() {
+        let sentence = "disk\x1b".parse::<Section>().unwrap_err().to_string();
+        assert!(
+            sentence.starts_with(r"unknown section 'disk\u{1b}': it is none of os load cpu"),
+            "{sentence}"
+        );
+        assert!(
+            "x".repeat(9000)
+                .parse::<Section>()
+                .unwrap_err()
+                .to_string()
+                .len()
+                < 250
+        );
+    }
+
+    #[test]
+    fn hundredths_survive_the_number_they_are_written_as() {
+        for hundredths in [0, 1, 29, 115, 9_999, u32::MAX] {
+            let number = f64::from(Hundredths(hundredths));
+            assert_eq!(Hundredths::try_from(number), Ok(Hundredths(hundredths)));
+        }
+        for wrong in [-1.0, f64::NAN, f64::INFINITY, 1e12] {
+            assert!(Hundredths::try_from(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Hundredths(105).to_string(), "1.05");
+    }
+
+    #[test]
+    fn cut_list_counts_what_it_left_out() {
+        let mut list = List::cut(vec![1, 2, 3, 4, 5], 4);
+        assert_eq!((list.items.len(), list.more, list.total()), (4, 1, 5));
+        list.shrink(1);
+        assert_eq!((list.items.len(), list.more, list.total()), (1, 4, 5));
+        list.shrink(3);
+        assert_eq!((list.items.len(), list.more), (1, 4));
+    }
+
+    #[test]
+    fn report_goes_over_the_wire_and_back() {
+        let mut report = HostReport {
+            time: 7,
+            ..HostReport::default()
+        };
+        report.units = Some(Units {
+            failed: List {
+                items: vec![FailedUnit {
+                    name: "a.service".into(),
+                    description: String::new(),
+                    result: Some("exit-code".into()),
+                    status: Some(-1),
+                    since: None,
+                    why: Some("no time".into()),
+                }],
+                more: 3,
+            },
+            restarting: List::default(),
+            system: None,
+            counts: vec![StateCount {
+                state: "active".into(),
+                count: 9,
+            }],
+            jobs: Some(0),
+        });
+        report.gaps.push(Gap {
+            fact: "units.system".into(),
+            why: "not told".into(),
+        });
+        let bytes = postcard::to_stdvec(&report).unwrap();
+        assert_eq!(postcard::from_bytes::<HostReport>(&bytes), Ok(report));
+    }
+}

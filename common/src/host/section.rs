@@ -1,0 +1,120 @@
+//! The parts of the facts that can be asked for.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A part of the report that can be asked for by name.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Section {
+    /// Distribution, kernel, architecture, host name, virtualization.
+    Os,
+    /// Load averages and pressure.
+    Load,
+    /// Model, count and use of the processors.
+    Cpu,
+    /// Memory and swap.
+    Memory,
+    /// Block devices.
+    Disks,
+    /// Mounted file systems and their use.
+    Mounts,
+    /// Interfaces, addresses, routes, resolvers.
+    Network,
+    /// Listening sockets and who owns them.
+    Ports,
+    /// Service manager units, failed ones first.
+    Units,
+    /// Accounts that can log in, groups that matter, sessions.
+    Users,
+    /// Uptime and earlier boots.
+    Boots,
+    /// Running containers.
+    Containers,
+    /// Installed packages.
+    Packages,
+    /// Pending updates and reboots.
+    Updates,
+}
+
+impl Section {
+    /// Every section, in the order of the report.
+    pub const ALL: [Self; 14] = [
+        Self::Os,
+        Self::Load,
+        Self::Cpu,
+        Self::Memory,
+        Self::Disks,
+        Self::Mounts,
+        Self::Network,
+        Self::Ports,
+        Self::Units,
+        Self::Users,
+        Self::Boots,
+        Self::Containers,
+        Self::Packages,
+        Self::Updates,
+    ];
+
+    /// The name a caller writes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Os => "os",
+            Self::Load => "load",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disks => "disks",
+            Self::Mounts => "mounts",
+            Self::Network => "network",
+            Self::Ports => "ports",
+            Self::Units => "units",
+            Self::Users => "users",
+            Self::Boots => "boots",
+            Self::Containers => "containers",
+            Self::Packages => "packages",
+            Self::Updates => "updates",
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A section name that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSection(String);
+
+impl fmt::Display for UnknownSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "unknown section '{}': it is none of",
+            self.0.escape_debug()
+        )?;
+        Section::ALL
+            .iter()
+            .try_for_each(|section| write!(f, " {section}"))
+    }
+}
+
+impl core::error::Error for UnknownSection {}
+
+impl FromStr for Section {
+    type Err = UnknownSection;
+
+    /// # Errors
+    /// When `name` is no section's name; the error quotes its first 32 characters.
+    fn from_str(name: &str) -> Result<Self, UnknownSection> {
+        Self::ALL
+            .into_iter()
+            .find(|section| section.name() == name)
+            .ok_or_else(|| UnknownSection(name.chars().take(32).collect()))
+    }
+}

@@ -1,0 +1,117 @@
+//! The machine itself: system, load, processors, memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::Hundredths;
+
+/// Operating system.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Os {
+    /// `ID` of os-release, as `debian`.
+    pub id: Option<String>,
+    /// `VERSION_ID` of os-release.
+    pub version: Option<String>,
+    /// `PRETTY_NAME` of os-release.
+    pub name: Option<String>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// Architecture, as `x86_64`.
+    pub arch: String,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Name of process 1, as `systemd`.
+    pub init: Option<String>,
+    /// Time zone, as `Europe/Paris`.
+    pub timezone: Option<String>,
+    /// Hint: hypervisor or container engine, `none` where no sign of one was seen.
+    pub virt: Option<String>,
+}
+
+/// Load averages and pressure.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Load average over 1 minute.
+    pub one: Hundredths,
+    /// Over 5 minutes.
+    pub five: Hundredths,
+    /// Over 15 minutes.
+    pub fifteen: Hundredths,
+    /// Tasks running or ready to run.
+    pub runnable: u64,
+    /// Tasks in all, threads counted.
+    pub tasks: u64,
+    /// Stalls for want of processor time.
+    pub cpu: Option<Pressure>,
+    /// Stalls for want of memory.
+    pub memory: Option<Pressure>,
+    /// Stalls for want of storage.
+    pub io: Option<Pressure>,
+}
+
+/// Pressure: percent of the last 10, 60 and 300 seconds in which tasks stalled.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Some task stalled.
+    pub some: [Hundredths; 3],
+    /// Every task stalled at once; null where the kernel does not tell.
+    pub full: Option<[Hundredths; 3]>,
+}
+
+/// Processors.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Model name.
+    pub model: Option<String>,
+    /// Processors online.
+    pub count: u64,
+    /// Use since boot, all processors together.
+    pub usage: CpuUsage,
+}
+
+/// Percent of processor time since boot.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuUsage {
+    /// Programs, with nice ones.
+    pub user: Hundredths,
+    /// Kernel and interrupts.
+    pub system: Hundredths,
+    /// Idle while storage was awaited.
+    pub iowait: Hundredths,
+    /// Taken by the hypervisor.
+    pub steal: Hundredths,
+    /// Idle.
+    pub idle: Hundredths,
+}
+
+/// Memory, in bytes. Null: the kernel does not tell.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Usable memory.
+    pub total: u64,
+    /// What programs could still get without swapping.
+    pub available: Option<u64>,
+    /// Unused.
+    pub free: Option<u64>,
+    /// Page cache and buffers.
+    pub cached: Option<u64>,
+    /// tmpfs and shared memory.
+    pub shared: Option<u64>,
+    /// Kernel memory that can be reclaimed.
+    pub reclaimable: Option<u64>,
+    /// Waiting to be written.
+    pub dirty: Option<u64>,
+    /// Reserved for huge pages.
+    pub huge: Option<u64>,
+    /// Swap, 0 where there is none.
+    pub swap_total: Option<u64>,
+    /// Unused swap.
+    pub swap_free: Option<u64>,
+    /// Processes killed for want of memory since boot.
+    pub oom_kills: Option<u64>,
+}
