@@ -1,11 +1,9 @@
 //! Who is at the other end of a socket: the only place that makes a [`Subject`].
 
 use std::fmt;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_confine::floor::{self, PidfdSource};
 
 use crate::accounts::UserNames;
@@ -83,11 +81,12 @@ pub fn identify(socket: &UnixStream, names: &UserNames) -> Result<(Subject, Owne
     if NOBODIES.contains(&peer.uid) || NOBODIES.contains(&peer.gid) {
         return Err(NoSubject::Overflow(peer.uid));
     }
-    let loginuid = loginuid(peer.pid);
-    // The file read above was that process's only if it lives now: a pid is not used again before.
-    if exited(&peer.pidfd) {
-        return Err(NoSubject::Gone);
-    }
+    let loginuid = floor::loginuid(peer.pid, peer.pidfd.as_fd()).map_err(|error| {
+        match error.raw_os_error() {
+            Some(libc::ESRCH) => NoSubject::Gone,
+            _ => NoSubject::Io(error),
+        }
+    })?;
     let mut gids = peer.groups;
     gids.push(peer.gid);
     let subject = Subject {
@@ -99,14 +98,4 @@ pub fn identify(socket: &UnixStream, names: &UserNames) -> Result<(Subject, Owne
         loginuid,
     };
     Ok((subject, peer.pidfd))
-}
-
-fn loginuid(pid: i32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
-    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
-}
-
-fn exited(pidfd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }

@@ -205,7 +205,7 @@ impl Walls {
     pub fn controller_names(&self) -> Vec<String> {
         self.controllers()
             .iter()
-            .map(|c| format!("{c:?}").to_lowercase())
+            .map(|controller| controller.name().to_owned())
             .collect()
     }
 
