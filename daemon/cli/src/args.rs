@@ -1,16 +1,23 @@
-//! The arguments, and with them the help texts.
+//! The arguments, and with them the help texts. The options of each verb have a file.
+
+mod admin;
+mod completions;
+mod job;
+mod look;
+mod run;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
-use clap_complete::Shell;
-use nix::sys::signal::Signal;
-use remit_common::host::Section;
-use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::Stream;
+use clap::{Parser, Subcommand, ValueHint};
+use remit_common::names::Runtime;
+
+pub use admin::{LockArgs, PolicyVerb};
+pub use completions::CompletionsArgs;
+pub use job::{JobArgs, JobsArgs, StopArgs};
+pub use look::{AccessArgs, HostArgs};
+pub use run::RunArgs;
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\
@@ -74,199 +81,6 @@ pub enum Verb {
     },
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-}
-
-/// What to do with the policy.
-#[derive(Debug, Subcommand)]
-pub enum PolicyVerb {
-    /// Load the policy files again; a policy with an error changes nothing
-    Reload,
-}
-
-#[derive(Debug, Args)]
-#[command(override_usage = "\
-remit run [OPTIONS] [--] ARGV...
-       remit run [OPTIONS] --script TEXT | --script-file FILE")]
-#[command(group(ArgGroup::new("what").required(true).args(["script", "script_file", "argv"])))]
-pub struct RunArgs {
-    /// Run this text as a script
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub script: Option<OsString>,
-
-    /// Run the script in this file; '-' is standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub script_file: Option<PathBuf>,
-
-    /// Program that runs the script [default: sh]
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "argv")]
-    pub interpreter: Option<OsString>,
-
-    /// Sandbox profile [default: read]
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-
-    /// Working directory [default: /]
-    #[arg(long, value_name = "DIR")]
-    pub cwd: Option<PathBuf>,
-
-    /// Set a variable that policy permits; may be given again
-    #[arg(long, value_name = "NAME=VALUE",
-          value_parser = OsStringValueParser::new().try_map(variable))]
-    pub env: Vec<Variable>,
-
-    /// Pass standard input on, at most 1 MiB [default: empty]
-    #[arg(long)]
-    pub stdin: bool,
-
-    /// End the job after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub timeout: Option<u32>,
-
-    /// Start nothing if this id was used before: answer with the job it started
-    #[arg(long, value_name = "ID")]
-    pub request_id: Option<String>,
-
-    /// Program and its arguments, passed on as they are
-    #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
-    pub argv: Vec<OsString>,
-}
-
-/// One `NAME=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable {
-    pub name: Vec<u8>,
-    pub value: Vec<u8>,
-}
-
-fn variable(text: OsString) -> Result<Variable, &'static str> {
-    let bytes = text.into_vec();
-    match bytes.iter().position(|byte| *byte == b'=') {
-        None | Some(0) => Err("it is not NAME=VALUE"),
-        Some(at) => {
-            let (name, value) = bytes.split_at(at);
-            Ok(Variable {
-                name: name.to_vec(),
-                value: value.get(1..).unwrap_or_default().to_vec(),
-            })
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct AccessArgs {
-    /// Ask about this sandbox profile [default: read]
-    #[arg(long, value_name = "NAME", requires = "argv")]
-    pub profile: Option<String>,
-
-    /// Ask whether this command would be allowed
-    #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
-    pub argv: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub struct HostArgs {
-    /// Only these: os load cpu memory disks mounts network ports units users boots containers
-    /// packages updates
-    #[arg(value_name = "SECTION")]
-    pub sections: Vec<Section>,
-}
-
-#[derive(Debug, Args)]
-pub struct JobsArgs {
-    /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
-}
-
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("stream").args(["stdout", "stderr"])))]
-pub struct JobArgs {
-    /// The job's id
-    #[arg(value_name = "ID")]
-    pub id: JobId,
-
-    /// Wait for its end, and exit with its status
-    #[arg(long)]
-    pub wait: bool,
-
-    /// Print what it wrote to standard output, and nothing else
-    #[arg(long)]
-    pub stdout: bool,
-
-    /// Print what it wrote to standard error, and nothing else
-    #[arg(long)]
-    pub stderr: bool,
-
-    /// Begin with this byte of the stream [default: 0]
-    #[arg(long, value_name = "N", requires = "stream", conflicts_with = "tail")]
-    pub offset: Option<u64>,
-
-    /// Print at most this many bytes
-    #[arg(long, value_name = "N", requires = "stream", conflicts_with = "tail")]
-    pub limit: Option<u64>,
-
-    /// Print the last bytes, this many
-    #[arg(long, value_name = "N", requires = "stream")]
-    pub tail: Option<u64>,
-}
-
-impl JobArgs {
-    /// The stream to print, if one is.
-    pub fn stream(&self) -> Option<Stream> {
-        match (self.stdout, self.stderr) {
-            (true, _) => Some(Stream::Stdout),
-            (false, true) => Some(Stream::Stderr),
-            (false, false) => None,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct StopArgs {
-    /// The job's id
-    #[arg(value_name = "ID")]
-    pub id: JobId,
-
-    /// Send this signal first, by name or number; KILL follows [default: TERM]
-    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
-    pub signal: Option<i32>,
-}
-
-/// A signal's number, from its name with or without SIG, or from its number.
-fn signal(text: &str) -> Result<i32, String> {
-    let name = text.to_ascii_uppercase();
-    let name = format!("SIG{}", name.strip_prefix("SIG").unwrap_or(&name));
-    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
-    number
-        .or_else(|| name.parse().ok().map(|signal: Signal| signal as i32))
-        .ok_or_else(|| "no such signal".to_owned())
-}
-
-#[derive(Debug, Args)]
-pub struct LockArgs {
-    /// Why; those who are refused see it
-    #[arg(short, long, value_name = "WHY")]
-    pub message: String,
-
-    /// End all running jobs too
-    #[arg(long)]
-    pub kill: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL", value_parser = shell)]
-    pub shell: Shell,
-}
-
-fn shell(name: &str) -> Result<Shell, &'static str> {
-    match name {
-        "bash" => Ok(Shell::Bash),
-        "zsh" => Ok(Shell::Zsh),
-        "fish" => Ok(Shell::Fish),
-        _ => Err("it is none of bash, zsh, fish"),
-    }
 }
 
 /// Words as the bytes they are.
@@ -366,24 +180,6 @@ mod tests {
         ];
         for (args, expect) in cases {
             assert_eq!(parse(args).err(), Some(*expect), "{args:?}");
-        }
-    }
-
-    #[test]
-    fn a_variable_is_split_at_its_first_equals_sign() {
-        let made = variable("A=b=c".into()).unwrap();
-        assert_eq!((made.name, made.value), (b"A".to_vec(), b"b=c".to_vec()));
-        let empty = variable("A=".into()).unwrap();
-        assert_eq!((empty.name, empty.value), (b"A".to_vec(), Vec::new()));
-    }
-
-    #[test]
-    fn signals_have_names_and_numbers() {
-        for text in ["TERM", "term", "SIGTERM", "sigterm", "15"] {
-            assert_eq!(signal(text), Ok(15), "{text}");
-        }
-        for text in ["", "SIG", "0", "65", "-1", "TERMS"] {
-            assert!(signal(text).is_err(), "{text}");
         }
     }
 }

@@ -1,0 +1,25 @@
+//! Arguments of `remit access` and `remit host`.
+
+use std::ffi::OsString;
+
+use clap::{Args, ValueHint};
+use remit_common::host::Section;
+
+#[derive(Debug, Args)]
+pub struct AccessArgs {
+    /// Ask about this sandbox profile [default: read]
+    #[arg(long, value_name = "NAME", requires = "argv")]
+    pub profile: Option<String>,
+
+    /// Ask whether this command would be allowed
+    #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
+    pub argv: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    /// Only these: os load cpu memory disks mounts network ports units users boots containers
+    /// packages updates
+    #[arg(value_name = "SECTION")]
+    pub sections: Vec<Section>,
+}
