@@ -92,3 +92,5 @@ pub const POLICY_FILE: usize = 1 << 20;
 pub const POLICY_FILES: usize = 256;
 /// All policy files together.
 pub const POLICY: usize = 4 << 20;
+/// Refusals that `remit status` shows.
+pub const RECENT_REFUSALS: usize = 5;

@@ -40,6 +40,11 @@ impl Policy {
     pub fn groups_named(&self) -> &BTreeSet<u32> {
         &self.groups_named
     }
+
+    /// How many grants and denials there are.
+    pub fn rules(&self) -> usize {
+        self.grants.len().saturating_add(self.denies.len())
+    }
 }
 
 /// Reads all sources. Their order does not matter; names that two of them

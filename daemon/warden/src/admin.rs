@@ -231,6 +231,7 @@ impl Warden {
                 }
                 Err(error) => failed("the policy cannot be read", &error.to_string()),
             },
+            AdminRequest::Doctor => failed("the walls were not tried", "not known here"),
         })
     }
 
@@ -301,23 +302,32 @@ impl Warden {
         let landlock = self.walls.kernel().landlock_abi;
         Status {
             release: remit_common::RELEASE.to_owned(),
+            kernel: self.walls.kernel().release.clone(),
             uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
             policy: self.policy.digest.clone(),
+            rules: u32::try_from(self.policy.policy.rules()).unwrap_or(u32::MAX),
+            needs_restart: Vec::new(),
             policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),
             locked: match &self.gate {
                 Gate::Locked(why) | Gate::Broken(why) => Some(why.clone()),
                 Gate::Open | Gate::Stopping => None,
             },
             jobs: u32::try_from(self.jobs.serials().len()).unwrap_or(u32::MAX),
+            max_jobs: u32::try_from(self.config.jobs.max).unwrap_or(u32::MAX),
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            limits: Vec::new(),
             audit: self.audit.sink().to_owned(),
+            audit_error: None,
             landlock,
+            cgroup: None,
             controllers: self.walls.controller_names(),
             broker_restarts: self.broker.restarts(),
+            refused: Vec::new(),
             missing: match landlock {
                 0 => vec!["landlock: this kernel has none".into()],
                 _ => Vec::new(),
             },
+            refusals: Vec::new(),
         }
     }
 }

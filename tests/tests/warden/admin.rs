@@ -75,7 +75,7 @@ fn what_is_no_request_ends_the_connection_or_is_refused() {
         b"GET / HTTP/1.1\r\n\r\n",
         &longer,
         &trailing,
-        &[2, 0, 0, 0, 1, 99],
+        &[2, 0, 0, 0, 2, 99],
         &[1, 0, 0, 0, 1],
         &strange,
     ] {

@@ -21,7 +21,9 @@ pub fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
             Form::Json => output::json(&json!({ "done": sentence }))?,
             Form::Text => output::text(&format!("{sentence}\n"))?,
         },
-        AdminReply::Status(_) | AdminReply::Refused(_) => return Err(Failure::off_protocol()),
+        AdminReply::Status(_) | AdminReply::Doctor(_) | AdminReply::Refused(_) => {
+            return Err(Failure::off_protocol());
+        }
     }
     Ok(Exit::OK)
 }

@@ -1,6 +1,6 @@
 //! `remit status`: the daemon on one screen.
 
-use remit_common::admin::{AdminReply, AdminRequest, Status};
+use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
 use remit_common::client;
 
 use crate::app::Context;
@@ -17,35 +17,68 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
             Form::Json => output::json(&status)?,
             Form::Text => output::text(&show(&status))?,
         },
-        AdminReply::Done(_) | AdminReply::Refused(_) => return Err(Failure::off_protocol()),
+        AdminReply::Done(_) | AdminReply::Refused(_) | AdminReply::Doctor(_) => {
+            return Err(Failure::off_protocol());
+        }
     }
     Ok(Exit::OK)
 }
 
 fn show(status: &Status) -> String {
-    let mut lines = format!("remitd {}\n", table::cell(&status.release));
+    let mut lines = format!(
+        "remitd {} on Linux {}\n",
+        table::cell(&status.release),
+        table::cell(&status.kernel)
+    );
     lines += &table::fact("up for", &human::duration(status.uptime_ms));
     lines += &table::fact("policy", &status.policy);
+    lines += &table::fact("rules", &status.rules.to_string());
     if let Some(error) = &status.policy_error {
         // As the compiler of the policy drew it: a line of the file and a mark under it.
         lines += &table::lines("not live", error);
     }
     let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+    if !status.needs_restart.is_empty() {
+        let keys = status.needs_restart.join(", ");
+        fact("changed", &format!("{keys}: systemctl restart remitd"));
+    }
     fact("locked", status.locked.as_deref().unwrap_or("no"));
-    fact("jobs", &status.jobs.to_string());
+    for refused in &status.refused {
+        fact("refused", refused);
+    }
+    fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
     fact("sessions", &status.sessions.to_string());
-    fact("audit", &status.audit);
+    fact("limits", &status.limits.join(", "));
+    match &status.audit_error {
+        None => fact("audit", &status.audit),
+        Some(error) => fact("audit", &format!("{}: {error}", status.audit)),
+    }
     match status.landlock {
         0 => fact("landlock", "none in this kernel"),
         version => fact("landlock", &format!("version {version}")),
     }
+    fact("cgroup", status.cgroup.as_deref().unwrap_or("none"));
     match status.controllers.as_slice() {
-        [] => fact("cgroup", "no controllers"),
-        some => fact("cgroup", &some.join(" ")),
+        [] => fact("controllers", "none"),
+        some => fact("controllers", &some.join(" ")),
     }
     fact("broker", &format!("restarts: {}", status.broker_restarts));
     for missing in &status.missing {
         fact("missing", missing);
     }
+    for refusal in &status.refusals {
+        fact("refusal", &recent(refusal));
+    }
     lines
+}
+
+/// When, who, why: on one line.
+fn recent(refusal: &RecentRefusal) -> String {
+    format!(
+        "{} {}: {}: {}",
+        human::time(refusal.at_ms / 1000),
+        refusal.user.as_deref().unwrap_or("somebody"),
+        refusal.code.as_str(),
+        refusal.message
+    )
 }

@@ -1,6 +1,6 @@
 //! The verbs on admin.sock.
 
-use remit_common::admin::{AdminReply, AdminRequest, Status};
+use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
 use remit_common::refusal::{Code, Refusal};
 
 use crate::fake::Fake;
@@ -8,17 +8,31 @@ use crate::fake::Fake;
 fn status() -> Status {
     Status {
         release: "9.9".into(),
+        kernel: "6.1.0".into(),
         uptime_ms: 14_520_000,
         policy: "sha256:ab".into(),
+        rules: 3,
         policy_error: Some("'/etc/remit/policy.d/x.toml':1:1: unknown key\n  1 | x".into()),
+        needs_restart: vec!["jobs.max".into(), "audit.sink".into()],
         locked: Some("incident 7".into()),
         jobs: 2,
+        max_jobs: 64,
         sessions: 3,
+        limits: vec!["runtime 300 s".into(), "tasks 256 (cgroup)".into()],
         audit: "journald".into(),
+        audit_error: Some("nobody listens".into()),
         landlock: 0,
+        cgroup: Some("/sys/fs/cgroup/remit".into()),
         controllers: vec!["memory".into(), "pids".into()],
         broker_restarts: 1,
-        missing: vec!["strict: landlock".into()],
+        refused: vec!["read: nosuid does not hold".into()],
+        missing: vec!["landlock".into()],
+        refusals: vec![RecentRefusal {
+            at_ms: 951_782_399_500,
+            user: Some("alice".into()),
+            code: Code::DeniedRule,
+            message: "no rule allows\x1b it".into(),
+        }],
     }
 }
 
@@ -36,19 +50,25 @@ fn status_is_one_screen() {
     assert_eq!(
         lines,
         [
-            "remitd 9.9",
+            "remitd 9.9 on Linux 6.1.0",
             "up for 4 h 2 min",
             "policy sha256:ab",
+            "rules 3",
             "not live '/etc/remit/policy.d/x.toml':1:1: unknown key",
             "1 | x",
+            "changed jobs.max, audit.sink: systemctl restart remitd",
             "locked incident 7",
-            "jobs 2",
+            "refused read: nosuid does not hold",
+            "jobs 2 of 64",
             "sessions 3",
-            "audit journald",
+            "limits runtime 300 s, tasks 256 (cgroup)",
+            "audit journald: nobody listens",
             "landlock none in this kernel",
-            "cgroup memory pids",
+            "cgroup /sys/fs/cgroup/remit",
+            "controllers memory pids",
             "broker restarts: 1",
-            "missing strict: landlock",
+            "missing landlock",
+            "refusal 2000-02-28 23:59:59Z alice: denied_rule: no rule allows\\x1b it",
         ]
     );
     let json = fake.output(&["status", "--json"]).json();
