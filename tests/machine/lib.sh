@@ -67,3 +67,17 @@ wait_up() {
     fail "machine '$name' has failed units (DEGRADED_OK=1 accepts them)"
   }
 }
+
+# built: the directory of the built binaries.
+built() { readlink -f "${REMIT_BUILT:-${CARGO_TARGET_DIR:-$MACHINE_DIR/../../target}/debug}"; }
+
+# put_program NAME PROGRAM...: programs of the tests into the machine's /usr/local/bin. Through a pipe and without what
+# only a debugger reads: an emulated machine takes seconds for what that would weigh.
+put_program() {
+  local name=$1 program dir
+  shift
+  dir=$(mktemp -d)
+  for program; do strip -o "$dir/$program" "$(built)/$program"; done
+  tar -C "$dir" -c . | on "$name" tar -C /usr/local/bin -x --no-same-owner
+  rm -rf "$dir"
+}

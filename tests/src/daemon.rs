@@ -361,7 +361,7 @@ impl Daemon {
             program: self.program("remit-attack"),
             daemon: self.child.id(),
             socket: self.runtime().socket(),
-            state: self.place.path().join("state"),
+            trail: self.place.path().join("state/audit.jsonl"),
         }
     }
 

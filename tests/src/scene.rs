@@ -31,8 +31,8 @@ pub struct Ground {
     pub daemon: u32,
     /// Its socket.
     pub socket: PathBuf,
-    /// Its state directory.
-    pub state: PathBuf,
+    /// A file of its own that only root may read, such as its audit trail.
+    pub trail: PathBuf,
 }
 
 impl Ground {
@@ -40,8 +40,7 @@ impl Ground {
     #[must_use]
     pub fn without_daemon(place: &Place, job: Identity) -> Self {
         let program = place.program(&crate::place::built().join("remit-attack"));
-        let state = place.directory("state");
-        let trail = state.join("audit.jsonl");
+        let trail = place.directory("state").join("audit.jsonl");
         fs::write(&trail, "{}\n").expect("the directory is ours");
         fs::set_permissions(&trail, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         let socket = place.path().join("daemon.sock");
@@ -55,7 +54,7 @@ impl Ground {
             program,
             daemon: std::process::id(),
             socket,
-            state,
+            trail,
         }
     }
 }
@@ -217,9 +216,7 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
                 .expect("the file is ours");
             scene.arguments = vec![inside("secret")];
         }
-        "daemon-audit" => {
-            scene.arguments = vec![ground.state.join("audit.jsonl").display().to_string()]
-        }
+        "daemon-audit" => scene.arguments = vec![ground.trail.display().to_string()],
         "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", ground.daemon)],
         "sysctl" => scene.arguments = vec!["/proc/sys/kernel/hostname".into()],
         "disk" => scene.arguments = vec![disk()],

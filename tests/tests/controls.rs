@@ -7,15 +7,6 @@ use remit_tests::place::{Place, unique_uids};
 use remit_tests::process::Identity;
 use remit_tests::scene::Ground;
 
-/// What a kernel answers that was built without it.
-const ABSENT: &[i32] = &[
-    libc::ENOSYS,
-    libc::EAFNOSUPPORT,
-    libc::EPROTONOSUPPORT,
-    libc::ENOENT,
-    libc::ENODEV,
-];
-
 fn ground(place: &Place) -> Ground {
     Ground::without_daemon(place, Identity::new(unique_uids(), &[4]))
 }
@@ -37,7 +28,7 @@ fn every_attack_succeeds_without_a_sandbox() {
         };
         match &seen.outcome {
             _ if done => {}
-            Outcome::Refused(errno) if attack.optional && ABSENT.contains(errno) => {
+            Outcome::Refused(errno) if attack.optional && attack::ABSENT.contains(errno) => {
                 eprintln!(
                     "left out: this kernel has nothing that '{}' could attack",
                     attack.id

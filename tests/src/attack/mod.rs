@@ -217,6 +217,15 @@ pub fn report(id: &str, tried: &Tried) -> Value {
     }
 }
 
+/// What a kernel answers that was built without it.
+pub const ABSENT: &[i32] = &[
+    libc::ENOSYS,
+    libc::EAFNOSUPPORT,
+    libc::EPROTONOSUPPORT,
+    libc::ENOENT,
+    libc::ENODEV,
+];
+
 fn errno_name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
 }
