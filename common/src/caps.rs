@@ -32,6 +32,10 @@ pub const REQUEST_ID: usize = 128;
 pub const CLIENT_NAME: usize = 128;
 /// The name of a profile or command.
 pub const NAME: usize = 128;
+/// Arguments of a named command.
+pub const NAMED_ARGS: usize = 16;
+/// One argument of a named command.
+pub const NAMED_VALUE: usize = 1024;
 /// Calls in flight on one connection.
 pub const CALLS_PER_SESSION: usize = 32;
 /// Connections of one uid.

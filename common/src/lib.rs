@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod builtin;
 pub mod caps;
 pub mod client;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod names;
 pub mod outcome;
 pub mod refusal;
 pub mod result;
+pub mod service;
 pub mod text;
 pub mod wire;
 

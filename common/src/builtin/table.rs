@@ -1,0 +1,161 @@
+//! Names, arguments and sentences of the built-in commands. Data, and how it is told.
+
+use crate::caps;
+use crate::refusal::{Code, Refusal};
+use crate::text;
+
+/// A built-in command as it is explained.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// What it answers, in one line.
+    pub summary: &'static str,
+    /// Its arguments, in the order in which they are told.
+    pub args: &'static [Argument],
+}
+
+/// An argument of a built-in command.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether there must be one.
+    pub required: bool,
+    /// What it must be, in one line.
+    pub what: &'static str,
+}
+
+const fn required(name: &'static str, what: &'static str) -> Argument {
+    let required = true;
+    Argument {
+        name,
+        required,
+        what,
+    }
+}
+
+const fn optional(name: &'static str, what: &'static str) -> Argument {
+    let required = false;
+    Argument {
+        name,
+        required,
+        what,
+    }
+}
+
+/// Every built-in command.
+pub const COMMANDS: [Command; 4] = [
+    Command {
+        name: "service.status",
+        summary: "one unit: state, since when, why it failed, processes, memory, last log lines",
+        args: &[required(
+            "unit",
+            "name of a unit, .service when it says no kind: nginx, ssh.socket",
+        )],
+    },
+    Command {
+        name: "service.list",
+        summary: "units in memory with their state",
+        args: &[
+            optional(
+                "state",
+                "active, inactive, failed, activating, deactivating, reloading, running, exited, \
+                 dead, listening, waiting, auto-restart, not-found or masked",
+            ),
+            optional(
+                "pattern",
+                "part of a name, or a whole one with * and ?: ssh, *.timer; services when absent",
+            ),
+        ],
+    },
+    Command {
+        name: "service.failed",
+        summary: "units that have failed, with result, and those that are restarted over and over",
+        args: &[],
+    },
+    Command {
+        name: "logs",
+        summary: "entries of the journal, repeats folded; times are UTC",
+        args: &[
+            optional("unit", "name of a unit: nginx"),
+            optional(
+                "since",
+                "-2h, '30 min ago', today, yesterday, '2026-11-20 10:00' (UTC)",
+            ),
+            optional("until", "as since"),
+            optional(
+                "priority",
+                "emerg, alert, crit, err, warning, notice, info, debug: this and graver; or a \
+                 range, as err..warning",
+            ),
+            optional(
+                "grep",
+                "a regular expression for the message; without capitals it ignores case",
+            ),
+            optional("boot", "0 this boot, -1 the one before, or a boot id"),
+            optional("lines", "the newest, 1 to 2000; 100 when absent"),
+        ],
+    },
+];
+
+impl Command {
+    /// How it is called: its name, and its arguments in capitals, optional ones in brackets.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        let mut usage = self.name.to_owned();
+        for arg in self.args {
+            let value = arg.name.to_uppercase();
+            usage += &match arg.required {
+                true => format!(" {}={value}", arg.name),
+                false => format!(" [{}={value}]", arg.name),
+            };
+        }
+        usage
+    }
+
+    /// The names of its arguments, in a sentence.
+    pub(super) fn takes(&self) -> String {
+        let names: Vec<&str> = self.args.iter().map(|arg| arg.name).collect();
+        match names.is_empty() {
+            true => format!("{} takes no arguments", self.name),
+            false => format!("arguments of {}: {}", self.name, names.join(", ")),
+        }
+    }
+}
+
+/// The command of this name.
+///
+/// # Errors
+/// `not_found`.
+pub fn find(name: &str) -> Result<&'static Command, Refusal> {
+    let mut all = COMMANDS.iter();
+    all.find(|command| command.name == name)
+        .ok_or_else(|| unknown(name))
+}
+
+pub(super) fn unknown(name: &str) -> Refusal {
+    let shown = text::line(name.as_bytes(), caps::NAME);
+    let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    Refusal::new(Code::NotFound, format!("there is no command '{shown}'"))
+        .object(shown)
+        .next(format!(
+            "the named commands are {}; any program can be run as argv",
+            known.join(", ")
+        ))
+}
+
+/// A word `key=value` of the command `name`.
+pub(super) fn pair(name: &str, word: &str) -> Result<(String, String), Refusal> {
+    if let Some((key, value)) = word.split_once('=') {
+        return Ok((key.to_owned(), value.to_owned()));
+    }
+    let command = find(name)?;
+    let shown = text::line(word.as_bytes(), 64);
+    Err(Refusal::new(
+        Code::InvalidArgs,
+        format!("'{shown}' is no argument: each is KEY=VALUE"),
+    )
+    .object(shown)
+    .next(command.takes()))
+}

@@ -1,0 +1,247 @@
+//! Points in time as a caller may write them. Always UTC, and written for systemd.time(7) again.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How far back at most: about 27 years, before which no journal was written.
+const MOST_SECONDS: u64 = 10_000 * 86_400;
+
+/// A point in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// So many seconds ago.
+    Ago(u64),
+    /// The present.
+    Now,
+    /// Midnight at the begin of this day.
+    Today,
+    /// Midnight at the begin of the day before.
+    Yesterday,
+    /// At this time of this day.
+    Clock(Clock),
+    /// A date, at this time.
+    Date(Date, Clock),
+}
+
+/// A day of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+/// A time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    hour: u8,
+    minute: u8,
+    second: u8,
+}
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim_matches(' ');
+        match text {
+            "now" => return Ok(Self::Now),
+            "today" => return Ok(Self::Today),
+            "yesterday" => return Ok(Self::Yesterday),
+            _ => {}
+        }
+        let named = text.strip_suffix('Z').or_else(|| text.strip_suffix(" UTC"));
+        let bare = named.unwrap_or(text);
+        if let Some((date, clock)) = bare.split_once([' ', 'T'])
+            && let Some(date) = date_of(date)
+        {
+            let clock = clock_of(clock).ok_or("has no time of day after its date")?;
+            return Ok(Self::Date(date, clock));
+        }
+        if let Some(date) = date_of(bare) {
+            return Ok(Self::Date(date, Clock::MIDNIGHT));
+        }
+        if let Some(clock) = clock_of(bare) {
+            return Ok(Self::Clock(clock));
+        }
+        let span = text.strip_prefix('-').unwrap_or(text);
+        let span = span.strip_suffix("ago").unwrap_or(span);
+        seconds_of(span).map(Self::Ago).ok_or("is no time")
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ago(seconds) => write!(f, "-{seconds}s"),
+            Self::Now => f.write_str("now"),
+            Self::Today => f.write_str("today"),
+            Self::Yesterday => f.write_str("yesterday"),
+            Self::Clock(clock) => write!(f, "{clock}"),
+            Self::Date(Date { year, month, day }, clock) => {
+                write!(f, "{year:04}-{month:02}-{day:02} {clock}")
+            }
+        }
+    }
+}
+
+impl Clock {
+    const MIDNIGHT: Self = Self {
+        hour: 0,
+        minute: 0,
+        second: 0,
+    };
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            hour,
+            minute,
+            second,
+        } = self;
+        write!(f, "{hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+/// Exactly `digits` digits up to `most`.
+fn number(text: &str, digits: usize, most: u16) -> Option<u16> {
+    let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u16 = plain.then(|| text.parse().ok())??;
+    (number <= most).then_some(number)
+}
+
+fn small(text: &str, most: u16) -> Option<u8> {
+    u8::try_from(number(text, 2, most)?).ok()
+}
+
+fn date_of(text: &str) -> Option<Date> {
+    let mut parts = text.split('-');
+    let date = Date {
+        year: number(parts.next()?, 4, 9999)?,
+        month: small(parts.next()?, 12)?,
+        day: small(parts.next()?, 31)?,
+    };
+    let leap = date.year.is_multiple_of(4) && !date.year.is_multiple_of(100)
+        || date.year.is_multiple_of(400);
+    let days = match date.month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => 0,
+    };
+    let there = (1..=days).contains(&date.day) && date.year >= 1970 && parts.next().is_none();
+    there.then_some(date)
+}
+
+fn clock_of(text: &str) -> Option<Clock> {
+    let mut parts = text.split(':');
+    let clock = Clock {
+        hour: small(parts.next()?, 23)?,
+        minute: small(parts.next()?, 59)?,
+        second: parts.next().map_or(Some(0), |second| small(second, 59))?,
+    };
+    parts.next().is_none().then_some(clock)
+}
+
+/// Numbers with their units, such as `1h30min` or `2 days`.
+fn seconds_of(text: &str) -> Option<u64> {
+    let mut rest = text.trim_matches(' ');
+    let mut sum: u64 = 0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let after = after.trim_start_matches(' ');
+        let end = after.find(|c: char| !c.is_ascii_lowercase());
+        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
+        let unit = match unit {
+            "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hr" | "hour" | "hours" => 3_600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 7 * 86_400,
+            _ => return None,
+        };
+        let number: u64 = digits.parse().ok()?;
+        sum = sum.checked_add(number.checked_mul(unit)?)?;
+        rest = after.trim_start_matches(' ');
+    }
+    (sum <= MOST_SECONDS).then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_the_one_way() {
+        for (text, expect) in [
+            ("now", "now"),
+            ("today", "today"),
+            ("yesterday", "yesterday"),
+            ("-2h", "-7200s"),
+            ("2h", "-7200s"),
+            ("30min", "-1800s"),
+            ("5m", "-300s"),
+            ("1h30min", "-5400s"),
+            ("1 h 30 min", "-5400s"),
+            ("2 hours ago", "-7200s"),
+            ("1 day ago", "-86400s"),
+            ("-0s", "-0s"),
+            ("10000d", "-864000000s"),
+            ("10:00", "10:00:00"),
+            ("2026-11-20", "2026-11-20 00:00:00"),
+            ("2026-11-20 10:00", "2026-11-20 10:00:00"),
+            ("2026-11-20T10:00:59Z", "2026-11-20 10:00:59"),
+            ("2026-11-20 10:00 UTC", "2026-11-20 10:00:00"),
+            ("2024-02-29", "2024-02-29 00:00:00"),
+            ("2000-02-29", "2000-02-29 00:00:00"),
+        ] {
+            let time: Time = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(time.to_string(), expect, "{text}");
+            assert_eq!(expect.parse(), Ok(time), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            " ",
+            "-",
+            "ago",
+            "h",
+            "2",
+            "-2",
+            "2x",
+            "2 H",
+            "2h -1h",
+            "--2h",
+            "2h;reboot",
+            "10001d",
+            "18446744073709551616s",
+            "99999999999999999999d",
+            "tomorrow",
+            "2026-13-01",
+            "2026-02-29",
+            "2100-02-29",
+            "2026-04-31",
+            "1969-12-31",
+            "2026-1-1",
+            "2026-11-20 24:00",
+            "2026-11-20 10:60",
+            "2026-11-20 10",
+            "2026-11-20 10:00:00:00",
+            "2026-11-20 10:00 CET",
+            "@1",
+            "+2h",
+            "２h",
+            "2h\n",
+        ] {
+            assert!(text.parse::<Time>().is_err(), "{text:?}");
+        }
+    }
+}
