@@ -85,13 +85,9 @@ const fn refusal(
 }
 
 /// All attempts. Those of a wall that this kernel cannot have are left out.
-pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + use<> {
-    let abi = sandbox.kernel.landlock_abi;
-    ATTEMPTS.iter().filter(move |attempt| match attempt.wall {
-        Wall::Landlock => abi >= 1,
-        Wall::LandlockScope => abi >= 6,
-        _ => true,
-    })
+pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> {
+    let there = |attempt: &&Attempt| attempt.wall.absent(&sandbox.kernel).is_none();
+    ATTEMPTS.iter().filter(there)
 }
 
 static ATTEMPTS: &[Attempt] = &[

@@ -22,7 +22,8 @@ pub enum Controller {
 }
 
 impl Controller {
-    const ALL: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
+    /// Each of them.
+    pub const ALL: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
 
     /// Its name in `cgroup.controllers`.
     pub fn name(self) -> &'static str {
@@ -80,6 +81,11 @@ impl Cgroups {
         let enabled = read(&cgroups.base.join("cgroup.subtree_control"))?;
         cgroups.controllers = controllers(&enabled);
         Ok(Some(cgroups))
+    }
+
+    /// The directory that holds the jobs' cgroups.
+    pub fn path(&self) -> &Path {
+        &self.base
     }
 
     /// The controllers that really limit jobs here.
@@ -161,7 +167,8 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Whether no process but this one is in the base or beneath it.
+    /// Whether no process but this one is in the base itself. One in a group of its own beneath,
+    /// as a service manager's control commands are, is not in the way.
     fn is_ours_alone(&self) -> Result<bool> {
         let here = read(&self.base.join("cgroup.procs"))?;
         let me = std::process::id().to_string();

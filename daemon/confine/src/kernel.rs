@@ -27,11 +27,9 @@ impl Kernel {
     /// pidfds, seccomp filters: Linux 5.12) is refused here, by name.
     pub fn probe() -> Result<Kernel> {
         let fork = fork_call()?;
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
-            .doing(|| "cannot read '/proc/sys/kernel/osrelease'".into())?;
         let landlock_abi = landlock()?;
         let kernel = Kernel {
-            release: release.trim().to_owned(),
+            release: Self::release()?,
             landlock_abi,
             landlock_errata: if landlock_abi > 0 {
                 floor::landlock_errata().unwrap_or(0)
@@ -44,6 +42,13 @@ impl Kernel {
         };
         needs(fork)?;
         Ok(kernel)
+    }
+
+    /// `uname -r`, of any kernel.
+    pub fn release() -> Result<String> {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .doing(|| "cannot read '/proc/sys/kernel/osrelease'".into())?;
+        Ok(release.trim().to_owned())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The walls of the `read` sandbox, by name: what a witness tries, and what tests switch off
 //! one by one.
 
+use crate::Kernel;
+
 /// One thing a sandbox holds, that a test can see missing by its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -95,6 +97,23 @@ impl Wall {
             Wall::Descriptors => "descriptors",
             Wall::Rlimits => "rlimits",
             Wall::Scheduling => "scheduling",
+        }
+    }
+}
+
+impl Wall {
+    /// Why this kernel has no such wall, and who carries what it would; `None` where it has.
+    /// All others every supported kernel has.
+    pub fn absent(self, kernel: &Kernel) -> Option<&'static str> {
+        match self {
+            Wall::Landlock if kernel.landlock_abi < 1 => {
+                Some("no Landlock; read-only mounts and the own uid stand without it")
+            }
+            Wall::LandlockScope if kernel.landlock_abi < 6 => {
+                Some("no Landlock of version 6; pid namespace and the own uid stand without it")
+            }
+            Wall::Keyring if !kernel.keyrings => Some("no keyrings; nothing to be kept from"),
+            _ => None,
         }
     }
 }

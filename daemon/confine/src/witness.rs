@@ -5,10 +5,11 @@ use crate::checklist::{Notes, Way, confine};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
 use crate::spawn::{pipe, tmpfs_options};
-use crate::{Keeper, Progress, Sandbox, StepReader, Wall};
+use crate::{Keeper, Progress, Sandbox, Step, StepReader, Wall};
 use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::stat::{Mode, SFlag, makedev, mknod, umask},
 };
 use std::{
@@ -33,9 +34,9 @@ pub struct Finding {
 pub struct Witness {
     answers: OwnedFd,
     steps: OwnedFd,
-    reader: StepReader,
-    got: Vec<u8>,
     asked: Vec<&'static Attempt>,
+    /// Whether the kernel has keyrings, so that there must be an own one.
+    keyrings: bool,
     /// None once reaped.
     pid: Option<i32>,
     pidfd: OwnedFd,
@@ -99,68 +100,91 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
     Ok(Witness {
         answers,
         steps,
-        reader: StepReader::new(),
-        got: Vec::new(),
         asked,
+        keyrings: sandbox.kernel.keyrings,
         pid: Some(pid),
         pidfd,
     })
 }
 
 impl Witness {
-    /// Readable when `read` gets on.
+    /// Readable when it has ended, which is when `read` gets on.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.answers.as_fd()
+        self.pidfd.as_fd()
     }
 
-    /// The findings, one for each attempt that this kernel allows; `None`: read again when
-    /// readable. An error when the witness did not get through the checklist: it names the step.
+    /// Ends it before its time. It has ended when `fd` says so.
+    pub fn kill(&self) {
+        // One that has ended needs no signal.
+        let _ = floor::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+    }
+
+    /// The findings, one for each attempt that this kernel allows; `None`: it is still at work.
+    /// Never waits. An error when the witness did not get through the checklist: it names the
+    /// step.
+    ///
+    /// Its bystander, of the same uid, may still be ending: kill by uid before the uid is used
+    /// again.
     pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
-        let mut buf = [0; 256];
-        loop {
-            match floor::read(self.answers.as_fd(), &mut buf) {
-                Ok(0) => break,
-                Ok(n) => self.got.extend(buf.iter().take(n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(e) => return Err(e).doing(|| "cannot read the witness".into()),
-            }
-        }
         let doing = "cannot witness the sandbox";
-        if let Some(pid) = self.pid.take() {
-            // It has closed its answers, so it is ending: its steps are then whole.
-            floor::wait(pid, 0).doing(|| "cannot wait for the witness".into())?;
+        if let Some(pid) = self.pid {
+            let ended = floor::wait(pid, libc::WNOHANG);
+            if ended
+                .doing(|| "cannot wait for the witness".into())?
+                .is_none()
+            {
+                return Ok(None);
+            }
+            self.pid = None;
         }
-        if let Progress::Failed {
-            step, errno, why, ..
-        } = self.reader.read(self.steps.as_fd())
-        {
-            let errno = io::Error::from_raw_os_error(errno);
-            return Err(Error::refused(
-                doing,
-                format!("step '{}' failed ({why:?}): {errno}", step.name()),
-            ));
-        }
-        if self.got.len() != 2 * self.asked.len() {
+        let done = match StepReader::new().read(self.steps.as_fd()) {
+            Progress::Executed(done) => done,
+            Progress::More => return Err(Error::refused(doing, "its steps have no end")),
+            Progress::Failed {
+                step, errno, why, ..
+            } => {
+                let errno = io::Error::from_raw_os_error(errno);
+                let why = format!("step '{}' failed ({why:?}): {errno}", step.name());
+                return Err(Error::refused(doing, why));
+            }
+        };
+        // Two bytes for each attempt are far less than a pipe takes.
+        let mut answers = [0; 256];
+        let length =
+            floor::read(self.answers.as_fd(), &mut answers).doing(|| "cannot read it".into())?;
+        let answers = answers.get(..length).unwrap_or_default();
+        if length != 2 * self.asked.len() {
             return Err(Error::refused(doing, "it died while it tried the walls"));
         }
-        let answers = self.got.as_chunks::<2>().0;
-        Ok(Some(
-            self.asked
-                .iter()
-                .zip(answers)
-                .map(|(a, [control, answer])| find(a, *control, *answer))
-                .collect(),
-        ))
+        let tried = self.asked.iter().zip(answers.as_chunks::<2>().0);
+        let mut findings: Vec<Finding> = tried
+            .map(|(attempt, [control, answer])| find(attempt, *control, *answer))
+            .collect();
+        findings.extend(self.keyrings.then(|| keyring(&done)));
+        Ok(Some(findings))
     }
 }
 
 impl Drop for Witness {
+    /// One that hangs in the kernel is left as it is: better a zombie later than waiting now.
     fn drop(&mut self) {
         if let Some(pid) = self.pid {
-            let _ = floor::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
-            // It runs short calls of ours only: this waits for microseconds.
-            let _ = floor::wait(pid, 0);
+            self.kill();
+            let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut ended, 100u8);
+            let _ = floor::reap(pid);
         }
+    }
+}
+
+/// Behind the filter no call tells whose keyring it is, so the step stands for it.
+fn keyring(done: &[Step]) -> Finding {
+    let held = done.contains(&Step::Keyring);
+    let was = if held { "was" } else { "was not" };
+    Finding {
+        wall: Wall::Keyring,
+        held,
+        detail: format!("a session keyring of its own {was} made"),
     }
 }
 
@@ -258,16 +282,17 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?;
     let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (uid, gid) = (stage.uid, stage.gid);
+    let witness = floor::pidfd_open(i32::try_from(std::process::id()).unwrap_or_default())?;
     let (pid, _pidfd) = floor::fork(stage.sandbox.kernel.fork, None, || {
         let settled = floor::become_user(uid, gid, &[])
             .and_then(|()| floor::die_with_parent())
             .and_then(|()| floor::write(told.as_fd(), &[1]))
             .and_then(|_| floor::place(lock.as_fd(), 0))
-            .and_then(|()| floor::close_from(1));
-        match settled {
-            Ok(_) => floor::pause_for_ever(),
-            Err(_) => 1,
-        }
+            .and_then(|()| floor::place(witness.as_fd(), 1))
+            .and_then(|()| floor::close_from(2));
+        // The death signal may not come through the witness's walls.
+        let mut ended = [PollFd::new(floor::placed(1), PollFlags::POLLIN)];
+        i32::from(settled.is_err() || poll(&mut ended, PollTimeout::NONE).is_err())
     })?;
     stage.bystander = pid;
     drop(told);
