@@ -22,6 +22,8 @@ BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv $(if $(shell command -v npm),,npm)
+# What makes and checks packages, besides those.
+PACKAGING := gcc libc6-dev git binutils dpkg-dev lintian rpm rpmlint
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
 SANDBOX := -p remit-tests --test sandbox
 
@@ -36,6 +38,11 @@ packages: ## install the Debian packages that the tests use
 .PHONY: build
 build: ## the binaries, quickly and unoptimised
 	cargo build --locked --workspace --bins
+
+.PHONY: package
+package: ## the .deb, the .rpm and a static mcp-shim, checked, in target/package
+	@tests/machine/packages $(PACKAGING)
+	packaging/build
 
 .PHONY: demo
 demo: ## show remit at work on this machine
