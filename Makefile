@@ -110,8 +110,12 @@ sandbox-without-landlock: build
 	$(if $(wildcard tests/tests/sandbox.rs),REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) --config 'target."cfg(all())".runner="$(ROOT) $(BUILT)/debug/without-landlock"',@echo 'tests/tests/sandbox.rs is not there yet')
 
 .PHONY: machine-tests
-machine-tests: build
-	$(ROOT) tests/machine/all $(BUILT)/debug
+machine-tests: build package
+	$(ROOT) tests/machine/all target/package/remit_*.deb
+
+.PHONY: test-kernels
+test-kernels: build package ## the package on Debian's kernels 5.10 to 6.18, emulated: 5 minutes or more
+	$(ROOT) tests/machine/kernels target/package/remit_*.deb
 
 .PHONY: everyday
 everyday: build ## everyday commands as root and through remit, compared (installs 2 GB)

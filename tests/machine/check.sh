@@ -33,3 +33,31 @@ refused() {
   equal "$what: status" "$expected" "$status"
   matches "$what: a reason" '.' "$said"
 }
+
+# The people of the machine $name.
+root() { on "$name" "$@"; }
+alice() { ssh -F "$(machine_dir "$name")/ssh" "alice@$name" "$@"; }
+bob() { ssh -F "$(machine_dir "$name")/ssh" "bob@$name" "$@"; }
+
+# records [MATCH...]: the daemon's own records in there, oldest first, an object a line. Anybody can write fields into
+# the journal; only root's daemon has _UID 0 and this program.
+records() {
+  root journalctl --sync
+  root journalctl -o json --no-pager _UID=0 _EXE=/usr/libexec/remit/remitd "$@"
+}
+
+# chain_whole: each of the daemon's records names the hash of the one before.
+chain_whole() {
+  records -a | jq -es 'map(select(.REMIT_SEQ)) | sort_by(.REMIT_SEQ | tonumber)
+    | length > 0 and .[0].REMIT_SEQ == "1" and .[0].REMIT_PREV == "0" * 64
+    and ([.[1:], .[:-1]] | transpose | all(.[0].REMIT_PREV == .[1].REMIT_HASH
+      and (.[0].REMIT_SEQ | tonumber) == (.[1].REMIT_SEQ | tonumber) + 1))'
+}
+
+# start_job: alice starts a job that lasts and leaves its session, its parent and its name behind; returns when it runs.
+# Its ssh client is process $!.
+start_job() {
+  alice 'remit run -- bash -c "setsid bash -c \"exec -a remit-test-left sleep 600\" >/dev/null 2>&1 & sleep 600"' >/dev/null 2>&1 &
+  root 'until pgrep -f "^remit-test-left" >/dev/null; do sleep 0.05; done'
+}
+no_job_left() { equal "${1:-nothing of any job is left}" '' "$(root 'pgrep -f "^remit-test-left"' || true)"; }

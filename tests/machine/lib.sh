@@ -81,3 +81,13 @@ put_program() {
   tar -C "$dir" -c . | on "$name" tar -C /usr/local/bin -x --no-same-owner
   rm -rf "$dir"
 }
+
+# apt_install NAME FILE: a package that lies in the machine. There is no network in there: what it depends on is
+# installed.
+apt_install() {
+  on "$1" "DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Options::=--force-confold install '$2' >/root/apt.log 2>&1 || {
+    status=\$?; cat /root/apt.log; exit \$status; }" >&2
+}
+
+# emulated NAME: its processor is a program, so that everything takes its time.
+emulated() { on "$1" systemd-detect-virt -q --vm; }
