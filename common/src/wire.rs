@@ -14,7 +14,7 @@ use crate::outcome::{JobReport, JobSummary, Page, Stream};
 use crate::refusal::Refusal;
 
 /// The version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ pub enum Request {
     },
 }
 
-/// A program or script to run in a profile.
+/// A program, script or named command to run in a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// What to run.
@@ -120,6 +120,18 @@ pub struct Run {
     pub max_runtime_s: Option<u32>,
     /// The same id with the same content is the same job, for one uid.
     pub request_id: Option<String>,
+    /// By what right.
+    pub purpose: Purpose,
+}
+
+/// By what right something runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Policy must grant it.
+    #[default]
+    Use,
+    /// Root tries what a profile does; no grant is needed and no denial asked.
+    Try,
 }
 
 /// What a run executes.
@@ -134,6 +146,14 @@ pub enum What {
         /// Program name or path; `sh` when absent.
         interpreter: Option<Bytes>,
     },
+    /// A command of the daemon's own, see [`crate::builtin`]. It takes neither cwd, env nor stdin.
+    Named {
+        /// Its name.
+        name: String,
+        /// Its arguments: names with values.
+        #[serde(deserialize_with = "few::named")]
+        args: Vec<(String, String)>,
+    },
 }
 
 /// A question about what the caller may do.
@@ -144,6 +164,8 @@ pub struct Access {
     pub argv: Option<Vec<Bytes>>,
     /// In this profile; `read` when absent.
     pub profile: Option<String>,
+    /// Explain this named command, and whether it would be allowed. Not together with `argv`.
+    pub name: Option<String>,
 }
 
 /// A question about one job.
@@ -211,10 +233,24 @@ pub struct AccessReport {
     pub uid: u32,
     /// What is granted.
     pub grants: Vec<GrantView>,
-    /// The answer about the argv asked for.
+    /// The answer about the argv or name asked for.
     pub asked: Option<Asked>,
     /// Names and a sentence each for the profiles named in the grants.
     pub profiles: Vec<ProfileView>,
+    /// Named commands that run may be given; or the one asked for.
+    pub commands: Vec<CommandView>,
+}
+
+/// A named command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CommandView {
+    /// Its name, and its arguments as `key=VALUE`, optional ones in brackets.
+    pub usage: String,
+    /// What it answers.
+    pub summary: String,
+    /// Each argument in a line, where one command is asked for.
+    pub args: Vec<String>,
 }
 
 /// One grant as its holder sees it.
@@ -307,6 +343,10 @@ mod few {
         Option::<Argv>::deserialize(from).map(|few| few.map(|few| few.0))
     }
 
+    pub fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
+        Few::<_, { caps::NAMED_ARGS }>::deserialize(from).map(|few| few.0)
+    }
+
     pub fn env<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(Bytes, Bytes)>, D::Error> {
         Few::<_, { caps::ENV_COUNT }>::deserialize(from).map(|few| few.0)
     }
@@ -340,10 +380,12 @@ mod tests {
             let asked = there_and_back(Request::Access(Access {
                 argv,
                 profile: profile.clone(),
+                name: None,
             }));
             let expect = Access {
                 argv: Some(vec![Bytes::new(); kept]),
                 profile,
+                name: None,
             };
             assert_eq!(asked, Request::Access(expect), "{sent}");
         }
@@ -356,11 +398,27 @@ mod tests {
             wait_ms: Some(1),
             max_runtime_s: None,
             request_id: None,
+            purpose: Purpose::Try,
         };
-        assert_eq!(there_and_back(Request::Run(run.clone())), Request::Run(run));
+        assert_eq!(
+            there_and_back(Request::Run(run.clone())),
+            Request::Run(run.clone())
+        );
+        for (sent, kept) in [(1, 1), (1000, caps::NAMED_ARGS + 1)] {
+            let named = |count| Run {
+                what: What::Named {
+                    name: "logs".into(),
+                    args: vec![("a".into(), "b".into()); count],
+                },
+                ..run.clone()
+            };
+            let back = there_and_back(Request::Run(named(sent)));
+            assert_eq!(back, Request::Run(named(kept)), "{sent}");
+        }
         let none = Access {
             argv: None,
             profile: None,
+            name: None,
         };
         assert_eq!(
             there_and_back(Request::Access(none.clone())),

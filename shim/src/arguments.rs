@@ -4,6 +4,7 @@
 //! meaning on the wire, such as a script and an argv at once. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use remit_common::caps;
 use remit_common::host::Section;
@@ -11,7 +12,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, JobQuery, PageQuery, Request, Run, What};
+use remit_common::wire::{Access, Bytes, JobQuery, PageQuery, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -50,6 +51,8 @@ impl From<Request> for Call {
 pub struct AccessArgs {
     /// Would running this be allowed? One string for each argument.
     argv: Option<Vec<String>>,
+    /// Explain this named command.
+    name: Option<String>,
 }
 
 /// Arguments of `host`.
@@ -64,12 +67,16 @@ pub struct HostArgs {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunArgs {
-    /// Program and arguments, one string each; no shell reads them. Either this or script.
+    /// Program and arguments, one string each; no shell reads them. Or script, or name.
     argv: Option<Vec<String>>,
     /// Script text, up to 1 MiB, given to the interpreter as a file: needs no quoting.
     script: Option<String>,
     /// Program that reads the script. Default sh.
     interpreter: Option<String>,
+    /// A command of remit's own: service.status, service.list, service.failed, logs.
+    name: Option<String>,
+    /// Its arguments, such as {"unit": "nginx"}; access explains them.
+    args: Option<BTreeMap<String, Plain>>,
     /// Working directory. Default /.
     cwd: Option<String>,
     /// Environment variables to add; policy says which.
@@ -85,6 +92,24 @@ pub struct RunArgs {
     /// Own id for safe retries: the same id with the same content is the same job.
     #[schemars(length(min = 1, max = 128))]
     request_id: Option<String>,
+}
+
+// A value as text, which some write as a number. (What stands here would stand in the schema.)
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(with = "String")]
+enum Plain {
+    Text(String),
+    Number(i64),
+}
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// Arguments of `job`.
@@ -158,28 +183,48 @@ pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<Call, Refusal> 
 
 fn access(args: AccessArgs) -> Result<Call, Refusal> {
     let argv = args.argv.map(argv_bytes).transpose()?;
+    if argv.is_some() && args.name.is_some() {
+        return Err(invalid("'argv' and 'name' exclude each other"));
+    }
     Ok(Request::Access(Access {
         argv,
         profile: None,
+        name: args.name,
     })
     .into())
 }
 
 fn run(args: RunArgs) -> Result<Call, Refusal> {
-    let what = match (args.argv, args.script) {
-        (Some(argv), None) if args.interpreter.is_none() => What::Argv(argv_bytes(argv)?),
-        (Some(_), None) => return Err(invalid("'interpreter' belongs to 'script', not to 'argv'")),
-        (None, Some(script)) => What::Script {
-            text: Bytes::from(script.into_bytes()),
-            interpreter: optional("interpreter", args.interpreter)?,
-        },
-        (Some(_), Some(_)) => return Err(invalid("'argv' and 'script' exclude each other")),
-        (None, None) => {
-            return Err(invalid("one of 'argv' and 'script' is needed").next(
+    if args.interpreter.is_some() && args.script.is_none() {
+        return Err(invalid("'interpreter' belongs to 'script'"));
+    }
+    if args.args.is_some() && args.name.is_none() {
+        return Err(invalid("'args' belongs to 'name'")
+            .next("a program's arguments stand in argv, after its name"));
+    }
+    let what =
+        match (args.argv, args.script, args.name) {
+            (Some(argv), None, None) => What::Argv(argv_bytes(argv)?),
+            (None, Some(script), None) => What::Script {
+                text: Bytes::from(script.into_bytes()),
+                interpreter: optional("interpreter", args.interpreter)?,
+            },
+            (None, None, Some(name)) => What::Named {
+                name,
+                args: args
+                    .args
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, value)| (name, value.to_string()))
+                    .collect(),
+            },
+            (None, None, None) => {
+                return Err(invalid("one of 'argv', 'script' and 'name' is needed").next(
                 "give argv as a list, such as [\"df\", \"-h\"], or a shell script as script",
             ));
-        }
-    };
+            }
+            _ => return Err(invalid("'argv', 'script' and 'name' exclude each other")),
+        };
     let mut env = Vec::new();
     for (name, value) in args.env.unwrap_or_default() {
         env.push((bytes("env", name)?, bytes("env", value)?));
@@ -198,6 +243,7 @@ fn run(args: RunArgs) -> Result<Call, Refusal> {
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: args.max_runtime_s,
         request_id,
+        purpose: Purpose::Use,
     })
     .into())
 }
@@ -367,7 +413,27 @@ mod tests {
     fn errors_name_the_argument() {
         let id = "0".repeat(32);
         let cases = [
-            (Tool::Run, json!({}), "one of 'argv' and 'script'"),
+            (Tool::Run, json!({}), "one of 'argv', 'script' and 'name'"),
+            (
+                Tool::Run,
+                json!({"name": "logs", "argv": ["a"]}),
+                "exclude each other",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "args": {}}),
+                "'args' belongs to 'name'",
+            ),
+            (
+                Tool::Run,
+                json!({"name": "logs", "args": {"unit": ["a"]}}),
+                "argument 'args'",
+            ),
+            (
+                Tool::Access,
+                json!({"name": "logs", "argv": ["a"]}),
+                "exclude each other",
+            ),
             (Tool::Run, json!({"argv": []}), "'argv' is empty"),
             (
                 Tool::Run,
@@ -452,7 +518,7 @@ mod tests {
                 json!({"sections": ["nope"]}),
                 "argument 'sections': unknown variant `nope`",
             ),
-            (Tool::Access, json!({"name": "x"}), "unknown field `name`"),
+            (Tool::Access, json!({"nam": "x"}), "unknown field `nam`"),
         ];
         for (tool, arguments, expect) in cases {
             let error = try_call(tool, arguments.clone()).unwrap_err();
@@ -479,8 +545,37 @@ mod tests {
             wait_ms: Some(1),
             max_runtime_s: Some(2),
             request_id: Some("r".to_owned()),
+            purpose: Purpose::Use,
         });
         assert_eq!(call, Ok(expect.into()));
+    }
+
+    #[test]
+    fn a_named_command_has_texts_for_arguments() {
+        for (args, expect) in [
+            (None, vec![]),
+            (
+                Some(json!({"unit": "nginx", "lines": 50, "boot": -1})),
+                vec![("boot", "-1"), ("lines", "50"), ("unit", "nginx")],
+            ),
+        ] {
+            let mut arguments = json!({"name": "logs"});
+            if let Some(args) = args {
+                arguments["args"] = args;
+            }
+            let call = try_call(Tool::Run, arguments).unwrap();
+            let Request::Run(run) = call.request else {
+                panic!("not a run");
+            };
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let expect = What::Named {
+                name: "logs".to_owned(),
+                args: expect.into_iter().map(owned).collect(),
+            };
+            assert_eq!(run.what, expect);
+        }
+        let call = try_call(Tool::Access, json!({"name": "logs"})).unwrap();
+        assert!(matches!(call.request, Request::Access(access) if access.name.is_some()));
     }
 
     #[test]

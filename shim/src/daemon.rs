@@ -173,7 +173,7 @@ fn lost_hint(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_common::wire::{JobQuery, Run, What};
+    use remit_common::wire::{JobQuery, Purpose, Run, What};
 
     use super::*;
 
@@ -187,6 +187,7 @@ mod tests {
             wait_ms,
             max_runtime_s: None,
             request_id: Some("r".to_owned()),
+            purpose: Purpose::Use,
         })
     }
 

@@ -23,7 +23,10 @@ sandbox, as an operator who may look anywhere and touch nothing.
 Start with access: it says who you are here and what you may do. host gives structured facts (load, \
 memory, disks, ports with their unit, failed units) without a command. run executes a program \
 (argv) or a script and needs nobody's approval, because the kernel refuses every change: writes, \
-network, signals to processes outside. Use script for pipes and anything that needs quoting.
+network, signals to processes outside. Use script for pipes and anything that needs quoting. \
+systemctl cannot reach the service manager in there: run the named commands service.status, \
+service.list, service.failed and logs instead, as {\"name\": \"service.status\", \"args\": \
+{\"unit\": \"nginx\"}}.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
 result has state running: call job with its job_id to wait again or to page through its output, \
@@ -97,8 +100,9 @@ impl Tool {
     const fn description(self) -> &'static str {
         match self {
             Self::Access => {
-                "What you may do on this server, and with argv whether that would be allowed, by \
-                 which rule, and what would lift a refusal. Start here."
+                "What you may do on this server and which named commands there are; with argv or \
+                 name whether that would be allowed, by which rule, what would lift a refusal. \
+                 Start here."
             }
             Self::Host => {
                 "Structured facts about this server, such as listening ports with the unit that \
@@ -113,9 +117,9 @@ impl Tool {
                 "End a job of yours, with all its processes, and check that they are gone."
             }
             Self::Run => {
-                "Run any program or script on this server in a sandbox in which the kernel refuses \
-                 every change: it sees what an operator sees and can write, connect or signal \
-                 nothing. Needs no approval. Answers when it ends or after wait_ms; then state is \
+                "Run any program or script on this server, or a named command, in a sandbox in \
+                 which the kernel refuses every change: it sees what an operator sees and can \
+                 write, connect or signal nothing. Needs no approval. Answers when it ends or after wait_ms; then state is \
                  running and job follows it."
             }
         }
@@ -157,7 +161,7 @@ impl Tool {
     /// describes the fields of a job, the others name them. What is not named may still come.
     fn output(self) -> JsonObject {
         match self {
-            Self::Access => output::<AccessReport>(),
+            Self::Access => terse(output::<AccessReport>()),
             Self::Host => terse(only(output::<HostReport>(), &["time", "alerts", "gaps"])),
             Self::Run => output::<JobResult>(),
             Self::Job => {

@@ -9,7 +9,7 @@
 
 use remit_common::client::Client;
 use remit_common::outcome::JobReport;
-use remit_common::wire::{Bytes, Reply, Request, Run, What};
+use remit_common::wire::{Bytes, Reply, Request, Purpose, Run, What};
 use remit_tests::attack::allowed::{self, Check};
 use remit_tests::attack::{self, Attack, Expect};
 use remit_tests::control::{Outcome, Seen};
@@ -60,6 +60,7 @@ impl Arena {
             wait_ms: Some(20_000),
             max_runtime_s: Some(15),
             request_id: None,
+            purpose: Purpose::Use,
         };
         match self.client.call(Request::Run(run), |_| {}) {
             Ok(Reply::Job { report, .. }) => {

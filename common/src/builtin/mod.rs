@@ -14,7 +14,7 @@ mod values;
 use crate::refusal::Refusal;
 use given::Given;
 
-pub use table::{Argument, COMMANDS, Command};
+pub use table::{Argument, COMMANDS, Command, find, pair};
 pub use time::Time;
 pub use unit::{UnitName, UnitPattern};
 pub use values::{Boot, Grep, Lines, Priorities, UnitState};
@@ -67,7 +67,7 @@ impl Builtin {
     /// [`crate::caps::NAMED_ARGS`] arguments or [`crate::caps::NAMED_VALUE`] bytes in one;
     /// `invalid_args` for an argument that is unknown, missing, given twice, or not of its type.
     pub fn parse(name: &str, args: &[(String, String)]) -> Result<Self, Refusal> {
-        let command = table::find(name)?;
+        let command = find(name)?;
         let given = Given::new(command, args)?;
         let parsed = match command.name {
             "service.status" => Self::ServiceStatus {
@@ -163,7 +163,7 @@ impl Builtin {
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, Refusal> {
         let mut words = words.into_iter();
         let name = words.next().unwrap_or_default();
-        let args = words.map(|word| table::pair(name, word));
+        let args = words.map(|word| pair(name, word));
         Self::parse(name, &args.collect::<Result<Vec<_>, _>>()?)
     }
 }

@@ -145,8 +145,11 @@ pub(super) fn unknown(name: &str) -> Refusal {
         ))
 }
 
-/// A word `key=value` of the command `name`.
-pub(super) fn pair(name: &str, word: &str) -> Result<(String, String), Refusal> {
+/// The argument in a word `key=value` that was given for the command `name`.
+///
+/// # Errors
+/// `not_found` for a command that there is not; `invalid_args` for a word without `=`.
+pub fn pair(name: &str, word: &str) -> Result<(String, String), Refusal> {
     if let Some((key, value)) = word.split_once('=') {
         return Ok((key.to_owned(), value.to_owned()));
     }

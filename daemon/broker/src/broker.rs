@@ -34,6 +34,9 @@ pub struct Broker {
     pub accounts: Accounts,
     /// Host facts under way.
     pub host: Arc<Semaphore>,
+    /// Questions to the service manager under way. Not those of host: a file system that hangs
+    /// must not keep anybody from asking why.
+    pub manager: Semaphore,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
 }
 
@@ -49,6 +52,7 @@ pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
         jobs: Jobs::default(),
         accounts: Accounts::default(),
         host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
+        manager: Semaphore::new(caps::HOST_CALLS),
         sessions: RefCell::default(),
     });
     broker.warden.tell(&ToWarden::Ready);

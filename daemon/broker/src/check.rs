@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use remit_common::builtin::{self, Builtin};
 use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
@@ -43,6 +44,10 @@ pub fn run(run: &Run) -> Result<(), Refusal> {
                 path("interpreter", interpreter)?;
             }
         }
+        What::Named { name, args } => {
+            Builtin::parse(name, args)?;
+            alone(run)?;
+        }
     }
     if let Some(cwd) = &run.cwd {
         path("cwd", cwd)?;
@@ -80,12 +85,33 @@ pub fn run(run: &Run) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A named command has its own arguments and nothing else that shapes a run.
+fn alone(run: &Run) -> Result<(), Refusal> {
+    let given = [
+        ("cwd", run.cwd.is_some()),
+        ("env", !run.env.is_empty()),
+        ("stdin", run.stdin.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((object, _)) => {
+            let text = format!("'{object}' does not go with a named command");
+            Err(invalid(text)
+                .object(object)
+                .next("leave it out, or give argv instead of name"))
+        }
+    }
+}
+
 /// Checks a question about access.
 ///
 /// # Errors
 /// As [`run`].
 pub fn access(access: &Access) -> Result<(), Refusal> {
     profile(access.profile.as_deref())?;
+    if let Some(name) = &access.name {
+        builtin::find(name)?;
+    }
     access.argv.as_deref().map_or(Ok(()), argv)
 }
 
@@ -180,6 +206,7 @@ fn profile(profile: Option<&str>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use remit_common::wire::Purpose;
 
     fn bytes(length: usize) -> Bytes {
         vec![b'x'; length].into()
@@ -195,6 +222,7 @@ mod tests {
             wait_ms: None,
             max_runtime_s: None,
             request_id: None,
+            purpose: Purpose::Use,
         }
     }
 
@@ -351,6 +379,42 @@ mod tests {
         assert_eq!(argv(&["a", "", "\u{1b}"]), None);
         assert_eq!(env(&[("A", ""), ("a", "=")]), None);
         assert_eq!(interpreter("python3"), None);
+    }
+
+    #[test]
+    fn a_named_command_stands_alone() {
+        let named = |change: &dyn Fn(&mut Run)| {
+            check(|run| {
+                run.what = What::Named {
+                    name: "logs".into(),
+                    args: vec![("unit".into(), "nginx".into())],
+                };
+                change(run);
+            })
+        };
+        assert_eq!(named(&|_| {}), None);
+        assert_eq!(named(&|run| run.cwd = Some(b"/".to_vec().into())), WRONG);
+        assert_eq!(named(&|run| run.stdin = Some(bytes(0))), WRONG);
+        assert_eq!(named(&|run| run.env = vec![(bytes(1), bytes(1))]), WRONG);
+        let wrong = |args: Vec<(String, String)>, name: &str| {
+            let name = name.to_owned();
+            named(&move |run| {
+                let (name, args) = (name.clone(), args.clone());
+                run.what = What::Named { name, args };
+            })
+        };
+        assert_eq!(wrong(Vec::new(), "df"), Some(Code::NotFound));
+        assert_eq!(wrong(vec![("unit".into(), "-x".into())], "logs"), WRONG);
+        let many = vec![(String::new(), String::new()); caps::NAMED_ARGS + 1];
+        assert_eq!(wrong(many, "logs"), LARGE);
+        let asked = |name: &str| {
+            access(&Access {
+                argv: None,
+                profile: None,
+                name: Some(name.into()),
+            })
+        };
+        assert!(asked("logs").is_ok() && asked("log").is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use admin::{LockArgs, PolicyVerb};
 pub use completions::CompletionsArgs;
 pub use job::{JobArgs, JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
-pub use run::RunArgs;
+pub use run::{RunArgs, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\
@@ -58,6 +58,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a command or script and wait for its end
     Run(RunArgs),
+    /// Run a command in a sandbox without a grant and show what confined it (root)
+    Try(TryArgs),
     /// Show what you may do here, or whether a command would be allowed
     Access(AccessArgs),
     /// Show facts about this machine
@@ -143,6 +145,15 @@ mod tests {
                 ArgumentConflict,
             ),
             (&["run", "--interpreter", "sh", "ls"], ArgumentConflict),
+            (
+                &["run", "--name", "logs", "--script", "x"],
+                ArgumentConflict,
+            ),
+            (&["run", "--name", "logs", "--stdin"], ArgumentConflict),
+            (&["run", "--name", "logs", "--cwd", "/"], ArgumentConflict),
+            (&["try"], MissingRequiredArgument),
+            (&["try", "--script", "x", "ls"], ArgumentConflict),
+            (&["access", "--name", "logs", "ls"], ArgumentConflict),
             (&["run", "--env", "A", "ls"], ValueValidation),
             (&["run", "--env", "=a", "ls"], ValueValidation),
             (&["run", "--timeout", "0", "ls"], ValueValidation),

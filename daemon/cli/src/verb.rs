@@ -10,3 +10,4 @@ pub mod policy;
 pub mod run;
 pub mod status;
 pub mod stop;
+pub mod r#try;

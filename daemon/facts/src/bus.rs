@@ -1,8 +1,12 @@
 //! Units and sessions, from the service and login managers by D-Bus.
 //!
+//! [`service`] asks what the built-in commands show.
+//!
 //! Reading only: two listing methods and properties
 //! (org.freedesktop.systemd1(5), org.freedesktop.login1(5)). Nothing is started
 //! by asking: a service that is not there already is not called.
+
+mod service;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +19,8 @@ use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Type, connect
 use crate::read::{self, Why};
 use crate::{Sources, wants};
 
+pub use service::service_json;
+
 /// Time for everything that is asked on the bus in one call.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Failed units told.
@@ -23,6 +29,8 @@ const FAILED: usize = 64;
 const RESTARTING: usize = 32;
 /// Sessions told.
 const SESSIONS: usize = 64;
+/// Bytes of an answer that are looked at: some ten thousand units.
+const ANSWER: usize = 4 << 20;
 
 const SYSTEMD: Service = Service {
     name: "org.freedesktop.systemd1",
@@ -154,6 +162,11 @@ impl Bus {
         let body = reply
             .map_err(|err| format!("'{to}' refused {method}: {}", read::shown(&err.to_string())))?
             .body();
+        if body.len() > ANSWER {
+            return Err(format!(
+                "'{to}' answered {method} with more than {ANSWER} bytes"
+            ));
+        }
         body.deserialize().map_err(|err| {
             format!(
                 "'{to}' answered {method} oddly: {}",
@@ -202,18 +215,20 @@ impl Bus {
         }
     }
 
+    /// All units in the manager's memory.
+    async fn list_units(&self) -> Result<Vec<Unit>, Why> {
+        let Service {
+            name,
+            path,
+            manager,
+        } = SYSTEMD;
+        self.call(name, path, manager, "ListUnits", &()).await
+    }
+
     /// Units of the service manager.
     async fn units(&self) -> Result<Units, Why> {
         self.present(&SYSTEMD).await?;
-        let units: Vec<Unit> = self
-            .call(
-                SYSTEMD.name,
-                SYSTEMD.path,
-                SYSTEMD.manager,
-                "ListUnits",
-                &(),
-            )
-            .await?;
+        let units = self.list_units().await?;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut failed, mut restarting) = (Vec::new(), Vec::new());
         for (name, description, _, active, sub, _, object, ..) in units {

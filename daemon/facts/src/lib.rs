@@ -36,7 +36,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::host::{Gap, HostReport, Section};
 
-pub use bus::{BusFacts, ask as ask_bus};
+pub use bus::{BusFacts, ask as ask_bus, service_json};
 pub use fit::JSON_CHARS;
 
 /// Where the facts lie. [`Sources::host`] is the machine; tests name a tree of their own.

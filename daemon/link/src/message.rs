@@ -8,7 +8,7 @@
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Access, AccessReport, Bytes};
+use remit_common::wire::{Access, AccessReport, Bytes, Purpose};
 use serde::{Deserialize, Serialize};
 
 /// From the broker.
@@ -161,6 +161,8 @@ pub struct Spec {
     pub request_id: Option<String>,
     /// What the client calls itself.
     pub client: String,
+    /// By what right.
+    pub purpose: Purpose,
 }
 
 /// What a [`Spec`] executes.
@@ -172,6 +174,14 @@ pub enum SpecWhat {
     Script {
         /// Program name or path; `sh` when absent.
         interpreter: Option<Bytes>,
+    },
+    /// A command of [`remit_common::builtin`]. What comes as its standard input is not the
+    /// caller's: the broker gathered it.
+    Named {
+        /// Its name.
+        name: String,
+        /// Its arguments.
+        args: Vec<(String, String)>,
     },
 }
 

@@ -4,7 +4,11 @@
 //! `[[deny]]`; the first `[[grant]]` that covers the whole request. First means
 //! by file name, then by line. One grant decides alone: two that each cover a
 //! half do not add up.
+//!
+//! Root's trial of a profile asks no rule: it gives root nothing that root has not.
 #![deny(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::GrantView;
@@ -37,6 +41,13 @@ pub enum Ask<'a> {
         /// Names of the variables that the caller wants set.
         env_names: &'a [&'a [u8]],
     },
+    /// Run any program or script as root's own trial of a profile: no rule is asked.
+    Try {
+        /// The sandbox to try; `read` when none is named.
+        profile: Option<&'a str>,
+        /// Names of the variables that the caller wants set.
+        env_names: &'a [&'a [u8]],
+    },
 }
 
 /// The answer to an [`Ask`].
@@ -53,8 +64,26 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     profile: Profile,
-    rule: RuleId,
+    basis: Basis,
     env: Vec<String>,
+}
+
+/// Why something is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// A rule of the policy grants it.
+    Rule(RuleId),
+    /// Root tries a profile: root could run the same outside of it.
+    TryByRoot,
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => rule.fmt(f),
+            Self::TryByRoot => f.write_str("try by root"),
+        }
+    }
 }
 
 impl Grant {
@@ -63,9 +92,9 @@ impl Grant {
         self.profile
     }
 
-    /// The rule that decided.
-    pub fn rule(&self) -> &RuleId {
-        &self.rule
+    /// The rule that decided, or what took its place.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
     }
 
     /// Names of the variables that the caller may set, sorted.
@@ -76,7 +105,7 @@ impl Grant {
     fn of(rule: &GrantRule) -> Self {
         Self {
             profile: rule.profile,
-            rule: rule.id.clone(),
+            basis: Basis::Rule(rule.id.clone()),
             env: rule.env.iter().cloned().collect(),
         }
     }
@@ -86,11 +115,7 @@ impl Grant {
     pub(crate) fn fake(env: &[&str]) -> Self {
         Self {
             profile: Profile::Read,
-            rule: RuleId {
-                file: "fake".into(),
-                line: 1,
-                name: None,
-            },
+            basis: Basis::TryByRoot,
             env: env.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
@@ -139,6 +164,9 @@ impl Policy {
                     return Verdict::Deny(denial_by(rule, Action::Run));
                 }
                 self.run(who, profile.unwrap_or(Profile::Read.name()), env_names)
+            }
+            Ask::Try { profile, env_names } => {
+                attempt(who, profile.unwrap_or(Profile::Read.name()), env_names)
             }
         }
     }
@@ -196,6 +224,37 @@ impl Policy {
     }
 }
 
+/// Root's own trial. Its variables are those that any policy may permit.
+fn attempt(who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Verdict {
+    if who.uid != 0 {
+        return Verdict::Deny(not_root(who.uid));
+    }
+    let Some(profile) = Profile::named(profile) else {
+        return Verdict::Deny(unknown_profile(profile));
+    };
+    let permitted = |name: &&[u8]| {
+        let name = std::str::from_utf8(name).ok()?;
+        never_permitted(name).is_none().then(|| name.to_owned())
+    };
+    match env_names
+        .iter()
+        .map(|name| permitted(name).ok_or(name))
+        .collect()
+    {
+        Ok(env) => Verdict::Allow(Grant {
+            profile,
+            basis: Basis::TryByRoot,
+            env,
+        }),
+        Err(name) => Verdict::Deny(Denial {
+            rule: None,
+            what: format!("no job can have the variable {} set", quoted(name)),
+            lift: None,
+            next: "leave it out, or set it inside a script".into(),
+        }),
+    }
+}
+
 impl Grantees {
     /// Whether the caller is one of them, by uid or by one of the gids.
     fn include(&self, who: Who<'_>) -> bool {
@@ -229,6 +288,25 @@ fn denial_by(rule: &DenyRule, action: Action) -> Denial {
             rule.id.file, rule.id.line
         )),
         next: "nothing of this kind will be allowed; ask an administrator".into(),
+    }
+}
+
+fn not_root(uid: u32) -> Denial {
+    Denial {
+        rule: None,
+        what: format!("only root may try a profile without a grant, and this is uid {uid}"),
+        lift: None,
+        next: "use run, which policy may grant; access shows what is granted".into(),
+    }
+}
+
+fn unknown_profile(profile: &str) -> Denial {
+    let known: Vec<&str> = Profile::ALL.map(Profile::name).into();
+    Denial {
+        rule: None,
+        what: format!("there is no profile {}", quoted(profile)),
+        lift: None,
+        next: format!("the profiles are: {}", known.join(", ")),
     }
 }
 

@@ -39,7 +39,8 @@
 //! ```
 //!
 //! Three rules hold everywhere:
-//! - nothing is allowed that no `[[grant]]` allows, and an empty list means none;
+//! - nothing is allowed that no `[[grant]]` allows, and an empty list means none; but root may
+//!   try a profile ([`Ask::Try`]), which gives root nothing that root has not;
 //! - a matching `[[deny]]` wins over every grant;
 //! - one error in one file refuses the whole load.
 #![forbid(unsafe_code)]
@@ -56,7 +57,7 @@ mod rules;
 mod variables;
 
 pub use accounts::{AccountTable, Accounts};
-pub use decide::{Ask, Denial, Grant, Verdict, Who};
+pub use decide::{Ask, Basis, Denial, Grant, Verdict, Who};
 pub use diagnostic::{Diagnostic, Severity};
 pub use env::{PATH_DIRS, environment};
 pub use load::{Policy, Source, load};

@@ -38,7 +38,7 @@ fn in_profile(profile: &str) -> Ask<'_> {
 fn check(text: &str, uid: u32, gids: &[u32], ask: &Ask<'_>, expect: Result<&str, &str>) {
     let (policy, _) = policy(text);
     match (policy.decide(Who { uid, gids }, ask), expect) {
-        (Verdict::Allow(grant), Ok(rule)) => assert_eq!(grant.rule().to_string(), rule),
+        (Verdict::Allow(grant), Ok(rule)) => assert_eq!(grant.basis().to_string(), rule),
         (Verdict::Deny(denial), Err(part)) => {
             assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");
         }
@@ -362,14 +362,14 @@ fn the_shipped_policy_lets_group_remit_look() {
         64003,
         &[100, 900],
         &RUN,
-        Ok("default-read (a.toml:12)"),
+        Ok("default-read (a.toml:11)"),
     );
     check(
         text,
         64003,
         &[100, 900],
         &env(&[b"TZ"]),
-        Ok("default-read (a.toml:12)"),
+        Ok("default-read (a.toml:11)"),
     );
     check(text, 64003, &[100], &RUN, NOBODY);
     check(text, 0, &[0], &RUN, NOBODY);
@@ -393,5 +393,55 @@ fn the_example_of_the_man_page_loads_and_means_what_the_page_says() {
         &[901],
         &RUN,
         Err("'run' is denied by rule under-examination (a.toml:7)"),
+    );
+}
+
+#[test]
+fn root_alone_may_try_a_profile_and_no_rule_is_asked() {
+    let tried = |profile, env_names| Ask::Try { profile, env_names };
+    let denied = "[[deny]]\nto = ['#0']\ndeny = ['run']";
+    for text in ["", denied] {
+        check(text, 0, &[0], &tried(None, &[]), Ok("try by root"));
+        check(
+            text,
+            0,
+            &[],
+            &tried(Some("read"), &[b"TZ"]),
+            Ok("try by root"),
+        );
+    }
+    check(
+        "",
+        0,
+        &[],
+        &tried(Some("nginx"), &[]),
+        Err("no profile 'nginx'"),
+    );
+    check(
+        "",
+        0,
+        &[],
+        &tried(None, &[b"LD_PRELOAD"]),
+        Err("LD_PRELOAD"),
+    );
+    check("", 0, &[], &tried(None, &[b"A\xff"]), Err("variable"));
+    let granted = "[[grant]]\nto = ['#7', '%#0']\nallow = ['run']";
+    for uid in [7, 65534, 4_000_000_000] {
+        let Verdict::Deny(_) = policy(granted)
+            .0
+            .decide(Who { uid, gids: &[0] }, &tried(None, &[]))
+        else {
+            panic!("uid {uid} is not root");
+        };
+    }
+    check(granted, 7, &[], &tried(None, &[]), Err("only root may try"));
+    let (policy, _) = policy("");
+    let Verdict::Allow(grant) = policy.decide(Who { uid: 0, gids: &[] }, &tried(None, &[b"TZ"]))
+    else {
+        panic!("root may");
+    };
+    assert_eq!(
+        (grant.profile(), grant.env()),
+        (Profile::Read, &["TZ".to_owned()][..])
     );
 }

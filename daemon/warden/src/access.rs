@@ -1,7 +1,8 @@
 //! What a caller may do, and whether something would be allowed.
 
-use remit_common::refusal::Refusal;
-use remit_common::wire::{Access, AccessReport, Asked, ProfileView};
+use remit_common::builtin::{self, COMMANDS, Command};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Access, AccessReport, Asked, CommandView, ProfileView};
 use remit_link::Answer;
 use remit_policy::{Ask, Verdict};
 
@@ -11,7 +12,7 @@ impl Warden {
     /// Answers a question of a session's.
     ///
     /// # Errors
-    /// The session is gone, or the argv asked about is none.
+    /// The session is gone, or what is asked about is no argv and no named command.
     pub fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
         let grants = self.policy.policy.access(by(&subject));
@@ -19,13 +20,21 @@ impl Warden {
             true => Vec::new(),
             false => vec![read_profile()],
         };
-        let asked = match &access.argv {
-            None => None,
-            Some(argv) => {
-                remit_policy::check_argv(argv)?;
+        let named = access.name.as_deref().map(builtin::find).transpose()?;
+        if let (Some(argv), None) = (&access.argv, named) {
+            remit_policy::check_argv(argv)?;
+        }
+        let asked = match (&access.argv, named) {
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let text = "'argv' and 'name' exclude each other";
+                return Err(Refusal::new(Code::InvalidArgs, text).object("name"));
+            }
+            (argv, _) => {
+                let program = argv.iter().flatten().next();
                 let ask = Ask::Run {
                     profile: access.profile.as_deref(),
-                    argv0: argv.first().map_or(&[], |arg| arg.as_slice()),
+                    argv0: program.map_or(&[], |arg| arg.as_slice()),
                     env_names: &[],
                 };
                 Some(match self.open_for_work() {
@@ -39,13 +48,39 @@ impl Warden {
                 })
             }
         };
+        let commands = match named {
+            Some(command) => vec![explained(command)],
+            None if grants.is_empty() => Vec::new(),
+            None => COMMANDS.iter().map(listed).collect(),
+        };
         Ok(Answer::Access(Box::new(AccessReport {
             user: subject.user().to_owned(),
             uid: subject.uid(),
             grants,
             asked,
             profiles,
+            commands,
         })))
+    }
+}
+
+/// A named command in one line.
+fn listed(command: &Command) -> CommandView {
+    CommandView {
+        usage: command.usage(),
+        summary: command.summary.to_owned(),
+        args: Vec::new(),
+    }
+}
+
+/// The same, with a line for each argument.
+fn explained(command: &Command) -> CommandView {
+    let args = command.args.iter();
+    CommandView {
+        args: args
+            .map(|arg| format!("{}: {}", arg.name, arg.what))
+            .collect(),
+        ..listed(command)
     }
 }
 
@@ -53,7 +88,7 @@ fn asked(verdict: Verdict) -> Asked {
     match verdict {
         Verdict::Allow(grant) => Asked {
             allowed: true,
-            rule: Some(grant.rule().to_string()),
+            rule: Some(grant.basis().to_string()),
             why: format!(
                 "it runs in profile {}, without approval; the kernel keeps it from changing anything",
                 grant.profile().name()

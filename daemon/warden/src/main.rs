@@ -26,6 +26,7 @@ mod jobs;
 mod ledger;
 mod listen;
 mod lock;
+mod look;
 mod normal;
 mod outcome;
 mod parking;

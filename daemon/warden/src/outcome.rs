@@ -131,7 +131,8 @@ pub fn end_record(job: &Job, ending: &Ending) -> Record {
         Some(requester.session),
     )
     .field("JOB", job.plan.job.to_string())
-    .field("ARGV", &job.plan.command)
+    .maybe("COMMAND", job.plan.named())
+    .field("ARGV", job.plan.argv_line())
     .field("PROFILE", job.plan.profile)
     .maybe("ENFORCED", enforced)
     .field("STATE", ending.state.as_str())

@@ -5,19 +5,21 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use remit_common::builtin::Builtin;
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::Bytes;
+use remit_common::wire::{Bytes, Purpose};
 use remit_confine::Limits;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{Ask, Grant, PATH_DIRS};
+use remit_policy::{Ask, Basis, Grant, PATH_DIRS};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::config::JobLimits;
+use crate::look;
 use crate::peer::Subject;
 use crate::uids::JobUid;
 
@@ -34,6 +36,8 @@ const SCRIPT_IN_RECORD: usize = 8 << 10;
 #[derive(Debug)]
 pub struct Call {
     argv: Vec<Vec<u8>>,
+    named: Option<Builtin>,
+    purpose: Purpose,
     cwd: Vec<u8>,
     env: Vec<(Vec<u8>, Vec<u8>)>,
     script: Option<Sealed>,
@@ -61,12 +65,20 @@ impl Call {
     pub fn new(spec: Spec, fds: Vec<OwnedFd>) -> Result<Self, Refusal> {
         let content_spec = postcard::to_extend(&Keyed::of(&spec), Vec::new()).unwrap_or_default();
         let mut fds = fds.into_iter();
-        let (argv, script) = match spec.what {
-            SpecWhat::Argv(argv) => (argv.into_iter().map(Bytes::into_vec).collect(), None),
+        let (mut script, mut named) = (None, None);
+        let argv = match spec.what {
+            SpecWhat::Argv(argv) => argv.into_iter().map(Bytes::into_vec).collect(),
             SpecWhat::Script { interpreter } => {
-                let script = sealed(fds.next(), "script", caps::SCRIPT)?;
+                script = Some(sealed(fds.next(), "script", caps::SCRIPT)?);
                 let interpreter = interpreter.map_or(DEFAULT_INTERPRETER.to_vec(), Bytes::into_vec);
-                (vec![interpreter, SCRIPT_PATH.to_vec()], Some(script))
+                vec![interpreter, SCRIPT_PATH.to_vec()]
+            }
+            SpecWhat::Named { name, args } => {
+                alone(&spec.cwd, &spec.env)?;
+                let builtin = Builtin::parse(&name, &args)?;
+                let argv = look::argv(&builtin)?;
+                named = Some(builtin);
+                argv
             }
         };
         remit_policy::check_argv(&argv)?;
@@ -77,12 +89,16 @@ impl Call {
         let cwd = spec.cwd.map_or(b"/".to_vec(), Bytes::into_vec);
         remit_policy::check_cwd(&cwd)?;
         let mut content = Sha256::new_with_prefix(&content_spec);
-        [&script, &stdin]
+        // What a named command is given is no part of the request: it differs each time.
+        let given = stdin.as_ref().filter(|_| named.is_none());
+        [script.as_ref(), given]
             .into_iter()
             .flatten()
             .for_each(|part| content.update(part.sha256));
         Ok(Self {
             argv,
+            named,
+            purpose: spec.purpose,
             cwd,
             env: spec
                 .env
@@ -101,10 +117,14 @@ impl Call {
 
     /// What policy is asked about it. The names must outlive the question.
     pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
-        Ask::Run {
-            profile: self.profile.as_deref(),
-            argv0: self.argv.first().map_or(&[], Vec::as_slice),
-            env_names,
+        let profile = self.profile.as_deref();
+        match self.purpose {
+            Purpose::Use => Ask::Run {
+                profile,
+                argv0: self.argv.first().map_or(&[], Vec::as_slice),
+                env_names,
+            },
+            Purpose::Try => Ask::Try { profile, env_names },
         }
     }
 
@@ -118,8 +138,12 @@ impl Call {
         self.request_id.as_deref().map(|id| (id, self.content))
     }
 
-    /// What runs, on one line: the argv, or the interpreter and how the script begins.
+    /// What runs, on one line: the named command, the argv, or the interpreter and how the script
+    /// begins.
     pub fn command(&self) -> String {
+        if let Some(named) = &self.named {
+            return text::command_line(&named.words(), COMMAND_LINE);
+        }
         match (&self.script, self.argv.first()) {
             (Some(script), Some(interpreter)) => format!(
                 "{} script: {}",
@@ -140,6 +164,7 @@ struct Keyed<'a> {
     stdin: bool,
     profile: &'a Option<String>,
     max_runtime_s: Option<u32>,
+    purpose: Purpose,
 }
 
 impl<'a> Keyed<'a> {
@@ -151,8 +176,20 @@ impl<'a> Keyed<'a> {
             stdin: spec.stdin,
             profile: &spec.profile,
             max_runtime_s: spec.max_runtime_s,
+            purpose: spec.purpose,
         }
     }
+}
+
+/// A named command has its own arguments and nothing else of the caller's.
+fn alone(cwd: &Option<Bytes>, env: &[(Bytes, Bytes)]) -> Result<(), Refusal> {
+    let object = match (cwd, env) {
+        (None, []) => return Ok(()),
+        (Some(_), _) => "cwd",
+        (None, _) => "env",
+    };
+    let text = format!("'{object}' does not go with a named command");
+    Err(Refusal::new(Code::InvalidArgs, text).object(object))
 }
 
 fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal> {
@@ -239,7 +276,8 @@ pub struct Plan {
     pub command: String,
     /// The caller's request id with the content's hash.
     pub request: Option<(String, [u8; 32])>,
-    rule: String,
+    named: Option<&'static str>,
+    basis: Basis,
     policy: String,
     client: String,
     script_text: Option<Vec<u8>>,
@@ -282,7 +320,8 @@ impl Plan {
             profile: grant.profile().name(),
             command: call.command(),
             request: call.request().map(|(id, content)| (id.to_owned(), content)),
-            rule: grant.rule().to_string(),
+            named: call.named.as_ref().map(Builtin::name),
+            basis: grant.basis().clone(),
             policy: policy.to_owned(),
             script_sha256: call.script.as_ref().map(|part| part.sha256),
             stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
@@ -298,25 +337,46 @@ impl Plan {
         &self.policy
     }
 
+    /// The name of the built-in command that runs, if one does.
+    pub fn named(&self) -> Option<&'static str> {
+        self.named
+    }
+
+    /// The arguments of the exec on one line, where they are not the command itself.
+    pub fn argv_line(&self) -> String {
+        match self.named {
+            None => self.command.clone(),
+            Some(_) => {
+                let argv: Vec<&[u8]> = self.argv.iter().map(|arg| arg.to_bytes()).collect();
+                text::command_line(&argv, COMMAND_LINE)
+            }
+        }
+    }
+
     /// The record of the intent.
     pub fn record(&self) -> Record {
         let Requester {
             subject, session, ..
         } = &self.requester;
+        let (does, verdict) = match &self.basis {
+            Basis::Rule(_) => ("runs", "allow".to_owned()),
+            basis @ Basis::TryByRoot => ("tries", basis.to_string()),
+        };
         let message = format!(
-            "{} runs in {}: {}",
+            "{} {does} in {}: {}",
             subject.user(),
             self.profile,
             self.command
         );
         who(Record::new(Event::Intent, message), subject, Some(*session))
             .field("JOB", self.job.to_string())
-            .field("ARGV", &self.command)
+            .maybe("COMMAND", self.named)
+            .field("ARGV", self.argv_line())
             .field("CWD", self.cwd.as_bytes())
-            .field("RULE", &self.rule)
+            .field("RULE", self.basis.to_string())
             .field("POLICY", &self.policy)
             .field("PROFILE", self.profile)
-            .field("VERDICT", "allow")
+            .field("VERDICT", verdict)
             .number("JOB_UID", self.uid.get())
             .number("RUNTIME_MAX", self.runtime_s)
             .maybe("SCRIPT", self.script_text.as_ref())

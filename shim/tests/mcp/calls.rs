@@ -192,6 +192,7 @@ fn access_and_host_are_passed_through() {
                     lift: None,
                 }),
                 profiles: vec![],
+                commands: vec![],
             }),
             _ => Reply::Host(Box::new(HostReport {
                 time: 7,

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use remit_common::client::Client;
 use remit_common::outcome::{Enforced, State};
-use remit_common::wire::{Access, Bytes, Reply, Request, Run, What};
+use remit_common::wire::{Access, Bytes, Reply, Request, Purpose, Run, What};
 
 use crate::Failure;
 use crate::mcp::{self, Session};
@@ -137,6 +137,7 @@ fn run_true() -> Request {
         wait_ms: None,
         max_runtime_s: None,
         request_id: None,
+        purpose: Purpose::Use,
     })
 }
 
@@ -144,6 +145,7 @@ fn access() -> Request {
     Request::Access(Access {
         argv: None,
         profile: None,
+        name: None,
     })
 }
 

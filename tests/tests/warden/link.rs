@@ -50,6 +50,7 @@ fn a_session_that_was_never_given_may_nothing() {
         let access = Access {
             argv: None,
             profile: None,
+            name: None,
         };
         broker.say(&ToWarden::Access {
             session,
@@ -219,6 +220,7 @@ fn a_broker_that_never_reads_is_ended_and_costs_little() {
             access: Access {
                 argv: Some(vec![Bytes::from(vec![b'x'; 30_000])]),
                 profile: Some("y".repeat(20_000)),
+                name: None,
             },
         };
         if broker.say_with(&message, &[]).is_err() {

@@ -21,7 +21,7 @@ use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest, S
 use remit_common::names::{JobId, Runtime};
 use remit_common::outcome::Ending;
 use remit_common::refusal::Refusal;
-use remit_common::wire::Bytes;
+use remit_common::wire::{Bytes, Purpose};
 use remit_common::{caps, frame};
 use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
@@ -573,6 +573,7 @@ pub fn argv(argv: &[&str]) -> Spec {
         profile: None,
         max_runtime_s: Some(60),
         request_id: None,
+        purpose: Purpose::Use,
         client: "test".into(),
     }
 }

@@ -1,5 +1,6 @@
 //! What each request does: one file for each kind.
 
+mod facts;
 mod host;
 mod job;
 mod run;

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use remit_common::builtin::Builtin;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Reply, Run, What};
@@ -15,8 +16,11 @@ use crate::warden::Granted;
 
 impl Call {
     /// Starts a job, or finds the one that this request id started, and waits a while for its end.
-    pub async fn run(&self, run: Run) -> Result<Reply, Refused> {
+    pub async fn run(&self, mut run: Run) -> Result<Reply, Refused> {
         check::run(&run)?;
+        if let What::Named { name, args } = &run.what {
+            run.stdin = self.facts(&Builtin::parse(name, args)?).await?;
+        }
         let wait_ms = run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT);
         let notes = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
@@ -52,6 +56,7 @@ fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> 
             fds.push(sealed(c"remit-script", &text)?);
             SpecWhat::Script { interpreter }
         }
+        What::Named { name, args } => SpecWhat::Named { name, args },
     };
     if let Some(stdin) = &run.stdin {
         fds.push(sealed(c"remit-stdin", stdin)?);
@@ -65,6 +70,7 @@ fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> 
         max_runtime_s: run.max_runtime_s,
         request_id: run.request_id,
         client,
+        purpose: run.purpose,
     };
     Ok((spec, fds))
 }

@@ -269,6 +269,7 @@ fn access_is_the_wardens_to_answer() {
     let call = client.call(Request::Access(Access {
         argv: None,
         profile: None,
+        name: None,
     }));
     let ToWarden::Access {
         ticket, session, ..
@@ -283,6 +284,7 @@ fn access_is_the_wardens_to_answer() {
         grants: Vec::new(),
         asked: None,
         profiles: Vec::new(),
+        commands: Vec::new(),
     };
     broker.tell(
         &ToBroker::Answer {
@@ -296,6 +298,7 @@ fn access_is_the_wardens_to_answer() {
         .ask(Request::Access(Access {
             argv: Some(Vec::new()),
             profile: None,
+            name: None,
         }))
         .unwrap_err();
     assert_eq!(refused.code, Code::InvalidArgs);

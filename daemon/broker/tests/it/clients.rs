@@ -411,6 +411,7 @@ fn a_frame_of_empty_elements_is_refused_and_costs_no_more_than_its_size() {
         .ask(Request::Access(remit_common::wire::Access {
             argv,
             profile,
+            name: None,
         }))
         .unwrap_err();
     assert_eq!(refused.code, Code::InvalidArgs, "{refused}");

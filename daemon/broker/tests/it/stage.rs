@@ -15,7 +15,8 @@ use remit_common::frame;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, JobReport, Page, State, Stream};
 use remit_common::wire::{
-    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, Progress, Reply, Request, Run, ToClient, What,
+    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, Progress, Purpose, Reply, Request, Run,
+    ToClient, What,
 };
 use remit_link::socket::Packed;
 use remit_link::{JobMeta, Link, LinkError, ToBroker, ToWarden, Totals};
@@ -451,5 +452,6 @@ pub fn run(argv: &[&str]) -> Run {
         wait_ms: None,
         max_runtime_s: None,
         request_id: None,
+        purpose: Purpose::Use,
     }
 }

@@ -11,6 +11,10 @@ pub struct AccessArgs {
     #[arg(long, value_name = "NAME", requires = "argv")]
     pub profile: Option<String>,
 
+    /// Explain this command of remit's own
+    #[arg(long, value_name = "COMMAND", conflicts_with = "argv")]
+    pub name: Option<String>,
+
     /// Ask whether this command would be allowed
     #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
     pub argv: Vec<OsString>,

@@ -17,6 +17,7 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
     let question = Access {
         argv,
         profile: args.profile,
+        name: args.name,
     };
     let Reply::Access(report) = daemon.call(Request::Access(question))? else {
         return Err(Failure::off_protocol());
@@ -42,6 +43,14 @@ fn show(report: &AccessReport) -> String {
         if let Some(lift) = &asked.lift {
             lines += &table::fact("to lift it", lift);
         }
+        for command in &report.commands {
+            lines += &table::fact("usage", &command.usage);
+            lines += &table::fact("answers", &command.summary);
+            for arg in &command.args {
+                let (name, what) = arg.split_once(": ").unwrap_or((arg, ""));
+                lines += &table::fact(&table::cell(name), what);
+            }
+        }
         return lines;
     }
     if report.grants.is_empty() {
@@ -60,5 +69,10 @@ fn show(report: &AccessReport) -> String {
     for profile in &report.profiles {
         lines += &table::fact(&table::cell(&profile.name), &profile.summary);
     }
+    let mut commands = Table::new(["COMMAND (run --name)", "ANSWERS"]);
+    for command in &report.commands {
+        commands.row([&command.usage, &command.summary]);
+    }
+    lines += &commands.render();
     lines
 }

@@ -1,16 +1,18 @@
 //! `remit run`: run something, wait for its end, pass on what it wrote.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use remit_common::builtin;
 use remit_common::caps;
 use remit_common::outcome::{Captured, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
-use remit_common::wire::{Bytes, Request, Run, What};
+use remit_common::wire::{Bytes, Purpose, Request, Run, What};
 
 use crate::app::Context;
 use crate::args::{self, Cli, RunArgs};
@@ -29,15 +31,21 @@ const FIRST_WAIT_MS: u32 = 100;
 
 /// Runs what the arguments say. The exit status is the command's.
 pub fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
-    let request = request(args)?;
+    let report = carry_out(context, request(args)?)?;
+    Ok(Exit::of_job(&report))
+}
+
+/// Has the daemon run it, waits for its end and writes its result.
+pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> {
+    run.wait_ms = Some(FIRST_WAIT_MS);
     let mut daemon = Daemon::connect(&context.runtime)?;
     let interrupt = Interrupt::watch(context.runtime.socket())?;
-    let report = daemon.job(Request::Run(request))?;
+    let report = daemon.job(Request::Run(run))?;
     interrupt.started(report.job);
     let report = daemon.ended(report)?;
     interrupt.ended();
     pass_on(context.form, &mut daemon, &report)?;
-    Ok(Exit::of_job(&report))
+    Ok(report)
 }
 
 /// Writes the result of an ended job.
@@ -109,19 +117,20 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
         return Err(Failure::Usage(error));
     }
     let interpreter = args.interpreter.map(|name| name.into_vec().into());
-    let what = match (args.script, args.script_file) {
-        (Some(text), _) => What::Script {
+    let what = match (args.script, args.script_file, args.name) {
+        (Some(text), ..) => What::Script {
             text: text.into_vec().into(),
             interpreter,
         },
-        (None, Some(file)) => What::Script {
+        (None, Some(file), _) => What::Script {
             text: match from_stdin {
                 true => bounded(&mut io::stdin(), "standard input", caps::SCRIPT)?,
                 false => script(&file)?,
             },
             interpreter,
         },
-        (None, None) => What::Argv(args::bytes(&args.argv)),
+        (None, None, Some(name)) => named(name, &args.argv)?,
+        (None, None, None) => What::Argv(args::bytes(&args.argv)),
     };
     let stdin = match args.stdin {
         true => Some(bounded(&mut io::stdin(), "standard input", caps::STDIN)?),
@@ -137,10 +146,25 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
             .collect(),
         stdin,
         profile: args.profile,
-        wait_ms: Some(FIRST_WAIT_MS),
+        wait_ms: None,
         max_runtime_s: args.timeout,
         request_id: args.request_id,
+        purpose: Purpose::Use,
     })
+}
+
+/// A command of remit's own; each word after its name is `KEY=VALUE`.
+fn named(name: String, words: &[OsString]) -> Result<What, Failure> {
+    let pair = |word: &OsString| match word.to_str() {
+        Some(word) => builtin::pair(&name, word),
+        None => Err(Refusal::new(
+            Code::InvalidArgs,
+            format!("an argument of '{name}' is not UTF-8"),
+        )),
+    };
+    let args = words.iter().map(pair).collect::<Result<_, _>>();
+    let args = args.map_err(Failure::Input)?;
+    Ok(What::Named { name, args })
 }
 
 fn script(file: &Path) -> Result<Bytes, Failure> {

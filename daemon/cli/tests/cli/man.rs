@@ -105,6 +105,23 @@ fn the_keys_of_json_stand_in_the_page() {
 }
 
 #[test]
+fn every_named_command_stands_in_the_page_as_it_is_used() {
+    let page = page("remit.1");
+    let section = between(&page, "\n.SH NAMED COMMANDS\n", &["\n.SH "]);
+    let tags = section.split("\n.TP\n").skip(1);
+    let lines = tags.filter_map(|tag| tag.lines().next());
+    let told: Vec<String> = lines
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, words)| words.replace(['"', ' '], ""))
+        .collect();
+    let expect: Vec<String> = remit_common::builtin::COMMANDS
+        .iter()
+        .map(|command| command.usage().replace(' ', ""))
+        .collect();
+    assert_eq!(told, expect);
+}
+
+#[test]
 fn pages_are_written_without_a_warning() {
     let mut seen = 0;
     for entry in std::fs::read_dir(pages()).unwrap() {

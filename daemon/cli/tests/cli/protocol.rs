@@ -12,7 +12,9 @@ use remit_common::host::Section;
 use remit_common::names::JobId;
 use remit_common::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, FromClient, Hello, PROTOCOL, Reply, Request, Run, ToClient, What};
+use remit_common::wire::{
+    Bytes, FromClient, Hello, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
+};
 use remit_common::{caps, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +64,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             wait_ms: Some(300),
             max_runtime_s: None,
             request_id: None,
+            purpose: Purpose::Use,
         }),
     };
     let job = ToClient::Reply {
@@ -194,7 +197,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 21] = [
+    let caps: [(&str, u64); 23] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
@@ -208,6 +211,8 @@ fn the_bounds_are_those_of_the_code() {
         ("REQUEST_ID", caps::REQUEST_ID as u64),
         ("CLIENT_NAME", caps::CLIENT_NAME as u64),
         ("NAME", caps::NAME as u64),
+        ("NAMED_ARGS", caps::NAMED_ARGS as u64),
+        ("NAMED_VALUE", caps::NAMED_VALUE as u64),
         ("INLINE_OUTPUT", caps::INLINE_OUTPUT as u64),
         ("PAGE", caps::PAGE as u64),
         ("WAIT_MS", caps::WAIT_MS.into()),

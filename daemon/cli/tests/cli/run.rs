@@ -10,7 +10,7 @@ use remit_common::caps;
 use remit_common::names::Runtime;
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, JobQuery, Request, Run, What};
+use remit_common::wire::{Bytes, JobQuery, Purpose, Request, Run, What};
 
 use crate::fake::{
     Answer, Directory, Fake, JOB, Said, ended, exited, job, long, paged, remit, reply, running,
@@ -30,6 +30,7 @@ fn plain(what: What) -> Run {
         wait_ms: Some(100),
         max_runtime_s: None,
         request_id: None,
+        purpose: Purpose::Use,
     }
 }
 

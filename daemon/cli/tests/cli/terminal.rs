@@ -71,6 +71,7 @@ fn words_of_the_daemon_are_escaped() {
             grants: Vec::new(),
             asked: None,
             profiles: Vec::new(),
+            commands: Vec::new(),
         })),
         _ => paged(&report, b"", request),
     });

@@ -165,6 +165,7 @@ fn access(asked: Option<Asked>) -> Fake {
                 name: "read".into(),
                 summary: "sees all, changes nothing".into(),
             }],
+            commands: Vec::new(),
         }))
     })
 }
@@ -201,6 +202,7 @@ fn access_answers_about_a_command_in_its_status_too() {
         let question = Access {
             argv: Some(argv.to_vec()),
             profile: Some("web".into()),
+            name: None,
         };
         assert_eq!(fake.all_heard(), [Request::Access(question)]);
         let json = fake.output(&["access", "--json", "df"]).json();

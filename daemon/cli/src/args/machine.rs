@@ -1,0 +1,90 @@
+//! Arguments of `remit enroll`, `remit unenroll` and `remit client-config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+
+use crate::enroll::{Expires, Name, STATE};
+use crate::host::{Destination, ServerName};
+
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// The agent's account; it is made if it is not there
+    #[arg(value_name = "USER")]
+    pub user: Name,
+
+    /// File with the agent's public key; '-' is standard input
+    #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    pub keyfile: PathBuf,
+
+    /// End of the key: 2026-12-31, 2026-12-31T08:00[:SS][Z], or from now: 90m, 12h, 30d, 4w
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Expires>,
+
+    /// Group whose members may connect to the daemon
+    #[arg(long, value_name = "NAME", default_value = "remit")]
+    pub group: Name,
+
+    /// Print the line for authorized_keys, and do nothing
+    #[arg(long)]
+    pub print: bool,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct UnenrollArgs {
+    /// The agent
+    #[arg(value_name = "USER")]
+    pub user: Name,
+
+    /// Only the key in this file; '-' is standard input
+    #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    pub keyfile: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// Directory with the record of what was done
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = STATE)]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ClientConfigArgs {
+    /// The client
+    #[arg(value_name = "CLIENT")]
+    pub client: McpClient,
+
+    /// Where remit runs, as ssh(1) knows it: HOST or USER@HOST
+    #[arg(value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub host: Destination,
+
+    /// The agent's account there
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    pub user: Option<Name>,
+
+    /// File with the agent's private key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub identity: Option<String>,
+
+    /// What the client calls this server
+    #[arg(long, value_name = "NAME", default_value = "remit")]
+    pub name: ServerName,
+}
+
+/// An MCP client whose configuration is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum McpClient {
+    ClaudeDesktop,
+    ClaudeCode,
+    Cursor,
+    Vscode,
+    Zed,
+    Codex,
+    Generic,
+}

@@ -1,0 +1,85 @@
+//! `remit try`: root runs something in a profile without a grant, and sees what confined it.
+
+use std::os::unix::ffi::OsStringExt;
+
+use remit_common::outcome::Enforced;
+use remit_common::wire::{Purpose, Run, What};
+
+use crate::app::Context;
+use crate::args::{self, TryArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::verb::run;
+
+/// Runs what the arguments say, and tells afterwards what was enforced. The exit status is the
+/// command's.
+pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
+    let report = run::carry_out(context, request(args))?;
+    if context.form == Form::Text
+        && let Some(enforced) = &report.enforced
+    {
+        lines(enforced).iter().for_each(|line| output::note(line));
+    }
+    Ok(Exit::of_job(&report))
+}
+
+fn request(args: TryArgs) -> Run {
+    Run {
+        what: match args.script {
+            Some(text) => What::Script {
+                text: text.into_vec().into(),
+                interpreter: None,
+            },
+            None => What::Argv(args::bytes(&args.argv)),
+        },
+        cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
+        env: Vec::new(),
+        stdin: None,
+        profile: args.profile,
+        wait_ms: None,
+        max_runtime_s: args.timeout,
+        request_id: None,
+        purpose: Purpose::Try,
+    }
+}
+
+/// What confined a job, one fact a line.
+fn lines(enforced: &Enforced) -> Vec<String> {
+    let landlock = match enforced.landlock {
+        0 => "landlock: none".to_owned(),
+        version => format!("landlock: version {version}"),
+    };
+    let mut lines = vec![
+        format!("profile: {}", enforced.profile),
+        format!("uid: {}", enforced.uid),
+        landlock,
+    ];
+    lines.extend(enforced.walls.iter().map(|wall| format!("wall: {wall}")));
+    lines.extend(
+        enforced
+            .limits
+            .iter()
+            .map(|limit| format!("limit: {limit}")),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wall_and_limit_has_its_line() {
+        let enforced = Enforced {
+            profile: "read".into(),
+            uid: 7,
+            walls: vec!["identity".into(), "seccomp".into()],
+            landlock: 0,
+            limits: vec!["runtime 300 s".into()],
+        };
+        let expect =
+            "profile: read|uid: 7|landlock: none|wall: identity|wall: seccomp|limit: runtime 300 s";
+        assert_eq!(lines(&enforced).join("|"), expect);
+    }
+}

@@ -1,0 +1,293 @@
+//! What the built-in commands ask the service manager: one unit, a list, those that failed.
+//!
+//! The properties of a unit are read at the path that its name makes, as systemctl does: so the
+//! manager tells of units that are not in memory too, and nothing is started or changed.
+
+use std::collections::HashMap;
+
+use remit_common::builtin::{Builtin, UnitName, UnitPattern, UnitState};
+use remit_common::host::List;
+use remit_common::service::{Condition, Process, ServiceFacts, Told, UnitFacts, UnitLine, Usage};
+use tokio::time::Instant;
+use zbus::OwnedVariant;
+
+use super::{Bus, PATIENCE, SYSTEMD, Unit, connect, interface, seconds};
+use crate::read::{Why, shown};
+use crate::{Sources, now};
+
+/// Units told in a list.
+const UNITS: usize = 2000;
+/// Names told of one kind, such as drop-ins.
+const NAMES: usize = 32;
+/// Units told that are like one that does not exist.
+const SIMILAR: usize = 8;
+/// What the manager says for "no limit" and "not known" (org.freedesktop.systemd1(5)).
+const NONE: u64 = u64::MAX;
+
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+
+/// What a built-in command is given to show, as JSON. Takes about two seconds at most.
+///
+/// Must run on a tokio runtime with time enabled. Never fails: that the manager could not be
+/// asked, and why, is told in its place.
+pub async fn service_json(command: &Builtin, at: &Sources) -> Vec<u8> {
+    let told = match connect(&at.run, Instant::now() + PATIENCE).await {
+        Ok(bus) => bus.tell(command).await,
+        Err(why) => Err(why),
+    };
+    let facts = ServiceFacts { time: now(), told };
+    // Plain data with string keys does not fail to be JSON.
+    serde_json::to_vec(&facts).unwrap_or_default()
+}
+
+impl Bus {
+    async fn tell(&self, command: &Builtin) -> Result<Told, Why> {
+        self.present(&SYSTEMD).await?;
+        match command {
+            Builtin::ServiceStatus { unit } => Ok(Told::Unit(Box::new(self.unit(unit).await?))),
+            Builtin::ServiceList { state, pattern } => {
+                let units = self.list_units().await?;
+                Ok(Told::List(list(units, *state, pattern.as_ref())))
+            }
+            Builtin::ServiceFailed => self.units().await.map(Told::Failed),
+            Builtin::Logs(_) => Err("the journal is not asked here".into()),
+        }
+    }
+
+    async fn unit(&self, name: &UnitName) -> Result<UnitFacts, Why> {
+        let path = object_path(name.as_str());
+        let unit = self.properties(&path, UNIT).await?;
+        let own = match interface(name.as_str()) {
+            Some(kind) => self.properties(&path, &kind).await?,
+            None => Properties::default(),
+        };
+        let mut facts = facts(unit, own);
+        if facts.load == "not-found" {
+            facts.similar = similar(&self.list_units().await.unwrap_or_default(), name);
+        }
+        Ok(facts)
+    }
+
+    async fn properties(&self, path: &str, interface: &str) -> Result<Properties, Why> {
+        let all = "org.freedesktop.DBus.Properties";
+        let of = &(interface,);
+        self.call(SYSTEMD.name, path, all, "GetAll", of)
+            .await
+            .map(Properties)
+    }
+}
+
+/// The place of a unit on the bus: all but letters and digits as `_` and two hexadecimal digits
+/// (sd_bus_path_encode(3)).
+fn object_path(name: &str) -> String {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(char::from(byte)),
+            b'0'..=b'9' if at > 0 => path.push(char::from(byte)),
+            other => path += &format!("_{other:02x}"),
+        }
+    }
+    path
+}
+
+fn list(
+    units: Vec<Unit>,
+    state: Option<UnitState>,
+    pattern: Option<&UnitPattern>,
+) -> List<UnitLine> {
+    let named = |name: &str| match pattern {
+        Some(pattern) => pattern.matches(name),
+        None => name.ends_with(".service"),
+    };
+    let wanted = |unit: &Unit| {
+        let (name, _, load, active, sub, ..) = unit;
+        let states = [load.as_str(), active, sub];
+        named(name) && state.is_none_or(|state| states.contains(&state.as_str()))
+    };
+    let mut lines: Vec<UnitLine> = units
+        .into_iter()
+        .filter(wanted)
+        .map(|(name, description, load, active, sub, ..)| UnitLine {
+            name: shown(&name),
+            description: shown(&description),
+            load: shown(&load),
+            active: shown(&active),
+            sub: shown(&sub),
+        })
+        .collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    List::cut(lines, UNITS)
+}
+
+/// Units whose name has the one asked for in it, or the other way round.
+fn similar(units: &[Unit], name: &UnitName) -> Vec<String> {
+    let stem = name.stem().to_ascii_lowercase();
+    let like = |other: &str| {
+        let other = other.to_ascii_lowercase();
+        let short = other.split(['.', '@']).next().unwrap_or_default();
+        other.contains(&stem) || short.len() > 2 && stem.contains(short)
+    };
+    let names = units.iter().filter(|unit| unit.2 != "not-found");
+    let names = names.map(|unit| unit.0.as_str());
+    let mut names: Vec<String> = names
+        .filter(|name| like(name) && !name.ends_with(".device"))
+        .map(shown)
+        .collect();
+    // The closer in length the likelier.
+    names.sort_by_key(|name| (name.len().abs_diff(stem.len()), name.clone()));
+    names.truncate(SIMILAR);
+    names
+}
+
+/// The properties of one interface.
+#[derive(Default)]
+struct Properties(HashMap<String, OwnedVariant>);
+
+impl Properties {
+    fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
+        self.0.remove(name)?.try_into().ok()
+    }
+
+    /// A text that is not empty, printable.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let text = self.take::<String>(name)?;
+        Some(shown(&text)).filter(|text| !text.is_empty())
+    }
+
+    fn texts(&mut self, name: &str) -> Vec<String> {
+        let texts: Vec<String> = self.take(name).unwrap_or_default();
+        texts.iter().take(NAMES).map(|text| shown(text)).collect()
+    }
+
+    /// A number that is known and a bound.
+    fn number(&mut self, name: &str) -> Option<u64> {
+        self.take(name).filter(|number| *number != NONE)
+    }
+
+    fn small(&mut self, name: &str) -> Option<u64> {
+        self.take::<u32>(name).map(u64::from)
+    }
+
+    /// A time that has come, in seconds.
+    fn time(&mut self, name: &str) -> Option<u64> {
+        self.number(name).filter(|time| *time > 0).map(seconds)
+    }
+}
+
+fn facts(mut unit: Properties, mut own: Properties) -> UnitFacts {
+    let result = own.text("Result");
+    UnitFacts {
+        name: unit.text("Id").unwrap_or_default(),
+        description: unit.text("Description").unwrap_or_default(),
+        load: unit.text("LoadState").unwrap_or_default(),
+        load_error: unit
+            .take::<(String, String)>("LoadError")
+            .map(|(_, text)| shown(&text))
+            .filter(|text| !text.is_empty()),
+        active: unit.text("ActiveState").unwrap_or_default(),
+        sub: unit.text("SubState").unwrap_or_default(),
+        file_state: unit.text("UnitFileState"),
+        fragment: unit.text("FragmentPath"),
+        drop_ins: unit.texts("DropInPaths"),
+        needs_reload: unit.take("NeedDaemonReload").unwrap_or(false),
+        since: unit.time("StateChangeTimestamp"),
+        condition: condition(&mut unit),
+        triggered_by: unit.texts("TriggeredBy"),
+        triggers: unit.texts("Triggers"),
+        documentation: unit.texts("Documentation"),
+        process: process(&mut own, result.as_deref()),
+        result,
+        usage: Usage {
+            memory: own.number("MemoryCurrent"),
+            memory_peak: own.number("MemoryPeak"),
+            memory_max: own.number("MemoryMax"),
+            tasks: own.number("TasksCurrent"),
+            tasks_max: own.number("TasksMax"),
+            cpu_usec: own
+                .number("CPUUsageNSec")
+                .map(|nanoseconds| nanoseconds / 1000),
+        },
+        listen: listen(&mut own),
+        connections: own.small("NConnections"),
+        accepted: own.small("NAccepted"),
+        next: own.time("NextElapseUSecRealtime"),
+        last: own.time("LastTriggerUSec"),
+        mounted: own.text("What"),
+        similar: Vec::new(),
+    }
+}
+
+/// The conditions that kept a unit from starting when they were last looked at.
+fn condition(unit: &mut Properties) -> Option<Condition> {
+    let held: bool = unit.take("ConditionResult")?;
+    let time = unit.time("ConditionTimestamp").filter(|_| !held)?;
+    // Type, trigger, negated, parameter, state: below zero it did not hold.
+    let all: Vec<(String, bool, bool, String, i32)> = unit.take("Conditions").unwrap_or_default();
+    let unmet = all.iter().filter(|(.., state)| *state < 0).take(NAMES);
+    let unmet = unmet.map(|(kind, _, negated, parameter, _)| {
+        let not = if *negated { "!" } else { "" };
+        shown(&format!("{kind}={not}{parameter}"))
+    });
+    Some(Condition {
+        time,
+        unmet: unmet.collect(),
+    })
+}
+
+/// A command as a service has it: path, argv, whether failing is ignored, times of its last
+/// start and end on both clocks, pid, and how it ended.
+type Exec = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+
+fn process(own: &mut Properties, result: Option<&str>) -> Option<Process> {
+    let pid = own.small("MainPID")?;
+    let commands: Vec<Exec> = own.take("ExecStart").unwrap_or_default();
+    let exited = own.time("ExecMainExitTimestamp").filter(|_| pid == 0);
+    let code: i32 = own.take("ExecMainCode").unwrap_or_default();
+    // CLD_* of sigaction(2); the manager keeps the last end while the next process runs.
+    let ended = match code {
+        1 => Some("exited"),
+        2 => Some("killed"),
+        3 => Some("dumped"),
+        _ => None,
+    };
+    let ended = ended.filter(|_| exited.is_some() || result.is_some_and(|text| text != "success"));
+    Some(Process {
+        pid,
+        command: commands
+            .first()
+            .map(|(_, argv, ..)| remit_common::text::command_line(argv, 256)),
+        status: own.take("ExecMainStatus").filter(|_| ended.is_some()),
+        ended: ended.map(str::to_owned),
+        started: own.time("ExecMainStartTimestamp"),
+        exited,
+        restarts: own.small("NRestarts"),
+        says: own.text("StatusText"),
+    })
+}
+
+/// `Stream 0.0.0.0:22` for each address of a socket unit.
+fn listen(own: &mut Properties) -> Vec<String> {
+    let all: Vec<(String, String)> = own.take("Listen").unwrap_or_default();
+    let lines = all.iter().take(NAMES);
+    lines
+        .map(|(kind, address)| shown(&format!("{kind} {address}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_lies_where_its_name_says() {
+        for (name, expect) in [
+            ("ssh.service", "ssh_2eservice"),
+            ("getty@tty1.service", "getty_40tty1_2eservice"),
+            ("9p-x_y.mount", "_39p_2dx_5fy_2emount"),
+        ] {
+            let expect = format!("/org/freedesktop/systemd1/unit/{expect}");
+            assert_eq!(object_path(name), expect);
+        }
+    }
+}
