@@ -11,6 +11,7 @@ mod tidy {
     pub mod binaries;
     pub mod dependencies;
     pub mod documents;
+    pub mod packaging;
     pub mod repo;
     pub mod sources;
 }
