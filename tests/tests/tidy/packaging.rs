@@ -22,6 +22,7 @@ const DEB_ALONE: &[&str] = &[
 
 /// Destinations that only the .rpm has.
 const RPM_ALONE: &[&str] = &[
+    "/usr/lib/systemd/system-preset/50-remit.preset",
     "/usr/share/doc/remit/CHANGELOG.md",
     "/usr/share/licenses/remit/LICENSE-APACHE",
     "/usr/share/licenses/remit/LICENSE-MIT",
@@ -147,7 +148,9 @@ fn names(dir: &str) -> Vec<PathBuf> {
 
 #[test]
 fn units_pages_and_binaries_are_shipped() {
-    let sources: BTreeSet<String> = table("deb").into_values().map(|row| row.source).collect();
+    let (deb, rpm) = both();
+    let rows = deb.into_values().chain(rpm.into_values());
+    let sources: BTreeSet<String> = rows.map(|row| row.source).collect();
     for unit in names("systemd") {
         let source = format!("../../systemd/{}", unit.display());
         assert!(sources.contains(&source), "'{source}' is not shipped");
