@@ -46,6 +46,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Job(args) => verb::job::job(context, &args),
         Verb::Stop(args) => verb::stop::stop(context, &args),
         Verb::Status => verb::status::status(context),
+        Verb::Doctor => verb::doctor::doctor(context),
         Verb::Lock(args) => verb::lock::lock(context, args),
         Verb::Unlock => verb::lock::unlock(context),
         Verb::Policy {

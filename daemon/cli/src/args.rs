@@ -23,6 +23,7 @@ pub use run::{RunArgs, TryArgs};
 const EXIT: &str = "\
 Exit status:
   of 'run' and 'job --wait': that of the command; 128 and its number when a signal ended it
+  of 'doctor': how many checks failed, 63 at most
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
 
@@ -72,6 +73,8 @@ pub enum Verb {
     Stop(StopArgs),
     /// Show how the daemon is (administrators)
     Status,
+    /// Tell whether remit holds on this machine, and what leads around it (root)
+    Doctor,
     /// Refuse every request from now on (administrators)
     Lock(LockArgs),
     /// Accept requests again (administrators)

@@ -34,6 +34,11 @@ impl Exit {
     /// 128 and SIGTERM: what its owner stopped.
     const TERMINATED: Self = Self(143);
 
+    /// How many checks failed. At most 63, the last number that has no other meaning (sysexits.h).
+    pub fn of_failures(count: usize) -> Self {
+        Self(u8::try_from(count.min(63)).unwrap_or(63))
+    }
+
     /// The status of a job: its own where it exited by itself.
     pub fn of_job(report: &JobReport) -> Self {
         let ending = report.ending.as_ref();
@@ -133,6 +138,13 @@ mod tests {
         ];
         for (state, exit, signal, expect) in cases {
             assert_eq!(status(state, exit, signal), expect, "{state:?} {signal:?}");
+        }
+    }
+
+    #[test]
+    fn failures_are_counted_up_to_the_first_status_that_means_something() {
+        for (count, status) in [(0, 0), (1, 1), (63, 63), (64, 63), (1 << 20, 63)] {
+            assert_eq!(Exit::of_failures(count).0, status);
         }
     }
 

@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod daemon;
+mod doctor;
 mod ending;
 mod exit;
 mod failure;

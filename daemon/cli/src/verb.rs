@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod completions;
+pub mod doctor;
 pub mod host;
 pub mod job;
 pub mod jobs;

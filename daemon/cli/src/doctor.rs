@@ -1,0 +1,225 @@
+//! Whether remit holds on this machine: its walls, and the ways around them.
+//!
+//! The daemon tries its own walls and tells. Everything else is looked at from here, with the
+//! caller's rights: what only root can see is skipped, and said so. Nothing is changed.
+
+mod agents;
+mod check;
+mod files;
+mod journal;
+mod keys;
+mod place;
+mod reach;
+mod read;
+mod report;
+mod rise;
+mod service;
+mod ssh;
+mod walls;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::{Group, geteuid};
+use remit_common::admin::{AdminReply, AdminRequest, Checkup};
+use remit_common::client::{self, ClientError};
+use remit_common::names::Runtime;
+
+use agents::Account;
+use check::{Check, Part};
+use place::Place;
+pub use report::Report;
+use service::Service;
+
+/// How long the daemon may take to try its walls. It answers within ten seconds by itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Makes all checks.
+pub fn examine(runtime: &Runtime) -> Report {
+    // First, since a connection starts a daemon that was only waiting for one.
+    let (checkup, [walls, kernel]) = daemon(runtime);
+    let service = Service::ask();
+    let units = match &service {
+        Some(Ok(service)) => service.files(),
+        Some(Err(_)) | None => Vec::new(),
+    };
+    let own = files::own(&units);
+    let (agents, ssh) = match geteuid().is_root() {
+        true => agents(runtime, &own),
+        false => {
+            let skipped = || {
+                vec![Check::skipped(
+                    "all",
+                    "only root can tell: sudo remit doctor",
+                )]
+            };
+            (skipped(), skipped())
+        }
+    };
+    let part = |title, checks| Part { title, checks };
+    let parts = vec![
+        walls,
+        kernel,
+        part("agents", agents),
+        part("ssh", ssh),
+        part("files", files(runtime, &own)),
+        part("service", service_checks(service)),
+        part("journal", journal(checkup.as_ref())),
+    ];
+    Report { parts, checkup }
+}
+
+/// What the daemon tells of itself.
+fn daemon(runtime: &Runtime) -> (Option<Checkup>, [Part; 2]) {
+    let socket = runtime.admin_socket();
+    let (tell, told) = mpsc::channel();
+    // A daemon that hangs must not hang its doctor: the thread ends with the process.
+    thread::spawn(move || tell.send(client::admin(&socket, AdminRequest::Doctor)));
+    let failure = |why: String, fix: &str| {
+        let walls = Part {
+            title: "walls",
+            checks: vec![Check::failure("daemon", why, fix)],
+        };
+        let kernel = Part {
+            title: "kernel",
+            checks: vec![Check::skipped("all", "the daemon did not tell")],
+        };
+        (None, [walls, kernel])
+    };
+    let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
+    match told.recv_timeout(DEADLINE) {
+        Ok(Ok(AdminReply::Doctor(checkup))) => {
+            let lsm = read::text(Path::new("/sys/kernel/security/lsm"))
+                .ok()
+                .flatten();
+            let parts = walls::parts(&checkup, lsm.as_deref());
+            (Some(*checkup), parts)
+        }
+        Ok(Ok(AdminReply::Status(_) | AdminReply::Done(_) | AdminReply::Refused(_))) => failure(
+            "the daemon gave the answer to another question".into(),
+            restart,
+        ),
+        Ok(Err(error @ ClientError::NotAllowed { .. })) => {
+            failure(error.to_string(), "sudo remit doctor")
+        }
+        Ok(Err(error)) => failure(error.to_string(), restart),
+        Err(_) => failure(
+            format!("the daemon did not answer within {} s", DEADLINE.as_secs()),
+            restart,
+        ),
+    }
+}
+
+/// Everything about those who may connect, and their ways in by ssh.
+fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
+    let clients = group_of(&runtime.socket(), "remit");
+    let Some(clients) = clients else {
+        let why = "there is neither a socket nor a group 'remit'";
+        let failure = Check::failure("members", why, "install the package again");
+        return (vec![failure], vec![Check::skipped("all", why)]);
+    };
+    let found = match agents::find(clients) {
+        Ok(found) => found,
+        Err(error) => {
+            let why = format!("cannot tell who may connect: {error}");
+            let failure = Check::failure("members", &why, "getent group remit");
+            return (vec![failure], vec![Check::skipped("all", why)]);
+        }
+    };
+    let admins = group_of(&runtime.admin_socket(), "remit-admin");
+    let mut checks = vec![members(&found)];
+    let mut by_ssh = Vec::new();
+    let now = ssh::now();
+    for account in &found.accounts {
+        let settings = ssh::settings(account);
+        let takes_passwords = match &settings {
+            None => Some(false),
+            Some(settings) if settings.told => {
+                let yes = |keyword| settings.effective.is_yes(keyword);
+                Some(yes("passwordauthentication") || yes("kbdinteractiveauthentication"))
+            }
+            Some(_) => None,
+        };
+        checks.extend(agents::groups(account, admins));
+        checks.push(agents::password_check(account, takes_passwords));
+        checks.extend(rise::checks(account));
+        checks.extend(reach::checks(account, own));
+        if let Some(settings) = settings {
+            by_ssh.extend(ssh::checks(account, &settings, &now));
+        }
+    }
+    if by_ssh.is_empty() {
+        by_ssh.push(match found.accounts.is_empty() {
+            true => Check::ok("keys", "nobody may connect"),
+            false => Check::skipped("all", "there is no sshd on this machine"),
+        });
+    }
+    (checks, by_ssh)
+}
+
+/// The group that a socket belongs to, else the group of this name.
+fn group_of(socket: &Path, name: &str) -> Option<u32> {
+    match Place::look(socket) {
+        Ok(Some(place)) => Some(place.group.id),
+        Ok(None) | Err(_) => {
+            let group = Group::from_name(name).ok().flatten()?;
+            Some(group.gid.as_raw())
+        }
+    }
+}
+
+fn members(found: &agents::Found) -> Check {
+    let names: Vec<&str> = found.accounts.iter().map(name).collect();
+    match (names.as_slice(), found.more) {
+        ([], 0) => Check::ok(
+            "members",
+            "nobody may connect yet: remit enroll USER KEYFILE",
+        ),
+        (names, 0) => Check::ok("members", names.join(" ")),
+        (names, more) => Check::warning(
+            "members",
+            format!(
+                "of those who may connect {more} are not looked at, only {}",
+                names.len()
+            ),
+            "getent group remit",
+        ),
+    }
+}
+
+fn name(account: &Account) -> &str {
+    &account.name
+}
+
+fn files(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
+    let mut checks = files::programs();
+    checks.extend(files::trust(own));
+    checks.extend(files::accepted());
+    checks.extend(files::sockets(runtime));
+    checks.extend(files::state());
+    checks.push(files::room(Path::new("/var/lib/remit")));
+    checks
+}
+
+fn service_checks(service: Option<Result<Service, crate::program::ProgramError>>) -> Vec<Check> {
+    match service {
+        None => vec![Check::skipped("all", "systemd does not run this machine")],
+        Some(Err(error)) => vec![Check::skipped("all", error.to_string())],
+        Some(Ok(service)) => service.checks(),
+    }
+}
+
+fn journal(checkup: Option<&Checkup>) -> Vec<Check> {
+    let Some(checkup) = checkup else {
+        let mut checks = vec![Check::skipped("audit trail", "the daemon did not tell")];
+        checks.extend(journal::checks());
+        return checks;
+    };
+    let mut checks = vec![walls::audit(checkup)];
+    if checkup.audit.starts_with("journald") {
+        checks.extend(journal::checks());
+    }
+    checks
+}

@@ -1,0 +1,355 @@
+//! Those who may connect to remit, and what their accounts may do without it.
+//!
+//! They are the members of the group that owns the socket. What such an account may do by
+//! itself, its groups and its password, decides whether remit is the only way.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use super::check::{Check, or_ok};
+use super::place::Named;
+
+/// The most accounts that are looked at.
+const MOST: usize = 32;
+/// The most groups that are looked at for each.
+const GROUPS: usize = 256;
+
+/// An account that may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+    /// What sshd starts a forced command with.
+    pub shell: PathBuf,
+    /// All its groups.
+    pub groups: Vec<Named>,
+    /// Its password.
+    pub password: Password,
+}
+
+/// What an account's password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// None fits.
+    Locked,
+    /// The empty one.
+    Empty,
+    /// There is one.
+    Set,
+    /// It does not stand in `/etc/shadow`.
+    Elsewhere,
+    /// It cannot be read, and why.
+    Unknown(String),
+}
+
+/// Groups that are as good as root, or as an administrator of remit, and what makes them so.
+const POWERFUL: &[(&str, &str)] = &[
+    ("root", "may write what group root may"),
+    ("sudo", "sudo makes its members root"),
+    ("wheel", "sudo and su make its members root"),
+    ("admin", "sudo makes its members root"),
+    (
+        "docker",
+        "the docker daemon runs anything as root for its members",
+    ),
+    (
+        "lxd",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus-admin",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "microk8s",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "libvirt",
+        "its members start virtual machines that have the host's disks",
+    ),
+    ("disk", "its members write the disks under the file systems"),
+    ("kmem", "its members read the memory of the kernel"),
+    ("shadow", "its members read the hashes of passwords"),
+    (
+        "staff",
+        "its members write /usr/local, from which root runs programs",
+    ),
+];
+
+/// What the members of `gid` are.
+#[derive(Debug)]
+pub struct Found {
+    /// At most [`MOST`].
+    pub accounts: Vec<Account>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// Finds the accounts of which `gid` is a group, first or supplementary.
+///
+/// # Errors
+/// `/etc/passwd` or the group cannot be read.
+pub fn find(gid: u32) -> io::Result<Found> {
+    let passwd = fs::read_to_string("/etc/passwd")?;
+    let mut names = first_group(&passwd, gid);
+    if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
+        names.extend(group.mem);
+    }
+    names.sort();
+    names.dedup();
+    let shadow = fs::read_to_string("/etc/shadow");
+    let account = |name: &String| {
+        let user = User::from_name(name).ok().flatten()?;
+        let password = match &shadow {
+            Ok(shadow) => password(shadow, name),
+            Err(error) => Password::Unknown(error.to_string()),
+        };
+        Some(Account {
+            groups: groups_of(&user),
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            home: user.dir,
+            shell: user.shell,
+            password,
+        })
+    };
+    Ok(Found {
+        accounts: names.iter().take(MOST).filter_map(account).collect(),
+        more: names.len().saturating_sub(MOST),
+    })
+}
+
+/// Those whose first group it is, by the lines of passwd(5).
+fn first_group(passwd: &str, gid: u32) -> Vec<String> {
+    let of_line = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(2)?.parse() == Ok(gid)).then(|| name.to_owned())
+    };
+    passwd.lines().filter_map(of_line).collect()
+}
+
+fn groups_of(user: &User) -> Vec<Named> {
+    let name = CString::new(user.name.as_str()).unwrap_or_default();
+    let mut groups = getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.truncate(GROUPS);
+    groups
+        .iter()
+        .map(|gid| Named::group(gid.as_raw()))
+        .collect()
+}
+
+/// A user's password by the lines of shadow(5).
+fn password(shadow: &str, user: &str) -> Password {
+    let hash = shadow.lines().find_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        (name == user).then(|| rest.split(':').next().unwrap_or_default())
+    });
+    match hash {
+        None => Password::Elsewhere,
+        Some("") => Password::Empty,
+        // No hash begins so (crypt(5)): usermod -L, and accounts that never had one.
+        Some(hash) if hash.starts_with(['!', '*']) => Password::Locked,
+        Some(_) => Password::Set,
+    }
+}
+
+/// The uid and the groups. `admins` is the group that may connect to the admin socket.
+pub fn groups(account: &Account, admins: Option<u32>) -> Vec<Check> {
+    let name = format!("{}: groups", account.name);
+    let user = &account.name;
+    let mut found = Vec::new();
+    if account.uid == 0 {
+        found.push(Check::failure(
+            &name,
+            format!("'{user}' has uid 0: it can do everything, and remit holds it in nothing"),
+            "give the agent an account of its own: remit enroll USER KEYFILE",
+        ));
+    }
+    for group in &account.groups {
+        let known = POWERFUL
+            .iter()
+            .find(|(powerful, _)| *powerful == group.name);
+        let why = match known {
+            Some((_, why)) => *why,
+            None if Some(group.id) == admins => {
+                "its members lock and unlock remit and will approve requests"
+            }
+            None => continue,
+        };
+        let fix = match group.id == account.gid {
+            true => format!("usermod -g OTHER {user}"),
+            false => format!("gpasswd -d {user} {}", group.name),
+        };
+        found.push(Check::failure(
+            &name,
+            format!("'{user}' is in group '{}': {why}", group.name),
+            format!("{fix}  (or use another account for the agent)"),
+        ));
+    }
+    let names: Vec<&str> = account
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect();
+    or_ok(found, &name, names.join(" "))
+}
+
+/// The password. `by_ssh` tells whether sshd takes passwords from this user.
+pub fn password_check(account: &Account, by_ssh: Option<bool>) -> Check {
+    let name = format!("{}: password", account.name);
+    let user = &account.name;
+    let fix = format!("usermod -p '*' {user}");
+    match (&account.password, by_ssh) {
+        (Password::Locked, _) => Check::ok(name, "none"),
+        (Password::Empty, _) => {
+            let why =
+                format!("'{user}' has an empty password: anybody can be it, without mcp-shim");
+            Check::failure(name, why, fix)
+        }
+        (Password::Set, Some(true)) => {
+            let why = format!("'{user}' has a password, and sshd takes it: it opens a shell");
+            Check::warning(name, why, fix)
+        }
+        (Password::Set, Some(false) | None) => {
+            let why =
+                format!("'{user}' has a password: it opens a shell at the console or with su");
+            Check::warning(name, why, fix)
+        }
+        (Password::Elsewhere, Some(true)) => {
+            let why = format!(
+                "'{user}' is not in /etc/shadow, and sshd takes passwords: \
+                 one of a directory service may open a shell"
+            );
+            let fix = format!("set 'PasswordAuthentication no' in a 'Match User {user}' of sshd");
+            Check::warning(name, why, fix)
+        }
+        (Password::Elsewhere, Some(false) | None) => Check::ok(name, "not in /etc/shadow"),
+        (Password::Unknown(why), _) => Check::skipped(name, format!("/etc/shadow: {why}")),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    /// `agent`, uid 1001, in its own group and in these.
+    pub fn agent(groups: &[(u32, &str)]) -> Account {
+        let own = [(1001, "agent")];
+        let groups = own.iter().chain(groups);
+        Account {
+            name: "agent".into(),
+            uid: 1001,
+            gid: 1001,
+            home: "/home/agent".into(),
+            shell: "/bin/sh".into(),
+            groups: groups.map(|(id, name)| Named::fake(*id, name)).collect(),
+            password: Password::Locked,
+        }
+    }
+
+    fn whys(checks: &[Check]) -> Vec<&str> {
+        checks.iter().filter_map(failure).collect()
+    }
+
+    fn failure(check: &Check) -> Option<&str> {
+        match &check.verdict {
+            Verdict::Failure(finding) => Some(&finding.why),
+            Verdict::Ok(_) | Verdict::Skipped(_) | Verdict::Warning(_) => None,
+        }
+    }
+
+    #[test]
+    fn members_are_found_by_their_first_group_too() {
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\nagent:x:1001:990::/:/bin/sh\nb:x:990:1::/:/bin/sh\n\nx:y\n";
+        assert_eq!(first_group(passwd, 990), ["agent"]);
+    }
+
+    #[test]
+    fn each_powerful_group_is_named() {
+        assert!(whys(&groups(&agent(&[(990, "remit"), (4, "adm")]), Some(991))).is_empty());
+        let account = agent(&[
+            (990, "remit"),
+            (27, "sudo"),
+            (998, "docker"),
+            (991, "approvers"),
+        ]);
+        let checks = groups(&account, Some(991));
+        let found = whys(&checks);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("'sudo'") && found[1].contains("'docker'"));
+        assert!(found[2].contains("'approvers'") && found[2].contains("approve"));
+        let mut root = agent(&[]);
+        root.uid = 0;
+        assert_eq!(whys(&groups(&root, None)).len(), 1);
+    }
+
+    #[test]
+    fn a_first_group_is_not_left_by_gpasswd() {
+        let mut account = agent(&[]);
+        account.groups = vec![Named::fake(1001, "docker")];
+        let Verdict::Failure(finding) = &groups(&account, None)[0].verdict else {
+            panic!("docker");
+        };
+        assert!(finding.fix.starts_with("usermod -g"), "{finding:?}");
+    }
+
+    #[test]
+    fn passwords_are_what_shadow_says() {
+        let shadow = "a:*:1::\nb:!:1::\nc:!$y$x:1::\nd:$y$x:1::\ne::1::\nf:!!:1\n";
+        let cases = [
+            ("a", Password::Locked),
+            ("b", Password::Locked),
+            ("c", Password::Locked),
+            ("d", Password::Set),
+            ("e", Password::Empty),
+            ("f", Password::Locked),
+            ("g", Password::Elsewhere),
+        ];
+        for (user, expect) in cases {
+            assert_eq!(password(shadow, user), expect, "{user}");
+        }
+    }
+
+    #[test]
+    fn a_password_opens_a_shell() {
+        let verdict = |password: Password, by_ssh| {
+            let account = Account {
+                password,
+                ..agent(&[])
+            };
+            match password_check(&account, by_ssh).verdict {
+                Verdict::Ok(_) => "ok",
+                Verdict::Skipped(_) => "skipped",
+                Verdict::Warning(_) => "warning",
+                Verdict::Failure(_) => "failure",
+            }
+        };
+        let cases = [
+            (Password::Locked, Some(true), "ok"),
+            (Password::Empty, Some(false), "failure"),
+            (Password::Set, Some(true), "warning"),
+            (Password::Set, Some(false), "warning"),
+            (Password::Elsewhere, Some(true), "warning"),
+            (Password::Elsewhere, Some(false), "ok"),
+            (Password::Unknown("x".into()), None, "skipped"),
+        ];
+        for (password, by_ssh, expect) in cases {
+            assert_eq!(verdict(password.clone(), by_ssh), expect, "{password:?}");
+        }
+    }
+}

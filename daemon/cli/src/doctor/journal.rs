@@ -1,0 +1,121 @@
+//! The journal: does it keep the audit trail, and can the trail be read?
+
+use std::path::Path;
+
+use super::check::Check;
+use super::files::{self, REMITD};
+use crate::program::Program;
+
+/// Where a journal that outlives a restart lies.
+const KEPT: &str = "/var/log/journal";
+/// Where one lies that does not.
+const LOST: &str = "/run/log/journal";
+
+/// All checks, where the journal is the audit's sink.
+pub fn checks() -> Vec<Check> {
+    let is_kept = Path::new(KEPT).is_dir();
+    let mut checks = vec![match configuration() {
+        Ok(text) => storage(&text, is_kept),
+        Err(why) => Check::skipped("storage", why),
+    }];
+    checks.push(files::room(Path::new(if is_kept { KEPT } else { LOST })));
+    checks.push(readable());
+    checks
+}
+
+/// journald's configuration with all its drop-ins, the later after the earlier.
+fn configuration() -> Result<String, String> {
+    let analyze = Program::find(&["/usr/bin/systemd-analyze", "/bin/systemd-analyze"]);
+    let analyze = analyze.ok_or("there is no systemd-analyze to read its configuration")?;
+    let text = analyze.ask(&["--no-pager", "cat-config", "systemd/journald.conf"]);
+    let text = text.map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether records outlive a restart (journald.conf(5), Storage=).
+fn storage(configuration: &str, is_kept: bool) -> Check {
+    let name = "storage";
+    let mut values = configuration.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "Storage").then(|| value.trim())
+    });
+    // An empty value is the default again.
+    let value = values
+        .next_back()
+        .filter(|value| !value.is_empty())
+        .unwrap_or("auto");
+    let keep = format!(
+        "mkdir -p {KEPT}; systemd-tmpfiles --create --prefix {KEPT}; systemctl restart systemd-journald"
+    );
+    let set = "set Storage=persistent in /etc/systemd/journald.conf, then: systemctl restart systemd-journald";
+    match (value, is_kept) {
+        ("none", _) => Check::failure(
+            name,
+            "journald keeps nothing (Storage=none): there is no audit trail",
+            set,
+        ),
+        ("volatile", _) => Check::warning(
+            name,
+            "records are gone after a reboot (Storage=volatile)",
+            set,
+        ),
+        ("auto", false) => Check::warning(
+            name,
+            format!("records are gone after a reboot: there is no '{KEPT}'"),
+            keep,
+        ),
+        (value, _) => Check::ok(name, format!("{value}, in {KEPT}")),
+    }
+}
+
+/// Whether a record of the daemon can be found.
+fn readable() -> Check {
+    let name = "records";
+    let Some(journalctl) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
+        return Check::skipped(name, "there is no journalctl");
+    };
+    let exe = format!("_EXE={REMITD}");
+    let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0", &exe];
+    match journalctl.ask(&query) {
+        Ok(text) if text.trim_ascii().is_empty() => Check::warning(
+            name,
+            "the journal has no record of the daemon",
+            "systemctl status systemd-journald",
+        ),
+        Ok(_) => Check::ok(name, "found"),
+        Err(error) => Check::warning(
+            name,
+            format!("the journal cannot be read: {error}"),
+            "systemctl status systemd-journald",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    #[test]
+    fn the_last_storage_counts() {
+        let cases = [
+            ("[Journal]\n#Storage=none\n", true, "ok"),
+            ("[Journal]\n", false, "warning"),
+            ("Storage=auto\n", false, "warning"),
+            ("Storage=persistent\n", false, "ok"),
+            ("Storage=volatile\n", true, "warning"),
+            ("Storage=none\n", true, "failure"),
+            ("Storage=none\nStorage = persistent\n", true, "ok"),
+            ("Storage=none\nStorage=\n", true, "ok"),
+        ];
+        for (text, is_kept, expect) in cases {
+            let kind = match storage(text, is_kept).verdict {
+                Verdict::Ok(_) => "ok",
+                Verdict::Skipped(_) => "skipped",
+                Verdict::Warning(_) => "warning",
+                Verdict::Failure(_) => "failure",
+            };
+            assert_eq!(kind, expect, "{text} {is_kept}");
+        }
+    }
+}

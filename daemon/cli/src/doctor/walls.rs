@@ -1,0 +1,212 @@
+//! What the daemon found when it tried its own walls, as checks. Pure.
+
+use remit_common::admin::{Checkup, ProfileCheck, WallState};
+
+use super::check::{Check, Part, or_ok};
+
+/// The parts of a checkup: walls, kernel. `lsm` is the kernel's list of security modules, if it can be read.
+pub fn parts(checkup: &Checkup, lsm: Option<&str>) -> [Part; 2] {
+    let walls = match checkup.profiles.as_slice() {
+        [] => vec![Check::failure(
+            "profiles",
+            "the daemon has no profile to try",
+            "journalctl -u remitd -n 20",
+        )],
+        some => some.iter().flat_map(profile).collect(),
+    };
+    [
+        Part {
+            title: "walls",
+            checks: walls,
+        },
+        Part {
+            title: "kernel",
+            checks: kernel(checkup, lsm),
+        },
+    ]
+}
+
+fn profile(profile: &ProfileCheck) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(why) = &profile.refused {
+        checks.push(Check::failure(
+            &profile.name,
+            format!("nothing runs in profile '{}': {why}", profile.name),
+            "mend what the line above says, then: systemctl restart remitd",
+        ));
+    } else if profile.walls.is_empty() {
+        checks.push(Check::failure(
+            &profile.name,
+            format!("no wall of profile '{}' was tried", profile.name),
+            "systemctl restart remitd, and look at: journalctl -u remitd -n 20",
+        ));
+    }
+    checks.extend(profile.walls.iter().map(|wall| {
+        let name = format!("{}: {}", profile.name, wall.name);
+        match wall.state {
+            WallState::Held => Check::ok(name, &wall.detail),
+            WallState::Absent => Check::ok(name, format!("not in this kernel: {}", wall.detail)),
+            WallState::Broken => Check::failure(
+                name,
+                format!("wall '{}' does not hold: {}", wall.name, wall.detail),
+                "boot a kernel that has it, then: systemctl restart remitd",
+            ),
+        }
+    }));
+    checks
+}
+
+fn kernel(checkup: &Checkup, lsm: Option<&str>) -> Vec<Check> {
+    let mut checks = vec![Check::ok("release", &checkup.kernel)];
+    checks.push(landlock(checkup, lsm));
+    let controllers = checkup.controllers.join(" ");
+    checks.push(match (&checkup.cgroup, checkup.missing_controllers.as_slice()) {
+        (None, _) => Check::warning(
+            "cgroup",
+            "jobs have no cgroup: limits count for each process, and not for the whole job",
+            "systemctl restart remitd, where /sys/fs/cgroup is cgroup v2 and Delegate= is set",
+        ),
+        (Some(_), []) => Check::ok("cgroup", controllers),
+        (Some(path), missing) => Check::warning(
+            "cgroup",
+            format!(
+                "'{path}' lacks {}: these limits count for each process, and not for the whole job",
+                missing.join(", ")
+            ),
+            "systemctl restart remitd, where the host has these controllers on cgroup v2",
+        ),
+    });
+    let lowered = checkup.lowered_limits.iter().map(|limit| {
+        let why = format!("a limit is lower than configured: {limit}");
+        Check::warning(
+            "limits",
+            why,
+            "raise the Limit…= of remitd.service, or lower it in remit.toml",
+        )
+    });
+    checks.extend(or_ok(lowered.collect(), "limits", "as configured"));
+    checks
+}
+
+fn landlock(checkup: &Checkup, lsm: Option<&str>) -> Check {
+    if checkup.landlock > 0 {
+        let text = match checkup.landlock_errata {
+            0 => format!("version {}", checkup.landlock),
+            errata => format!("version {}, errata {errata:#x}", checkup.landlock),
+        };
+        return Check::ok("landlock", text);
+    }
+    let is_listed = lsm.map(|lsm| lsm.trim().split(',').any(|one| one == "landlock"));
+    let (why, fix) = match is_listed {
+        Some(false) => (
+            "the kernel was started without Landlock: the other walls stand alone",
+            "add landlock to lsm= on the kernel's command line, and reboot".to_owned(),
+        ),
+        Some(true) | None => (
+            "this kernel has no Landlock: the other walls stand alone",
+            "boot a kernel with CONFIG_SECURITY_LANDLOCK, 5.13 or newer".to_owned(),
+        ),
+    };
+    Check::warning("landlock", why, fix)
+}
+
+/// Whether the audit trail takes records now.
+pub fn audit(checkup: &Checkup) -> Check {
+    match &checkup.audit_error {
+        None => Check::ok("audit trail", &checkup.audit),
+        Some(why) => Check::failure(
+            "audit trail",
+            format!("{} takes no records, so nothing runs: {why}", checkup.audit),
+            match checkup.audit.starts_with("journald") {
+                true => "systemctl restart systemd-journald",
+                false => "df -h /var/lib/remit",
+            },
+        ),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use remit_common::admin::WallCheck;
+
+    use super::super::check::Verdict;
+    use super::*;
+
+    /// A checkup in which all is well.
+    pub fn checkup() -> Checkup {
+        let wall = |name: &str, state| WallCheck {
+            name: name.into(),
+            state,
+            detail: "it was refused".into(),
+        };
+        Checkup {
+            kernel: "6.1.0".into(),
+            landlock: 2,
+            landlock_errata: 0,
+            cgroup: Some("/x".into()),
+            controllers: ["memory", "pids", "cpu"].map(str::to_owned).to_vec(),
+            missing_controllers: Vec::new(),
+            lowered_limits: Vec::new(),
+            audit: "journald".into(),
+            audit_error: None,
+            profiles: vec![ProfileCheck {
+                name: "read".into(),
+                refused: None,
+                walls: vec![
+                    wall("mounts", WallState::Held),
+                    wall("landlock network", WallState::Absent),
+                ],
+            }],
+        }
+    }
+
+    fn found(checkup: &Checkup, lsm: Option<&str>) -> Vec<String> {
+        let [walls, kernel] = parts(checkup, lsm);
+        let checks = walls.checks.into_iter().chain(kernel.checks);
+        let word = |check: Check| match check.verdict {
+            Verdict::Ok(_) | Verdict::Skipped(_) => None,
+            Verdict::Warning(_) => Some(format!("warning {}", check.name)),
+            Verdict::Failure(_) => Some(format!("failure {}", check.name)),
+        };
+        checks.filter_map(word).collect()
+    }
+
+    #[test]
+    fn a_wall_that_does_not_hold_is_a_failure() {
+        assert_eq!(found(&checkup(), None), [""; 0]);
+        let mut broken = checkup();
+        broken.profiles[0].walls[0].state = WallState::Broken;
+        broken.profiles[0].refused = Some("wall 'mounts' does not hold".into());
+        assert_eq!(
+            found(&broken, None),
+            ["failure read", "failure read: mounts"]
+        );
+        let mut untried = checkup();
+        untried.profiles[0].walls.clear();
+        assert_eq!(found(&untried, None), ["failure read"]);
+        untried.profiles.clear();
+        assert_eq!(found(&untried, None), ["failure profiles"]);
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_a_warning() {
+        let mut poor = checkup();
+        poor.landlock = 0;
+        poor.missing_controllers = vec!["cpu".into()];
+        poor.lowered_limits = vec!["files 512".into()];
+        assert_eq!(
+            found(&poor, Some("capability,yama\n")),
+            ["warning landlock", "warning cgroup", "warning limits"]
+        );
+        poor.cgroup = None;
+        assert_eq!(found(&poor, None)[1], "warning cgroup");
+    }
+
+    #[test]
+    fn an_audit_trail_that_takes_nothing_is_a_failure() {
+        let mut full = checkup();
+        assert!(matches!(audit(&full).verdict, Verdict::Ok(_)));
+        full.audit_error = Some("no space".into());
+        assert!(matches!(audit(&full).verdict, Verdict::Failure(_)));
+    }
+}
