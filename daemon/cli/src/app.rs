@@ -52,6 +52,9 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Policy {
             verb: PolicyVerb::Reload,
         } => verb::policy::reload(context),
+        Verb::Enroll(args) => verb::enroll::enroll(context, &args),
+        Verb::Unenroll(args) => verb::unenroll::unenroll(context, &args),
+        Verb::ClientConfig(args) => verb::client_config::client_config(context, args),
         Verb::Completions(args) => verb::completions::completions(&args),
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod completions;
 mod job;
 mod look;
+mod machine;
 mod run;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ pub use admin::{LockArgs, PolicyVerb};
 pub use completions::CompletionsArgs;
 pub use job::{JobArgs, JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
+pub use machine::{ClientConfigArgs, EnrollArgs, McpClient, UnenrollArgs};
 pub use run::{RunArgs, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
@@ -84,6 +86,12 @@ pub enum Verb {
         #[command(subcommand)]
         verb: PolicyVerb,
     },
+    /// Give an agent's key its one way in (root)
+    Enroll(EnrollArgs),
+    /// Undo what enroll did (root)
+    Unenroll(UnenrollArgs),
+    /// Print what to paste into an MCP client
+    ClientConfig(ClientConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

@@ -19,6 +19,10 @@ pub enum Failure {
     Client(ClientError),
     /// A script or standard input cannot be read, or is too large.
     Input(Refusal),
+    /// Something was not done to this machine, and why.
+    Machine(Refusal),
+    /// This verb is root's.
+    NotRoot(&'static str),
     /// Nobody reads our output any more: said to nobody.
     Gone,
     /// Output cannot be written.
@@ -58,6 +62,18 @@ impl Failure {
             Self::Input(refusal) => {
                 output::note(&refusal.message);
                 (Exit::REFUSED, refusal.clone())
+            }
+            Self::Machine(refusal) => {
+                output::note(&refusal.message);
+                if let Some(lift) = &refusal.lift {
+                    output::note(&format!("to go on: {lift}"));
+                }
+                (Exit::REFUSED, refusal.clone())
+            }
+            Self::NotRoot(verb) => {
+                let message = format!("'remit {verb}' changes this machine: only root may");
+                output::note(&message);
+                (Exit::NOT_ALLOWED, Refusal::new(Code::DeniedRule, message))
             }
             Self::Client(error) => {
                 output::note(&error.to_string());

@@ -9,6 +9,7 @@ mod args;
 mod daemon;
 mod doctor;
 mod ending;
+mod enroll;
 mod exit;
 mod failure;
 mod human;

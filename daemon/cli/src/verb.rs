@@ -1,8 +1,10 @@
 //! The verbs, one file each.
 
 pub mod access;
+pub mod client_config;
 pub mod completions;
 pub mod doctor;
+pub mod enroll;
 pub mod host;
 pub mod job;
 pub mod jobs;
@@ -12,3 +14,4 @@ pub mod run;
 pub mod status;
 pub mod stop;
 pub mod r#try;
+pub mod unenroll;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
 use crate::enroll::{Expires, Name, STATE};
-use crate::host::{Destination, ServerName};
+use crate::verb::client_config::{Destination, ServerName};
 
 #[derive(Debug, Args)]
 pub struct EnrollArgs {

@@ -1,0 +1,108 @@
+//! An agent's way in: an account that can do nothing but talk to remit, and its undoing.
+//!
+//! The way is ssh alone: a key in the account's authorized_keys that may do nothing but start the
+//! shim. An account that is made here does not own its home, so that whoever gets hold of it cannot
+//! lift what its keys may not do; an account that was there keeps what it has. Nothing here is policy:
+//! what an agent may ask for, the daemon decides.
+
+pub mod account;
+mod add;
+mod clock;
+mod expiry;
+mod file;
+mod key;
+mod line;
+mod processes;
+mod record;
+mod undo;
+mod walk;
+
+use remit_common::refusal::{Code, Refusal};
+
+pub use account::Name;
+pub use add::{AccountWas, Enrolled, Request, enroll};
+pub use expiry::Expires;
+pub use key::{FILE as KEY_FILE, PublicKey};
+pub use line::Change;
+pub use undo::{Undo, Undone, unenroll};
+
+/// Why nothing was done, or why it was not done to its end.
+#[derive(Debug)]
+pub struct Refused {
+    code: Code,
+    message: String,
+    lift: Option<String>,
+}
+
+impl Refused {
+    /// Something on this machine, or in what was asked for, does not fit.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            code: Code::InvalidArgs,
+            message: message.into(),
+            lift: None,
+        }
+    }
+
+    /// What was named is not there.
+    fn not_found(message: impl Into<String>) -> Self {
+        Self {
+            code: Code::NotFound,
+            ..Self::new(message)
+        }
+    }
+
+    /// Says what a person can do about it.
+    fn lift(mut self, lift: impl Into<String>) -> Self {
+        self.lift = Some(lift.into());
+        self
+    }
+
+    /// Names what it is about.
+    fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let refusal = Self::new(refused.code, refused.message);
+        match refused.lift {
+            Some(lift) => refusal.lift(lift),
+            None => refusal,
+        }
+    }
+}
+
+/// Errors that say all there is to say.
+macro_rules! refused {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Refused {
+            fn from(error: $error) -> Self {
+                Self::new(error.to_string())
+            }
+        }
+    )*};
+}
+
+refused!(
+    expiry::ExpiryError,
+    file::FileError,
+    record::RecordError,
+    walk::WalkError,
+    crate::program::ProgramError,
+    crate::sshd::effective::EffectiveError
+);
+
+/// The line for a key, for somebody who puts it into a file by hand.
+///
+/// # Errors
+/// Its end is over already.
+pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
+    let expires = expires.map(clock::resolve).transpose()?;
+    Ok(line::line(key, expires.as_ref()))
+}
+
+/// Where the records are kept unless another directory is named.
+pub const STATE: &str = "/var/lib/remit";

@@ -1,0 +1,506 @@
+//! Accounts: who may become an agent, and how an account for one is made and removed.
+//!
+//! What is judged is pure; what is done is done by the machine's own programs (shadow-utils).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use crate::program::{Program, ProgramError};
+
+/// The first uid that is a person's or an agent's, and not of the system (login.defs(5), UID_MIN).
+const FIRST_UID: u32 = 1000;
+/// nobody, and all that is none of ours.
+const NOBODY: u32 = 65_534;
+/// The most bytes of a name (useradd(8)).
+const NAME: usize = 32;
+/// What makes the account known for ours.
+const COMMENT: &str = "remit agent";
+/// sshd starts a forced command by it (sshd(8)).
+const SHELL: &str = "/bin/sh";
+
+/// Groups that make their members root, or let them approve for others, or read what only few may.
+const POWERFUL: [&str; 20] = [
+    "root",
+    "wheel",
+    "sudo",
+    "admin",
+    "adm",
+    "docker",
+    "podman",
+    "containerd",
+    "lxd",
+    "incus",
+    "incus-admin",
+    "microk8s",
+    "libvirt",
+    "kvm",
+    "disk",
+    "kmem",
+    "shadow",
+    "staff",
+    "remit-admin",
+    "remit-broker",
+];
+
+/// A name that useradd(8) takes, so that no program can read anything else in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAName;
+
+impl fmt::Display for NotAName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "it must be a small letter or '_', then small letters, digits, '_' or '-', 32 at most",
+        )
+    }
+}
+
+impl std::error::Error for NotAName {}
+
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        let first = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        let later = |byte: u8| first(byte) || byte.is_ascii_digit() || byte == b'-';
+        let good =
+            text.bytes().next().is_some_and(first) && text.bytes().all(later) && text.len() <= NAME;
+        good.then(|| Self(text.to_owned())).ok_or(NotAName)
+    }
+}
+
+/// An account that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its uid.
+    pub uid: u32,
+    /// Its first group.
+    pub gid: u32,
+    /// Its home.
+    pub home: PathBuf,
+    /// Its shell; empty is `/bin/sh` (passwd(5)).
+    pub shell: PathBuf,
+    /// What people say it is.
+    pub comment: String,
+    /// The names of all its groups. One without a name is its number.
+    pub groups: Vec<String>,
+}
+
+/// Why an account is no agent's, or cannot be made one's.
+#[derive(Debug)]
+pub enum AccountError {
+    /// The user database does not answer.
+    Database(nix::Error),
+    /// There is no such group.
+    NoGroup(String),
+    /// It is root by any name.
+    Root,
+    /// It belongs to the system: this uid.
+    System(u32),
+    /// It is in groups that do more than remit lets an agent do.
+    Powerful(Vec<String>),
+    /// Its home is no directory of its own.
+    Home(PathBuf),
+    /// Its shell runs nothing.
+    Shell(PathBuf),
+    /// There is no account, and its home is there.
+    Leftover(PathBuf),
+    /// The program that would do it is missing.
+    NoProgram(&'static str),
+    /// It did not do it.
+    Program(ProgramError),
+    /// The program did it, and there is still no such account.
+    NotMade(Name),
+}
+
+impl From<ProgramError> for AccountError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => write!(f, "cannot read the user database: {}", error.desc()),
+            Self::NoGroup(group) => write!(f, "there is no group '{group}'"),
+            Self::Root => f.write_str("the account is root's"),
+            Self::System(uid) => write!(f, "the account belongs to the system (uid {uid})"),
+            Self::Powerful(groups) => write!(
+                f,
+                "the account may do more than an agent: it is in '{}'",
+                groups.join("', '")
+            ),
+            Self::Home(home) => {
+                write!(
+                    f,
+                    "the account has no home of its own but '{}'",
+                    home.display()
+                )
+            }
+            Self::Shell(shell) => write!(
+                f,
+                "sshd starts the shim by the account's shell, and '{}' starts nothing",
+                shell.display()
+            ),
+            Self::Leftover(home) => write!(
+                f,
+                "there is no such account, but '{}' is there already",
+                home.display()
+            ),
+            Self::NoProgram(path) => write!(f, "this machine has no '{path}'"),
+            Self::Program(error) => write!(f, "{error}"),
+            Self::NotMade(name) => write!(f, "'{name}' was made and is not found"),
+        }
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+impl AccountError {
+    /// What a person can do about it.
+    pub fn lift(&self, name: &Name) -> Option<String> {
+        Some(match self {
+            Self::Powerful(groups) => format!(
+                "choose a name that is free, and the account is made; or: {}",
+                groups
+                    .iter()
+                    .map(|group| format!("gpasswd --delete {name} {group}"))
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            ),
+            Self::Root | Self::System(_) | Self::Home(_) => {
+                "choose a name that is free, and the account is made".to_owned()
+            }
+            Self::Shell(_) => format!("usermod --shell {SHELL} {name}"),
+            Self::Leftover(_) => "move it away, or choose another name".to_owned(),
+            Self::NoGroup(group) => {
+                format!("install remit's package, or: groupadd --system {group}")
+            }
+            Self::NoProgram(_) => "install shadow-utils (Debian: passwd)".to_owned(),
+            Self::Database(_) | Self::Program(_) | Self::NotMade(_) => return None,
+        })
+    }
+}
+
+/// The account of this name, if there is one.
+///
+/// # Errors
+/// The user database does not answer.
+pub fn find(name: &Name) -> Result<Option<Account>, AccountError> {
+    let Some(user) = User::from_name(name.as_str()).map_err(AccountError::Database)? else {
+        return Ok(None);
+    };
+    let c_name = std::ffi::CString::new(name.as_str())
+        .map_err(|_| AccountError::Database(nix::Error::EINVAL))?;
+    let gids = getgrouplist(&c_name, user.gid).map_err(AccountError::Database)?;
+    let group = |gid: &Gid| match Group::from_gid(*gid) {
+        Ok(Some(group)) => Ok(group.name),
+        Ok(None) => Ok(gid.to_string()),
+        Err(error) => Err(AccountError::Database(error)),
+    };
+    Ok(Some(Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        home: user.dir,
+        shell: user.shell,
+        comment: user.gecos.to_string_lossy().into_owned(),
+        groups: gids.iter().map(group).collect::<Result<_, _>>()?,
+    }))
+}
+
+/// Whether there is a group of this name.
+///
+/// # Errors
+/// There is none.
+pub fn group(name: &Name) -> Result<(), AccountError> {
+    match Group::from_name(name.as_str()) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(AccountError::NoGroup(name.to_string())),
+        Err(error) => Err(AccountError::Database(error)),
+    }
+}
+
+impl Account {
+    /// Whether this account may become an agent's. Gives the groups that it would keep besides its
+    /// first one and `group`.
+    ///
+    /// # Errors
+    /// It is more than an agent's, or would not work as one.
+    pub fn judge(&self, name: &Name, group: &Name) -> Result<Vec<String>, AccountError> {
+        match self.uid {
+            0 => return Err(AccountError::Root),
+            NOBODY => return Err(AccountError::System(NOBODY)),
+            uid if uid < FIRST_UID => return Err(AccountError::System(uid)),
+            _ => {}
+        }
+        let (powerful, others): (Vec<String>, Vec<String>) = self
+            .groups
+            .iter()
+            .cloned()
+            .partition(|one| POWERFUL.contains(&one.as_str()));
+        if !powerful.is_empty() {
+            return Err(AccountError::Powerful(powerful));
+        }
+        let home = self.home.as_path();
+        let nowhere = ["/", "/nonexistent", "/dev/null", "/var/empty", "/root"];
+        if !home.is_absolute() || nowhere.iter().any(|path| home == Path::new(path)) {
+            return Err(AccountError::Home(home.to_owned()));
+        }
+        match self.shell.file_name().and_then(|name| name.to_str()) {
+            Some("nologin" | "false") => Err(AccountError::Shell(self.shell.clone())),
+            Some(_) | None => Ok(others
+                .into_iter()
+                .filter(|one| one != group.as_str() && one != name.as_str())
+                .collect()),
+        }
+    }
+
+    /// Whether it is one that [`make`] made, as far as can be seen.
+    pub fn is_made(&self) -> bool {
+        self.comment == COMMENT
+    }
+
+    /// Whether it is in a group.
+    pub fn is_in(&self, group: &Name) -> bool {
+        self.groups.iter().any(|one| one == group.as_str())
+    }
+}
+
+/// Whether a name stands for power that no agent has.
+pub fn is_powerful(group: &Name) -> bool {
+    POWERFUL.contains(&group.as_str())
+}
+
+fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
+    let first = paths.first().copied().unwrap_or_default();
+    Program::find(paths).ok_or(AccountError::NoProgram(first))
+}
+
+/// Where the home of a new account will be.
+///
+/// # Errors
+/// useradd does not say, or something is there already.
+pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
+    let defaults = program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&["--defaults"])?;
+    let defaults = String::from_utf8_lossy(&defaults);
+    let base = defaults.lines().find_map(|line| line.strip_prefix("HOME="));
+    let home = Path::new(base.unwrap_or("/home")).join(name.as_str());
+    match home.symlink_metadata() {
+        Ok(_) => Err(AccountError::Leftover(home)),
+        Err(_) => Ok(home),
+    }
+}
+
+/// Makes an account without a password, in no group but its own, with an empty home.
+///
+/// The password field is `*`, which fits nothing. `!` would lock the account, and an sshd without PAM
+/// lets nobody into a locked account, key or not (sshd(8)). The shell is a real one, for sshd starts
+/// the forced command by it.
+///
+/// # Errors
+/// useradd fails.
+pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
+    let home = home.to_string_lossy();
+    program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[
+        "--create-home",
+        "--home-dir",
+        &home,
+        // Nothing that a shell would read at its start.
+        "--skel",
+        "/nonexistent",
+        "--user-group",
+        "--shell",
+        SHELL,
+        "--password",
+        "*",
+        "--comment",
+        COMMENT,
+        name.as_str(),
+    ])?;
+    Ok(())
+}
+
+/// Adds an account to a group.
+///
+/// # Errors
+/// gpasswd fails.
+pub fn join(name: &Name, group: &Name) -> Result<(), AccountError> {
+    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
+        "--add",
+        name.as_str(),
+        group.as_str(),
+    ])?;
+    Ok(())
+}
+
+/// Takes an account out of a group.
+///
+/// # Errors
+/// gpasswd fails.
+pub fn leave(name: &Name, group: &Name) -> Result<(), AccountError> {
+    program(&["/usr/bin/gpasswd", "/usr/sbin/gpasswd"])?.ask(&[
+        "--delete",
+        name.as_str(),
+        group.as_str(),
+    ])?;
+    Ok(())
+}
+
+/// Removes an account and leaves its files. Its own group goes with it.
+///
+/// # Errors
+/// userdel fails, as it does while a process of the account runs.
+pub fn remove(name: &Name) -> Result<(), AccountError> {
+    program(&["/usr/sbin/userdel", "/usr/bin/userdel"])?.ask(&[name.as_str()])?;
+    let left = Group::from_name(name.as_str()).map_err(AccountError::Database)?;
+    // It stays where USERGROUPS_ENAB in login.defs(5) is off.
+    if left.is_some_and(|group| group.mem.is_empty()) {
+        program(&["/usr/sbin/groupdel", "/usr/bin/groupdel"])?.ask(&[name.as_str()])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn agent() -> Account {
+        Account {
+            uid: 1001,
+            gid: 1001,
+            home: "/home/agent".into(),
+            shell: "/bin/bash".into(),
+            comment: String::new(),
+            groups: vec!["agent".into(), "remit".into()],
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_for_every_program() {
+        for text in ["a", "_a", "agent-7", "x_1", &"a".repeat(32)] {
+            assert_eq!(text.parse::<Name>().map(|name| name.0).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "-a",
+            "--help",
+            "1a",
+            "A",
+            "a b",
+            "a.b",
+            "a/b",
+            "../a",
+            "a\n",
+            "a:b",
+            "a,b",
+            "a$",
+            "\u{fc}",
+            "%u",
+            &"a".repeat(33),
+        ] {
+            assert_eq!(text.parse::<Name>(), Err(NotAName), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_that_is_no_more_than_an_agents_is_taken() {
+        let mut account = agent();
+        assert_eq!(
+            account.judge(&name("agent"), &name("remit")).unwrap(),
+            [""; 0]
+        );
+        account.groups.push("web".into());
+        assert_eq!(
+            account.judge(&name("agent"), &name("remit")).unwrap(),
+            ["web"]
+        );
+    }
+
+    #[test]
+    fn any_other_is_refused_with_its_reason() {
+        type Change<'a> = &'a dyn Fn(&mut Account);
+        let cases: [(&str, Change); 15] = [
+            ("is root's", &|account| account.uid = 0),
+            ("system (uid 999)", &|account| account.uid = 999),
+            ("system (uid 65534)", &|account| account.uid = 65_534),
+            ("it is in 'sudo'", &|account| {
+                account.groups.push("sudo".into())
+            }),
+            ("it is in 'wheel', 'docker'", &|account| {
+                account.groups = vec!["wheel".into(), "web".into(), "docker".into()];
+            }),
+            ("it is in 'docker'", &|account| {
+                account.groups = vec!["docker".into()]
+            }),
+            ("it is in 'remit-admin'", &|account| {
+                account.groups.push("remit-admin".into());
+            }),
+            ("home of its own but ''", &|account| {
+                account.home = "".into()
+            }),
+            ("home of its own but '/'", &|account| {
+                account.home = "/".into()
+            }),
+            ("home of its own but '/nonexistent'", &|account| {
+                account.home = "/nonexistent".into();
+            }),
+            ("home of its own but 'home'", &|account| {
+                account.home = "home".into()
+            }),
+            ("home of its own but '/root'", &|account| {
+                account.home = "/root".into()
+            }),
+            ("'/usr/sbin/nologin' starts nothing", &|account| {
+                account.shell = "/usr/sbin/nologin".into();
+            }),
+            ("'/sbin/nologin' starts nothing", &|account| {
+                account.shell = "/sbin/nologin".into();
+            }),
+            ("'/bin/false' starts nothing", &|account| {
+                account.shell = "/bin/false".into()
+            }),
+        ];
+        for (reason, change) in cases {
+            let mut account = agent();
+            change(&mut account);
+            let error = account.judge(&name("agent"), &name("remit")).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error} for {reason}");
+            assert!(error.lift(&name("agent")).is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn root_is_found_and_refused() {
+        let root = find(&name("root")).unwrap().unwrap();
+        assert_eq!((root.uid, root.home.to_str()), (0, Some("/root")));
+        assert!(root.groups.contains(&"root".to_owned()));
+        assert!(!root.is_made());
+        let refused = root.judge(&name("root"), &name("remit"));
+        assert!(matches!(refused, Err(AccountError::Root)));
+        assert_eq!(find(&name("no-such-agent")).unwrap(), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! The line of an agent in an authorized_keys file, and how it gets in and out. Pure.
+//!
+//! All other lines stay as they are, byte for byte.
+
+use crate::sshd::keys::{Key, Line};
+use crate::sshd::options::Options;
+
+use super::expiry::Stamp;
+use super::key::PublicKey;
+
+/// What sshd runs for an agent, whatever its client asks for.
+pub const COMMAND: &str = "/usr/bin/mcp-shim";
+
+/// The line for a key, without its newline.
+///
+/// `restrict` takes away everything sshd can forward or allocate, also what later releases add
+/// (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+pub fn line(key: &PublicKey, expires: Option<&Stamp>) -> String {
+    let mut line = format!("restrict,command=\"{COMMAND}\"");
+    if let Some(stamp) = expires {
+        line += &format!(",expiry-time=\"{}\"", stamp.as_str());
+    }
+    for word in [&key.kind, &key.base64, &key.comment] {
+        if !word.is_empty() {
+            line.push(' ');
+            line += word;
+        }
+    }
+    line
+}
+
+/// What putting a line into a file did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// A line of the same key was replaced.
+    Updated,
+    /// It stood there already.
+    Unchanged,
+}
+
+/// The key stands in this line, from 1 on, and not as remit writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign(pub usize);
+
+/// `text` with the line of `key`, once.
+///
+/// # Errors
+/// The key is there with other options: it would open another door.
+pub fn put(text: &[u8], key: &PublicKey, line: &str) -> Result<(Vec<u8>, Change), Foreign> {
+    let mut out = Vec::with_capacity(text.len() + line.len() + 2);
+    let mut change = Change::Added;
+    for (number, old) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        match of_key(old, &key.base64) {
+            None => out.extend_from_slice(old),
+            Some(found) if !is_ours(&found.options) => return Err(Foreign(number)),
+            Some(_) if change != Change::Added => change = Change::Updated,
+            Some(_) => {
+                change = match old.strip_suffix(b"\n").unwrap_or(old) == line.as_bytes() {
+                    true => Change::Unchanged,
+                    false => Change::Updated,
+                };
+                push(&mut out, line);
+            }
+        }
+    }
+    if change == Change::Added {
+        push(&mut out, line);
+    }
+    Ok((out, change))
+}
+
+fn push(out: &mut Vec<u8>, line: &str) {
+    if !out.is_empty() && !out.ends_with(b"\n") {
+        out.push(b'\n');
+    }
+    out.extend_from_slice(line.as_bytes());
+    out.push(b'\n');
+}
+
+/// `text` without the lines of these keys (base64), whatever options they have by now, and how
+/// many lines that were.
+pub fn remove(text: &[u8], keys: &[&str]) -> (Vec<u8>, usize) {
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let (gone, kept): (Vec<&[u8]>, Vec<&[u8]>) =
+        lines.partition(|line| keys.iter().any(|key| of_key(line, key).is_some()));
+    (kept.concat(), gone.len())
+}
+
+/// The first line, from 1 on, that has this key and would let it do more than remit does.
+pub fn elsewhere(text: &[u8], key: &PublicKey) -> Option<usize> {
+    (1..)
+        .zip(text.split(|byte| *byte == b'\n'))
+        .find(|(_, line)| of_key(line, &key.base64).is_some_and(|found| !is_ours(&found.options)))
+        .map(|(number, _)| number)
+}
+
+fn of_key<'a>(line: &'a [u8], base64: &str) -> Option<Key<'a>> {
+    match Line::parse(line) {
+        Line::Key(key) => (key.base64 == base64).then_some(key),
+        Line::Blank | Line::Unread(_) => None,
+    }
+}
+
+/// Whether options are such as [`line`] writes them.
+fn is_ours(options: &Options) -> bool {
+    options.has("restrict")
+        && options.command() == Some(COMMAND.as_bytes())
+        && options
+            .names()
+            .all(|name| matches!(name, "restrict" | "command" | "expiry-time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::tests::{ED25519, OTHER};
+    use super::*;
+
+    fn key(text: &str) -> PublicKey {
+        PublicKey::parse(text.as_bytes()).unwrap()
+    }
+
+    fn ours(text: &str) -> String {
+        line(&key(text), None)
+    }
+
+    #[test]
+    fn a_line_is_what_sshd_reads() {
+        let stamp = Stamp::parse("20261231000000").unwrap();
+        let key = key(&format!("{ED25519} me"));
+        assert_eq!(
+            line(&key, None),
+            format!("restrict,command=\"/usr/bin/mcp-shim\" {ED25519} me")
+        );
+        let line = line(&key, Some(&stamp));
+        let Line::Key(read) = Line::parse(line.as_bytes()) else {
+            panic!("{line}");
+        };
+        assert_eq!(read.options.command(), Some(COMMAND.as_bytes()));
+        assert_eq!(read.options.rights(), [""; 0]);
+        let expiry: Vec<&[u8]> = read.options.values("expiry-time").collect();
+        assert_eq!(expiry, [b"20261231000000"]);
+        assert!(is_ours(&read.options));
+    }
+
+    #[test]
+    fn a_line_goes_in_once_and_the_others_stay() {
+        use Change::*;
+        let mine = ours(ED25519);
+        let old = line(
+            &key(ED25519),
+            Some(&Stamp::parse("20200101000000").unwrap()),
+        );
+        let cases: Vec<(String, String, Change)> = vec![
+            (String::new(), format!("{mine}\n"), Added),
+            (
+                format!("# \u{fc}\r\n\n{OTHER} x"),
+                format!("# \u{fc}\r\n\n{OTHER} x\n{mine}\n"),
+                Added,
+            ),
+            (
+                format!("junk\x00\n{OTHER}\n"),
+                format!("junk\x00\n{OTHER}\n{mine}\n"),
+                Added,
+            ),
+            (format!("{mine}\n"), format!("{mine}\n"), Unchanged),
+            (mine.clone(), format!("{mine}\n"), Unchanged),
+            (format!("a\n{old}\nb\n"), format!("a\n{mine}\nb\n"), Updated),
+            (
+                format!("{mine}\nb\n{old}\n"),
+                format!("{mine}\nb\n"),
+                Updated,
+            ),
+            (
+                format!("#{ED25519}\n"),
+                format!("#{ED25519}\n{mine}\n"),
+                Added,
+            ),
+        ];
+        for (before, after, change) in cases {
+            let put = put(before.as_bytes(), &key(ED25519), &mine);
+            assert_eq!(put, Ok((after.into_bytes(), change)), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_with_other_rights_is_refused() {
+        for options in [
+            "",
+            "restrict ",
+            "command=\"/usr/bin/mcp-shim\" ",
+            "restrict,command=\"/bin/sh\" ",
+            "restrict,command=\"/usr/bin/mcp-shim\",pty ",
+            "restrict,command=\"/usr/bin/mcp-shim\",port-forwarding ",
+            "restrict,command=\"/usr/bin/mcp-shim\",from=\"10.0.0.1\" ",
+        ] {
+            let text = format!("# x\n{}\n{options}{ED25519} again\n", ours(ED25519));
+            let refused = put(text.as_bytes(), &key(ED25519), &ours(ED25519));
+            assert_eq!(refused, Err(Foreign(3)), "{options}");
+            assert_eq!(elsewhere(text.as_bytes(), &key(ED25519)), Some(3));
+            assert_eq!(elsewhere(text.as_bytes(), &key(OTHER)), None);
+        }
+    }
+
+    #[test]
+    fn a_line_goes_out_whatever_became_of_it() {
+        let mine = ours(ED25519);
+        let base64 = key(ED25519).base64;
+        for (before, after, count) in [
+            (String::new(), "", 0),
+            (format!("{mine}\n"), "", 1),
+            (format!("a\r\n{mine}\nb"), "a\r\nb", 1),
+            (format!("a\n{mine}"), "a\n", 1),
+            (format!("a\n{ED25519}\n{mine}\n#b\n"), "a\n#b\n", 2),
+            (format!("{OTHER}\n"), &format!("{OTHER}\n"), 0),
+        ] {
+            let removed = remove(before.as_bytes(), &[&base64]);
+            assert_eq!(removed, (after.as_bytes().to_vec(), count), "{before:?}");
+        }
+    }
+}

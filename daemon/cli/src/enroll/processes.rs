@@ -1,0 +1,100 @@
+//! The processes of an account that is going to be removed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long they may take to be gone after SIGKILL.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long to leave the kernel and their parents alone in between. They are not our children, so
+/// there is nothing that would tell us.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Ends all processes of `uid`, and gives how many there were. Only for accounts that are nobody's
+/// but an agent's.
+///
+/// # Errors
+/// `/proc` cannot be read, or some are still there at the deadline.
+pub fn end(uid: u32) -> io::Result<usize> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut first = None;
+    loop {
+        let pids = of(uid)?;
+        let count = *first.get_or_insert(pids.len());
+        if pids.is_empty() {
+            return Ok(count);
+        }
+        if Instant::now() > deadline {
+            let text = format!("{} processes of uid {uid} do not end", pids.len());
+            return Err(io::Error::other(text));
+        }
+        for pid in pids {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// The processes of `uid` that serve a client: those named as the shim.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn shims(uid: u32) -> io::Result<Vec<i32>> {
+    let mut pids = of(uid)?;
+    pids.retain(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "mcp-shim\n")
+    });
+    Ok(pids)
+}
+
+/// The processes with this effective uid: that is who owns their directories (proc(5)). One that has
+/// ended counts until its parent has seen it.
+fn of(uid: u32) -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // It may be gone by now.
+        if entry.metadata().is_ok_and(|found| found.uid() == uid) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn all_of_one_account_end_and_no_other() {
+        // Nobody's on any machine, and no other test's.
+        let uid = 60_177;
+        let sleep = |uid: u32| {
+            let mut command = Command::new("/bin/sleep");
+            command.arg("600").uid(uid).gid(uid).spawn().unwrap()
+        };
+        let mut ours = [sleep(uid), sleep(uid)];
+        let mut other = sleep(60_178);
+        let reaper =
+            thread::spawn(move || ours.each_mut().map(|child| child.wait().unwrap().signal()));
+        assert_eq!(end(uid).unwrap(), 2);
+        assert_eq!(reaper.join().unwrap(), [Some(9), Some(9)]);
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(end(uid).unwrap(), 0);
+    }
+}

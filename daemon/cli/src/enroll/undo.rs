@@ -1,0 +1,240 @@
+//! Unenrolling: what the record says was done is undone, and nothing else.
+//!
+//! Taking rights away goes on when a step fails: what can be taken is taken. Then the record stays,
+//! and doing it again does the rest.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use remit_common::admin::AdminRequest;
+use remit_common::client::{self, ClientError};
+use remit_common::names::Runtime;
+
+use super::Refused;
+use super::account::{self, Account, Name};
+use super::add::{another, told};
+use super::file::KeyFile;
+use super::key::PublicKey;
+use super::line;
+use super::processes;
+use super::record::{Record, Store};
+use super::walk::{Absent, Dir, Trust, WalkError};
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Undo<'a> {
+    /// The agent.
+    pub name: &'a Name,
+    /// Only this key.
+    pub key: Option<&'a PublicKey>,
+    /// Where records are kept.
+    pub state: &'a Path,
+    /// Where the daemon listens.
+    pub runtime: &'a Runtime,
+}
+
+/// What was undone.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// Lines of keys that were removed.
+    pub keys: usize,
+    /// Keys that stay.
+    pub keys_left: usize,
+    /// The group it is no longer in.
+    pub group: Option<String>,
+    /// The account is gone.
+    pub account: bool,
+    /// Processes of the account that were ended.
+    pub processes: usize,
+    /// What was made and stays, since something is in it.
+    pub kept: Vec<PathBuf>,
+    /// What else its reader should know.
+    pub notes: Vec<String>,
+    /// What could not be done. While there is something, the agent counts as enrolled.
+    pub problems: Vec<String>,
+}
+
+/// Takes from an agent what enrolling gave it; or one key, and nothing else.
+///
+/// # Errors
+/// Nobody of this name, or nobody with this key, was enrolled; or the account is another by now.
+pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
+    let name = undo.name;
+    let store = Store::open(undo.state)?;
+    let mut record = store.load(name)?.ok_or_else(|| {
+        Refused::not_found(format!("user '{name}' was not enrolled by 'remit enroll'")).lift(
+            format!("remove its key lines by hand, and: gpasswd --delete {name} remit"),
+        )
+    })?;
+    let account = account::find(name).map_err(|error| told(error, name))?;
+    if account
+        .as_ref()
+        .is_some_and(|account| !record.is_of(account))
+    {
+        return Err(another(name, &store));
+    }
+    let (going, staying): (Vec<_>, Vec<_>) = record
+        .keys
+        .iter()
+        .cloned()
+        .partition(|kept| undo.key.is_none_or(|key| key.base64 == kept.base64));
+    if undo.key.is_some() && going.is_empty() {
+        return Err(Refused::not_found(format!(
+            "agent '{name}' has no such key"
+        )));
+    }
+
+    let mut undone = Undone {
+        keys_left: staying.len(),
+        ..Undone::default()
+    };
+    let mut files: Vec<&PathBuf> = going.iter().map(|kept| &kept.file).collect();
+    files.dedup();
+    for file in files {
+        let of_file = going.iter().filter(|kept| kept.file == *file);
+        let keys: Vec<&str> = of_file.map(|kept| kept.base64.as_str()).collect();
+        match remove_lines(file, &keys, &record, account.as_ref()) {
+            Ok(count) => undone.keys += count,
+            Err(error) => undone.problems.push(error.message),
+        }
+    }
+    if undo.key.is_some() {
+        if undone.problems.is_empty() {
+            record.keys = staying;
+            store.save(name, &record)?;
+        }
+        return Ok(undone);
+    }
+
+    undone.leave(undo, &record, account.as_ref());
+    if record.account_made && account.is_some() {
+        undone.remove_account(name, account.as_ref());
+    }
+    undone.remove_directories(&record, account.as_ref());
+    if undone.problems.is_empty() {
+        store.forget(name)?;
+    }
+    Ok(undone)
+}
+
+/// Who may own what lies in the home: also where the account is gone already.
+fn trust<'a>(record: &'a Record, account: Option<&'a Account>) -> Trust<'a> {
+    let nowhere = Path::new("/nonexistent");
+    match account {
+        Some(account) => Trust {
+            home: &account.home,
+            uid: account.uid,
+        },
+        None => Trust {
+            home: record
+                .directories_made
+                .first()
+                .map_or(nowhere, PathBuf::as_path),
+            uid: record.uid.unwrap_or_default(),
+        },
+    }
+}
+
+/// Removes the lines of these keys, and the file if it was made for them and nothing else is in it.
+fn remove_lines(
+    path: &Path,
+    keys: &[&str],
+    record: &Record,
+    account: Option<&Account>,
+) -> Result<usize, Refused> {
+    let trust = trust(record, account);
+    let (dir, name, _) = match Dir::of(path, trust, Absent::Refuse) {
+        Err(WalkError::Missing(_)) => return Ok(0),
+        walked => walked?,
+    };
+    let file = KeyFile::read(dir, name, trust)?;
+    let (text, count) = line::remove(file.text(), keys);
+    if text.is_empty() && record.files_made.iter().any(|made| made == path) {
+        file.remove()?;
+    } else if count > 0 {
+        // It is there, so it keeps its owner and mode.
+        file.replace(&text, super::walk::Owner::ROOT, 0o600)?;
+    }
+    Ok(count)
+}
+
+impl Undone {
+    /// Takes the account out of its group, and has the daemon end its sessions.
+    fn leave(&mut self, undo: &Undo, record: &Record, account: Option<&Account>) {
+        let name = undo.name;
+        let group = record
+            .group_added
+            .as_deref()
+            .and_then(|text| text.parse().ok());
+        let group = group.filter(|group| account.is_some_and(|account| account.is_in(group)));
+        if let Some(group) = group {
+            match account::leave(name, &group) {
+                Ok(()) => self.group = Some(group.to_string()),
+                Err(error) => self.problems.push(told(error, name).message),
+            }
+        }
+        if record.group_added.is_none() && !record.account_made {
+            self.notes.push(format!(
+                "'{name}' was in its groups before, and stays in them"
+            ));
+        }
+        // A reload looks at who is in which group by now.
+        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
+            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => self.problems.push(format!(
+                "sessions of '{name}' with the daemon may still be open: {error}"
+            )),
+        }
+        let Some(account) = account.filter(|_| !record.account_made) else {
+            return;
+        };
+        match processes::shims(account.uid) {
+            Ok(pids) if !pids.is_empty() => self.notes.push(format!(
+                "{} ssh connections of '{name}' are still open; 'pkill -u {name} -x mcp-shim' ends them",
+                pids.len()
+            )),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Ends what runs in the account, and removes it.
+    fn remove_account(&mut self, name: &Name, account: Option<&Account>) {
+        let Some(account) = account else { return };
+        match processes::end(account.uid) {
+            Ok(count) => self.processes = count,
+            Err(error) => self.problems.push(error.to_string()),
+        }
+        match account::remove(name) {
+            Ok(()) => self.account = true,
+            Err(error) => self.problems.push(told(error, name).message),
+        }
+    }
+
+    /// Removes the directories that were made and are empty.
+    fn remove_directories(&mut self, record: &Record, account: Option<&Account>) {
+        // An account needs its home.
+        let homeless = account.is_none() || self.account;
+        for path in record.directories_made.iter().rev() {
+            if !homeless && account.is_some_and(|account| account.home == *path) {
+                continue;
+            }
+            let (dir, name, _) = match Dir::of(path, trust(record, account), Absent::Refuse) {
+                Err(WalkError::Missing(_)) => continue,
+                Err(error) => {
+                    self.problems.push(error.to_string());
+                    continue;
+                }
+                Ok(walked) => walked,
+            };
+            match unlinkat(dir.fd(), name.as_os_str(), UnlinkatFlags::RemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::ENOTEMPTY | Errno::EEXIST) => self.kept.push(path.clone()),
+                Err(error) => {
+                    let error = WalkError::Call("remove", path.clone(), error);
+                    self.problems.push(error.to_string());
+                }
+            }
+        }
+    }
+}

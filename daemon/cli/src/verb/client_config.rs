@@ -1,0 +1,78 @@
+//! `remit client-config`: what to paste into an MCP client.
+
+mod destination;
+mod format;
+
+use std::ffi::OsStr;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, ValueEnum};
+use remit_common::text;
+use serde_json::json;
+
+pub use destination::{Destination, ServerName};
+
+use crate::app::Context;
+use crate::args::{Cli, ClientConfigArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+
+/// Prints what to paste on stdout, and nothing else there; what to do with it on stderr.
+pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, Failure> {
+    let mut to = args.host;
+    match (&to.user, args.user) {
+        (Some(_), Some(_)) => return Err(usage("USER@HOST and --user name a user each: give one")),
+        (None, Some(user)) => to.user = Some(user.to_string()),
+        (Some(_) | None, None) => {}
+    }
+    if let Some(identity) = &args.identity
+        && (identity.is_empty() || identity.starts_with('-') || !identity.chars().all(one_line))
+    {
+        return Err(usage(
+            "--identity is no name of a file that a client could pass on",
+        ));
+    }
+    let argv = format::command(&to, args.identity.as_deref());
+    let config = format::config(args.client, &args.name, &argv);
+    match context.form {
+        Form::Json => {
+            let client = args.client.to_possible_value();
+            output::json(&json!({
+                "client": client.as_ref().map(|value| value.get_name()),
+                "server": args.name.as_str(),
+                "command": argv,
+                "config": config.content,
+                "hints": config.places,
+            }))?;
+        }
+        Form::Text => {
+            output::text(&config.content)?;
+            config.places.iter().for_each(|place| output::note(place));
+            if to.user.is_none() {
+                output::note(
+                    "without --user ssh logs in by the name it chooses itself, not the agent's",
+                );
+            }
+            let line = text::command_line(&argv, usize::MAX);
+            output::note(&format!(
+                "it must connect without a question first: {line} </dev/null"
+            ));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn one_line(c: char) -> bool {
+    text::is_plain(c) && !matches!(c, '\n' | '\t')
+}
+
+fn usage(message: &str) -> Failure {
+    let mut cli = Cli::command();
+    let verb = OsStr::new("client-config");
+    let error = match cli.find_subcommand_mut(verb) {
+        Some(verb) => verb.error(ErrorKind::ArgumentConflict, message),
+        None => cli.error(ErrorKind::ArgumentConflict, message),
+    };
+    Failure::Usage(error)
+}

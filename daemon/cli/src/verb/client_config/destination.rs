@@ -1,0 +1,163 @@
+//! Where a client connects to, and what it calls it. Pure.
+//!
+//! Both end in files and on command lines that others read, so they are plain words.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest host name (RFC 1035), which is more than any user's name.
+const LONGEST: usize = 255;
+/// Clients put it before the names of tools, and some allow 60 characters for both.
+const NAME: usize = 40;
+
+/// `HOST` or `USER@HOST` as ssh(1) takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The user, if one is named.
+    pub user: Option<String>,
+    /// A name, an address, or a `Host` of ssh_config(5).
+    pub host: String,
+}
+
+/// A word that ssh would read as something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoDestination;
+
+impl fmt::Display for NoDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it must be HOST or USER@HOST, of letters, digits and '.', '_', '-', ':', '%', and begin with no '-'")
+    }
+}
+
+impl std::error::Error for NoDestination {}
+
+impl FromStr for Destination {
+    type Err = NoDestination;
+
+    fn from_str(text: &str) -> Result<Self, NoDestination> {
+        let plain = |word: &str, more: &[u8]| {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+            let length = 1..=LONGEST;
+            length.contains(&word.len()) && !word.starts_with('-') && word.bytes().all(good)
+        };
+        let (user, host) = match text.split_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, text),
+        };
+        // A colon and a percent sign are those of an address such as fe80::1%eth0.
+        let good = plain(host, b"._-:%") && user.is_none_or(|user| plain(user, b"._-"));
+        good.then(|| Self {
+            user: user.map(str::to_owned),
+            host: host.to_owned(),
+        })
+        .ok_or(NoDestination)
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        f.write_str(&self.host)
+    }
+}
+
+/// What a client calls a server: a word in every format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(String);
+
+impl ServerName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name that some client would not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAServerName;
+
+impl fmt::Display for NotAServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "it must be a letter, then letters, digits, '_' or '-', {NAME} at most"
+        )
+    }
+}
+
+impl std::error::Error for NotAServerName {}
+
+impl FromStr for ServerName {
+    type Err = NotAServerName;
+
+    fn from_str(text: &str) -> Result<Self, NotAServerName> {
+        let later = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let good = text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.len() <= NAME
+            && text.bytes().all(later);
+        good.then(|| Self(text.to_owned())).ok_or(NotAServerName)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_what_ssh_takes() {
+        for (text, user, host) in [
+            ("web-1", None, "web-1"),
+            ("web_1.example.org", None, "web_1.example.org"),
+            ("192.0.2.7", None, "192.0.2.7"),
+            ("fe80::1%eth0", None, "fe80::1%eth0"),
+            ("agent@web", Some("agent"), "web"),
+            ("John.Doe@web", Some("John.Doe"), "web"),
+        ] {
+            let parsed: Destination = text.parse().unwrap();
+            assert_eq!((parsed.user.as_deref(), &*parsed.host), (user, host));
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_word_that_means_more_is_refused() {
+        for text in [
+            "",
+            "-oProxyCommand=x",
+            "a b",
+            "a\nb",
+            "a\tb",
+            "a;b",
+            "a/b",
+            "ssh://a",
+            "a'",
+            "a\"",
+            "a\\",
+            "$a",
+            "`a`",
+            "@a",
+            "a@",
+            "a@-b",
+            "-a@b",
+            "a@b@c",
+            "a:b@c",
+            "\u{fc}",
+            "a=b",
+            &"a".repeat(256),
+        ] {
+            assert_eq!(text.parse::<Destination>(), Err(NoDestination), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_name_is_a_word() {
+        for text in ["remit", "Web-1_a", &"a".repeat(40)] {
+            assert_eq!(text.parse::<ServerName>().unwrap().as_str(), text);
+        }
+        for text in ["", "1a", "-a", "a.b", "a b", "a\"", &"a".repeat(41)] {
+            assert_eq!(text.parse::<ServerName>(), Err(NotAServerName), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `remit enroll`: give an agent its one way in.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use remit_common::refusal::{Code, Refusal};
+use serde_json::json;
+
+use crate::app::Context;
+use crate::args::EnrollArgs;
+use crate::enroll::{self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::table;
+
+/// Enrolls, or shows the line only.
+pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
+    if args.print {
+        let line = print(args)?;
+        match context.form {
+            Form::Json => output::json(&json!({ "line": line }))?,
+            Form::Text => {
+                output::text(&format!("{line}\n"))?;
+                output::note(&format!(
+                    "nothing was done: put this line into the authorized_keys of '{}', and the user into group '{}'",
+                    args.user, args.group
+                ));
+            }
+        }
+        return Ok(Exit::OK);
+    }
+    as_root("enroll")?;
+    let key = key(&args.keyfile)?;
+    let enrolled = enroll::enroll(&Request {
+        name: &args.user,
+        group: &args.group,
+        key: &key,
+        expires: args.expires.as_ref(),
+        state: &args.state.state,
+    })
+    .map_err(|refused| Failure::Machine(refused.into()))?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "HOST",
+        name => name,
+    };
+    let client = format!("ssh -T {}@{host} mcp-shim", args.user);
+    match context.form {
+        Form::Json => output::json(&json!({
+            "user": args.user.as_str(),
+            "account": account(&enrolled),
+            "group": args.group.as_str(),
+            "other_groups": enrolled.groups,
+            "file": enrolled.file.display().to_string(),
+            "key": change(&enrolled),
+            "expires": enrolled.expires.as_ref().map(ToString::to_string),
+            "client": client,
+        }))?,
+        Form::Text => output::text(&show(args, &enrolled, &client, host))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn print(args: &EnrollArgs) -> Result<String, Failure> {
+    let key = key(&args.keyfile)?;
+    enroll::printed(&key, args.expires.as_ref()).map_err(|refused| Failure::Machine(refused.into()))
+}
+
+fn account(enrolled: &Enrolled) -> &'static str {
+    match enrolled.account {
+        AccountWas::Made => "made",
+        AccountWas::There => "was there",
+    }
+}
+
+fn change(enrolled: &Enrolled) -> &'static str {
+    match enrolled.change {
+        Change::Added => "added",
+        Change::Updated => "updated",
+        Change::Unchanged => "unchanged",
+    }
+}
+
+fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> String {
+    let user = &args.user;
+    let mut lines = match enrolled.change {
+        Change::Unchanged => format!("agent {user} was already enrolled with this key\n"),
+        Change::Added | Change::Updated => format!("agent {user} is enrolled\n"),
+    };
+    let from = match enrolled.account {
+        AccountWas::Made => "made by remit: no password, no right but this",
+        AccountWas::There => "was there before, and keeps what else it may do",
+    };
+    lines += &table::fact("account", from);
+    lines += &table::fact("group", args.group.as_str());
+    if !enrolled.groups.is_empty() {
+        lines += &table::fact("also in", &enrolled.groups.join(" "));
+    }
+    let file = enrolled.file.display();
+    lines += &table::fact("key", &format!("{} in {file}", change(enrolled)));
+    let expires = enrolled.expires.as_ref();
+    let expires = expires.map_or_else(|| "never".to_owned(), |stamp| format!("{stamp} local time"));
+    lines += &table::fact("expires", &expires);
+    lines += &table::fact("client", client);
+    lines += &table::fact(
+        "configure",
+        &format!("remit client-config CLIENT {host} --user {user}"),
+    );
+    lines
+}
+
+/// The public key in a file.
+///
+/// # Errors
+/// It cannot be read, or is no single good key.
+pub fn key(path: &Path) -> Result<PublicKey, Failure> {
+    let shown = match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => format!("'{}'", path.display()),
+    };
+    let refused = |why: String| {
+        let message = format!("cannot take a key from {shown}: {why}");
+        Failure::Machine(Refusal::new(Code::InvalidArgs, message).object(shown.clone()))
+    };
+    let text = bytes(path).map_err(|error| refused(error.to_string()))?;
+    PublicKey::parse(&text).map_err(|error| refused(error.to_string()))
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let input: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(File::open(path)?),
+    };
+    let mut text = Vec::new();
+    // One byte more than a key may have, so that more is noticed.
+    input.take(KEY_FILE as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Only root makes accounts.
+///
+/// # Errors
+/// Somebody else is asking.
+pub fn as_root(verb: &'static str) -> Result<(), Failure> {
+    match nix::unistd::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(Failure::NotRoot(verb)),
+    }
+}

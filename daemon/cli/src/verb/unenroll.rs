@@ -1,0 +1,87 @@
+//! `remit unenroll`: undo what `remit enroll` did.
+
+use serde_json::json;
+
+use super::enroll::{as_root, key};
+use crate::app::Context;
+use crate::args::UnenrollArgs;
+use crate::enroll::{self, Undo, Undone};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::table;
+
+/// Takes the agent's key, or all it was given.
+pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure> {
+    as_root("unenroll")?;
+    let key = args.keyfile.as_deref().map(key).transpose()?;
+    let undone = enroll::unenroll(&Undo {
+        name: &args.user,
+        key: key.as_ref(),
+        state: &args.state.state,
+        runtime: &context.runtime,
+    })
+    .map_err(|refused| Failure::Machine(refused.into()))?;
+    let kept: Vec<String> = undone
+        .kept
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    match context.form {
+        Form::Json => output::json(&json!({
+            "user": args.user.as_str(),
+            "keys_removed": undone.keys,
+            "keys_left": undone.keys_left,
+            "group_left": undone.group,
+            "account_removed": undone.account,
+            "processes_ended": undone.processes,
+            "kept": kept,
+            "notes": undone.notes,
+            "problems": undone.problems,
+        }))?,
+        Form::Text => {
+            output::text(&show(args, &undone, &kept))?;
+            undone.notes.iter().for_each(|note| output::note(note));
+        }
+    }
+    if undone.problems.is_empty() {
+        return Ok(Exit::OK);
+    }
+    undone
+        .problems
+        .iter()
+        .for_each(|problem| output::note(problem));
+    output::note(&format!(
+        "not all was undone: 'remit unenroll {}' again does the rest",
+        args.user
+    ));
+    Ok(Exit::REFUSED)
+}
+
+fn show(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
+    let user = &args.user;
+    let mut lines = match (&args.keyfile, undone.problems.is_empty()) {
+        (Some(_), _) => format!("agent {user} is still enrolled\n"),
+        (None, true) => format!("agent {user} is no longer enrolled\n"),
+        (None, false) => format!("agent {user}\n"),
+    };
+    let removed = match undone.keys_left {
+        0 => format!("{} removed", undone.keys),
+        left => format!("{} removed, {left} left", undone.keys),
+    };
+    lines += &table::fact("keys", &removed);
+    if let Some(group) = &undone.group {
+        lines += &table::fact("group", &format!("left {group}"));
+    }
+    if undone.account {
+        let ended = match undone.processes {
+            0 => "removed".to_owned(),
+            count => format!("removed, {count} processes ended"),
+        };
+        lines += &table::fact("account", &ended);
+    }
+    for path in kept {
+        lines += &table::fact("kept", &format!("{path}: something else is in it"));
+    }
+    lines
+}
