@@ -137,15 +137,6 @@ impl Daemon {
         daemon
     }
 
-    /// Starts one.
-    ///
-    /// # Errors
-    /// What it says on standard error when it does not get ready.
-    pub fn try_start(options: Options) -> Result<Self, String> {
-        let mut daemon = Self::prepared(options);
-        daemon.launch().map(|()| daemon)
-    }
-
     fn prepared(options: Options) -> Self {
         let place = Place::new();
         for name in BINARIES {

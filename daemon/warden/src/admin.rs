@@ -14,15 +14,19 @@ use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 
 use crate::audit::{Event, Record};
+use crate::checkup::Begun;
 use crate::peer::{self, Subject};
 use crate::plan::who;
+use crate::policy_load::Live;
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
 /// Bytes of answers waiting for one administrator who does not read.
 const WRITE_BUFFER: usize = 256 << 10;
-/// Requests that wait for a load of the policy.
+/// Requests that wait for a load of the policy or for the walls to be tried.
 const WAITING: usize = 64;
+/// Policy files that an answer names.
+const LISTED: usize = 8;
 /// Bytes of a reason.
 const WHY: usize = 1000;
 /// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
@@ -41,14 +45,23 @@ struct Admin {
     output: Vec<u8>,
 }
 
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// The policy that was asked for.
+    Policy,
+    /// The walls, tried.
+    Checkup,
+}
+
 /// All connections, in the order in which they came.
 #[derive(Debug)]
 pub struct Admins {
     group: u32,
     next: u64,
     live: BTreeMap<u64, Admin>,
-    /// Connections that wait for a load of the policy, once for each request.
-    reloading: Vec<u64>,
+    /// Connections that wait for an answer, once for each request.
+    waiting: Vec<(u64, Wants)>,
 }
 
 impl Admins {
@@ -58,7 +71,7 @@ impl Admins {
             group,
             next: 0,
             live: BTreeMap::new(),
-            reloading: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -220,25 +233,47 @@ impl Warden {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status())),
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
-            AdminRequest::Reload if self.admins.reloading.len() >= WAITING => {
-                failed("too many wait for the policy", "wait for an answer first")
+            AdminRequest::Reload | AdminRequest::Doctor if self.admins.waiting.len() >= WAITING => {
+                failed("too many requests wait", "wait for an answer first")
             }
             AdminRequest::Reload => match self.reload(Some(subject)) {
-                // Answered when it is done.
-                Ok(()) => {
-                    self.admins.reloading.push(number);
-                    return None;
-                }
+                Ok(()) => return self.wait(number, Wants::Policy),
                 Err(error) => failed("the policy cannot be read", &error.to_string()),
             },
-            AdminRequest::Doctor => failed("the walls were not tried", "not known here"),
+            AdminRequest::Doctor => match self.check_walls(Some(subject)) {
+                Begun::Later => return self.wait(number, Wants::Checkup),
+                Begun::Now(reply) => reply,
+            },
         })
+    }
+
+    /// Answered when it is done.
+    fn wait(&mut self, number: u64, wants: Wants) -> Option<AdminReply> {
+        self.admins.waiting.push((number, wants));
+        None
+    }
+
+    /// What these connections wait for is there.
+    pub fn tell_waiting(&mut self, wants: Wants, reply: &AdminReply) {
+        let Ok(bytes) = frame::encode(reply, caps::ADMIN_FRAME) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut self.admins.waiting);
+        let (told, waiting) = waiting.into_iter().partition(|(_, what)| *what == wants);
+        self.admins.waiting = waiting;
+        let told: Vec<(u64, Wants)> = told;
+        for (number, _) in told {
+            if let Some(admin) = self.admins.live.get_mut(&number) {
+                admin.output.extend_from_slice(&bytes);
+                self.admin_event(number);
+            }
+        }
     }
 
     /// The policy that was asked for is in force, or refused.
     pub fn tell_reloaded(&mut self) {
         let reply = match &self.policy_error {
-            None => AdminReply::Done(format!("policy {} is in force", self.policy.digest)),
+            None => AdminReply::Done(self.loaded()),
             Some(why) => {
                 let first = why.lines().next().unwrap_or_default();
                 let text =
@@ -249,22 +284,36 @@ impl Warden {
                 )
             }
         };
-        let Ok(bytes) = frame::encode(&reply, caps::ADMIN_FRAME) else {
-            return;
-        };
-        for number in std::mem::take(&mut self.admins.reloading) {
-            if let Some(admin) = self.admins.live.get_mut(&number) {
-                admin.output.extend_from_slice(&bytes);
-                self.admin_event(number);
-            }
+        self.tell_waiting(Wants::Policy, &reply);
+    }
+
+    /// What is in force, in a sentence.
+    fn loaded(&self) -> String {
+        let Live {
+            policy,
+            digest,
+            files,
+            ..
+        } = &self.policy;
+        let rules = policy.rules();
+        let mut text = format!(
+            "policy {digest} is in force: {rules} rules of {}",
+            listed(files)
+        );
+        if !self.needs_restart.is_empty() {
+            text += &format!(
+                "; changed in remit.toml, and in force after 'systemctl restart remitd': {}",
+                self.needs_restart.join(", ")
+            );
         }
+        text
     }
 
     fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
         let why = remit_common::text::line(why.as_bytes(), WHY);
         // Locked first, whatever the disk and the trail say. What is stopping or broken takes
         // nothing anyway, and is locked when it starts again.
-        if !matches!(self.gate, Gate::Stopping | Gate::Broken(_)) {
+        if self.gate != Gate::Stopping {
             self.gate = Gate::Locked(why.clone());
         }
         let kept = self.state.lock(&why);
@@ -299,35 +348,39 @@ impl Warden {
     }
 
     fn status(&self) -> Status {
-        let landlock = self.walls.kernel().landlock_abi;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let (landlock, _) = self.walls.landlock();
+        let (controllers, _) = self.walls.controllers();
+        let limits = &self.config.limits;
+        let runtime = format!(
+            "runtime {} s, {} s at most",
+            limits.runtime_s, limits.max_runtime_s
+        );
         Status {
             release: remit_common::RELEASE.to_owned(),
-            kernel: self.walls.kernel().release.clone(),
+            kernel: self.walls.release().to_owned(),
             uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
             policy: self.policy.digest.clone(),
-            rules: u32::try_from(self.policy.policy.rules()).unwrap_or(u32::MAX),
-            needs_restart: Vec::new(),
+            rules: count(self.policy.policy.rules()),
             policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),
+            needs_restart: self.needs_restart.iter().map(ToString::to_string).collect(),
             locked: match &self.gate {
-                Gate::Locked(why) | Gate::Broken(why) => Some(why.clone()),
+                Gate::Locked(why) => Some(why.clone()),
                 Gate::Open | Gate::Stopping => None,
             },
-            jobs: u32::try_from(self.jobs.serials().len()).unwrap_or(u32::MAX),
-            max_jobs: u32::try_from(self.config.jobs.max).unwrap_or(u32::MAX),
-            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
-            limits: Vec::new(),
+            jobs: count(self.jobs.count_live()),
+            max_jobs: count(self.config.jobs.max),
+            sessions: count(self.sessions.len()),
+            limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),
             audit: self.audit.sink().to_owned(),
-            audit_error: None,
+            audit_error: self.audit.error().map(str::to_owned),
             landlock,
-            cgroup: None,
-            controllers: self.walls.controller_names(),
+            cgroup: self.walls.cgroup(),
+            controllers,
             broker_restarts: self.broker.restarts(),
-            refused: Vec::new(),
-            missing: match landlock {
-                0 => vec!["landlock: this kernel has none".into()],
-                _ => Vec::new(),
-            },
-            refusals: Vec::new(),
+            refused: self.walls.refused_profiles(),
+            missing: self.walls.absent(),
+            refusals: self.recent.list(),
         }
     }
 }
@@ -356,6 +409,18 @@ fn has_frame(input: &[u8]) -> bool {
 
 fn failed(what: &str, why: &str) -> AdminReply {
     AdminReply::Refused(Refusal::new(Code::NotStarted, format!("{what}: {why}")))
+}
+
+/// Paths on one line; of many the first ones and a count.
+fn listed(files: &[String]) -> String {
+    match files {
+        [] => "no file".to_owned(),
+        _ if files.len() <= LISTED => files.join(", "),
+        _ => {
+            let first: Vec<_> = files.iter().take(LISTED).map(String::as_str).collect();
+            format!("{} and {} more", first.join(", "), files.len() - LISTED)
+        }
+    }
 }
 
 /// Enough of a long text for a frame of 64 KiB.

@@ -35,6 +35,10 @@ pub enum Timer {
     Policy,
     /// Tell the service manager that the loop turns.
     Watchdog,
+    /// The service manager may be told again how we are.
+    Note,
+    /// All walls should have been tried by now, or what tried them should be gone.
+    Trial,
     /// An orderly stop has taken long enough.
     Stop,
 }

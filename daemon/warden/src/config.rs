@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use crate::error::Fatal;
 
+/// Its name in the configuration directory.
+const FILE: &str = "remit.toml";
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +25,58 @@ pub struct Config {
     pub limits: JobLimits,
     /// What must stand before anything runs.
     pub sandbox: SandboxNeeds,
+}
+
+impl Config {
+    /// The keys whose values differ. What a running daemon has of them cannot be changed.
+    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
+        let Self {
+            audit,
+            accounts,
+            jobs,
+            limits,
+            sandbox,
+        } = self;
+        let keys = [
+            ("audit.sink", audit.sink != new.audit.sink),
+            ("audit.sync", audit.sync != new.audit.sync),
+            ("accounts.broker", accounts.broker != new.accounts.broker),
+            (
+                "accounts.socket_group",
+                accounts.socket_group != new.accounts.socket_group,
+            ),
+            (
+                "accounts.admin_group",
+                accounts.admin_group != new.accounts.admin_group,
+            ),
+            ("jobs.uid_first", jobs.uid_first != new.jobs.uid_first),
+            ("jobs.uid_count", jobs.uid_count != new.jobs.uid_count),
+            ("jobs.groups", jobs.groups != new.jobs.groups),
+            ("jobs.max", jobs.max != new.jobs.max),
+            (
+                "jobs.max_per_user",
+                jobs.max_per_user != new.jobs.max_per_user,
+            ),
+            ("limits.runtime_s", limits.runtime_s != new.limits.runtime_s),
+            (
+                "limits.max_runtime_s",
+                limits.max_runtime_s != new.limits.max_runtime_s,
+            ),
+            ("limits.memory", limits.memory != new.limits.memory),
+            ("limits.tasks", limits.tasks != new.limits.tasks),
+            (
+                "limits.cpu_percent",
+                limits.cpu_percent != new.limits.cpu_percent,
+            ),
+            ("limits.cpu_s", limits.cpu_s != new.limits.cpu_s),
+            ("limits.files", limits.files != new.limits.files),
+            ("limits.tmp", limits.tmp != new.limits.tmp),
+            ("limits.tmp_files", limits.tmp_files != new.limits.tmp_files),
+            ("sandbox.require", sandbox.require != new.sandbox.require),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
+    }
 }
 
 /// `[audit]`
@@ -200,19 +255,50 @@ pub enum Need {
     Controllers,
 }
 
+impl Need {
+    /// As it stands in `sandbox.require`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Landlock => "landlock",
+            Self::Cgroup => "cgroup",
+            Self::Controllers => "controllers",
+        }
+    }
+}
+
 /// Reads `remit.toml` in `dir`; a missing file is all defaults.
 ///
 /// # Errors
 /// Unreadable, not owned by root, writable by others, not TOML, an unknown key, a number out of bounds.
 pub fn load(dir: &Path) -> Result<Config, Fatal> {
-    let path = dir.join("remit.toml");
-    let named = |why: String| Fatal::Config(format!("cannot use '{}': {why}", path.display()));
-    let text = match crate::policy_files::read_trusted(&path) {
-        Ok(Some(bytes)) => String::from_utf8(bytes).map_err(|e| named(e.to_string()))?,
-        Ok(None) => return Ok(Config::default()),
-        Err(why) => return Err(Fatal::Config(why)),
-    };
-    parse(&text).map_err(named)
+    let text = read(dir).map_err(Fatal::Config)?;
+    parse_file(dir, &text).map_err(Fatal::Config)
+}
+
+/// The text of `remit.toml` in `dir`; empty when there is none. May wait for a disk.
+///
+/// # Errors
+/// Unreadable, not UTF-8, not owned by root, writable by others.
+pub fn read(dir: &Path) -> Result<String, String> {
+    let path = dir.join(FILE);
+    match crate::policy_files::read_trusted(&path)? {
+        Some(bytes) => {
+            String::from_utf8(bytes).map_err(|error| unusable(&path, &error.to_string()))
+        }
+        None => Ok(String::new()),
+    }
+}
+
+/// What that text says.
+///
+/// # Errors
+/// Not TOML, an unknown key, a number out of bounds.
+pub fn parse_file(dir: &Path, text: &str) -> Result<Config, String> {
+    parse(text).map_err(|why| unusable(&dir.join(FILE), &why))
+}
+
+fn unusable(path: &Path, why: &str) -> String {
+    format!("cannot use '{}': {why}", path.display())
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -317,6 +403,35 @@ mod tests {
         let text: Vec<_> = lines.take_while(|line| !line.starts_with('.')).collect();
         let text = text.join("\n").replace("\\-", "-");
         assert_eq!(parse(&text).unwrap(), Config::default(), "{text}");
+    }
+
+    /// Each key of the shipped file, with another value, is the one that is told.
+    #[test]
+    fn every_key_that_changes_is_named() {
+        use toml::Value;
+        let shipped = include_str!("../../../packaging/remit.toml");
+        let table: toml::Table = toml::from_str(shipped).unwrap();
+        let mut keys = Vec::new();
+        for (section, values) in &table {
+            for (key, value) in values.as_table().unwrap() {
+                let other = match (key.as_str(), value) {
+                    ("sink", _) => Value::from("file"),
+                    ("sync", _) => Value::from("never"),
+                    ("require", _) => Value::from(vec!["landlock"]),
+                    (_, Value::Integer(number)) => Value::from(number - 1),
+                    (_, Value::Array(_)) => Value::from(vec!["adm"]),
+                    (_, _) => Value::from("other"),
+                };
+                let mut changed = table.clone();
+                changed[section][key] = other;
+                let new: Config = changed.try_into().unwrap();
+                let name = format!("{section}.{key}");
+                assert_eq!(Config::default().changed(&new), [name.as_str()]);
+                keys.push(name);
+            }
+        }
+        assert_eq!(keys.len(), 20, "{keys:?}");
+        assert!(Config::default().changed(&Config::default()).is_empty());
     }
 
     #[test]

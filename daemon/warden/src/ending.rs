@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Cgroup, floor, kill_uid};
+use remit_confine::{Cgroup, floor};
 use remit_link::{ToBroker, Totals};
 
 use crate::audit::{Event, Record};
@@ -74,7 +74,7 @@ impl Warden {
         let killed = match &job.cgroup {
             Some(cgroup) => cgroup.kill(),
             None if job.killing.is_some() => Ok(()),
-            None => kill_uid(self.walls.keeper(), job.plan.uid.get()).map(|killing| {
+            None => self.walls.kill_uid(job.plan.uid.get()).map(|killing| {
                 let _ = self
                     .reactor
                     .add(killing.fd(), Token::Killing(serial), Interest::Read);

@@ -4,12 +4,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use remit_common::admin::AdminReply;
 use remit_common::caps;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker, ToWarden};
 
 use crate::audit::{Event, Record};
+use crate::checkup::Begun;
 use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::jobs;
@@ -48,6 +50,7 @@ impl Warden {
             while let Some(timer) = self.timers.due(now) {
                 self.timer(timer)?;
             }
+            self.tell_note();
             if self.leaving || self.gate == Gate::Stopping && self.jobs.is_empty() {
                 return Ok(());
             }
@@ -72,6 +75,7 @@ impl Warden {
             Token::Killing(serial) => self.killed(serial),
             Token::Signals => self.signal(),
             Token::Policy => self.policy_read(),
+            Token::Trial => self.trial_event(),
             Token::Audit => {
                 self.unpark();
                 self.record_waiting_ends();
@@ -97,6 +101,9 @@ impl Warden {
             Timer::Ready => self.broker.kill("it does not get ready"),
             Timer::Policy => self.policy_late(),
             Timer::Watchdog => self.pat_watchdog(),
+            // What is new by now is told at the end of this turn.
+            Timer::Note => {}
+            Timer::Trial => self.trial_late(),
             Timer::Stop => self.stop_late(),
         }
         Ok(())
@@ -250,15 +257,29 @@ impl Warden {
         Ok(())
     }
 
+    /// Watches the keeper, where there is one.
+    ///
+    /// # Errors
+    /// epoll refuses it.
+    pub fn watch_keeper(&self) -> Result<(), Fatal> {
+        let Some(keeper) = self.walls.keeper() else {
+            return Ok(());
+        };
+        self.reactor
+            .add(keeper.pidfd(), Token::Keeper, Interest::Read)
+            .map_err(Fatal::call("cannot watch the keeper"))
+    }
+
     fn keeper_gone(&mut self) {
         // The kernel ended every job with it; their pidfds say so one by one.
         say!("the keeper died, and all jobs with it");
-        self.reactor.remove(self.walls.keeper().pidfd());
-        let renewed = self.walls.renew_keeper().and_then(|()| {
-            self.reactor
-                .add(self.walls.keeper().pidfd(), Token::Keeper, Interest::Read)
-                .map_err(Fatal::call("cannot watch the keeper"))
-        });
+        if let Some(keeper) = self.walls.keeper() {
+            self.reactor.remove(keeper.pidfd());
+        }
+        self.walls.renew_keeper();
+        if let Err(error) = self.watch_keeper() {
+            self.walls.refuse(error.to_string());
+        }
         for serial in self.jobs.serials() {
             self.end_job(
                 serial,
@@ -266,8 +287,9 @@ impl Warden {
                 "the keeper of the jobs' namespace died",
             );
         }
-        if let Err(error) = renewed {
-            self.gate = Gate::Broken(error.to_string());
+        // The new one's namespace was never tried; the old one's was.
+        if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
+            say!("{refusal}");
         }
     }
 }

@@ -65,8 +65,10 @@ impl Warden {
             }
         };
         self.reactor.remove(&job.process.steps);
-        let enforced = self.walls.enforced(&job.plan, &steps);
         job.start = Start::Executed;
+        let Some(enforced) = self.walls.enforced(&job.plan, &steps) else {
+            return;
+        };
         job.enforced = Some(enforced.clone());
         let message = ToBroker::Running {
             job: job.plan.job,

@@ -224,6 +224,11 @@ impl Jobs {
         self.live.keys().copied().collect()
     }
 
+    /// How many live.
+    pub fn count_live(&self) -> usize {
+        self.live.len()
+    }
+
     /// Whether none lives.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()

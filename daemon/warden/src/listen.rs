@@ -13,8 +13,10 @@ use remit_common::names::Runtime;
 
 use crate::error::Fatal;
 
-/// Names of the sockets in `LISTEN_FDNAMES` (sd_listen_fds(3)).
-const NAMES: [&str; 2] = ["remit", "remit-admin"];
+/// Names of the sockets in `LISTEN_FDNAMES`, and where they begin (sd_listen_fds(3)).
+const CLIENTS: &str = "remit";
+const ADMINS: &str = "remit-admin";
+const LISTEN_FDS_START: i32 = 3;
 
 /// Both listeners, non-blocking.
 #[derive(Debug)]
@@ -166,39 +168,86 @@ fn bind(path: &Path, group: u32) -> Result<UnixListener, Fatal> {
     Ok(listener)
 }
 
-/// The sockets of sd_listen_fds(3): exactly our two names, each a listening stream socket bound to our path.
+/// The sockets of sd_listen_fds(3): exactly our two names, each a listening stream socket bound
+/// to our path. `None`: none were handed over, and we bind our own.
 fn inherited(runtime: &Runtime) -> Result<Option<[UnixListener; 2]>, Fatal> {
-    let refuse =
-        |why: &str| Fatal::Unavailable(format!("cannot use the sockets handed over: {why}"));
     let own_pid = std::process::id().to_string();
     if std::env::var("LISTEN_PID").ok().as_deref() != Some(own_pid.as_str()) {
         return Ok(None);
     }
     let count = std::env::var("LISTEN_FDS").unwrap_or_default();
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let names: Vec<_> = names.split(':').collect();
-    if count != "2" || names.len() != 2 {
-        return Err(refuse("there must be two, named 'remit' and 'remit-admin'"));
+    let [client, admin] = places(&count, &names).map_err(|why| unusable(&why))?;
+    Ok(Some([
+        handed_over(client, CLIENTS, &runtime.socket())?,
+        handed_over(admin, ADMINS, &runtime.admin_socket())?,
+    ]))
+}
+
+/// At which descriptors the two are. Pure.
+fn places(count: &str, names: &str) -> Result<[i32; 2], String> {
+    let list: Vec<_> = names.split(':').collect();
+    let at = |name| {
+        let place = list.iter().position(|other| *other == name)?;
+        i32::try_from(place).ok()?.checked_add(LISTEN_FDS_START)
+    };
+    match (count, list.len(), at(CLIENTS), at(ADMINS)) {
+        ("2", 2, Some(client), Some(admin)) => Ok([client, admin]),
+        _ => Err(format!(
+            "there must be two, named '{CLIENTS}' and '{ADMINS}', and '{count}' came, named '{}'",
+            remit_common::text::line(names.as_bytes(), 200)
+        )),
     }
-    let paths = [runtime.socket(), runtime.admin_socket()];
-    let mut found = [None, None];
-    for (slot, (name, path)) in found.iter_mut().zip(NAMES.into_iter().zip(paths)) {
-        let place = names.iter().position(|n| *n == name);
-        let place = place.ok_or_else(|| refuse(&format!("none is named '{name}'")))?;
-        let fd = 3 + i32::from(place != 0);
-        let fd = remit_confine::inherited_listener(fd).map_err(|e| refuse(&e.to_string()))?;
-        let listener = UnixListener::from(fd);
-        let at = listener.local_addr().map_err(|e| refuse(&e.to_string()))?;
-        if at.as_pathname() != Some(path.as_path()) {
-            return Err(refuse(&format!(
-                "'{name}' is not bound to '{}'",
-                path.display()
-            )));
+}
+
+fn handed_over(fd: i32, name: &str, path: &Path) -> Result<UnixListener, Fatal> {
+    let refuse = |why: &str| unusable(&format!("'{name}' {why}"));
+    let listener = remit_confine::inherited_listener(fd).map_err(|e| refuse(&e.to_string()))?;
+    let listener = UnixListener::from(listener);
+    let at = listener.local_addr().map_err(|e| refuse(&e.to_string()))?;
+    if at.as_pathname() != Some(path) {
+        let there = match at.as_pathname() {
+            Some(other) => format!("'{}'", other.display()),
+            None => "no path".to_owned(),
+        };
+        return Err(refuse(&format!(
+            "is bound to {there}, and clients look for it at '{}'",
+            path.display()
+        )));
+    }
+    Ok(listener)
+}
+
+fn unusable(why: &str) -> Fatal {
+    Fatal::Unavailable(format!(
+        "cannot use the sockets handed over: {why}; look at remitd.socket and remitd-admin.socket, \
+         then: systemctl restart remitd.socket remitd-admin.socket remitd"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_told_apart_by_their_names() {
+        for (count, names, want) in [
+            ("2", "remit:remit-admin", Some([3, 4])),
+            ("2", "remit-admin:remit", Some([4, 3])),
+            ("1", "remit", None),
+            ("2", "remit", None),
+            ("2", "remit:remit", None),
+            ("2", "remit:remit-admin:x", None),
+            ("3", "remit:remit-admin:x", None),
+            ("02", "remit:remit-admin", None),
+            ("2", "unknown:unknown", None),
+            ("", "", None),
+        ] {
+            let found = places(count, names);
+            assert_eq!(found.as_ref().ok(), want.as_ref(), "{count} {names}");
+            if let Err(why) = found {
+                assert!(why.contains(names), "{why}");
+            }
         }
-        *slot = Some(listener);
-    }
-    match found {
-        [Some(clients), Some(admins)] => Ok(Some([clients, admins])),
-        _ => Err(refuse("one is missing")),
     }
 }

@@ -1,6 +1,9 @@
 //! Loading the policy: a child reads the files and looks the names up, the
 //! warden makes the policy from what it brings. The loop never waits for a
 //! disk or a directory service.
+//!
+//! A reload reads `remit.toml`, too: its values count from the next start on, and one that would
+//! keep the daemon from starting is to be known before that.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -14,7 +17,9 @@ use remit_policy::{AccountTable, Accounts, Policy, Severity, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::accounts;
 use crate::audit::chain::hex;
+use crate::config::{self, Config};
 use crate::error::{Fatal, chain};
 use crate::peer::Subject;
 use crate::policy_files;
@@ -26,13 +31,27 @@ pub struct Live {
     pub policy: Policy,
     /// SHA-256 of everything it was made from, in hexadecimal.
     pub digest: String,
+    /// The files it was made from.
+    pub files: Vec<String>,
     /// What its author should look at.
     pub warnings: Vec<String>,
     /// The groups that connected users have now; none for one who is gone.
     pub members: Vec<(u32, Vec<u32>)>,
 }
 
-/// What the child brings.
+/// What a reload found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The new policy.
+    pub live: Live,
+    /// `remit.toml` as it is now.
+    pub settings: Config,
+}
+
+/// What the child brings: the text of `remit.toml`, and the policy's parts.
+type Parts = (String, Brought);
+
+/// What a policy is made from.
 #[derive(Debug, Serialize, Deserialize)]
 struct Brought {
     /// Path, content.
@@ -47,6 +66,7 @@ struct Brought {
 #[derive(Debug)]
 pub struct Loading {
     answer: Answer,
+    config: PathBuf,
     /// It was asked for again meanwhile.
     pub again: bool,
     /// Who asked for it; nobody when it was a signal.
@@ -69,12 +89,14 @@ impl Loading {
     ) -> Result<Self, Fatal> {
         let (vendor, admin) = dirs(vendor, config);
         let answer = in_child(|| {
-            let brought = bring(&vendor, &admin, connected);
-            postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
+            let parts = bring_settings(config)
+                .and_then(|text| Ok((text, bring(&vendor, &admin, connected)?)));
+            postcard::to_extend(&parts, Vec::new()).unwrap_or_default()
         });
         match answer {
             Ok(answer) => Ok(Self {
                 answer,
+                config: config.to_path_buf(),
                 again: false,
                 asked: asked.cloned(),
             }),
@@ -88,13 +110,18 @@ impl Loading {
     }
 
     /// The policy, once the child has brought everything. `None`: read again when readable.
-    pub fn read(&mut self) -> Option<Result<Live, Refused>> {
+    pub fn read(&mut self) -> Option<Result<Loaded, Refused>> {
         match self.answer.read() {
             Ok(None) => None,
             Ok(Some(bytes)) => Some(
-                postcard::from_bytes::<Result<Brought, Refused>>(&bytes)
+                postcard::from_bytes::<Result<Parts, Refused>>(&bytes)
                     .map_err(|_| "the child that reads the policy died".to_owned())
-                    .and_then(|brought| brought.and_then(make)),
+                    .and_then(|parts| {
+                        let (text, brought) = parts?;
+                        let settings = config::parse_file(&self.config, &text)?;
+                        let live = make(brought)?;
+                        Ok(Loaded { live, settings })
+                    }),
             ),
             Err(error) => Some(Err(chain(&error))),
         }
@@ -112,6 +139,22 @@ pub fn load_now(vendor: &Path, config: &Path) -> Result<Live, Refused> {
 
 fn dirs(vendor: &Path, config: &Path) -> (PathBuf, PathBuf) {
     (vendor.join("policy.d"), config.join("policy.d"))
+}
+
+/// The text of `remit.toml`, which a start would take.
+fn bring_settings(dir: &Path) -> Result<String, Refused> {
+    let text = config::read(dir)?;
+    let Config { accounts, jobs, .. } = config::parse_file(dir, &text)?;
+    let names = [
+        accounts::user("accounts.broker", &accounts.broker).map(drop),
+        accounts::group("accounts.socket_group", &accounts.socket_group).map(drop),
+        accounts::group("accounts.admin_group", &accounts.admin_group).map(drop),
+        accounts::check_range(jobs.uid_first, jobs.uid_count),
+    ];
+    match names.into_iter().find_map(Result::err) {
+        None => Ok(text),
+        Some(error) => Err(error.to_string()),
+    }
 }
 
 fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
@@ -142,6 +185,8 @@ fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refu
 }
 
 fn make(brought: Brought) -> Result<Live, Refused> {
+    let files = brought.sources.iter().map(|(name, _)| name.clone());
+    let files = files.collect();
     let sources: Vec<Source> = brought
         .sources
         .into_iter()
@@ -167,6 +212,7 @@ fn make(brought: Brought) -> Result<Live, Refused> {
     Ok(Live {
         policy,
         digest,
+        files,
         warnings: brought.warnings,
         members: brought.members,
     })

@@ -38,6 +38,8 @@ pub enum Token {
     Policy,
     /// The audit's socket can be written again.
     Audit,
+    /// A trial of all walls.
+    Trial,
 }
 
 impl Token {
@@ -57,6 +59,7 @@ impl Token {
             Self::Signals => (11, 0),
             Self::Policy => (12, 0),
             Self::Audit => (13, 0),
+            Self::Trial => (14, 0),
         }
     }
 
@@ -82,6 +85,7 @@ impl Token {
             11 => Self::Signals,
             12 => Self::Policy,
             13 => Self::Audit,
+            14 => Self::Trial,
             _ => return None,
         })
     }
@@ -170,10 +174,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..14_u64 {
+        for data in 0..15_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(14 << 56), None);
+        assert_eq!(Token::from_data(15 << 56), None);
     }
 }

@@ -20,8 +20,10 @@ use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::State;
 use crate::normal;
+use crate::notify::Notify;
 use crate::policy_load;
 use crate::reactor::{Interest, Reactor, Token};
+use crate::recent::Refusals;
 use crate::sessions::Sessions;
 use crate::uids::JobUids;
 use crate::walls::Walls;
@@ -51,6 +53,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let broker = Broker::find(ids, state.spool())?;
     let walls = Walls::raise(&config)?;
+    if let Some(why) = walls.refused() {
+        say!("every run will be refused: {why}");
+    }
     let audit = Audit::open(&config.audit, state.dir())?;
     let runtime = Runtime::new(&args.runtime);
     let listeners = Listeners::open(&runtime, clients, admins)?;
@@ -80,7 +85,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         policy,
         policy_error: None,
         loading: None,
+        needs_restart: Vec::new(),
         walls,
+        trial: None,
         broker,
         gate,
         parked: VecDeque::new(),
@@ -89,8 +96,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         leaving: false,
         refusals: Floods::default(),
         told: Floods::default(),
+        recent: Refusals::default(),
         since: Instant::now(),
-        watchdog: sd_notify::watchdog_enabled(),
+        notify: Notify::from_env(),
         random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,
     };
     warden.record_interrupted()?;
@@ -151,18 +159,22 @@ impl Warden {
     }
 
     fn record_start(&mut self) -> Result<(), Fatal> {
-        let kernel = self.walls.kernel();
-        let message = format!(
-            "remitd {} starts on Linux {}, landlock {}",
+        let (landlock, _) = self.walls.landlock();
+        let (controllers, _) = self.walls.controllers();
+        let mut message = format!(
+            "remitd {} starts on Linux {}, landlock {landlock}",
             remit_common::RELEASE,
-            kernel.release,
-            kernel.landlock_abi
+            self.walls.release(),
         );
+        if let Some(why) = self.walls.refused() {
+            message += &format!(", and runs nothing: {why}");
+        }
         let record = Record::new(Event::Start, message)
             .field("RELEASE", remit_common::RELEASE)
             .field("POLICY", &self.policy.digest)
-            .number("LANDLOCK", kernel.landlock_abi)
-            .field("CONTROLLERS", self.walls.controller_names().join(" "));
+            .number("LANDLOCK", landlock)
+            .field("CONTROLLERS", controllers.join(" "))
+            .maybe("REFUSED", self.walls.refused());
         self.audit
             .write(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))
@@ -173,8 +185,7 @@ impl Warden {
         reactor
             .add(&self.signals, Token::Signals, Interest::Read)
             .and_then(|()| reactor.add(&self.listeners.admins, Token::Admins, Interest::Read))
-            .and_then(|()| reactor.add(self.walls.keeper().pidfd(), Token::Keeper, Interest::Read))
             .map_err(Fatal::call("epoll_ctl"))?;
-        Ok(())
+        self.watch_keeper()
     }
 }

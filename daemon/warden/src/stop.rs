@@ -8,16 +8,16 @@ use nix::sys::signal::Signal;
 use remit_common::outcome::State;
 use remit_confine::floor;
 use remit_link::ToBroker;
-use sd_notify::NotifyState;
 
 use crate::accounts::UserNames;
 use crate::args::Args;
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
+use crate::notify::Note;
 use crate::peer::Subject;
 use crate::plan::who;
-use crate::policy_load::{Live, Loading, Refused};
+use crate::policy_load::{Loaded, Loading, Refused};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
@@ -25,6 +25,9 @@ use crate::warden::{Gate, Warden};
 const PARTING: Duration = Duration::from_secs(1);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Between two words to the service manager.
+const NOTE: Duration = Duration::from_secs(1);
 
 /// For the policy to be read, and names in it to be looked up.
 const LOAD: Duration = Duration::from_secs(30);
@@ -82,14 +85,14 @@ impl Warden {
         self.policy_done(read);
     }
 
-    fn policy_done(&mut self, read: Result<Live, Refused>) {
+    fn policy_done(&mut self, read: Result<Loaded, Refused>) {
         self.timers.cancel(Timer::Policy);
         let Some(done) = self.loading.take() else {
             return;
         };
         self.reactor.remove(done.fd());
         match read {
-            Ok(live) => {
+            Ok(Loaded { live, settings }) => {
                 let message = format!("policy {} is in force", live.digest);
                 let record = Record::new(Event::Policy, message)
                     .field("POLICY", &live.digest)
@@ -103,6 +106,7 @@ impl Warden {
                         let shrunk = self.sessions.shrunk(named, &live.members);
                         self.policy = live;
                         self.policy_error = None;
+                        self.needs_restart = self.config.changed(&settings);
                         self.names = UserNames::read();
                         self.send_away(&shrunk);
                     }
@@ -146,7 +150,7 @@ impl Warden {
             self.stop_late();
             return;
         }
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        self.notify.stopping();
         self.gate = Gate::Stopping;
         self.unpark();
         for serial in self.jobs.serials() {
@@ -167,7 +171,9 @@ impl Warden {
     /// left for something that had to be killed.
     pub fn dismiss(&mut self) {
         self.broker.dismiss(PARTING);
-        let keeper = self.walls.keeper();
+        let Some(keeper) = self.walls.keeper() else {
+            return;
+        };
         let _ = floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL);
         parted(keeper.pidfd(), PARTING);
         let _ = floor::reap(keeper.pid());
@@ -176,15 +182,32 @@ impl Warden {
     /// Clients are served: tells the service manager, once.
     pub fn announce(&mut self) {
         if !std::mem::replace(&mut self.announced, true) {
-            let _ = sd_notify::notify(&[NotifyState::Ready]);
             self.pat_watchdog();
+        }
+    }
+
+    /// Tells the service manager how we are, where it does not know: once a second at most, it
+    /// has more to do than we have jobs.
+    pub fn tell_note(&mut self) {
+        if !self.announced || self.timers.has(Timer::Note) {
+            return;
+        }
+        let jobs = self.jobs.count_live();
+        let note = match (&self.gate, self.walls.refused()) {
+            (Gate::Stopping, _) => Note::Stopping(jobs),
+            (Gate::Locked(_), _) => Note::Locked(jobs),
+            (Gate::Open, Some(why)) => Note::Refusing(why.to_owned()),
+            (Gate::Open, None) => Note::Serving(jobs),
+        };
+        if self.notify.note(&note) {
+            self.timers.add(NOTE, Timer::Note);
         }
     }
 
     /// Tells the service manager that the loop turns, and when to do so again.
     pub fn pat_watchdog(&mut self) {
-        if let Some(interval) = self.watchdog {
-            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        if let Some(interval) = self.notify.watchdog() {
+            self.notify.alive();
             self.timers.add(interval / 2, Timer::Watchdog);
         }
     }

@@ -1,256 +1,293 @@
-//! What confines every job, kept ready: keeper, compiled filters, cgroups.
+//! The sandbox that jobs run in, and whether it was seen to hold. Nothing is forked behind walls
+//! that were not: [`Walls::spawn`] has them from [`Standing::Proved`] alone.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+mod built;
+mod limits;
+mod proof;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::mem;
+
+use remit_common::admin::{ProfileCheck, WallCheck, WallState};
 use remit_common::outcome::Enforced;
+use remit_common::refusal::{Code, Refusal};
 use remit_confine::{
-    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, ReadProfile, Sandbox, Spawned, Step,
-    kill_uid, spawn, witness,
+    Cgroup, Cgroups, Controller, Error, Finding, Keeper, Kernel, Killing, Limits, Spawned, Step,
+    Wall, Witness,
 };
 
-use crate::accounts::optional_group;
 use crate::audit::Recorded;
 use crate::config::{Config, Need};
 use crate::error::{Fatal, chain};
 use crate::plan::Plan;
+use built::Built;
+pub use proof::{Asked, broken};
 
-/// How long the start-up may wait for a child of its own. The loop waits for none.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The one profile of this release.
+const PROFILE: &str = "read";
 
-/// All walls.
+/// The sandbox, whatever its standing.
 #[derive(Debug)]
 pub struct Walls {
-    kernel: Kernel,
-    sandbox: Sandbox,
-    keeper: Keeper,
-    keeper_id: u32,
-    cgroups: Option<Cgroups>,
+    standing: Standing,
+    /// `uname -r`.
+    release: String,
+}
+
+#[derive(Debug)]
+enum Standing {
+    /// A witness tried each wall from inside, and each held.
+    Proved(Built),
+    /// Nothing runs any more, until the daemon is started again.
+    Refused {
+        /// Which wall, and what was seen of it.
+        why: String,
+        /// What could be built: jobs that run are ended by it.
+        built: Option<Built>,
+    },
 }
 
 impl Walls {
-    /// Puts all walls up and proves them: a witness tries each one from inside.
+    /// Puts all walls up and has a witness try each one. What cannot be built or does not hold
+    /// refuses the profile, not the start: an administrator can ask why.
     ///
     /// # Errors
-    /// A wall that cannot be built, did not hold, or that the configuration insists on and the kernel lacks.
+    /// `sandbox.require` names what this machine lacks.
     pub fn raise(config: &Config) -> Result<Self, Fatal> {
-        let broken = |error: remit_confine::Error| Fatal::Unavailable(chain(&error));
-        let kernel = Kernel::probe().map_err(broken)?;
-        let profile = ReadProfile {
-            groups: config
-                .jobs
-                .groups
-                .iter()
-                .filter_map(optional_group)
-                .collect(),
-            limits: config.limits.limits(),
-        };
-        let keeper_id = config.jobs.uid_first;
-        let cgroups = Cgroups::open("remit").map_err(broken)?;
-        let walls = Self {
-            sandbox: compile(&profile, &kernel).map_err(broken)?,
-            kernel,
-            keeper: Keeper::start(keeper_id, keeper_id).map_err(broken)?,
-            keeper_id,
-            cgroups,
-        };
-        walls.check_needs(&config.sandbox.require)?;
-        walls.prove(keeper_id.saturating_add(config.jobs.uid_count - 1))?;
-        Ok(walls)
-    }
-
-    fn check_needs(&self, needs: &[Need]) -> Result<(), Fatal> {
-        let has = |controller| self.controllers().contains(&controller);
-        let missing = needs.iter().find(|need| match need {
-            Need::Landlock => self.kernel.landlock_abi == 0,
-            Need::Cgroup => self.cgroups.is_none(),
-            Need::Controllers => !has(Controller::Memory) || !has(Controller::Pids),
-        });
-        match missing {
-            None => Ok(()),
-            Some(need) => Err(Fatal::Unavailable(format!(
-                "sandbox.require names {need:?}, and this machine (Linux {}) does not have it",
-                self.kernel.release
-            ))),
-        }
-    }
-
-    /// A child behind all walls tries each of them; one that does not hold keeps the daemon from starting.
-    fn prove(&self, uid: u32) -> Result<(), Fatal> {
-        let broken = |error: remit_confine::Error| Fatal::Unavailable(chain(&error));
-        let mut witness = witness(&self.sandbox, &self.keeper, uid, uid).map_err(broken)?;
-        let findings = loop {
-            wait_for(witness.fd())?;
-            if let Some(findings) = witness.read().map_err(broken)? {
-                break findings;
+        let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
+        let refused = |why, built| Standing::Refused { why, built };
+        let standing = match Built::build(config) {
+            Err(error) => refused(chain(&error), None),
+            Ok(built) => {
+                check_needs(&built, &config.sandbox.require)?;
+                // The last uid of the range: no job has it before the others were used.
+                let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
+                match proof::now(&built, uid) {
+                    Ok(()) => Standing::Proved(built),
+                    Err(why) => refused(why, Some(built)),
+                }
             }
         };
-        // Its bystander cannot be signalled from behind the Landlock scope that was just proved,
-        // not even by the parent-death signal. Whether others have the uid does not matter here.
-        let killing = kill_uid(&self.keeper, uid).map_err(broken)?;
-        let _ = poll(
-            &mut [PollFd::new(killing.fd(), PollFlags::POLLIN)],
-            1000_u16,
-        );
-        let failed: Vec<String> = findings
-            .iter()
-            .filter(|finding| !finding.held)
-            .map(|finding| format!("{:?} ({})", finding.wall, finding.detail))
-            .collect();
-        if failed.is_empty() || cfg!(feature = "mutate") {
-            return Ok(());
+        Ok(Self { standing, release })
+    }
+
+    /// Why nothing may run, if so.
+    pub fn refused(&self) -> Option<&str> {
+        match &self.standing {
+            Standing::Proved(_) => None,
+            Standing::Refused { why, .. } => Some(why),
         }
-        Err(Fatal::Unavailable(format!(
-            "the sandbox does not hold on this machine: {}",
-            failed.join("; ")
-        )))
+    }
+
+    /// The same for whoever wants to run something.
+    ///
+    /// # Errors
+    /// `unsupported_kernel`, naming the wall and what was seen of it.
+    pub fn open_for_work(&self) -> Result<(), Refusal> {
+        let Some(why) = self.refused() else {
+            return Ok(());
+        };
+        let text = format!(
+            "nothing runs in '{PROFILE}' on this machine (Linux {}): {why}",
+            self.release
+        );
+        Err(Refusal::new(Code::UnsupportedKernel, text)
+            .by("the daemon's own trial of the sandbox")
+            .lift("remit doctor shows every wall; when it is mended, systemctl restart remitd")
+            .next(
+                "tell the person you work for; until then only facts about the host are answered",
+            ))
+    }
+
+    /// Lets nothing run any more.
+    pub fn refuse(&mut self, why: String) {
+        let unbuilt = Standing::Refused {
+            why: why.clone(),
+            built: None,
+        };
+        let built = match mem::replace(&mut self.standing, unbuilt) {
+            Standing::Proved(built) => Some(built),
+            Standing::Refused { built, .. } => built,
+        };
+        self.standing = Standing::Refused { why, built };
     }
 
     /// Forks a job behind all walls. Takes only what is recorded.
     ///
     /// # Errors
     /// Nothing was forked.
-    pub fn spawn(
-        &self,
-        plan: &Recorded<Box<Plan>>,
-    ) -> Result<(Spawned, Option<Cgroup>), remit_confine::Error> {
-        let cgroup = match &self.cgroups {
-            Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &plan.limits)?),
-            None => None,
-        };
-        let job = Job {
-            uid: plan.uid.get(),
-            gid: plan.uid.get(),
-            loginuid: plan.requester.subject.loginuid(),
-            argv: &plan.argv,
-            path: &plan.path,
-            env: &plan.env,
-            cwd: &plan.cwd,
-            stdin: plan.stdin.as_ref().map(AsFd::as_fd),
-            script: plan.script.as_ref().map(AsFd::as_fd),
-            cgroup: cgroup.as_ref(),
-            limits: &plan.limits,
-        };
-        match spawn(&self.sandbox, &self.keeper, &job) {
-            Ok(spawned) => Ok((spawned, cgroup)),
-            Err(error) => {
-                if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
-                    say!("{}", chain(&left));
-                }
-                Err(error)
-            }
+    pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>), Error> {
+        match &self.standing {
+            Standing::Proved(built) => built.spawn(plan),
+            Standing::Refused { why, .. } => Err(unbuilt(why)),
         }
     }
 
     /// What stood when a job was executed, from its own steps.
-    pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Enforced {
-        let has =
-            |controller| steps.contains(&Step::Cgroup) && self.controllers().contains(&controller);
-        let by = |there: bool| {
-            if there {
-                "cgroup"
-            } else {
-                "each process, rlimit"
-            }
+    pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
+        self.built().map(|built| built.enforced(plan, steps))
+    }
+
+    /// A new keeper, after the old one has died and all jobs with it. Without one, nothing runs.
+    pub fn renew_keeper(&mut self) {
+        let built = match &mut self.standing {
+            Standing::Proved(built) => Some(built),
+            Standing::Refused { built, .. } => built.as_mut(),
         };
-        let limits = &plan.limits;
-        Enforced {
-            profile: plan.profile.to_owned(),
-            uid: plan.uid.get(),
-            walls: steps.iter().map(|step| step.name().to_owned()).collect(),
-            landlock: match steps.contains(&Step::Landlock) {
-                true => self.kernel.landlock_abi,
-                false => 0,
-            },
-            limits: vec![
-                format!("runtime {} s", plan.runtime_s),
-                format!(
-                    "memory {} ({})",
-                    size(limits.data),
-                    match has(Controller::Memory) {
-                        true => "cgroup",
-                        false => "private memory of each process, rlimit",
-                    }
-                ),
-                format!("tasks {} ({})", limits.nproc, by(has(Controller::Pids))),
-                format!("files {} (rlimit)", limits.nofile),
-                format!("tmp {} each", size(limits.tmp_bytes)),
-            ],
+        if let Some(Err(error)) = built.map(Built::renew_keeper) {
+            self.refuse(chain(&error));
         }
     }
 
-    /// A new keeper, after the old one has died and all jobs with it.
+    /// A child that tries every wall, under a uid that nothing else has.
     ///
     /// # Errors
-    /// There can be none; nothing may run any more.
-    pub fn renew_keeper(&mut self) -> Result<(), Fatal> {
-        let _ = remit_confine::floor::reap(self.keeper.pid());
-        self.keeper = Keeper::start(self.keeper_id, self.keeper_id)
-            .map_err(|error| Fatal::Unavailable(chain(&error)))?;
-        Ok(())
+    /// It cannot be forked, or there are no walls.
+    pub fn witness(&self, uid: u32) -> Result<Witness, Error> {
+        match self.built() {
+            Some(built) => built.witness(uid),
+            None => Err(unbuilt(self.refused().unwrap_or_default())),
+        }
     }
 
-    /// The keeper.
-    pub fn keeper(&self) -> &Keeper {
-        &self.keeper
+    /// Begins to kill everything of a uid of jobs.
+    ///
+    /// # Errors
+    /// The child that kills cannot be forked.
+    pub fn kill_uid(&self, uid: u32) -> Result<Killing, Error> {
+        match self.built() {
+            Some(built) => built.kill_uid(uid),
+            None => Err(unbuilt("there is no keeper")),
+        }
     }
 
-    /// What the kernel has.
-    pub fn kernel(&self) -> &Kernel {
-        &self.kernel
+    /// The init of the jobs' pid namespace.
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.built().map(Built::keeper)
     }
 
-    /// Names of the controllers of the jobs' cgroups.
-    pub fn controller_names(&self) -> Vec<String> {
-        self.controllers()
+    /// Whether there is anything that a witness can try.
+    pub fn are_built(&self) -> bool {
+        self.built().is_some()
+    }
+
+    /// `uname -r`.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Landlock's version and its fixed errata, 0 without.
+    pub fn landlock(&self) -> (u32, u32) {
+        self.built().map_or((0, 0), |built| {
+            let kernel = built.kernel();
+            (kernel.landlock_abi, kernel.landlock_errata)
+        })
+    }
+
+    /// The directory of the jobs' cgroups.
+    pub fn cgroup(&self) -> Option<String> {
+        let path = self.built()?.cgroups().map(Cgroups::path)?;
+        Some(path.display().to_string())
+    }
+
+    /// Names of the controllers of the jobs' cgroups, and of those that are not there.
+    pub fn controllers(&self) -> (Vec<String>, Vec<String>) {
+        let there = self.built().map_or(&[][..], Built::controllers);
+        let (there, missing): (Vec<_>, Vec<_>) = Controller::ALL
+            .into_iter()
+            .partition(|controller| there.contains(controller));
+        let names = |list: Vec<Controller>| list.iter().map(|c| c.name().to_owned()).collect();
+        (names(there), names(missing))
+    }
+
+    /// What limits a job, in words.
+    pub fn limits(&self, limits: &Limits) -> Vec<String> {
+        let Some(built) = self.built() else {
+            return Vec::new();
+        };
+        limits::told(limits, built.controllers(), &built.clamped(limits))
+    }
+
+    /// What of these limits the daemon's own hard limits take away.
+    pub fn lowered(&self, limits: &Limits) -> Vec<String> {
+        let clamped = self.built().map(|built| built.clamped(limits));
+        clamped
+            .unwrap_or_default()
             .iter()
-            .map(|controller| controller.name().to_owned())
+            .map(limits::lowered)
             .collect()
     }
 
-    fn controllers(&self) -> &[Controller] {
-        self.cgroups.as_ref().map_or(&[], Cgroups::controllers)
+    /// Profiles in which nothing runs, with the reason.
+    pub fn refused_profiles(&self) -> Vec<String> {
+        let why = self.refused().map(|why| format!("{PROFILE}: {why}"));
+        why.into_iter().collect()
+    }
+
+    /// Walls that this kernel does not have.
+    pub fn absent(&self) -> Vec<String> {
+        let absent = self.absent_walls();
+        absent
+            .map(|(wall, why)| format!("{}: {why}", wall.name()))
+            .collect()
+    }
+
+    /// What a witness found, with the walls that it could not try.
+    pub fn checked(&self, findings: &[Finding]) -> Vec<ProfileCheck> {
+        let tried = findings.iter().map(|finding| WallCheck {
+            name: finding.wall.name().to_owned(),
+            state: match finding.held {
+                true => WallState::Held,
+                false => WallState::Broken,
+            },
+            detail: finding.detail.clone(),
+        });
+        let absent = self.absent_walls().map(|(wall, why)| WallCheck {
+            name: wall.name().to_owned(),
+            state: WallState::Absent,
+            detail: why.to_owned(),
+        });
+        vec![ProfileCheck {
+            name: PROFILE.to_owned(),
+            refused: self.refused().map(str::to_owned),
+            walls: tried.chain(absent).collect(),
+        }]
+    }
+
+    fn absent_walls(&self) -> impl Iterator<Item = (Wall, &'static str)> {
+        let built = self.built();
+        Wall::ALL
+            .into_iter()
+            .filter_map(move |wall| Some((wall, wall.absent(built?.kernel())?)))
+    }
+
+    fn built(&self) -> Option<&Built> {
+        match &self.standing {
+            Standing::Proved(built) => Some(built),
+            Standing::Refused { built, .. } => built.as_ref(),
+        }
     }
 }
 
-#[cfg(not(feature = "mutate"))]
-fn compile(profile: &ReadProfile, kernel: &Kernel) -> remit_confine::Result<Sandbox> {
-    Sandbox::read(profile, kernel)
-}
-
-/// Under test, `REMIT_MUTATE=wall` leaves one wall out.
-#[cfg(feature = "mutate")]
-fn compile(profile: &ReadProfile, kernel: &Kernel) -> remit_confine::Result<Sandbox> {
-    use remit_confine::Wall;
-    let Ok(name) = std::env::var("REMIT_MUTATE") else {
-        return Sandbox::read(profile, kernel);
-    };
-    let wall = Wall::ALL
-        .into_iter()
-        .find(|wall| format!("{wall:?}") == name);
-    match wall {
-        Some(wall) => Sandbox::without(profile, kernel, wall),
-        None => Sandbox::read(profile, kernel),
+fn check_needs(built: &Built, needs: &[Need]) -> Result<(), Fatal> {
+    let has = |controller| built.controllers().contains(&controller);
+    let missing = needs.iter().find(|need| match need {
+        Need::Landlock => built.kernel().landlock_abi == 0,
+        Need::Cgroup => built.cgroups().is_none(),
+        Need::Controllers => !has(Controller::Memory) || !has(Controller::Pids),
+    });
+    match missing {
+        None => Ok(()),
+        Some(need) => Err(Fatal::Unavailable(format!(
+            "sandbox.require names '{}', and this machine (Linux {}) does not have it",
+            need.name(),
+            built.kernel().release
+        ))),
     }
 }
 
-/// Bytes for people: whole MiB where it is that.
-fn size(bytes: u64) -> String {
-    match (bytes >> 20, bytes % (1 << 20)) {
-        (mebi, 0) => format!("{mebi} MiB"),
-        _ => format!("{bytes} bytes"),
-    }
-}
-
-fn wait_for(fd: BorrowedFd<'_>) -> Result<(), Fatal> {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, patience) {
-        Ok(1..) => Ok(()),
-        Ok(_) => Err(Fatal::Unavailable(
-            "a child of the start-up does not answer".into(),
-        )),
-        Err(errno) => Err(Fatal::System(format!("poll: {errno}"))),
+fn unbuilt(why: &str) -> Error {
+    Error::Refused {
+        doing: "cannot confine anything".to_owned(),
+        why: why.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
@@ -15,17 +15,20 @@ use crate::admin::Admins;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
+use crate::checkup::Trial;
 use crate::clock::{Floods, Timers};
 use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::State;
+use crate::notify::Notify;
 use crate::peer::Subject;
 use crate::pipeline::Told;
 use crate::plan::{Call, Plan, who};
 use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
+use crate::recent::Refusals;
 use crate::sessions::Sessions;
 use crate::uids::{JobUid, JobUids};
 use crate::walls::Walls;
@@ -39,8 +42,6 @@ pub enum Gate {
     Locked(String),
     /// The daemon is on its way out.
     Stopping,
-    /// The jobs' pid namespace is gone and could not be made again.
-    Broken(String),
 }
 
 /// Everything the one thread knows.
@@ -63,7 +64,11 @@ pub struct Warden {
     pub policy: Live,
     pub policy_error: Option<String>,
     pub loading: Option<Loading>,
+    /// Keys of `remit.toml` that a reload found changed.
+    pub needs_restart: Vec<&'static str>,
     pub walls: Walls,
+    /// All walls being tried again.
+    pub trial: Option<Trial>,
     pub broker: Broker,
     pub gate: Gate,
     pub parked: VecDeque<(Instant, Box<Plan>)>,
@@ -77,7 +82,9 @@ pub struct Warden {
     pub refusals: Floods,
     /// The same for those that the broker tells of.
     pub told: Floods,
-    pub watchdog: Option<Duration>,
+    /// The newest of both.
+    pub recent: Refusals,
+    pub notify: Notify,
     /// /dev/urandom.
     pub random: File,
 }
@@ -100,10 +107,10 @@ impl Warden {
     /// Whether new work is taken at all.
     ///
     /// # Errors
-    /// Locked, stopping, or broken.
+    /// Locked, stopping, or without a wall.
     pub fn open_for_work(&self) -> Result<(), Refusal> {
         match &self.gate {
-            Gate::Open => Ok(()),
+            Gate::Open => self.walls.open_for_work(),
             Gate::Locked(why) => Err(Refusal::new(
                 Code::Locked,
                 format!("an administrator has locked remit: {why}"),
@@ -112,10 +119,6 @@ impl Warden {
             .next("stop, and tell the person you work for")),
             Gate::Stopping => Err(Refusal::new(Code::DaemonUnavailable, "remitd is stopping")
                 .next("try again in a minute")),
-            Gate::Broken(why) => {
-                Err(Refusal::new(Code::UnsupportedKernel, why.clone())
-                    .lift("systemctl restart remitd"))
-            }
         }
     }
 
@@ -190,6 +193,7 @@ impl Warden {
         session: Option<u64>,
         refusal: &Refusal,
     ) {
+        self.recent.add(subject.map(Subject::user), refusal);
         let room = self.refusals.of(subject.map(Subject::uid));
         if room.take() {
             let suppressed = room.suppressed();
@@ -201,6 +205,8 @@ impl Warden {
     /// Records a refusal of the broker's own, as what it is: its word. Its flood does not use up
     /// the room for ours.
     pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
+        let user = self.sessions.name(session).map(Subject::user);
+        self.recent.add(user, refusal);
         let room = self.told.of(self.sessions.name(session).map(Subject::uid));
         if room.take() {
             let suppressed = room.suppressed();

@@ -75,6 +75,8 @@ pub struct Audit {
     chain: Chain,
     /// Records of refusals that nobody could take; nothing ran for them.
     lost: u64,
+    /// Why the newest record is not in the trail, if so.
+    error: Option<String>,
 }
 
 impl Audit {
@@ -98,7 +100,13 @@ impl Audit {
             sync: config.sync,
             chain,
             lost: 0,
+            error: None,
         })
+    }
+
+    /// Why the newest record is not in the trail, if so.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
     }
 
     /// The sink's name.
@@ -122,6 +130,12 @@ impl Audit {
     /// # Errors
     /// [`Unwritten`]: the record is not in the trail, and what it is about must not happen.
     pub fn write(&mut self, record: Record) -> Result<(), Unwritten> {
+        let written = self.append(record);
+        self.error = written.as_ref().err().map(ToString::to_string);
+        written
+    }
+
+    fn append(&mut self, record: Record) -> Result<(), Unwritten> {
         self.chain.settle().map_err(Unwritten::Failed)?;
         let record = match self.lost {
             0 => record,

@@ -25,12 +25,14 @@ pub enum Event {
     Unlock,
     /// The broker died and was started again.
     Broker,
+    /// Each wall of the sandbox was tried, or nothing runs for want of one.
+    Walls,
 }
 
 impl Event {
     /// All events.
     #[cfg(test)]
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Start,
         Self::Stop,
         Self::Intent,
@@ -41,6 +43,7 @@ impl Event {
         Self::Lock,
         Self::Unlock,
         Self::Broker,
+        Self::Walls,
     ];
 
     /// The value of REMIT_EVENT.
@@ -56,6 +59,7 @@ impl Event {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Broker => "broker",
+            Self::Walls => "walls",
         }
     }
 
@@ -72,6 +76,7 @@ impl Event {
             Self::Lock => "f7d6372da06347b2a81c40f3bae22458",
             Self::Unlock => "b67893e89e2b4b63bb3a7d25531aca41",
             Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
+            Self::Walls => "2c0dacc56a64445dab4ead2374fcffab",
         }
     }
 
@@ -79,7 +84,7 @@ impl Event {
     pub const fn priority(self) -> &'static str {
         match self {
             Self::Start | Self::Stop | Self::Intent | Self::End => "6",
-            Self::Refusal | Self::Lock | Self::Unlock | Self::Policy => "5",
+            Self::Refusal | Self::Lock | Self::Unlock | Self::Policy | Self::Walls => "5",
             Self::Interrupted | Self::Broker => "4",
         }
     }
@@ -95,7 +100,8 @@ impl Event {
             | Self::Interrupted
             | Self::Refusal
             | Self::Policy
-            | Self::Broker => false,
+            | Self::Broker
+            | Self::Walls => false,
         }
     }
 }

@@ -1,0 +1,158 @@
+//! What the service manager is told, sd_notify(3): by our own datagrams, since the loop must not
+//! wait for one that does not read.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// Of a status.
+const STATUS: usize = 500;
+
+/// How the daemon is, in a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Jobs may run; so many do.
+    Serving(usize),
+    /// An administrator has locked.
+    Locked(usize),
+    /// Nothing may run, and why.
+    Refusing(String),
+    /// On its way out; so many jobs are still being ended.
+    Stopping(usize),
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serving(jobs) => write!(f, "serving; jobs: {jobs}"),
+            Self::Locked(jobs) => write!(f, "locked, refusing all runs; jobs: {jobs}"),
+            Self::Refusing(why) => write!(f, "refusing all runs: {why}"),
+            Self::Stopping(jobs) => write!(f, "stopping; jobs to end: {jobs}"),
+        }
+    }
+}
+
+/// The way to the service manager, if there is one.
+#[derive(Debug)]
+pub struct Notify {
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Duration>,
+    told: Option<Note>,
+}
+
+impl Notify {
+    /// As `NOTIFY_SOCKET` and `WATCHDOG_USEC` of the environment say.
+    pub fn from_env() -> Self {
+        let variable = |name| std::env::var(name).ok();
+        let own = std::process::id().to_string();
+        let watchdog = variable("WATCHDOG_USEC").filter(|_| {
+            // sd_watchdog_enabled(3): meant for another process.
+            variable("WATCHDOG_PID").is_none_or(|pid| pid == own)
+        });
+        Self {
+            socket: variable("NOTIFY_SOCKET").and_then(|path| connect(&path).ok()),
+            watchdog: watchdog.and_then(|usec| interval(&usec)),
+            told: None,
+        }
+    }
+
+    /// Within which time the service manager wants to hear from the loop.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// The loop turns.
+    pub fn alive(&self) {
+        self.send("WATCHDOG=1");
+    }
+
+    /// The daemon takes nothing new and ends.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// Clients are served, and how, where that is not known yet. Whether there was something to
+    /// say: if so, look again in a while, since what is not taken is not said.
+    pub fn note(&mut self, note: &Note) -> bool {
+        if self.socket.is_none() || self.told.as_ref() == Some(note) {
+            return false;
+        }
+        let ready = match self.told {
+            None => "READY=1\n",
+            Some(_) => "",
+        };
+        let status = remit_common::text::line(note.to_string().as_bytes(), STATUS);
+        if self.send(&format!("{ready}STATUS={status}")) {
+            self.told = Some(note.clone());
+        }
+        true
+    }
+
+    fn send(&self, text: &str) -> bool {
+        let sent = self.socket.as_ref().map(|to| to.send(text.as_bytes()));
+        matches!(sent, Some(Ok(_)))
+    }
+}
+
+/// A name that begins with '@' is in the abstract namespace, unix(7).
+fn connect(path: &str) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match path.strip_prefix('@') {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(path)?,
+    }
+    Ok(socket)
+}
+
+fn interval(usec: &str) -> Option<Duration> {
+    let usec = usec.parse().ok().filter(|usec| *usec > 0)?;
+    Some(Duration::from_micros(usec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_is_new_and_never_waits() {
+        let name = format!("remit-notify-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        let mut notify = Notify {
+            socket: Some(connect(&format!("@{name}")).unwrap()),
+            watchdog: None,
+            told: None,
+        };
+        let hear = || {
+            let mut text = [0; 100];
+            let length = manager.recv(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        };
+        assert!(notify.note(&Note::Serving(1)));
+        assert!(!notify.note(&Note::Serving(1)));
+        assert_eq!(hear(), "READY=1\nSTATUS=serving; jobs: 1");
+        assert!(notify.note(&Note::Refusing("a\nb".into())));
+        assert_eq!(hear(), "STATUS=refusing all runs: a\\nb");
+        // Nobody reads: a queue of datagrams is short.
+        (0..10_000).for_each(|_| notify.alive());
+        assert!(notify.note(&Note::Locked(0)), "there is something to say");
+        while hear() == "WATCHDOG=1" {
+            notify.note(&Note::Locked(0));
+        }
+        assert!(!notify.note(&Note::Locked(0)), "it was said");
+    }
+
+    #[test]
+    fn a_watchdog_of_nothing_is_none() {
+        for (text, want) in [
+            ("30000000", Some(Duration::from_secs(30))),
+            ("0", None),
+            ("x", None),
+            ("-1", None),
+        ] {
+            assert_eq!(interval(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What limits a job, in words. Pure.
+
+use remit_confine::{Clamped, Controller, Limits};
+
+/// Each limit with what holds it: `controllers` are those of the job's cgroup, `clamped` what the
+/// daemon's own hard limits take away.
+pub fn told(limits: &Limits, controllers: &[Controller], clamped: &[Clamped]) -> Vec<String> {
+    let has = |controller| controllers.contains(&controller);
+    let mut lines = vec![
+        format!(
+            "memory {} ({})",
+            size(limits.data),
+            match has(Controller::Memory) {
+                true => "cgroup",
+                false => "private memory of each process, rlimit",
+            }
+        ),
+        format!(
+            "tasks {} ({})",
+            limits.nproc,
+            match has(Controller::Pids) {
+                true => "cgroup",
+                false => "each process, rlimit",
+            }
+        ),
+        match limits.cpu_percent.filter(|_| has(Controller::Cpu)) {
+            Some(percent) => format!("cpu {percent} % of one (cgroup)"),
+            None => format!("cpu {} s (each process, rlimit)", limits.cpu_s),
+        },
+        format!("files {} (rlimit)", limits.nofile),
+        format!("tmp {} each", size(limits.tmp_bytes)),
+    ];
+    lines.extend(clamped.iter().map(lowered));
+    lines
+}
+
+/// A limit that is lower than configured.
+pub fn lowered(clamped: &Clamped) -> String {
+    let Clamped { name, asked, set } = clamped;
+    format!("{name} {set} instead of {asked} (remitd's own hard limit)")
+}
+
+/// Bytes for people: whole MiB where it is that.
+fn size(bytes: u64) -> String {
+    match (bytes >> 20, bytes % (1 << 20)) {
+        (mebi, 0) => format!("{mebi} MiB"),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::JobLimits;
+
+    #[test]
+    fn each_limit_names_what_holds_it() {
+        let limits = JobLimits::default().limits();
+        let clamped = [Clamped {
+            name: "nofile",
+            asked: 1024,
+            set: 512,
+        }];
+        for (controllers, clamped, want) in [
+            (
+                &[][..],
+                &clamped[..],
+                &[
+                    "memory 2048 MiB (private memory of each process, rlimit)",
+                    "tasks 256 (each process, rlimit)",
+                    "cpu 3600 s (each process, rlimit)",
+                    "files 1024 (rlimit)",
+                    "tmp 64 MiB each",
+                    "nofile 512 instead of 1024 (remitd's own hard limit)",
+                ][..],
+            ),
+            (
+                &Controller::ALL,
+                &[],
+                &[
+                    "memory 2048 MiB (cgroup)",
+                    "tasks 256 (cgroup)",
+                    "cpu 400 % of one (cgroup)",
+                    "files 1024 (rlimit)",
+                    "tmp 64 MiB each",
+                ],
+            ),
+        ] {
+            assert_eq!(told(&limits, controllers, clamped), want);
+        }
+    }
+}
