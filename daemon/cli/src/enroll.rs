@@ -100,7 +100,7 @@ refused!(
 /// # Errors
 /// Its end is over already.
 pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
-    let expires = expires.map(clock::resolve).transpose()?;
+    let expires = expires.map(clock::resolve).transpose()?.flatten();
     Ok(line::line(key, expires.as_ref()))
 }
 

@@ -17,7 +17,7 @@ pub struct EnrollArgs {
     #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
     pub keyfile: PathBuf,
 
-    /// End of the key: 2026-12-31, 2026-12-31T08:00[:SS][Z], or from now: 90m, 12h, 30d, 4w
+    /// End of the key: 2026-12-31, 2026-12-31T08:00[:SS][Z], or from now: 90m, 12h, 30d, 4w; or never
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 

@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub group: &'a Name,
     /// The agent's key.
     pub key: &'a PublicKey,
-    /// When the key ends.
+    /// When the key ends; nothing to leave it as it is.
     pub expires: Option<&'a Expires>,
     /// Where records are kept.
     pub state: &'a Path,
@@ -69,6 +69,8 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
     }
     let (mut record, found, home) = judged(request, &store)?;
+    // Only who says so lifts or moves an end that was set.
+    let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
     let groups = match &found {
         Some(account) => account
             .judge(name, request.group)

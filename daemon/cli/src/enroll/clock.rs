@@ -6,11 +6,11 @@ use super::Refused;
 use super::expiry::{Expires, Stamp};
 use crate::program::Program;
 
-/// When a key ends, in local time.
+/// When a key ends, in local time, if it ends.
 ///
 /// # Errors
 /// It is over already, or date(1) does not answer.
-pub fn resolve(expires: &Expires) -> Result<Stamp, Refused> {
+pub fn resolve(expires: &Expires) -> Result<Option<Stamp>, Refused> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(|_| Refused::new("the clock of this machine stands before 1970"))?;
@@ -37,9 +37,10 @@ mod tests {
 
     #[test]
     fn the_machine_tells_local_time() {
-        let soon = resolve(&"1d".parse().unwrap()).unwrap();
-        let later = resolve(&"2d".parse().unwrap()).unwrap();
+        let soon = resolve(&"1d".parse().unwrap()).unwrap().unwrap();
+        let later = resolve(&"2d".parse().unwrap()).unwrap().unwrap();
         assert!(soon < later, "{soon} {later}");
+        assert_eq!(resolve(&"never".parse().unwrap()).unwrap(), None);
         assert_eq!(later.as_str().len(), 14);
         let past = resolve(&"2020-01-01".parse().unwrap()).unwrap_err();
         assert_eq!(past.message, "--expires: it is in the past");

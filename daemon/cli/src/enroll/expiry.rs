@@ -12,6 +12,8 @@ const LONGEST: u64 = 100 * 366 * 86400;
 /// A moment as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expires {
+    /// Not at all.
+    Never,
     /// By the clock on this machine's wall.
     Local(Stamp),
     /// In seconds since 1970: it was written with a `Z`.
@@ -41,7 +43,7 @@ impl fmt::Display for ExpiryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Form => {
-                "it is neither YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS][Z] nor a number with m, h, d or w"
+                "it is neither YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS][Z], a number with m, h, d or w, nor never"
             }
             Self::NoSuchTime => "there is no such time",
             Self::Past => "it is in the past",
@@ -85,6 +87,9 @@ impl FromStr for Expires {
     type Err = ExpiryError;
 
     fn from_str(text: &str) -> Result<Self, ExpiryError> {
+        if text == "never" {
+            return Ok(Self::Never);
+        }
         if let Some(seconds) = duration(text)? {
             return Ok(Self::After(seconds));
         }
@@ -119,7 +124,7 @@ impl FromStr for Expires {
 }
 
 impl Expires {
-    /// The moment in local time. `now` is in seconds since 1970, and `local` tells local time.
+    /// The moment in local time, if there is one. `now` is in seconds since 1970, and `local` tells local time.
     ///
     /// # Errors
     /// It is over, too far away, or `local` fails.
@@ -127,8 +132,9 @@ impl Expires {
         &self,
         now: u64,
         mut local: impl FnMut(u64) -> Result<Stamp, E>,
-    ) -> Result<Result<Stamp, ExpiryError>, E> {
+    ) -> Result<Result<Option<Stamp>, ExpiryError>, E> {
         let (stamp, over) = match self {
+            Self::Never => return Ok(Ok(None)),
             Self::Local(stamp) => (stamp.clone(), *stamp <= local(now)?),
             Self::Unix(at) => (local(*at)?, *at <= now),
             Self::After(seconds) => (local(now.saturating_add(*seconds))?, false),
@@ -137,7 +143,7 @@ impl Expires {
         Ok(match (over, stamp > latest) {
             (true, _) => Err(ExpiryError::Past),
             (false, true) => Err(ExpiryError::TooFar),
-            (false, false) => Ok(stamp),
+            (false, false) => Ok(Some(stamp)),
         })
     }
 }
@@ -227,7 +233,7 @@ mod tests {
     fn at(text: &str) -> Result<String, ExpiryError> {
         let expires: Expires = text.parse()?;
         let Ok(at) = expires.at(NOW, local);
-        Ok(at?.as_str().to_owned())
+        Ok(at?.map_or_else(|| "never".to_owned(), |stamp| stamp.0))
     }
 
     #[test]
@@ -244,6 +250,7 @@ mod tests {
             ("12h", "20261120212548"),
             ("30d", "20261220092548"),
             ("2w", "20261204092548"),
+            ("never", "never"),
         ] {
             assert_eq!(at(text).as_deref(), Ok(digits), "{text}");
         }

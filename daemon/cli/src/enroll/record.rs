@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Name};
+use super::expiry::Stamp;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -67,6 +68,12 @@ impl Record {
             files_made: Vec::new(),
             keys: Vec::new(),
         }
+    }
+
+    /// When this key (base64) ends, if it does.
+    pub fn end_of(&self, base64: &str) -> Option<Stamp> {
+        let kept = self.keys.iter().find(|kept| kept.base64 == base64);
+        kept.and_then(|kept| Stamp::parse(kept.expires.as_deref()?))
     }
 
     /// Whether this is what was done for this very account, and not for one that had its name.
@@ -268,7 +275,7 @@ mod tests {
                 kind: "ssh-ed25519".into(),
                 base64: "AAAA".into(),
                 comment: String::new(),
-                expires: None,
+                expires: Some("20261231000000".into()),
             }],
             ..Record::new(None)
         }
@@ -282,6 +289,9 @@ mod tests {
         store.save(&name("a"), &Record::new(None)).unwrap();
         store.save(&name("a"), &record()).unwrap();
         assert_eq!(store.load(&name("a")).unwrap(), Some(record()));
+        let end = record().end_of("AAAA").map(|end| end.to_string());
+        assert_eq!(end.as_deref(), Some("2026-12-31 00:00:00"));
+        assert_eq!(record().end_of("BBBB"), None);
         let mode = fs::metadata(store.path(&name("a"))).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = |user: &str, key| store.other_with(&name(user), key).unwrap();

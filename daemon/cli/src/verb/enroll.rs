@@ -86,8 +86,8 @@ fn change(enrolled: &Enrolled) -> &'static str {
 fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> String {
     let user = &args.user;
     let mut lines = match enrolled.change {
-        Change::Unchanged => format!("agent {user} was already enrolled with this key\n"),
-        Change::Added | Change::Updated => format!("agent {user} is enrolled\n"),
+        Change::Unchanged => format!("'{user}' was already enrolled with this key\n"),
+        Change::Added | Change::Updated => format!("'{user}' is enrolled\n"),
     };
     let from = match enrolled.account {
         AccountWas::Made => "made by remit: no password, no right but this",

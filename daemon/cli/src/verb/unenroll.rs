@@ -61,9 +61,9 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
 fn show(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
     let user = &args.user;
     let mut lines = match (&args.keyfile, undone.problems.is_empty()) {
-        (Some(_), _) => format!("agent {user} is still enrolled\n"),
-        (None, true) => format!("agent {user} is no longer enrolled\n"),
-        (None, false) => format!("agent {user}\n"),
+        (Some(_), _) => format!("'{user}' is still enrolled\n"),
+        (None, true) => format!("'{user}' is no longer enrolled\n"),
+        (None, false) => format!("'{user}' is still enrolled\n"),
     };
     let removed = match undone.keys_left {
         0 => format!("{} removed", undone.keys),
