@@ -132,7 +132,7 @@ fuzz-corpus:
 
 .PHONY: bench
 bench: ## what a run costs, on optimised binaries; JSON=FILE keeps the numbers
-	cargo build --locked --release -p remitd -p remit-broker -p remit -p mcp-shim -p remit-bench
+	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
 	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
 
 .PHONY: fmt

@@ -63,7 +63,7 @@ pub fn admin() -> Identity {
 /// How to start a daemon.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the four binaries lie.
+    /// Where the binaries lie.
     pub binaries: PathBuf,
     /// Variables of the daemon's environment, such as `REMIT_MUTATE`.
     pub env: Vec<(String, String)>,
@@ -121,7 +121,7 @@ pub struct Daemon {
     bin: PathBuf,
 }
 
-const BINARIES: [&str; 4] = ["remitd", "remit-broker", "mcp-shim", "remit"];
+const BINARIES: [&str; 5] = ["remitd", "remit-broker", "remit-look", "mcp-shim", "remit"];
 
 impl Daemon {
     /// Starts one and waits until it says that it is ready.

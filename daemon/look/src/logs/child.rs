@@ -1,0 +1,123 @@
+//! The one journalctl: started, read line by line, and ended. All IO of the journal is here.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use remit_common::text;
+
+use super::Older;
+
+/// Of one entry's line; the rest of a longer one is passed over.
+const LINE: usize = 1 << 20;
+/// Of what journalctl says on standard error.
+const COMPLAINT: u64 = 4096;
+
+/// A running journalctl.
+pub struct Journal {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    complaint: JoinHandle<Vec<u8>>,
+    /// Its output was read to the end: its exit status means something.
+    whole: bool,
+}
+
+impl Journal {
+    /// Starts it. Times are UTC, both those that it reads and those that it writes.
+    pub fn ask(options: &[String]) -> Result<Self, String> {
+        let mut child = Command::new("journalctl")
+            .args(options)
+            .env("TZ", "UTC")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run journalctl: {error}"))?;
+        let (Some(out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err("journalctl came without its pipes".into());
+        };
+        // Read beside its output, or a long complaint would stop both.
+        let complaint = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = err.by_ref().take(COMPLAINT).read_to_end(&mut said);
+            let _ = io::copy(&mut err, &mut io::sink());
+            said
+        });
+        Ok(Self {
+            child,
+            out: BufReader::with_capacity(64 << 10, out),
+            complaint,
+            whole: false,
+        })
+    }
+
+    /// The next line, the newest entry first; none at the end.
+    pub fn line(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let mut line = Vec::new();
+        let mut any = false;
+        loop {
+            let part = self.out.fill_buf().map_err(unreadable)?;
+            if part.is_empty() {
+                self.whole = true;
+                return Ok(any.then_some(line));
+            }
+            any = true;
+            let end = part.iter().position(|byte| *byte == b'\n');
+            let (text, used) = match end {
+                Some(at) => (part.get(..at), at + 1),
+                None => (Some(part), part.len()),
+            };
+            let room = LINE.saturating_sub(line.len());
+            line.extend(text.unwrap_or_default().iter().take(room));
+            self.out.consume(used);
+            if end.is_some() {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    /// Counts the entries that are left, with the one that was read last, up to `most`.
+    pub fn count(&mut self, most: u64) -> Result<Older, String> {
+        let mut count = 1;
+        while count < most {
+            if self.line()?.is_none() {
+                return Ok(Older::Exactly(count));
+            }
+            count += 1;
+        }
+        Ok(Older::MoreThan(count))
+    }
+
+    /// Ends it. `nothing` says that no entry came, which may be for a reason that it tells.
+    ///
+    /// # Errors
+    /// It failed, or has shown nothing and says why.
+    pub fn end(mut self, nothing: bool) -> Result<(), String> {
+        if !self.whole {
+            let _ = self.child.kill();
+        }
+        let status = self
+            .child
+            .wait()
+            .map_err(|error| format!("cannot wait for journalctl: {error}"))?;
+        let said = self.complaint.join().unwrap_or_default();
+        let said = text::line(said.trim_ascii(), 1000);
+        if self.whole && !status.success() {
+            // With --grep it ends with 1 and without a word where nothing matched.
+            let no_match = nothing && status.code() == Some(1);
+            return match said.is_empty() {
+                true if no_match => Ok(()),
+                true => Err(format!("journalctl failed: {status}")),
+                false => Err(format!("journalctl failed: {said}")),
+            };
+        }
+        match nothing && !said.is_empty() {
+            true => Err(format!("the journal shows nothing: {said}")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn unreadable(error: io::Error) -> String {
+    format!("cannot read what journalctl writes: {error}")
+}

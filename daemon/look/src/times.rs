@@ -1,0 +1,131 @@
+//! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure.
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// `2026-11-20`
+pub fn date(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / DAY);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// `10:31:02`
+pub fn clock(seconds: u64) -> String {
+    let of_day = seconds % DAY;
+    let (hour, minute) = (of_day / HOUR, of_day % HOUR / MINUTE);
+    format!("{hour:02}:{minute:02}:{:02}", of_day % MINUTE)
+}
+
+/// `2026-11-20 10:31:02`
+pub fn stamp(seconds: u64) -> String {
+    format!("{} {}", date(seconds), clock(seconds))
+}
+
+/// A stamp and how far it is from `now`.
+pub fn told(seconds: u64, now: u64) -> String {
+    let far = match now.checked_sub(seconds) {
+        Some(past) => format!("{} ago", span(past)),
+        None => format!("in {}", span(seconds.saturating_sub(now))),
+    };
+    format!("{} ({far})", stamp(seconds))
+}
+
+/// The two largest units of a span: `2 d 3 h`.
+pub fn span(seconds: u64) -> String {
+    let parts = [
+        (seconds / DAY, "d"),
+        (seconds % DAY / HOUR, "h"),
+        (seconds % HOUR / MINUTE, "min"),
+        (seconds % MINUTE, "s"),
+    ];
+    let told: Vec<String> = parts
+        .iter()
+        .skip_while(|(number, _)| *number == 0)
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect();
+    match told.is_empty() {
+        true => "0 s".into(),
+        false => told.join(" "),
+    }
+}
+
+/// Bytes in the largest unit that leaves a whole part: `3.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// The day of the calendar, days after 1970-01-01: the calendar repeats every 400 years, and a
+/// year that begins in March has its odd day at its end.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    match month < 10 {
+        true => (year, month + 3, day),
+        false => (year + 1, month - 9, day),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_of_the_calendar_are_those_of_date() {
+        for (seconds, expect) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_709_164_800, "2024-02-29 00:00:00"),
+            (1_795_163_148, "2026-11-20 08:25:48"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (253_402_300_799, "9999-12-31 23:59:59"),
+        ] {
+            assert_eq!(stamp(seconds), expect);
+        }
+    }
+
+    #[test]
+    fn spans_and_sizes_are_short() {
+        for (seconds, expect) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_601, "1 h"),
+            (3_660, "1 h 1 min"),
+            (200_000, "2 d 7 h"),
+        ] {
+            assert_eq!(span(seconds), expect);
+        }
+        for (bytes, expect) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_400_000, "3.2 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(size(bytes), expect);
+        }
+        assert_eq!(told(60, 180), "1970-01-01 00:01:00 (2 min ago)");
+        assert_eq!(told(180, 60), "1970-01-01 00:03:00 (in 2 min)");
+    }
+}
