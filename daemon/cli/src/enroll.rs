@@ -86,11 +86,35 @@ macro_rules! refused {
     )*};
 }
 
+/// Root goes where nobody can lead it astray.
+const PLAIN: &str = "make it a plain file or directory of the user's or root's that nobody else may \
+                     write to; or choose a name that is free, and the account is made";
+
+impl From<walk::WalkError> for Refused {
+    fn from(error: walk::WalkError) -> Self {
+        use walk::WalkError::{Call, Missing, Odd, Owner, Writable};
+        let refused = Self::new(error.to_string()).about("cannot go to the file with the keys");
+        match error {
+            Odd(..) | Owner(..) | Writable(..) => refused.lift(PLAIN),
+            Call(..) | Missing(..) => refused,
+        }
+    }
+}
+
+impl From<file::FileError> for Refused {
+    fn from(error: file::FileError) -> Self {
+        use file::FileError::{Changed, Io, Large, Links, Walk};
+        match error {
+            Walk(error) => error.into(),
+            Links(..) => Self::new(error.to_string()).lift(PLAIN),
+            Large(..) | Io(..) | Changed(..) => Self::new(error.to_string()),
+        }
+    }
+}
+
 refused!(
     expiry::ExpiryError,
-    file::FileError,
     record::RecordError,
-    walk::WalkError,
     crate::program::ProgramError,
     crate::sshd::effective::EffectiveError
 );

@@ -275,6 +275,18 @@ impl Account {
         }
     }
 
+    /// One that is not there yet, as far as it can be foreseen.
+    pub fn to_be(home: &Path) -> Self {
+        Self {
+            uid: NOBODY,
+            gid: NOBODY,
+            home: home.to_owned(),
+            shell: SHELL.into(),
+            comment: COMMENT.to_owned(),
+            groups: Vec::new(),
+        }
+    }
+
     /// Whether it is one that [`make`] made, as far as can be seen.
     pub fn is_made(&self) -> bool {
         self.comment == COMMENT

@@ -1,6 +1,7 @@
 //! Enrolling: every check first, then the record, then one step after the other. Doing it again does
 //! what is left to do.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Refused;
@@ -84,9 +85,15 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     };
     // Nothing is made for an agent that then could not come in.
     sshd_of(name)?;
-    if let Some(account) = &found {
-        key.prepare(account, record.account_made, Missing::Later)?;
-    }
+    not_roots(request.key)?;
+    let (account, made) = match (&found, &home) {
+        (Some(account), _) => (account.clone(), record.account_made),
+        (None, home) => (
+            Account::to_be(home.as_deref().unwrap_or(Path::new("/"))),
+            true,
+        ),
+    };
+    key.prepare(&account, made, Missing::Later)?;
 
     if let Some(home) = home {
         record.account_made = true;
@@ -192,6 +199,25 @@ fn sshd_of(name: &Name) -> Result<Effective, Refused> {
     }
 }
 
+/// A key that opens root's account already restricts nobody. Root's own files are trusted as they are.
+fn not_roots(key: &PublicKey) -> Result<(), Refused> {
+    let settings = Effective::ask("root")?;
+    for path in settings.authorized_keys_files("root", 0, Path::new("/root")) {
+        // Where there is none, or none that can be read, sshd finds no key either.
+        let text = fs::read(&path).unwrap_or_default();
+        if let Some(line) = line::elsewhere(&text, key) {
+            let text = format!(
+                "the key opens root's account: '{}', line {line}",
+                path.display()
+            );
+            return Err(
+                Refused::new(text).lift("remove that line, or give the agent a key of its own")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Makes the home root's: its user may look, and that is all.
 fn take_home(account: &Account) -> Result<(), Refused> {
     let inside = account.home.join("authorized_keys");
@@ -277,7 +303,7 @@ impl Key<'_> {
         let (dir, file, made) = match Dir::of(first, trust(account), absent) {
             Err(WalkError::Missing(path))
                 if missing == Missing::Later
-                    && path != account.home
+                    && (account_made || path != account.home)
                     && path.starts_with(&account.home) =>
             {
                 return Ok(None);

@@ -191,7 +191,7 @@ impl Undone {
         };
         match processes::shims(account.uid) {
             Ok(pids) if !pids.is_empty() => self.notes.push(format!(
-                "{} ssh connections of '{name}' are still open; 'pkill -u {name} -x mcp-shim' ends them",
+                "ssh connections of '{name}' that are still open: {}; 'pkill -u {name} -x mcp-shim' ends them",
                 pids.len()
             )),
             Ok(_) | Err(_) => {}
