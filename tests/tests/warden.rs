@@ -13,9 +13,11 @@
 mod warden {
     pub mod admin;
     pub mod link;
+    pub mod service;
     pub mod stage;
     pub mod start;
     pub mod trail;
+    pub mod walls;
 }
 
 use warden::stage;

@@ -54,6 +54,10 @@ pub struct Way {
     pub shell: Option<String>,
     /// Lines of `[jobs]`.
     pub jobs: String,
+    /// Another remitd than the usual one.
+    pub program: PathBuf,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Way {
@@ -62,6 +66,8 @@ impl Default for Way {
             sink: "file",
             shell: None,
             jobs: String::new(),
+            program: built().join("remitd"),
+            env: Vec::new(),
         }
     }
 }
@@ -70,7 +76,7 @@ impl Stage {
     /// Everything there but the daemon.
     pub fn set(way: &Way) -> Self {
         let place = Place::new();
-        let _ = place.program(&built().join("remitd"));
+        let _ = place.program(&way.program);
         let fake = place.program(&built().join("fake-broker"));
         fs::rename(&fake, fake.with_file_name("remit-broker")).unwrap();
         for name in ["config/policy.d", "vendor/policy.d"] {
@@ -149,7 +155,8 @@ impl Stage {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            .env_remove("NOTIFY_SOCKET");
+            .env_remove("NOTIFY_SOCKET")
+            .envs(way.env.iter().cloned());
         command
     }
 

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -346,39 +347,83 @@ fn sockets_that_are_not_ours_are_refused() {
     }
 }
 
+/// A command that is handed two descriptors under these names.
+fn activated(stage: &Stage, names: &str, one: RawFd, two: RawFd) -> Command {
+    let plain = stage.command(&Way::default());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env("LISTEN_FDS", "2")
+        .env("LISTEN_FDNAMES", names);
+    hand_over(&mut command, one, two);
+    command
+}
+
 #[test]
-fn sockets_of_the_service_manager_are_told_apart_by_name() {
+fn sockets_of_the_service_manager_are_told_apart_by_name_and_outlive_the_daemon() {
     for swapped in [false, true] {
         let mut stage = Stage::set(&Way::default());
         let runtime = stage.place.directory("runtime");
         let client = UnixListener::bind(runtime.join("remit.sock")).unwrap();
         let admin = UnixListener::bind(runtime.join("admin.sock")).unwrap();
         mode(&runtime.join("remit.sock"), 0o666);
-        let plain = stage.command(&Way::default());
         let names = if swapped {
             "remit-admin:remit"
         } else {
             "remit:remit-admin"
         };
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
-            .arg(plain.get_program())
-            .args(plain.get_args())
-            .env("LISTEN_FDS", "2")
-            .env("LISTEN_FDNAMES", names);
         let (one, two) = if swapped {
             (&admin, &client)
         } else {
             (&client, &admin)
         };
-        hand_over(&mut command, one.as_raw_fd(), two.as_raw_fd());
-        let broker = stage.raise_by(command);
-        broker.adopted();
-        broker.say(&ToWarden::Ready);
-        works(&stage, &broker);
-        stage.stop();
+        // They stay where they are when the daemon ends, and the next one serves who came meanwhile.
+        for _ in 0..2 {
+            let waiting = stage.connect(ALICE);
+            let command = activated(&stage, names, one.as_raw_fd(), two.as_raw_fd());
+            let broker = stage.raise_by(command);
+            broker.adopted();
+            broker.say(&ToWarden::Ready);
+            let session = broker.session();
+            broker.say(&ToWarden::Closed { session });
+            drop(waiting);
+            works(&stage, &broker);
+            stage.signal(Signal::SIGTERM);
+            assert_eq!(stage.ended(), Some(0));
+        }
     }
+}
+
+#[test]
+fn a_descriptor_that_is_no_socket_of_ours_is_named_with_the_way_out() {
+    let stage = Stage::set(&Way::default());
+    let runtime = stage.place.directory("runtime");
+    let client = UnixListener::bind(runtime.join("remit.sock")).unwrap();
+    let elsewhere = UnixListener::bind(runtime.join("other.sock")).unwrap();
+    let datagram = UnixDatagram::bind(runtime.join("datagram.sock")).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let deaf = UnixStream::pair().unwrap().0;
+    let file = fs::File::open("/dev/null").unwrap();
+    let (other, ours) = (runtime.join("other.sock"), runtime.join("admin.sock"));
+    let bound = format!("bound to '{}', and clients look", other.display());
+    for (admin, why) in [
+        (elsewhere.as_raw_fd(), bound.as_str()),
+        (datagram.as_raw_fd(), "no listening Unix stream socket"),
+        (tcp.as_raw_fd(), "no listening Unix stream socket"),
+        (deaf.as_raw_fd(), "no listening Unix stream socket"),
+        (file.as_raw_fd(), "no socket"),
+    ] {
+        let mut command = activated(&stage, "remit:remit-admin", client.as_raw_fd(), admin);
+        let ended = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(69), "{said}");
+        for part in [why, "'remit-admin'", "systemctl restart remitd.socket"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    assert!(!ours.exists(), "it bound one itself");
 }
 
 /// Has `command` inherit two descriptors, as 3 and 4.

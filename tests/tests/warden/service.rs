@@ -1,0 +1,217 @@
+//! What a service manager and an administrator are told: readiness, status, reloads.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::caps;
+use remit_common::refusal::Code;
+use remit_link::ToWarden;
+
+use crate::stage::{ALICE, Stage, Way, argv};
+
+/// The service manager's end of sd_notify(3).
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn hear(&self) -> String {
+        let mut text = [0; 1000];
+        let length = self.0.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    }
+
+    fn until(&self, wanted: &str) {
+        while self.hear() != wanted {}
+    }
+}
+
+/// A daemon with a service manager; its broker is not ready yet.
+fn managed(stage: &Stage, more: &[(&str, &str)]) -> (Manager, Command) {
+    let path = stage.place.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut command = stage.command(&Way::default());
+    command
+        .env("NOTIFY_SOCKET", path)
+        .envs(more.iter().copied());
+    (Manager(socket), command)
+}
+
+#[test]
+fn it_is_ready_once_clients_are_served_and_says_how_it_is() {
+    let mut stage = Stage::set(&Way::default());
+    let (manager, command) = managed(&stage, &[]);
+    let broker = stage.raise_by(command);
+    broker.adopted();
+    manager.0.set_nonblocking(true).unwrap();
+    assert!(manager.0.recv(&mut [0; 9]).is_err(), "it is not ready yet");
+    manager.0.set_nonblocking(false).unwrap();
+    broker.say(&ToWarden::Ready);
+    assert_eq!(manager.hear(), "READY=1\nSTATUS=serving; jobs: 0");
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    manager.until("STATUS=serving; jobs: 1");
+    let why = "x".to_owned();
+    let _ = stage.ask(AdminRequest::Lock { why, kill: true });
+    let _ = broker.finish(job);
+    manager.until("STATUS=locked, refusing all runs; jobs: 0");
+    stage.signal(Signal::SIGTERM);
+    manager.until("STOPPING=1");
+    assert_eq!(stage.ended(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_fed_only_when_it_is_ours() {
+    for (pid, fed) in [(None, true), (Some("1"), false)] {
+        let mut stage = Stage::set(&Way::default());
+        let mut more = vec![("WATCHDOG_USEC", "200000")];
+        more.extend(pid.map(|pid| ("WATCHDOG_PID", pid)));
+        let (manager, command) = managed(&stage, &more);
+        let broker = stage.raise_by(command);
+        broker.adopted();
+        broker.say(&ToWarden::Ready);
+        if fed {
+            (0..3).for_each(|_| manager.until("WATCHDOG=1"));
+        } else {
+            manager.until("READY=1\nSTATUS=serving; jobs: 0");
+            let _ = nix::poll::poll(&mut [], 500_u16);
+            manager.0.set_nonblocking(true).unwrap();
+            assert!(manager.0.recv(&mut [0; 9]).is_err(), "{pid:?}");
+        }
+        stage.stop();
+    }
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_keeps_nobody_waiting() {
+    let mut stage = Stage::set(&Way::default());
+    let (manager, command) = managed(&stage, &[("WATCHDOG_USEC", "2000")]);
+    let broker = stage.raise_by(command);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    // A queue of datagrams is short; the loop turns all the same.
+    let _ = nix::poll::poll(&mut [], 1500_u16);
+    stage.alive();
+    manager.until("READY=1\nSTATUS=serving; jobs: 0");
+    stage.stop();
+}
+
+const CONFIG: &str = "config/remit.toml";
+
+fn reload(stage: &Stage) -> Result<String, String> {
+    match stage.ask(AdminRequest::Reload) {
+        AdminReply::Done(said) => Ok(said),
+        AdminReply::Refused(refusal) => {
+            assert_eq!(refusal.code, Code::InvalidArgs);
+            Err(refusal.message)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reload_says_what_it_loaded_and_what_needs_a_restart() {
+    let (stage, _broker) = Stage::start();
+    let policy = stage.place.path().join("config/policy.d/10-test.toml");
+    let digest = stage.status().policy;
+    let first = format!(
+        "policy {digest} is in force: 1 rules of {}",
+        policy.display()
+    );
+    assert_eq!(reload(&stage).as_ref(), Ok(&first));
+    let old = std::fs::read_to_string(stage.place.path().join(CONFIG)).unwrap();
+    let changed = old.replace("sink = \"file\"", "sink = \"file\"\nsync = \"never\"");
+    stage.write(CONFIG, &format!("{changed}max = 9\nmax_per_user = 3\n"));
+    let said = reload(&stage).unwrap();
+    let keys = ["audit.sync", "jobs.max", "jobs.max_per_user"];
+    assert!(said.starts_with(&first), "{said}");
+    assert!(said.contains("systemctl restart remitd"), "{said}");
+    assert!(said.ends_with(&keys.join(", ")), "{said}");
+    let status = stage.status();
+    assert_eq!(status.needs_restart, keys);
+    assert_eq!(usize::try_from(status.max_jobs), Ok(caps::JOBS));
+    // Put back, nothing is to be done.
+    stage.write(CONFIG, &old);
+    assert_eq!(reload(&stage), Ok(first));
+    assert!(stage.status().needs_restart.is_empty());
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_configuration_that_could_not_start_is_refused_with_the_whole_reload() {
+    let (stage, _broker) = Stage::start();
+    let before = stage.status().policy;
+    let old = std::fs::read_to_string(stage.place.path().join(CONFIG)).unwrap();
+    // A policy that would be right, too, waits until both are.
+    stage.grant("to = [\"#64001\"]");
+    let broker = old.replace("broker = 64100", "broker = \"no-such-user\"");
+    let first = old.lines().find(|line| line.starts_with("uid_first"));
+    let range = old
+        .replace(first.unwrap(), "uid_first = 1000")
+        .replace("uid_count = 512", "uid_count = 64000");
+    for (text, why) in [
+        ("[audit", "remit.toml"),
+        ("[jobs]\nmaximum = 1\n", "maximum"),
+        ("[jobs]\nmax = 0\n", "jobs.max must be 1 to 1024"),
+        (&broker, "no-such-user"),
+        (&range, "/etc/"),
+    ] {
+        stage.write(CONFIG, text);
+        let refused = reload(&stage).unwrap_err();
+        assert!(refused.contains("the old one stays in force"), "{refused}");
+        let error = stage.status().policy_error.unwrap();
+        assert!(error.contains(why), "{text}: {error}");
+        assert_eq!(stage.status().policy, before, "{text}");
+        let records = stage.records("policy");
+        assert_eq!(records.last().unwrap()["REMIT_VERDICT"], "refused");
+    }
+    stage.write(CONFIG, &old);
+    assert!(reload(&stage).is_ok());
+    let status = stage.status();
+    assert!(status.policy != before && status.policy_error.is_none());
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn the_status_shows_limits_and_the_newest_refusals() {
+    let (stage, broker) = Stage::start();
+    let status = stage.status();
+    assert_eq!((status.rules, status.refusals.len()), (1, 0), "{status:?}");
+    assert_eq!(status.limits[0], "runtime 300 s, 3600 s at most");
+    for limit in [
+        "memory 2048 MiB",
+        "tasks 256",
+        "cpu ",
+        "files 1024",
+        "tmp 64 MiB",
+    ] {
+        let found = status.limits.iter().any(|line| line.starts_with(limit));
+        assert!(found, "{limit}: {:?}", status.limits);
+    }
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for ticket in 1..8 {
+        broker.run(session, ticket, argv(&[]), &[]);
+        let _ = broker.answer(ticket).unwrap_err();
+    }
+    broker.run(session, 9, argv(&["x\u{1b}"; 20_000]), &[]);
+    let last = broker.answer(9).unwrap_err();
+    let refusals = stage.status().refusals;
+    assert_eq!(refusals.len(), caps::RECENT_REFUSALS);
+    assert_eq!(
+        (refusals[0].code, &refusals[0].message),
+        (last.code, &last.message)
+    );
+    assert_ne!(refusals[0].message, refusals[1].message);
+    assert_eq!(refusals[0].user.as_deref(), Some("#64001"));
+    assert!(refusals[0].at_ms >= refusals[4].at_ms && refusals[4].at_ms > 0);
+    stage.stop();
+}

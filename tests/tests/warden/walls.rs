@@ -1,0 +1,276 @@
+//! All walls, tried on demand; one that is missing, and a kernel that cannot confine.
+
+use std::os::unix::process::CommandExt;
+
+use nix::sys::signal::Signal;
+use remit_common::admin::{AdminReply, AdminRequest, Checkup, WallState};
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::{caps, frame};
+use remit_link::ToWarden;
+use remit_tests::place::{built, missing};
+
+use crate::stage::{ALICE, Broker, Stage, Way, admin_frame, argv};
+
+fn doctor(stage: &Stage) -> Checkup {
+    match stage.ask(AdminRequest::Doctor) {
+        AdminReply::Doctor(checkup) => *checkup,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why a run is refused.
+fn refused(stage: &Stage, broker: &Broker) -> Refusal {
+    let alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 77, argv(&["true"]), &[]);
+    let refusal = broker.answer(77).unwrap_err();
+    drop(alice);
+    broker.say(&ToWarden::Closed { session });
+    refusal
+}
+
+/// A daemon with one wall switched off, that believes its witness from some time on.
+fn without(wall: &str, believes: &str) -> Option<Way> {
+    let program = built().parent().unwrap().join("mutate/debug/remitd");
+    if !program.exists() {
+        missing("a remitd built with the feature mutate (make mutate)");
+        return None;
+    }
+    Some(Way {
+        program,
+        env: vec![
+            ("REMIT_MUTATE".into(), wall.into()),
+            ("REMIT_MUTATE_PROVE".into(), believes.into()),
+        ],
+        ..Way::default()
+    })
+}
+
+#[test]
+fn every_wall_is_tried_while_jobs_run_and_nothing_is_left_of_it() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    let checkup = doctor(&stage);
+    let profile = &checkup.profiles[0];
+    assert_eq!((profile.name.as_str(), &profile.refused), ("read", &None));
+    for wall in &profile.walls {
+        assert_ne!(wall.state, WallState::Broken, "{wall:?}");
+        assert!(!wall.detail.is_empty());
+    }
+    let held = |name: &str| {
+        let walls = profile.walls.iter().filter(|wall| wall.name == name);
+        walls.filter(|wall| wall.state == WallState::Held).count()
+    };
+    // Two of these are tried by an attempt and by looking at each mount.
+    for (name, attempts) in [("identity", 1), ("read_only_mounts", 2), ("nodev", 2)] {
+        assert_eq!(held(name), attempts, "{name}");
+    }
+    let open = profile.walls.iter().find(|w| w.detail.contains("0666"));
+    let control = "without the walls: allowed";
+    assert!(open.unwrap().detail.contains(control), "{open:?}");
+    assert_eq!(
+        (checkup.audit.as_str(), &checkup.audit_error),
+        ("file", &None)
+    );
+    assert_eq!(checkup.landlock, stage.status().landlock);
+    let records = stage.records("walls");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["REMIT_VERDICT"], "held");
+    assert_eq!(records[0]["REMIT_UID"], "0");
+    let uid = ALICE.to_string();
+    assert_eq!(stage.records("intent")[0]["REMIT_UID"], uid.as_str());
+    // The job did not notice.
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 2,
+        job,
+        signal: None,
+    });
+    assert_eq!(broker.finish(job).state, State::Cancelled);
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn many_who_ask_at_once_share_the_findings() {
+    let (stage, _broker) = Stage::start();
+    let mut waiting: Vec<_> = (0..caps::ADMIN_SESSIONS.min(4))
+        .map(|_| stage.admin())
+        .collect();
+    for stream in &mut waiting {
+        let rows = admin_frame(AdminRequest::Doctor).repeat(8);
+        std::io::Write::write_all(stream, &rows).unwrap();
+    }
+    for stream in &mut waiting {
+        for _ in 0..8 {
+            let reply: AdminReply = frame::read(stream, caps::ADMIN_FRAME).unwrap();
+            assert!(matches!(reply, AdminReply::Doctor(_)), "{reply:?}");
+        }
+    }
+    let tried = stage.records("walls").len();
+    assert!((1..32).contains(&tried), "{tried}");
+    drop(waiting);
+    // Whoever asks and does not wait leaves nothing either.
+    for _ in 0..20 {
+        let _ = std::io::Write::write_all(&mut stage.admin(), &admin_frame(AdminRequest::Doctor));
+    }
+    let _ = doctor(&stage);
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_trial_is_a_stop() {
+    let (mut stage, _broker) = Stage::start();
+    let mut admin = stage.admin();
+    std::io::Write::write_all(&mut admin, &admin_frame(AdminRequest::Doctor)).unwrap();
+    stage.signal(Signal::SIGTERM);
+    assert_eq!(stage.ended(), Some(0));
+}
+
+#[test]
+fn with_a_wall_missing_it_serves_and_runs_nothing() {
+    let Some(way) = without("NoSuid", "start") else {
+        return;
+    };
+    let (stage, broker) = Stage::start_as(&way);
+    let seen = "the wall 'nosuid' does not hold (every mount is nosuid: allowed)";
+    let refusal = refused(&stage, &broker);
+    assert_eq!(refusal.code, Code::UnsupportedKernel);
+    assert!(refusal.message.contains(seen), "{refusal:?}");
+    assert!(
+        refusal.lift.is_some() && refusal.next.is_some(),
+        "{refusal:?}"
+    );
+    let status = stage.status();
+    assert!(status.refused[0].contains(seen), "{status:?}");
+    assert_eq!(status.refusals[0].code, Code::UnsupportedKernel);
+    let start = &stage.records("start")[0];
+    assert_eq!(start["REMIT_REFUSED"], seen);
+    assert!(start["MESSAGE"].as_str().unwrap().contains("runs nothing"));
+    assert!(
+        stage
+            .log()
+            .contains(&format!("every run will be refused: {seen}"))
+    );
+    assert!(stage.records("intent").is_empty());
+    let checkup = doctor(&stage);
+    let profile = &checkup.profiles[0];
+    assert_eq!(profile.refused.as_deref(), Some(seen));
+    let broken: Vec<_> = profile
+        .walls
+        .iter()
+        .filter(|w| w.state == WallState::Broken)
+        .collect();
+    assert!(
+        broken.iter().all(|wall| wall.name == "nosuid") && broken.len() == 1,
+        "{broken:?}"
+    );
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_wall_that_falls_later_ends_what_runs_until_the_next_start() {
+    let Some(mut way) = without("NoDev", "later") else {
+        return;
+    };
+    let (mut stage, broker) = Stage::start_as(&way);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    let checkup = doctor(&stage);
+    let why = checkup.profiles[0].refused.as_deref().unwrap();
+    assert!(why.contains("'nodev'"), "{why}");
+    let ending = broker.finish(job);
+    assert_eq!(ending.state, State::Interrupted, "{ending:?}");
+    assert!(ending.cause.contains("wall"), "{ending:?}");
+    broker.run(session, 2, argv(&["true"]), &[]);
+    assert_eq!(broker.answer(2).unwrap_err().code, Code::UnsupportedKernel);
+    let record = &stage.records("walls")[0];
+    assert_eq!(record["REMIT_VERDICT"], "refused");
+    assert!(record["REMIT_CAUSE"].as_str().unwrap().contains("'nodev'"));
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.signal(Signal::SIGTERM);
+    assert_eq!(stage.ended(), Some(0));
+    // The wall is there again.
+    way.env.clear();
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    assert!(stage.status().refused.is_empty());
+    stage.stop();
+}
+
+/// Its number is the same everywhere.
+const MOUNT_SETATTR: u32 = 442;
+
+/// As Linux 5.10, which confines nobody as we want it.
+#[test]
+fn a_kernel_that_cannot_confine_is_named_and_nothing_runs() {
+    let mut stage = Stage::set(&Way::default());
+    let mut command = stage.command(&Way::default());
+    // SAFETY: system calls only, between fork and exec.
+    unsafe { command.pre_exec(without_mount_setattr) };
+    let broker = stage.raise_by(command);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    let refusal = refused(&stage, &broker);
+    assert_eq!(refusal.code, Code::UnsupportedKernel);
+    for part in ["mount_setattr (Linux 5.12)", "Linux "] {
+        assert!(refusal.message.contains(part), "{refusal:?}");
+    }
+    let status = stage.status();
+    assert!(status.refused[0].contains("mount_setattr"), "{status:?}");
+    let checkup = doctor(&stage);
+    assert_eq!(checkup.kernel, status.kernel);
+    assert!(!checkup.kernel.is_empty());
+    let profile = &checkup.profiles[0];
+    let why = profile.refused.as_deref().unwrap();
+    assert!(
+        why.contains("mount_setattr") && profile.walls.is_empty(),
+        "{profile:?}"
+    );
+    stage.idle();
+    stage.stop();
+}
+
+fn without_mount_setattr() -> std::io::Result<()> {
+    let step = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt,
+        jf,
+        k,
+    };
+    let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            MOUNT_SETATTR,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, enosys),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0_u64);
+    // SAFETY: seccomp(2) reads `program` and its instructions, which live until it returns.
+    match unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
