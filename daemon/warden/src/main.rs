@@ -51,6 +51,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match args::parse().and_then(start::start) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.report(),
+        Err(error) => {
+            notify::Notify::from_env().failed(&error.to_string());
+            error.report()
+        }
     }
 }

@@ -72,6 +72,14 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
+    /// Why the daemon ends by itself, in a line. What it says on standard error just before its end
+    /// may reach the journal when nobody can tell any more which unit said it.
+    pub fn failed(&self, why: &str) {
+        let line = why.lines().next().unwrap_or_default();
+        let status = remit_common::text::line(line.as_bytes(), STATUS);
+        self.send(&format!("STATUS={status}"));
+    }
+
     /// Clients are served, and how, where that is not known yet. Whether there was something to
     /// say: if so, look again in a while, since what is not taken is not said.
     pub fn note(&mut self, note: &Note) -> bool {
@@ -142,6 +150,8 @@ mod tests {
             notify.note(&Note::Locked(0));
         }
         assert!(!notify.note(&Note::Locked(0)), "it was said");
+        notify.failed("a\nb");
+        while hear() != "STATUS=a" {}
     }
 
     #[test]
