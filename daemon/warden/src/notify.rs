@@ -128,6 +128,8 @@ mod tests {
         let name = format!("remit-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
+        let patience = Some(Duration::from_secs(10));
+        manager.set_read_timeout(patience).unwrap();
         let mut notify = Notify {
             socket: Some(connect(&format!("@{name}")).unwrap()),
             watchdog: None,
