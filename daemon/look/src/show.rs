@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use remit_common::builtin::{Builtin, LogQuery};
+use remit_common::builtin::{Builtin, LogQuery, UnitName};
 use remit_common::caps;
 use remit_common::service::{ServiceFacts, Told};
 
@@ -32,13 +32,7 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
             print(&shown.text(&query))?;
             Ok(ExitCode::SUCCESS)
         }
-        Builtin::ServiceStatus { unit } => {
-            let query = LogQuery {
-                unit: Some(unit),
-                ..LogQuery::default()
-            };
-            unit_status(&query)
-        }
+        Builtin::ServiceStatus { unit } => unit_status(unit),
         Builtin::ServiceList { .. } | Builtin::ServiceFailed => {
             let ServiceFacts { time, told } = facts()?;
             match told.map_err(unavailable)? {
@@ -52,15 +46,19 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
 }
 
 /// The unit's state, then its last log lines: those also where the manager did not answer.
-fn unit_status(query: &LogQuery) -> Result<ExitCode, String> {
+fn unit_status(mut name: UnitName) -> Result<ExitCode, String> {
     let ServiceFacts { time, told } = facts()?;
     let exit = match told {
         Ok(Told::Unit(unit)) => {
             print(&status::unit(&unit, time))?;
-            match (unit.load.as_str(), unit.active.as_str()) {
-                ("not-found", _) => return Ok(ExitCode::from(NO_SUCH_UNIT)),
-                (_, "active" | "reloading" | "activating") => ExitCode::SUCCESS,
-                _ => ExitCode::from(NOT_ACTIVE),
+            if status::is_missing(&unit) {
+                return Ok(ExitCode::from(NO_SUCH_UNIT));
+            }
+            // The journal knows a unit by its first name alone.
+            name = unit.name.parse().unwrap_or(name);
+            match unit.active.as_str() {
+                "inactive" | "failed" => ExitCode::from(NOT_ACTIVE),
+                _ => ExitCode::SUCCESS,
             }
         }
         Ok(Told::List(_) | Told::Failed(_)) => return Err(wrong_answer()),
@@ -69,8 +67,12 @@ fn unit_status(query: &LogQuery) -> Result<ExitCode, String> {
             ExitCode::from(CANNOT)
         }
     };
-    match logs::read(query, Extent::Newest(STATUS_LINES)) {
-        Ok(shown) => print(&shown.below_status(query))?,
+    let query = LogQuery {
+        unit: Some(name),
+        ..LogQuery::default()
+    };
+    match logs::read(&query, Extent::Newest(STATUS_LINES)) {
+        Ok(shown) => print(&shown.below_status(&query))?,
         Err(why) => eprintln!("remit-look: no log lines: {why}"),
     }
     Ok(exit)

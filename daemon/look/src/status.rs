@@ -7,7 +7,7 @@ use crate::times::{size, span, stamp, told};
 
 /// The unit, at the time `now`.
 pub fn unit(unit: &UnitFacts, now: u64) -> String {
-    if unit.load == "not-found" {
+    if is_missing(unit) {
         return missing(unit);
     }
     let mut text = format!("{} - {}\n", unit.name, unit.description);
@@ -43,6 +43,11 @@ pub fn unit(unit: &UnitFacts, now: u64) -> String {
     fact(&mut text, "starts", unit.triggers.join(", "));
     fact(&mut text, "documented in", unit.documentation.join(", "));
     text
+}
+
+/// There is no such unit; one that has lost its file may still run.
+pub fn is_missing(unit: &UnitFacts) -> bool {
+    unit.load == "not-found" && unit.active == "inactive"
 }
 
 fn missing(unit: &UnitFacts) -> String {
@@ -275,6 +280,7 @@ mod tests {
         let facts = UnitFacts {
             name: "sshd.service".into(),
             load: "not-found".into(),
+            active: "inactive".into(),
             similar: vec!["ssh.service".into()],
             ..UnitFacts::default()
         };

@@ -163,7 +163,10 @@ fn no_journal_is_an_error_and_no_match_is_an_answer() {
 
 #[test]
 fn a_status_tells_by_its_exit_status_too() {
-    let fake = Fake::new("status", ONE);
+    let fake = Fake::new(
+        "status",
+        &format!("echo \"$*\" >\"${{0%/*}}/asked\"\n{ONE}"),
+    );
     for (load, active, expect, log) in [
         ("loaded", "active", 0, true),
         ("loaded", "activating", 0, true),
@@ -171,12 +174,17 @@ fn a_status_tells_by_its_exit_status_too() {
         ("loaded", "inactive", 3, true),
         ("masked", "inactive", 3, true),
         ("not-found", "inactive", 4, false),
+        ("not-found", "active", 0, true),
     ] {
         let output = fake.look(&["service.status", "unit=a"], &unit(load, active));
         let (status, out, err) = said(&output);
         assert_eq!((status, err), (expect, ""), "{load} {active}");
         assert_eq!(out.contains("00:00:01 a: hello"), log, "{out}");
     }
+    // It was asked for by another of its names.
+    fake.look(&["service.status", "unit=b"], &unit("loaded", "active"));
+    let asked = fs::read_to_string(fake.0.join("asked")).unwrap();
+    assert!(asked.ends_with(" --unit=a.service\n"), "{asked}");
 }
 
 #[test]

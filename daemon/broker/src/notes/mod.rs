@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_program_gets_its_sentence_and_others_none() {
         assert_eq!(argv(&["df", "-h"]), [note("df")]);
-        assert_eq!(argv(&["/usr/bin/systemctl", "status"]), [note("systemctl")]);
+        assert_eq!(argv(&["/usr/bin/busctl", "status"]), [note("busctl")]);
         assert_eq!(argv(&["ss", "-ltnp"]), [note("ss")]);
         assert_eq!(argv(&["wc", "-l", "/proc/mounts"]), [note("mount")]);
         for plain in [

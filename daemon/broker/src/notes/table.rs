@@ -19,6 +19,12 @@ const LOCK_FILES: &str =
 const ACCOUNT: &str =
     "the job's own uid has no account, so looking up its name fails: `id` shows its uid and groups";
 const USERS: &str = "no job can become another user, whatever the message says: the tool access tells what is granted";
+const UNIT_STATUS: &str = "systemctl cannot reach the service manager here: run {\"name\": \"service.status\", \"args\": {\"unit\": \"NAME\"}}, or `remit run --name service.status unit=NAME`";
+const UNIT_LIST: &str = "systemctl cannot reach the service manager here: run {\"name\": \"service.list\", \"args\": {\"state\": \"failed\"}}, or `remit run --name service.list state=failed`";
+const UNIT_FAILED: &str = "systemctl cannot reach the service manager here: run {\"name\": \"service.failed\"}, or `remit run --name service.failed`";
+const UNIT_CHANGE: &str = "nothing can be started, stopped or set up from this sandbox: {\"name\": \"service.status\", \"args\": {\"unit\": \"NAME\"}} (`remit run --name service.status unit=NAME`) shows a unit";
+const FOLLOW: &str = "what follows a log never ends here: ask again with {\"name\": \"logs\", \"args\": {\"unit\": \"NAME\", \"since\": \"-5min\"}}, or `remit run --name logs unit=NAME since=-5min`";
+const JOURNAL_CHANGE: &str = "the journal can only be read here: {\"name\": \"logs\", \"args\": {\"since\": \"-1h\"}} or `remit run --name logs since=-1h` shows its entries";
 const BUS: &str = "there is no D-Bus in this sandbox: use the tool host (section units), or read /etc and /run/systemd; journalctl works";
 const SERVICES: &str = "no service can be connected to from this sandbox, so a failure says nothing about the service: the tool host (sections units, ports) shows whether it runs";
 const NETWORK: &str = "there is no network in this sandbox, for any host and for localhost";
@@ -55,7 +61,6 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["su", "sudo", "runuser", "doas", "pkexec"], USERS),
     (
         &[
-            "systemctl",
             "systemd-analyze",
             "systemd-run",
             "loginctl",
@@ -164,12 +169,58 @@ pub(super) fn of_program(name: &str, args: &[&[u8]]) -> Option<&'static str> {
         "ssh" if has_short(args, b"G") => Some(ACCOUNT),
         "sshd" => has_short(args, b"tT").then_some(HOST_KEYS),
         "nginx" => has_short(args, b"tT").then_some(NGINX),
+        "systemctl" => Some(of_systemctl(args)),
+        "service" | "invoke-rc.d" => of_service(args),
+        "journalctl" => of_journalctl(args),
         "dpkg" => (long("--verify") || long("-V")).then_some(PACKAGES),
         _ => PROGRAMS
             .iter()
             .find(|(names, _)| names.contains(&name))
             .map(|(_, note)| *note),
     }
+}
+
+/// By the first word that is no option.
+fn of_systemctl(args: &[&[u8]]) -> &'static str {
+    if args.contains(&b"--failed".as_slice()) || args.contains(&b"--state=failed".as_slice()) {
+        return UNIT_FAILED;
+    }
+    let verb = args.iter().find(|arg| !arg.starts_with(b"-"));
+    match verb.map_or("list-units", |verb| {
+        std::str::from_utf8(verb).unwrap_or_default()
+    }) {
+        "list-units" | "list-timers" | "list-sockets" | "list-unit-files" | "list-dependencies" => {
+            UNIT_LIST
+        }
+        "is-system-running" => UNIT_FAILED,
+        "start" | "stop" | "restart" | "try-restart" | "reload" | "reload-or-restart" | "kill"
+        | "enable" | "disable" | "mask" | "unmask" | "edit" | "set-property" | "daemon-reload"
+        | "reset-failed" | "isolate" | "reboot" | "poweroff" => UNIT_CHANGE,
+        _ => UNIT_STATUS,
+    }
+}
+
+/// `service NAME VERB` asks systemctl. Without a verb it is a word as any other.
+fn of_service(args: &[&[u8]]) -> Option<&'static str> {
+    let verb = args.get(1)?;
+    let verbs: [&[u8]; 6] = [
+        b"status",
+        b"start",
+        b"stop",
+        b"restart",
+        b"reload",
+        b"force-reload",
+    ];
+    verbs.contains(verb).then(|| of_systemctl(&[verb]))
+}
+
+fn of_journalctl(args: &[&[u8]]) -> Option<&'static str> {
+    let begins = |begin: &str| args.iter().any(|arg| arg.starts_with(begin.as_bytes()));
+    if begins("--follow") || has_short(args, b"f") {
+        return Some(FOLLOW);
+    }
+    let changes = ["--vacuum", "--rotate", "--flush", "--sync", "--relinquish"];
+    changes.into_iter().any(begins).then_some(JOURNAL_CHANGE)
 }
 
 /// The sentence about a file that answers for the sandbox, whichever program reads it.
@@ -213,7 +264,19 @@ mod tests {
         let mut names: Vec<_> = PROGRAMS.iter().flat_map(|(names, _)| *names).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
-        let with_arguments = [UNSEEN, PROCESSES, HOST_KEYS, NGINX, PACKAGES];
+        let with_arguments = [
+            UNSEEN,
+            PROCESSES,
+            HOST_KEYS,
+            NGINX,
+            PACKAGES,
+            UNIT_STATUS,
+            UNIT_LIST,
+            UNIT_FAILED,
+            UNIT_CHANGE,
+            FOLLOW,
+            JOURNAL_CHANGE,
+        ];
         let all = PROGRAMS.iter().map(|(_, note)| *note).chain(with_arguments);
         for note in all {
             assert!(note.len() < 200 && !note.contains('\n'), "{note}");
@@ -246,6 +309,20 @@ mod tests {
             ("dpkg -l", None),
             ("dpkg --verify", Some(PACKAGES)),
             ("dpkg -V", Some(PACKAGES)),
+            ("systemctl", Some(UNIT_LIST)),
+            ("systemctl status nginx", Some(UNIT_STATUS)),
+            ("systemctl --no-pager is-active nginx", Some(UNIT_STATUS)),
+            ("systemctl list-units --failed", Some(UNIT_FAILED)),
+            ("systemctl --failed", Some(UNIT_FAILED)),
+            ("systemctl restart nginx", Some(UNIT_CHANGE)),
+            ("service nginx status", Some(UNIT_STATUS)),
+            ("service nginx restart", Some(UNIT_CHANGE)),
+            ("service nginx", None),
+            ("service x y", None),
+            ("journalctl -u nginx -n 50", None),
+            ("journalctl -fu nginx", Some(FOLLOW)),
+            ("journalctl --follow", Some(FOLLOW)),
+            ("journalctl --vacuum-size=1G", Some(JOURNAL_CHANGE)),
         ] {
             let mut words = line.split(' ');
             let name = words.next().unwrap();

@@ -1,5 +1,6 @@
 //! `remit access`: what the caller may do.
 
+use remit_common::text;
 use remit_common::wire::{Access, AccessReport, Reply, Request};
 
 use crate::app::Context;
@@ -30,6 +31,11 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
         Some(asked) if !asked.allowed => Exit::REFUSED,
         Some(_) | None => Exit::OK,
     })
+}
+
+/// One line, whole: a usage that is cut is of no use.
+fn printable(text: &str) -> String {
+    text::line(text.as_bytes(), 1000)
 }
 
 fn show(report: &AccessReport) -> String {
@@ -69,10 +75,9 @@ fn show(report: &AccessReport) -> String {
     for profile in &report.profiles {
         lines += &table::fact(&table::cell(&profile.name), &profile.summary);
     }
-    let mut commands = Table::new(["COMMAND (run --name)", "ANSWERS"]);
     for command in &report.commands {
-        commands.row([&command.usage, &command.summary]);
+        let (usage, summary) = (printable(&command.usage), printable(&command.summary));
+        lines += &format!("  run --name {usage}\n{:15}{summary}\n", "");
     }
-    lines += &commands.render();
     lines
 }

@@ -62,7 +62,7 @@ impl Bus {
             None => Properties::default(),
         };
         let mut facts = facts(unit, own);
-        if facts.load == "not-found" {
+        if facts.load == "not-found" && facts.active == "inactive" {
             facts.similar = similar(&self.list_units().await.unwrap_or_default(), name);
         }
         Ok(facts)

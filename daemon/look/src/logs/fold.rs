@@ -8,7 +8,8 @@ use crate::times::clock;
 /// The priority that is not worth a word.
 const INFO: usize = 6;
 
-/// Entries that differ in time and pid only.
+/// Entries that differ in time and pid only. (Of a process that is gone at once, journald does not
+/// always learn the unit: one without is taken as of the same.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The oldest, in seconds since 1970.
@@ -39,7 +40,9 @@ impl Fold {
             group.first = entry.time;
             group.count += 1;
             // The pid of the oldest, as its time.
+            let unit = group.entry.unit.take();
             group.entry = entry;
+            group.entry.unit = group.entry.unit.take().or(unit);
             return true;
         }
         if self.groups.len() >= self.most {
@@ -71,7 +74,7 @@ impl Group {
         } = &self.entry;
         *message == other.message
             && *who == other.who
-            && *unit == other.unit
+            && (unit.is_none() || other.unit.is_none() || *unit == other.unit)
             && *priority == other.priority
     }
 
@@ -147,11 +150,25 @@ mod tests {
     }
 
     #[test]
+    fn one_without_its_unit_is_of_the_same() {
+        let mut fold = Fold::new(9);
+        for (time, unit) in [(3, None), (2, Some("b.service")), (1, None)] {
+            let mut entry = entry(time, "a");
+            entry.unit = unit.map(str::to_owned);
+            fold.add(entry);
+        }
+        let groups = fold.oldest_first();
+        assert_eq!(groups.len(), 1);
+        let expect = "00:00:01 b sshd[1] err: a (\u{d7} 3 until 00:00:03)\n";
+        assert_eq!(groups[0].line(true), expect);
+    }
+
+    #[test]
     fn other_writers_and_priorities_are_other_lines() {
         for change in [
             &(|entry: &mut Entry| entry.priority = 6) as &dyn Fn(&mut Entry),
             &|entry| entry.who = "other".into(),
-            &|entry| entry.unit = None,
+            &|entry| entry.unit = Some("b.service".into()),
         ] {
             let mut fold = Fold::new(9);
             fold.add(entry(2, "a"));
