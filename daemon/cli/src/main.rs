@@ -16,10 +16,8 @@ mod human;
 mod interrupt;
 mod json;
 mod output;
-#[allow(dead_code, reason = "enroll and doctor come next")]
 mod program;
 mod sink;
-#[allow(dead_code, reason = "enroll and doctor come next")]
 mod sshd;
 mod table;
 mod verb;

@@ -133,7 +133,9 @@ pub fn accepted() -> Vec<Check> {
             let said = String::from_utf8_lossy(&said);
             // The last line is the good news, those before it are warnings.
             let mut lines: Vec<&str> = said.lines().collect();
+            // "… are right; policy DIGEST".
             let good = lines.pop().unwrap_or_default();
+            let good = good.rsplit("; ").next().unwrap_or_default();
             let found = lines.iter().map(|line| {
                 let line = text::line(line.as_bytes(), SAID);
                 Check::warning(name, line, "remit policy reload, when it is mended")

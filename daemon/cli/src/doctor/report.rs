@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::check::{Check, Part, Verdict};
 
 /// The most bytes of what a good check found.
-const FOUND: usize = 72;
+const FOUND: usize = 120;
 /// The most bytes of a sentence.
 const SENTENCE: usize = 1024;
 

@@ -48,13 +48,20 @@ pub fn settings(account: &Account) -> Option<Settings> {
         Err(error) => Some(Settings {
             told: false,
             effective: Effective::default(),
-            problem: Some(Check::warning(
-                format!("{}: sshd", account.name),
-                format!("sshd does not tell its settings: {error}"),
-                format!("sshd -T -C user={}", account.name),
-            )),
+            problem: Some(untold(account, &error.to_string())),
         }),
     }
+}
+
+/// sshd does not tell. One that systemd starts for each connection has no directory meanwhile.
+fn untold(account: &Account, error: &str) -> Check {
+    let ask = format!("sshd -T -C user={}", account.name);
+    let fix = match error.contains("privilege separation directory") {
+        true => format!("mkdir -p -m 0755 /run/sshd; {ask} >/dev/null && remit doctor"),
+        false => ask,
+    };
+    let why = format!("sshd does not tell its settings: {error}");
+    Check::warning(format!("{}: sshd", account.name), why, fix)
 }
 
 /// The time in both clocks of [`Now`].

@@ -32,7 +32,7 @@ fn profile(profile: &ProfileCheck) -> Vec<Check> {
         checks.push(Check::failure(
             &profile.name,
             format!("nothing runs in profile '{}': {why}", profile.name),
-            "mend what the line above says, then: systemctl restart remitd",
+            "mend that, by a newer kernel or a setting, then: systemctl restart remitd",
         ));
     } else if profile.walls.is_empty() {
         checks.push(Check::failure(

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod doctor;
 mod fake;
 mod interrupt;
 mod man;

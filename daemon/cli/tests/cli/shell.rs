@@ -56,6 +56,7 @@ fn completions_name_every_verb() {
         "job",
         "stop",
         "status",
+        "doctor",
         "lock",
         "unlock",
         "policy",
