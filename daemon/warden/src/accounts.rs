@@ -1,10 +1,13 @@
 //! Names of users and groups.
 //!
 //! At start-up the user database may be asked (it may wait for a network); while
-//! the loop turns, only what was read then is used.
+//! the loop turns, only what was read then is used, and /etc/passwd.
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
 
 use nix::unistd::{Group, User};
 
@@ -79,22 +82,42 @@ fn missing(key: &str, kind: &str, name: &str) -> Fatal {
 
 /// Names of local users, for records and reports.
 #[derive(Debug, Default)]
-pub struct UserNames(HashMap<u32, String>);
+pub struct UserNames {
+    names: HashMap<u32, String>,
+    /// Device, inode, size and time of the file that they were read from.
+    from: Option<(u64, u64, u64, SystemTime)>,
+}
 
 impl UserNames {
     /// As /etc/passwd has them now; an unreadable file gives numbers instead of names.
     pub fn read() -> Self {
-        let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        Self(
-            users(&text)
-                .map(|(uid, name)| (uid, name.to_owned()))
-                .collect(),
-        )
+        let mut names = Self::default();
+        names.renew();
+        names
+    }
+
+    /// The same again where the file has changed: who was enrolled a moment ago has a name.
+    pub fn renew(&mut self) {
+        self.renew_from(Path::new("/etc/passwd"));
+    }
+
+    fn renew_from(&mut self, passwd: &Path) {
+        let from = fs::metadata(passwd)
+            .ok()
+            .and_then(|file| Some((file.dev(), file.ino(), file.size(), file.modified().ok()?)));
+        if from.is_some() && from == self.from {
+            return;
+        }
+        let text = fs::read_to_string(passwd).unwrap_or_default();
+        self.names = users(&text)
+            .map(|(uid, name)| (uid, name.to_owned()))
+            .collect();
+        self.from = from;
     }
 
     /// The name, or `#uid`.
     pub fn name(&self, uid: u32) -> String {
-        self.0
+        self.names
             .get(&uid)
             .cloned()
             .unwrap_or_else(|| format!("#{uid}"))
@@ -163,6 +186,25 @@ mod tests {
         );
         assert_eq!(subordinate("alice:100000:65536"), Some((100_000, 65_536)));
         assert_eq!(subordinate("alice:x:y"), None);
+    }
+
+    #[test]
+    fn names_are_those_of_the_file_as_it_is_now() {
+        let passwd = std::env::temp_dir().join(format!("remit-passwd-{}", std::process::id()));
+        let mut names = UserNames::default();
+        for (text, want) in [
+            ("agent:x:1002:1002::/:/bin/sh\n", "agent"),
+            ("root:x:0:0::/:/bin/sh\n", "#1002"),
+            ("agent2:x:1002:1002::/:/bin/sh\n", "agent2"),
+        ] {
+            fs::write(&passwd, text).unwrap();
+            names.renew_from(&passwd);
+            names.renew_from(&passwd);
+            assert_eq!(names.name(1002), want);
+        }
+        fs::remove_file(&passwd).unwrap();
+        names.renew_from(&passwd);
+        assert_eq!(names.name(1002), "#1002");
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Warden {
             let Some(stream) = self.listeners.admin() else {
                 return;
             };
+            self.names.renew();
             let (subject, pidfd) = match peer::identify(&stream, &self.names) {
                 Ok(peer) => peer,
                 Err(why) => {

@@ -24,6 +24,7 @@ impl Warden {
             let Some(stream) = self.listeners.client() else {
                 return;
             };
+            self.names.renew();
             let (subject, pidfd) = match peer::identify(&stream, &self.names) {
                 Ok(peer) => peer,
                 Err(why) => {
