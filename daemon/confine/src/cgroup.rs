@@ -194,6 +194,15 @@ impl Cgroups {
     }
 }
 
+/// Whose memory was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oom {
+    /// The job's own: it reached its limit.
+    Job,
+    /// The machine's: a job is the first to go.
+    Machine,
+}
+
 /// The cgroup of one job. Dropping it leaves the directory: `remove` it.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -235,10 +244,17 @@ impl Cgroup {
         self.events.as_fd()
     }
 
-    /// Whether the kernel killed one of its processes for memory. False without the controller.
-    pub fn oom_killed(&self) -> bool {
+    /// Why the kernel killed one of its processes for memory, if it did. `None` without the
+    /// controller.
+    pub fn oom_killed(&self) -> Option<Oom> {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
-        field(&events, "oom_kill").is_some_and(|n| n > 0)
+        oom(&events)
+    }
+
+    /// Whether the kernel refused it a fork for its limit of tasks. False without the controller.
+    pub fn forks_refused(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("pids.events")).unwrap_or_default();
+        field(&events, "max").is_some_and(|n| n > 0)
     }
 
     /// Most bytes of memory it ever used, where the controller tells (Linux 5.19).
@@ -368,6 +384,16 @@ fn settings(controller: Controller, limits: &Limits) -> Vec<(&'static str, Strin
     }
 }
 
+/// From `memory.events`: `oom_kill` counts every kill, `oom` what the group's own limit led to.
+fn oom(events: &str) -> Option<Oom> {
+    let count = |name| field(events, name).unwrap_or(0);
+    match (count("oom_kill"), count("oom")) {
+        (0, _) => None,
+        (_, 0) => Some(Oom::Machine),
+        (_, _) => Some(Oom::Job),
+    }
+}
+
 /// The number after `name` in a flat keyed file.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
@@ -407,6 +433,24 @@ mod tests {
         ] {
             let got = own_directory(mounts, own).map(|o| (o.path, o.is_root));
             assert_eq!(got, want.map(|(p, r)| (PathBuf::from(p), r)), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_kill_for_memory_has_a_culprit() {
+        for (events, want) in [
+            ("low 0\nhigh 0\nmax 9\noom 0\noom_kill 0\n", None),
+            (
+                "max 0\noom 0\noom_kill 1\noom_group_kill 1\n",
+                Some(Oom::Machine),
+            ),
+            (
+                "max 7\noom 1\noom_kill 1\noom_group_kill 1\n",
+                Some(Oom::Job),
+            ),
+            ("", None),
+        ] {
+            assert_eq!(oom(events), want, "{events}");
         }
     }
 

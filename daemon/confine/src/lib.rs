@@ -26,7 +26,7 @@ mod task;
 mod wall;
 mod witness;
 
-pub use cgroup::{Cgroup, Cgroups, Controller};
+pub use cgroup::{Cgroup, Cgroups, Controller, Oom};
 pub use ending::{Killing, kill_uid};
 pub use error::{Error, Result};
 pub use handed::inherited_listener;

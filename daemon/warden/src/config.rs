@@ -198,6 +198,9 @@ pub struct JobLimits {
     pub tmp: u64,
     /// Files in each of the private directories.
     pub tmp_files: u64,
+    /// Bytes that this machine has in all, where that is known.
+    #[serde(skip)]
+    pub machine: Option<u64>,
 }
 
 impl Default for JobLimits {
@@ -212,23 +215,32 @@ impl Default for JobLimits {
             files: 1024,
             tmp: 64 << 20,
             tmp_files: 16 << 10,
+            machine: None,
         }
     }
 }
 
 impl JobLimits {
+    /// One job never has more than half of the machine: what it takes, all others are without,
+    /// and a machine that runs out of memory stands still for minutes before it ends anything.
+    fn effective_memory(&self) -> u64 {
+        const MIB: u64 = 1 << 20;
+        let half = self.machine.map_or(u64::MAX, |bytes| bytes / 2 / MIB * MIB);
+        self.memory.min(half)
+    }
+
     /// As the sandbox wants them.
     pub fn limits(&self) -> Limits {
         Limits {
             nofile: self.files,
             nproc: self.tasks,
-            data: self.memory,
+            data: self.effective_memory(),
             cpu_s: self.cpu_s,
             // Above the private directories, so that a full one says ENOSPC first.
             fsize: self.tmp.saturating_mul(2),
             tmp_bytes: self.tmp,
             tmp_inodes: self.tmp_files,
-            memory: Some(self.memory),
+            memory: Some(self.effective_memory()),
             tasks: Some(self.tasks),
             cpu_percent: Some(self.cpu_percent),
         }
@@ -273,6 +285,20 @@ impl Need {
 pub fn load(dir: &Path) -> Result<Config, Fatal> {
     let text = read(dir).map_err(Fatal::Config)?;
     parse_file(dir, &text).map_err(Fatal::Config)
+}
+
+/// Bytes of memory of this machine, from proc_meminfo(5).
+pub fn machine_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    memory_of(&meminfo)
+}
+
+fn memory_of(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibi: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibi.checked_mul(1024)
 }
 
 /// The text of `remit.toml` in `dir`; empty when there is none. May wait for a disk.
@@ -432,6 +458,25 @@ mod tests {
         }
         assert_eq!(keys.len(), 20, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
+    }
+
+    #[test]
+    fn a_job_has_half_of_the_machine_at_most() {
+        for (machine, memory) in [
+            (None, 2 << 30),
+            (Some(4 << 30), 2 << 30),
+            (Some((2 << 30) - 1), 1023 << 20),
+        ] {
+            let limits = JobLimits {
+                machine,
+                ..JobLimits::default()
+            };
+            assert_eq!(limits.limits().memory, Some(memory));
+            assert_eq!(limits.limits().data, memory);
+        }
+        let meminfo = "MemTotal:        2025432 kB\nMemFree: 1 kB\n";
+        assert_eq!(memory_of(meminfo), Some(2_025_432 << 10));
+        assert_eq!(memory_of("MemFree: 1 kB\n"), None);
     }
 
     #[test]

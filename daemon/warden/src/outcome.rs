@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 use remit_common::outcome::{Ending, State};
-use remit_confine::{Cgroup, Why};
+use remit_confine::{Cgroup, Oom, Why};
 
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
@@ -19,7 +19,7 @@ pub fn ending(job: &Job) -> Ending {
     };
     let mut exit = status.and_then(|status| status.code());
     let mut signal = status.and_then(|status| status.signal());
-    let oom = job.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+    let oom = job.cgroup.as_ref().and_then(Cgroup::oom_killed);
     let stopped_early = matches!(job.start, Start::Failed { why: Why::Died, .. });
     let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
         (stop.state, format!("{}, before it ran", stop.cause))
@@ -32,8 +32,11 @@ pub fn ending(job: &Job) -> Ending {
         )
     } else if let Some(stop) = &job.stop {
         (stop.state, stop.cause.clone())
-    } else if oom {
-        let text = "the kernel ended it for its memory, over the job's limit";
+    } else if let Some(whose) = oom {
+        let text = match whose {
+            Oom::Job => "the kernel ended it for its memory, over the job's limit",
+            Oom::Machine => "the kernel ended it, since the machine's memory was used up",
+        };
         (State::OomKilled, text.to_owned())
     } else {
         match (exit, signal) {
@@ -41,6 +44,14 @@ pub fn ending(job: &Job) -> Ending {
             (None, Some(number)) => (State::Signalled, signal_cause(number)),
             (None, None) => (State::Interrupted, "how it ended is not known".to_owned()),
         }
+    };
+    let refused = job.cgroup.as_ref().is_some_and(Cgroup::forks_refused);
+    let cause = match refused {
+        true => format!(
+            "{cause}; it wanted more than {} tasks (limits.tasks)",
+            job.plan.limits.nproc
+        ),
+        false => cause,
     };
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
     Ending {

@@ -41,7 +41,8 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         return Err(Fatal::Unavailable("remitd must be started by root".into()));
     }
     let signals = normal::normalise()?;
-    let config = config::load(&args.config)?;
+    let mut config = config::load(&args.config)?;
+    config.limits.machine = config::machine_memory();
     normal::enough_descriptors(config.jobs.max)?;
     let ids = accounts::user("accounts.broker", &config.accounts.broker)?;
     let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;

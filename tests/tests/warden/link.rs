@@ -166,6 +166,70 @@ fn a_request_id_is_one_job_over_brokers() {
     stage.stop();
 }
 
+fn named(name: &str, args: &[(&str, &str)]) -> Spec {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Spec {
+        what: SpecWhat::Named {
+            name: name.into(),
+            args: args.iter().map(owned).collect(),
+        },
+        ..argv(&[])
+    }
+}
+
+#[test]
+fn a_named_command_is_parsed_again_and_what_it_is_given_is_not_the_request() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let bytes = |text: &str| Bytes::from(text.as_bytes().to_vec());
+    let specs = [
+        named("service.stop", &[]),
+        named("service.status", &[("unit", "-x")]),
+        named("logs", &[("grep", "x"), ("grep", "y")]),
+        Spec {
+            cwd: Some(bytes("/etc")),
+            ..named("service.failed", &[])
+        },
+        Spec {
+            env: vec![(bytes("TZ"), bytes("UTC"))],
+            ..named("service.failed", &[])
+        },
+        // It says that there is standard input, and sends none.
+        Spec {
+            stdin: true,
+            ..named("service.failed", &[])
+        },
+    ];
+    for (ticket, spec) in (1..).zip(specs) {
+        broker.run(session, ticket, spec, &[]);
+        assert!(broker.answer(ticket).is_err(), "{ticket}");
+    }
+    assert!(stage.records("intent").is_empty());
+    let once = || Spec {
+        stdin: true,
+        request_id: Some("once".into()),
+        ..named("service.failed", &[])
+    };
+    let (first, second) = (sealed(b"{}"), sealed(b"[]"));
+    broker.run(session, 20, once(), &[first.as_fd()]);
+    let (job, _) = broker.started(20);
+    broker.run(session, 21, once(), &[second.as_fd()]);
+    assert_eq!(broker.answer(21), Ok(Answer::Known(job)));
+    let other = Spec {
+        request_id: Some("once".into()),
+        ..named("logs", &[])
+    };
+    broker.run(session, 22, other, &[]);
+    assert_eq!(broker.answer(22).unwrap_err().code, Code::ConflictRequestId);
+    // What it was given is nonsense, and it says so.
+    assert_eq!(broker.finish(job).exit, Some(1));
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
 #[test]
 fn a_flood_of_forged_refusals_fills_no_disk() {
     let (stage, broker) = Stage::start();

@@ -77,6 +77,7 @@ impl Stage {
     pub fn set(way: &Way) -> Self {
         let place = Place::new();
         let _ = place.program(&way.program);
+        let _ = place.program(&built().join("remit-look"));
         let fake = place.program(&built().join("fake-broker"));
         fs::rename(&fake, fake.with_file_name("remit-broker")).unwrap();
         for name in ["config/policy.d", "vendor/policy.d"] {

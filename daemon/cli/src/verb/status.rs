@@ -1,5 +1,7 @@
 //! `remit status`: the daemon on one screen.
 
+use std::iter::{once, repeat};
+
 use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
 use remit_common::client;
 
@@ -48,7 +50,9 @@ fn show(status: &Status) -> String {
     }
     fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
     fact("sessions", &status.sessions.to_string());
-    fact("limits", &status.limits.join(", "));
+    for (name, limit) in once("limits").chain(repeat("")).zip(&status.limits) {
+        fact(name, limit);
+    }
     match &status.audit_error {
         None => fact("audit", &status.audit),
         Some(error) => fact("audit", &format!("{}: {error}", status.audit)),

@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::error::chain;
 use crate::plan::Plan;
 
+/// Of a uid, beyond those of a job's cgroup.
+const SPARE_TASKS: u64 = 16;
+
 /// Everything that confines a job.
 #[derive(Debug)]
 pub struct Built {
@@ -69,7 +72,7 @@ impl Built {
             stdin: plan.stdin.as_ref().map(AsFd::as_fd),
             script: plan.script.as_ref().map(AsFd::as_fd),
             cgroup: cgroup.as_ref(),
-            limits: &plan.limits,
+            limits: &self.own(&plan.limits),
         };
         match spawn(&self.sandbox, &self.keeper, &job) {
             Ok(spawned) => Ok((spawned, cgroup)),
@@ -79,6 +82,18 @@ impl Built {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The limits of each process. Where a controller counts the tasks of the whole job, it shall
+    /// be the one that refuses: it remembers that it did.
+    fn own(&self, limits: &Limits) -> Limits {
+        match self.controllers().contains(&Controller::Pids) {
+            true => Limits {
+                nproc: limits.nproc.saturating_add(SPARE_TASKS),
+                ..*limits
+            },
+            false => *limits,
         }
     }
 
