@@ -63,4 +63,5 @@ async def session(mode, command, arguments):
         print(f"python {mode}: {client.protocol_version}, content")
 
 
-asyncio.run(session(sys.argv[1], sys.argv[2], sys.argv[3:]))
+if __name__ == "__main__":
+    asyncio.run(session(sys.argv[1], sys.argv[2], sys.argv[3:]))
