@@ -17,7 +17,7 @@ pub struct EnrollArgs {
     #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
     pub keyfile: PathBuf,
 
-    /// End of the key: 2026-12-31, 2026-12-31T08:00[:SS][Z], or from now: 90m, 12h, 30d, 4w; or never
+    /// End of the key: 2026-12-31, 2026-12-31T08:00, or from now: 90m, 12h, 30d, 4w; or never
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 
@@ -72,9 +72,9 @@ pub struct ClientConfigArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub identity: Option<String>,
 
-    /// What the client calls this server
-    #[arg(long, value_name = "NAME", default_value = "remit")]
-    pub name: ServerName,
+    /// What the client calls this server [default: the machine's name, without its domain]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ServerName>,
 }
 
 /// An MCP client whose configuration is known.

@@ -3,6 +3,8 @@
 //! What is judged is pure; what is done is done by the machine's own programs (shadow-utils).
 
 use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -378,11 +380,19 @@ pub fn leave(name: &Name, group: &Name) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// Removes an account and leaves its files. Its own group goes with it.
+/// Removes an account and leaves its files. Its own group goes with it, and the empty mail box that
+/// useradd makes where CREATE_MAIL_SPOOL is set (useradd(8)).
 ///
 /// # Errors
 /// userdel fails, as it does while a process of the account runs.
-pub fn remove(name: &Name) -> Result<(), AccountError> {
+pub fn remove(name: &Name, uid: u32) -> Result<(), AccountError> {
+    for dir in ["/var/mail", "/var/spool/mail"] {
+        let path = Path::new(dir).join(name.as_str());
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.len() == 0 && found.uid() == uid) {
+            // Whether it goes or stays lets nobody in.
+            let _ = fs::remove_file(&path);
+        }
+    }
     program(&["/usr/sbin/userdel", "/usr/bin/userdel"])?.ask(&[name.as_str()])?;
     let left = Group::from_name(name.as_str()).map_err(AccountError::Database)?;
     // It stays where USERGROUPS_ENAB in login.defs(5) is off.

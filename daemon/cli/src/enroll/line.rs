@@ -103,7 +103,7 @@ fn of_key<'a>(line: &'a [u8], base64: &str) -> Option<Key<'a>> {
     }
 }
 
-/// Whether options are such as [`line`] writes them.
+/// Whether options are such as [`line()`] writes them.
 fn is_ours(options: &Options) -> bool {
     options.has("restrict")
         && options.command() == Some(COMMAND.as_bytes())

@@ -205,7 +205,7 @@ impl Undone {
             Ok(count) => self.processes = count,
             Err(error) => self.problems.push(error.to_string()),
         }
-        match account::remove(name) {
+        match account::remove(name, account.uid) {
             Ok(()) => self.account = true,
             Err(error) => self.problems.push(told(error, name).message),
         }

@@ -33,14 +33,15 @@ pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, 
             "--identity is no name of a file that a client could pass on",
         ));
     }
+    let name = args.name.unwrap_or_else(|| ServerName::of(&to));
     let argv = format::command(&to, args.identity.as_deref());
-    let config = format::config(args.client, &args.name, &argv);
+    let config = format::config(args.client, &name, &argv);
     match context.form {
         Form::Json => {
             let client = args.client.to_possible_value();
             output::json(&json!({
                 "client": client.as_ref().map(|value| value.get_name()),
-                "server": args.name.as_str(),
+                "server": name.as_str(),
                 "command": argv,
                 "config": config.content,
                 "hints": config.places,
@@ -56,7 +57,7 @@ pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, 
             }
             let line = text::command_line(&argv, usize::MAX);
             output::note(&format!(
-                "it must connect without a question first: {line} </dev/null"
+                "first see that this asks nothing and works: {line} </dev/null && echo works"
             ));
         }
     }

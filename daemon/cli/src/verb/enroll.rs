@@ -103,7 +103,7 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
     let expires = enrolled.expires.as_ref();
     let expires = expires.map_or_else(|| "never".to_owned(), |stamp| format!("{stamp} local time"));
     lines += &table::fact("expires", &expires);
-    lines += &table::fact("client", client);
+    lines += &table::fact("try there", &format!("{client} </dev/null && echo works"));
     lines += &table::fact(
         "configure",
         &format!("remit client-config CLIENT {host} --user {user}"),

@@ -12,6 +12,7 @@ mod admin;
 mod doctor;
 mod fake;
 mod interrupt;
+mod machine;
 mod man;
 mod protocol;
 mod run;

@@ -60,6 +60,9 @@ fn completions_name_every_verb() {
         "lock",
         "unlock",
         "policy",
+        "enroll",
+        "unenroll",
+        "client-config",
         "completions",
     ];
     for shell in ["bash", "zsh", "fish"] {

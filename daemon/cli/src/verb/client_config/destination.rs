@@ -68,6 +68,12 @@ impl fmt::Display for Destination {
 pub struct ServerName(String);
 
 impl ServerName {
+    /// The name of the machine, so that a client may have several; `remit` where that is an address.
+    pub fn of(to: &Destination) -> Self {
+        let label = to.host.split('.').next().unwrap_or_default();
+        label.parse().unwrap_or_else(|_| Self("remit".to_owned()))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -148,6 +154,20 @@ mod tests {
             &"a".repeat(256),
         ] {
             assert_eq!(text.parse::<Destination>(), Err(NoDestination), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_called_as_its_machine() {
+        for (host, name) in [
+            ("web-1", "web-1"),
+            ("agent@web_1.example.org", "web_1"),
+            ("192.0.2.7", "remit"),
+            ("fe80::1%eth0", "remit"),
+            ("1st.example.org", "remit"),
+            (&"a".repeat(41), "remit"),
+        ] {
+            assert_eq!(ServerName::of(&host.parse().unwrap()).as_str(), name);
         }
     }
 
