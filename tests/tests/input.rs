@@ -9,5 +9,6 @@ mod input {
     mod frames;
     mod jobs;
     mod mcp;
+    mod named;
     mod requests;
 }

@@ -82,6 +82,49 @@ fn every_option_is_asked_for() {
 }
 
 #[test]
+fn a_named_command_takes_keys_and_values() {
+    let fake = Fake::job(exited(3, b"", b""));
+    let said = fake.output(&["run", "--name", "logs", "unit=a", "grep=b=c", "boot=-1"]);
+    assert_eq!(said.status, Some(3), "{said:?}");
+    let pairs = [("unit", "a"), ("grep", "b=c"), ("boot", "-1")];
+    let asked = plain(What::Named {
+        name: "logs".into(),
+        args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+    });
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+    for (words, says) in [
+        (
+            &["logs", "nginx"][..],
+            "'nginx' is no argument: each is KEY=VALUE",
+        ),
+        (&["log", "nginx"], "there is no command 'log'"),
+    ] {
+        let said = fake.output(&[&["run", "--name"], words].concat());
+        assert_eq!(said.status, Some(125), "{said:?}");
+        assert!(said.stderr.contains(says), "{said:?}");
+    }
+    assert!(fake.all_heard().is_empty());
+}
+
+#[test]
+fn a_trial_tells_what_confined_it() {
+    let fake = Fake::job(exited(7, b"out\n", b"err\n"));
+    let said = fake.output(&["try", "--profile", "web", "--cwd", "/srv", "--", "df", "-h"]);
+    assert_eq!((said.status, said.text()), (Some(7), "out\n"), "{said:?}");
+    assert!(said.stderr.starts_with("err\nremit: profile: "), "{said:?}");
+    assert!(said.stderr.contains("\nremit: wall: "), "{said:?}");
+    let asked = Run {
+        cwd: Some(bytes("/srv")),
+        profile: Some("web".into()),
+        purpose: Purpose::Try,
+        ..plain(What::Argv(["df", "-h"].map(bytes).to_vec()))
+    };
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+    let json = fake.output(&["--json", "try", "--script", "df"]).json();
+    assert!(json["enforced"]["walls"].is_array(), "{json}");
+}
+
+#[test]
 fn a_script_comes_from_text_file_or_input() {
     let fake = Fake::job(exited(0, b"", b""));
     let file = fake.dir().join("script");

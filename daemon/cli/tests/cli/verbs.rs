@@ -4,7 +4,7 @@ use remit_common::host::{HostReport, Section};
 use remit_common::outcome::{JobSummary, State};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{
-    Access, AccessReport, Asked, Bytes, GrantView, ProfileView, Reply, Request,
+    Access, AccessReport, Asked, Bytes, CommandView, GrantView, ProfileView, Reply, Request,
 };
 
 use crate::fake::{Answer, Fake, JOB, ended, exited, job, paged, reply, running};
@@ -165,7 +165,11 @@ fn access(asked: Option<Asked>) -> Fake {
                 name: "read".into(),
                 summary: "sees all, changes nothing".into(),
             }],
-            commands: Vec::new(),
+            commands: vec![CommandView {
+                usage: "logs [unit=UNIT]".into(),
+                summary: "entries".into(),
+                args: vec!["unit: name of a unit".into()],
+            }],
         }))
     })
 }
@@ -181,6 +185,8 @@ fn access_shows_grants() {
             "ALLOWED PROFILE VARIABLES RULE",
             "run read LANG 10-default.toml:3",
             "read sees all, changes nothing",
+            "run --name logs [unit=UNIT]",
+            "entries",
         ]
     );
     assert_eq!(said.status, Some(0));
@@ -208,6 +214,32 @@ fn access_answers_about_a_command_in_its_status_too() {
         let json = fake.output(&["access", "--json", "df"]).json();
         assert_eq!(json["asked"]["allowed"], allowed);
     }
+}
+
+#[test]
+fn access_explains_a_named_command() {
+    let fake = access(Some(Asked {
+        allowed: true,
+        rule: None,
+        why: "because".into(),
+        lift: None,
+    }));
+    let said = fake.output(&["access", "--name", "logs"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let lines = squeezed(said.text());
+    for line in [
+        "usage logs [unit=UNIT]",
+        "answers entries",
+        "unit name of a unit",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
+    }
+    let question = Access {
+        argv: None,
+        profile: None,
+        name: Some("logs".into()),
+    };
+    assert_eq!(fake.all_heard(), [Request::Access(question)]);
 }
 
 #[test]

@@ -276,18 +276,4 @@ fn listen(own: &mut Properties) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_lies_where_its_name_says() {
-        for (name, expect) in [
-            ("ssh.service", "ssh_2eservice"),
-            ("getty@tty1.service", "getty_40tty1_2eservice"),
-            ("9p-x_y.mount", "_39p_2dx_5fy_2emount"),
-        ] {
-            let expect = format!("/org/freedesktop/systemd1/unit/{expect}");
-            assert_eq!(object_path(name), expect);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,327 @@
+//! Against a manager of our own, with properties as systemd has them.
+
+use std::os::unix::net::UnixStream;
+
+use remit_common::service::ServiceFacts;
+use tokio::time::Duration;
+use zbus::{Connection, ObjectPath, OwnedObjectPath, connection, interface};
+
+use super::*;
+
+#[test]
+fn a_unit_lies_where_its_name_says() {
+    for (name, expect) in [
+        ("ssh.service", "ssh_2eservice"),
+        ("getty@tty1.service", "getty_40tty1_2eservice"),
+        ("9p-x_y.mount", "_39p_2dx_5fy_2emount"),
+    ] {
+        let expect = format!("/org/freedesktop/systemd1/unit/{expect}");
+        assert_eq!(object_path(name), expect);
+    }
+}
+
+struct Names;
+
+#[interface(name = "org.freedesktop.DBus")]
+impl Names {
+    fn name_has_owner(&self, _name: &str) -> bool {
+        true
+    }
+}
+
+struct Manager;
+
+#[interface(name = "org.freedesktop.systemd1.Manager")]
+impl Manager {
+    fn list_units(&self) -> Vec<Unit> {
+        let path = || OwnedObjectPath::from(ObjectPath::try_from("/x").unwrap());
+        let unit = |name: &str, load: &str, active: &str, sub: &str| {
+            let text = |text: &str| text.to_owned();
+            let described = format!("About {name}\x1b");
+            (
+                text(name),
+                described,
+                text(load),
+                text(active),
+                text(sub),
+                text(""),
+                path(),
+                0,
+                text(""),
+                path(),
+            )
+        };
+        vec![
+            unit("ssh.service", "loaded", "active", "running"),
+            unit("ssh.socket", "loaded", "inactive", "dead"),
+            unit("gone.service", "not-found", "inactive", "dead"),
+            unit("apt.timer", "loaded", "active", "waiting"),
+        ]
+    }
+}
+
+/// A unit with what is told of it.
+struct OneUnit(&'static str, &'static str);
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl OneUnit {
+    #[zbus(property)]
+    fn id(&self) -> &str {
+        self.0
+    }
+    #[zbus(property)]
+    fn description(&self) -> &str {
+        "A\nunit"
+    }
+    #[zbus(property)]
+    fn load_state(&self) -> &str {
+        self.1
+    }
+    #[zbus(property)]
+    fn load_error(&self) -> (String, String) {
+        (String::new(), String::new())
+    }
+    #[zbus(property)]
+    fn active_state(&self) -> &str {
+        "inactive"
+    }
+    #[zbus(property)]
+    fn sub_state(&self) -> &str {
+        "dead"
+    }
+    #[zbus(property)]
+    fn drop_in_paths(&self) -> Vec<String> {
+        vec!["/etc/x.conf".into(); NAMES + 1]
+    }
+    #[zbus(property)]
+    fn need_daemon_reload(&self) -> bool {
+        true
+    }
+    #[zbus(property)]
+    fn state_change_timestamp(&self) -> u64 {
+        7_999_999
+    }
+    #[zbus(property)]
+    fn condition_result(&self) -> bool {
+        false
+    }
+    #[zbus(property)]
+    fn condition_timestamp(&self) -> u64 {
+        8_000_000
+    }
+    #[zbus(property)]
+    fn conditions(&self) -> Vec<(String, bool, bool, String, i32)> {
+        let path = || "ConditionPathExists".to_owned();
+        vec![
+            (path(), false, true, "/a".into(), -1),
+            (path(), false, false, "/b".into(), 1),
+        ]
+    }
+    #[zbus(property)]
+    fn triggered_by(&self) -> Vec<String> {
+        vec!["a.socket".into()]
+    }
+}
+
+struct Service;
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl Service {
+    #[zbus(property)]
+    fn result(&self) -> &str {
+        "exit-code"
+    }
+    #[zbus(property, name = "MainPID")]
+    fn main_pid(&self) -> u32 {
+        0
+    }
+    #[zbus(property)]
+    fn exec_start(&self) -> Vec<Exec> {
+        let argv = vec!["/bin/a".into(), "b c".into()];
+        vec![("/bin/a".into(), argv, false, 0, 0, 0, 0, 0, 0, 0)]
+    }
+    #[zbus(property)]
+    fn exec_main_code(&self) -> i32 {
+        1
+    }
+    #[zbus(property)]
+    fn exec_main_status(&self) -> i32 {
+        3
+    }
+    #[zbus(property)]
+    fn exec_main_exit_timestamp(&self) -> u64 {
+        6_000_000
+    }
+    #[zbus(property, name = "NRestarts")]
+    fn restarts(&self) -> u32 {
+        5
+    }
+    #[zbus(property)]
+    fn memory_current(&self) -> u64 {
+        NONE
+    }
+    #[zbus(property)]
+    fn tasks_current(&self) -> u64 {
+        2
+    }
+    // Of another type than systemd's: not believed, not told.
+    #[zbus(property)]
+    fn tasks_max(&self) -> &str {
+        "many"
+    }
+    #[zbus(property, name = "CPUUsageNSec")]
+    fn cpu(&self) -> u64 {
+        5_000
+    }
+}
+
+struct Socket;
+
+#[interface(name = "org.freedesktop.systemd1.Socket")]
+impl Socket {
+    #[zbus(property)]
+    fn listen(&self) -> Vec<(String, String)> {
+        vec![("Stream".into(), "/run/a\x1b".into())]
+    }
+    #[zbus(property, name = "NConnections")]
+    fn connections(&self) -> u32 {
+        1
+    }
+}
+
+async fn bus() -> (Bus, Connection) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let root = "/org/freedesktop/systemd1";
+    let [a, b, c] = ["a.service", "b.socket", "shd.service"].map(object_path);
+    let manager = connection::Builder::unix_stream(theirs)
+        .server(zbus::Guid::generate())
+        .p2p()
+        .serve_at("/org/freedesktop/DBus", Names)
+        .serve_at(root, Manager)
+        .serve_at(a.as_str(), OneUnit("a.service", "loaded"))
+        .serve_at(a.as_str(), Service)
+        .serve_at(b.as_str(), OneUnit("b.socket", "loaded"))
+        .serve_at(b.as_str(), Socket)
+        .serve_at(c.as_str(), OneUnit("shd.service", "not-found"))
+        .serve_at(c.as_str(), Service);
+    let client = connection::Builder::unix_stream(ours).p2p();
+    let (manager, client) = tokio::join!(manager.build(), client.build());
+    let end = Instant::now() + Duration::from_secs(20);
+    let bus = client.unwrap();
+    (Bus { bus, end }, manager.unwrap())
+}
+
+async fn told(words: &[&str]) -> Result<Told, Why> {
+    let (bus, _manager) = bus().await;
+    bus.tell(&Builtin::of_words(words.iter().copied()).unwrap())
+        .await
+}
+
+async fn unit(name: &str) -> UnitFacts {
+    match told(&["service.status", &format!("unit={name}")]).await {
+        Ok(Told::Unit(unit)) => *unit,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_told_as_its_properties_say() {
+    let expect = UnitFacts {
+        name: "a.service".into(),
+        description: "A\\nunit".into(),
+        load: "loaded".into(),
+        active: "inactive".into(),
+        sub: "dead".into(),
+        drop_ins: vec!["/etc/x.conf".into(); NAMES],
+        needs_reload: true,
+        since: Some(7),
+        condition: Some(Condition {
+            time: 8,
+            unmet: vec!["ConditionPathExists=!/a".into()],
+        }),
+        triggered_by: vec!["a.socket".into()],
+        result: Some("exit-code".into()),
+        process: Some(Process {
+            pid: 0,
+            command: Some("/bin/a 'b c'".into()),
+            ended: Some("exited".into()),
+            status: Some(3),
+            exited: Some(6),
+            restarts: Some(5),
+            ..Process::default()
+        }),
+        usage: Usage {
+            tasks: Some(2),
+            cpu_usec: Some(5),
+            ..Usage::default()
+        },
+        ..UnitFacts::default()
+    };
+    assert_eq!(unit("a").await, expect);
+}
+
+#[tokio::test]
+async fn a_socket_tells_where_it_listens() {
+    let socket = unit("b.socket").await;
+    assert_eq!(socket.listen, ["Stream /run/a\\x1b"]);
+    assert_eq!((socket.connections, socket.process), (Some(1), None));
+}
+
+#[tokio::test]
+async fn of_a_unit_that_is_not_there_like_names_are_told() {
+    let missing = unit("shd").await;
+    assert_eq!(missing.load, "not-found");
+    assert_eq!(missing.similar, Vec::<String>::new());
+    let (bus, _manager) = bus().await;
+    let units = bus.list_units().await.unwrap();
+    let like = |name: &str| similar(&units, &name.parse().unwrap());
+    assert_eq!(like("sshd"), ["ssh.socket", "ssh.service"]);
+    assert_eq!(like("ssh"), ["ssh.socket", "ssh.service"]);
+    assert_eq!(like("gone"), Vec::<String>::new());
+    // One that the manager does not know at all is an error, in words.
+    let error = told(&["service.status", "unit=zzz"]).await.unwrap_err();
+    assert!(error.contains("refused GetAll"), "{error}");
+}
+
+#[tokio::test]
+async fn lists_are_of_services_unless_a_pattern_says_else() {
+    for (words, expect) in [
+        (&["service.list"][..], &["gone.service", "ssh.service"][..]),
+        (
+            &["service.list", "pattern=ssh"],
+            &["ssh.service", "ssh.socket"],
+        ),
+        (&["service.list", "pattern=*.timer"], &["apt.timer"]),
+        (&["service.list", "state=running"], &["ssh.service"]),
+        (&["service.list", "state=not-found"], &["gone.service"]),
+        (
+            &["service.list", "state=waiting", "pattern=*"],
+            &["apt.timer"],
+        ),
+        (&["service.list", "state=failed"], &[]),
+    ] {
+        let Ok(Told::List(list)) = told(words).await else {
+            panic!("{words:?}");
+        };
+        let names: Vec<&str> = list.items.iter().map(|unit| unit.name.as_str()).collect();
+        assert_eq!(names, expect, "{words:?}");
+        let described = list
+            .items
+            .iter()
+            .all(|unit| unit.description.ends_with("\\x1b"));
+        assert!(described, "{list:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_bus_the_reason_is_the_answer() {
+    let directory = crate::tests::Scratch::new();
+    let at = Sources {
+        run: directory.path().to_owned(),
+        ..Sources::host()
+    };
+    let json = service_json(&Builtin::ServiceFailed, &at).await;
+    let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
+    assert!(facts.time > 0);
+    assert!(facts.told.unwrap_err().starts_with("no system bus at '"));
+}
