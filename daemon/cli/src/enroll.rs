@@ -1,9 +1,14 @@
 //! An agent's way in: an account that can do nothing but talk to remit, and its undoing.
 //!
 //! The way is ssh alone: a key in the account's authorized_keys that may do nothing but start the
-//! shim. An account that is made here does not own its home, so that whoever gets hold of it cannot
-//! lift what its keys may not do; an account that was there keeps what it has. Nothing here is policy:
-//! what an agent may ask for, the daemon decides.
+//! shim. The key stands where sshd looks already, in the home; a directory of our own below
+//! `/etc/ssh` would need sshd to be told, and its settings are the administrator's.
+//!
+//! An account that is made here does not own that home, nor anything else: sshd wants files that are
+//! root's or the user's (sshd_config(5), StrictModes), so they are root's, and whoever gets hold of the
+//! account can neither lift what its keys may not do nor leave anything that a login would read. An
+//! account that was there keeps what it has. Nothing here is policy: what an agent may ask for, the
+//! daemon decides.
 
 pub mod account;
 mod add;

@@ -83,9 +83,8 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         line: line::line(request.key, expires.as_ref()),
         expires: expires.as_ref(),
     };
-    // Nothing is made for an agent that then could not come in.
-    sshd_of(name)?;
     not_roots(request.key)?;
+    // Nothing is made for an agent that then could not come in.
     let (account, made) = match (&found, &home) {
         (Some(account), _) => (account.clone(), record.account_made),
         (None, home) => (

@@ -107,9 +107,12 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         return Ok(undone);
     }
 
-    undone.leave(undo, &record, account.as_ref());
-    if record.account_made && account.is_some() {
-        undone.remove_account(name, account.as_ref());
+    if let Some(account) = &account {
+        undone.leave(name, &record, account);
+        match record.account_made {
+            true => undone.remove_account(name, account),
+            false => undone.end_sessions(undo, &record, account),
+        }
     }
     undone.remove_directories(&record, account.as_ref());
     if undone.problems.is_empty() {
@@ -160,35 +163,34 @@ fn remove_lines(
 }
 
 impl Undone {
-    /// Takes the account out of its group, and has the daemon end its sessions.
-    fn leave(&mut self, undo: &Undo, record: &Record, account: Option<&Account>) {
-        let name = undo.name;
-        let group = record
-            .group_added
-            .as_deref()
-            .and_then(|text| text.parse().ok());
-        let group = group.filter(|group| account.is_some_and(|account| account.is_in(group)));
-        if let Some(group) = group {
-            match account::leave(name, &group) {
+    /// Takes the account out of the group it was put into.
+    fn leave(&mut self, name: &Name, record: &Record, account: &Account) {
+        let group = record.group_added.as_deref();
+        match group.and_then(|group| group.parse::<Name>().ok()) {
+            Some(group) if account.is_in(&group) => match account::leave(name, &group) {
                 Ok(()) => self.group = Some(group.to_string()),
                 Err(error) => self.problems.push(told(error, name).message),
-            }
-        }
-        if record.group_added.is_none() && !record.account_made {
-            self.notes.push(format!(
+            },
+            Some(_) => {}
+            None if record.account_made => {}
+            None => self.notes.push(format!(
                 "'{name}' was in its groups before, and stays in them"
-            ));
-        }
-        // A reload looks at who is in which group by now.
-        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
-            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
-            Err(error) => self.problems.push(format!(
-                "sessions of '{name}' with the daemon may still be open: {error}"
             )),
         }
-        let Some(account) = account.filter(|_| !record.account_made) else {
-            return;
-        };
+    }
+
+    /// Has the daemon end the sessions of an account that stays: a reload looks at who is in which
+    /// group by now. Those of one that is removed end with their processes.
+    fn end_sessions(&mut self, undo: &Undo, record: &Record, account: &Account) {
+        let name = undo.name;
+        if record.group_added.is_some() {
+            match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
+                Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+                Err(error) => self.problems.push(format!(
+                    "sessions of '{name}' with the daemon may still be open: {error}"
+                )),
+            }
+        }
         match processes::shims(account.uid) {
             Ok(pids) if !pids.is_empty() => self.notes.push(format!(
                 "ssh connections of '{name}' that are still open: {}; 'pkill -u {name} -x mcp-shim' ends them",
@@ -199,8 +201,7 @@ impl Undone {
     }
 
     /// Ends what runs in the account, and removes it.
-    fn remove_account(&mut self, name: &Name, account: Option<&Account>) {
-        let Some(account) = account else { return };
+    fn remove_account(&mut self, name: &Name, account: &Account) {
         match processes::end(account.uid) {
             Ok(count) => self.processes = count,
             Err(error) => self.problems.push(error.to_string()),

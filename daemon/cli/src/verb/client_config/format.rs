@@ -1,6 +1,9 @@
 //! What each client wants to read, as its makers document it. Pure.
 
+use std::collections::BTreeMap;
+
 use remit_common::text;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::destination::{Destination, ServerName};
@@ -30,6 +33,19 @@ pub fn command(to: &Destination, identity: Option<&str>) -> Vec<String> {
     argv.into_iter().map(str::to_owned).collect()
 }
 
+/// A server, in the order in which people write it.
+#[derive(Serialize)]
+struct Server<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    command: &'a str,
+    args: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env: Option<BTreeMap<&'a str, &'a str>>,
+}
+
 /// The configuration of a client that starts `argv` for the server of this name.
 pub fn config(client: McpClient, name: &ServerName, argv: &[String]) -> Config {
     let (program, args) = match argv.split_first() {
@@ -37,10 +53,19 @@ pub fn config(client: McpClient, name: &ServerName, argv: &[String]) -> Config {
         None => ("", argv),
     };
     let name = name.as_str();
-    let plain = json!({ "command": program, "args": args });
+    let plain = Server {
+        kind: None,
+        source: None,
+        command: program,
+        args,
+        env: None,
+    };
+    let below = |key: &str, server: Server| {
+        pretty(&BTreeMap::from([(key, BTreeMap::from([(name, server)]))]))
+    };
     let (content, places): (String, &[&str]) = match client {
         McpClient::ClaudeDesktop => (
-            pretty(&json!({ "mcpServers": { name: plain } })),
+            below("mcpServers", plain),
             &[
                 "put it into claude_desktop_config.json (Settings, Developer, Edit Config) and \
                  start Claude Desktop again",
@@ -60,24 +85,31 @@ pub fn config(client: McpClient, name: &ServerName, argv: &[String]) -> Config {
             ],
         ),
         McpClient::Cursor => (
-            pretty(&json!({ "mcpServers": { name: plain } })),
+            below("mcpServers", plain),
             &["put it into ~/.cursor/mcp.json, or .cursor/mcp.json of one project"],
         ),
         McpClient::Vscode => (
-            pretty(&json!({
-                "servers": { name: { "type": "stdio", "command": program, "args": args } }
-            })),
+            below(
+                "servers",
+                Server {
+                    kind: Some("stdio"),
+                    ..plain
+                },
+            ),
             &[
                 "put it into the file that 'MCP: Open User Configuration' opens, or .vscode/mcp.json \
                of one workspace",
             ],
         ),
         McpClient::Zed => (
-            pretty(&json!({
-                "context_servers": {
-                    name: { "source": "custom", "command": program, "args": args, "env": {} }
-                }
-            })),
+            below(
+                "context_servers",
+                Server {
+                    source: Some("custom"),
+                    env: Some(BTreeMap::new()),
+                    ..plain
+                },
+            ),
             &["put it into ~/.config/zed/settings.json ('zed: open settings')"],
         ),
         McpClient::Codex => (
@@ -89,7 +121,7 @@ pub fn config(client: McpClient, name: &ServerName, argv: &[String]) -> Config {
             &["put it at the end of ~/.codex/config.toml"],
         ),
         McpClient::Generic => (
-            pretty(&json!({ "mcpServers": { name: plain } })),
+            below("mcpServers", plain),
             &[
                 "most clients read this form; those with a form of their own need the command and \
                  its arguments",
@@ -106,8 +138,10 @@ pub fn config(client: McpClient, name: &ServerName, argv: &[String]) -> Config {
 /// must be left to carry it.
 const CODEX_TIMES: &str = "startup_timeout_sec = 20\ntool_timeout_sec = 120\n";
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+fn pretty(value: &impl Serialize) -> String {
+    // Maps by strings and strings: there is nothing in it that JSON has not.
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    format!("{text}\n")
 }
 
 /// A string, or an array of strings, is written the same in both as long as no character needs an
