@@ -4,7 +4,7 @@ use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, Page, State, Stream};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, JobQuery, PageQuery, Reply, Request, Purpose, Run, What};
+use remit_common::wire::{Bytes, JobQuery, PageQuery, Purpose, Reply, Request, Run, What};
 
 use crate::daemon::Daemon;
 use crate::process::Identity;
