@@ -89,5 +89,5 @@ apt_install() {
     status=\$?; cat /root/apt.log; exit \$status; }" >&2
 }
 
-# emulated NAME: its processor is a program, so that everything takes its time.
-emulated() { on "$1" systemd-detect-virt -q --vm; }
+# emulated NAME: a virtual machine, whose processor is a program, so that everything takes its time; else a container.
+emulated() { ! on "$1" systemd-detect-virt -q --container; }
