@@ -16,6 +16,7 @@ mod human;
 mod interrupt;
 mod json;
 mod output;
+mod powerful;
 mod program;
 mod sink;
 mod sshd;

@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::check::{Check, or_ok};
 use super::place::Named;
+use crate::powerful;
 
 /// The most accounts that are looked at.
 const MOST: usize = 32;
@@ -47,45 +48,6 @@ pub enum Password {
     /// It cannot be read, and why.
     Unknown(String),
 }
-
-/// Groups that are as good as root, or as an administrator of remit, and what makes them so.
-const POWERFUL: &[(&str, &str)] = &[
-    ("root", "may write what group root may"),
-    ("sudo", "sudo makes its members root"),
-    ("wheel", "sudo and su make its members root"),
-    ("admin", "sudo makes its members root"),
-    (
-        "docker",
-        "the docker daemon runs anything as root for its members",
-    ),
-    (
-        "lxd",
-        "its members start containers that are root on the host",
-    ),
-    (
-        "incus",
-        "its members start containers that are root on the host",
-    ),
-    (
-        "incus-admin",
-        "its members start containers that are root on the host",
-    ),
-    (
-        "microk8s",
-        "its members start containers that are root on the host",
-    ),
-    (
-        "libvirt",
-        "its members start virtual machines that have the host's disks",
-    ),
-    ("disk", "its members write the disks under the file systems"),
-    ("kmem", "its members read the memory of the kernel"),
-    ("shadow", "its members read the hashes of passwords"),
-    (
-        "staff",
-        "its members write /usr/local, from which root runs programs",
-    ),
-];
 
 /// What the members of `gid` are.
 #[derive(Debug)]
@@ -179,11 +141,8 @@ pub fn groups(account: &Account, admins: Option<u32>) -> Vec<Check> {
         ));
     }
     for group in &account.groups {
-        let known = POWERFUL
-            .iter()
-            .find(|(powerful, _)| *powerful == group.name);
-        let why = match known {
-            Some((_, why)) => *why,
+        let why = match powerful::why(&group.name) {
+            Some(why) => why,
             None if Some(group.id) == admins => {
                 "its members lock and unlock remit and will approve requests"
             }

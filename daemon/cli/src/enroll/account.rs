@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use crate::powerful;
 use crate::program::{Program, ProgramError};
 
 /// The first uid that is a person's or an agent's, and not of the system (login.defs(5), UID_MIN).
@@ -22,30 +23,6 @@ const NAME: usize = 32;
 const COMMENT: &str = "remit agent";
 /// sshd starts a forced command by it (sshd(8)).
 const SHELL: &str = "/bin/sh";
-
-/// Groups that make their members root, or let them approve for others, or read what only few may.
-const POWERFUL: [&str; 20] = [
-    "root",
-    "wheel",
-    "sudo",
-    "admin",
-    "adm",
-    "docker",
-    "podman",
-    "containerd",
-    "lxd",
-    "incus",
-    "incus-admin",
-    "microk8s",
-    "libvirt",
-    "kvm",
-    "disk",
-    "kmem",
-    "shadow",
-    "staff",
-    "remit-admin",
-    "remit-broker",
-];
 
 /// A name that useradd(8) takes, so that no program can read anything else in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,11 +124,15 @@ impl fmt::Display for AccountError {
             Self::NoGroup(group) => write!(f, "there is no group '{group}'"),
             Self::Root => f.write_str("the account is root's"),
             Self::System(uid) => write!(f, "the account belongs to the system (uid {uid})"),
-            Self::Powerful(groups) => write!(
-                f,
-                "the account may do more than an agent: it is in '{}'",
-                groups.join("', '")
-            ),
+            Self::Powerful(groups) => {
+                f.write_str("the account may do more than an agent: ")?;
+                for (place, group) in groups.iter().enumerate() {
+                    let between = if place == 0 { "" } else { "; " };
+                    let why = of_power(group).unwrap_or_default();
+                    write!(f, "{between}it is in '{group}', {why}")?;
+                }
+                Ok(())
+            }
             Self::Home(home) => {
                 write!(
                     f,
@@ -259,7 +240,7 @@ impl Account {
             .groups
             .iter()
             .cloned()
-            .partition(|one| POWERFUL.contains(&one.as_str()));
+            .partition(|one| of_power(one).is_some());
         if !powerful.is_empty() {
             return Err(AccountError::Powerful(powerful));
         }
@@ -302,7 +283,17 @@ impl Account {
 
 /// Whether a name stands for power that no agent has.
 pub fn is_powerful(group: &Name) -> bool {
-    POWERFUL.contains(&group.as_str())
+    of_power(group.as_str()).is_some()
+}
+
+/// What members of this group may do that no agent may.
+fn of_power(group: &str) -> Option<&'static str> {
+    match group {
+        "adm" => Some("its members read all logs"),
+        "remit-admin" => Some("its members lock and unlock remit"),
+        "remit-broker" => Some("remit's own process has it"),
+        other => powerful::why(other),
+    }
 }
 
 fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
@@ -313,8 +304,12 @@ fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
 /// Where the home of a new account will be.
 ///
 /// # Errors
-/// useradd does not say, or something is there already.
+/// useradd does not say, something is there already, or the name stands for power.
 pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
+    // Its own group would have that name, and what is installed later finds it.
+    if is_powerful(name) {
+        return Err(AccountError::Powerful(vec![name.to_string()]));
+    }
     let defaults = program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&["--defaults"])?;
     let defaults = String::from_utf8_lossy(&defaults);
     let base = defaults.lines().find_map(|line| line.strip_prefix("HOME="));
@@ -472,9 +467,12 @@ mod tests {
             ("it is in 'sudo'", &|account| {
                 account.groups.push("sudo".into())
             }),
-            ("it is in 'wheel', 'docker'", &|account| {
-                account.groups = vec!["wheel".into(), "web".into(), "docker".into()];
-            }),
+            (
+                "from which root runs programs; it is in 'docker'",
+                &|account| {
+                    account.groups = vec!["staff".into(), "web".into(), "docker".into()];
+                },
+            ),
             ("it is in 'docker'", &|account| {
                 account.groups = vec!["docker".into()]
             }),

@@ -1,0 +1,49 @@
+//! Groups that are as good as root.
+//!
+//! Whoever is in one needs no daemon to change the machine: enroll makes no agent of such an account,
+//! and doctor names it.
+
+/// Their names, and what makes them so.
+const GROUPS: &[(&str, &str)] = &[
+    ("root", "may write what group root may"),
+    ("sudo", "sudo makes its members root"),
+    ("wheel", "sudo and su make its members root"),
+    ("admin", "sudo makes its members root"),
+    (
+        "docker",
+        "the docker daemon runs anything as root for its members",
+    ),
+    (
+        "lxd",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "incus-admin",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "microk8s",
+        "its members start containers that are root on the host",
+    ),
+    (
+        "libvirt",
+        "its members start virtual machines that have the host's disks",
+    ),
+    ("disk", "its members write the disks under the file systems"),
+    ("kmem", "its members read the memory of the kernel"),
+    ("shadow", "its members read the hashes of passwords"),
+    (
+        "staff",
+        "its members write /usr/local, from which root runs programs",
+    ),
+];
+
+/// What makes a group powerful, if it is.
+pub fn why(group: &str) -> Option<&'static str> {
+    let found = GROUPS.iter().find(|(name, _)| *name == group);
+    found.map(|(_, why)| *why)
+}
