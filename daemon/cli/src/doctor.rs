@@ -5,6 +5,7 @@
 
 mod agents;
 mod check;
+mod elsewhere;
 mod files;
 mod journal;
 mod keys;
@@ -32,6 +33,9 @@ use check::{Check, Part};
 use place::Place;
 pub use report::Report;
 use service::Service;
+
+use crate::program::ProgramError;
+use crate::sshd::effective::Effective;
 
 /// How long the daemon may take to try its walls. It answers within ten seconds by itself.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -132,6 +136,9 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
     let mut checks = vec![members(&found)];
     let mut by_ssh = Vec::new();
     let now = ssh::now();
+    let passwd = read::text(Path::new("/etc/passwd")).ok().flatten();
+    let others = elsewhere::others(&passwd.unwrap_or_default());
+    let settings_of = |name: &str| Effective::ask(name).unwrap_or_default();
     for account in &found.accounts {
         let settings = ssh::settings(account);
         let takes_passwords = match &settings {
@@ -148,6 +155,8 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         checks.extend(reach::checks(account, own));
         if let Some(settings) = settings {
             by_ssh.extend(ssh::checks(account, &settings, &now));
+            let sshd = &settings.effective;
+            by_ssh.extend(elsewhere::checks(account, sshd, &others, settings_of, &now));
         }
     }
     if by_ssh.is_empty() {
@@ -203,7 +212,7 @@ fn files(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
     checks
 }
 
-fn service_checks(service: Option<Result<Service, crate::program::ProgramError>>) -> Vec<Check> {
+fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> {
     match service {
         None => vec![Check::skipped("all", "systemd does not run this machine")],
         Some(Err(error)) => vec![Check::skipped("all", error.to_string())],

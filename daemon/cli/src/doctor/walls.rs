@@ -98,16 +98,28 @@ fn landlock(checkup: &Checkup, lsm: Option<&str>) -> Check {
     }
     let is_listed = lsm.map(|lsm| lsm.trim().split(',').any(|one| one == "landlock"));
     let (why, fix) = match is_listed {
-        Some(false) => (
+        Some(false) if knows_landlock(&checkup.kernel) => (
             "the kernel was started without Landlock: the other walls stand alone",
             "add landlock to lsm= on the kernel's command line, and reboot".to_owned(),
         ),
-        Some(true) | None => (
+        Some(_) | None => (
             "this kernel has no Landlock: the other walls stand alone",
             "boot a kernel with CONFIG_SECURITY_LANDLOCK, 5.13 or newer".to_owned(),
         ),
     };
     Check::warning("landlock", why, fix)
+}
+
+/// Whether a release, such as `6.1.0-50-amd64`, is 5.13 or newer.
+fn knows_landlock(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or_default());
+    let version = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    version >= (5, 13)
 }
 
 /// Whether the audit trail takes records now.
@@ -186,6 +198,19 @@ pub mod tests {
         assert_eq!(found(&untried, None), ["failure read"]);
         untried.profiles.clear();
         assert_eq!(found(&untried, None), ["failure profiles"]);
+    }
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_not_asked_for_a_setting() {
+        for (release, expect) in [
+            ("6.1.0-50-amd64", true),
+            ("5.13.0", true),
+            ("5.12.19", false),
+            ("5.10.0-32-cloud-amd64", false),
+            ("", false),
+        ] {
+            assert_eq!(knows_landlock(release), expect, "{release}");
+        }
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! An agent's keys in the accounts of others: there they may open a shell.
+//!
+//! Local accounts are looked at, those of passwd(5), in the files in which sshd looks for the
+//! agent's keys. Expired or not, a key there is told.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::agents::Account;
+use super::check::{Check, Verdict, or_ok};
+use super::keys::{self, Now, Stands};
+use super::place::word;
+use super::read;
+use crate::sshd::effective::Effective;
+use crate::sshd::keys::{Line, lines};
+
+/// The most accounts that are looked at.
+const MOST: usize = 1024;
+
+/// An account of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    pub name: String,
+    pub uid: u32,
+    pub home: PathBuf,
+}
+
+/// All accounts by the lines of passwd(5), [`MOST`] at most.
+pub fn others(passwd: &str) -> Vec<Other> {
+    let of_line = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, _, home, ..] = fields.as_slice() else {
+            return None;
+        };
+        Some(Other {
+            name: (*name).to_owned(),
+            uid: uid.parse().ok()?,
+            home: home.into(),
+        })
+    };
+    passwd.lines().filter_map(of_line).take(MOST).collect()
+}
+
+/// Whether a key of `account` opens more than mcp-shim in another's account. `settings` tells
+/// what sshd does with a user by name.
+pub fn checks(
+    account: &Account,
+    sshd: &Effective,
+    others: &[Other],
+    settings: impl Fn(&str) -> Effective,
+    now: &Now,
+) -> Vec<Check> {
+    let name = format!("{}: keys elsewhere", account.name);
+    let own = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
+    let keys: BTreeSet<Vec<u8>> = own.iter().flat_map(|file| blobs(file)).collect();
+    let mut found = Vec::new();
+    for other in others.iter().filter(|other| other.name != account.name) {
+        for file in sshd.authorized_keys_files(&other.name, other.uid, &other.home) {
+            if own.contains(&file) {
+                continue;
+            }
+            // What cannot be read is between sshd and its owner.
+            let Ok(Some(text)) = read::bytes(&file) else {
+                continue;
+            };
+            for (line, of_line) in lines(&text) {
+                let Line::Key(key) = of_line else { continue };
+                if !keys.contains(&key.blob) {
+                    continue;
+                }
+                let stands = Stands {
+                    user: &other.name,
+                    file: &file,
+                    line,
+                };
+                let judged = keys::judge(stands, &key, &settings(&other.name), now);
+                let is_more = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
+                if judged.iter().any(is_more) {
+                    found.push(Check::failure(
+                        &name,
+                        format!(
+                            "the key of '{}' opens the account of '{}' too: '{}':{line}",
+                            account.name,
+                            other.name,
+                            file.display()
+                        ),
+                        format!(
+                            "take line {line} out of {}, or give the agent a key of its own",
+                            word(&file)
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    or_ok(found, &name, "none")
+}
+
+/// The keys in a file.
+fn blobs(file: &Path) -> Vec<Vec<u8>> {
+    let text = read::bytes(file).ok().flatten().unwrap_or_default();
+    let keys = lines(&text).filter_map(|(_, line)| match line {
+        Line::Key(key) => Some(key.blob),
+        Line::Blank | Line::Unread(_) => None,
+    });
+    keys.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::agents::tests::agent;
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn accounts_have_a_name_an_id_and_a_home() {
+        let found = others("root:x:0:0::/root:/bin/sh\nbad\nx:y:z:0::/:\nbob:x:7:7::/b:/bin/sh\n");
+        let names: Vec<&str> = found.iter().map(|other| other.name.as_str()).collect();
+        assert_eq!(names, ["root", "bob"]);
+        assert_eq!((found[1].uid, found[1].home.to_str()), (7, Some("/b")));
+    }
+
+    #[test]
+    fn a_key_in_two_accounts_is_named() {
+        let dir = std::env::temp_dir().join(format!("remit-elsewhere-{}", std::process::id()));
+        let other = |name: &str| {
+            let home = dir.join(name);
+            let name = name.to_owned();
+            Other { name, uid: 7, home }
+        };
+        let account = Account {
+            home: dir.join("agent"),
+            ..agent(&[])
+        };
+        let all = ["agent", "bob", "carol", "dave"].map(other);
+        let write = |name: &str, text: String| {
+            fs::create_dir_all(dir.join(name)).unwrap();
+            fs::write(dir.join(name).join("keys"), text).unwrap();
+        };
+        write("agent", format!("{} {KEY}\n", keys::WANTED));
+        write("bob", format!("# mine\n{KEY}\n"));
+        write("carol", format!("{} {KEY}\n", keys::WANTED));
+        let sshd = Effective::parse("authorizedkeysfile keys");
+        let now = Now {
+            utc: "20261120100000".into(),
+            local: "20261120100000".into(),
+        };
+        let look = |others: &[Other]| checks(&account, &sshd, others, |_| sshd.clone(), &now);
+        let found = look(&all);
+        let without_bob = look(
+            &all.iter()
+                .filter(|o| o.name != "bob")
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        fs::remove_dir_all(&dir).unwrap();
+        let [check] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        let Verdict::Failure(finding) = &check.verdict else {
+            panic!("{check:?}");
+        };
+        assert!(
+            finding.why.contains("opens the account of 'bob' too"),
+            "{finding:?}"
+        );
+        assert!(finding.why.ends_with("bob/keys':2"), "{finding:?}");
+        assert!(
+            matches!(without_bob[0].verdict, Verdict::Ok(_)),
+            "{without_bob:?}"
+        );
+    }
+}
