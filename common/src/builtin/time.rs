@@ -37,6 +37,7 @@ pub struct Clock {
     hour: u8,
     minute: u8,
     second: u8,
+    microsecond: u32,
 }
 
 impl FromStr for Time {
@@ -90,6 +91,7 @@ impl Clock {
         hour: 0,
         minute: 0,
         second: 0,
+        microsecond: 0,
     };
 }
 
@@ -99,8 +101,13 @@ impl fmt::Display for Clock {
             hour,
             minute,
             second,
+            microsecond,
         } = self;
-        write!(f, "{hour:02}:{minute:02}:{second:02}")
+        write!(f, "{hour:02}:{minute:02}:{second:02}")?;
+        match microsecond {
+            0 => Ok(()),
+            fraction => write!(f, ".{fraction:06}"),
+        }
     }
 }
 
@@ -136,13 +143,26 @@ fn date_of(text: &str) -> Option<Date> {
 }
 
 fn clock_of(text: &str) -> Option<Clock> {
+    let (text, microsecond) = match text.split_once('.') {
+        // Only seconds have parts.
+        Some((text, part)) if text.len() == "00:00:00".len() => (text, millionths(part)?),
+        Some(_) => return None,
+        None => (text, 0),
+    };
     let mut parts = text.split(':');
     let clock = Clock {
         hour: small(parts.next()?, 23)?,
         minute: small(parts.next()?, 59)?,
         second: parts.next().map_or(Some(0), |second| small(second, 59))?,
+        microsecond,
     };
     parts.next().is_none().then_some(clock)
+}
+
+/// The digits after a decimal point.
+fn millionths(digits: &str) -> Option<u32> {
+    let plain = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| format!("{digits:0<6}").parse().ok())?
 }
 
 /// Numbers with their units, such as `1h30min` or `2 days`.
@@ -197,6 +217,9 @@ mod tests {
             ("2026-11-20 10:00", "2026-11-20 10:00:00"),
             ("2026-11-20T10:00:59Z", "2026-11-20 10:00:59"),
             ("2026-11-20 10:00 UTC", "2026-11-20 10:00:00"),
+            ("2026-11-20 10:00:00.5", "2026-11-20 10:00:00.500000"),
+            ("2026-11-20 10:00:00.000001Z", "2026-11-20 10:00:00.000001"),
+            ("10:00:00.000000", "10:00:00"),
             ("2024-02-29", "2024-02-29 00:00:00"),
             ("2000-02-29", "2000-02-29 00:00:00"),
         ] {
@@ -235,6 +258,11 @@ mod tests {
             "2026-11-20 10:60",
             "2026-11-20 10",
             "2026-11-20 10:00:00:00",
+            "2026-11-20 10:00:00.",
+            "2026-11-20 10:00:00.1234567",
+            "2026-11-20 10:00:00.+1",
+            "2026-11-20 10:00.5",
+            "2026-11-20.5",
             "2026-11-20 10:00 CET",
             "@1",
             "+2h",

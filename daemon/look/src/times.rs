@@ -1,5 +1,8 @@
 //! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure.
 
+/// Microseconds, as the journal counts.
+pub const SECOND: u64 = 1_000_000;
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -20,6 +23,12 @@ pub fn clock(seconds: u64) -> String {
 /// `2026-11-20 10:31:02`
 pub fn stamp(seconds: u64) -> String {
     format!("{} {}", date(seconds), clock(seconds))
+}
+
+/// `2026-11-20 10:31:02.000001`, of microseconds.
+pub fn exact(microseconds: u64) -> String {
+    let (seconds, rest) = (microseconds / SECOND, microseconds % SECOND);
+    format!("{}.{rest:06}", stamp(seconds))
 }
 
 /// A stamp and how far it is from `now`.

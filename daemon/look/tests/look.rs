@@ -117,7 +117,7 @@ fn what_is_left_out_is_counted_to_a_bound_and_the_journal_is_not_read_on() {
     assert_eq!(status, 0);
     assert_eq!(
         out,
-        "3 older entries are left out: ask with more lines, or until='1970-01-01 00:00:08'\n\
+        "3 older entries are left out: ask with more lines, or until='1970-01-01 00:00:07.999999'\n\
          1970-01-01 UTC\n00:00:08 a: 8\n00:00:09 a: 9\n"
     );
     // Without an end: it is killed when enough was read.

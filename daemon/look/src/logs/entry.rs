@@ -14,7 +14,7 @@ const INFO: usize = 6;
 /// An entry. Its texts are printable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Seconds since 1970.
+    /// Microseconds since 1970.
     pub time: u64,
     /// The unit that wrote it, or that it is about.
     pub unit: Option<String>,
@@ -31,10 +31,10 @@ pub struct Entry {
 /// The entry in a line; none where it has no time or is no object.
 pub fn parse(line: &[u8]) -> Option<Entry> {
     let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
-    let microseconds: u64 = name(&fields, "__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let time = name(&fields, "__REALTIME_TIMESTAMP")?.parse().ok()?;
     let number = name(&fields, "PRIORITY").and_then(|text| text.parse().ok());
     Some(Entry {
-        time: microseconds / 1_000_000,
+        time,
         unit: name(&fields, "UNIT").or_else(|| name(&fields, "_SYSTEMD_UNIT")),
         who: name(&fields, "SYSLOG_IDENTIFIER")
             .or_else(|| name(&fields, "_COMM"))
@@ -94,7 +94,7 @@ mod tests {
             r#","MESSAGE":"hi","PRIORITY":"3","_SYSTEMD_UNIT":"a.service","SYSLOG_IDENTIFIER":"a","_PID":"7""#,
         );
         let expect = Entry {
-            time: 1,
+            time: 1_000_000,
             unit: Some("a.service".into()),
             who: "a".into(),
             pid: Some("7".into()),

@@ -3,7 +3,7 @@
 use remit_common::builtin::Priorities;
 
 use super::entry::Entry;
-use crate::times::clock;
+use crate::times::{SECOND, clock};
 
 /// The priority that is not worth a word.
 const INFO: usize = 6;
@@ -12,7 +12,7 @@ const INFO: usize = 6;
 /// always learn the unit: one without is taken as of the same.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The oldest, in seconds since 1970.
+    /// The oldest, in microseconds since 1970.
     pub first: u64,
     last: u64,
     count: u64,
@@ -89,7 +89,7 @@ impl Group {
             message,
             ..
         } = &self.entry;
-        let mut line = clock(self.first);
+        let mut line = clock(self.first / SECOND);
         let stem = |unit: &String| unit.strip_suffix(".service").unwrap_or(unit).to_owned();
         let unit = unit.as_ref().filter(|_| with_unit).map(stem);
         if let Some(unit) = unit.filter(|unit| unit != who) {
@@ -104,7 +104,11 @@ impl Group {
         }
         line += &format!(": {message}");
         if self.count > 1 {
-            line += &format!(" (\u{d7} {} until {})", self.count, clock(self.last));
+            line += &format!(
+                " (\u{d7} {} until {})",
+                self.count,
+                clock(self.last / SECOND)
+            );
         }
         line + "\n"
     }
@@ -116,7 +120,7 @@ mod tests {
 
     fn entry(time: u64, message: &str) -> Entry {
         Entry {
-            time,
+            time: time * SECOND,
             unit: Some("ssh.service".into()),
             who: "sshd".into(),
             pid: Some(time.to_string()),

@@ -7,7 +7,7 @@ mod options;
 
 use remit_common::builtin::LogQuery;
 
-use crate::times::{date, stamp};
+use crate::times::{SECOND, date, exact};
 use child::Journal;
 use fold::{Fold, Group};
 
@@ -99,7 +99,8 @@ impl Shown {
             Older::MoreThan(count) => format!("more than {count}"),
         };
         let first = self.groups.first().map_or(0, |group| group.first);
-        let until = stamp(first);
+        // The last moment before the first one shown: asked so, nothing is told twice or never.
+        let until = exact(first.saturating_sub(1));
         format!("{count} older entries are left out: ask with more lines, or until='{until}'\n")
     }
 }
@@ -109,7 +110,7 @@ fn lines(groups: &[Group], query: &LogQuery) -> String {
     let mut text = String::new();
     let mut day = String::new();
     for group in groups {
-        let own = date(group.first);
+        let own = date(group.first / SECOND);
         if own != day {
             text += &format!("{own} UTC\n");
             day = own;
@@ -127,7 +128,7 @@ mod tests {
         let mut fold = Fold::new(lines);
         for (time, message) in messages.iter().rev() {
             fold.add(entry::Entry {
-                time: *time,
+                time: *time * SECOND,
                 unit: Some("a.service".into()),
                 who: "a".into(),
                 pid: Some("7".into()),
@@ -157,7 +158,7 @@ mod tests {
         );
         assert_eq!(
             shown(&messages, 1, Older::Exactly(3)).text(&query),
-            "3 older entries are left out: ask with more lines, or until='1970-01-02 00:00:02'\n\
+            "3 older entries are left out: ask with more lines, or until='1970-01-02 00:00:01.999999'\n\
              1970-01-02 UTC\n00:00:02 a[7]: three\n"
         );
         let none = shown(&[], 1, Older::None);
