@@ -1,11 +1,15 @@
 //! The command line, and the exit statuses. Pure.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use remit_common::names::Runtime;
+use remit_common::text;
+
+/// Bytes of a refused command that its refusal shows.
+const SHOWN: usize = 200;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -72,6 +76,25 @@ pub struct CommandLine {
     pub socket: PathBuf,
     /// What to do.
     pub mode: Mode,
+}
+
+/// What an ssh client asked for when sshd starts the shim instead, as `command=` of a key or
+/// `ForceCommand` say (`SSH_ORIGINAL_COMMAND`, sshd(8)): the shim with at most one of its options, which
+/// is then as good as given. Compared as a whole: no shell would read it, and neither do we.
+///
+/// # Errors
+/// Anything else, in a sentence for whoever typed it. It was not run.
+pub fn asked_by_ssh(command: &OsStr) -> Result<Option<OsString>, String> {
+    let asked = command.to_string_lossy();
+    let (program, option) = asked.split_once(' ').unwrap_or((&asked, ""));
+    match (program.rsplit('/').next(), option) {
+        (Some("mcp-shim"), "") => Ok(None),
+        (Some("mcp-shim"), "--check" | "--print-tools" | "--version") => Ok(Some(option.into())),
+        _ => Err(format!(
+            "this key starts mcp-shim and nothing else; not run: '{}'",
+            text::line(command.as_bytes(), SHOWN)
+        )),
+    }
 }
 
 impl CommandLine {
@@ -147,6 +170,36 @@ mod tests {
         assert_eq!(parse("--check --help"), Ok((default(), Mode::Help)));
         assert_eq!(parse("-V"), Ok((default(), Mode::Version)));
         assert!(HELP.contains(&default()));
+    }
+
+    #[test]
+    fn what_ssh_clients_ask_for_is_the_shim_or_refused() {
+        for (command, option) in [
+            ("mcp-shim", None),
+            ("/usr/bin/mcp-shim", None),
+            ("mcp-shim --check", Some("--check")),
+            ("/usr/bin/mcp-shim --print-tools", Some("--print-tools")),
+        ] {
+            assert_eq!(
+                asked_by_ssh(command.as_ref()),
+                Ok(option.map(OsString::from)),
+                "{command}"
+            );
+        }
+        for command in [
+            "id",
+            "",
+            "sh -c mcp-shim",
+            "mcp-shim  --check",
+            "mcp-shim --check; id",
+            "mcp-shim\n--check",
+            "mcp-shim --socket /tmp/other",
+            "/usr/lib/openssh/sftp-server",
+        ] {
+            let refused = asked_by_ssh(command.as_ref()).unwrap_err();
+            assert!(refused.contains("not run"), "{command}");
+            assert!(!refused.contains('\n'), "{command}");
+        }
     }
 
     #[test]

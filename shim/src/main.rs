@@ -23,5 +23,9 @@ mod tools;
 mod transport;
 
 fn main() -> std::process::ExitCode {
-    session::main(std::env::args_os().skip(1)).into()
+    session::main(
+        std::env::args_os().skip(1),
+        std::env::var_os("SSH_ORIGINAL_COMMAND"),
+    )
+    .into()
 }

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::command_line::{CommandLine, Exit, HELP, Mode};
+use crate::command_line::{CommandLine, Exit, HELP, Mode, asked_by_ssh};
 use crate::connection::ConnectError;
 use crate::daemon::Daemon;
 use crate::server::Server;
@@ -27,7 +27,20 @@ use crate::transport::{Stdio, Table};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the program with the arguments after its name.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+///
+/// `original` is `SSH_ORIGINAL_COMMAND`: a program that sshd was told to start gets no arguments of
+/// the client's, so it is heeded only when there are none.
+pub fn main(args: impl IntoIterator<Item = OsString>, original: Option<OsString>) -> Exit {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if let Some(command) = original.filter(|_| args.is_empty()) {
+        match asked_by_ssh(&command) {
+            Ok(option) => args.extend(option),
+            Err(why) => {
+                say(&why);
+                return Exit::NotAllowed;
+            }
+        }
+    }
     let CommandLine { socket, mode } = match CommandLine::parse(args) {
         Ok(line) => line,
         Err(why) => {
