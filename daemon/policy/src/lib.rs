@@ -61,5 +61,5 @@ pub use decide::{Ask, Basis, Denial, Grant, Verdict, Who};
 pub use diagnostic::{Diagnostic, Severity};
 pub use env::{PATH_DIRS, environment};
 pub use load::{Policy, Source, load};
-pub use request::{check_argv, check_cwd, check_script, check_stdin};
+pub use request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
 pub use rule::{Profile, RuleId};

@@ -56,6 +56,15 @@ pub fn check_cwd(cwd: &[u8]) -> Result<(), Refusal> {
     }
 }
 
+/// Checks the number of variables that a caller wants set: at most [`caps::ENV_COUNT`]. Before a
+/// verdict, which looks at each of them.
+///
+/// # Errors
+/// `too_large`.
+pub fn check_env_count(count: usize) -> Result<(), Refusal> {
+    within("env", count, caps::ENV_COUNT, "variables")
+}
+
 /// Checks a script: not empty, at most [`caps::SCRIPT`] bytes. Any byte may be in it.
 ///
 /// # Errors
@@ -167,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn script_and_stdin_are_bounded() {
+    fn script_stdin_and_variables_are_bounded() {
         check(&[
             ("no script", check_script(b""), Some(Code::InvalidArgs)),
             ("script with NUL", check_script(b"\0"), None),
@@ -179,6 +188,12 @@ mod tests {
             (
                 "script over",
                 check_script(&vec![b'a'; caps::SCRIPT + 1]),
+                Some(Code::TooLarge),
+            ),
+            ("variables at cap", check_env_count(caps::ENV_COUNT), None),
+            (
+                "variables over",
+                check_env_count(caps::ENV_COUNT + 1),
                 Some(Code::TooLarge),
             ),
             ("no stdin", check_stdin(b""), None),

@@ -84,6 +84,7 @@ impl Call {
             }
         };
         remit_policy::check_argv(&argv)?;
+        remit_policy::check_env_count(spec.env.len())?;
         let stdin = match spec.stdin {
             true => Some(sealed(fds.next(), "stdin", caps::STDIN)?),
             false => None,
