@@ -4,7 +4,9 @@
 //! manager tells of units that are not in memory too, and nothing is started or changed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use remit_common::builtin::{Builtin, UnitName, UnitPattern, UnitState};
 use remit_common::host::List;
 use remit_common::service::{Condition, Process, ServiceFacts, Told, UnitFacts, UnitLine, Usage};
@@ -61,7 +63,7 @@ impl Bus {
             Some(kind) => self.properties(&path, &kind).await?,
             None => Properties::default(),
         };
-        let mut facts = facts(unit, own);
+        let mut facts = facts(unit, own, Clocks::now());
         if facts.load == "not-found" && facts.active == "inactive" {
             facts.similar = similar(&self.list_units().await.unwrap_or_default(), name);
         }
@@ -175,7 +177,7 @@ impl Properties {
     }
 }
 
-fn facts(mut unit: Properties, mut own: Properties) -> UnitFacts {
+fn facts(mut unit: Properties, mut own: Properties, clocks: Clocks) -> UnitFacts {
     let result = own.text("Result");
     UnitFacts {
         name: unit.text("Id").unwrap_or_default(),
@@ -211,11 +213,42 @@ fn facts(mut unit: Properties, mut own: Properties) -> UnitFacts {
         listen: listen(&mut own),
         connections: own.small("NConnections"),
         accepted: own.small("NAccepted"),
-        next: own.time("NextElapseUSecRealtime"),
+        next: next(&mut own, clocks),
         last: own.time("LastTriggerUSec"),
         mounted: own.text("What"),
         similar: Vec::new(),
     }
+}
+
+/// Both clocks at one moment, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    real: u64,
+    monotonic: u64,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        let read = |clock| {
+            let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
+            u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+        };
+        Self {
+            real: read(ClockId::CLOCK_REALTIME),
+            monotonic: read(ClockId::CLOCK_MONOTONIC),
+        }
+    }
+}
+
+/// When a timer elapses next, by the clock of the calendar or by the one that runs since boot,
+/// whichever is first.
+fn next(own: &mut Properties, clocks: Clocks) -> Option<u64> {
+    let calendar = own.number("NextElapseUSecRealtime");
+    let since_boot = own.number("NextElapseUSecMonotonic").filter(|at| *at > 0);
+    let since_boot =
+        since_boot.map(|at| (clocks.real.saturating_add(at)).saturating_sub(clocks.monotonic));
+    let both = calendar.filter(|at| *at > 0).into_iter().chain(since_boot);
+    both.min().map(seconds)
 }
 
 /// The conditions that kept a unit from starting when they were last looked at.

@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixStream;
 
 use remit_common::service::ServiceFacts;
-use tokio::time::Duration;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, connection, interface};
 
 use super::*;
@@ -258,6 +257,28 @@ async fn a_service_is_told_as_its_properties_say() {
         ..UnitFacts::default()
     };
     assert_eq!(unit("a").await, expect);
+}
+
+#[test]
+fn a_timer_elapses_by_the_clock_that_is_first() {
+    let clocks = Clocks {
+        real: 1_000_000_000,
+        monotonic: 10_000_000,
+    };
+    for (calendar, since_boot, expect) in [
+        (0, 0, None),
+        (NONE, NONE, None),
+        (1_200_000_000, 0, Some(1200)),
+        (0, 70_000_000, Some(1060)),
+        (1_200_000_000, 70_000_000, Some(1060)),
+        (1_010_000_000, 70_000_000, Some(1010)),
+    ] {
+        let names = ["NextElapseUSecRealtime", "NextElapseUSecMonotonic"];
+        let values = [calendar, since_boot].map(OwnedVariant::from);
+        let all = names.map(str::to_owned).into_iter().zip(values);
+        let found = next(&mut Properties(all.collect()), clocks);
+        assert_eq!(found, expect, "{calendar} {since_boot}");
+    }
 }
 
 #[tokio::test]
