@@ -198,7 +198,7 @@ static ATTEMPTS: &[Attempt] = &[
     ),
     refusal(
         Wall::SeccompLocks,
-        "lock a file that another has locked",
+        "lock a file that another has locked, which must seem to work",
         0,
         libc::EWOULDBLOCK,
         |_| {
