@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # check.sh: assertions for the system tests below this directory. Sourced after lib.sh.
 
 # check WHAT COMMAND...: the command succeeds; what it printed is shown where it does not.
@@ -35,6 +36,7 @@ refused() {
 }
 
 # The people of the machine $name.
+# shellcheck disable=SC2154 # the test's
 root() { on "$name" "$@"; }
 alice() { ssh -F "$(machine_dir "$name")/ssh" "alice@$name" "$@"; }
 bob() { ssh -F "$(machine_dir "$name")/ssh" "bob@$name" "$@"; }

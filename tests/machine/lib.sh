@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # lib.sh: what the scripts of this directory share. Sourced, never run.
 #
 # Everything a machine is made of lies below $REMIT_TESTBED:

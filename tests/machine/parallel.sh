@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # parallel.sh: several runs of test-package at once, each with a log of its own. Sourced after lib.sh.
 #
 # A run is started with begin and never talks to the terminal; finish waits for all, prints the logs in the order of
@@ -18,32 +19,33 @@ trap end_runs EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# begin TITLE ARGUMENT...: test-package with these arguments. An emulated machine may hang by itself (75): once more.
+# begin TITLE ARGUMENT...: test-package with these arguments, as soon as fewer than $most runs are under way. An emulated
+# machine may hang by itself (75): once more. The log of the n-th run is $logs/n, from 0 on.
 begin() {
-  local title=$1
+  local title=$1 log=$logs/${#titles[@]}
   shift
+  while [ "$(jobs -rp | wc -l)" -ge "${most:-4}" ]; do wait -n || true; done
   # shellcheck disable=SC2016 # for the inner shell
-  setsid bash -c '"$@" || { [ $? = 75 ] && echo "once more, on a new machine" && "$@"; }' - \
-    "$MACHINE_DIR/test-package" "$@" </dev/null >"$logs/${#titles[@]}" 2>&1 &
+  setsid bash -c '"$@" || { [ $? = 75 ] && echo "once more, on a new machine" && "$@"; }; echo $? >"$0"' "$log.status" \
+    "$MACHINE_DIR/test-package" "$@" </dev/null >"$log" 2>&1 &
   pids+=($!)
   titles+=("$title")
 }
 
 # finish: exit status 1 when a run failed.
 finish() {
-  local i status failed=0
+  local i failed=0
+  wait
+  pids=()
   for i in "${!titles[@]}"; do
-    status=0
-    wait "${pids[$i]}" || status=$?
     echo "-- ${titles[$i]}"
-    if [ $status = 0 ]; then
+    if [ "$(cat "$logs/$i.status" 2>/dev/null)" = 0 ]; then
       grep -E '^ *[0-9]+ s  ' "$logs/$i"
     else
       cat "$logs/$i"
-      echo "FAILED (status $status): ${titles[$i]}"
+      echo "FAILED: ${titles[$i]}"
       failed=1
     fi
   done
-  titles=() pids=()
   return $failed
 }
