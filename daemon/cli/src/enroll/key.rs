@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::sshd::base64;
 use crate::sshd::keys::{self, Line, Unread};
 
 /// The most bytes of a key file.
@@ -114,7 +115,12 @@ impl PublicKey {
         if !key.options.is_empty() {
             return Err(KeyError::Options);
         }
-        check(key.kind, &key.blob)?;
+        // The one spelling of it, so that one word stands for one key.
+        let blob = base64::decode(key.base64.as_bytes());
+        check(
+            key.kind,
+            &blob.ok_or_else(|| KeyError::Malformed(key.kind.to_owned()))?,
+        )?;
         Ok(Self {
             kind: key.kind.to_owned(),
             base64: key.base64.to_owned(),
@@ -186,17 +192,16 @@ fn is_point(name: &[u8], coordinate: usize, curve: &[u8], point: &[u8]) -> bool 
     curve == name && point.len() == 1 + 2 * coordinate && point.starts_with(&[4])
 }
 
-/// The bits of a positive number (RFC 4251, section 5, mpint); 0 for a negative one.
+/// The bits of a positive number (RFC 4251, section 5, mpint); 0 for a negative one, and for one
+/// with more zeros in front than it needs.
 fn bits(number: &[u8]) -> usize {
-    if number.first().is_some_and(|byte| byte & 0x80 != 0) {
+    let digits = number.strip_prefix(&[0]).unwrap_or(number);
+    let first = digits.first().copied().unwrap_or_default();
+    // A zero says that the bit after it is no sign.
+    if first == 0 || (first >= 0x80) != (digits.len() < number.len()) {
         return 0;
     }
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    let digits = number.get(zeros..).unwrap_or_default();
-    let unused = digits
-        .first()
-        .map_or(0, |byte| byte.leading_zeros() as usize);
-    digits.len() * 8 - unused
+    digits.len() * 8 - first.leading_zeros() as usize
 }
 
 /// A comment that can stand in a file and on a terminal.
@@ -327,6 +332,21 @@ pub mod tests {
             (
                 made("ssh-rsa", &[&[1, 0, 1], &[0xff; 256]]),
                 KeyError::RsaBits(0),
+            ),
+            (
+                made(
+                    "ssh-rsa",
+                    &[&[1, 0, 1], &[&[0, 0], &[0xff; 256][..]].concat()],
+                ),
+                KeyError::RsaBits(0),
+            ),
+            (
+                rsa(2048).replacen("ssh-rsa", "rsa-sha2-512", 1),
+                KeyError::Kind("rsa-sha2-512".into()),
+            ),
+            (
+                format!("{}\x0c{}", &ED25519[..30], &ED25519[30..]),
+                KeyError::Malformed("ssh-ed25519".into()),
             ),
             (
                 made("ssh-ed25519", &[&[1; 31]]),

@@ -2,7 +2,7 @@
 //!
 //! All other lines stay as they are, byte for byte.
 
-use crate::sshd::keys::{Key, Line};
+use crate::sshd::keys::{self, Key, Line};
 use crate::sshd::options::Options;
 
 use super::expiry::Stamp;
@@ -98,7 +98,9 @@ pub fn elsewhere(text: &[u8], key: &PublicKey) -> Option<usize> {
 
 fn of_key<'a>(line: &'a [u8], base64: &str) -> Option<Key<'a>> {
     match Line::parse(line) {
-        Line::Key(key) => (key.base64 == base64).then_some(key),
+        Line::Key(key) => {
+            (Some(&key.blob) == keys::blob(base64.as_bytes()).as_ref()).then_some(key)
+        }
         Line::Blank | Line::Unread(_) => None,
     }
 }
@@ -194,6 +196,7 @@ mod tests {
             "restrict,command=\"/usr/bin/mcp-shim\",pty ",
             "restrict,command=\"/usr/bin/mcp-shim\",port-forwarding ",
             "restrict,command=\"/usr/bin/mcp-shim\",from=\"10.0.0.1\" ",
+            "restrict,command=\"/usr/bin/mcp-shim\",cert-authority ",
         ] {
             let text = format!("# x\n{}\n{options}{ED25519} again\n", ours(ED25519));
             let refused = put(text.as_bytes(), &key(ED25519), &ours(ED25519));

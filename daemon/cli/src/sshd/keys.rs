@@ -37,11 +37,11 @@ impl std::fmt::Display for Unread {
 pub struct Key<'a> {
     /// What it may be used for.
     pub options: Options,
-    /// Its type, such as `ssh-ed25519`; the blob begins with the same.
+    /// Its type as it stands there, such as `ssh-ed25519`.
     pub kind: &'a str,
     /// The blob in base64, as it stands there.
     pub base64: &'a str,
-    /// The blob (RFC 4253, section 6.6). It tells keys apart.
+    /// The blob (RFC 4253, section 6.6) as [`blob`] has it. It tells keys apart.
     pub blob: Vec<u8>,
     /// The rest of the line. Anything may be in it.
     pub comment: &'a [u8],
@@ -79,11 +79,13 @@ impl<'a> Line<'a> {
 impl<'a> Key<'a> {
     /// A key without options: its type, its blob in base64, a comment. The blob must be of the
     /// type that the first word names, so any type there will ever be is known by its form.
+    ///
+    /// Whatever sshd takes for a key must be seen here, or it would open a door that nobody knows of.
     fn bare(text: &'a [u8]) -> Option<Self> {
         let (kind, rest) = word(text);
         let (base64, rest) = word(rest.trim_ascii_start());
-        let blob = base64::decode(base64)?;
-        if field(&blob)?.0 != kind {
+        let blob = blob(base64)?;
+        if !is_named(kind, field(&blob)?.0) {
             return None;
         }
         Some(Self {
@@ -94,6 +96,42 @@ impl<'a> Key<'a> {
             comment: rest.trim_ascii(),
         })
     }
+}
+
+/// Whether sshd reads a blob of type `of` behind the word `kind`: also behind the names of the
+/// signatures that such keys make (`keyimpls` of OpenSSH's sshkey.c).
+fn is_named(kind: &[u8], of: &[u8]) -> bool {
+    kind == of
+        || match of {
+            b"ssh-rsa" => matches!(kind, b"rsa-sha2-256" | b"rsa-sha2-512"),
+            b"sk-ecdsa-sha2-nistp256@openssh.com" => {
+                kind == b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
+            }
+            _ => false,
+        }
+}
+
+/// The blob that a word of base64 spells, the same for all spellings of one key: sshd passes over
+/// blanks in the word, and over zeros in front of the numbers of an RSA key.
+pub fn blob(word: &[u8]) -> Option<Vec<u8>> {
+    let is_digit = |byte: &u8| !matches!(byte, b'\x0b' | b'\x0c' | b'\r');
+    let digits: Vec<u8> = word.iter().copied().filter(is_digit).collect();
+    let spelt = base64::decode(&digits)?;
+    let mut rest = match field(&spelt)? {
+        (b"ssh-rsa", _) => spelt.as_slice(),
+        _ => return Some(spelt),
+    };
+    let mut blob = Vec::with_capacity(spelt.len());
+    while let Some((number, more)) = field(rest) {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let number = number.get(zeros..).unwrap_or_default();
+        blob.extend(u32::try_from(number.len()).ok()?.to_be_bytes());
+        blob.extend(number);
+        rest = more;
+    }
+    // What is no field stays, so that nothing broken is like anything whole.
+    blob.extend(rest);
+    Some(blob)
 }
 
 /// The first field of a blob and what follows it: four bytes of length, then so many
@@ -181,6 +219,33 @@ mod tests {
         for (line, expect) in cases {
             assert_eq!(Line::parse(line.as_bytes()), expect, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_known_by_all_its_spellings() {
+        // ssh-rsa, 3, 0xff in the shortest form; the same with zeros in front.
+        let (short, padded) = (
+            "AAAAB3NzaC1yc2EAAAABAwAAAAIA/w==",
+            "AAAAB3NzaC1yc2EAAAACAAMAAAADAAD/",
+        );
+        let rsa = key(&format!("ssh-rsa {short}")).blob;
+        for line in [
+            format!("rsa-sha2-256 {short} x"),
+            format!("rsa-sha2-512 {short}"),
+            format!("pty ssh-rsa {padded}"),
+            format!("ssh-rsa {}\x0b\x0c\r{} x", &short[..9], &short[9..]),
+        ] {
+            assert_eq!(key(&line).blob, rsa, "{line:?}");
+        }
+        let other = "AAAAB3NzaC1yc2EAAAABAwAAAAH/";
+        assert_eq!(key(&format!("ssh-rsa {other}")).blob, rsa);
+        let other = "AAAAB3NzaC1yc2EAAAABBQAAAAH/";
+        assert_ne!(key(&format!("ssh-rsa {other}")).blob, rsa);
+        let webauthn = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
+        let blob = "AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20=";
+        assert_eq!(key(&format!("{webauthn} {blob}")).kind, webauthn);
+        let decoy = format!("command=\"x {blob} \" {KEY}");
+        assert_eq!(key(&decoy).blob, key(KEY).blob);
     }
 
     #[test]
