@@ -1,5 +1,7 @@
 //! A cgroup (v2) for each job, where there is a hierarchy we may write. cgroups(7).
 
+mod text;
+
 use crate::error::{Doing, Error, Result};
 use crate::{Limits, floor};
 use std::{
@@ -9,6 +11,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
+use text::{controllers, field, oom, own_directory, settings};
 
 /// A controller of cgroup v2 that limits jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,160 +313,4 @@ fn writable(base: &Path) -> bool {
     let probe = base.join(format!("remit-probe-{}", std::process::id()));
     let made = fs::create_dir(&probe).is_ok();
     made && fs::remove_dir(&probe).is_ok()
-}
-
-struct Own {
-    path: PathBuf,
-    is_root: bool,
-}
-
-/// Our cgroup's directory, from mountinfo and `/proc/self/cgroup`.
-fn own_directory(mounts: &str, own: &str) -> Option<Own> {
-    let inside = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let (root, point) = mounts.lines().find_map(|line| {
-        let (fields, kind) = line.split_once(" - ")?;
-        let mut fields = fields.split(' ').skip(3);
-        kind.starts_with("cgroup2 ")
-            .then_some((fields.next()?, fields.next()?))
-    })?;
-    // A mount may show a part of the hierarchy only.
-    let inside = Path::new("/").join(inside);
-    let beneath = inside.strip_prefix(root).ok()?;
-    let path = Path::new(&unescape(point)).join(beneath);
-    Some(Own {
-        is_root: inside == Path::new("/"),
-        path,
-    })
-}
-
-/// Space, tab, newline and backslash as octal. proc_pid_mountinfo(5).
-fn unescape(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .into_iter()
-    .fold(text.to_owned(), |text, (code, plain)| {
-        text.replace(code, plain)
-    })
-}
-
-fn controllers(list: &str) -> Vec<Controller> {
-    let has = |c: &Controller| list.split_whitespace().any(|name| name == c.name());
-    Controller::ALL.into_iter().filter(has).collect()
-}
-
-/// File and value of each limit of one controller.
-fn settings(controller: Controller, limits: &Limits) -> Vec<(&'static str, String)> {
-    match controller {
-        Controller::Memory => limits.memory.map_or_else(Vec::new, |bytes| {
-            vec![
-                ("memory.max", bytes.to_string()),
-                ("memory.swap.max", "0".into()),
-                // The job ends as a whole, not one process of it.
-                ("memory.oom.group", "1".into()),
-            ]
-        }),
-        Controller::Pids => limits
-            .tasks
-            .map(|n| ("pids.max", n.to_string()))
-            .into_iter()
-            .collect(),
-        Controller::Cpu => limits
-            .cpu_percent
-            .map(|percent| {
-                (
-                    "cpu.max",
-                    format!("{} 100000", u64::from(percent.max(1)) * 1000),
-                )
-            })
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// From `memory.events`: `oom_kill` counts every kill, `oom` what the group's own limit led to.
-fn oom(events: &str) -> Option<Oom> {
-    let count = |name| field(events, name).unwrap_or(0);
-    match (count("oom_kill"), count("oom")) {
-        (0, _) => None,
-        (_, 0) => Some(Oom::Machine),
-        (_, _) => Some(Oom::Job),
-    }
-}
-
-/// The number after `name` in a flat keyed file.
-fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-        38 31 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-        41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-
-    #[test]
-    fn the_own_directory_is_found() {
-        let part = "41 31 0:38 /a/b /mnt/c\\040d rw shared:4 - cgroup2 none rw\n";
-        for (mounts, own, want) in [
-            (
-                HYBRID,
-                "4:memory:/x\n0::/\n",
-                Some(("/sys/fs/cgroup/unified", true)),
-            ),
-            (
-                HYBRID,
-                "0::/system.slice/r.service\n",
-                Some(("/sys/fs/cgroup/unified/system.slice/r.service", false)),
-            ),
-            (part, "0::/a/b/c\n", Some(("/mnt/c d/c", false))),
-            (part, "0::/other\n", None),
-            (HYBRID, "4:memory:/x\n", None),
-            (
-                "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n",
-                "0::/\n",
-                None,
-            ),
-        ] {
-            let got = own_directory(mounts, own).map(|o| (o.path, o.is_root));
-            assert_eq!(got, want.map(|(p, r)| (PathBuf::from(p), r)), "{own}");
-        }
-    }
-
-    #[test]
-    fn a_kill_for_memory_has_a_culprit() {
-        for (events, want) in [
-            ("low 0\nhigh 0\nmax 9\noom 0\noom_kill 0\n", None),
-            (
-                "max 0\noom 0\noom_kill 1\noom_group_kill 1\n",
-                Some(Oom::Machine),
-            ),
-            (
-                "max 7\noom 1\noom_kill 1\noom_group_kill 1\n",
-                Some(Oom::Job),
-            ),
-            ("", None),
-        ] {
-            assert_eq!(oom(events), want, "{events}");
-        }
-    }
-
-    #[test]
-    fn flat_keyed_fields() {
-        let text = "populated 1\nfrozen 0\noom 3\noom_kill 2\n";
-        for (name, want) in [
-            ("populated", Some(1)),
-            ("oom", Some(3)),
-            ("oom_kill", Some(2)),
-            ("kill", None),
-        ] {
-            assert_eq!(field(text, name), want, "{name}");
-        }
-    }
 }

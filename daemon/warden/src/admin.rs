@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest, Status};
+use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::outcome::State;
@@ -17,7 +17,6 @@ use crate::audit::{Event, Record};
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
 use crate::plan::who;
-use crate::policy_load::Live;
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
@@ -25,8 +24,6 @@ use crate::warden::{Gate, Warden};
 const WRITE_BUFFER: usize = 256 << 10;
 /// Requests that wait for a load of the policy or for the walls to be tried.
 const WAITING: usize = 64;
-/// Policy files that an answer names.
-const LISTED: usize = 8;
 /// Bytes of a reason.
 const WHY: usize = 1000;
 /// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
@@ -288,28 +285,6 @@ impl Warden {
         self.tell_waiting(Wants::Policy, &reply);
     }
 
-    /// What is in force, in a sentence.
-    fn loaded(&self) -> String {
-        let Live {
-            policy,
-            digest,
-            files,
-            ..
-        } = &self.policy;
-        let rules = policy.rules();
-        let mut text = format!(
-            "policy {digest} is in force: {rules} rules of {}",
-            listed(files)
-        );
-        if !self.needs_restart.is_empty() {
-            text += &format!(
-                "; changed in remit.toml, and in force after 'systemctl restart remitd': {}",
-                self.needs_restart.join(", ")
-            );
-        }
-        text
-    }
-
     fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
         let why = remit_common::text::line(why.as_bytes(), WHY);
         // Locked first, whatever the disk and the trail say. What is stopping or broken takes
@@ -347,43 +322,6 @@ impl Warden {
         self.gate = Gate::Open;
         AdminReply::Done("unlocked".into())
     }
-
-    fn status(&self) -> Status {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let (landlock, _) = self.walls.landlock();
-        let (controllers, _) = self.walls.controllers();
-        let limits = &self.config.limits;
-        let runtime = format!(
-            "runtime {} s, {} s at most",
-            limits.runtime_s, limits.max_runtime_s
-        );
-        Status {
-            release: remit_common::RELEASE.to_owned(),
-            kernel: self.walls.release().to_owned(),
-            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            policy: self.policy.digest.clone(),
-            rules: count(self.policy.policy.rules()),
-            policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),
-            needs_restart: self.needs_restart.iter().map(ToString::to_string).collect(),
-            locked: match &self.gate {
-                Gate::Locked(why) => Some(why.clone()),
-                Gate::Open | Gate::Stopping => None,
-            },
-            jobs: count(self.jobs.count_live()),
-            max_jobs: count(self.config.jobs.max),
-            sessions: count(self.sessions.len()),
-            limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),
-            audit: self.audit.sink().to_owned(),
-            audit_error: self.audit.error().map(str::to_owned),
-            landlock,
-            cgroup: self.walls.cgroup(),
-            controllers,
-            broker_restarts: self.broker.restarts(),
-            refused: self.walls.refused_profiles(),
-            missing: self.walls.absent(),
-            refusals: self.recent.list(),
-        }
-    }
 }
 
 /// The first whole frame of `input`, taken out of it.
@@ -410,22 +348,4 @@ fn has_frame(input: &[u8]) -> bool {
 
 fn failed(what: &str, why: &str) -> AdminReply {
     AdminReply::Refused(Refusal::new(Code::NotStarted, format!("{what}: {why}")))
-}
-
-/// Paths on one line; of many the first ones and a count.
-fn listed(files: &[String]) -> String {
-    match files {
-        [] => "no file".to_owned(),
-        _ if files.len() <= LISTED => files.join(", "),
-        _ => {
-            let first: Vec<_> = files.iter().take(LISTED).map(String::as_str).collect();
-            format!("{} and {} more", first.join(", "), files.len() - LISTED)
-        }
-    }
-}
-
-/// Enough of a long text for a frame of 64 KiB.
-fn first_lines(text: &str) -> String {
-    let cut = text.floor_char_boundary(16 << 10);
-    text.get(..cut).unwrap_or_default().to_owned()
 }

@@ -41,6 +41,7 @@ mod reactor;
 mod recent;
 mod sessions;
 mod start;
+mod status;
 mod stop;
 mod uids;
 mod walls;

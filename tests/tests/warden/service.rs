@@ -121,7 +121,7 @@ fn a_reload_says_what_it_loaded_and_what_needs_a_restart() {
     let policy = stage.place.path().join("config/policy.d/10-test.toml");
     let digest = stage.status().policy;
     let first = format!(
-        "policy {digest} is in force: 1 rules of {}",
+        "policy {digest} is in force; rules: 1, from {}",
         policy.display()
     );
     assert_eq!(reload(&stage).as_ref(), Ok(&first));
@@ -186,13 +186,7 @@ fn the_status_shows_limits_and_the_newest_refusals() {
     let status = stage.status();
     assert_eq!((status.rules, status.refusals.len()), (1, 0), "{status:?}");
     assert_eq!(status.limits[0], "runtime 300 s, 3600 s at most");
-    for limit in [
-        "memory ",
-        "tasks 256",
-        "cpu ",
-        "files 1024",
-        "tmp 64 MiB",
-    ] {
+    for limit in ["memory ", "tasks 256", "cpu ", "files 1024", "tmp 64 MiB"] {
         let found = status.limits.iter().any(|line| line.starts_with(limit));
         assert!(found, "{limit}: {:?}", status.limits);
     }

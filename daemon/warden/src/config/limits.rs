@@ -1,0 +1,114 @@
+//! `[limits]` of `remit.toml`, and what this machine leaves of them.
+
+use remit_common::caps;
+use remit_confine::Limits;
+use serde::Deserialize;
+
+/// `[limits]`: of one job. Bytes, seconds, counts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobLimits {
+    /// Seconds when the caller names none.
+    pub runtime_s: u32,
+    /// Seconds at most.
+    pub max_runtime_s: u32,
+    /// Memory of the whole job where a controller counts it, else of each process.
+    pub memory: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+    /// Percent of one CPU, where the controller is there.
+    pub cpu_percent: u32,
+    /// CPU seconds of each process.
+    pub cpu_s: u64,
+    /// Open descriptors of each process.
+    pub files: u64,
+    /// Bytes in each of the private directories.
+    pub tmp: u64,
+    /// Files in each of the private directories.
+    pub tmp_files: u64,
+    /// Bytes that this machine has in all, where that is known.
+    #[serde(skip)]
+    pub machine: Option<u64>,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self {
+            runtime_s: caps::RUNTIME_S_DEFAULT,
+            max_runtime_s: 3600,
+            memory: 2 << 30,
+            tasks: 256,
+            cpu_percent: 400,
+            cpu_s: 3600,
+            files: 1024,
+            tmp: 64 << 20,
+            tmp_files: 16 << 10,
+            machine: None,
+        }
+    }
+}
+
+impl JobLimits {
+    /// One job never has more than half of the machine: what it takes, all others are without,
+    /// and a machine that runs out of memory stands still for minutes before it ends anything.
+    fn effective_memory(&self) -> u64 {
+        const MIB: u64 = 1 << 20;
+        let half = self.machine.map_or(u64::MAX, |bytes| bytes / 2 / MIB * MIB);
+        self.memory.min(half)
+    }
+
+    /// As the sandbox wants them.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            nofile: self.files,
+            nproc: self.tasks,
+            data: self.effective_memory(),
+            cpu_s: self.cpu_s,
+            // Above the private directories, so that a full one says ENOSPC first.
+            fsize: self.tmp.saturating_mul(2),
+            tmp_bytes: self.tmp,
+            tmp_inodes: self.tmp_files,
+            memory: Some(self.effective_memory()),
+            tasks: Some(self.tasks),
+            cpu_percent: Some(self.cpu_percent),
+        }
+    }
+}
+
+/// Bytes of memory of this machine, from proc_meminfo(5).
+pub fn machine_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    memory_of(&meminfo)
+}
+
+fn memory_of(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibi: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibi.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_half_of_the_machine_at_most() {
+        for (machine, memory) in [
+            (None, 2 << 30),
+            (Some(4 << 30), 2 << 30),
+            (Some((2 << 30) - 1), 1023 << 20),
+        ] {
+            let limits = JobLimits {
+                machine,
+                ..JobLimits::default()
+            };
+            assert_eq!(limits.limits().memory, Some(memory));
+            assert_eq!(limits.limits().data, memory);
+        }
+        let meminfo = "MemTotal:        2025432 kB\nMemFree: 1 kB\n";
+        assert_eq!(memory_of(meminfo), Some(2_025_432 << 10));
+        assert_eq!(memory_of("MemFree: 1 kB\n"), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! How the daemon is, for those who administer it.
+
+use remit_common::admin::Status;
+
+use crate::policy_load::Live;
+use crate::warden::{Gate, Warden};
+
+/// Policy files that an answer names.
+const LISTED: usize = 8;
+
+impl Warden {
+    /// On one screen.
+    pub fn status(&self) -> Status {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let (landlock, _) = self.walls.landlock();
+        let (controllers, _) = self.walls.controllers();
+        let limits = &self.config.limits;
+        let runtime = format!(
+            "runtime {} s, {} s at most",
+            limits.runtime_s, limits.max_runtime_s
+        );
+        Status {
+            release: remit_common::RELEASE.to_owned(),
+            kernel: self.walls.release().to_owned(),
+            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            policy: self.policy.digest.clone(),
+            rules: count(self.policy.policy.rules()),
+            policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),
+            needs_restart: self.needs_restart.iter().map(ToString::to_string).collect(),
+            locked: match &self.gate {
+                Gate::Locked(why) => Some(why.clone()),
+                Gate::Open | Gate::Stopping => None,
+            },
+            jobs: count(self.jobs.count_live()),
+            max_jobs: count(self.config.jobs.max),
+            sessions: count(self.sessions.len()),
+            limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),
+            audit: self.audit.sink().to_owned(),
+            audit_error: self.audit.error().map(str::to_owned),
+            landlock,
+            cgroup: self.walls.cgroup(),
+            controllers,
+            broker_restarts: self.broker.restarts(),
+            refused: self.walls.refused_profiles(),
+            missing: self.walls.absent(),
+            refusals: self.recent.list(),
+        }
+    }
+
+    /// What is in force, in a sentence.
+    pub fn loaded(&self) -> String {
+        let Live {
+            policy,
+            digest,
+            files,
+            ..
+        } = &self.policy;
+        let rules = policy.rules();
+        let mut text = format!(
+            "policy {digest} is in force; rules: {rules}, from {}",
+            listed(files)
+        );
+        if !self.needs_restart.is_empty() {
+            text += &format!(
+                "; changed in remit.toml, and in force after 'systemctl restart remitd': {}",
+                self.needs_restart.join(", ")
+            );
+        }
+        text
+    }
+}
+
+/// Paths on one line; of many the first ones and a count.
+fn listed(files: &[String]) -> String {
+    match files {
+        [] => "no file".to_owned(),
+        _ if files.len() <= LISTED => files.join(", "),
+        _ => {
+            let first: Vec<_> = files.iter().take(LISTED).map(String::as_str).collect();
+            format!("{} and {} more", first.join(", "), files.len() - LISTED)
+        }
+    }
+}
+
+/// Enough of a long text for a frame of 64 KiB.
+fn first_lines(text: &str) -> String {
+    let cut = text.floor_char_boundary(16 << 10);
+    text.get(..cut).unwrap_or_default().to_owned()
+}
