@@ -133,6 +133,7 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         }
     };
     let admins = group_of(&runtime.admin_socket(), "remit-admin");
+    let guarded = files::guarded(own, runtime);
     let mut checks = vec![members(&found)];
     let mut by_ssh = Vec::new();
     let now = ssh::now();
@@ -152,7 +153,7 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         checks.extend(agents::groups(account, admins));
         checks.push(agents::password_check(account, takes_passwords));
         checks.extend(rise::checks(account));
-        checks.extend(reach::checks(account, own));
+        checks.extend(reach::checks(account, &guarded));
         if let Some(settings) = settings {
             by_ssh.extend(ssh::checks(account, &settings, &now));
             let sshd = &settings.effective;

@@ -16,8 +16,6 @@ use crate::powerful;
 
 /// The most accounts that are looked at.
 const MOST: usize = 32;
-/// The most groups that are looked at for each.
-const GROUPS: usize = 256;
 
 /// An account that may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +59,7 @@ pub struct Found {
 /// Finds the accounts of which `gid` is a group, first or supplementary.
 ///
 /// # Errors
-/// `/etc/passwd` or the group cannot be read.
+/// `/etc/passwd`, the group, or one of the accounts or its groups cannot be read.
 pub fn find(gid: u32) -> io::Result<Found> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let mut names = first_group(&passwd, gid);
@@ -72,23 +70,29 @@ pub fn find(gid: u32) -> io::Result<Found> {
     names.dedup();
     let shadow = fs::read_to_string("/etc/shadow");
     let account = |name: &String| {
-        let user = User::from_name(name).ok().flatten()?;
-        let password = match &shadow {
-            Ok(shadow) => password(shadow, name),
-            Err(error) => Password::Unknown(error.to_string()),
+        // A member that is no account connects to nothing.
+        let Some(user) = User::from_name(name)? else {
+            return Ok(None);
         };
-        Some(Account {
-            groups: groups_of(&user),
+        let password = match (field(&passwd, name), &shadow) {
+            (Some(own), _) if own != "x" => by_hash(own),
+            (_, Ok(shadow)) => field(shadow, name).map_or(Password::Elsewhere, by_hash),
+            (_, Err(error)) => Password::Unknown(error.to_string()),
+        };
+        Ok(Some(Account {
+            groups: groups_of(&user)?,
             name: user.name,
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             home: user.dir,
             shell: user.shell,
             password,
-        })
+        }))
     };
+    let accounts = names.iter().take(MOST).map(account);
+    let accounts: io::Result<Vec<Option<Account>>> = accounts.collect();
     Ok(Found {
-        accounts: names.iter().take(MOST).filter_map(account).collect(),
+        accounts: accounts?.into_iter().flatten().collect(),
         more: names.len().saturating_sub(MOST),
     })
 }
@@ -103,28 +107,29 @@ fn first_group(passwd: &str, gid: u32) -> Vec<String> {
     passwd.lines().filter_map(of_line).collect()
 }
 
-fn groups_of(user: &User) -> Vec<Named> {
-    let name = CString::new(user.name.as_str()).unwrap_or_default();
-    let mut groups = getgrouplist(&name, user.gid).unwrap_or_default();
-    groups.truncate(GROUPS);
-    groups
+fn groups_of(user: &User) -> io::Result<Vec<Named>> {
+    let name = CString::new(user.name.as_str())?;
+    let groups = getgrouplist(&name, user.gid)?;
+    Ok(groups
         .iter()
         .map(|gid| Named::group(gid.as_raw()))
-        .collect()
+        .collect())
 }
 
-/// A user's password by the lines of shadow(5).
-fn password(shadow: &str, user: &str) -> Password {
-    let hash = shadow.lines().find_map(|line| {
+/// The second field of a user's line, of passwd(5) or shadow(5).
+fn field<'a>(text: &'a str, user: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
         let (name, rest) = line.split_once(':')?;
         (name == user).then(|| rest.split(':').next().unwrap_or_default())
-    });
+    })
+}
+
+fn by_hash(hash: &str) -> Password {
     match hash {
-        None => Password::Elsewhere,
-        Some("") => Password::Empty,
+        "" => Password::Empty,
         // No hash begins so (crypt(5)): usermod -L, and accounts that never had one.
-        Some(hash) if hash.starts_with(['!', '*']) => Password::Locked,
-        Some(_) => Password::Set,
+        hash if hash.starts_with(['!', '*']) => Password::Locked,
+        _ => Password::Set,
     }
 }
 
@@ -268,19 +273,19 @@ pub mod tests {
     }
 
     #[test]
-    fn passwords_are_what_shadow_says() {
+    fn passwords_are_what_the_second_field_says() {
         let shadow = "a:*:1::\nb:!:1::\nc:!$y$x:1::\nd:$y$x:1::\ne::1::\nf:!!:1\n";
         let cases = [
-            ("a", Password::Locked),
-            ("b", Password::Locked),
-            ("c", Password::Locked),
-            ("d", Password::Set),
-            ("e", Password::Empty),
-            ("f", Password::Locked),
-            ("g", Password::Elsewhere),
+            ("a", Some(Password::Locked)),
+            ("b", Some(Password::Locked)),
+            ("c", Some(Password::Locked)),
+            ("d", Some(Password::Set)),
+            ("e", Some(Password::Empty)),
+            ("f", Some(Password::Locked)),
+            ("g", None),
         ];
         for (user, expect) in cases {
-            assert_eq!(password(shadow, user), expect, "{user}");
+            assert_eq!(field(shadow, user).map(by_hash), expect, "{user}");
         }
     }
 

@@ -59,9 +59,17 @@ pub fn checks(
             if own.contains(&file) {
                 continue;
             }
-            // What cannot be read is between sshd and its owner.
-            let Ok(Some(text)) = read::bytes(&file) else {
-                continue;
+            let text = match read::bytes(&file) {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(error) => {
+                    let why = format!(
+                        "cannot read '{}', so its keys are unknown: {error}",
+                        file.display()
+                    );
+                    found.push(Check::warning(&name, why, format!("ls -l {}", word(&file))));
+                    continue;
+                }
             };
             for (line, of_line) in lines(&text) {
                 let Line::Key(key) = of_line else { continue };

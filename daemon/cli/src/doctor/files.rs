@@ -69,6 +69,17 @@ pub fn own(units: &[PathBuf]) -> Vec<PathBuf> {
     paths
 }
 
+/// By what remit is steered: its own files, all directories above them, and the admin socket.
+pub fn guarded(own: &[PathBuf], runtime: &Runtime) -> Vec<PathBuf> {
+    let socket = runtime.admin_socket();
+    let ways = own
+        .iter()
+        .chain([&socket])
+        .flat_map(|path| Place::way(path));
+    let paths: BTreeSet<PathBuf> = ways.flatten().map(|place| place.path).collect();
+    paths.into_iter().collect()
+}
+
 /// Whether others than root may change these, or a directory above them.
 pub fn trust(own: &[PathBuf]) -> Vec<Check> {
     let name = "owners and modes";

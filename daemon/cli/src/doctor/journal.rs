@@ -14,10 +14,10 @@ const LOST: &str = "/run/log/journal";
 /// All checks, where the journal is the audit's sink.
 pub fn checks() -> Vec<Check> {
     let is_kept = Path::new(KEPT).is_dir();
-    let mut checks = vec![match configuration() {
-        Ok(text) => storage(&text, is_kept),
-        Err(why) => Check::skipped("storage", why),
-    }];
+    let mut checks = match configuration() {
+        Ok(text) => vec![storage(&text, is_kept), level(&text)],
+        Err(why) => vec![Check::skipped("storage", why)],
+    };
     checks.push(files::room(Path::new(if is_kept { KEPT } else { LOST })));
     checks.push(readable());
     checks
@@ -32,18 +32,33 @@ fn configuration() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// The last value of a setting. An empty one is the default again.
+fn setting<'a>(configuration: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = configuration.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    });
+    values.next_back().filter(|value| !value.is_empty())
+}
+
+/// Whether records of what runs, which are of level info, are kept (journald.conf(5), MaxLevelStore=).
+fn level(configuration: &str) -> Check {
+    let name = "level";
+    let value = setting(configuration, "MaxLevelStore").unwrap_or("debug");
+    match value {
+        "info" | "6" | "debug" | "7" => Check::ok(name, value),
+        other => Check::failure(
+            name,
+            format!("journald keeps no record of what runs (MaxLevelStore={other})"),
+            "set MaxLevelStore=info in /etc/systemd/journald.conf, then: systemctl restart systemd-journald",
+        ),
+    }
+}
+
 /// Whether records outlive a restart (journald.conf(5), Storage=).
 fn storage(configuration: &str, is_kept: bool) -> Check {
     let name = "storage";
-    let mut values = configuration.lines().filter_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == "Storage").then(|| value.trim())
-    });
-    // An empty value is the default again.
-    let value = values
-        .next_back()
-        .filter(|value| !value.is_empty())
-        .unwrap_or("auto");
+    let value = setting(configuration, "Storage").unwrap_or("auto");
     let keep = format!(
         "mkdir -p {KEPT}; systemd-tmpfiles --create --prefix {KEPT}; systemctl restart systemd-journald"
     );
@@ -95,6 +110,19 @@ fn readable() -> Check {
 mod tests {
     use super::super::check::Verdict;
     use super::*;
+
+    #[test]
+    fn records_of_what_runs_are_kept() {
+        for (text, expect) in [
+            ("#MaxLevelStore=err\n", true),
+            ("MaxLevelStore=6\n", true),
+            ("MaxLevelStore=info\nMaxLevelStore=notice\n", false),
+            ("MaxLevelStore=err\n", false),
+        ] {
+            let is_ok = matches!(level(text).verdict, Verdict::Ok(_));
+            assert_eq!(is_ok, expect, "{text}");
+        }
+    }
 
     #[test]
     fn the_last_storage_counts() {

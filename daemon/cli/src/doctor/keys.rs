@@ -108,7 +108,7 @@ pub fn shim(command: &[u8]) -> Result<PathBuf, String> {
 }
 
 /// Whether sshd leaves a right to keys that have it.
-fn grants(sshd: &Effective, right: &str) -> bool {
+pub fn grants(sshd: &Effective, right: &str) -> bool {
     let not = |keyword: &str| sshd.values(keyword).next() == Some("no");
     let forwards = !sshd.is_yes("disableforwarding");
     match right {

@@ -73,10 +73,21 @@ impl Place {
     }
 
     /// Looks at a path and every directory above it, from the root on; as far as there is something.
+    /// Where a link is among them, the way to what it leads to follows.
     ///
     /// # Errors
     /// As [`Place::look`].
     pub fn way(path: &Path) -> io::Result<Vec<Self>> {
+        let mut places = Self::steps(path)?;
+        if places.iter().any(|place| place.kind == Kind::Link)
+            && let Ok(end) = path.canonicalize()
+        {
+            places.extend(Self::steps(&end)?);
+        }
+        Ok(places)
+    }
+
+    fn steps(path: &Path) -> io::Result<Vec<Self>> {
         let mut way: Vec<&Path> = path.ancestors().collect();
         way.reverse();
         let mut places = Vec::new();
@@ -110,7 +121,8 @@ impl Place {
             return None;
         } else if self.mode & 0o002 != 0 {
             ("is writable by everyone".to_owned(), takes_writers)
-        } else if self.mode & 0o020 != 0 && self.group.id != 0 {
+        } else if self.mode & 0o020 != 0 {
+            // Group root too: where there is an access control list, this bit is its mask (acl(5)).
             let group = &self.group.name;
             (format!("is writable by group '{group}'"), takes_writers)
         } else {
@@ -167,7 +179,13 @@ mod tests {
         let cases = [
             (Kind::File, 0, 0, 0o644, None),
             (Kind::File, 0, 7, 0o644, None),
-            (Kind::File, 0, 0, 0o664, None),
+            (
+                Kind::File,
+                0,
+                0,
+                0o664,
+                Some("'/x' is writable by group 'us'"),
+            ),
             (Kind::Link, 0, 7, 0o777, None),
             (
                 Kind::File,
@@ -203,5 +221,16 @@ mod tests {
         );
         assert_eq!(way[2].kind, Kind::File);
         assert_eq!(way[2].owner, Named::fake(0, "root"));
+    }
+
+    #[test]
+    fn the_way_goes_on_where_a_link_leads() {
+        let dir = std::env::temp_dir().join(format!("remit-way-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("real/below")).unwrap();
+        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        let way = Place::way(&dir.join("link/below")).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        let has = |name: &str| way.iter().any(|place| place.path.ends_with(name));
+        assert!(has("link") && has("real") && has("real/below"), "{way:?}");
     }
 }

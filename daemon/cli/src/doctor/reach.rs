@@ -6,6 +6,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use remit_common::text;
+
 use super::agents::Account;
 use super::check::{Check, or_ok};
 use super::place::word;
@@ -26,11 +28,18 @@ const SOCKETS: [&str; 10] = [
     "/run/incus/unix.socket",
 ];
 
+/// What every account can write: without it in its answer, `find` did not look.
+const EVERYONES: &str = "/dev/null";
+/// The most bytes of what it said then.
+const SAID: usize = 200;
+
 /// Why the kernel could not be asked.
 #[derive(Debug)]
 pub enum ReachError {
     /// A program that asks is missing.
     Missing(&'static str),
+    /// It did not look; what it said.
+    Untold(String),
     /// It failed.
     Program(ProgramError),
 }
@@ -39,18 +48,19 @@ impl std::fmt::Display for ReachError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing(name) => write!(f, "there is no '{name}' on this machine"),
+            Self::Untold(said) => write!(f, "the kernel could not be asked: {said}"),
             Self::Program(error) => write!(f, "{error}"),
         }
     }
 }
 
-/// What `account` can write of the sockets and of `own`, remit's files. Needs root.
-pub fn checks(account: &Account, own: &[PathBuf]) -> Vec<Check> {
+/// What `account` can write of the sockets and of `guarded`, by which remit is steered. Needs root.
+pub fn checks(account: &Account, guarded: &[PathBuf]) -> Vec<Check> {
     let name = format!("{}: reach", account.name);
     let sockets = SOCKETS.iter().map(Path::new);
     let paths: Vec<&Path> = sockets
         .filter(|path| path.symlink_metadata().is_ok())
-        .chain(own.iter().map(PathBuf::as_path))
+        .chain(guarded.iter().map(PathBuf::as_path))
         .collect();
     match writable(account, &paths) {
         Ok(found) => judge(account, &found),
@@ -60,9 +70,6 @@ pub fn checks(account: &Account, own: &[PathBuf]) -> Vec<Check> {
 
 /// Which of `paths` the account can write.
 fn writable(account: &Account, paths: &[&Path]) -> Result<Vec<PathBuf>, ReachError> {
-    if paths.is_empty() {
-        return Ok(Vec::new());
-    }
     let missing = |name| ReachError::Missing(name);
     let setpriv = Program::find(&["/usr/bin/setpriv"]).ok_or_else(|| missing("setpriv"))?;
     let find = Program::find(&["/usr/bin/find", "/bin/find"]).ok_or_else(|| missing("find"))?;
@@ -82,16 +89,26 @@ fn writable(account: &Account, paths: &[&Path]) -> Result<Vec<PathBuf>, ReachErr
     ];
     let paths: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
     let mut args: Vec<&str> = ids.iter().map(String::as_str).collect();
-    args.extend(["--", &find]);
+    args.extend(["--", &find, EVERYONES]);
     args.extend(paths);
     args.extend(["-maxdepth", "0", "-writable", "-print0"]);
     // A path that the account cannot even see makes find say so, and fail: that one it cannot write.
     let output = setpriv.run(&args).map_err(ReachError::Program)?;
     let words = output.stdout.split(|byte| *byte == 0);
-    Ok(words
+    let mut found: Vec<PathBuf> = words
         .filter(|word| !word.is_empty())
         .map(|word| PathBuf::from(std::ffi::OsStr::from_bytes(word)))
-        .collect())
+        .collect();
+    match found.first() {
+        Some(first) if first == Path::new(EVERYONES) => {
+            found.remove(0);
+            Ok(found)
+        }
+        Some(_) | None => Err(ReachError::Untold(text::line(
+            output.stderr.trim_ascii(),
+            SAID,
+        ))),
+    }
 }
 
 fn judge(account: &Account, writable: &[PathBuf]) -> Vec<Check> {
@@ -102,14 +119,14 @@ fn judge(account: &Account, writable: &[PathBuf]) -> Vec<Check> {
         let is_socket = SOCKETS.iter().any(|socket| Path::new(socket) == path);
         let why = match is_socket {
             true => format!("'{user}' can speak to '{shown}': whoever can is as good as root"),
-            false => format!("'{user}' can write '{shown}', which is remit's own"),
+            false => format!("'{user}' can write '{shown}', and so steer remit"),
         };
         Check::failure(&name, why, format!("getfacl {}", word(path)))
     });
     or_ok(
         found.collect(),
         &name,
-        "no socket of a powerful daemon, no file of remit",
+        "no socket of a powerful daemon, nothing that steers remit",
     )
 }
 
@@ -158,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn without_an_answer_nothing_is_green() {
+        // No group has this number (setgroups(2)).
+        let checks = checks(&agent(&[(u32::MAX, "none")]), &[]);
+        assert!(
+            matches!(checks[0].verdict, Verdict::Skipped(_)),
+            "{checks:?}"
+        );
+    }
+
+    #[test]
     fn each_path_is_a_failure_of_its_own() {
         let paths = ["/run/docker.sock", "/etc/remit/remit.toml"].map(PathBuf::from);
         let checks = judge(&agent(&[]), &paths);
@@ -169,7 +196,7 @@ mod tests {
             })
             .collect();
         assert_eq!(whys.len(), 2);
-        assert!(whys[0].contains("as good as root") && whys[1].contains("remit's own"));
+        assert!(whys[0].contains("as good as root") && whys[1].contains("steer remit"));
         assert!(matches!(judge(&agent(&[]), &[])[0].verdict, Verdict::Ok(_)));
     }
 }

@@ -24,10 +24,11 @@ pub fn checks(account: &Account) -> Vec<Check> {
     let mut checks = match Program::find(&SUDO) {
         None => vec![Check::ok(name, "there is no sudo")],
         Some(sudo) => match sudo.run(&["-n", "-l", "-U", &account.name]) {
-            Ok(output) => {
-                let said = [output.stdout, output.stderr].concat();
-                by_sudo(account, &String::from_utf8_lossy(&said))
-            }
+            Ok(output) => by_sudo(
+                account,
+                &String::from_utf8_lossy(&output.stdout),
+                &String::from_utf8_lossy(&output.stderr),
+            ),
             Err(error) => vec![unknown(account, &error)],
         },
     };
@@ -54,19 +55,19 @@ fn unknown(account: &Account, error: &ProgramError) -> Check {
     )
 }
 
-/// What `sudo -l -U` wrote.
-fn by_sudo(account: &Account, said: &str) -> Vec<Check> {
+/// What `sudo -l -U` wrote, and what it complained of.
+fn by_sudo(account: &Account, said: &str, complaint: &str) -> Vec<Check> {
     let name = format!("{}: sudo", account.name);
     let user = &account.name;
     if said.contains("is not allowed to run sudo") {
         return vec![Check::ok(name, "no rule")];
     }
     let Some((before, rules)) = said.split_once("may run the following commands") else {
-        let line = text::line(said.trim().as_bytes(), RULE);
+        let line = text::line([said, complaint].concat().trim().as_bytes(), RULE);
         let why = format!("sudo does not tell what '{user}' may do: {line}");
         return vec![Check::warning(name, why, format!("sudo -l -U {user}"))];
     };
-    let open = before.contains("!authenticate");
+    let open = before.contains("!authenticate") || is_exempt(account, before);
     let mut found = Vec::new();
     for rule in rules.lines().skip(1).map(str::trim) {
         if rule.is_empty() {
@@ -78,6 +79,13 @@ fn by_sudo(account: &Account, said: &str) -> Vec<Check> {
     or_ok(found, &name, "no rule")
 }
 
+/// Whether a group of the account is never asked for a password (sudoers(5), exempt_group).
+fn is_exempt(account: &Account, defaults: &str) -> bool {
+    let words = defaults.split([' ', ',', '\n']);
+    let mut of = words.filter_map(|word| word.strip_prefix("exempt_group="));
+    of.any(|of| account.groups.iter().any(|group| group.name == of))
+}
+
 /// The rules of doas.conf(5) for the account: the last that fits counts.
 fn by_doas(account: &Account, path: &Path, text: &str) -> Vec<Check> {
     let name = format!("{}: doas", account.name);
@@ -86,7 +94,8 @@ fn by_doas(account: &Account, path: &Path, text: &str) -> Vec<Check> {
         groups.any(|group| group.name == of || group.id.to_string() == of)
     };
     let mut found = Vec::new();
-    for line in text.lines() {
+    // A backslash at its end joins a line with the next.
+    for line in text.replace("\\\n", " ").lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let action = words.next();
@@ -104,8 +113,8 @@ fn by_doas(account: &Account, path: &Path, text: &str) -> Vec<Check> {
                 let fix = format!("take the rule out of '{}'", path.display());
                 found.push(risen(&name, &account.name, "doas", free, line.trim(), &fix));
             }
-            // One for all commands takes back what stands before it.
-            Some("deny") if fits && !words.contains(&"cmd") => found.clear(),
+            // One for all commands and users takes back what stands before it.
+            Some("deny") if fits && words.len() == 1 => found.clear(),
             Some(_) | None => {}
         }
     }
@@ -176,13 +185,20 @@ mod tests {
                 vec!["failure"],
             ),
             (
-                "sudo: unable to open /etc/sudoers\n".to_owned(),
+                format!("{head}    exempt_group=agent\n{rules}    (ALL) ALL\n"),
+                vec!["failure"],
+            ),
+            (
+                format!("{head}    exempt_group=other\n{rules}    (ALL) ALL\n"),
                 vec!["warning"],
             ),
             (String::new(), vec!["warning"]),
         ];
+        // What it complains of is no rule.
+        let complaint = "sudo: unable to resolve host\n";
         for (said, expect) in cases {
-            assert_eq!(kinds(&by_sudo(&agent(&[]), &said)), expect, "{said}");
+            let checks = by_sudo(&agent(&[]), &said, complaint);
+            assert_eq!(kinds(&checks), expect, "{said}");
         }
     }
 
@@ -202,6 +218,8 @@ mod tests {
             ("permit nopass 1001\n", vec!["failure"]),
             ("permit nopass agent\ndeny agent\n", vec!["ok"]),
             ("permit nopass agent\ndeny agent cmd sh\n", vec!["failure"]),
+            ("permit nopass agent\ndeny agent as bob\n", vec!["failure"]),
+            ("permit nopass \\\n  agent\n", vec!["failure"]),
         ];
         for (text, expect) in cases {
             let checks = by_doas(&account, Path::new("/etc/doas.conf"), text);

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::check::{Check, or_ok};
+use super::files::REMITD;
 use crate::program::{Program, ProgramError};
 
 const SERVICE: &str = "remitd.service";
@@ -19,6 +20,7 @@ const MOUNTS: &[&str] = &[
     "DynamicUser",
     "ExecPaths",
     "InaccessiblePaths",
+    "LogNamespace",
     "MountAPIVFS",
     "MountFlags",
     "NoExecPaths",
@@ -79,6 +81,12 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "continue",
         "a job that runs out of memory stops the daemon",
     ),
+];
+/// Settings with which journald drops records, and the values with which it does not.
+const DROPPING: &[(&str, &[&str])] = &[
+    ("LogFilterPatterns", &[""]),
+    // What runs is told at level 6, info.
+    ("LogLevelMax", &["", "-1", "6", "7"]),
 ];
 /// Controllers that limit jobs.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
@@ -231,6 +239,13 @@ fn settings(properties: &Properties) -> Vec<Check> {
             Check::failure(name, why, &fix)
         }));
     }
+    for (one, harmless) in DROPPING {
+        let has = properties.get(one);
+        if !harmless.contains(&has) {
+            let why = format!("{one} is '{has}': journald drops records of the audit trail");
+            found.push(Check::failure(name, why, &fix));
+        }
+    }
     if !matches!(properties.get("User"), "" | "root" | "0") {
         let why = format!("User={}: the warden must be root", properties.get("User"));
         found.push(Check::failure(name, why, &fix));
@@ -275,7 +290,15 @@ fn process(pid: u32) -> Vec<Check> {
     let apart = |of: &&str| matches!((link(pid, of), link(1, of)), (Some(ours), Some(first)) if ours != first);
     let apart: Vec<&str> = NAMESPACES.into_iter().filter(apart).collect();
     let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let found = compare(name, &apart, &status(pid), &status(1));
+    let mut found = compare(name, &apart, &status(pid), &status(1));
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    if exe != Path::new(REMITD) {
+        found.push(Check::warning(
+            name,
+            format!("the daemon runs '{}' and not '{REMITD}'", exe.display()),
+            format!("systemctl restart {SERVICE}; if it stays: systemctl cat {SERVICE}"),
+        ));
+    }
     or_ok(found, name, format!("pid {pid}, as the host is"))
 }
 
@@ -375,6 +398,12 @@ mod tests {
                 "KillMode=control-group",
                 "warning: KillMode is 'control-group'",
             ),
+            (
+                "LogLevelMax=4",
+                "failure: LogLevelMax is '4': journald drops",
+            ),
+            ("LogLevelMax=0", "failure: LogLevelMax is '0'"),
+            ("LogFilterPatterns=~x", "failure: LogFilterPatterns is '~x'"),
             ("Delegate=no", "warning: Delegate= is off"),
             (
                 "DelegateControllers=cpu pids",

@@ -13,6 +13,7 @@ use crate::human;
 use crate::program::Program;
 use crate::sshd::effective::{Effective, EffectiveError};
 use crate::sshd::keys::{Line, lines};
+use crate::sshd::options::RIGHTS;
 
 /// Variables with which a client would run what it wants in the shim's place, since a shell starts it.
 const STEERING: [&str; 9] = [
@@ -26,6 +27,10 @@ const STEERING: [&str; 9] = [
     "SHELLOPTS",
     "ZDOTDIR",
 ];
+
+/// What leaves mcp-shim and nothing else to every key, also to one without options.
+const SHIM_ALONE: &str =
+    "ForceCommand /usr/bin/mcp-shim, DisableForwarding yes, PermitTTY no, PermitUserRC no";
 
 /// sshd's settings for one account. Without an answer they are the defaults, and a check tells why.
 pub struct Settings {
@@ -121,11 +126,13 @@ fn settings_checks(account: &Account, sshd: &Effective) -> Vec<Check> {
         );
         warn(why, "set 'PermitUserEnvironment no' in sshd_config".into());
     }
-    if !forces_shim {
+    // A key that is not looked at has every right that is left to keys.
+    let is_shim_alone = forces_shim && !RIGHTS.iter().any(|right| keys::grants(sshd, right));
+    if !is_shim_alone {
         for keyword in ["authorizedkeyscommand", "trustedusercakeys"] {
             if let Some(value) = sshd.get(keyword) {
                 let why = format!("keys that are not looked at here may log in: {keyword} {value}");
-                warn(why, in_match("ForceCommand /usr/bin/mcp-shim"));
+                warn(why, in_match(SHIM_ALONE));
             }
         }
         if sshd.is_yes("hostbasedauthentication") {
@@ -194,6 +201,7 @@ fn key_checks(account: &Account, sshd: &Effective, now: &Now) -> Vec<Check> {
                 continue;
             }
         };
+        let mut unread = Vec::new();
         for (line, of_line) in lines(&bytes) {
             let stands = Stands {
                 user: &account.name,
@@ -208,11 +216,16 @@ fn key_checks(account: &Account, sshd: &Effective, now: &Now) -> Vec<Check> {
                     let command = keys::forced(&key, sshd);
                     shims.extend(command.and_then(|command| keys::shim(&command).ok()));
                 }
-                Line::Unread(why) => {
-                    let why = format!("'{}':{line} is no key: {why}", file.display());
-                    found.push(Check::warning(&name, why, format!("take line {line} out")));
-                }
+                Line::Unread(why) => unread.push((line, why)),
             }
+        }
+        // Once for the file: it may be all lines.
+        if let [(line, why), others @ ..] = unread.as_slice() {
+            let mut why = format!("'{}':{line} is no key: {why}", file.display());
+            if !others.is_empty() {
+                why += &format!(" ({} more such)", others.len());
+            }
+            found.push(Check::warning(&name, why, format!("take line {line} out")));
         }
     }
     found.extend(shims.iter().filter_map(|shim| shim_fault(account, shim)));
@@ -250,9 +263,10 @@ fn shim_fault(account: &Account, shim: &Path) -> Option<Check> {
     let name = format!("{}: keys", account.name);
     let shown = shim.display();
     let is_program = |place: &Place| place.kind == Kind::File && place.mode & 0o111 != 0;
-    match Place::look(shim) {
-        Ok(Some(place)) if is_program(&place) => {
-            let (why, fix) = place.fault()?;
+    match Place::way(shim) {
+        Ok(way) if way.last().is_some_and(is_program) => {
+            let (why, fix) = way.iter().find_map(Place::fault)?;
+            let why = format!("a key starts '{shown}', but {why}");
             Some(Check::failure(name, why, fix))
         }
         Ok(_) | Err(_) => Some(Check::failure(
@@ -349,6 +363,11 @@ mod tests {
             ),
             (
                 "trustedusercakeys /etc/ca\nforcecommand /usr/bin/mcp-shim",
+                vec!["warning: keys that are not looked at"],
+            ),
+            (
+                "trustedusercakeys /etc/ca\nforcecommand /usr/bin/mcp-shim\n\
+                 disableforwarding yes\npermittty no\npermituserrc no",
                 vec![],
             ),
             ("permittunnel point-to-point", vec!["warning: PermitTunnel"]),
@@ -391,7 +410,7 @@ mod tests {
         mode(&shim, 0o755).unwrap();
         fs::write(&file, &line).unwrap();
         let good = look();
-        fs::write(&file, format!("{line}\nnonsense\n{KEY}\n")).unwrap();
+        fs::write(&file, format!("{line}\nnonsense\nnonsense\n{KEY}\n")).unwrap();
         let more = look();
         mode(&home, 0o775).unwrap();
         mode(&shim, 0o4757).unwrap();
@@ -410,11 +429,13 @@ mod tests {
         let place = format!("'{}'", file.display());
         assert_eq!(more.len(), 3, "{more:?}");
         assert!(
-            more[0].contains(&format!("{place}:3 is no key")),
+            more[0].contains(&format!("{place}:5 has no command=")),
             "{more:?}"
         );
         assert!(
-            more[1].contains(&format!("{place}:4 has no command=")),
+            more[2].contains(&format!(
+                "{place}:3 is no key: there is no key on it (1 more such)"
+            )),
             "{more:?}"
         );
         assert_eq!(written.len(), 2, "{written:?}");
