@@ -130,7 +130,7 @@ refused!(
 /// Its end is over already.
 pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
     let expires = expires.map(clock::resolve).transpose()?.flatten();
-    Ok(line::line(key, expires.as_ref()))
+    Ok(line::line(key, expires))
 }
 
 /// Where the records are kept unless another directory is named.

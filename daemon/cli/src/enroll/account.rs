@@ -103,6 +103,8 @@ pub enum AccountError {
     Shell(PathBuf),
     /// There is no account, and its home is there.
     Leftover(PathBuf),
+    /// There is no account, and a group of its name is there.
+    GroupLeft,
     /// The program that would do it is missing.
     NoProgram(&'static str),
     /// It did not do it.
@@ -150,6 +152,7 @@ impl fmt::Display for AccountError {
                 "there is no such account, but '{}' is there already",
                 home.display()
             ),
+            Self::GroupLeft => f.write_str("there is no such account, but a group of its name"),
             Self::NoProgram(path) => write!(f, "this machine has no '{path}'"),
             Self::Program(error) => write!(f, "{error}"),
             Self::NotMade(name) => write!(f, "'{name}' was made and is not found"),
@@ -176,6 +179,7 @@ impl AccountError {
             }
             Self::Shell(_) => format!("usermod --shell {SHELL} {name}"),
             Self::Leftover(_) => "move it away, or choose another name".to_owned(),
+            Self::GroupLeft => format!("groupdel {name}, or choose another name"),
             Self::NoGroup(group) => {
                 format!("install remit's package, or: groupadd --system {group}")
             }
@@ -211,16 +215,13 @@ pub fn find(name: &Name) -> Result<Option<Account>, AccountError> {
     }))
 }
 
-/// Whether there is a group of this name.
+/// The gid of a group, if there is one of this name.
 ///
 /// # Errors
-/// There is none.
-pub fn group(name: &Name) -> Result<(), AccountError> {
-    match Group::from_name(name.as_str()) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(AccountError::NoGroup(name.to_string())),
-        Err(error) => Err(AccountError::Database(error)),
-    }
+/// The user database does not answer.
+pub fn gid(group: &str) -> Result<Option<u32>, AccountError> {
+    let found = Group::from_name(group).map_err(AccountError::Database)?;
+    Ok(found.map(|group| group.gid.as_raw()))
 }
 
 impl Account {
@@ -304,11 +305,14 @@ fn program(paths: &[&'static str]) -> Result<Program, AccountError> {
 /// Where the home of a new account will be.
 ///
 /// # Errors
-/// useradd does not say, something is there already, or the name stands for power.
+/// useradd does not say, something of that name is there already, or it stands for power.
 pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
     // Its own group would have that name, and what is installed later finds it.
     if is_powerful(name) {
         return Err(AccountError::Powerful(vec![name.to_string()]));
+    }
+    if gid(name.as_str())?.is_some() {
+        return Err(AccountError::GroupLeft);
     }
     let defaults = program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&["--defaults"])?;
     let defaults = String::from_utf8_lossy(&defaults);

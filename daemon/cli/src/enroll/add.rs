@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::Refused;
 use super::account::{self, Account, AccountError, Name};
 use super::clock;
-use super::expiry::{Expires, Stamp};
+use super::expiry::{End, Expires};
 use super::file::KeyFile;
 use super::key::PublicKey;
 use super::line::{self, COMMAND, Change, Foreign};
 use super::record::{Kept, Record, Store};
 use super::walk::{Absent, Dir, Owner, Trust, WalkError};
 use crate::program::Program;
-use crate::sshd::effective::Effective;
+use crate::sshd::effective::{self, Effective};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Enrolled {
     /// What became of its line.
     pub change: Change,
     /// When it ends.
-    pub expires: Option<Stamp>,
+    pub expires: Option<End>,
 }
 
 /// Gives an agent's key its one way in.
@@ -70,8 +70,21 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
     }
     let (mut record, found, home) = judged(request, &store)?;
+    if let Some(group) = record
+        .group_added
+        .as_deref()
+        .filter(|group| *group != request.group.as_str())
+    {
+        let text = format!("agent '{name}' was put into group '{group}' when it was enrolled");
+        return Err(Refused::new(text).lift(format!("remit unenroll {name}")));
+    }
     // Only who says so lifts or moves an end that was set.
     let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
+    if expires.is_some() && !effective::reads_utc() {
+        let text =
+            "this machine's sshd is older than OpenSSH 9.2, and a key's end is not sure with it";
+        return Err(Refused::new(text).lift("leave '--expires' out, and 'remit unenroll' in time"));
+    }
     let groups = match &found {
         Some(account) => account
             .judge(name, request.group)
@@ -80,8 +93,8 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     };
     let key = Key {
         request,
-        line: line::line(request.key, expires.as_ref()),
-        expires: expires.as_ref(),
+        line: line::line(request.key, expires),
+        expires,
     };
     not_roots(request.key)?;
     // Nothing is made for an agent that then could not come in.
@@ -108,13 +121,15 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     if record.account_made {
         take_home(&account)?;
     }
-    let (file, change) = key.write(&store, &mut record, &account)?;
-    // Last, so that nobody is let in with a key that is not restricted yet.
+    // Before the key: sshd may have settings for the group, and other files with keys.
     if !account.is_in(request.group) {
         record.group_added = Some(request.group.to_string());
         store.save(name, &record)?;
         account::join(name, request.group).map_err(|e| told(e, name))?;
     }
+    let (file, change) = key
+        .write(&store, &mut record, &account)
+        .map_err(|refused| refused.about(&format!("'{name}' has no key yet")))?;
     Ok(Enrolled {
         account: match record.account_made {
             true => AccountWas::Made,
@@ -141,7 +156,9 @@ fn ready(group: &Name) -> Result<(), Refused> {
         let text = format!("there is no '{COMMAND}', which is all that the key may start");
         return Err(Refused::new(text).lift("install remit's package"));
     }
-    account::group(group).map_err(|e| told(e, group))?;
+    account::gid(group.as_str())
+        .and_then(|gid| gid.ok_or_else(|| AccountError::NoGroup(group.to_string())))
+        .map_err(|e| told(e, group))?;
     match account::is_powerful(group) {
         true => Err(Refused::new(format!(
             "members of group '{group}' may do more than an agent"
@@ -237,7 +254,7 @@ fn trust(account: &Account) -> Trust<'_> {
 struct Key<'a> {
     request: &'a Request<'a>,
     line: String,
-    expires: Option<&'a Stamp>,
+    expires: Option<End>,
 }
 
 /// A file with the key in it, not written yet.
@@ -361,7 +378,7 @@ impl Key<'_> {
             kind: key.kind.clone(),
             base64: key.base64.clone(),
             comment: key.comment.clone(),
-            expires: self.expires.map(|stamp| stamp.as_str().to_owned()),
+            expires: self.expires,
         });
         store.save(name, record)?;
         if prepared.change != Change::Unchanged {

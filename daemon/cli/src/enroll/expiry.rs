@@ -1,10 +1,15 @@
 //! When a key ends: what a person may write, and what sshd reads. Pure but for the clock it is given.
 //!
-//! sshd takes local time everywhere; a time in UTC only from OpenSSH 9.1 on (sshd(8), expiry-time).
-//! So what stands in the file is always local.
+//! What stands in the file is always UTC, which sshd takes from OpenSSH 9.1 on (sshd(8), expiry-time).
+//! It takes local time too, but reads it as if there were no summer time: in summer the key would live an
+//! hour longer.
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::human;
 
 /// The longest time a key may be given, in seconds: 100 years.
 const LONGEST: u64 = 100 * 366 * 86400;
@@ -14,17 +19,17 @@ const LONGEST: u64 = 100 * 366 * 86400;
 pub enum Expires {
     /// Not at all.
     Never,
-    /// By the clock on this machine's wall.
-    Local(Stamp),
+    /// By the clock on this machine's wall: `2026-12-31 08:00:00`.
+    Local(String),
     /// In seconds since 1970: it was written with a `Z`.
     Unix(u64),
     /// So many seconds from now.
     After(u64),
 }
 
-/// Local time as 14 digits, `YYYYMMDDHHMMSS`. Their order is that of time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(String);
+/// When a key ends, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End(u64);
 
 /// Why a text names no moment in the future.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,32 +59,19 @@ impl fmt::Display for ExpiryError {
 
 impl std::error::Error for ExpiryError {}
 
-impl Stamp {
-    /// The 14 digits that date(1) prints for `+%Y%m%d%H%M%S`.
-    pub fn parse(digits: &str) -> Option<Self> {
-        (digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| Self(digits.to_owned()))
-    }
-
-    /// The digits, as sshd reads them.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl End {
+    /// As sshd reads it.
+    pub fn sshd(self) -> String {
+        let mut digits = human::time(self.0);
+        digits.retain(|c| c.is_ascii_alphanumeric());
+        digits
     }
 }
 
-impl fmt::Display for Stamp {
-    /// As people read it: `2026-12-31 08:00:00`.
+impl fmt::Display for End {
+    /// As people read it: `2026-12-31 08:00:00Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, digit) in self.0.char_indices() {
-            f.write_str(match at {
-                4 | 6 => "-",
-                8 => " ",
-                10 | 12 => ":",
-                _ => "",
-            })?;
-            write!(f, "{digit}")?;
-        }
-        Ok(())
+        f.write_str(&human::time(self.0))
     }
 }
 
@@ -118,32 +110,30 @@ impl FromStr for Expires {
                 days * 86400 + hour * 3600 + minute * 60 + second,
             ));
         }
-        let digits = format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}");
-        Ok(Self::Local(Stamp(digits)))
+        Ok(Self::Local(format!("{date} {time}")))
     }
 }
 
 impl Expires {
-    /// The moment in local time, if there is one. `now` is in seconds since 1970, and `local` tells local time.
+    /// The moment, if there is one. `now` is in seconds since 1970, and `unix` makes such of local time.
     ///
     /// # Errors
-    /// It is over, too far away, or `local` fails.
+    /// It is over, too far away, or `unix` fails.
     pub fn at<E>(
         &self,
         now: u64,
-        mut local: impl FnMut(u64) -> Result<Stamp, E>,
-    ) -> Result<Result<Option<Stamp>, ExpiryError>, E> {
-        let (stamp, over) = match self {
+        unix: impl FnOnce(&str) -> Result<u64, E>,
+    ) -> Result<Result<Option<End>, ExpiryError>, E> {
+        let at = match self {
             Self::Never => return Ok(Ok(None)),
-            Self::Local(stamp) => (stamp.clone(), *stamp <= local(now)?),
-            Self::Unix(at) => (local(*at)?, *at <= now),
-            Self::After(seconds) => (local(now.saturating_add(*seconds))?, false),
+            Self::Local(text) => unix(text)?,
+            Self::Unix(at) => *at,
+            Self::After(seconds) => now.saturating_add(*seconds),
         };
-        let latest = local(now.saturating_add(LONGEST))?;
-        Ok(match (over, stamp > latest) {
-            (true, _) => Err(ExpiryError::Past),
-            (false, true) => Err(ExpiryError::TooFar),
-            (false, false) => Ok(Some(stamp)),
+        Ok(match at {
+            at if at <= now => Err(ExpiryError::Past),
+            at if at > now.saturating_add(LONGEST) => Err(ExpiryError::TooFar),
+            at => Ok(Some(End(at))),
         })
     }
 }
@@ -223,33 +213,31 @@ mod tests {
     /// 2026-11-20 08:25:48 in UTC.
     const NOW: u64 = 1_795_163_148;
 
-    /// A wall clock one hour ahead of UTC.
-    fn local(unix: u64) -> Result<Stamp, Infallible> {
-        let text = crate::human::time(unix + 3600);
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        Ok(Stamp::parse(&digits).unwrap())
-    }
-
     fn at(text: &str) -> Result<String, ExpiryError> {
         let expires: Expires = text.parse()?;
-        let Ok(at) = expires.at(NOW, local);
-        Ok(at?.map_or_else(|| "never".to_owned(), |stamp| stamp.0))
+        // A wall clock one hour ahead of UTC.
+        let unix = |text: &str| match format!("{}Z", text.replace(' ', "T")).parse() {
+            Ok(Expires::Unix(at)) => Ok::<_, Infallible>(at.saturating_sub(3600)),
+            other => panic!("{text}: {other:?}"),
+        };
+        let Ok(at) = expires.at(NOW, unix);
+        Ok(at?.map_or_else(|| "never".to_owned(), End::sshd))
     }
 
     #[test]
-    fn every_form_becomes_local_time() {
+    fn every_form_becomes_utc() {
         for (text, digits) in [
-            ("2026-12-31", "20261231000000"),
-            ("2026-12-31T08:00", "20261231080000"),
-            ("2026-12-31 08:00:59", "20261231080059"),
-            ("2026-12-31T08:00Z", "20261231090000"),
-            ("2028-02-29", "20280229000000"),
-            ("2026-11-20T09:25:49", "20261120092549"),
-            ("2026-11-20T08:25:49Z", "20261120092549"),
-            ("1m", "20261120092648"),
-            ("12h", "20261120212548"),
-            ("30d", "20261220092548"),
-            ("2w", "20261204092548"),
+            ("2026-12-31", "20261230230000Z"),
+            ("2026-12-31T08:00", "20261231070000Z"),
+            ("2026-12-31 08:00:59", "20261231070059Z"),
+            ("2026-12-31T08:00Z", "20261231080000Z"),
+            ("2028-02-29", "20280228230000Z"),
+            ("2026-11-20T09:25:49", "20261120082549Z"),
+            ("2026-11-20T08:25:49Z", "20261120082549Z"),
+            ("1m", "20261120082648Z"),
+            ("12h", "20261120202548Z"),
+            ("30d", "20261220082548Z"),
+            ("2w", "20261204082548Z"),
             ("never", "never"),
         ] {
             assert_eq!(at(text).as_deref(), Ok(digits), "{text}");
@@ -297,7 +285,7 @@ mod tests {
     #[test]
     fn days_agree_with_the_calendar_of_human() {
         for unix in (0..200_000).map(|day| day * 86_400) {
-            let text = crate::human::time(unix);
+            let text = human::time(unix);
             let date = text.split(' ').next().unwrap();
             let [year, month, day] = numbers(date, '-', &[4, 2, 2]).unwrap();
             assert_eq!(days(year, month, day), Some(unix / 86_400), "{date}");
@@ -305,11 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_read_by_people_too() {
-        let stamp = Stamp::parse("20261231080059").unwrap();
-        assert_eq!(stamp.to_string(), "2026-12-31 08:00:59");
-        for text in ["", "2026123108005", "2026123108005x", "202612310800590"] {
-            assert_eq!(Stamp::parse(text), None, "{text}");
-        }
+    fn an_end_is_read_by_people_too() {
+        assert_eq!(End(NOW).to_string(), "2026-11-20 08:25:48Z");
     }
 }

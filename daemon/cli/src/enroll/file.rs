@@ -153,7 +153,7 @@ impl KeyFile {
                 uid: stat.st_uid,
                 gid: stat.st_gid,
             };
-            (owner, stat.st_mode & 0o7777)
+            (owner, stat.st_mode & 0o777)
         });
         let mut new = OsString::from(".");
         new.push(&self.name);

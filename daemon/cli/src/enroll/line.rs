@@ -5,7 +5,7 @@
 use crate::sshd::keys::{self, Key, Line};
 use crate::sshd::options::Options;
 
-use super::expiry::Stamp;
+use super::expiry::End;
 use super::key::PublicKey;
 
 /// What sshd runs for an agent, whatever its client asks for.
@@ -15,10 +15,10 @@ pub const COMMAND: &str = "/usr/bin/mcp-shim";
 ///
 /// `restrict` takes away everything sshd can forward or allocate, also what later releases add
 /// (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
-pub fn line(key: &PublicKey, expires: Option<&Stamp>) -> String {
+pub fn line(key: &PublicKey, expires: Option<End>) -> String {
     let mut line = format!("restrict,command=\"{COMMAND}\"");
-    if let Some(stamp) = expires {
-        line += &format!(",expiry-time=\"{}\"", stamp.as_str());
+    if let Some(end) = expires {
+        line += &format!(",expiry-time=\"{}\"", end.sshd());
     }
     for word in [&key.kind, &key.base64, &key.comment] {
         if !word.is_empty() {
@@ -129,20 +129,20 @@ mod tests {
 
     #[test]
     fn a_line_is_what_sshd_reads() {
-        let stamp = Stamp::parse("20261231000000").unwrap();
+        let end = serde_json::from_str("1798675200").unwrap();
         let key = key(&format!("{ED25519} me"));
         assert_eq!(
             line(&key, None),
             format!("restrict,command=\"/usr/bin/mcp-shim\" {ED25519} me")
         );
-        let line = line(&key, Some(&stamp));
+        let line = line(&key, Some(end));
         let Line::Key(read) = Line::parse(line.as_bytes()) else {
             panic!("{line}");
         };
         assert_eq!(read.options.command(), Some(COMMAND.as_bytes()));
         assert_eq!(read.options.rights(), [""; 0]);
         let expiry: Vec<&[u8]> = read.options.values("expiry-time").collect();
-        assert_eq!(expiry, [b"20261231000000"]);
+        assert_eq!(expiry, [b"20261231000000Z"]);
         assert!(is_ours(&read.options));
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let mine = ours(ED25519);
         let old = line(
             &key(ED25519),
-            Some(&Stamp::parse("20200101000000").unwrap()),
+            Some(serde_json::from_str("1577836800").unwrap()),
         );
         let cases: Vec<(String, String, Change)> = vec![
             (String::new(), format!("{mine}\n"), Added),

@@ -1,4 +1,4 @@
-//! The processes of an account that is going to be removed.
+//! The processes of an account that loses what it was given.
 
 use std::fs;
 use std::io;
@@ -41,16 +41,31 @@ pub fn end(uid: u32) -> io::Result<usize> {
     }
 }
 
-/// The processes of `uid` that serve a client: those named as the shim.
+/// How many processes of `uid` there are.
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub fn shims(uid: u32) -> io::Result<Vec<i32>> {
-    let mut pids = of(uid)?;
-    pids.retain(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "mcp-shim\n")
-    });
-    Ok(pids)
+pub fn count(uid: u32) -> io::Result<usize> {
+    Ok(of(uid)?.len())
+}
+
+/// How many processes of `uid` have the group `gid`. Each keeps it until it ends, whoever is in the group
+/// by then, and so do those that it starts (credentials(7)).
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn in_group(uid: u32, gid: u32) -> io::Result<usize> {
+    let gid = gid.to_string();
+    let has_it = |pid: &i32| {
+        // One that cannot be read is gone.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let groups = status.lines().filter_map(|line| {
+            line.strip_prefix("Groups:")
+                .or_else(|| line.strip_prefix("Gid:"))
+        });
+        groups.flat_map(str::split_whitespace).any(|one| one == gid)
+    };
+    Ok(of(uid)?.iter().filter(|pid| has_it(pid)).count())
 }
 
 /// The processes with this effective uid: that is who owns their directories (proc(5)). One that has
@@ -88,6 +103,9 @@ mod tests {
         };
         let mut ours = [sleep(uid), sleep(uid)];
         let mut other = sleep(60_178);
+        assert_eq!((count(uid).unwrap(), count(60_178).unwrap()), (2, 1));
+        assert_eq!(in_group(uid, uid).unwrap(), 2);
+        assert_eq!(in_group(uid, 60_178).unwrap(), 0);
         let reaper =
             thread::spawn(move || ours.each_mut().map(|child| child.wait().unwrap().signal()));
         assert_eq!(end(uid).unwrap(), 2);

@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Name};
-use super::expiry::Stamp;
+use super::expiry::End;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -52,8 +52,8 @@ pub struct Kept {
     pub base64: String,
     /// Its comment.
     pub comment: String,
-    /// When it ends, as 14 digits of local time.
-    pub expires: Option<String>,
+    /// When it ends.
+    pub expires: Option<End>,
 }
 
 impl Record {
@@ -71,18 +71,17 @@ impl Record {
     }
 
     /// When this key (base64) ends, if it does.
-    pub fn end_of(&self, base64: &str) -> Option<Stamp> {
+    pub fn end_of(&self, base64: &str) -> Option<End> {
         let kept = self.keys.iter().find(|kept| kept.base64 == base64);
-        kept.and_then(|kept| Stamp::parse(kept.expires.as_deref()?))
+        kept.and_then(|kept| kept.expires)
     }
 
     /// Whether this is what was done for this very account, and not for one that had its name.
     pub fn is_of(&self, account: &Account) -> bool {
-        match self.uid {
-            Some(uid) => uid == account.uid,
-            // Its maker did not live to write it down.
-            None => self.account_made && account.is_made(),
-        }
+        // Who made it may not have lived to write its uid down.
+        let same = self.uid.map_or(self.account_made, |uid| uid == account.uid);
+        // An account that is made by hand gets the uid of one that was removed by hand.
+        same && (!self.account_made || account.is_made())
     }
 }
 
@@ -275,7 +274,7 @@ mod tests {
                 kind: "ssh-ed25519".into(),
                 base64: "AAAA".into(),
                 comment: String::new(),
-                expires: Some("20261231000000".into()),
+                expires: Some(serde_json::from_str("1798675200").unwrap()),
             }],
             ..Record::new(None)
         }
@@ -290,7 +289,7 @@ mod tests {
         store.save(&name("a"), &record()).unwrap();
         assert_eq!(store.load(&name("a")).unwrap(), Some(record()));
         let end = record().end_of("AAAA").map(|end| end.to_string());
-        assert_eq!(end.as_deref(), Some("2026-12-31 00:00:00"));
+        assert_eq!(end.as_deref(), Some("2026-12-31 00:00:00Z"));
         assert_eq!(record().end_of("BBBB"), None);
         let mode = fs::metadata(store.path(&name("a"))).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);

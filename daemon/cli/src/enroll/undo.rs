@@ -100,6 +100,11 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         }
     }
     if undo.key.is_some() {
+        match &account {
+            Some(account) if record.account_made => undone.end_processes(account),
+            Some(account) => undone.tell_open(name, account),
+            None => {}
+        }
         if undone.problems.is_empty() {
             record.keys = staying;
             store.save(name, &record)?;
@@ -180,32 +185,54 @@ impl Undone {
     }
 
     /// Has the daemon end the sessions of an account that stays: a reload looks at who is in which
-    /// group by now. Those of one that is removed end with their processes.
+    /// group by now. New ones can come from processes that still have the group, such as an ssh
+    /// connection that is open. They may be its user's own work, so they are told of and left alone.
     fn end_sessions(&mut self, undo: &Undo, record: &Record, account: &Account) {
         let name = undo.name;
-        if record.group_added.is_some() {
-            match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
-                Ok(_) | Err(ClientError::NotRunning { .. }) => {}
-                Err(error) => self.problems.push(format!(
-                    "sessions of '{name}' with the daemon may still be open: {error}"
-                )),
-            }
-        }
-        match processes::shims(account.uid) {
-            Ok(pids) if !pids.is_empty() => self.notes.push(format!(
-                "ssh connections of '{name}' that are still open: {}; 'pkill -u {name} -x mcp-shim' ends them",
-                pids.len()
+        let Some(group) = &record.group_added else {
+            return self.tell_open(name, account);
+        };
+        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
+            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => self.problems.push(format!(
+                "sessions of '{name}' with the daemon may still be open: {error}"
             )),
-            Ok(_) | Err(_) => {}
+        }
+        let left = match account::gid(group) {
+            Ok(gid) => gid.map_or(Ok(0), |gid| processes::in_group(account.uid, gid)),
+            Err(error) => return self.problems.push(told(error, name).message),
+        };
+        match left {
+            Ok(0) => {}
+            Ok(count) => self.problems.push(format!(
+                "processes of '{name}' that still have group '{group}', and may reach the daemon: {count}; \
+                 'loginctl terminate-user {name}' or 'pkill -KILL -u {name}' ends them and all else of '{name}'"
+            )),
+            Err(error) => self.problems.push(error.to_string()),
         }
     }
 
-    /// Ends what runs in the account, and removes it.
-    fn remove_account(&mut self, name: &Name, account: &Account) {
+    /// Ends what runs in an account that was made: it is all its agent's.
+    fn end_processes(&mut self, account: &Account) {
         match processes::end(account.uid) {
             Ok(count) => self.processes = count,
             Err(error) => self.problems.push(error.to_string()),
         }
+    }
+
+    /// sshd looks at a key when a connection begins.
+    fn tell_open(&mut self, name: &Name, account: &Account) {
+        if processes::count(account.uid).is_ok_and(|count| count > 0) {
+            self.notes.push(format!(
+                "ssh connections that were opened with the key go on until they end: \
+                 'loginctl terminate-user {name}' ends all of '{name}'"
+            ));
+        }
+    }
+
+    /// Removes the account, and ends what runs in it.
+    fn remove_account(&mut self, name: &Name, account: &Account) {
+        self.end_processes(account);
         match account::remove(name, account.uid) {
             Ok(()) => self.account = true,
             Err(error) => self.problems.push(told(error, name).message),

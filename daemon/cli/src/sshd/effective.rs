@@ -35,6 +35,12 @@ impl fmt::Display for EffectiveError {
 
 impl std::error::Error for EffectiveError {}
 
+/// Whether sshd reads times in UTC: it does from OpenSSH 9.1 on, and tells its version from 9.2 on.
+pub fn reads_utc() -> bool {
+    let told = Program::find(&SSHD).map(|sshd| sshd.run(&["-V"]));
+    told.is_some_and(|told| told.is_ok_and(|output| output.status.success()))
+}
+
 impl Effective {
     /// Asks sshd about `user`, who connects from somewhere else. Needs root.
     ///
@@ -47,7 +53,8 @@ impl Effective {
             return Err(EffectiveError::Name(user.to_owned()));
         }
         // An address of TEST-NET-1 (RFC 5737): nobody's, so no `Match Address` for friends counts.
-        let connection = format!("user={user},host=192.0.2.1,addr=192.0.2.1");
+        // Without a port of ours sshd refuses to tell where there is a `Match LocalPort`.
+        let connection = format!("user={user},host=192.0.2.1,addr=192.0.2.1,lport=22");
         let text = sshd
             .ask(&["-T", "-C", &connection])
             .map_err(EffectiveError::Sshd)?;

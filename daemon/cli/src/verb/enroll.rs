@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
 use crate::table;
+use crate::verb::client_config::Destination;
 
 /// Enrolls, or shows the line only.
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
@@ -42,9 +43,10 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "HOST",
-        name => name,
+    // It stands in a line that people paste.
+    let host = match host.trim().parse::<Destination>() {
+        Ok(_) => host.trim(),
+        Err(_) => "HOST",
     };
     let client = format!("ssh -T {}@{host} mcp-shim", args.user);
     match context.form {
@@ -100,8 +102,8 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
     }
     let file = enrolled.file.display();
     lines += &table::fact("key", &format!("{} in {file}", change(enrolled)));
-    let expires = enrolled.expires.as_ref();
-    let expires = expires.map_or_else(|| "never".to_owned(), |stamp| format!("{stamp} local time"));
+    let expires = enrolled.expires;
+    let expires = expires.map_or_else(|| "never".to_owned(), |end| end.to_string());
     lines += &table::fact("expires", &expires);
     lines += &table::fact("try there", &format!("{client} </dev/null && echo works"));
     lines += &table::fact(

@@ -74,11 +74,10 @@ fn show(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
         lines += &table::fact("group", &format!("left {group}"));
     }
     if undone.account {
-        let ended = match undone.processes {
-            0 => "removed".to_owned(),
-            count => format!("removed, {count} processes ended"),
-        };
-        lines += &table::fact("account", &ended);
+        lines += &table::fact("account", "removed");
+    }
+    if undone.processes > 0 {
+        lines += &table::fact("processes", &format!("{} ended", undone.processes));
     }
     for path in kept {
         lines += &table::fact("kept", &format!("{path}: something else is in it"));
