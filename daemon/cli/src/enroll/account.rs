@@ -246,12 +246,13 @@ impl Account {
             return Err(AccountError::Powerful(powerful));
         }
         let home = self.home.as_path();
-        let nowhere = ["/", "/nonexistent", "/dev/null", "/var/empty", "/root"];
-        if !home.is_absolute() || nowhere.iter().any(|path| home == Path::new(path)) {
+        // What lies in the root directory is the system's, or not there: '/etc', '/nonexistent'.
+        let nowhere = ["/dev/null", "/var/empty"].map(Path::new);
+        if !home.is_absolute() || home.components().count() <= 2 || nowhere.contains(&home) {
             return Err(AccountError::Home(home.to_owned()));
         }
         match self.shell.file_name().and_then(|name| name.to_str()) {
-            Some("nologin" | "false") => Err(AccountError::Shell(self.shell.clone())),
+            Some("nologin" | "false" | "true") => Err(AccountError::Shell(self.shell.clone())),
             Some(_) | None => Ok(others
                 .into_iter()
                 .filter(|one| one != group.as_str() && one != name.as_str())
@@ -464,7 +465,7 @@ mod tests {
     #[test]
     fn any_other_is_refused_with_its_reason() {
         type Change<'a> = &'a dyn Fn(&mut Account);
-        let cases: [(&str, Change); 15] = [
+        let cases: [(&str, Change); 17] = [
             ("is root's", &|account| account.uid = 0),
             ("system (uid 999)", &|account| account.uid = 999),
             ("system (uid 65534)", &|account| account.uid = 65_534),
@@ -491,6 +492,12 @@ mod tests {
             }),
             ("home of its own but '/nonexistent'", &|account| {
                 account.home = "/nonexistent".into();
+            }),
+            ("home of its own but '/etc'", &|account| {
+                account.home = "/etc".into()
+            }),
+            ("home of its own but '/var/empty'", &|account| {
+                account.home = "/var/empty".into();
             }),
             ("home of its own but 'home'", &|account| {
                 account.home = "home".into()
