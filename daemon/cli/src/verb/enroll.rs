@@ -93,7 +93,9 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
     };
     let from = match enrolled.account {
         AccountWas::Made => "made by remit: no password, no right but this",
-        AccountWas::There => "was there before: keeps its rights and files, and its shell reads them before the shim starts",
+        AccountWas::There => {
+            "was there before: keeps its rights and files, and its shell reads them before the shim starts"
+        }
     };
     lines += &table::fact("account", from);
     lines += &table::fact("group", args.group.as_str());
