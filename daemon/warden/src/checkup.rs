@@ -25,6 +25,8 @@ use crate::warden::Warden;
 const TRY: Duration = Duration::from_secs(10);
 /// For whatever is left of its uid to end.
 const CLEAR: Duration = Duration::from_secs(5);
+/// Before walls that nobody has tried yet are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// All walls being tried. Its uid is no job's meanwhile.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Trial {
     uid: JobUid,
     phase: Phase,
     asked: Option<Subject>,
+    /// The keeper has died since it began: what it finds proves nothing about the next one.
+    stale: bool,
 }
 
 #[derive(Debug)]
@@ -66,8 +70,34 @@ impl Warden {
             }
             None => match self.try_walls(asked) {
                 Ok(()) => Begun::Later,
-                Err(why) => Begun::Now(self.could_not_try(&why, asked)),
+                Err(why) => {
+                    let reply = self.could_not_try(&why, asked);
+                    self.trial_over(false);
+                    Begun::Now(reply)
+                }
             },
+        }
+    }
+
+    /// Has walls tried that were put up anew.
+    pub fn try_anew(&mut self) {
+        match &mut self.trial {
+            // Once more when it is done.
+            Some(trial) => trial.stale = true,
+            None => {
+                if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
+                    say!("{refusal}");
+                }
+            }
+        }
+    }
+
+    /// Nothing is being tried any more. What stands untried then is tried at once, or in a while
+    /// where it could not be.
+    fn trial_over(&mut self, stale: bool) {
+        if self.trial.is_none() && self.walls.are_untried() {
+            let wait = if stale { Duration::ZERO } else { AGAIN };
+            self.timers.add(wait, Timer::Trial);
         }
     }
 
@@ -92,6 +122,7 @@ impl Warden {
                     uid,
                     phase: Phase::Trying(witness),
                     asked: asked.cloned(),
+                    stale: false,
                 });
                 Ok(())
             }
@@ -104,27 +135,38 @@ impl Warden {
 
     /// The trial got on.
     pub fn trial_event(&mut self) {
-        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
+        let Some(Trial {
+            uid,
+            phase,
+            asked,
+            stale,
+        }) = self.trial.take()
+        else {
             return;
         };
         match phase {
             Phase::Trying(mut witness) => match witness.read() {
                 Ok(None) => {
-                    let phase = Phase::Trying(witness);
-                    self.trial = Some(Trial { uid, phase, asked });
+                    self.trial = Some(Trial {
+                        uid,
+                        phase: Phase::Trying(witness),
+                        asked,
+                        stale,
+                    });
                 }
                 read => {
                     self.reactor.remove(witness.fd());
+                    let asked = asked.as_ref();
                     let reply = match read {
-                        Ok(findings) => self.found(&findings.unwrap_or_default(), asked.as_ref()),
-                        Err(error) => self.could_not_try(&chain(&error), asked.as_ref()),
+                        Ok(findings) => self.found(&findings.unwrap_or_default(), asked, stale),
+                        Err(error) => self.could_not_try(&chain(&error), asked),
                     };
-                    self.clear(uid, Some(reply));
+                    self.clear(uid, Some(reply), stale);
                 }
             },
             Phase::Stuck(witness) => {
                 self.reactor.remove(witness.fd());
-                self.clear(uid, None);
+                self.clear(uid, None, stale);
             }
             Phase::Clearing(killing, reply) => {
                 self.timers.cancel(Timer::Trial);
@@ -133,14 +175,23 @@ impl Warden {
                     Ok(true) => self.uids.give_back(uid),
                     Ok(false) | Err(_) => keeps(&uid),
                 }
-                self.tell_checked(reply.as_ref());
+                self.end_trial(reply.as_ref(), stale);
             }
         }
     }
 
-    /// The trial has had its time.
+    /// The trial has had its time, or its time has come.
     pub fn trial_late(&mut self) {
-        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
+        let Some(Trial {
+            uid,
+            phase,
+            asked,
+            stale,
+        }) = self.trial.take()
+        else {
+            if self.walls.are_untried() {
+                self.try_anew();
+            }
             return;
         };
         match phase {
@@ -152,19 +203,20 @@ impl Warden {
                     uid,
                     phase: Phase::Stuck(witness),
                     asked: None,
+                    stale,
                 });
                 self.tell_checked(Some(&reply));
             }
             Phase::Clearing(killing, reply) => {
                 self.reactor.remove(killing.fd());
                 keeps(&uid);
-                self.tell_checked(reply.as_ref());
+                self.end_trial(reply.as_ref(), stale);
             }
         }
     }
 
     /// Ends what has the witness's uid, before a job may; then `reply` is told.
-    fn clear(&mut self, uid: JobUid, reply: Option<AdminReply>) {
+    fn clear(&mut self, uid: JobUid, reply: Option<AdminReply>, stale: bool) {
         let killing = self.walls.kill_uid(uid.get());
         let watched = killing.map_err(|error| chain(&error)).and_then(|killing| {
             let watched = self.reactor.add(killing.fd(), Token::Trial, Interest::Read);
@@ -178,14 +230,20 @@ impl Warden {
                     uid,
                     phase: Phase::Clearing(killing, reply),
                     asked: None,
+                    stale,
                 });
             }
             Err(why) => {
                 say!("what a witness left cannot be killed: {why}");
                 keeps(&uid);
-                self.tell_checked(reply.as_ref());
+                self.end_trial(reply.as_ref(), stale);
             }
         }
+    }
+
+    fn end_trial(&mut self, reply: Option<&AdminReply>, stale: bool) {
+        self.tell_checked(reply);
+        self.trial_over(stale);
     }
 
     fn tell_checked(&mut self, reply: Option<&AdminReply>) {
@@ -195,7 +253,7 @@ impl Warden {
     }
 
     /// Every wall was tried. One that did not hold ends what runs, and nothing runs any more.
-    fn found(&mut self, findings: &[Finding], asked: Option<&Subject>) -> AdminReply {
+    fn found(&mut self, findings: &[Finding], asked: Option<&Subject>, stale: bool) -> AdminReply {
         self.timers.cancel(Timer::Trial);
         if let Some(why) = broken(findings, Asked::Later) {
             say!("nothing runs any more: {why}");
@@ -204,6 +262,8 @@ impl Warden {
                 let cause = "a wall of its sandbox does not hold any more";
                 self.end_job(serial, State::Interrupted, cause);
             }
+        } else if !stale {
+            self.walls.prove();
         }
         AdminReply::Doctor(Box::new(self.checkup(findings, asked)))
     }

@@ -4,14 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use remit_common::admin::AdminReply;
 use remit_common::caps;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker, ToWarden};
 
 use crate::audit::{Event, Record};
-use crate::checkup::Begun;
 use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::jobs;
@@ -276,10 +274,19 @@ impl Warden {
         if let Some(keeper) = self.walls.keeper() {
             self.reactor.remove(keeper.pidfd());
         }
-        self.walls.renew_keeper();
-        if let Err(error) = self.watch_keeper() {
+        // One that could not be started is not watched: the old one's end would be told for ever.
+        let renewed = self.walls.renew_keeper();
+        if renewed && let Err(error) = self.watch_keeper() {
             self.walls.refuse(error.to_string());
         }
+        let why = self.walls.refused().unwrap_or_default();
+        let verdict = match self.walls.are_untried() {
+            true => "untried",
+            false => "refused",
+        };
+        let message = format!("the keeper died, and nothing runs: {why}");
+        let record = Record::new(Event::Walls, message).field("VERDICT", verdict);
+        self.audit.note(record.field("CAUSE", why));
         for serial in self.jobs.serials() {
             self.end_job(
                 serial,
@@ -287,9 +294,8 @@ impl Warden {
                 "the keeper of the jobs' namespace died",
             );
         }
-        // The new one's namespace was never tried; the old one's was.
-        if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
-            say!("{refusal}");
+        if renewed {
+            self.try_anew();
         }
     }
 }

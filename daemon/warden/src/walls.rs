@@ -24,6 +24,9 @@ pub use proof::{Asked, broken};
 
 /// The one profile of this release.
 const PROFILE: &str = "read";
+/// Why nothing runs in what is put up and not tried yet.
+const UNTRIED: &str =
+    "the keeper of the jobs died, and the walls around a new one are not tried yet";
 
 /// The sandbox, whatever its standing.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Walls {
 enum Standing {
     /// A witness tried each wall from inside, and each held.
     Proved(Built),
+    /// Proved once, and put up anew since: nothing runs until each wall was tried again.
+    Untried(Built),
     /// Nothing runs any more, until the daemon is started again.
     Refused {
         /// Which wall, and what was seen of it.
@@ -74,15 +79,28 @@ impl Walls {
     pub fn refused(&self) -> Option<&str> {
         match &self.standing {
             Standing::Proved(_) => None,
+            Standing::Untried(_) => Some(UNTRIED),
             Standing::Refused { why, .. } => Some(why),
         }
+    }
+
+    /// Whether they wait to be tried again.
+    pub fn are_untried(&self) -> bool {
+        matches!(self.standing, Standing::Untried(_))
     }
 
     /// The same for whoever wants to run something.
     ///
     /// # Errors
-    /// `unsupported_kernel`, naming the wall and what was seen of it.
+    /// `busy` while they wait to be tried again; else `unsupported_kernel`, naming the wall and
+    /// what was seen of it.
     pub fn open_for_work(&self) -> Result<(), Refusal> {
+        if self.are_untried() {
+            return Err(Refusal::new(Code::Busy, format!("nothing runs just now: {UNTRIED}"))
+                .by("the daemon's own trial of the sandbox")
+                .lift("it is tried every second; remit status and the log tell what is in the way")
+                .next("ask again in a second"));
+        }
         let Some(why) = self.refused() else {
             return Ok(());
         };
@@ -100,15 +118,29 @@ impl Walls {
 
     /// Lets nothing run any more.
     pub fn refuse(&mut self, why: String) {
-        let unbuilt = Standing::Refused {
-            why: why.clone(),
+        self.turn(|standing| {
+            let built = match standing {
+                Standing::Proved(built) | Standing::Untried(built) => Some(built),
+                Standing::Refused { built, .. } => built,
+            };
+            Standing::Refused { why, built }
+        });
+    }
+
+    /// Each wall was tried as it stands now, and held. What is refused stays so.
+    pub fn prove(&mut self) {
+        self.turn(|standing| match standing {
+            Standing::Proved(built) | Standing::Untried(built) => Standing::Proved(built),
+            refused @ Standing::Refused { .. } => refused,
+        });
+    }
+
+    fn turn(&mut self, into: impl FnOnce(Standing) -> Standing) {
+        let between = Standing::Refused {
+            why: String::new(),
             built: None,
         };
-        let built = match mem::replace(&mut self.standing, unbuilt) {
-            Standing::Proved(built) => Some(built),
-            Standing::Refused { built, .. } => built,
-        };
-        self.standing = Standing::Refused { why, built };
+        self.standing = into(mem::replace(&mut self.standing, between));
     }
 
     /// Forks a job behind all walls. Takes only what is recorded.
@@ -118,6 +150,7 @@ impl Walls {
     pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>), Error> {
         match &self.standing {
             Standing::Proved(built) => built.spawn(plan),
+            Standing::Untried(_) => Err(unbuilt(UNTRIED)),
             Standing::Refused { why, .. } => Err(unbuilt(why)),
         }
     }
@@ -127,15 +160,25 @@ impl Walls {
         self.built().map(|built| built.enforced(plan, steps))
     }
 
-    /// A new keeper, after the old one has died and all jobs with it. Without one, nothing runs.
-    pub fn renew_keeper(&mut self) {
-        let built = match &mut self.standing {
-            Standing::Proved(built) => Some(built),
-            Standing::Refused { built, .. } => built.as_mut(),
+    /// A new keeper, after the old one has died and all jobs with it; nothing runs below it until
+    /// the walls are tried. Whether there is one: without, nothing runs any more.
+    pub fn renew_keeper(&mut self) -> bool {
+        let renewed = match &mut self.standing {
+            Standing::Proved(built) | Standing::Untried(built) => built.renew_keeper(),
+            Standing::Refused {
+                built: Some(built), ..
+            } => built.renew_keeper(),
+            Standing::Refused { built: None, .. } => return false,
         };
-        if let Some(Err(error)) = built.map(Built::renew_keeper) {
+        if let Err(error) = renewed {
             self.refuse(chain(&error));
+            return false;
         }
+        self.turn(|standing| match standing {
+            Standing::Proved(built) => Standing::Untried(built),
+            other @ (Standing::Untried(_) | Standing::Refused { .. }) => other,
+        });
+        true
     }
 
     /// A child that tries every wall, under a uid that nothing else has.
@@ -262,7 +305,7 @@ impl Walls {
 
     fn built(&self) -> Option<&Built> {
         match &self.standing {
-            Standing::Proved(built) => Some(built),
+            Standing::Proved(built) | Standing::Untried(built) => Some(built),
             Standing::Refused { built, .. } => built.as_ref(),
         }
     }

@@ -803,13 +803,15 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
     }
     assert!(ends_within(keeper, SOON));
     stage.alive();
-    broker.run(session, 9, argv(&["true"]), &[]);
-    let (job, _) = broker.started(9);
-    assert_eq!(broker.finish(job).exit, Some(0));
     // The new namespace is tried by itself; whoever asks hears when that is done.
     let tried = stage.ask(AdminRequest::Doctor);
     assert!(matches!(tried, AdminReply::Doctor(_)), "{tried:?}");
-    assert_eq!(stage.records("walls")[0]["REMIT_VERDICT"], "held");
+    broker.run(session, 9, argv(&["true"]), &[]);
+    let (job, _) = broker.started(9);
+    assert_eq!(broker.finish(job).exit, Some(0));
+    let walls = stage.records("walls");
+    assert_eq!(walls[0]["REMIT_VERDICT"], "untried");
+    assert_eq!(walls[1]["REMIT_VERDICT"], "held");
     broker.say(&ToWarden::Closed { session });
     stage.idle();
     let dead: Vec<_> = descendants(stage.pid())

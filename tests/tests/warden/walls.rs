@@ -1,16 +1,19 @@
 //! All walls, tried on demand; one that is missing, and a kernel that cannot confine.
 
 use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, Checkup, WallState};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
-use remit_link::ToWarden;
+use remit_link::{ToBroker, ToWarden};
 use remit_tests::place::{built, missing};
+use remit_tests::process::{descendants, ends_within};
 
-use crate::stage::{ALICE, Broker, Stage, Way, admin_frame, argv};
+use crate::stage::{ALICE, Broker, SOON, Stage, Way, admin_frame, argv};
 
 fn doctor(stage: &Stage) -> Checkup {
     match stage.ask(AdminRequest::Doctor) {
@@ -208,6 +211,103 @@ fn a_wall_that_falls_later_ends_what_runs_until_the_next_start() {
     broker.say(&ToWarden::Ready);
     assert!(stage.status().refused.is_empty());
     stage.stop();
+}
+
+/// Whatever runs is in a namespace that a witness has tried: also right after the keeper's death,
+/// and when that comes in the middle of a trial.
+#[test]
+fn nothing_runs_below_a_keeper_that_nobody_has_tried() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let mut ticket = 0;
+    for round in 0..6 {
+        let trial = (round % 2 == 1).then(|| {
+            let mut admin = stage.admin();
+            std::io::Write::write_all(&mut admin, &admin_frame(AdminRequest::Doctor)).unwrap();
+            admin
+        });
+        kill(Pid::from_raw(keeper(&stage)), Signal::SIGKILL).unwrap();
+        // Until one has run again.
+        let start = Instant::now();
+        let soon = |_: &u64| start.elapsed() < Duration::from_millis(SOON.into());
+        let ran = (ticket..).take_while(soon).any(|next| {
+            ticket = next + 1;
+            broker.run(session, ticket, argv(&["true"]), &[]);
+            let started = broker.until(|message, fds| match message {
+                ToBroker::Answer { ticket: t, .. } if *t == ticket => Ok(None),
+                ToBroker::Job {
+                    ticket: Some(t),
+                    meta,
+                } if *t == ticket => Ok(Some(meta.job)),
+                _ => Err(fds),
+            });
+            let ending = started.map(|job| broker.finish(job));
+            ending.is_some_and(|ending| ending.exit == Some(0))
+        });
+        assert!(ran, "{round}: {}", stage.log());
+        drop(trial);
+    }
+    let text = std::fs::read_to_string(stage.place.path().join("state/audit.jsonl")).unwrap();
+    let mut proved = true;
+    let mut deaths = 0;
+    for line in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        match record["REMIT_EVENT"].as_str().unwrap() {
+            "walls" if record["REMIT_VERDICT"] == "held" => proved = true,
+            "walls" if record["MESSAGE"].as_str().unwrap().contains("keeper died") => {
+                proved = false;
+                deaths += 1;
+            }
+            "intent" => assert!(proved, "{text}"),
+            _ => {}
+        }
+    }
+    assert_eq!(deaths, 6, "{text}");
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+/// Out of descriptors, as out of memory, there is no new keeper: one record, no endless loop.
+#[test]
+fn a_keeper_that_cannot_be_replaced_ends_all_runs_and_nothing_else() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let pid = Pid::from_raw(stage.pid());
+    let descriptors = |limit: &str| {
+        let pid = format!("--pid={pid}");
+        let mut prlimit = std::process::Command::new("prlimit");
+        prlimit.args([pid.as_str(), &format!("--nofile={limit}:")]);
+        assert!(prlimit.status().unwrap().success());
+    };
+    let keeper = keeper(&stage);
+    descriptors("3");
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+    // Reaped first; a request after that is heard in a later turn of the loop.
+    assert!(ends_within(keeper, SOON));
+    broker.run(session, 1, argv(&["true"]), &[]);
+    let refusal = broker.answer(1).unwrap_err();
+    descriptors("1024");
+    stage.sleeps();
+    let walls = stage.records("walls");
+    assert_eq!(walls.len(), 1, "{walls:?}");
+    assert_eq!(walls[0]["REMIT_VERDICT"], "refused");
+    assert!(!stage.status().refused.is_empty(), "{refusal:?}");
+    broker.run(session, 2, argv(&["true"]), &[]);
+    assert_eq!(broker.answer(2).unwrap_err().code, Code::UnsupportedKernel);
+    broker.say(&ToWarden::Closed { session });
+    stage.stop();
+}
+
+fn keeper(stage: &Stage) -> i32 {
+    let below = descendants(stage.pid());
+    let init = below
+        .iter()
+        .find(|p| p.nspid.get(1) == Some(&1) && p.state != 'Z');
+    init.unwrap().pid
 }
 
 /// Its number is the same everywhere.
