@@ -26,6 +26,8 @@ const WRITE_BUFFER: usize = 256 << 10;
 const WAITING: usize = 64;
 /// Bytes of a reason.
 const WHY: usize = 1000;
+/// Bytes of what is wrong with a policy.
+const FINDING: usize = 4096;
 /// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
 const PER_USER: usize = 4;
 /// Connections taken, and requests of one connection answered, in one turn of the loop.
@@ -273,7 +275,9 @@ impl Warden {
         let reply = match &self.policy_error {
             None => AdminReply::Done(self.loaded()),
             Some(why) => {
+                // It may quote a file: what is longer than a frame would not be told at all.
                 let first = why.lines().next().unwrap_or_default();
+                let first = remit_common::text::line(first.as_bytes(), FINDING);
                 let text =
                     format!("the new policy is refused, the old one stays in force: {first}");
                 let refusal = Refusal::new(Code::InvalidArgs, text);

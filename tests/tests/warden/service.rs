@@ -156,8 +156,14 @@ fn a_configuration_that_could_not_start_is_refused_with_the_whole_reload() {
     let range = old
         .replace(first.unwrap(), "uid_first = 1000")
         .replace("uid_count = 512", "uid_count = 64000");
+    // Longer than a frame that could tell it.
+    let long = old.replace(
+        "broker = 64100",
+        &format!("broker = \"{}\"", "x".repeat(90_000)),
+    );
     for (text, why) in [
         ("[audit", "remit.toml"),
+        (&long, "xxx"),
         ("[jobs]\nmaximum = 1\n", "maximum"),
         ("[jobs]\nmax = 0\n", "jobs.max must be 1 to 1024"),
         (&broker, "no-such-user"),
