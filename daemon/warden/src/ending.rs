@@ -270,7 +270,8 @@ impl Warden {
             Some(plan.requester.session),
         )
         .field("JOB", plan.job.to_string())
-        .field("ARGV", &plan.command)
+        .maybe("COMMAND", plan.named())
+        .field("ARGV", plan.argv_line())
         .field("STATE", State::NotStarted.as_str())
         .field("CAUSE", &cause);
         match self.audit.write(record) {
