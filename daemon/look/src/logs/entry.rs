@@ -33,13 +33,20 @@ pub fn parse(line: &[u8]) -> Option<Entry> {
     let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
     let time = name(&fields, "__REALTIME_TIMESTAMP")?.parse().ok()?;
     let number = name(&fields, "PRIORITY").and_then(|text| text.parse().ok());
+    let pid = name(&fields, "_PID");
+    // Fields without the underscore are the writer's own words (systemd.journal-fields(7)): only
+    // the manager is believed when it says which unit an entry is about, as journalctl does it.
+    let about = match pid.as_deref() {
+        Some("1") => name(&fields, "UNIT"),
+        Some(_) | None => None,
+    };
     Some(Entry {
         time,
-        unit: name(&fields, "UNIT").or_else(|| name(&fields, "_SYSTEMD_UNIT")),
+        unit: about.or_else(|| name(&fields, "_SYSTEMD_UNIT")),
         who: name(&fields, "SYSLOG_IDENTIFIER")
             .or_else(|| name(&fields, "_COMM"))
             .unwrap_or_else(|| "?".into()),
-        pid: name(&fields, "_PID").or_else(|| name(&fields, "SYSLOG_PID")),
+        pid: pid.or_else(|| name(&fields, "SYSLOG_PID")),
         priority: number.filter(|number| *number < 8).unwrap_or(INFO),
         message: message(&bytes(fields.get("MESSAGE"))),
     })
@@ -117,8 +124,13 @@ mod tests {
         );
         assert_eq!(of(r#","SYSLOG_IDENTIFIER":"a\nb""#).who, "a\\nb");
         // About a unit, by the manager.
-        let by_manager = of(r#","UNIT":"b.service","_SYSTEMD_UNIT":"init.scope""#);
+        let by_manager = of(r#","UNIT":"b.service","_SYSTEMD_UNIT":"init.scope","_PID":"1""#);
         assert_eq!(by_manager.unit.as_deref(), Some("b.service"));
+        // Anybody can write this field.
+        for own in [r#","_PID":"77","_SYSTEMD_UNIT":"evil.scope""#, ""] {
+            let forged = of(&format!(r#","UNIT":"ssh.service"{own}"#));
+            assert_ne!(forged.unit.as_deref(), Some("ssh.service"), "{own}");
+        }
         let long = of(&format!(r#","MESSAGE":"{}""#, "x".repeat(MESSAGE + 5)));
         assert!(long.message.ends_with("x\u{2026} (5 bytes more)"));
         for line in ["", "x", "[]", "{}", r#"{"__REALTIME_TIMESTAMP":"x"}"#] {
