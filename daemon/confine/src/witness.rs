@@ -16,6 +16,8 @@ use std::{
     ffi::CStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
 };
 
 /// What was seen of one wall, one attempt each.
@@ -44,6 +46,9 @@ pub struct Witness {
 
 /// Not an errno: the attempt itself went wrong.
 const BROKEN: u8 = 254;
+/// Not an errno: there was no process for the attempt, or somebody killed it. No wall does that,
+/// a machine short of memory or pids does: nothing was seen of the wall.
+const UNTRIED: u8 = 253;
 
 /// Forks a witness under `uid`, `gid` (which no job uses meanwhile), with the profile's own
 /// limits and groups. It makes nothing outside its own namespaces.
@@ -157,6 +162,10 @@ impl Witness {
             return Err(Error::refused(doing, "it died while it tried the walls"));
         }
         let tried = self.asked.iter().zip(answers.as_chunks::<2>().0);
+        if let Some((attempt, _)) = tried.clone().find(|(_, seen)| seen.contains(&UNTRIED)) {
+            let why = format!("'{}' could not be tried: no process for it", attempt.what);
+            return Err(Error::refused(doing, why));
+        }
         let mut findings: Vec<Finding> = tried
             .map(|(attempt, [control, answer])| find(attempt, *control, *answer))
             .collect();
@@ -254,10 +263,22 @@ fn try_one(
         Ok(()) => (attempt.run)(stage),
         Err(_) => BROKEN.into(),
     };
-    let ended = floor::fork(call, None, child).and_then(|(pid, _)| floor::wait(pid, 0));
-    let code = ended.ok().flatten().and_then(|(status, _)| status.code());
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(BROKEN)
+    let Ok((pid, _)) = floor::fork(call, None, child) else {
+        return UNTRIED;
+    };
+    let ended = floor::wait(pid, 0).ok().flatten();
+    judge(ended.map(|(status, _)| status))
+}
+
+fn judge(ended: Option<ExitStatus>) -> u8 {
+    let Some(status) = ended else {
+        return BROKEN;
+    };
+    if status.signal() == Some(libc::SIGKILL) {
+        return UNTRIED;
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.unwrap_or(BROKEN)
 }
 
 /// A private copy of the mounts with a tmpfs over `/sys` that holds what is open to everyone,
@@ -303,4 +324,26 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     // The bystander keeps it; unlocking here would end it for both.
     std::mem::forget(lock);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Raw as wait(2) gives them: a status in the second byte, a signal in the first.
+    #[test]
+    fn only_what_was_tried_is_judged() {
+        for (raw, want) in [
+            (Some(0), 0),
+            (Some(13 << 8), 13),
+            (Some(255 << 8), 255),
+            (Some(libc::SIGKILL), UNTRIED),
+            // What a wall can do to it, and a bug.
+            (Some(libc::SIGSYS), BROKEN),
+            (Some(libc::SIGSEGV), BROKEN),
+            (None, BROKEN),
+        ] {
+            assert_eq!(judge(raw.map(ExitStatus::from_raw)), want, "{raw:?}");
+        }
+    }
 }

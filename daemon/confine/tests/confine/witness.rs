@@ -68,6 +68,16 @@ fn one_that_is_killed_says_so_without_waiting() {
     end(keeper);
 }
 
+/// With no process to be had nothing is seen of any wall, neither that it holds nor that it does not.
+#[test]
+fn one_without_room_for_attempts_has_seen_nothing() {
+    let mut profile = profile();
+    profile.limits.nproc = 1;
+    let sandbox = Sandbox::read(&profile, &Kernel::probe().unwrap()).unwrap();
+    let error = ask(&sandbox).unwrap_err().to_string();
+    assert!(error.contains("could not be tried: no process"), "{error}");
+}
+
 #[cfg(feature = "mutate")]
 #[test]
 fn a_missing_wall_is_seen() {
