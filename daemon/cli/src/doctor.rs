@@ -21,7 +21,7 @@ mod walls;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::{Group, geteuid};
 use remit_common::admin::{AdminReply, AdminRequest, Checkup};
@@ -42,6 +42,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Makes all checks.
 pub fn examine(runtime: &Runtime) -> Report {
+    let asked = SystemTime::now().duration_since(UNIX_EPOCH);
+    let asked = asked.unwrap_or_default().as_secs();
     // First, since a connection starts a daemon that was only waiting for one.
     let (checkup, [walls, kernel]) = daemon(runtime);
     let service = Service::ask();
@@ -70,7 +72,7 @@ pub fn examine(runtime: &Runtime) -> Report {
         part("ssh", ssh),
         part("files", files(runtime, &own)),
         part("service", service_checks(service)),
-        part("journal", journal(checkup.as_ref())),
+        part("journal", journal(checkup.as_ref(), asked)),
     ];
     Report { parts, checkup }
 }
@@ -137,8 +139,7 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
     let mut checks = vec![members(&found)];
     let mut by_ssh = Vec::new();
     let now = ssh::now();
-    let passwd = read::text(Path::new("/etc/passwd")).ok().flatten();
-    let others = elsewhere::others(&passwd.unwrap_or_default());
+    let others = elsewhere::others(&found.passwd);
     let settings_of = |name: &str| Effective::ask(name).unwrap_or_default();
     for account in &found.accounts {
         let settings = ssh::settings(account);
@@ -153,6 +154,7 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         checks.extend(agents::groups(account, admins));
         checks.push(agents::password_check(account, takes_passwords));
         checks.extend(rise::checks(account));
+        checks.extend(rise::started(account));
         checks.extend(reach::checks(account, &guarded));
         if let Some(settings) = settings {
             by_ssh.extend(ssh::checks(account, &settings, &now));
@@ -221,15 +223,16 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
     }
 }
 
-fn journal(checkup: Option<&Checkup>) -> Vec<Check> {
+/// The trail, after the daemon was `asked` for a checkup (Unix time in seconds).
+fn journal(checkup: Option<&Checkup>, asked: u64) -> Vec<Check> {
     let Some(checkup) = checkup else {
         let mut checks = vec![Check::skipped("audit trail", "the daemon did not tell")];
-        checks.extend(journal::checks());
+        checks.extend(journal::checks(None));
         return checks;
     };
     let mut checks = vec![walls::audit(checkup)];
     if checkup.audit.starts_with("journald") {
-        checks.extend(journal::checks());
+        checks.extend(journal::checks(Some(asked)));
     }
     checks
 }

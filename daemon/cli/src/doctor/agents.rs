@@ -54,6 +54,8 @@ pub struct Found {
     pub accounts: Vec<Account>,
     /// How many more there are.
     pub more: usize,
+    /// The lines of passwd(5): all local accounts.
+    pub passwd: String,
 }
 
 /// Finds the accounts of which `gid` is a group, first or supplementary.
@@ -61,14 +63,14 @@ pub struct Found {
 /// # Errors
 /// `/etc/passwd`, the group, or one of the accounts or its groups cannot be read.
 pub fn find(gid: u32) -> io::Result<Found> {
-    let passwd = fs::read_to_string("/etc/passwd")?;
+    let passwd = text("/etc/passwd")?;
     let mut names = first_group(&passwd, gid);
     if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
         names.extend(group.mem);
     }
     names.sort();
     names.dedup();
-    let shadow = fs::read_to_string("/etc/shadow");
+    let shadow = text("/etc/shadow");
     let account = |name: &String| {
         // A member that is no account connects to nothing.
         let Some(user) = User::from_name(name)? else {
@@ -94,7 +96,13 @@ pub fn find(gid: u32) -> io::Result<Found> {
     Ok(Found {
         accounts: accounts?.into_iter().flatten().collect(),
         more: names.len().saturating_sub(MOST),
+        passwd,
     })
+}
+
+/// A file of accounts. Their real names may be in any encoding.
+fn text(path: &str) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 
 /// Those whose first group it is, by the lines of passwd(5).

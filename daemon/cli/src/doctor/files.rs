@@ -23,11 +23,13 @@ const PROGRAMS: [&str; 5] = [
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",
 ];
-/// Where configuration and policy lie.
-const SETTINGS: [&str; 3] = [
+/// Where configuration and policy lie, and what holds agents to mcp-shim.
+const SETTINGS: [&str; 5] = [
     "/etc/remit",
     "/etc/remit/policy.d",
     "/usr/lib/remit/policy.d",
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d",
 ];
 /// What outlives a restart.
 const STATE: &str = "/var/lib/remit";

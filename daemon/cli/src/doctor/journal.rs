@@ -11,15 +11,16 @@ const KEPT: &str = "/var/log/journal";
 /// Where one lies that does not.
 const LOST: &str = "/run/log/journal";
 
-/// All checks, where the journal is the audit's sink.
-pub fn checks() -> Vec<Check> {
+/// All checks, where the journal is the audit's sink. The daemon wrote a record of this checkup, if
+/// it was `told` of it, since then (Unix time in seconds).
+pub fn checks(told: Option<u64>) -> Vec<Check> {
     let is_kept = Path::new(KEPT).is_dir();
     let mut checks = match configuration() {
         Ok(text) => vec![storage(&text, is_kept), level(&text)],
         Err(why) => vec![Check::skipped("storage", why)],
     };
     checks.push(files::room(Path::new(if is_kept { KEPT } else { LOST })));
-    checks.push(readable());
+    checks.push(readable(told));
     checks
 }
 
@@ -83,18 +84,27 @@ fn storage(configuration: &str, is_kept: bool) -> Check {
     }
 }
 
-/// Whether a record of the daemon can be found.
-fn readable() -> Check {
+/// Whether a record of the daemon can be found: that of this checkup, if it was `told`.
+fn readable(told: Option<u64>) -> Check {
     let name = "records";
     let Some(journalctl) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
         return Check::skipped(name, "there is no journalctl");
     };
     let exe = format!("_EXE={REMITD}");
-    let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0", &exe];
+    let mut query = vec!["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0", &exe];
+    let since = told.map(|time| format!("--since=@{time}"));
+    if let Some(since) = &since {
+        // It may still be on its way (journalctl(1), --sync); where it cannot be hurried, it is looked for.
+        let _ = journalctl.ask(&["--sync"]);
+        query.extend([since, "REMIT_EVENT=walls"]);
+    }
     match journalctl.ask(&query) {
         Ok(text) if text.trim_ascii().is_empty() => Check::warning(
             name,
-            "the journal has no record of the daemon",
+            match told {
+                Some(_) => "the daemon has just written a record that the journal does not have",
+                None => "the journal has no record of the daemon",
+            },
             "systemctl status systemd-journald",
         ),
         Ok(_) => Check::ok(name, "found"),
