@@ -122,6 +122,12 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     undone.remove_directories(&record, account.as_ref());
     if undone.problems.is_empty() {
         store.forget(name)?;
+    } else if account.is_none() {
+        // A user database that does not answer in full has no such account either.
+        undone.problems.push(format!(
+            "there is no user '{name}': if that is for good, remove '{}'",
+            store.path(name).display()
+        ));
     }
     Ok(undone)
 }
