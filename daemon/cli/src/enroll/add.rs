@@ -70,21 +70,8 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
     }
     let (mut record, found, home) = judged(request, &store)?;
-    if let Some(group) = record
-        .group_added
-        .as_deref()
-        .filter(|group| *group != request.group.as_str())
-    {
-        let text = format!("agent '{name}' was put into group '{group}' when it was enrolled");
-        return Err(Refused::new(text).lift(format!("remit unenroll {name}")));
-    }
     // Only who says so lifts or moves an end that was set.
     let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
-    if expires.is_some() && !effective::reads_utc() {
-        let text =
-            "this machine's sshd is older than OpenSSH 9.2, and a key's end is not sure with it";
-        return Err(Refused::new(text).lift("leave '--expires' out, and 'remit unenroll' in time"));
-    }
     let groups = match &found {
         Some(account) => account
             .judge(name, request.group)
@@ -106,6 +93,11 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         ),
     };
     key.prepare(&account, made, Missing::Later)?;
+    if expires.is_some() && !effective::reads_utc() {
+        let text =
+            "this machine's sshd is older than OpenSSH 9.2, and a key's end is not sure with it";
+        return Err(Refused::new(text).lift("leave '--expires' out, and 'remit unenroll' in time"));
+    }
 
     if let Some(home) = home {
         record.account_made = true;
@@ -129,7 +121,12 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     }
     let (file, change) = key
         .write(&store, &mut record, &account)
-        .map_err(|refused| refused.about(&format!("'{name}' has no key yet")))?;
+        .map_err(|refused| {
+            let group = request.group;
+            refused.about(&format!(
+                "'{name}' is in group '{group}', and has not got the key"
+            ))
+        })?;
     Ok(Enrolled {
         account: match record.account_made {
             true => AccountWas::Made,
@@ -176,9 +173,14 @@ fn judged(
     let found = account::find(name).map_err(|e| told(e, name))?;
     let record = store.load(name)?;
     match (found, record) {
-        (Some(account), Some(record)) if record.is_of(&account) => {
-            Ok((record, Some(account), None))
-        }
+        (Some(account), Some(record)) if record.is_of(&account) => match &record.group_added {
+            // Of two groups one would stay when it is unenrolled.
+            Some(group) if group != request.group.as_str() => Err(Refused::new(format!(
+                "agent '{name}' was put into group '{group}' when it was enrolled"
+            ))
+            .lift(format!("remit unenroll {name}"))),
+            _ => Ok((record, Some(account), None)),
+        },
         (Some(_), Some(_)) => Err(another(name, store)),
         (Some(account), None) => Ok((Record::new(Some(account.uid)), Some(account), None)),
         // Whatever was enrolled under this name is gone with its account.
