@@ -57,7 +57,7 @@ pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, 
             }
             let line = text::command_line(&argv, usize::MAX);
             output::note(&format!(
-                "first see that this asks nothing and works: {line} </dev/null && echo works"
+                "first see that this asks nothing and works: {line} --check"
             ));
         }
     }

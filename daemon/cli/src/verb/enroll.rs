@@ -107,7 +107,7 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
     let expires = enrolled.expires;
     let expires = expires.map_or_else(|| "never".to_owned(), |end| end.to_string());
     lines += &table::fact("expires", &expires);
-    lines += &table::fact("try there", &format!("{client} </dev/null && echo works"));
+    lines += &table::fact("try there", &format!("{client} --check"));
     lines += &table::fact(
         "configure",
         &format!("remit client-config CLIENT {host} --user {user}"),
