@@ -14,9 +14,6 @@ use super::read;
 use crate::sshd::effective::Effective;
 use crate::sshd::keys::{Line, lines};
 
-/// The most accounts that are looked at.
-const MOST: usize = 1024;
-
 /// An account of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
@@ -25,7 +22,7 @@ pub struct Other {
     pub home: PathBuf,
 }
 
-/// All accounts by the lines of passwd(5), [`MOST`] at most.
+/// All accounts by the lines of passwd(5).
 pub fn others(passwd: &str) -> Vec<Other> {
     let of_line = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -38,7 +35,7 @@ pub fn others(passwd: &str) -> Vec<Other> {
             home: home.into(),
         })
     };
-    passwd.lines().filter_map(of_line).take(MOST).collect()
+    passwd.lines().filter_map(of_line).collect()
 }
 
 /// Whether a key of `account` opens more than mcp-shim in another's account. `settings` tells

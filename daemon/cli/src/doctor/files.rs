@@ -78,7 +78,9 @@ pub fn guarded(own: &[PathBuf], runtime: &Runtime) -> Vec<PathBuf> {
         .iter()
         .chain([&socket])
         .flat_map(|path| Place::way(path));
-    let paths: BTreeSet<PathBuf> = ways.flatten().map(|place| place.path).collect();
+    // To write a link is to write what it leads to, and that is on the way too.
+    let places = ways.flatten().filter(|place| place.kind != Kind::Link);
+    let paths: BTreeSet<PathBuf> = places.map(|place| place.path).collect();
     paths.into_iter().collect()
 }
 
@@ -93,6 +95,14 @@ pub fn trust(own: &[PathBuf]) -> Vec<Check> {
                 let new = way.iter().filter(|place| seen.insert(place.path.clone()));
                 found.extend(new.filter_map(|place| {
                     let (why, fix) = place.fault()?;
+                    // Behind a link: what it leads to may well be somebody's.
+                    let fix = match path.starts_with(&place.path) {
+                        true => fix,
+                        false => format!(
+                            "take the link away that leads there: namei -l {}",
+                            word(path)
+                        ),
+                    };
                     Some(Check::failure(name, why, fix))
                 }));
             }
@@ -337,6 +347,23 @@ mod tests {
         for (place, good) in cases {
             let found = program(Path::new("/x"), place.as_ref());
             assert_eq!(found.is_none(), good, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_guarded_is_what_links_lead_to() {
+        let dir = std::env::temp_dir().join(format!("remit-guarded-{}", std::process::id()));
+        let at = |name: &str| dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("masked")).unwrap();
+        let runtime = Runtime::new(at("run"));
+        let found = guarded(&[at("link"), at("masked")], &runtime);
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(found.contains(&dir) && found.contains(&at("file")));
+        for not in [at("link"), at("masked"), "/dev/null".into()] {
+            assert!(!found.contains(&not), "{found:?}");
         }
     }
 

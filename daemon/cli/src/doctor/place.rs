@@ -73,7 +73,8 @@ impl Place {
     }
 
     /// Looks at a path and every directory above it, from the root on; as far as there is something.
-    /// Where a link is among them, the way to what it leads to follows.
+    /// Where a link is among them, the way to what it leads to follows; what is masked by a link to
+    /// `/dev/null` is as good as missing.
     ///
     /// # Errors
     /// As [`Place::look`].
@@ -81,6 +82,7 @@ impl Place {
         let mut places = Self::steps(path)?;
         if places.iter().any(|place| place.kind == Kind::Link)
             && let Ok(end) = path.canonicalize()
+            && end != Path::new("/dev/null")
         {
             places.extend(Self::steps(&end)?);
         }
@@ -109,7 +111,11 @@ impl Place {
     pub fn fault_besides(&self, uid: u32) -> Option<(String, String)> {
         let path = self.path.display();
         let shell = word(&self.path);
-        let takes_writers = format!("chmod go-w {shell}");
+        let takes_writers = match self.mode & 0o1000 {
+            0 => format!("chmod go-w {shell}"),
+            // Such as /tmp, which has to be so.
+            _ => format!("move what is in {shell} elsewhere"),
+        };
         let (is, fix) = if self.owner.id != 0 && self.owner.id != uid {
             let owner = &self.owner.name;
             (
@@ -232,5 +238,8 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         let has = |name: &str| way.iter().any(|place| place.path.ends_with(name));
         assert!(has("link") && has("real") && has("real/below"), "{way:?}");
+        // Nobody is told to take rights from a directory that all need.
+        let (_, fix) = place(Kind::Directory, 0, 0, 0o1777).fault().unwrap();
+        assert!(!fix.contains("chmod"), "{fix}");
     }
 }

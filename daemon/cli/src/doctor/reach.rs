@@ -57,6 +57,9 @@ impl std::fmt::Display for ReachError {
 /// What `account` can write of the sockets and of `guarded`, by which remit is steered. Needs root.
 pub fn checks(account: &Account, guarded: &[PathBuf]) -> Vec<Check> {
     let name = format!("{}: reach", account.name);
+    if account.uid == 0 {
+        return vec![Check::skipped(name, "root reaches everything")];
+    }
     let sockets = SOCKETS.iter().map(Path::new);
     let paths: Vec<&Path> = sockets
         .filter(|path| path.symlink_metadata().is_ok())

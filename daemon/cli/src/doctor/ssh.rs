@@ -262,18 +262,18 @@ fn file_faults(account: &Account, file: &Path) -> Vec<Check> {
 fn shim_fault(account: &Account, shim: &Path) -> Option<Check> {
     let name = format!("{}: keys", account.name);
     let shown = shim.display();
+    let fix = "write the path of mcp-shim, /usr/bin/mcp-shim, into the key's command=";
     let is_program = |place: &Place| place.kind == Kind::File && place.mode & 0o111 != 0;
     match Place::way(shim) {
         Ok(way) if way.last().is_some_and(is_program) => {
-            let (why, fix) = way.iter().find_map(Place::fault)?;
+            let (why, _) = way.iter().find_map(Place::fault)?;
             let why = format!("a key starts '{shown}', but {why}");
             Some(Check::failure(name, why, fix))
         }
-        Ok(_) | Err(_) => Some(Check::failure(
-            name,
-            format!("a key starts '{shown}', which is no program"),
-            "write the path of mcp-shim, /usr/bin/mcp-shim, into the key's command=",
-        )),
+        Ok(_) | Err(_) => {
+            let why = format!("a key starts '{shown}', which is no program");
+            Some(Check::failure(name, why, fix))
+        }
     }
 }
 
