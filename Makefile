@@ -114,7 +114,7 @@ machine-tests: build package
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
 .PHONY: test-kernels
-test-kernels: build package ## the package on Debian's kernels 5.10 to 6.18, emulated: 5 minutes or more
+test-kernels: build package ## the package on Debian kernels 5.10 to 6.18, emulated: 10 minutes
 	$(ROOT) tests/machine/kernels target/package/remit_*.deb
 
 .PHONY: everyday
