@@ -114,6 +114,19 @@ impl Program {
     /// # Errors
     /// It cannot be started, takes too long or writes too much.
     pub fn run(&self, args: &[&str]) -> Result<Output, ProgramError> {
+        self.until(args, |_| false)
+    }
+
+    /// Runs it without input until it has written a line, then ends it.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn line(&self, args: &[&str]) -> Result<Vec<u8>, ProgramError> {
+        Ok(self.until(args, |stdout| stdout.contains(&b'\n'))?.stdout)
+    }
+
+    /// Runs it to its end, or until its standard output `is_enough`.
+    fn until(&self, args: &[&str], is_enough: fn(&[u8]) -> bool) -> Result<Output, ProgramError> {
         let mut child = Command::new(&self.0)
             .args(args)
             .env_clear()
@@ -125,8 +138,8 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| ProgramError::Start(self.0.clone(), error))?;
-        let read = self.read(&mut child);
-        if read.is_err() {
+        let read = self.read(&mut child, is_enough);
+        if read.as_ref().map_or(true, |(stdout, _)| is_enough(stdout)) {
             // It may have ended by itself; either way it is waited for.
             let _ = child.kill();
         }
@@ -141,13 +154,17 @@ impl Program {
         })
     }
 
-    /// Both streams, to their ends.
-    fn read(&self, child: &mut Child) -> Result<(Vec<u8>, Vec<u8>), ProgramError> {
+    /// Both streams, to their ends or until there is enough.
+    fn read(
+        &self,
+        child: &mut Child,
+        is_enough: fn(&[u8]) -> bool,
+    ) -> Result<(Vec<u8>, Vec<u8>), ProgramError> {
         let broken = |error| ProgramError::Read(self.0.clone(), error);
         let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let end = Instant::now() + DEADLINE;
-        while out.is_some() || err.is_some() {
+        while !is_enough(&stdout) && (out.is_some() || err.is_some()) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(ProgramError::Late(self.0.clone()));
@@ -250,6 +267,13 @@ mod tests {
     fn one_that_writes_too_much_is_ended() {
         let error = sh().run(&["-c", "exec cat /dev/zero"]).unwrap_err();
         assert!(matches!(error, ProgramError::Large(_)), "{error}");
+    }
+
+    #[test]
+    fn a_line_is_enough() {
+        let line = sh().line(&["-c", "echo a; exec sleep 60"]).unwrap();
+        assert_eq!(line, b"a\n");
+        assert_eq!(sh().line(&["-c", "printf b"]).unwrap(), b"b");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::check::Check;
 use super::files::{self, REMITD};
-use crate::program::Program;
+use crate::program::{Program, ProgramError};
 
 /// Where a journal that outlives a restart lies.
 const KEPT: &str = "/var/log/journal";
@@ -90,29 +90,26 @@ fn readable(told: Option<u64>) -> Check {
     let Some(journalctl) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
         return Check::skipped(name, "there is no journalctl");
     };
-    let exe = format!("_EXE={REMITD}");
-    let mut query = vec!["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0", &exe];
-    let since = told.map(|time| format!("--since=@{time}"));
-    if let Some(since) = &since {
-        // It may still be on its way (journalctl(1), --sync); where it cannot be hurried, it is looked for.
-        let _ = journalctl.ask(&["--sync"]);
-        query.extend([since, "REMIT_EVENT=walls"]);
-    }
-    match journalctl.ask(&query) {
-        Ok(text) if text.trim_ascii().is_empty() => Check::warning(
-            name,
-            match told {
-                Some(_) => "the daemon has just written a record that the journal does not have",
-                None => "the journal has no record of the daemon",
-            },
-            "systemctl status systemd-journald",
-        ),
+    let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0"];
+    let found = match told {
+        // It may still be on its way: it is waited for.
+        Some(time) => {
+            let since = format!("--since=@{time}");
+            let more = ["--follow", &since, "REMIT_EVENT=walls"];
+            journalctl.line(&[&query[..], &more].concat())
+        }
+        None => journalctl.ask(&[&query[..], &[&format!("_EXE={REMITD}")]].concat()),
+    };
+    let missing = match told {
+        Some(_) => "the daemon has just written a record that the journal does not have",
+        None => "the journal has no record of the daemon",
+    };
+    let look = "systemctl status systemd-journald";
+    match found {
+        Ok(text) if text.trim_ascii().is_empty() => Check::warning(name, missing, look),
+        Err(ProgramError::Late(_)) => Check::warning(name, missing, look),
         Ok(_) => Check::ok(name, "found"),
-        Err(error) => Check::warning(
-            name,
-            format!("the journal cannot be read: {error}"),
-            "systemctl status systemd-journald",
-        ),
+        Err(error) => Check::warning(name, format!("the journal cannot be read: {error}"), look),
     }
 }
 
