@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_link::{JobMeta, Link, LinkError, ToBroker, ToWarden};
+use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
 
@@ -77,11 +77,7 @@ pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
 impl Broker {
     fn take(self: &Rc<Self>, message: ToBroker, fds: Vec<OwnedFd>) {
         match message {
-            ToBroker::Session {
-                session,
-                uid,
-                user: _,
-            } => self.open(session, uid, fds),
+            ToBroker::Session { session, owner } => self.open(session, owner, fds),
             // Sending wakes the session; a session that ended has no entry.
             ToBroker::SessionGone { session } => drop(self.sessions.borrow_mut().remove(&session)),
             ToBroker::Job { ticket, meta } => self.job(ticket, *meta, fds),
@@ -105,7 +101,7 @@ impl Broker {
         }
     }
 
-    fn open(self: &Rc<Self>, session: u64, uid: u32, mut fds: Vec<OwnedFd>) {
+    fn open(self: &Rc<Self>, session: u64, owner: Owner, mut fds: Vec<OwnedFd>) {
         let socket = fds.pop().filter(|_| fds.is_empty());
         let Some(socket) = socket else {
             tracing::error!(session, "a session came without its socket");
@@ -115,7 +111,7 @@ impl Broker {
         self.sessions.borrow_mut().insert(session, alive);
         let broker = Rc::clone(self);
         spawn_local(async move {
-            session::serve(&broker, session, uid, socket, gone).await;
+            session::serve(&broker, session, owner, socket, gone).await;
             broker.sessions.borrow_mut().remove(&session);
             broker.warden.tell(&ToWarden::Closed { session });
         });

@@ -125,7 +125,10 @@ async fn keep(
     file: &mut Option<Arc<File>>,
     share: u64,
 ) -> Result<u64, Errno> {
-    let room = broker.jobs.make_room(&broker.spool, job.owner).min(share);
+    let room = broker
+        .jobs
+        .make_room(&broker.spool, job.owner.uid)
+        .min(share);
     if room == 0 {
         return Err(Errno::EDQUOT);
     }

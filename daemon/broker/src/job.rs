@@ -12,7 +12,7 @@ use remit_common::outcome::{
 };
 use remit_common::text;
 use remit_common::wire::{PageQuery, Progress};
-use remit_link::{JobMeta, Totals};
+use remit_link::{JobMeta, Owner, Totals};
 use tokio::sync::watch;
 
 use crate::notes;
@@ -42,8 +42,8 @@ pub enum Lost {
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// The uid that asked for it.
-    pub owner: u32,
+    /// Who asked for it.
+    pub owner: Owner,
     /// Milliseconds since 1970.
     pub started_ms: u64,
     command: String,

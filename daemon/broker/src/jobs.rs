@@ -8,6 +8,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, JobSummary};
 use remit_common::refusal::Refusal;
+use remit_link::Owner;
 
 use crate::job::{Job, Lost};
 use crate::spool::Spool;
@@ -34,23 +35,23 @@ impl Jobs {
         self.all.borrow().get(&id).cloned()
     }
 
-    /// The job, if it is `uid`'s.
+    /// The job, if it is `owner`'s.
     ///
     /// # Errors
     /// One answer for "not yours" and "not there".
-    pub fn of(&self, uid: u32, id: JobId) -> Result<Rc<Job>, Refusal> {
+    pub fn of(&self, owner: &Owner, id: JobId) -> Result<Rc<Job>, Refusal> {
         self.get(id)
-            .filter(|job| job.owner == uid)
+            .filter(|job| job.owner == *owner)
             .ok_or_else(Refusal::no_such_job)
     }
 
-    /// The jobs of `uid`, newest first.
-    pub fn list(&self, uid: u32, limit: u32) -> Vec<JobSummary> {
+    /// The jobs of `owner`, newest first.
+    pub fn list(&self, owner: &Owner, limit: u32) -> Vec<JobSummary> {
         let mut mine: Vec<_> = self
             .all
             .borrow()
             .values()
-            .filter(|job| job.owner == uid)
+            .filter(|job| job.owner == *owner)
             .cloned()
             .collect();
         mine.sort_by_key(|job| (std::cmp::Reverse(job.started_ms), job.id));
@@ -73,15 +74,15 @@ impl Jobs {
         spool.forget(id);
     }
 
-    /// How much of `owner`'s output may be kept now, after output of the oldest ended jobs went if
+    /// How much of `uid`'s output may be kept now, after output of the oldest ended jobs went if
     /// need be: its own where it has its share, else anybody's.
-    pub fn make_room(&self, spool: &Spool, owner: u32) -> u64 {
+    pub fn make_room(&self, spool: &Spool, uid: u32) -> u64 {
         let own = loop {
-            let own = caps::SPOOL_PER_UID.saturating_sub(self.kept_of(spool, owner));
+            let own = caps::SPOOL_PER_UID.saturating_sub(self.kept_of(spool, uid));
             if own > 0 {
                 break own;
             }
-            if !self.remove_oldest(spool, |job| job.owner == owner) {
+            if !self.remove_oldest(spool, |job| job.owner.uid == uid) {
                 return 0;
             }
         };
@@ -93,15 +94,15 @@ impl Jobs {
         own.min(caps::SPOOL.saturating_sub(spool.used()))
     }
 
-    /// Bytes of `owner` in the spool; at most what is in there.
-    fn kept_of(&self, spool: &Spool, owner: u32) -> u64 {
+    /// Bytes of `uid` in the spool; at most what is in there.
+    fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
         if spool.used() < caps::SPOOL_PER_UID {
             return spool.used();
         }
         let (all, ended) = (self.all.borrow(), self.ended.borrow());
         let running = all.values().filter(|job| !job.has_ended());
         let ended = ended.iter().filter_map(|id| all.get(id));
-        let own = running.chain(ended).filter(|job| job.owner == owner);
+        let own = running.chain(ended).filter(|job| job.owner.uid == uid);
         own.map(|job| job.kept()).sum()
     }
 
@@ -142,6 +143,13 @@ mod tests {
         }
     }
 
+    fn own(uid: u32) -> Owner {
+        Owner {
+            uid,
+            user: format!("user{uid}"),
+        }
+    }
+
     /// A job that has kept `text` on its standard output.
     fn job(scratch: &Scratch, number: u8, owner: u32, text: &[u8]) -> Rc<Job> {
         let id = JobId([number; 16]);
@@ -149,7 +157,7 @@ mod tests {
         file.write_all_at(text, 0).unwrap();
         let meta = JobMeta {
             job: id,
-            owner,
+            owner: own(owner),
             command: "true".into(),
             started_ms: u64::from(number),
             enforced: None,
@@ -200,7 +208,7 @@ mod tests {
         let again = Job::adopted(
             JobMeta {
                 job: second,
-                owner: 0,
+                owner: own(0),
                 command: String::new(),
                 started_ms: 0,
                 enforced: None,
@@ -247,7 +255,7 @@ mod tests {
             jobs.add(job(&scratch, number, u32::from(number % 2), b""));
         }
         let list = |uid, limit| -> Vec<u64> {
-            jobs.list(uid, limit)
+            jobs.list(&own(uid), limit)
                 .iter()
                 .map(|job| job.started_ms)
                 .collect()
@@ -257,11 +265,19 @@ mod tests {
             (vec![4, 2], vec![3], vec![])
         );
         assert_eq!(list(1, 0), Vec::<u64>::new());
-        assert!(jobs.of(1, JobId([1; 16])).is_ok());
-        assert_eq!(
-            jobs.of(0, JobId([1; 16])).unwrap_err(),
-            Refusal::no_such_job()
-        );
+        assert!(jobs.of(&own(1), JobId([1; 16])).is_ok());
+        // Nobody else's, and not that of who got the uid after an account was removed.
+        let next = Owner {
+            user: "next".into(),
+            ..own(1)
+        };
+        assert!(jobs.list(&next, 9).is_empty());
+        for other in [own(0), next] {
+            assert_eq!(
+                jobs.of(&other, JobId([1; 16])).unwrap_err(),
+                Refusal::no_such_job()
+            );
+        }
         jobs.forget(JobId([1; 16]), &scratch.spool);
         assert_eq!(list(1, 9), [3]);
     }

@@ -79,9 +79,7 @@ pub enum ToBroker {
         /// Its number, never used twice.
         session: u64,
         /// Who the kernel says it is: for limits and for whose jobs it may see.
-        uid: u32,
-        /// The user's name, or `#uid`.
-        user: String,
+        owner: Owner,
     },
     /// The client's process has ended: close, whatever the socket says.
     SessionGone {
@@ -185,13 +183,23 @@ pub enum SpecWhat {
     },
 }
 
+/// Whose something is. Removing an account frees its uid for the next one: the same number alone is not
+/// the same user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// The uid that the kernel told; limits count by it.
+    pub uid: u32,
+    /// The user's name then, or `#uid`.
+    pub user: String,
+}
+
 /// What the broker needs to know of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMeta {
     /// Its id.
     pub job: JobId,
     /// Whose it is.
-    pub owner: u32,
+    pub owner: Owner,
     /// Its argv, printable and short.
     pub command: String,
     /// Milliseconds since 1970.

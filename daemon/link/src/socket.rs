@@ -273,7 +273,7 @@ mod floor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{ToBroker, ToWarden};
+    use crate::message::{Owner, ToBroker, ToWarden};
     use remit_common::names::JobId;
     use std::io::{Read, Write};
 
@@ -306,8 +306,10 @@ mod tests {
         for length in [caps::LINK_MESSAGE - 40, caps::LINK_MESSAGE, 1 << 20] {
             let message = ToBroker::Session {
                 session: 1,
-                uid: 2,
-                user: "u".repeat(length),
+                owner: Owner {
+                    uid: 2,
+                    user: "u".repeat(length),
+                },
             };
             warden.send(&Packed::new(&message).unwrap(), &[]).unwrap();
             let (back, fds) = broker.recv::<ToBroker>().unwrap();

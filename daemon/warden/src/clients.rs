@@ -33,7 +33,7 @@ impl Warden {
                     continue;
                 }
             };
-            let (uid, user) = (subject.uid(), subject.user().to_owned());
+            let owner = subject.owner();
             match self.sessions.open(subject.clone(), pidfd) {
                 Ok(session) => {
                     let opened = self.sessions.get(session);
@@ -48,7 +48,7 @@ impl Warden {
                         self.close_session(session);
                         continue;
                     }
-                    let message = ToBroker::Session { session, uid, user };
+                    let message = ToBroker::Session { session, owner };
                     let socket = OwnedFd::from(stream);
                     self.broker.send(&message, &[socket.as_fd()]);
                 }

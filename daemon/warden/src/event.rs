@@ -181,7 +181,7 @@ impl Warden {
         signal: Option<i32>,
     ) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
-        if !self.jobs.owned(job, subject.uid()) {
+        if !self.jobs.owned(job, &subject.owner()) {
             return Err(Refusal::no_such_job());
         }
         let signal = signal.unwrap_or(libc::SIGTERM);

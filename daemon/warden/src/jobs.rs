@@ -10,7 +10,7 @@ use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor::{self, Usage};
 use remit_confine::{Cgroup, Killing, Spawned, Step, StepReader, Why};
-use remit_link::{JobMeta, Totals};
+use remit_link::{JobMeta, Owner, Totals};
 
 use crate::clock;
 use crate::plan::Plan;
@@ -113,7 +113,7 @@ impl Job {
     pub fn meta(&self) -> JobMeta {
         JobMeta {
             job: self.plan.job,
-            owner: self.plan.requester.subject.uid(),
+            owner: self.plan.requester.subject.owner(),
             command: self.plan.command.clone(),
             started_ms: self.started_ms,
             enforced: self.enforced.clone(),
@@ -138,7 +138,7 @@ impl Job {
 #[derive(Debug)]
 struct Ended {
     meta: JobMeta,
-    request: Option<(u32, String)>,
+    request: Option<(Owner, String)>,
 }
 
 /// All jobs. A living one has a serial number for the loop, every one its id for clients.
@@ -148,7 +148,7 @@ pub struct Jobs {
     live: BTreeMap<u64, Job>,
     serials: HashMap<JobId, u64>,
     ended: VecDeque<Ended>,
-    requests: HashMap<(u32, String), (JobId, [u8; 32])>,
+    requests: HashMap<(Owner, String), (JobId, [u8; 32])>,
     /// First processes that did not end when they were killed, with whose they are.
     stuck: BTreeMap<u64, (u32, Spawned)>,
 }
@@ -160,8 +160,9 @@ impl Jobs {
         let id = job.plan.job;
         self.serials.insert(id, self.next);
         if let Some((request, content)) = &job.plan.request {
-            let uid = job.plan.requester.subject.uid();
-            self.requests.insert((uid, request.clone()), (id, *content));
+            let owner = job.plan.requester.subject.owner();
+            self.requests
+                .insert((owner, request.clone()), (id, *content));
         }
         self.live.insert(self.next, job);
         self.next
@@ -173,13 +174,13 @@ impl Jobs {
     /// `conflict_request_id` when it was used for something else.
     pub fn same_request(
         &self,
-        uid: u32,
+        owner: Owner,
         request: Option<(&str, [u8; 32])>,
     ) -> Result<Option<JobId>, Refusal> {
         let Some((id, content)) = request else {
             return Ok(None);
         };
-        match self.requests.get(&(uid, id.to_owned())) {
+        match self.requests.get(&(owner, id.to_owned())) {
             None => Ok(None),
             Some((job, same)) if *same == content => Ok(Some(*job)),
             Some((job, _)) => Err(Refusal::new(
@@ -202,16 +203,16 @@ impl Jobs {
     }
 
     /// Whether a user has this job, living or ended.
-    pub fn owned(&self, job: JobId, uid: u32) -> bool {
+    pub fn owned(&self, job: JobId, owner: &Owner) -> bool {
         let live = self
             .serials
             .get(&job)
             .and_then(|serial| self.live.get(serial));
-        live.is_some_and(|job| job.plan.requester.subject.uid() == uid)
+        live.is_some_and(|job| job.plan.requester.subject.owner() == *owner)
             || self
                 .ended
                 .iter()
-                .any(|ended| ended.meta.job == job && ended.meta.owner == uid)
+                .any(|ended| ended.meta.job == job && ended.meta.owner == *owner)
     }
 
     /// All living jobs.
@@ -270,21 +271,25 @@ impl Jobs {
             ending: Some(ending),
             ..job.meta()
         };
-        let owner = meta.owner;
-        let request = job.plan.request.as_ref().map(|(id, _)| (owner, id.clone()));
+        let owner = meta.owner.clone();
+        let request = job
+            .plan
+            .request
+            .as_ref()
+            .map(|(id, _)| (owner.clone(), id.clone()));
         self.ended.push_back(Ended { meta, request });
         let mut forgotten = Vec::new();
         if self
             .ended
             .iter()
-            .filter(|ended| ended.meta.owner == owner)
+            .filter(|ended| ended.meta.owner.uid == owner.uid)
             .count()
             > caps::ENDED_PER_UID
         {
             let oldest = self
                 .ended
                 .iter()
-                .position(|ended| ended.meta.owner == owner);
+                .position(|ended| ended.meta.owner.uid == owner.uid);
             forgotten.extend(oldest.and_then(|at| self.forget(at)));
         } else if self.ended.len() > caps::ENDED {
             forgotten.extend(self.forget(0));
@@ -294,10 +299,10 @@ impl Jobs {
 
     /// A job that a daemon before this one began: it can be asked for, and its request is not done again.
     pub fn remember(&mut self, meta: JobMeta, request: Option<(String, [u8; 32])>) {
-        let owner = meta.owner;
+        let owner = meta.owner.clone();
         let request = request.map(|(id, content)| {
             self.requests
-                .insert((owner, id.clone()), (meta.job, content));
+                .insert((owner.clone(), id.clone()), (meta.job, content));
             (owner, id)
         });
         self.ended.push_back(Ended { meta, request });

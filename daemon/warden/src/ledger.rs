@@ -14,7 +14,7 @@ use std::path::Path;
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
-use remit_link::JobMeta;
+use remit_link::{JobMeta, Owner};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -41,7 +41,10 @@ impl Entry {
     pub fn interrupted(&self, job: JobId) -> JobMeta {
         JobMeta {
             job,
-            owner: self.uid,
+            owner: Owner {
+                uid: self.uid,
+                user: self.user.clone(),
+            },
             command: self.command.clone(),
             started_ms: self.begun_ms,
             enforced: None,

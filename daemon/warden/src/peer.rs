@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use remit_confine::floor::{self, PidfdSource};
+use remit_link::Owner;
 
 use crate::accounts::UserNames;
 
@@ -33,6 +34,14 @@ impl Subject {
     /// The user's name for people, or `#uid`.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// Whose its jobs are.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            uid: self.uid,
+            user: self.user.clone(),
+        }
     }
 
     /// The audit login uid of the connecting process: who logged in, whatever they became since.

@@ -37,7 +37,7 @@ pub fn run(
 ) -> Result<Told, Refusal> {
     let subject = warden.subject(session)?;
     let call = Call::new(spec, fds)?;
-    if let Some(job) = warden.jobs.same_request(subject.uid(), call.request())? {
+    if let Some(job) = warden.jobs.same_request(subject.owner(), call.request())? {
         return Ok(Told::Answered(Answer::Known(job)));
     }
     warden.not_parked(subject.uid(), call.request())?;

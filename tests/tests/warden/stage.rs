@@ -495,7 +495,7 @@ impl Broker {
     /// The session of a client with such a uid.
     pub fn session_of(&self, wanted: impl Fn(u32) -> bool) -> u64 {
         self.until(|message, fds| match message {
-            ToBroker::Session { session, uid, .. } if wanted(*uid) => Ok(*session),
+            ToBroker::Session { session, owner } if wanted(owner.uid) => Ok(*session),
             _ => Err(fds),
         })
     }

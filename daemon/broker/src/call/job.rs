@@ -13,7 +13,7 @@ use crate::warden::Granted;
 impl Call {
     /// One job: waits for its end if asked, reports it, and pages its output.
     pub async fn job(&self, query: JobQuery) -> Result<Reply, Refused> {
-        let job = self.broker.jobs.of(self.client.uid, query.job)?;
+        let job = self.broker.jobs.of(&self.client.owner, query.job)?;
         if query.wait_ms > 0 {
             self.wait(&job, query.wait_ms).await;
         }
@@ -30,7 +30,7 @@ impl Call {
     /// Ends a job and waits for the verified end.
     pub async fn stop(&self, id: JobId, signal: Option<i32>) -> Result<Reply, Refused> {
         check::signal(signal)?;
-        let job = self.broker.jobs.of(self.client.uid, id)?;
+        let job = self.broker.jobs.of(&self.client.owner, id)?;
         if !job.has_ended() {
             let session = self.client.session;
             let message = |ticket| ToWarden::Stop {

@@ -54,7 +54,9 @@ impl Call {
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
-                Ok(Reply::Jobs(self.broker.jobs.list(self.client.uid, limit)))
+                Ok(Reply::Jobs(
+                    self.broker.jobs.list(&self.client.owner, limit),
+                ))
             }
             Request::Job(query) => self.job(query).await,
             Request::Stop { job, signal } => self.stop(job, signal).await,

@@ -38,7 +38,7 @@ impl Call {
         };
         let job = match self.ask(notes, message).await? {
             Granted::Started(job) => job,
-            Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(self.client.uid, id)?,
+            Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
         };
         self.wait(&job, wait_ms).await;

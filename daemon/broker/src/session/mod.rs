@@ -18,7 +18,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
 use remit_common::{RELEASE, frame};
-use remit_link::ToWarden;
+use remit_link::{Owner, ToWarden};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::coop;
@@ -44,7 +44,7 @@ pub struct Client {
     /// The session's number.
     pub session: u64,
     /// Who the kernel says it is.
-    pub uid: u32,
+    pub owner: Owner,
     /// What it calls itself, printable.
     pub name: String,
     /// Where answers go.
@@ -66,7 +66,7 @@ enum End {
 pub async fn serve(
     broker: &Rc<Broker>,
     session: u64,
-    uid: u32,
+    owner: Owner,
     socket: OwnedFd,
     gone: oneshot::Receiver<()>,
 ) {
@@ -78,12 +78,13 @@ pub async fn serve(
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(session, %error, "cannot watch a client"),
     };
+    let uid = owner.uid;
     let account = broker.accounts.of(uid);
     let (reader, writer) = stream.into_split();
     let (outbox, mut writer) = outbox::new(writer, Rc::clone(&account));
     let mut calls = Inflight::default();
     let end = tokio::select! {
-        end = requests(broker, session, uid, &outbox, Frames::new(reader, account), &mut calls) => end,
+        end = requests(broker, session, owner, &outbox, Frames::new(reader, account), &mut calls) => end,
         () = writer.run() => End::Closed,
         () = outbox.overflowed() => {
             tracing::info!(session, uid, "dropped a client that does not read");
@@ -111,7 +112,7 @@ pub async fn serve(
 async fn requests(
     broker: &Rc<Broker>,
     session: u64,
-    uid: u32,
+    owner: Owner,
     outbox: &Rc<Outbox>,
     mut frames: Frames,
     calls: &mut Inflight,
@@ -128,7 +129,7 @@ async fn requests(
     let told = RefCell::new(Bucket::new(TOLD.0, TOLD.1, Instant::now()));
     let client = Rc::new(Client {
         session,
-        uid,
+        owner,
         name,
         outbox: Rc::clone(outbox),
         account: Rc::clone(frames.account()),

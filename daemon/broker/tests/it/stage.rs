@@ -19,7 +19,7 @@ use remit_common::wire::{
     ToClient, What,
 };
 use remit_link::socket::Packed;
-use remit_link::{JobMeta, Link, LinkError, ToBroker, ToWarden, Totals};
+use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
 
 /// Any user that is not root: the broker's own name is the package's matter.
 const UID: u32 = 65_534;
@@ -189,8 +189,7 @@ impl Broker {
         self.tell(
             &ToBroker::Session {
                 session,
-                uid,
-                user: format!("#{uid}"),
+                owner: owner(uid),
             },
             &[&theirs.into()],
         );
@@ -322,6 +321,13 @@ pub struct FakeJob {
     pub err: PipeWriter,
 }
 
+fn owner(uid: u32) -> Owner {
+    Owner {
+        uid,
+        user: format!("#{uid}"),
+    }
+}
+
 impl FakeJob {
     /// A job and the read ends of its pipes.
     pub fn new(number: u8, owner: u32) -> (Self, [OwnedFd; 2]) {
@@ -329,7 +335,7 @@ impl FakeJob {
         let id = JobId([number; 16]);
         let meta = JobMeta {
             job: id,
-            owner,
+            owner: self::owner(owner),
             command: "true".into(),
             started_ms: u64::from(number),
             enforced: None,
