@@ -77,7 +77,7 @@ pub enum Verb {
     Status,
     /// Tell whether remit holds on this machine, and what leads around it (root)
     Doctor,
-    /// Refuse every request from now on (administrators)
+    /// Run nothing from now on (administrators)
     Lock(LockArgs),
     /// Accept requests again (administrators)
     Unlock,
