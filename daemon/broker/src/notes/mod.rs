@@ -100,12 +100,14 @@ fn add_of_script(text: &[u8], notes: &mut Notes) {
             .filter(|word| !word.is_empty())
             .collect();
         let mut reads = false;
+        let mut names = false;
         let mut rest = words.as_slice();
         while let Some((word, args)) = rest.split_first() {
             notes.add(table::of_file(word));
-            if let Some(name) = name_of(word) {
+            if let Some(name) = name_of(word).filter(|_| !names) {
                 notes.add(table::of_program(name, args));
                 reads |= table::READERS.contains(&name);
+                names = table::NAMERS.contains(&name);
             }
             rest = args;
         }
@@ -187,6 +189,11 @@ mod tests {
             ("subprocess.run([\"df\", \"-h\"])", Some("df")),
             ("require('os').userInfo().username", Some("whoami")),
             ("wc -l </proc/mounts", Some("mount")),
+            ("grep ssh /proc/mounts", Some("mount")),
+            ("journalctl -u ssh -n 5", None),
+            ("last reboot", None),
+            ("sleep 1; ps aux | grep docker && curl x", Some("curl")),
+            ("shutdown -r now", Some("shutdown")),
         ] {
             let expect: Vec<_> = expect.map(note).into_iter().collect();
             assert_eq!(of_script(script.as_bytes()), expect, "{script}");

@@ -25,7 +25,7 @@ const UNIT_FAILED: &str = "systemctl cannot reach the service manager here: run 
 const UNIT_CHANGE: &str = "nothing can be started, stopped or set up from this sandbox: {\"name\": \"service.status\", \"args\": {\"unit\": \"NAME\"}} (`remit run --name service.status unit=NAME`) shows a unit";
 const FOLLOW: &str = "what follows a log never ends here: ask again with {\"name\": \"logs\", \"args\": {\"unit\": \"NAME\", \"since\": \"-5min\"}}, or `remit run --name logs unit=NAME since=-5min`";
 const JOURNAL_CHANGE: &str = "the journal can only be read here: {\"name\": \"logs\", \"args\": {\"since\": \"-1h\"}} or `remit run --name logs since=-1h` shows its entries";
-const BUS: &str = "there is no D-Bus in this sandbox: use the tool host (section units), or read /etc and /run/systemd; journalctl works";
+const BUS: &str = "there is no D-Bus in this sandbox: use the tool host (sections os, users, units, network), or read /etc and /run/systemd; journalctl works";
 const SERVICES: &str = "no service can be connected to from this sandbox, so a failure says nothing about the service: the tool host (sections units, ports) shows whether it runs";
 const NETWORK: &str = "there is no network in this sandbox, for any host and for localhost";
 const INTERFACES: &str =
@@ -112,6 +112,7 @@ const PROGRAMS: &[(&[&str], &str)] = &[
         NETWORK,
     ),
     (&["ifconfig"], INTERFACES),
+    (&["reboot", "shutdown", "poweroff", "halt"], UNIT_CHANGE),
     (
         &[
             "ping",
@@ -158,6 +159,33 @@ const PROGRAMS: &[(&[&str], &str)] = &[
 pub(super) const READERS: &[&str] = &[
     "find", "grep", "egrep", "fgrep", "zgrep", "rg", "ls", "tree", "du", "cat", "zcat", "head",
     "tail", "stat", "wc",
+];
+
+/// Programs whose arguments are names of units, packages or processes, or patterns: a `ssh` among them runs nothing.
+pub(super) const NAMERS: &[&str] = &[
+    "systemctl",
+    "service",
+    "invoke-rc.d",
+    "journalctl",
+    "pgrep",
+    "pidof",
+    "which",
+    "whereis",
+    "dpkg",
+    "dpkg-query",
+    "rpm",
+    "apt",
+    "apt-cache",
+    "apt-get",
+    "dnf",
+    "man",
+    "getent",
+    "last",
+    "grep",
+    "egrep",
+    "fgrep",
+    "zgrep",
+    "rg",
 ];
 
 /// The sentence about a program, which may hang on its arguments.
