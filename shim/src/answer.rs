@@ -6,7 +6,7 @@
 use remit_common::outcome::{JobReport, JobSummary, Page};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{Encoding, JobResult, PageResult};
-use remit_common::wire::Reply;
+use remit_common::wire::{JobQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Call;
 use crate::base64;
-use crate::fit::{self, MAX_TEXT};
+use crate::fit::{self, Cut, MAX_TEXT};
 use crate::tools::Tool;
 
 /// A job, and the part of its output that was asked for.
@@ -41,6 +41,7 @@ pub struct JobList {
 pub struct Form {
     tool: Tool,
     base64: bool,
+    tail: bool,
 }
 
 impl Form {
@@ -49,6 +50,10 @@ impl Form {
         Self {
             tool,
             base64: call.base64,
+            tail: matches!(
+                &call.request,
+                Request::Job(JobQuery { page: Some(page), .. }) if page.tail
+            ),
         }
     }
 }
@@ -103,7 +108,7 @@ fn job(form: Form, report: &JobReport, page: Option<&Page>) -> Result<(String, V
         // Who pages does not want the same output twice.
         Some(page) => fit::largest(page.bytes.len(), |budget| JobAnswer {
             job: JobResult::from(&fit::report(report, 0)),
-            page: Some(page_of(page, budget, form.base64)),
+            page: Some(page_of(page, budget, form)),
         }),
         None => fit::largest(fit::output(report), |budget| JobAnswer {
             job: JobResult::from(&fit::report(report, budget)),
@@ -113,10 +118,14 @@ fn job(form: Form, report: &JobReport, page: Option<&Page>) -> Result<(String, V
     .ok_or_else(too_large)
 }
 
-fn page_of(page: &Page, budget: usize, base64: bool) -> PageResult {
-    let page = fit::page(page, budget, !base64);
+fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
+    let cut = Cut {
+        tail: form.tail,
+        whole_characters: !form.base64,
+    };
+    let page = fit::page(page, budget, cut);
     let mut result = PageResult::from(&page);
-    if base64 {
+    if form.base64 {
         result.data = base64::encode(&page.bytes);
         result.encoding = Encoding::Base64;
     }

@@ -125,7 +125,7 @@ pub struct JobArgs {
     stream: Option<Stream>,
     /// First byte of the page. Default 0; go on with the page's next.
     offset: Option<u64>,
-    /// Bytes of the page, default 16384; without job_id: jobs in the list, default 20.
+    /// Bytes of the page at most, default 16384; without job_id: jobs in the list, default 20.
     #[schemars(range(min = 1, max = 262144))]
     limit: Option<u32>,
     /// The last bytes of the stream instead.

@@ -52,18 +52,31 @@ pub fn report(report: &JobReport, budget: usize) -> JobReport {
     }
 }
 
+/// How a page is cut where it does not fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Its end is what was asked for, not its beginning.
+    pub tail: bool,
+    /// Never inside a character.
+    pub whole_characters: bool,
+}
+
 /// At most `budget` bytes of a page: its first, or its last where it is a tail.
-pub fn page(page: &Page, budget: usize, whole_characters: bool) -> Page {
-    if page.bytes.len() <= budget {
+pub fn page(page: &Page, budget: usize, cut: Cut) -> Page {
+    let bytes = page.bytes.as_slice();
+    let Some(surplus) = bytes.len().checked_sub(budget).filter(|over| *over > 0) else {
         return page.clone();
-    }
-    let mut end = budget;
-    if whole_characters {
-        end = floor(&page.bytes, budget);
-    }
+    };
+    let (start, end) = match (cut.tail, cut.whole_characters) {
+        (true, true) => (ceil(bytes, surplus), bytes.len()),
+        (true, false) => (surplus, bytes.len()),
+        (false, true) => (0, floor(bytes, budget)),
+        (false, false) => (0, budget),
+    };
     Page {
-        bytes: Bytes::from(page.bytes.get(..end).unwrap_or_default().to_vec()),
-        eof: false,
+        offset: page.offset.saturating_add(start as u64),
+        bytes: Bytes::from(bytes.get(start..end).unwrap_or_default().to_vec()),
+        eof: page.eof && cut.tail,
         ..page.clone()
     }
 }
@@ -245,7 +258,11 @@ mod tests {
             eof: true,
         };
         let (text, value) = largest(whole.bytes.len(), |budget| {
-            PageResult::from(&page(&whole, budget, true))
+            let cut = Cut {
+                tail: false,
+                whole_characters: true,
+            };
+            PageResult::from(&page(&whole, budget, cut))
         })
         .unwrap();
         assert!(text.len() <= MAX_TEXT && text.len() > MAX_TEXT - 200);
@@ -253,6 +270,32 @@ mod tests {
         assert!(next > 1000 && next < 61_000);
         assert_eq!(value["eof"], false);
         assert!(!value["data"].as_str().unwrap().contains("\\xc3"));
+    }
+
+    #[test]
+    fn a_tail_is_cut_at_its_beginning() {
+        let whole = Page {
+            stream: Stream::Stdout,
+            offset: 1000,
+            bytes: Bytes::from("ab\u{fc}cd".as_bytes().to_vec()),
+            total: 1006,
+            eof: true,
+        };
+        for (budget, whole_characters, offset, rest) in [
+            (6, true, 1000, "ab\u{fc}cd".as_bytes()),
+            (4, true, 1002, "\u{fc}cd".as_bytes()),
+            (3, true, 1004, b"cd"),
+            (3, false, 1003, b"\xbccd"),
+            (0, true, 1006, b""),
+        ] {
+            let cut = Cut {
+                tail: true,
+                whole_characters,
+            };
+            let made = page(&whole, budget, cut);
+            assert_eq!((made.offset, made.bytes.as_slice()), (offset, rest));
+            assert!(made.eof);
+        }
     }
 
     #[test]
