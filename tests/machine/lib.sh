@@ -48,11 +48,12 @@ machine_dir() { echo "$REMIT_TESTBED/machines/$1"; }
 machine_cgroup() { echo "$(findmnt -rnt cgroup2 -o TARGET | head -n 1)/throwaway-$1"; }
 machine_alive() { grep -qs '^populated 1' "$(machine_cgroup "$1")/cgroup.events"; }
 
-# on NAME COMMAND...: as root, over ssh, without waiting for a machine that does not answer.
+# on NAME COMMAND...: as root, over ssh, without waiting long for a machine that does not answer. An emulated one stands
+# still for seconds when this computer is busy.
 on() {
   local name=$1
   shift
-  ssh -F "$(machine_dir "$name")/ssh" -o ConnectTimeout=5 "$name" "$@"
+  ssh -F "$(machine_dir "$name")/ssh" -o ConnectTimeout=30 "$name" "$@"
 }
 
 # wait_up NAME: until systemd has started everything. A failed unit fails the boot, unless DEGRADED_OK=1.
