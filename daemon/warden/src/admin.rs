@@ -22,8 +22,8 @@ use crate::warden::{Gate, Warden};
 
 /// Bytes of answers waiting for one administrator who does not read.
 const WRITE_BUFFER: usize = 256 << 10;
-/// Requests that wait for a load of the policy or for the walls to be tried.
-const WAITING: usize = 64;
+/// Requests of one connection that wait for a load of the policy or for the walls to be tried.
+const WAITING: usize = 8;
 /// Bytes of a reason.
 const WHY: usize = 1000;
 /// Bytes of what is wrong with a policy.
@@ -88,6 +88,17 @@ impl Admins {
         own.map(|(number, _)| *number).collect()
     }
 
+    /// How many requests of a connection wait.
+    fn waiting_for(&self, number: u64) -> usize {
+        let own = self.waiting.iter().filter(|(other, _)| *other == number);
+        own.count()
+    }
+
+    /// The connection is gone; so is what it waits for.
+    fn forget(&mut self, number: u64) {
+        self.waiting.retain(|(other, _)| *other != number);
+    }
+
     /// The connection that makes room for another one of this user, if one must.
     fn in_the_way(&self, uid: u32) -> Option<u64> {
         let own = self.of_user(uid);
@@ -127,7 +138,8 @@ impl Warden {
                 own.into_iter().for_each(|number| self.admin_event(number));
             }
             let old = self.admins.in_the_way(subject.uid());
-            if let Some(old) = old.and_then(|old| self.admins.live.remove(&old)) {
+            if let Some((number, old)) = old.and_then(|old| self.admins.live.remove_entry(&old)) {
+                self.admins.forget(number);
                 self.reactor.remove(&old.stream);
             }
             self.admins.next += 1;
@@ -168,6 +180,7 @@ impl Warden {
                 return;
             }
         }
+        self.admins.forget(number);
         self.reactor.remove(&admin.stream);
     }
 
@@ -233,7 +246,9 @@ impl Warden {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status())),
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
-            AdminRequest::Reload | AdminRequest::Doctor if self.admins.waiting.len() >= WAITING => {
+            AdminRequest::Reload | AdminRequest::Doctor
+                if self.admins.waiting_for(number) >= WAITING =>
+            {
                 failed("too many requests wait", "wait for an answer first")
             }
             AdminRequest::Reload => match self.reload(Some(subject)) {

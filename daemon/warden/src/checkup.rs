@@ -34,8 +34,6 @@ pub struct Trial {
     uid: JobUid,
     phase: Phase,
     asked: Option<Subject>,
-    /// The keeper has died since it began: what it finds proves nothing about the next one.
-    stale: bool,
 }
 
 #[derive(Debug)]
@@ -72,32 +70,25 @@ impl Warden {
                 Ok(()) => Begun::Later,
                 Err(why) => {
                     let reply = self.could_not_try(&why, asked);
-                    self.trial_over(false);
+                    self.trial_over();
                     Begun::Now(reply)
                 }
             },
         }
     }
 
-    /// Has walls tried that were put up anew.
+    /// Has walls tried that were put up anew. No trial of what stood before is under way then: its
+    /// witness lives below the keeper, whose end is told only when all below it are reaped.
     pub fn try_anew(&mut self) {
-        match &mut self.trial {
-            // Once more when it is done.
-            Some(trial) => trial.stale = true,
-            None => {
-                if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
-                    say!("{refusal}");
-                }
-            }
+        if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
+            say!("{refusal}");
         }
     }
 
-    /// Nothing is being tried any more. What stands untried then is tried at once, or in a while
-    /// where it could not be.
-    fn trial_over(&mut self, stale: bool) {
+    /// Nothing is being tried any more. What stands untried then is tried again in a while.
+    fn trial_over(&mut self) {
         if self.trial.is_none() && self.walls.are_untried() {
-            let wait = if stale { Duration::ZERO } else { AGAIN };
-            self.timers.add(wait, Timer::Trial);
+            self.timers.add(AGAIN, Timer::Trial);
         }
     }
 
@@ -122,7 +113,6 @@ impl Warden {
                     uid,
                     phase: Phase::Trying(witness),
                     asked: asked.cloned(),
-                    stale: false,
                 });
                 Ok(())
             }
@@ -135,13 +125,7 @@ impl Warden {
 
     /// The trial got on.
     pub fn trial_event(&mut self) {
-        let Some(Trial {
-            uid,
-            phase,
-            asked,
-            stale,
-        }) = self.trial.take()
-        else {
+        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
             return;
         };
         match phase {
@@ -151,22 +135,21 @@ impl Warden {
                         uid,
                         phase: Phase::Trying(witness),
                         asked,
-                        stale,
                     });
                 }
                 read => {
                     self.reactor.remove(witness.fd());
                     let asked = asked.as_ref();
                     let reply = match read {
-                        Ok(findings) => self.found(&findings.unwrap_or_default(), asked, stale),
+                        Ok(findings) => self.found(&findings.unwrap_or_default(), asked),
                         Err(error) => self.could_not_try(&chain(&error), asked),
                     };
-                    self.clear(uid, Some(reply), stale);
+                    self.clear(uid, Some(reply));
                 }
             },
             Phase::Stuck(witness) => {
                 self.reactor.remove(witness.fd());
-                self.clear(uid, None, stale);
+                self.clear(uid, None);
             }
             Phase::Clearing(killing, reply) => {
                 self.timers.cancel(Timer::Trial);
@@ -175,20 +158,14 @@ impl Warden {
                     Ok(true) => self.uids.give_back(uid),
                     Ok(false) | Err(_) => keeps(&uid),
                 }
-                self.end_trial(reply.as_ref(), stale);
+                self.end_trial(reply.as_ref());
             }
         }
     }
 
     /// The trial has had its time, or its time has come.
     pub fn trial_late(&mut self) {
-        let Some(Trial {
-            uid,
-            phase,
-            asked,
-            stale,
-        }) = self.trial.take()
-        else {
+        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
             if self.walls.are_untried() {
                 self.try_anew();
             }
@@ -203,20 +180,19 @@ impl Warden {
                     uid,
                     phase: Phase::Stuck(witness),
                     asked: None,
-                    stale,
                 });
                 self.tell_checked(Some(&reply));
             }
             Phase::Clearing(killing, reply) => {
                 self.reactor.remove(killing.fd());
                 keeps(&uid);
-                self.end_trial(reply.as_ref(), stale);
+                self.end_trial(reply.as_ref());
             }
         }
     }
 
     /// Ends what has the witness's uid, before a job may; then `reply` is told.
-    fn clear(&mut self, uid: JobUid, reply: Option<AdminReply>, stale: bool) {
+    fn clear(&mut self, uid: JobUid, reply: Option<AdminReply>) {
         let killing = self.walls.kill_uid(uid.get());
         let watched = killing.map_err(|error| chain(&error)).and_then(|killing| {
             let watched = self.reactor.add(killing.fd(), Token::Trial, Interest::Read);
@@ -230,20 +206,19 @@ impl Warden {
                     uid,
                     phase: Phase::Clearing(killing, reply),
                     asked: None,
-                    stale,
                 });
             }
             Err(why) => {
                 say!("what a witness left cannot be killed: {why}");
                 keeps(&uid);
-                self.end_trial(reply.as_ref(), stale);
+                self.end_trial(reply.as_ref());
             }
         }
     }
 
-    fn end_trial(&mut self, reply: Option<&AdminReply>, stale: bool) {
+    fn end_trial(&mut self, reply: Option<&AdminReply>) {
         self.tell_checked(reply);
-        self.trial_over(stale);
+        self.trial_over();
     }
 
     fn tell_checked(&mut self, reply: Option<&AdminReply>) {
@@ -253,7 +228,7 @@ impl Warden {
     }
 
     /// Every wall was tried. One that did not hold ends what runs, and nothing runs any more.
-    fn found(&mut self, findings: &[Finding], asked: Option<&Subject>, stale: bool) -> AdminReply {
+    fn found(&mut self, findings: &[Finding], asked: Option<&Subject>) -> AdminReply {
         self.timers.cancel(Timer::Trial);
         if let Some(why) = broken(findings, Asked::Later) {
             say!("nothing runs any more: {why}");
@@ -262,7 +237,7 @@ impl Warden {
                 let cause = "a wall of its sandbox does not hold any more";
                 self.end_job(serial, State::Interrupted, cause);
             }
-        } else if !stale {
+        } else {
             self.walls.prove();
         }
         AdminReply::Doctor(Box::new(self.checkup(findings, asked)))

@@ -1,10 +1,14 @@
 //! What a service manager and an administrator are told: readiness, status, reloads.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::refusal::Code;
@@ -140,6 +144,44 @@ fn a_reload_says_what_it_loaded_and_what_needs_a_restart() {
     stage.write(CONFIG, &old);
     assert_eq!(reload(&stage), Ok(first));
     assert!(stage.status().needs_restart.is_empty());
+    stage.idle();
+    stage.stop();
+}
+
+/// Whatever stands in the place of the file, the reload is refused at once and the next one is done.
+#[test]
+fn a_configuration_that_is_no_file_of_roots_holds_up_no_reload() {
+    let (stage, _broker) = Stage::start();
+    let path = stage.place.path().join(CONFIG);
+    let old = std::fs::read_to_string(&path).unwrap();
+    let pipe = || mkfifo(&path, Mode::from_bits_truncate(0o644)).unwrap();
+    let link = |to: &str| std::os::unix::fs::symlink(to, &path).unwrap();
+    let file = |mode, owner, size| {
+        std::fs::write(&path, "#".repeat(size)).unwrap();
+        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    };
+    let places: [(&str, &dyn Fn()); 8] = [
+        ("a pipe", &pipe),
+        ("a link to a device", &|| link("/dev/zero")),
+        ("a link to a file", &|| link("../stderr")),
+        ("a link to itself", &|| link("remit.toml")),
+        ("a directory", &|| std::fs::create_dir(&path).unwrap()),
+        ("anybody's", &|| file(0o666, 0, 1)),
+        ("a user's", &|| file(0o644, 64_001, 1)),
+        ("huge", &|| file(0o644, 0, caps::POLICY_FILE + 1)),
+    ];
+    for (what, place) in places {
+        std::fs::remove_file(&path).unwrap();
+        place();
+        let refused = reload(&stage).expect_err(what);
+        assert!(refused.contains("remit.toml"), "{what}: {refused}");
+        if path.symlink_metadata().unwrap().is_dir() {
+            std::fs::remove_dir(&path).unwrap();
+        }
+        stage.write(CONFIG, &old);
+        reload(&stage).expect(what);
+    }
     stage.idle();
     stage.stop();
 }

@@ -1,6 +1,10 @@
 //! All walls, tried on demand; one that is missing, and a kernel that cannot confine.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,9 +15,9 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 use remit_link::{ToBroker, ToWarden};
 use remit_tests::place::{built, missing};
-use remit_tests::process::{descendants, ends_within};
+use remit_tests::process::{Identity, descendants, ends_within};
 
-use crate::stage::{ALICE, Broker, SOON, Stage, Way, admin_frame, argv};
+use crate::stage::{ADMIN_GROUP, ALICE, Broker, SOON, Stage, Way, admin_frame, argv};
 
 fn doctor(stage: &Stage) -> Checkup {
     match stage.ask(AdminRequest::Doctor) {
@@ -108,7 +112,7 @@ fn many_who_ask_at_once_share_the_findings() {
         .collect();
     for stream in &mut waiting {
         let rows = admin_frame(AdminRequest::Doctor).repeat(8);
-        std::io::Write::write_all(stream, &rows).unwrap();
+        stream.write_all(&rows).unwrap();
     }
     for stream in &mut waiting {
         for _ in 0..8 {
@@ -121,18 +125,83 @@ fn many_who_ask_at_once_share_the_findings() {
     drop(waiting);
     // Whoever asks and does not wait leaves nothing either.
     for _ in 0..20 {
-        let _ = std::io::Write::write_all(&mut stage.admin(), &admin_frame(AdminRequest::Doctor));
+        let _ = stage.admin().write_all(&admin_frame(AdminRequest::Doctor));
     }
     let _ = doctor(&stage);
     stage.idle();
     stage.stop();
 }
 
+/// Members of the administrators' group who ask without end keep no run waiting.
+#[test]
+fn a_flood_of_trials_and_reloads_is_served_beside_the_jobs() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let socket = stage.runtime().admin_socket();
+    let over = AtomicBool::new(false);
+    let times = std::thread::scope(|scope| {
+        for uid in [64_301, 64_302, 64_303] {
+            let (socket, over) = (&socket, &over);
+            scope.spawn(move || {
+                Identity::new(uid, &[ADMIN_GROUP]).adopt().unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    // Two read their answers, one does not; the daemon may end any.
+                    flood(UnixStream::connect(socket).unwrap(), uid != 64_303);
+                }
+            });
+        }
+        // The others end also when this fails.
+        let times = catch_unwind(AssertUnwindSafe(|| {
+            let times = (0..40).map(|ticket| measure(&broker, session, ticket));
+            times.collect::<Vec<_>>()
+        }));
+        over.store(true, Ordering::Relaxed);
+        times
+    });
+    let mut times = times.unwrap();
+    times.sort();
+    assert!(times[20] < Duration::from_secs(1), "{times:?}");
+    assert!(stage.status().refused.is_empty());
+    // What was asked last is done after what was asked before.
+    for _ in 0..3 {
+        let _ = (doctor(&stage), stage.ask(AdminRequest::Reload));
+    }
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+fn flood(mut stream: UnixStream, reads: bool) {
+    let requests = [
+        AdminRequest::Doctor,
+        AdminRequest::Reload,
+        AdminRequest::Status,
+    ];
+    let rows = requests.map(admin_frame).concat().repeat(20);
+    if stream.write_all(&rows).is_ok() && reads {
+        let patience = Some(Duration::from_secs(5));
+        stream.set_read_timeout(patience).unwrap();
+        let answers = (0..60).map(|_| frame::read::<AdminReply>(&mut stream, caps::ADMIN_FRAME));
+        let _ = answers.take_while(Result::is_ok).count();
+    }
+}
+
+/// How long one run takes, from the request to its end.
+fn measure(broker: &Broker, session: u64, ticket: u64) -> Duration {
+    let start = Instant::now();
+    broker.run(session, ticket, argv(&["true"]), &[]);
+    let (job, _pipes) = broker.started(ticket);
+    assert_eq!(broker.finish(job).exit, Some(0));
+    start.elapsed()
+}
+
 #[test]
 fn a_stop_in_the_middle_of_a_trial_is_a_stop() {
     let (mut stage, _broker) = Stage::start();
     let mut admin = stage.admin();
-    std::io::Write::write_all(&mut admin, &admin_frame(AdminRequest::Doctor)).unwrap();
+    admin.write_all(&admin_frame(AdminRequest::Doctor)).unwrap();
     stage.signal(Signal::SIGTERM);
     assert_eq!(stage.ended(), Some(0));
 }
@@ -224,28 +293,18 @@ fn nothing_runs_below_a_keeper_that_nobody_has_tried() {
     for round in 0..6 {
         let trial = (round % 2 == 1).then(|| {
             let mut admin = stage.admin();
-            std::io::Write::write_all(&mut admin, &admin_frame(AdminRequest::Doctor)).unwrap();
+            admin.write_all(&admin_frame(AdminRequest::Doctor)).unwrap();
             admin
         });
-        kill(Pid::from_raw(keeper(&stage)), Signal::SIGKILL).unwrap();
-        // Until one has run again.
-        let start = Instant::now();
-        let soon = |_: &u64| start.elapsed() < Duration::from_millis(SOON.into());
-        let ran = (ticket..).take_while(soon).any(|next| {
-            ticket = next + 1;
-            broker.run(session, ticket, argv(&["true"]), &[]);
-            let started = broker.until(|message, fds| match message {
-                ToBroker::Answer { ticket: t, .. } if *t == ticket => Ok(None),
-                ToBroker::Job {
-                    ticket: Some(t),
-                    meta,
-                } if *t == ticket => Ok(Some(meta.job)),
-                _ => Err(fds),
-            });
-            let ending = started.map(|job| broker.finish(job));
-            ending.is_some_and(|ending| ending.exit == Some(0))
-        });
-        assert!(ran, "{round}: {}", stage.log());
+        let keeper = keeper(&stage).unwrap();
+        kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+        // Dead, and maybe not heard of yet.
+        assert!(ends_within(keeper, SOON));
+        assert!(
+            runs_again(&broker, session, &mut ticket),
+            "{round}: {}",
+            stage.log()
+        );
         drop(trial);
     }
     let text = std::fs::read_to_string(stage.place.path().join("state/audit.jsonl")).unwrap();
@@ -264,6 +323,7 @@ fn nothing_runs_below_a_keeper_that_nobody_has_tried() {
         }
     }
     assert_eq!(deaths, 6, "{text}");
+    let _ = stage.ask(AdminRequest::Doctor);
     broker.say(&ToWarden::Closed { session });
     stage.idle();
     stage.records_are_whole();
@@ -283,7 +343,7 @@ fn a_keeper_that_cannot_be_replaced_ends_all_runs_and_nothing_else() {
         prlimit.args([pid.as_str(), &format!("--nofile={limit}:")]);
         assert!(prlimit.status().unwrap().success());
     };
-    let keeper = keeper(&stage);
+    let keeper = keeper(&stage).unwrap();
     descriptors("3");
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     // Reaped first; a request after that is heard in a later turn of the loop.
@@ -302,12 +362,72 @@ fn a_keeper_that_cannot_be_replaced_ends_all_runs_and_nothing_else() {
     stage.stop();
 }
 
-fn keeper(stage: &Stage) -> i32 {
+/// Nobody has to ask: what could not be tried is tried again until it can.
+#[test]
+fn a_new_keeper_is_tried_until_that_is_possible() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let start = Instant::now();
+    let failed = || {
+        let records = stage.records("walls");
+        let cause = |record: &serde_json::Value| record["REMIT_CAUSE"].as_str().map(str::to_owned);
+        let mut causes = records.iter().filter_map(cause);
+        causes.any(|cause| cause.starts_with("cannot witness the sandbox"))
+    };
+    // There are no jobs: what is below the keeper is a witness.
+    while !failed() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", stage.log());
+        if let Some(keeper) = keeper(&stage) {
+            kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+        }
+        for _ in 0..100 {
+            for process in descendants(stage.pid()) {
+                if process.nspid.get(1).is_some_and(|pid| *pid != 1) {
+                    // It may have ended by itself.
+                    let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+                }
+            }
+        }
+    }
+    let mut ticket = 0;
+    assert!(runs_again(&broker, session, &mut ticket), "{}", stage.log());
+    assert_eq!(
+        stage.records("walls").last().unwrap()["REMIT_VERDICT"],
+        "held"
+    );
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+/// Asks until something has run, and whether it has in time.
+fn runs_again(broker: &Broker, session: u64, ticket: &mut u64) -> bool {
+    let start = Instant::now();
+    let soon = |_: &u64| start.elapsed() < Duration::from_millis(SOON.into());
+    (*ticket..).take_while(soon).any(|next| {
+        *ticket = next + 1;
+        broker.run(session, next, argv(&["true"]), &[]);
+        let started = broker.until(|message, fds| match message {
+            ToBroker::Answer { ticket, .. } if *ticket == next => Ok(None),
+            ToBroker::Job {
+                ticket: Some(ticket),
+                meta,
+            } if *ticket == next => Ok(Some(meta.job)),
+            _ => Err(fds),
+        });
+        let ending = started.map(|job| broker.finish(job));
+        ending.is_some_and(|ending| ending.exit == Some(0))
+    })
+}
+
+fn keeper(stage: &Stage) -> Option<i32> {
     let below = descendants(stage.pid());
     let init = below
         .iter()
         .find(|p| p.nspid.get(1) == Some(&1) && p.state != 'Z');
-    init.unwrap().pid
+    init.map(|init| init.pid)
 }
 
 /// Its number is the same everywhere.
