@@ -9,7 +9,7 @@ use crate::times::told;
 /// A line for each unit.
 pub fn units(units: &List<UnitLine>) -> String {
     if units.items.is_empty() {
-        return "no unit in memory is like that; one that is neither active nor needed by another \
+        return "no unit in memory matches; one that is neither active nor needed by another \
                 is not in memory: service.status tells of it by its name\n"
             .into();
     }

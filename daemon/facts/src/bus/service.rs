@@ -105,7 +105,11 @@ fn list(
     let wanted = |unit: &Unit| {
         let (name, _, load, active, sub, ..) = unit;
         let states = [load.as_str(), active, sub];
-        named(name) && state.is_none_or(|state| states.contains(&state.as_str()))
+        // A unit that is only named by others is none, unless that is the question.
+        named(name)
+            && state.map_or(load != "not-found", |state| {
+                states.contains(&state.as_str())
+            })
     };
     let mut lines: Vec<UnitLine> = units
         .into_iter()

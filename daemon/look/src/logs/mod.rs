@@ -73,7 +73,7 @@ impl Shown {
     /// The answer to `logs`.
     pub fn text(&self, query: &LogQuery) -> String {
         if self.groups.is_empty() {
-            return "no entry of the journal is like that\n".into();
+            return "no entry matches\n".into();
         }
         self.left_out() + &lines(&self.groups, query)
     }
@@ -162,7 +162,7 @@ mod tests {
              1970-01-02 UTC\n00:00:02 a[7]: three\n"
         );
         let none = shown(&[], 1, Older::None);
-        assert_eq!(none.text(&query), "no entry of the journal is like that\n");
+        assert_eq!(none.text(&query), "no entry matches\n");
         let query = LogQuery {
             unit: "a".parse().ok(),
             ..query
