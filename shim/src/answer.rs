@@ -6,7 +6,7 @@
 use remit_common::outcome::{JobReport, JobSummary, Page};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{Encoding, JobResult, PageResult};
-use remit_common::wire::{JobQuery, Reply, Request};
+use remit_common::wire::{AccessReport, JobQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,6 +42,17 @@ pub struct Form {
     tool: Tool,
     base64: bool,
     tail: bool,
+}
+
+/// Leaves out what an answer about one command does not need: a list of all others, and of profiles.
+fn to_the_point(report: &mut AccessReport) {
+    if report.asked.is_some() {
+        report.profiles.clear();
+        // One alone is that which was asked about by its name.
+        if report.commands.len() > 1 {
+            report.commands.clear();
+        }
+    }
 }
 
 impl Form {
@@ -90,7 +101,10 @@ fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
         (Tool::Job, Reply::Jobs(jobs)) => {
             fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
         }
-        (Tool::Access, Reply::Access(report)) => fit::largest(0, |_| &report).ok_or_else(too_large),
+        (Tool::Access, Reply::Access(mut report)) => {
+            to_the_point(&mut report);
+            fit::largest(0, |_| &report).ok_or_else(too_large)
+        }
         (Tool::Host, Reply::Host(report)) => {
             let report = serde_json::to_value(&report).map_err(|_| too_large())?;
             let report = fit::without_largest_sections(report);

@@ -244,7 +244,7 @@ fn unavailable(socket: &Path, why: &str) -> ConnectError {
             format!("cannot reach remitd at '{socket}': {why}"),
         )
         .object(socket.to_string())
-        .lift("systemctl start remitd")
+        .lift("systemctl status remitd shows why")
         .next("tell the user that remitd does not answer on this server; try again when it runs"),
     )
 }

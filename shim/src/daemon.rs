@@ -94,7 +94,7 @@ impl Daemon {
                 Code::DaemonUnavailable,
                 format!("the connection to remitd was lost during the call, and then: {why}"),
             )
-            .lift("systemctl start remitd")
+            .lift("systemctl status remitd shows why")
             .next(hint.clone())
         };
         let connection = self.connect(client).await.map_err(|error| match error {
