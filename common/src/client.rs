@@ -35,11 +35,9 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning { socket, error } => write!(
-                f,
-                "cannot reach remitd at '{}': {error}; is the service running?",
-                socket.display()
-            ),
+            Self::NotRunning { socket, error } => {
+                write!(f, "cannot reach remitd at '{}': {error}", socket.display())
+            }
             Self::NotAllowed { socket } => {
                 let group = match socket.ends_with("admin.sock") {
                     true => "remit-admin",

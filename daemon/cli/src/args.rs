@@ -11,7 +11,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand, ValueHint};
+use remit_common::builtin;
 use remit_common::names::Runtime;
 
 pub use admin::{LockArgs, PolicyVerb};
@@ -39,7 +41,6 @@ Exit status:
     name = "remit",
     version,
     after_help = EXIT,
-    disable_help_subcommand = true,
     verbatim_doc_comment
 )]
 pub struct Cli {
@@ -82,6 +83,7 @@ pub enum Verb {
     /// Accept requests again (administrators)
     Unlock,
     /// Work with the policy (administrators)
+    #[command(disable_help_subcommand = true)]
     Policy {
         #[command(subcommand)]
         verb: PolicyVerb,
@@ -94,6 +96,11 @@ pub enum Verb {
     ClientConfig(ClientConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+/// A name among the commands of remit's own.
+fn command() -> PossibleValuesParser {
+    PossibleValuesParser::new(builtin::COMMANDS.map(|command| command.name))
 }
 
 /// Words as the bytes they are.
@@ -169,7 +176,7 @@ mod tests {
             (&["run", "--env", "=a", "ls"], ValueValidation),
             (&["run", "--timeout", "0", "ls"], ValueValidation),
             (&["access", "--profile", "x"], MissingRequiredArgument),
-            (&["host", "disk"], ValueValidation),
+            (&["host", "disk"], InvalidValue),
             (&["job"], MissingRequiredArgument),
             (&["job", "12"], ValueValidation),
             (
@@ -197,8 +204,9 @@ mod tests {
                 &["stop", &"0".repeat(32), "--signal", "TREM"],
                 ValueValidation,
             ),
+            (&["run", "--name", "log"], InvalidValue),
             (&["lock"], MissingRequiredArgument),
-            (&["completions", "powershell"], ValueValidation),
+            (&["completions", "powershell"], InvalidValue),
         ];
         for (args, expect) in cases {
             assert_eq!(parse(args).err(), Some(*expect), "{args:?}");

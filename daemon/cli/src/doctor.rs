@@ -45,7 +45,11 @@ pub fn examine(runtime: &Runtime) -> Report {
     let asked = SystemTime::now().duration_since(UNIX_EPOCH);
     let asked = asked.unwrap_or_default().as_secs();
     // First, since a connection starts a daemon that was only waiting for one.
-    let (checkup, [walls, kernel]) = daemon(runtime);
+    let Told {
+        checkup,
+        parts: [walls, kernel],
+        lock,
+    } = daemon(runtime);
     let service = Service::ask();
     let units = match &service {
         Some(Ok(service)) => service.files(),
@@ -71,18 +75,29 @@ pub fn examine(runtime: &Runtime) -> Report {
         part("agents", agents),
         part("ssh", ssh),
         part("files", files(runtime, &own)),
-        part("service", service_checks(service)),
+        part("service", [lock, service_checks(service)].concat()),
         part("journal", journal(checkup.as_ref(), asked)),
     ];
     Report { parts, checkup }
 }
 
 /// What the daemon tells of itself.
-fn daemon(runtime: &Runtime) -> (Option<Checkup>, [Part; 2]) {
+struct Told {
+    checkup: Option<Checkup>,
+    parts: [Part; 2],
+    /// Whether it is locked; nothing where it does not tell.
+    lock: Vec<Check>,
+}
+
+fn daemon(runtime: &Runtime) -> Told {
     let socket = runtime.admin_socket();
     let (tell, told) = mpsc::channel();
     // A daemon that hangs must not hang its doctor: the thread ends with the process.
-    thread::spawn(move || tell.send(client::admin(&socket, AdminRequest::Doctor)));
+    thread::spawn(move || {
+        let doctor = client::admin(&socket, AdminRequest::Doctor);
+        let lock = doctor.is_ok().then(|| lock(&socket));
+        tell.send((doctor, lock.unwrap_or_default()))
+    });
     let failure = |why: String, fix: &str| {
         let walls = Part {
             title: "walls",
@@ -92,30 +107,55 @@ fn daemon(runtime: &Runtime) -> (Option<Checkup>, [Part; 2]) {
             title: "kernel",
             checks: vec![Check::skipped("all", "the daemon did not tell")],
         };
-        (None, [walls, kernel])
+        Told {
+            checkup: None,
+            parts: [walls, kernel],
+            lock: Vec::new(),
+        }
     };
     let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
     match told.recv_timeout(DEADLINE) {
-        Ok(Ok(AdminReply::Doctor(checkup))) => {
+        Ok((Ok(AdminReply::Doctor(checkup)), lock)) => {
             let lsm = read::text(Path::new("/sys/kernel/security/lsm"))
                 .ok()
                 .flatten();
             let parts = walls::parts(&checkup, lsm.as_deref());
-            (Some(*checkup), parts)
+            Told {
+                checkup: Some(*checkup),
+                parts,
+                lock,
+            }
         }
-        Ok(Ok(AdminReply::Status(_) | AdminReply::Done(_) | AdminReply::Refused(_))) => failure(
-            "the daemon gave the answer to another question".into(),
-            restart,
-        ),
-        Ok(Err(error @ ClientError::NotAllowed { .. })) => {
+        Ok((Ok(AdminReply::Status(_) | AdminReply::Done(_) | AdminReply::Refused(_)), _)) => {
+            failure(
+                "the daemon gave the answer to another question".into(),
+                restart,
+            )
+        }
+        Ok((Err(error @ ClientError::NotAllowed { .. }), _)) => {
             failure(error.to_string(), "sudo remit doctor")
         }
-        Ok(Err(error)) => failure(error.to_string(), restart),
+        Ok((Err(error), _)) => failure(error.to_string(), restart),
         Err(_) => failure(
             format!("the daemon did not answer within {} s", DEADLINE.as_secs()),
             restart,
         ),
     }
+}
+
+/// Whether the daemon runs anything at all just now.
+fn lock(socket: &Path) -> Vec<Check> {
+    let Ok(AdminReply::Status(status)) = client::admin(socket, AdminRequest::Status) else {
+        return Vec::new();
+    };
+    vec![match &status.locked {
+        None => Check::ok("lock", "not locked"),
+        Some(why) => Check::warning(
+            "lock",
+            format!("remit is locked, and runs nothing: {why}"),
+            "remit unlock",
+        ),
+    }]
 }
 
 /// Everything about those who may connect, and their ways in by ssh.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::unistd::geteuid;
 use remit_common::client::ClientError;
 use remit_common::frame::FrameError;
 use remit_common::refusal::{Code, Refusal};
@@ -71,13 +72,14 @@ impl Failure {
                 (Exit::REFUSED, refusal.clone())
             }
             Self::NotRoot(verb) => {
-                let message = format!("'remit {verb}' changes this machine: only root may");
+                let message = format!("'remit {verb}' is for root alone");
                 output::note(&message);
                 (Exit::NOT_ALLOWED, Refusal::new(Code::DeniedRule, message))
             }
             Self::Client(error) => {
-                output::note(&error.to_string());
-                client(error)
+                let (exit, refusal) = client(error);
+                output::note(&sentence(error, &refusal));
+                (exit, refusal)
             }
         };
         match form {
@@ -100,21 +102,43 @@ fn usage(error: &clap::Error) -> Exit {
     }
 }
 
+/// What cannot be reached says why elsewhere.
+fn sentence(error: &ClientError, refusal: &Refusal) -> String {
+    match (error, &refusal.lift) {
+        (ClientError::NotRunning { .. } | ClientError::Broken(_), Some(look)) => {
+            format!("{error}; to see why: {look}")
+        }
+        (ClientError::Refused(_), _) => refusal.to_string(),
+        (_, _) => error.to_string(),
+    }
+}
+
+/// A refusal in the words of this program: agents call a tool, people type a verb.
+fn typed(refusal: &Refusal) -> Refusal {
+    let next = refusal.next.as_deref();
+    Refusal {
+        next: next.map(|next| next.replace("call access", "run 'remit access'")),
+        ..refusal.clone()
+    }
+}
+
 fn client(error: &ClientError) -> (Exit, Refusal) {
     let unavailable = || Refusal::new(Code::DaemonUnavailable, error.to_string());
     match error {
-        ClientError::NotRunning { .. } => (
-            Exit::UNAVAILABLE,
-            unavailable().lift("systemctl start remitd"),
-        ),
-        ClientError::Broken(_) => (Exit::UNAVAILABLE, unavailable()),
+        ClientError::NotRunning { .. } | ClientError::Broken(_) => {
+            let look = match geteuid().is_root() {
+                true => "journalctl -u remitd -n 20",
+                false => "systemctl status remitd",
+            };
+            (Exit::UNAVAILABLE, unavailable().lift(look))
+        }
         ClientError::NotAllowed { .. } => (
             Exit::NOT_ALLOWED,
             unavailable().by("permissions of the socket"),
         ),
         ClientError::Refused(refusal) => match refusal.code {
-            Code::DaemonUnavailable => (Exit::UNAVAILABLE, refusal.clone()),
-            _ => (Exit::REFUSED, refusal.clone()),
+            Code::DaemonUnavailable => (Exit::UNAVAILABLE, typed(refusal)),
+            _ => (Exit::REFUSED, typed(refusal)),
         },
     }
 }

@@ -6,6 +6,7 @@
 
 mod app;
 mod args;
+mod configuration;
 mod daemon;
 mod doctor;
 mod ending;

@@ -81,6 +81,15 @@ pub fn fact(name: &str, value: &str) -> String {
     format!("  {name:<12} {value}\n")
 }
 
+/// Each name and its value, the values under each other below the longest name.
+pub fn facts<'a>(facts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let facts: Vec<(String, &str)> = facts.map(|(name, value)| (cell(name), value)).collect();
+    let widths = facts.iter().map(|(name, _)| name.chars().count());
+    let width = widths.max().unwrap_or_default();
+    let pad = |(name, value): &(String, &str)| fact(&format!("{name:<width$}"), value);
+    facts.iter().map(pad).collect()
+}
+
 /// `name` and a text that keeps its lines, all under each other.
 pub fn lines(name: &str, value: &str) -> String {
     let names = std::iter::once(name).chain(std::iter::repeat(""));
@@ -112,6 +121,15 @@ mod tests {
             "  NAME  SIZE  TYPE\n  a     10 B  x\n  gr\u{fc}n   1 B  -\n"
         );
         assert_eq!(Table::new(["NAME"]).render(), "");
+    }
+
+    #[test]
+    fn values_stand_beside_the_longest_name() {
+        let all = [("network.resolvers", "no"), ("a", "b")];
+        assert_eq!(
+            facts(all.into_iter()),
+            "  network.resolvers no\n  a                 b\n"
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
+
 use remit_common::host::Section;
 
 #[derive(Debug, Args)]
@@ -12,7 +14,7 @@ pub struct AccessArgs {
     pub profile: Option<String>,
 
     /// Explain this command of remit's own
-    #[arg(long, value_name = "COMMAND", conflicts_with = "argv")]
+    #[arg(long, value_name = "COMMAND", value_parser = super::command(), conflicts_with = "argv")]
     pub name: Option<String>,
 
     /// Ask whether this command would be allowed
@@ -22,8 +24,11 @@ pub struct AccessArgs {
 
 #[derive(Debug, Args)]
 pub struct HostArgs {
-    /// Only these: os load cpu memory disks mounts network ports units users boots containers
-    /// packages updates
-    #[arg(value_name = "SECTION")]
+    /// Only these
+    #[arg(value_name = "SECTION", value_parser = section())]
     pub sections: Vec<Section>,
+}
+
+fn section() -> impl TypedValueParser<Value = Section> {
+    PossibleValuesParser::new(Section::ALL.map(Section::name)).try_map(|name| name.parse())
 }

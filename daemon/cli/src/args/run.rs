@@ -30,7 +30,8 @@ pub struct RunArgs {
     pub interpreter: Option<OsString>,
 
     /// Run a command of remit's own, such as service.status; 'remit access' lists them
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["cwd", "env", "stdin"])]
+    #[arg(long, value_name = "COMMAND", value_parser = super::command(),
+          conflicts_with_all = ["cwd", "env", "stdin"])]
     pub name: Option<String>,
 
     /// Sandbox profile [default: read]

@@ -6,15 +6,12 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 use remit_common::names::Runtime;
-use remit_common::text;
 
 use super::check::{Check, or_ok};
 use super::place::{Kind, Place, word};
+use crate::configuration::{self, Answer, Finding, REMITD};
 use crate::human;
-use crate::program::{Program, ProgramError};
 
-/// The daemon.
-pub const REMITD: &str = "/usr/libexec/remit/remitd";
 /// All programs of the package.
 const PROGRAMS: [&str; 5] = [
     REMITD,
@@ -45,8 +42,6 @@ const NAMES: usize = 1024;
 const LITTLE: u64 = 128 << 20;
 /// Less than this, and they do not.
 const NONE: u64 = 8 << 20;
-/// The most bytes of a message of the daemon.
-const SAID: usize = 600;
 
 /// Every file and directory that nobody but root may write, with what lies in the directories.
 /// `units` are those that systemd has read.
@@ -148,30 +143,28 @@ fn program(path: &Path, place: Option<&Place>) -> Option<Check> {
 /// What the daemon says of configuration and policy. Needs root.
 pub fn accepted() -> Vec<Check> {
     let name = "configuration and policy";
-    let Some(remitd) = Program::find(&[REMITD]) else {
-        return vec![Check::skipped(name, format!("there is no '{REMITD}'"))];
-    };
-    match remitd.ask(&["--check"]) {
-        Ok(said) => {
-            let said = String::from_utf8_lossy(&said);
-            // The last line is the good news, those before it are warnings.
-            let mut lines: Vec<&str> = said.lines().collect();
-            // "… are right; policy DIGEST".
-            let good = lines.pop().unwrap_or_default();
-            let good = good.rsplit("; ").next().unwrap_or_default();
-            let found = lines.iter().map(|line| {
-                let line = text::line(line.as_bytes(), SAID);
-                Check::warning(name, line, "remit policy reload, when it is mended")
+    match configuration::ask() {
+        Err(why) => vec![Check::skipped(name, why)],
+        Ok(Answer::Taken { policy, warnings }) => {
+            or_ok(warned(name, warnings).collect(), name, policy)
+        }
+        Ok(Answer::Refused { errors, warnings }) => {
+            let errors = errors.into_iter().map(|Finding { what, help }| {
+                let why = format!("the daemon refuses it, and would not start again: {what}");
+                let help = help.unwrap_or_else(|| "mend it".into());
+                let fix = format!("{help}; look with: {REMITD} --check, then: remit policy reload");
+                Check::failure(name, why, fix)
             });
-            or_ok(found.collect(), name, text::line(good.as_bytes(), SAID))
+            errors.chain(warned(name, warnings)).collect()
         }
-        Err(ProgramError::Failed(_, _, said)) => {
-            let why = format!("the daemon refuses it, and would not start again: {said}");
-            let fix = format!("mend it, look with: {REMITD} --check, then: remit policy reload");
-            vec![Check::failure(name, why, fix)]
-        }
-        Err(error) => vec![Check::skipped(name, error.to_string())],
     }
+}
+
+fn warned(name: &str, warnings: Vec<Finding>) -> impl Iterator<Item = Check> {
+    warnings.into_iter().map(move |Finding { what, help }| {
+        let help = help.unwrap_or_else(|| "mend it".into());
+        Check::warning(name, what, format!("{help}, then: remit policy reload"))
+    })
 }
 
 /// Whether the sockets let in those they should.

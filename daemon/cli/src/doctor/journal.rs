@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use nix::unistd::geteuid;
+
 use super::check::Check;
-use super::files::{self, REMITD};
+use super::files;
+use crate::configuration::REMITD;
 use crate::program::{Program, ProgramError};
 
 /// Where a journal that outlives a restart lies.
@@ -87,6 +90,9 @@ fn storage(configuration: &str, is_kept: bool) -> Check {
 /// Whether a record of the daemon can be found: that of this checkup, if it was `told`.
 fn readable(told: Option<u64>) -> Check {
     let name = "records";
+    if !geteuid().is_root() {
+        return Check::skipped(name, "only root can tell: sudo remit doctor");
+    }
     let Some(journalctl) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
         return Check::skipped(name, "there is no journalctl");
     };

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::check::{Check, or_ok};
-use super::files::REMITD;
+use super::walls::without;
+use crate::configuration::REMITD;
 use crate::program::{Program, ProgramError};
 
 const SERVICE: &str = "remitd.service";
@@ -271,8 +272,7 @@ fn settings(properties: &Properties) -> Vec<Check> {
         let why = "Delegate= is off: jobs have no cgroup of their own";
         found.push(Check::warning(name, why, &fix));
     } else if let Some(one) = CONTROLLERS.iter().find(|one| !delegated.contains(one)) {
-        let why =
-            format!("Delegate= does not name '{one}': that limit does not count for whole jobs");
+        let why = format!("Delegate= does not name '{one}': {}", without(&[one]));
         found.push(Check::warning(name, why, &fix));
     }
     or_ok(found, name, "none that reaches into jobs")
@@ -290,8 +290,14 @@ fn process(pid: u32) -> Vec<Check> {
     let apart = |of: &&str| matches!((link(pid, of), link(1, of)), (Some(ours), Some(first)) if ours != first);
     let apart: Vec<&str> = NAMESPACES.into_iter().filter(apart).collect();
     let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // Who may not look at another's process learns nothing of it (proc_pid_exe(5)).
+    let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else {
+        return vec![Check::skipped(
+            name,
+            "only root can tell: sudo remit doctor",
+        )];
+    };
     let mut found = compare(name, &apart, &status(pid), &status(1));
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     if exe != Path::new(REMITD) {
         found.push(Check::warning(
             name,

@@ -44,7 +44,7 @@ fn profile(profile: &ProfileCheck) -> Vec<Check> {
     checks.extend(profile.walls.iter().map(|wall| {
         let name = format!("{}: {}", profile.name, wall.name);
         match wall.state {
-            WallState::Held => Check::ok(name, &wall.detail),
+            WallState::Held => Check::ok(name, wall.detail.trim_end_matches(": as it must be")),
             WallState::Absent => Check::ok(name, format!("not in this kernel: {}", wall.detail)),
             WallState::Broken => Check::failure(
                 name,
@@ -60,22 +60,28 @@ fn kernel(checkup: &Checkup, lsm: Option<&str>) -> Vec<Check> {
     let mut checks = vec![Check::ok("release", &checkup.kernel)];
     checks.push(landlock(checkup, lsm));
     let controllers = checkup.controllers.join(" ");
-    checks.push(match (&checkup.cgroup, checkup.missing_controllers.as_slice()) {
-        (None, _) => Check::warning(
-            "cgroup",
-            "jobs have no cgroup: limits count for each process, and not for the whole job",
-            "systemctl restart remitd, where /sys/fs/cgroup is cgroup v2 and Delegate= is set",
-        ),
-        (Some(_), []) => Check::ok("cgroup", controllers),
-        (Some(path), missing) => Check::warning(
-            "cgroup",
-            format!(
-                "'{path}' lacks {}: these limits count for each process, and not for the whole job",
-                missing.join(", ")
+    checks.push(
+        match (&checkup.cgroup, checkup.missing_controllers.as_slice()) {
+            (None, _) => Check::warning(
+                "cgroup",
+                format!(
+                    "jobs have no cgroup: {}",
+                    without(&["memory", "cpu", "pids"])
+                ),
+                "systemctl restart remitd, where /sys/fs/cgroup is cgroup v2 and Delegate= is set",
             ),
-            "systemctl restart remitd, where the host has these controllers on cgroup v2",
-        ),
-    });
+            (Some(_), []) => Check::ok("cgroup", controllers),
+            (Some(path), missing) => Check::warning(
+                "cgroup",
+                format!(
+                    "'{path}' lacks {}: {}",
+                    missing.join(", "),
+                    without(missing)
+                ),
+                "systemctl restart remitd, where the host has these controllers on cgroup v2",
+            ),
+        },
+    );
     let lowered = checkup.lowered_limits.iter().map(|limit| {
         let why = format!("a limit is lower than configured: {limit}");
         Check::warning(
@@ -86,6 +92,16 @@ fn kernel(checkup: &Checkup, lsm: Option<&str>) -> Vec<Check> {
     });
     checks.extend(or_ok(lowered.collect(), "limits", "as configured"));
     checks
+}
+
+/// What limits jobs where cgroups lack these controllers: the resource limits (setrlimit(2)).
+pub fn without(controllers: &[impl AsRef<str>]) -> String {
+    let words = controllers.iter().map(|one| match one.as_ref() {
+        "memory" => "memory is limited for each process, and not for the whole job",
+        "pids" => "tasks are counted by the job's own uid alone",
+        _ => "processor time is limited for each process, and not for the whole job",
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 fn landlock(checkup: &Checkup, lsm: Option<&str>) -> Check {
@@ -198,6 +214,27 @@ pub mod tests {
         assert_eq!(found(&untried, None), ["failure read"]);
         untried.profiles.clear();
         assert_eq!(found(&untried, None), ["failure profiles"]);
+    }
+
+    #[test]
+    fn what_is_only_as_it_must_be_is_not_told() {
+        let mut good = checkup();
+        good.profiles[0].walls[0].detail = "no capability is left: as it must be".into();
+        let [walls, _] = parts(&good, None);
+        let expect = Check::ok("read: mounts", "no capability is left");
+        assert_eq!(walls.checks[0], expect);
+    }
+
+    #[test]
+    fn a_job_without_a_cgroup_still_has_its_own_tasks() {
+        assert!(without(&["pids"]).contains("the job's own uid"));
+        assert!(!without(&["pids"]).contains("for each process"));
+        assert_eq!(
+            without(&["memory", "cpu"])
+                .matches("for each process")
+                .count(),
+            2
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::table::{self, Table};
 
 /// Shows grants, and the answer about a command; that is also in the exit status.
 pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
+    let is_named = args.name.is_some();
     let mut daemon = Daemon::connect(&context.runtime)?;
     let argv = (!args.argv.is_empty()).then(|| args::bytes(&args.argv));
     let question = Access {
@@ -25,7 +26,7 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
     };
     match context.form {
         Form::Json => output::json(&report)?,
-        Form::Text => output::text(&show(&report))?,
+        Form::Text => output::text(&show(&report, is_named))?,
     }
     Ok(match &report.asked {
         Some(asked) if !asked.allowed => Exit::REFUSED,
@@ -38,7 +39,8 @@ fn printable(text: &str) -> String {
     text::line(text.as_bytes(), 1000)
 }
 
-fn show(report: &AccessReport) -> String {
+/// With a question only its answer; of the commands, the one asked about.
+fn show(report: &AccessReport, is_named: bool) -> String {
     let mut lines = format!("{} (uid {})\n", table::cell(&report.user), report.uid);
     if let Some(asked) = &report.asked {
         lines += &table::fact("allowed", if asked.allowed { "yes" } else { "no" });
@@ -49,7 +51,7 @@ fn show(report: &AccessReport) -> String {
         if let Some(lift) = &asked.lift {
             lines += &table::fact("to lift it", lift);
         }
-        for command in &report.commands {
+        for command in report.commands.iter().filter(|_| is_named) {
             lines += &table::fact("usage", &command.usage);
             lines += &table::fact("answers", &command.summary);
             for arg in &command.args {

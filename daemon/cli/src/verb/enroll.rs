@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::app::Context;
 use crate::args::EnrollArgs;
+use crate::configuration::{self, Answer, Finding, REMITD};
 use crate::enroll::{self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -42,6 +43,7 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         state: &args.state.state,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
+    let refuses = refusals(configuration::ask());
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     // It stands in a line that people paste.
     let host = match host.trim().parse::<Destination>() {
@@ -59,9 +61,11 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
             "key": change(&enrolled),
             "expires": enrolled.expires.as_ref().map(ToString::to_string),
             "client": client,
+            "daemon_refuses": refuses,
         }))?,
         Form::Text => output::text(&show(args, &enrolled, &client, host))?,
     }
+    warn_of(&refuses);
     Ok(Exit::OK)
 }
 
@@ -143,6 +147,31 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Why the daemon would not start with the accounts as they are now: policy may name one that is
+/// gone. Where it cannot be asked there is nothing to tell.
+pub fn refusals(answer: Result<Answer, String>) -> Vec<String> {
+    let Ok(Answer::Refused { errors, .. }) = answer else {
+        return Vec::new();
+    };
+    let one = |Finding { what, help }| match help {
+        Some(help) => format!("{what}: {help}"),
+        None => what,
+    };
+    errors.into_iter().map(one).collect()
+}
+
+/// Says so. It is no failure: what was asked for is done.
+pub fn warn_of(refuses: &[String]) {
+    for why in refuses {
+        output::note(&format!("remitd would not start again: {why}"));
+    }
+    if !refuses.is_empty() {
+        output::note(&format!(
+            "edit that file now, until this finds nothing: {REMITD} --check; then: remit policy reload"
+        ));
+    }
+}
+
 /// Only root makes accounts.
 ///
 /// # Errors
@@ -151,5 +180,38 @@ pub fn as_root(verb: &'static str) -> Result<(), Failure> {
     match nix::unistd::geteuid().is_root() {
         true => Ok(()),
         false => Err(Failure::NotRoot(verb)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_is_told() {
+        let finding = |what: &str, help: Option<&str>| Finding {
+            what: what.into(),
+            help: help.map(Into::into),
+        };
+        let refused = Answer::Refused {
+            errors: vec![
+                finding("/p:3:7: error: there is no user 'a'", Some("create it")),
+                finding("/p:9:1: error: x", None),
+            ],
+            warnings: vec![finding("/p:1:1: warning: y", None)],
+        };
+        assert_eq!(
+            refusals(Ok(refused)),
+            [
+                "/p:3:7: error: there is no user 'a': create it",
+                "/p:9:1: error: x"
+            ]
+        );
+        let taken = Answer::Taken {
+            policy: "p".into(),
+            warnings: vec![finding("/p:1:1: warning: y", None)],
+        };
+        assert_eq!(refusals(Ok(taken)), [""; 0]);
+        assert_eq!(refusals(Err("there is no daemon".into())), [""; 0]);
     }
 }

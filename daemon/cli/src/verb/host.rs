@@ -59,9 +59,8 @@ fn show(report: &HostReport) -> String {
     }
     if !report.gaps.is_empty() {
         lines += "\nnot known\n";
-        for gap in &report.gaps {
-            lines += &table::fact(&table::cell(&gap.fact), &gap.why);
-        }
+        let gaps = report.gaps.iter();
+        lines += &table::facts(gaps.map(|gap| (gap.fact.as_str(), gap.why.as_str())));
     }
     lines
 }

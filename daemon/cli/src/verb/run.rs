@@ -156,15 +156,30 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
 /// A command of remit's own; each word after its name is `KEY=VALUE`.
 fn named(name: String, words: &[OsString]) -> Result<What, Failure> {
     let pair = |word: &OsString| match word.to_str() {
-        Some(word) => builtin::pair(&name, word),
-        None => Err(Refusal::new(
+        Some(word) => builtin::pair(&name, word).map_err(|refusal| {
+            let meant = meant(&name, word).map(|meant| format!("'{meant}' is likely meant"));
+            let then = meant.or(refusal.next).unwrap_or_default();
+            usage(&format!("{}; {then}", refusal.message))
+        }),
+        None => Err(Failure::Input(Refusal::new(
             Code::InvalidArgs,
             format!("an argument of '{name}' is not UTF-8"),
-        )),
+        ))),
     };
-    let args = words.iter().map(pair).collect::<Result<_, _>>();
-    let args = args.map_err(Failure::Input)?;
+    let args = words.iter().map(pair).collect::<Result<_, _>>()?;
     Ok(What::Named { name, args })
+}
+
+/// The word as it was most likely meant: `ssh` is the unit of `service.status`.
+fn meant(name: &str, word: &str) -> Option<String> {
+    let command = builtin::find(name).ok()?;
+    let mut args = command.args.iter().map(|arg| arg.name);
+    let key = args.find(|name| matches!(*name, "unit" | "pattern"))?;
+    Some(format!("{key}={word}"))
+}
+
+fn usage(why: &str) -> Failure {
+    Failure::Usage(Cli::command().error(ErrorKind::ValueValidation, why))
 }
 
 fn script(file: &Path) -> Result<Bytes, Failure> {

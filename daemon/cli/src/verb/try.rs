@@ -2,6 +2,8 @@
 
 use std::os::unix::ffi::OsStringExt;
 
+use nix::unistd::geteuid;
+use remit_common::client::ClientError;
 use remit_common::outcome::Enforced;
 use remit_common::wire::{Purpose, Run, What};
 
@@ -15,7 +17,13 @@ use crate::verb::run;
 /// Runs what the arguments say, and tells afterwards what was enforced. The exit status is the
 /// command's.
 pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
-    let report = run::carry_out(context, request(args))?;
+    let report = run::carry_out(context, request(args)).map_err(|failure| match failure {
+        // To join the group would not help: the daemon answers nobody but root here.
+        Failure::Client(ClientError::NotAllowed { .. }) if !geteuid().is_root() => {
+            Failure::NotRoot("try")
+        }
+        other => other,
+    })?;
     if context.form == Form::Text
         && let Some(enforced) = &report.enforced
     {

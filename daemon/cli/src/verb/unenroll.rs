@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::enroll::{as_root, key};
+use super::enroll::{as_root, key, refusals, warn_of};
 use crate::app::Context;
 use crate::args::UnenrollArgs;
+use crate::configuration;
 use crate::enroll::{self, Undo, Undone};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -22,6 +23,7 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
         runtime: &context.runtime,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
+    let refuses = refusals(configuration::ask());
     let kept: Vec<String> = undone
         .kept
         .iter()
@@ -38,12 +40,14 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
             "kept": kept,
             "notes": undone.notes,
             "problems": undone.problems,
+            "daemon_refuses": refuses,
         }))?,
         Form::Text => {
             output::text(&show(args, &undone, &kept))?;
             undone.notes.iter().for_each(|note| output::note(note));
         }
     }
+    warn_of(&refuses);
     if undone.problems.is_empty() {
         return Ok(Exit::OK);
     }

@@ -73,6 +73,16 @@ fn a_broken_wall_is_named_and_counted() {
 }
 
 #[test]
+fn a_daemon_that_does_not_tell_of_its_lock_is_not_said_to_be_open() {
+    let (fake, heard) = Fake::admin(checkup(WallState::Held));
+    let report = report(&fake.output(&["doctor", "--json"]));
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Status);
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| check["name"] != "lock"));
+}
+
+#[test]
 fn the_screen_is_safe_and_ends_with_the_counts() {
     let (fake, _heard) = Fake::admin(checkup(WallState::Broken));
     let said = fake.output(&["doctor"]);

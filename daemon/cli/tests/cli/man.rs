@@ -81,10 +81,11 @@ fn every_verb_and_option_stands_in_the_page_and_no_other() {
         .collect();
     assert_eq!(sections, verbs(&top));
     for verb in sections {
-        let told: BTreeSet<String> = options(between(&help(&[verb]), "\nOptions:\n", &[]))
-            .difference(&common)
-            .cloned()
-            .collect();
+        // That of 'help' has none.
+        let shown = help(&[verb]);
+        let (_, told) = shown.split_once("\nOptions:\n").unwrap_or_default();
+        assert!(verb == "help" || !told.is_empty(), "{verb}: {shown}");
+        let told: BTreeSet<String> = options(told).difference(&common).cloned().collect();
         let section = between(&page, &format!("\n.SS {verb}\n"), &["\n.SS ", "\n.SH "]);
         assert_eq!(documented(section), told, "{verb}");
     }

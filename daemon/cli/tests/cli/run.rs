@@ -92,18 +92,6 @@ fn a_named_command_takes_keys_and_values() {
         args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
     });
     assert_eq!(fake.all_heard(), [Request::Run(asked)]);
-    for (words, says) in [
-        (
-            &["logs", "nginx"][..],
-            "'nginx' is no argument: each is KEY=VALUE",
-        ),
-        (&["log", "nginx"], "there is no command 'log'"),
-    ] {
-        let said = fake.output(&[&["run", "--name"], words].concat());
-        assert_eq!(said.status, Some(125), "{said:?}");
-        assert!(said.stderr.contains(says), "{said:?}");
-    }
-    assert!(fake.all_heard().is_empty());
 }
 
 #[test]
@@ -317,7 +305,8 @@ fn a_daemon_that_never_answers_is_given_up() {
     assert_eq!(said.status, Some(69));
     assert_eq!(
         said.stderr,
-        "remit: lost the connection to remitd: connection closed\n"
+        "remit: lost the connection to remitd: connection closed; \
+         to see why: journalctl -u remitd -n 20\n"
     );
     assert_eq!(fake.all_heard().len(), 4);
 }
@@ -444,7 +433,7 @@ fn without_a_daemon_it_says_so() {
         said.stderr,
         format!(
             "remit: cannot reach remitd at '{}': No such file or directory (os error 2); \
-             is the service running?\n",
+             to see why: journalctl -u remitd -n 20\n",
             socket.display()
         )
     );
@@ -515,4 +504,27 @@ fn output_that_cannot_be_written_is_a_failure() {
             "remit: cannot write output: No space left on device (os error 28)\n"
         );
     }
+}
+
+#[test]
+fn a_word_without_a_key_is_a_usage_error_that_names_the_key() {
+    let fake = Fake::job(exited(0, b"", b""));
+    for (args, meant) in [
+        (
+            &["service.status", "ssh"][..],
+            "each is KEY=VALUE; 'unit=ssh' is likely meant",
+        ),
+        (&["service.list", "ssh*"], "pattern=ssh*"),
+        (&["logs", "nginx"], "unit=nginx"),
+        (
+            &["service.failed", "x"],
+            "service.failed takes no arguments",
+        ),
+        (&["log", "nginx"], "[possible values: service.status, "),
+    ] {
+        let said = fake.output(&[&["run", "--name"][..], args].concat());
+        assert_eq!((said.status, said.text()), (Some(64), ""), "{said:?}");
+        assert!(said.stderr.contains(meant), "{said:?}");
+    }
+    assert_eq!(fake.all_heard(), []);
 }

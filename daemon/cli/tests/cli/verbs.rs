@@ -2,7 +2,7 @@
 
 use remit_common::host::{HostReport, Section};
 use remit_common::outcome::{JobSummary, State};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, GrantView, ProfileView, Reply, Request,
 };
@@ -204,6 +204,8 @@ fn access_answers_about_a_command_in_its_status_too() {
         let said = fake.output(&["access", "--profile", "web", "--", "df", "-h"]);
         assert_eq!(said.status, Some(status), "{said:?}");
         assert!(said.text().contains("because"), "{said:?}");
+        // Nobody asked about commands of remit's own.
+        assert!(!said.text().contains("logs"), "{said:?}");
         let argv = ["df", "-h"].map(|arg| Bytes::from(arg.as_bytes().to_vec()));
         let question = Access {
             argv: Some(argv.to_vec()),
@@ -214,6 +216,21 @@ fn access_answers_about_a_command_in_its_status_too() {
         let json = fake.output(&["access", "--json", "df"]).json();
         assert_eq!(json["asked"]["allowed"], allowed);
     }
+}
+
+#[test]
+fn a_refusal_names_the_verb_and_not_the_tool() {
+    let refusal = Refusal::new(Code::DeniedRule, "no rule grants anything")
+        .next("call access to see what is granted");
+    let fake = Fake::new(move |_| Answer::Refuse(refusal.clone()));
+    let said = fake.output(&["run", "--json", "id"]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    assert!(
+        said.stderr.contains("; run 'remit access' to see"),
+        "{said:?}"
+    );
+    let next = &said.json()["error"]["next"];
+    assert_eq!(next, "run 'remit access' to see what is granted");
 }
 
 #[test]
