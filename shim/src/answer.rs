@@ -44,7 +44,8 @@ pub struct Form {
     tail: bool,
 }
 
-/// Leaves out what an answer about one command does not need: a list of all others, and of profiles.
+/// Leaves out what an answer about one command does not need: the list of those of remit's own, and
+/// of profiles.
 fn to_the_point(report: &mut AccessReport) {
     if report.asked.is_some() {
         report.profiles.clear();

@@ -6,7 +6,9 @@ use remit_common::host::{HostReport, Section};
 use remit_common::names::JobId;
 use remit_common::outcome::{Captured, JobSummary, State, Stream};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{AccessReport, Asked, Bytes, JobQuery, PageQuery, Reply, Request, What};
+use remit_common::wire::{
+    AccessReport, Asked, Bytes, CommandView, JobQuery, PageQuery, ProfileView, Reply, Request, What,
+};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Seen, answer, ended, page, report};
@@ -175,6 +177,52 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
         }
     );
     assert_eq!(job["kill_verified"], true);
+}
+
+#[test]
+fn an_answer_about_one_command_is_about_no_other() {
+    let command = |usage: &str| CommandView {
+        usage: usage.to_owned(),
+        summary: String::new(),
+        args: vec![],
+    };
+    let all = vec![command("logs"), command("service.failed")];
+    let daemon = Daemon::start(move |request| {
+        let Request::Access(access) = request else {
+            panic!("{request:?}");
+        };
+        let is_open = access.argv.is_none() && access.name.is_none();
+        answer(Ok(Reply::Access(AccessReport {
+            user: "agent".to_owned(),
+            uid: 1001,
+            grants: vec![],
+            asked: (!is_open).then(|| Asked {
+                allowed: true,
+                rule: None,
+                why: "a rule".to_owned(),
+                lift: None,
+            }),
+            profiles: vec![ProfileView {
+                name: "read".to_owned(),
+                summary: String::new(),
+            }],
+            commands: match access.name {
+                Some(_) => vec![command("logs")],
+                None => all.clone(),
+            },
+        })))
+    });
+    let mut shim = session(&daemon);
+    for (arguments, profiles, commands) in [
+        (json!({}), 1, 2),
+        (json!({"argv": ["id"]}), 0, 0),
+        (json!({"name": "logs"}), 0, 1),
+    ] {
+        let answer = call(&mut shim, "access", arguments.clone());
+        let count = |key: &str| answer["structuredContent"][key].as_array().map(Vec::len);
+        let counts = (count("profiles"), count("commands"));
+        assert_eq!(counts, (Some(profiles), Some(commands)), "{arguments}");
+    }
 }
 
 #[test]

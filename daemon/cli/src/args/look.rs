@@ -24,7 +24,7 @@ pub struct AccessArgs {
 
 #[derive(Debug, Args)]
 pub struct HostArgs {
-    /// Only these
+    /// Only these sections
     #[arg(value_name = "SECTION", value_parser = section())]
     pub sections: Vec<Section>,
 }
