@@ -62,15 +62,15 @@ fn root_a_missing_link_and_an_open_spool_are_refused_and_the_fences_told() {
             .unwrap();
         (ours, Stdio::from(theirs))
     };
-    // With a warden that is gone: confined, then the end. The number is what the kernel took.
+    // With a warden that is gone: confined, then the end.
     let (ours, theirs) = link();
     drop(ours);
     let (code, log) = start(65_534, theirs);
     assert!(
-        code == Some(0) && log.contains("confined landlock="),
+        code == Some(0) && log.contains("remit-broker: confined by "),
         "{code:?} {log}"
     );
-    let has_landlock = !log.contains("landlock=0");
+    let has_landlock = log.contains("confined by landlock and seccomp");
     assert!(has_landlock || std::env::var_os("REMIT_TESTS_MUST_RUN").is_none());
     let (_ours, theirs) = link();
     let (code, error) = start(0, theirs);
