@@ -141,7 +141,7 @@ impl From<Denial> for Refusal {
             code: Code::DeniedRule,
             message: denial.what,
             object: None,
-            by: denial.rule.map(|rule| format!("rule {rule}")),
+            by: denial.rule.map(|rule| rule.to_string()),
             lift: denial.lift,
             next: Some(denial.next),
         }
@@ -304,9 +304,13 @@ fn unknown_profile(profile: &str) -> Denial {
     let known: Vec<&str> = Profile::ALL.map(Profile::name).into();
     Denial {
         rule: None,
-        what: format!("there is no profile {}", quoted(profile)),
+        what: format!(
+            "there is no profile {} (there is: {})",
+            quoted(profile),
+            known.join(", ")
+        ),
         lift: None,
-        next: format!("the profiles are: {}", known.join(", ")),
+        next: "leave the profile out, or name one that there is".into(),
     }
 }
 

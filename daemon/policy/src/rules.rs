@@ -135,12 +135,12 @@ fn actions(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> BTreeSe
         if let Some(action) = Action::named(item.value) {
             found.insert(action);
         } else {
-            let message = format!("{} is nothing that '{key}' can name", quoted(item.value));
-            report.error_with_help(
-                item.span.clone(),
-                message,
-                &known(Action::ALL.map(Action::name)),
+            let message = format!(
+                "{} is nothing that '{key}' can name (it can name: {})",
+                quoted(item.value),
+                Action::ALL.map(Action::name).join(", ")
             );
+            report.error(item.span.clone(), message);
         }
     }
     found
@@ -151,8 +151,12 @@ fn profile(named: Option<Placed<&str>>, report: &mut Report<'_>) -> Profile {
         return Profile::Read;
     };
     Profile::named(named.value).unwrap_or_else(|| {
-        let message = format!("there is no profile {}", quoted(named.value));
-        report.error_with_help(named.span, message, &known(Profile::ALL.map(Profile::name)));
+        let message = format!(
+            "there is no profile {} (there is: {})",
+            quoted(named.value),
+            Profile::ALL.map(Profile::name).join(", ")
+        );
+        report.error(named.span, message);
         Profile::Read
     })
 }
@@ -171,8 +175,4 @@ fn variables(list: &[Placed<&str>], report: &mut Report<'_>) -> BTreeSet<String>
         }
     }
     found
-}
-
-fn known<const N: usize>(names: [&str; N]) -> String {
-    format!("known: {}", names.join(" "))
 }
