@@ -68,10 +68,16 @@ pub struct Status {
     pub rules: u32,
     /// Why the newest policy is not live, if so.
     pub policy_error: Option<String>,
+    /// What the author of the live policy should look at, a line each.
+    pub policy_warnings: Vec<String>,
     /// Keys of `remit.toml` that were changed since the start: they count after a restart.
     pub needs_restart: Vec<String>,
     /// Why remit is locked, if so.
     pub locked: Option<String>,
+    /// The administrator who locked it, where that is known.
+    pub locked_by: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub locked_ms: Option<u64>,
     /// Jobs that run.
     pub jobs: u32,
     /// Jobs that may run at once.

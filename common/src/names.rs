@@ -10,6 +10,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobId(pub [u8; 16]);
 
+impl JobId {
+    /// Its first 8 digits, to tell jobs apart in a line for people. Nothing takes them for the id.
+    #[must_use]
+    pub fn short(self) -> String {
+        self.0
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -88,6 +100,7 @@ mod tests {
     fn a_job_id_reads_back_and_nothing_else_does() {
         let id = JobId([0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.short(), "abababab");
         for text in [
             "",
             "ab",

@@ -15,8 +15,11 @@ use remit_confine::floor;
 
 use crate::audit::{Event, Record};
 use crate::checkup::Begun;
+use crate::clock;
+use crate::lock::Locked;
 use crate::peer::{self, Subject};
 use crate::plan::who;
+use crate::policy_load::in_short;
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
@@ -122,14 +125,14 @@ impl Warden {
                 Ok(peer) => peer,
                 Err(why) => {
                     let text = format!("a connection to admin.sock was closed: {why}");
-                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text));
+                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text), None);
                     continue;
                 }
             };
             if !self.admins.include(&subject) {
                 let text = "admin.sock is for root and its group";
                 let refusal = Refusal::new(Code::DeniedRule, text);
-                self.record_refusal(Some(&subject), None, &refusal);
+                self.record_refusal(Some(&subject), None, &refusal, None);
                 continue;
             }
             let own = self.admins.of_user(subject.uid());
@@ -291,14 +294,13 @@ impl Warden {
             None => AdminReply::Done(self.loaded()),
             Some(why) => {
                 // It may quote a file: what is longer than a frame would not be told at all.
-                let first = why.lines().next().unwrap_or_default();
-                let first = remit_common::text::line(first.as_bytes(), FINDING);
+                let first = remit_common::text::line(in_short(why).as_bytes(), FINDING);
                 let text =
                     format!("the new policy is refused, the old one stays in force: {first}");
                 let refusal = Refusal::new(Code::InvalidArgs, text);
-                AdminReply::Refused(
-                    refusal.lift("remit status shows all of it: mend the file, reload again"),
-                )
+                AdminReply::Refused(refusal.lift(
+                    "/usr/libexec/remit/remitd --check, until it finds nothing; then reload again",
+                ))
             }
         };
         self.tell_waiting(Wants::Policy, &reply);
@@ -306,14 +308,33 @@ impl Warden {
 
     fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
         let why = remit_common::text::line(why.as_bytes(), WHY);
-        // Locked first, whatever the disk and the trail say. What is stopping or broken takes
-        // nothing anyway, and is locked when it starts again.
+        let locked = Locked {
+            why: why.clone(),
+            by: Some((subject.user().to_owned(), clock::unix_ms())),
+        };
+        let kept = self.state.lock(&locked);
+        // Locked, whatever the disk and the trail say. What is stopping or broken takes nothing
+        // anyway, and is locked when it starts again.
         if self.gate != Gate::Stopping {
-            self.gate = Gate::Locked(why.clone());
+            self.gate = Gate::Locked(locked);
         }
-        let kept = self.state.lock(&why);
-        let message = format!("{} locked remit: {why}", subject.user());
-        let record = who(Record::new(Event::Lock, message), subject, None).field("CAUSE", &why);
+        let jobs = self.jobs.count_live();
+        let (also, rest) = match (jobs, kill) {
+            (0, _) => (String::new(), "no job is running".to_owned()),
+            (_, true) => (
+                format!(" and ends all jobs ({jobs})"),
+                format!("jobs being ended: {jobs}"),
+            ),
+            (_, false) => (
+                format!(", jobs go on ({jobs})"),
+                format!("jobs that go on: {jobs}; to end them: remit lock --kill -m WHY"),
+            ),
+        };
+        let message = format!("{} locks remit{also}: {why}", subject.user());
+        let record = who(Record::new(Event::Lock, message), subject, None)
+            .field("CAUSE", &why)
+            .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
+            .field("KILL", if kill { "yes" } else { "no" });
         self.audit.note(record);
         if kill {
             for serial in self.jobs.serials() {
@@ -321,7 +342,7 @@ impl Warden {
             }
         }
         match kept {
-            Ok(()) => AdminReply::Done("locked".into()),
+            Ok(()) => AdminReply::Done(format!("locked; {rest}")),
             Err(error) => failed("locked, but a restart would unlock", &error.to_string()),
         }
     }

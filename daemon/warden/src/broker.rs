@@ -16,6 +16,7 @@ use remit_link::{Link, LinkError, ToBroker, ToWarden};
 use crate::accounts::Ids;
 use crate::error::{Fatal, chain};
 use crate::reactor::Interest;
+use crate::say::JOURNAL_STREAM;
 use crate::stop::parted;
 
 /// The broker finds its end of the link here.
@@ -121,7 +122,7 @@ impl Broker {
         let (pid, pidfd) = spawn_service(
             &program,
             &argv,
-            &[c_string(b"PATH=/usr/bin:/bin")?],
+            &environment()?,
             uid,
             gid,
             &[],
@@ -292,6 +293,17 @@ impl Broker {
     pub fn restarts(&self) -> u32 {
         self.starts.saturating_sub(1)
     }
+}
+
+/// What it may know of ours: where its log goes to.
+fn environment() -> Result<Vec<CString>, Fatal> {
+    let stream = std::env::var(JOURNAL_STREAM).ok();
+    let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
+    [Some("PATH=/usr/bin:/bin".to_owned()), stream]
+        .into_iter()
+        .flatten()
+        .map(|variable| c_string(variable.as_bytes()))
+        .collect()
 }
 
 fn alive(process: &Process) -> bool {

@@ -231,7 +231,7 @@ impl Warden {
     fn found(&mut self, findings: &[Finding], asked: Option<&Subject>) -> AdminReply {
         self.timers.cancel(Timer::Trial);
         if let Some(why) = broken(findings, Asked::Later) {
-            say!("nothing runs any more: {why}");
+            say_error!("nothing runs any more: {why}");
             self.walls.refuse(why);
             for serial in self.jobs.serials() {
                 let cause = "a wall of its sandbox does not hold any more";
@@ -248,6 +248,7 @@ impl Warden {
         say!("the walls could not be tried: {why}");
         let message = format!("the walls of the sandbox could not be tried: {why}");
         let record = Record::new(Event::Walls, message)
+            .doubtful()
             .field("VERDICT", "untried")
             .field("CAUSE", why);
         self.audit.note(by_whom(record, asked));
@@ -260,7 +261,11 @@ impl Warden {
             None => ("each wall of the sandbox holds".to_owned(), "held"),
             Some(why) => (format!("nothing runs: {why}"), "refused"),
         };
-        let record = Record::new(Event::Walls, message)
+        let mut record = Record::new(Event::Walls, message);
+        if self.walls.refused().is_some() {
+            record = record.grave();
+        }
+        let record = record
             .field("VERDICT", verdict)
             .maybe("CAUSE", self.walls.refused());
         let recorded = self.audit.write(by_whom(record, asked));

@@ -29,7 +29,7 @@ impl Warden {
                 Ok(peer) => peer,
                 Err(why) => {
                     let text = format!("a connection was closed: {why}");
-                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text));
+                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text), None);
                     continue;
                 }
             };
@@ -53,7 +53,7 @@ impl Warden {
                     self.broker.send(&message, &[socket.as_fd()]);
                 }
                 Err(refusal) => {
-                    self.record_refusal(Some(&subject), None, &refusal);
+                    self.record_refusal(Some(&subject), None, &refusal, None);
                     if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
                     {
                         // A fresh socket has room for one frame; if not, it is closed without.

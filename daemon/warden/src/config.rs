@@ -237,16 +237,41 @@ pub fn read(dir: &Path) -> Result<String, String> {
 /// # Errors
 /// Not TOML, an unknown key, a number out of bounds.
 pub fn parse_file(dir: &Path, text: &str) -> Result<Config, String> {
-    parse(text).map_err(|why| unusable(&dir.join(FILE), &why))
+    let path = dir.join(FILE);
+    parse(text).map_err(|wrong| match wrong.at {
+        Some((line, column)) => {
+            format!("{}:{line}:{column}: error: {}", path.display(), wrong.what)
+        }
+        None => unusable(&path, &wrong.what),
+    })
 }
 
 fn unusable(path: &Path, why: &str) -> String {
     format!("cannot use '{}': {why}", path.display())
 }
 
-fn parse(text: &str) -> Result<Config, String> {
-    let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-    check(&config)?;
+/// What is wrong with the text, and where: line and column, from 1.
+#[derive(Debug, PartialEq, Eq)]
+struct Wrong {
+    at: Option<(usize, usize)>,
+    what: String,
+}
+
+impl Wrong {
+    fn of(error: &toml::de::Error, text: &str) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let at = before.map(|before| {
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            (before.matches('\n').count() + 1, line.chars().count() + 1)
+        });
+        let what = error.message().replace('`', "'").replace('\n', ", ");
+        Self { at, what }
+    }
+}
+
+fn parse(text: &str) -> Result<Config, Wrong> {
+    let config: Config = toml::from_str(text).map_err(|error| Wrong::of(&error, text))?;
+    check(&config).map_err(|what| Wrong { at: None, what })?;
     Ok(config)
 }
 
@@ -386,6 +411,25 @@ mod tests {
             config.accounts.admin_group,
             Account::Name("remit-admin".into())
         );
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_place_and_a_reason() {
+        let text = |text: &str| parse_file(Path::new("/e"), text).unwrap_err();
+        let unknown = text("[jobs]\nmax = 4\n  mex = 5\n");
+        assert!(
+            unknown.starts_with("/e/remit.toml:3:3: error: unknown field 'mex', expected"),
+            "{unknown}"
+        );
+        let broken = text("[jobs");
+        assert!(broken.starts_with("/e/remit.toml:1:6: error: "), "{broken}");
+        assert_eq!(
+            text("[jobs]\nmax = 0"),
+            "cannot use '/e/remit.toml': jobs.max must be 1 to 1024"
+        );
+        for wrong in [unknown, broken] {
+            assert!(!wrong.contains('\n') && !wrong.contains('`'), "{wrong}");
+        }
     }
 
     #[test]

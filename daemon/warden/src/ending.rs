@@ -12,7 +12,7 @@ use crate::clock::Timer;
 use crate::error::chain;
 use crate::fault::{self, Point};
 use crate::jobs::Phase;
-use crate::outcome::{end_record, ending};
+use crate::outcome::{end_record, ended, ending};
 use crate::plan::{Plan, who};
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
@@ -82,7 +82,7 @@ impl Warden {
             }),
         };
         if let Err(error) = killed {
-            say!("cannot end job {}: {}", job.plan.job, chain(&error));
+            say_error!("cannot end job {}: {}", job.plan.job, chain(&error));
         }
         // Whatever it is in, the first process must not wait for its cgroup.
         let _ = floor::pidfd_send_signal(&job.process.pidfd, libc::SIGKILL);
@@ -258,22 +258,16 @@ impl Warden {
     pub fn not_forked(&mut self, plan: Box<Plan>, error: &remit_confine::Error) -> Refusal {
         let cause = format!("{}; nothing ran", chain(error));
         let record = who(
-            Record::new(
-                Event::End,
-                format!(
-                    "job of {} did not start ({cause}): {}",
-                    plan.requester.subject.user(),
-                    plan.command
-                ),
-            ),
+            Record::new(Event::End, ended(&plan, State::NotStarted, &cause)),
             &plan.requester.subject,
             Some(plan.requester.session),
         )
-        .field("JOB", plan.job.to_string())
-        .maybe("COMMAND", plan.named())
-        .field("ARGV", plan.argv_line())
-        .field("STATE", State::NotStarted.as_str())
-        .field("CAUSE", &cause);
+        .field("JOB", plan.job.to_string());
+        let record = plan
+            .asked
+            .program(record)
+            .field("STATE", State::NotStarted.as_str())
+            .field("CAUSE", &cause);
         match self.audit.write(record) {
             Ok(()) => self.drop_plan(plan),
             // The ledger keeps it: the next start records its end.

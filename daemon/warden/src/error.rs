@@ -19,7 +19,7 @@ pub enum Fatal {
 impl Fatal {
     /// Says it on stderr, and which status to end with.
     pub fn report(&self) -> ExitCode {
-        say!("{self}");
+        say_error!("{self}");
         ExitCode::from(match self {
             Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,

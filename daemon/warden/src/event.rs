@@ -223,7 +223,7 @@ impl Warden {
         match self.broker.start() {
             Ok(()) => self.timers.add(READY, Timer::Ready),
             Err(error) if self.announced => {
-                say!("{error}");
+                say_error!("{error}");
                 self.timers.add(AGAIN, Timer::Broker);
                 return Ok(());
             }
@@ -270,7 +270,7 @@ impl Warden {
 
     fn keeper_gone(&mut self) {
         // The kernel ended every job with it; their pidfds say so one by one.
-        say!("the keeper died, and all jobs with it");
+        say_error!("the keeper died, and all jobs with it");
         if let Some(keeper) = self.walls.keeper() {
             self.reactor.remove(keeper.pidfd());
         }
@@ -285,7 +285,9 @@ impl Warden {
             false => "refused",
         };
         let message = format!("the keeper died, and nothing runs: {why}");
-        let record = Record::new(Event::Walls, message).field("VERDICT", verdict);
+        let record = Record::new(Event::Walls, message)
+            .grave()
+            .field("VERDICT", verdict);
         self.audit.note(record.field("CAUSE", why));
         for serial in self.jobs.serials() {
             self.end_job(

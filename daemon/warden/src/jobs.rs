@@ -114,7 +114,7 @@ impl Job {
         JobMeta {
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
-            command: self.plan.command.clone(),
+            command: self.plan.command().to_owned(),
             started_ms: self.started_ms,
             enforced: self.enforced.clone(),
             ending: None,

@@ -116,7 +116,7 @@ impl Ledger {
         let entry = Entry {
             uid: plan.requester.subject.uid(),
             user: plan.requester.subject.user().to_owned(),
-            command: plan.command.clone(),
+            command: plan.command().to_owned(),
             job_uid: plan.uid.get(),
             begun_ms: crate::clock::unix_ms(),
             request: plan.request.clone(),

@@ -10,6 +10,39 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::accounts::Ids;
 use crate::error::Fatal;
 
+/// A lock: why, and who made it when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// For those who are refused. One line.
+    pub why: String,
+    /// The administrator's name, and milliseconds since 1970; where the file tells.
+    pub by: Option<(String, u64)>,
+}
+
+impl Locked {
+    /// As the file has it: a line each for why, who and when. Whatever is in a file there, it is
+    /// a lock.
+    fn parse(text: &str) -> Self {
+        let lines: Vec<&str> = text.lines().collect();
+        if let [why, user, at] = lines.as_slice()
+            && let Ok(at) = at.parse()
+        {
+            let by = Some(((*user).to_owned(), at));
+            let why = (*why).to_owned();
+            return Self { why, by };
+        }
+        let why = text.trim_end().to_owned();
+        Self { why, by: None }
+    }
+
+    fn text(&self) -> String {
+        match &self.by {
+            Some((user, at)) => format!("{}\n{user}\n{at}\n", self.why),
+            None => format!("{}\n", self.why),
+        }
+    }
+}
+
 /// The state directory, made and held for as long as this lives.
 #[derive(Debug)]
 pub struct State {
@@ -71,13 +104,13 @@ impl State {
         self.dir.join("spool")
     }
 
-    /// Why remit is locked, if it is. It stays so over restarts.
+    /// The lock, if there is one. It stays so over restarts.
     ///
     /// # Errors
     /// The file is there and cannot be read: locked or not is unknown.
-    pub fn locked(&self) -> io::Result<Option<String>> {
+    pub fn locked(&self) -> io::Result<Option<Locked>> {
         match fs::read_to_string(self.lock_path()) {
-            Ok(why) => Ok(Some(why)),
+            Ok(text) => Ok(Some(Locked::parse(&text))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -87,10 +120,10 @@ impl State {
     ///
     /// # Errors
     /// It cannot be written; the lock would not outlive a restart.
-    pub fn lock(&self, why: &str) -> io::Result<()> {
+    pub fn lock(&self, locked: &Locked) -> io::Result<()> {
         let new = self.lock_path().with_extension("new");
         let mut file = File::create(&new)?;
-        file.write_all(why.as_bytes())?;
+        file.write_all(locked.text().as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, self.lock_path())?;
         // The name, too, must outlive a power cut.
@@ -149,4 +182,31 @@ pub fn check_way(dir: &Path) -> Result<(), Fatal> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_reads_back_and_any_file_is_one() {
+        let by = Some(("alice".to_owned(), 1_700_000_000_000));
+        for locked in [
+            Locked {
+                why: "incident 7".into(),
+                by,
+            },
+            Locked {
+                why: String::new(),
+                by: None,
+            },
+        ] {
+            assert_eq!(Locked::parse(&locked.text()), locked);
+        }
+        for text in ["by hand", "by hand\n", "by hand\n\n"] {
+            let why = "by hand".to_owned();
+            assert_eq!(Locked::parse(text), Locked { why, by: None }, "{text:?}");
+        }
+        assert_eq!(Locked::parse("a\nb\nnow\n").why, "a\nb\nnow");
+    }
 }

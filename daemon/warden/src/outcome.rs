@@ -9,7 +9,7 @@ use remit_confine::{Cgroup, Oom, Why};
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::jobs::{Job, Start};
-use crate::plan::who;
+use crate::plan::{Plan, who};
 
 /// How a job ended, from everything that is known of it.
 pub fn ending(job: &Job) -> Ending {
@@ -120,46 +120,53 @@ fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
     }
 }
 
+/// The sentence of an end: `alice's job [7d025d0d] exited with status 0: uptime`.
+pub fn ended(plan: &Plan, state: State, cause: &str) -> String {
+    // These causes tell already that it ended.
+    let ended = match state {
+        State::Exited | State::Signalled | State::TimedOut => "",
+        State::NotStarted => "did not start: ",
+        _ => "ended: ",
+    };
+    // The command stands last: it is the caller's text, and may look like any of ours.
+    format!(
+        "{}'s job [{}] {ended}{cause}: {}",
+        plan.requester.subject.user(),
+        plan.job.short(),
+        plan.command()
+    )
+}
+
 /// The record of an end.
 pub fn end_record(job: &Job, ending: &Ending) -> Record {
     let requester = &job.plan.requester;
-    let ended = match ending.state {
-        State::NotStarted => "did not start",
-        _ => "ended",
-    };
-    // The command stands last: it is the caller's text, and may look like any of ours.
-    let message = format!(
-        "job of {} {ended} ({}): {}",
-        requester.subject.user(),
-        ending.cause,
-        job.plan.command
-    );
+    let message = ended(&job.plan, ending.state, &ending.cause);
     let totals = job.totals.as_ref();
     let enforced = job.enforced.as_ref().map(|e| e.walls.join(" "));
-    who(
+    let record = who(
         Record::new(Event::End, message),
         &requester.subject,
         Some(requester.session),
     )
-    .field("JOB", job.plan.job.to_string())
-    .maybe("COMMAND", job.plan.named())
-    .field("ARGV", job.plan.argv_line())
-    .field("PROFILE", job.plan.profile)
-    .maybe("ENFORCED", enforced)
-    .field("STATE", ending.state.as_str())
-    .field("CAUSE", &ending.cause)
-    .maybe("EXIT", ending.exit.map(|code| code.to_string()))
-    .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
-    .field(
-        "KILL_VERIFIED",
-        if ending.kill_verified { "yes" } else { "no" },
-    )
-    .maybe(
-        "OUTPUT_BYTES",
-        totals.map(|t| t.stdout_bytes.saturating_add(t.stderr_bytes).to_string()),
-    )
-    .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
-    .number("CPU_USEC", ending.cpu_usec)
-    .number("MEMORY_PEAK", ending.memory_peak)
-    .number("RUNTIME_MS", ending.runtime_ms)
+    .field("JOB", job.plan.job.to_string());
+    job.plan
+        .asked
+        .program(record)
+        .maybe("ENFORCED", enforced)
+        .field("STATE", ending.state.as_str())
+        .field("CAUSE", &ending.cause)
+        .maybe("EXIT", ending.exit.map(|code| code.to_string()))
+        .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
+        .field(
+            "KILL_VERIFIED",
+            if ending.kill_verified { "yes" } else { "no" },
+        )
+        .maybe(
+            "OUTPUT_BYTES",
+            totals.map(|t| t.stdout_bytes.saturating_add(t.stderr_bytes).to_string()),
+        )
+        .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
+        .number("CPU_USEC", ending.cpu_usec)
+        .number("MEMORY_PEAK", ending.memory_peak)
+        .number("RUNTIME_MS", ending.runtime_ms)
 }

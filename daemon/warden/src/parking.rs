@@ -1,12 +1,13 @@
 //! Plans that wait a moment because the trail is full.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
 
 use crate::audit::Unwritten;
 use crate::clock::Timer;
-use crate::pipeline::Told;
+use crate::pipeline::{Refused, Told};
 use crate::plan::Plan;
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
@@ -41,9 +42,15 @@ impl Warden {
     pub fn unpark(&mut self) {
         for (since, plan) in std::mem::take(&mut self.parked) {
             let (session, ticket) = (plan.requester.session, plan.requester.ticket);
+            let asked = Rc::clone(&plan.asked);
+            let refused = |refusal| Refused {
+                refusal,
+                asked: Some(asked),
+            };
             if since.elapsed() >= PARKED_FOR {
                 self.drop_plan(plan);
-                self.answer(session, ticket, Err(unrecorded(&Unwritten::Later)));
+                let refused = refused(unrecorded(&Unwritten::Later));
+                self.told(session, ticket, Err(refused));
                 continue;
             }
             let told = match self.still_wanted(&plan) {
@@ -57,7 +64,7 @@ impl Warden {
                 // It waits no longer than it would have.
                 last.0 = since;
             }
-            self.told(session, ticket, told);
+            self.told(session, ticket, told.map_err(refused));
         }
         if let Some((since, _)) = self.parked.front() {
             let left = PARKED_FOR.saturating_sub(since.elapsed());
@@ -84,7 +91,7 @@ impl Warden {
             let text = "the broker died while the request waited for its record";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);
             let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
-            self.record_refusal(Some(&subject), Some(session), &refusal);
+            self.record_refusal(Some(&subject), Some(session), &refusal, Some(&plan.asked));
             self.drop_plan(plan);
         }
     }

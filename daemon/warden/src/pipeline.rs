@@ -4,6 +4,7 @@
 //! them ends the story with a record and a sentence, and nothing has run.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec};
@@ -11,7 +12,8 @@ use remit_policy::Verdict;
 
 use crate::fault::{self, Point};
 use crate::jobs::Job;
-use crate::plan::{Call, Plan, Requester};
+use crate::peer::Subject;
+use crate::plan::{Asked, Call, Plan, Requester};
 use crate::warden::Warden;
 
 /// What became of a request.
@@ -24,6 +26,21 @@ pub enum Told {
     Answered(Answer),
 }
 
+/// A refusal, and what it refuses, as far as that was understood.
+pub struct Refused {
+    /// For the caller.
+    pub refusal: Refusal,
+    /// For the record.
+    pub asked: Option<Rc<Asked>>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let asked = None;
+        Self { refusal, asked }
+    }
+}
+
 /// Runs what a session asks for.
 ///
 /// # Errors
@@ -34,25 +51,40 @@ pub fn run(
     ticket: u64,
     spec: Spec,
     fds: Vec<OwnedFd>,
-) -> Result<Told, Refusal> {
+) -> Result<Told, Refused> {
     let subject = warden.subject(session)?;
     let call = Call::new(spec, fds)?;
+    let asked = Rc::new(Asked::from(&call));
+    let requester = Requester {
+        subject,
+        session,
+        ticket,
+    };
+    begun(warden, requester, call, &asked).map_err(|refusal| Refused {
+        refusal,
+        asked: Some(asked),
+    })
+}
+
+fn begun(
+    warden: &mut Warden,
+    requester: Requester,
+    call: Call,
+    asked: &Rc<Asked>,
+) -> Result<Told, Refusal> {
+    let subject: &Subject = &requester.subject;
     if let Some(job) = warden.jobs.same_request(subject.owner(), call.request())? {
         return Ok(Told::Answered(Answer::Known(job)));
     }
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
     warden.room_for(subject.uid())?;
-    let grant = match warden.decide(&subject, &call) {
+    let grant = match warden.decide(subject, &call) {
         Verdict::Allow(grant) => grant,
         Verdict::Deny(denial) => return Err(denial.into()),
     };
     let (job, uid) = warden.new_job()?;
-    let requester = Requester {
-        subject,
-        session,
-        ticket,
-    };
+    let call = (call, Rc::clone(asked));
     let policy = &warden.policy.digest;
     let limits = &warden.config.limits;
     let plan = match Plan::new(call, &grant, requester, policy, limits, job, uid) {

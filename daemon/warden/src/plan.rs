@@ -1,11 +1,13 @@
 //! From a request to exactly what will be executed. Pure but for reading sealed memory files.
 
+mod asked;
 mod record;
 
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use remit_common::builtin::Builtin;
 use remit_common::caps;
@@ -23,10 +25,13 @@ use crate::look;
 use crate::peer::Subject;
 use crate::uids::JobUid;
 
+pub use asked::Asked;
 pub use record::who;
 
 /// The interpreter finds its script here; the sandbox puts it there.
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
+/// What a run without a profile means (remit-policy decides the same).
+const DEFAULT_PROFILE: &str = "read";
 const DEFAULT_INTERPRETER: &[u8] = b"sh";
 /// Of an argv, on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;
@@ -275,17 +280,12 @@ pub struct Plan {
     pub runtime_s: u32,
     /// The profile's name.
     pub profile: &'static str,
-    /// The argv on one line.
-    pub command: String,
     /// The caller's request id with the content's hash.
     pub request: Option<(String, [u8; 32])>,
-    named: Option<&'static str>,
+    /// In words.
+    pub asked: Rc<Asked>,
     basis: Basis,
     policy: String,
-    client: String,
-    script_text: Option<Vec<u8>>,
-    script_sha256: Option<[u8; 32]>,
-    stdin_sha256: Option<[u8; 32]>,
 }
 
 impl Plan {
@@ -294,7 +294,7 @@ impl Plan {
     /// # Errors
     /// A variable that the grant does not list, a runtime over the limit.
     pub fn new(
-        call: Call,
+        (call, asked): (Call, Rc<Asked>),
         grant: &Grant,
         requester: Requester,
         policy: &str,
@@ -321,17 +321,12 @@ impl Plan {
             limits: config.limits(),
             runtime_s,
             profile: grant.profile().name(),
-            command: call.command(),
+            asked,
             request: call.request().map(|(id, content)| (id.to_owned(), content)),
-            named: call.named.as_ref().map(Builtin::name),
             basis: grant.basis().clone(),
             policy: policy.to_owned(),
-            script_sha256: call.script.as_ref().map(|part| part.sha256),
-            stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
-            script_text: call.script.as_ref().map(|part| part.start.clone()),
             script: call.script.map(|part| part.fd),
             stdin: call.stdin.map(|part| part.fd),
-            client: call.client,
         })
     }
 
@@ -340,20 +335,9 @@ impl Plan {
         &self.policy
     }
 
-    /// The name of the built-in command that runs, if one does.
-    pub fn named(&self) -> Option<&'static str> {
-        self.named
-    }
-
-    /// The arguments of the exec on one line, where they are not the command itself.
-    pub fn argv_line(&self) -> String {
-        match self.named {
-            None => self.command.clone(),
-            Some(_) => {
-                let argv: Vec<&[u8]> = self.argv.iter().map(|arg| arg.to_bytes()).collect();
-                text::command_line(&argv, COMMAND_LINE)
-            }
-        }
+    /// What runs, on one line.
+    pub fn command(&self) -> &str {
+        self.asked.command()
     }
 }
 

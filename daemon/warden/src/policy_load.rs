@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_confine::{Answer, in_child};
-use remit_policy::{AccountTable, Accounts, Policy, Severity, Source};
+use remit_policy::{AccountTable, Accounts, Diagnostic, Policy, Severity, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -75,6 +75,22 @@ pub struct Loading {
 
 /// Why a policy was not loaded: every finding, a line or more each.
 pub type Refused = String;
+
+/// Each finding by its sentence, without the lines that show the place in the file.
+pub fn findings(why: &str) -> Vec<&str> {
+    why.lines().filter(|line| !line.starts_with(' ')).collect()
+}
+
+/// The first finding, which is an error where there is one, and how many more there are.
+pub fn in_short(why: &str) -> String {
+    let all = findings(why);
+    let grave = all.iter().find(|line| !line.contains(": warning: "));
+    let first = grave.or(all.first()).copied().unwrap_or_default();
+    match all.len() {
+        0 | 1 => first.to_owned(),
+        many => format!("{first} (and {} more)", many - 1),
+    }
+}
 
 impl Loading {
     /// Forks the child, which also looks up the groups of `connected` users.
@@ -158,9 +174,8 @@ fn bring_settings(dir: &Path) -> Result<String, Refused> {
 }
 
 fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
-    let lines = |findings: Vec<remit_policy::Diagnostic>| {
-        findings.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
+    let lines =
+        |findings: Vec<Diagnostic>| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
     let files = policy_files::read(vendor, admin, 0).map_err(|e| lines(e).join("\n"))?;
     // A first load, only to learn which names are asked for.
     let names = UserDatabase::default();
@@ -209,11 +224,16 @@ fn make(brought: Brought) -> Result<Live, Refused> {
             .join("\n")
     })?;
     let digest = hex(&Sha256::digest(policy.digest_input()));
+    let mut warnings = brought.warnings;
+    if policy.rules() == 0 && !sources.is_empty() {
+        let text = "none of its files has a rule: nobody may do anything";
+        warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
+    }
     Ok(Live {
         policy,
         digest,
         files,
-        warnings: brought.warnings,
+        warnings,
         members: brought.members,
     })
 }
@@ -246,5 +266,25 @@ impl Accounts for UserDatabase {
         let gid = Group::from_name(group).ok()??.gid.as_raw();
         self.groups.borrow_mut().push((group.to_owned(), gid));
         Some(gid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_short_it_is_the_first_error_and_a_count() {
+        let check = |why: &str, expect: &str| assert_eq!(in_short(why), expect, "{why}");
+        check("", "");
+        check(
+            "a.toml:1:1: error: m\n  1 | x\n    | ^\n    = h",
+            "a.toml:1:1: error: m",
+        );
+        check(
+            "a.toml:1:1: warning: w\n  1 | x\nb.toml: error: m\n  = h",
+            "b.toml: error: m (and 1 more)",
+        );
+        check("a: warning: v\nb: warning: w", "a: warning: v (and 1 more)");
     }
 }

@@ -55,7 +55,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let broker = Broker::find(ids, state.spool())?;
     let walls = Walls::raise(&config)?;
     if let Some(why) = walls.refused() {
-        say!("every run will be refused: {why}");
+        say_error!("every run will be refused: {why}");
     }
     let audit = Audit::open(&config.audit, state.dir())?;
     let runtime = Runtime::new(&args.runtime);
@@ -65,7 +65,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         .locked()
         .map_err(Fatal::call("cannot tell whether remit is locked"))?
     {
-        Some(why) => Gate::Locked(why),
+        Some(locked) => Gate::Locked(locked),
         None => Gate::Open,
     };
     let mut warden = Warden {
@@ -140,8 +140,10 @@ impl Warden {
                 Some(entry) => (Some(entry.uid), entry.user.as_str(), entry.command.as_str()),
                 None => (None, "somebody", "an unknown command"),
             };
-            let message =
-                format!("job of {user} was running when remitd died, and died too: {command}");
+            let message = format!(
+                "{user}'s job [{}] was running when remitd died, and died too: {command}",
+                job.short()
+            );
             let record = Record::new(Event::Interrupted, message)
                 .field("JOB", job.to_string())
                 .maybe("UID", uid.map(|uid| uid.to_string()))
@@ -170,7 +172,11 @@ impl Warden {
         if let Some(why) = self.walls.refused() {
             message += &format!(", and runs nothing: {why}");
         }
-        let record = Record::new(Event::Start, message)
+        let mut record = Record::new(Event::Start, message);
+        if self.walls.refused().is_some() {
+            record = record.grave();
+        }
+        let record = record
             .field("RELEASE", remit_common::RELEASE)
             .field("POLICY", &self.policy.digest)
             .number("LANDLOCK", landlock)

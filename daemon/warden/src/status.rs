@@ -2,10 +2,10 @@
 
 use remit_common::admin::Status;
 
-use crate::policy_load::Live;
+use crate::policy_load::{Live, findings};
 use crate::warden::{Gate, Warden};
 
-/// Policy files that an answer names.
+/// Policy files, and warnings about them, that an answer names.
 const LISTED: usize = 8;
 
 impl Warden {
@@ -19,6 +19,10 @@ impl Warden {
             "runtime {} s, {} s at most",
             limits.runtime_s, limits.max_runtime_s
         );
+        let locked = match &self.gate {
+            Gate::Locked(locked) => Some(locked),
+            Gate::Open | Gate::Stopping => None,
+        };
         Status {
             release: remit_common::RELEASE.to_owned(),
             kernel: self.walls.release().to_owned(),
@@ -26,11 +30,11 @@ impl Warden {
             policy: self.policy.digest.clone(),
             rules: count(self.policy.policy.rules()),
             policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),
+            policy_warnings: warnings(&self.policy.warnings),
             needs_restart: self.needs_restart.iter().map(ToString::to_string).collect(),
-            locked: match &self.gate {
-                Gate::Locked(why) => Some(why.clone()),
-                Gate::Open | Gate::Stopping => None,
-            },
+            locked: locked.map(|locked| locked.why.clone()),
+            locked_by: locked.and_then(|locked| locked.by.as_ref().map(|(user, _)| user.clone())),
+            locked_ms: locked.and_then(|locked| locked.by.as_ref().map(|(_, at)| *at)),
             jobs: count(self.jobs.count_live()),
             max_jobs: count(self.config.jobs.max),
             sessions: count(self.sessions.len()),
@@ -66,8 +70,30 @@ impl Warden {
                 self.needs_restart.join(", ")
             );
         }
-        text
+        for warning in &self.policy.warnings {
+            text.push('\n');
+            text += warning;
+        }
+        first_lines(&text)
     }
+}
+
+/// Each by its sentence; of many the first ones and a count.
+fn warnings(all: &[String]) -> Vec<String> {
+    let text = all.join("\n");
+    let all = findings(&text);
+    let mut some: Vec<_> = all
+        .iter()
+        .take(LISTED)
+        .map(|line| (*line).to_owned())
+        .collect();
+    if all.len() > LISTED {
+        some.push(format!(
+            "{} more: remit policy reload shows them",
+            all.len() - LISTED
+        ));
+    }
+    some
 }
 
 /// Paths on one line; of many the first ones and a count.

@@ -17,7 +17,7 @@ use crate::error::Fatal;
 use crate::notify::Note;
 use crate::peer::Subject;
 use crate::plan::who;
-use crate::policy_load::{Loaded, Loading, Refused};
+use crate::policy_load::{Loaded, Loading, Refused, findings, in_short};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
@@ -39,7 +39,7 @@ impl Warden {
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGHUP)) => {
                     if let Err(error) = self.reload(None) {
-                        say!("{error}");
+                        say_error!("{error}");
                     }
                 }
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
@@ -93,8 +93,18 @@ impl Warden {
         self.reactor.remove(done.fd());
         match read {
             Ok(Loaded { live, settings }) => {
-                let message = format!("policy {} is in force", live.digest);
-                let record = Record::new(Event::Policy, message)
+                let record = match live.warnings.as_slice() {
+                    [] => {
+                        let message = format!("policy {} is in force", live.digest);
+                        Record::new(Event::Policy, message)
+                    }
+                    warnings => {
+                        let warning = in_short(&warnings.join("\n"));
+                        let message = format!("policy {} is in force; {warning}", live.digest);
+                        Record::new(Event::Policy, message).doubtful()
+                    }
+                };
+                let record = record
                     .field("POLICY", &live.digest)
                     .field("VERDICT", "loaded");
                 let record = by_whom(record, done.asked.as_ref());
@@ -134,11 +144,13 @@ impl Warden {
     }
 
     fn policy_refused(&mut self, why: String, asked: Option<&Subject>) {
-        say!("the new policy is refused, the old one stays in force:\n{why}");
-        let record = Record::new(Event::Policy, format!("a new policy was refused: {why}"))
+        say_error!("the new policy is refused, the old one stays in force:\n{why}");
+        let message = format!("a new policy was refused: {}", in_short(&why));
+        let record = Record::new(Event::Policy, message)
+            .grave()
             .field("POLICY", &self.policy.digest)
             .field("VERDICT", "refused")
-            .field("CAUSE", &why);
+            .field("CAUSE", findings(&why).join("; "));
         self.audit.note(by_whom(record, asked));
         self.policy_error = Some(why);
     }

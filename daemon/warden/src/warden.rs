@@ -21,11 +21,11 @@ use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
-use crate::lock::State;
+use crate::lock::{Locked, State};
 use crate::notify::Notify;
 use crate::peer::Subject;
-use crate::pipeline::Told;
-use crate::plan::{Call, Plan, who};
+use crate::pipeline::{Refused, Told};
+use crate::plan::{Asked, Call, Plan, who};
 use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
@@ -38,8 +38,8 @@ use crate::walls::Walls;
 pub enum Gate {
     /// Yes.
     Open,
-    /// An administrator locked, and why.
-    Locked(String),
+    /// An administrator locked.
+    Locked(Locked),
     /// The daemon is on its way out.
     Stopping,
 }
@@ -111,9 +111,9 @@ impl Warden {
     pub fn open_for_work(&self) -> Result<(), Refusal> {
         match &self.gate {
             Gate::Open => self.walls.open_for_work(),
-            Gate::Locked(why) => Err(Refusal::new(
+            Gate::Locked(locked) => Err(Refusal::new(
                 Code::Locked,
-                format!("an administrator has locked remit: {why}"),
+                format!("an administrator has locked remit: {}", locked.why),
             )
             .lift("remit unlock")
             .next("stop, and tell the person you work for")),
@@ -169,11 +169,16 @@ impl Warden {
     }
 
     /// Says what became of a request, as far as the broker does not know yet.
-    pub fn told(&mut self, session: u64, ticket: u64, told: Result<Told, Refusal>) {
+    pub fn told(&mut self, session: u64, ticket: u64, told: Result<Told, Refused>) {
         match told {
             Ok(Told::Started | Told::Parked) => {}
             Ok(Told::Answered(answer)) => self.answer(session, ticket, Ok(answer)),
-            Err(refusal) => self.answer(session, ticket, Err(refusal)),
+            Err(Refused { refusal, asked }) => {
+                let subject = self.sessions.name(session).cloned();
+                self.record_refusal(subject.as_ref(), Some(session), &refusal, asked.as_deref());
+                let answer = Err(refusal);
+                self.tell(&ToBroker::Answer { ticket, answer });
+            }
         }
     }
 
@@ -181,23 +186,24 @@ impl Warden {
     pub fn answer(&mut self, session: u64, ticket: u64, answer: Result<Answer, Refusal>) {
         if let Err(refusal) = &answer {
             let subject = self.sessions.name(session).cloned();
-            self.record_refusal(subject.as_ref(), Some(session), refusal);
+            self.record_refusal(subject.as_ref(), Some(session), refusal, None);
         }
         self.tell(&ToBroker::Answer { ticket, answer });
     }
 
-    /// Records that something was refused.
+    /// Records that something was refused, and what, where it was a run.
     pub fn record_refusal(
         &mut self,
         subject: Option<&Subject>,
         session: Option<u64>,
         refusal: &Refusal,
+        asked: Option<&Asked>,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
         let room = self.refusals.of(subject.map(Subject::uid));
         if room.take() {
             let suppressed = room.suppressed();
-            let record = self.refusal(subject, session, refusal, suppressed);
+            let record = self.refusal(subject, session, refusal, asked, suppressed);
             self.audit.note(record);
         }
     }
@@ -214,6 +220,7 @@ impl Warden {
                 self.sessions.name(session),
                 Some(session),
                 refusal,
+                None,
                 suppressed,
             );
             self.audit.note(record.field("SOURCE", "broker"));
@@ -225,12 +232,22 @@ impl Warden {
         subject: Option<&Subject>,
         session: Option<u64>,
         refusal: &Refusal,
+        asked: Option<&Asked>,
         suppressed: Option<u64>,
     ) -> Record {
         let name = subject.map_or("somebody", Subject::user);
-        let record = Record::new(Event::Refusal, format!("refused {name}: {refusal}"));
+        // The cause alone: what to do about it is for the caller.
+        let mut message = format!("refused {name}: {}: {}", refusal.code, refusal.message);
+        if let Some(asked) = asked {
+            message += &format!(": {}", asked.command());
+        }
+        let record = Record::new(Event::Refusal, message);
         let record = match subject {
             Some(subject) => who(record, subject, session),
+            None => record,
+        };
+        let record = match asked {
+            Some(asked) => asked.whole(record),
             None => record,
         };
         record

@@ -214,6 +214,7 @@ fn a_configuration_that_could_not_start_is_refused_with_the_whole_reload() {
         stage.write(CONFIG, text);
         let refused = reload(&stage).unwrap_err();
         assert!(refused.contains("the old one stays in force"), "{refused}");
+        assert!(refused.contains(why), "{refused}");
         let error = stage.status().policy_error.unwrap();
         assert!(error.contains(why), "{text}: {error}");
         assert_eq!(stage.status().policy, before, "{text}");
@@ -224,6 +225,51 @@ fn a_configuration_that_could_not_start_is_refused_with_the_whole_reload() {
     assert!(reload(&stage).is_ok());
     let status = stage.status();
     assert!(status.policy != before && status.policy_error.is_none());
+    stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn a_reload_tells_what_its_author_should_look_at() {
+    let (stage, _broker) = Stage::start();
+    stage.write("config/policy.d/20-note", "x");
+    stage.grant("to = [\"no-such-user\"]");
+    let said = reload(&stage).unwrap();
+    let warnings = stage.status().policy_warnings;
+    for warning in ["20-note: warning: it is not read", "no-such-user"] {
+        assert!(said.contains(warning), "{said}");
+        assert!(
+            warnings.iter().any(|line| line.contains(warning)),
+            "{warnings:?}"
+        );
+    }
+    assert!(!warnings.iter().any(|line| line.contains('\n')));
+    let record = stage.records("policy").pop().unwrap();
+    assert_eq!(record["PRIORITY"], "4", "{record}");
+    stage.write("config/policy.d/10-test.toml", "# nothing yet\n");
+    let said = reload(&stage).unwrap();
+    assert!(said.contains("nobody may do anything"), "{said}");
+
+    // What is refused is an error, in one sentence with the place.
+    stage.write(
+        "config/policy.d/10-test.toml",
+        "[[grant]]\nallow = [\"df *\"]\n",
+    );
+    let refused = reload(&stage).unwrap_err();
+    assert!(refused.contains("10-test.toml:1:1: error: "), "{refused}");
+    let record = stage.records("policy").pop().unwrap();
+    assert_eq!(record["PRIORITY"], "3", "{record}");
+    let message = record["MESSAGE"].as_str().unwrap();
+    assert!(
+        message.contains("10-test.toml:1:1: error: ") && message.contains(" more)"),
+        "{message}"
+    );
+    for field in ["MESSAGE", "REMIT_CAUSE"] {
+        let text = record[field].as_str().unwrap();
+        assert!(!text.contains("\\n") && !text.contains('^'), "{text}");
+    }
+    let cause = record["REMIT_CAUSE"].as_str().unwrap();
+    assert!(cause.contains("it can name: run"), "{cause}");
     stage.idle();
     stage.stop();
 }

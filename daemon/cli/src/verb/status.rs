@@ -40,11 +40,14 @@ fn show(status: &Status) -> String {
         lines += &table::lines("not live", error);
     }
     let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+    for warning in &status.policy_warnings {
+        fact("warning", warning);
+    }
     if !status.needs_restart.is_empty() {
         let keys = status.needs_restart.join(", ");
         fact("changed", &format!("{keys}: systemctl restart remitd"));
     }
-    fact("locked", status.locked.as_deref().unwrap_or("no"));
+    fact("locked", &locked(status));
     for refused in &status.refused {
         fact("refused", refused);
     }
@@ -74,6 +77,17 @@ fn show(status: &Status) -> String {
         fact("refusal", &recent(refusal));
     }
     lines
+}
+
+/// Why, by whom and when, as far as that is known.
+fn locked(status: &Status) -> String {
+    let Some(why) = &status.locked else {
+        return "no".to_owned();
+    };
+    match (&status.locked_by, status.locked_ms) {
+        (Some(user), Some(at)) => format!("by {user} at {}: {why}", human::time(at / 1000)),
+        (_, _) => why.clone(),
+    }
 }
 
 /// When, who, why: on one line.

@@ -72,7 +72,7 @@ fn encode(record: &Record, linked: &Linked, time: &str) -> String {
     let head = [
         ("MESSAGE", record.message.as_str()),
         ("MESSAGE_ID", record.event.message_id()),
-        ("PRIORITY", record.event.priority()),
+        ("PRIORITY", record.priority),
     ];
     for (name, value) in head {
         text.push_str(&format!(",\"{name}\":"));

@@ -73,7 +73,7 @@ fn encode(record: &Record, linked: &Linked) -> Vec<u8> {
     let head = [
         ("MESSAGE", record.message.as_str()),
         ("MESSAGE_ID", record.event.message_id()),
-        ("PRIORITY", record.event.priority()),
+        ("PRIORITY", record.priority),
         ("SYSLOG_IDENTIFIER", "remitd"),
     ];
     let mut text = String::with_capacity(1024);

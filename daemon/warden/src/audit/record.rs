@@ -80,8 +80,8 @@ impl Event {
         }
     }
 
-    /// syslog(3) priority: what wants an auditor's eye stands out.
-    pub const fn priority(self) -> &'static str {
+    /// syslog(3) priority of most of its records: what wants an auditor's eye stands out.
+    const fn priority(self) -> &'static str {
         match self {
             Self::Start | Self::Stop | Self::Intent | Self::End => "6",
             Self::Refusal | Self::Lock | Self::Unlock | Self::Policy | Self::Walls => "5",
@@ -116,6 +116,8 @@ pub struct Record {
     pub event: Event,
     /// The sentence, one line.
     pub message: String,
+    /// syslog(3) priority, a digit.
+    pub priority: &'static str,
     /// Names without the `REMIT_` prefix, with their values.
     pub fields: Vec<(&'static str, String)>,
 }
@@ -126,8 +128,21 @@ impl Record {
         Self {
             event,
             message: text::line(message.as_ref(), FIELD),
+            priority: event.priority(),
             fields: Vec::with_capacity(16),
         }
+    }
+
+    /// Marks it as an error: something does not work until somebody mends it.
+    pub fn grave(self) -> Self {
+        let priority = "3";
+        Self { priority, ..self }
+    }
+
+    /// Marks it as a warning: somebody should look.
+    pub fn doubtful(self) -> Self {
+        let priority = "4";
+        Self { priority, ..self }
     }
 
     /// Adds a field: one line, escapes for what is not plain, cut with a mark at 8 KiB.

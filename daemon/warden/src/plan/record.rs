@@ -3,7 +3,6 @@
 use remit_policy::Basis;
 
 use super::{Plan, Requester};
-use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::peer::Subject;
 
@@ -17,28 +16,23 @@ impl Plan {
             Basis::Rule(_) => ("runs", "allow".to_owned()),
             basis @ Basis::TryByRoot => ("tries", basis.to_string()),
         };
+        // The command stands last: it is the caller's text, and may look like any of ours.
         let message = format!(
-            "{} {does} in {}: {}",
+            "{} {does} in {} [{}]: {}",
             subject.user(),
             self.profile,
-            self.command
+            self.job.short(),
+            self.command()
         );
-        who(Record::new(Event::Intent, message), subject, Some(*session))
-            .field("JOB", self.job.to_string())
-            .maybe("COMMAND", self.named)
-            .field("ARGV", self.argv_line())
-            .field("CWD", self.cwd.as_bytes())
+        let record = who(Record::new(Event::Intent, message), subject, Some(*session))
+            .field("JOB", self.job.to_string());
+        self.asked
+            .whole(record)
             .field("RULE", self.basis.to_string())
             .field("POLICY", &self.policy)
-            .field("PROFILE", self.profile)
             .field("VERDICT", verdict)
             .number("JOB_UID", self.uid.get())
             .number("RUNTIME_MAX", self.runtime_s)
-            .maybe("SCRIPT", self.script_text.as_ref())
-            .maybe("SCRIPT_SHA256", self.script_sha256.map(|hash| hex(&hash)))
-            .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
-            .maybe("REQUEST_ID", self.request.as_ref().map(|(id, _)| id))
-            .field("CLIENT", &self.client)
     }
 }
 

@@ -20,7 +20,8 @@ pub fn told(limits: &Limits, controllers: &[Controller], clamped: &[Clamped]) ->
             limits.nproc,
             match has(Controller::Pids) {
                 true => "cgroup",
-                false => "each process, rlimit",
+                // The kernel counts it by uid, and no other job has this one.
+                false => "all processes of the job together, rlimit",
             }
         ),
         match limits.cpu_percent.filter(|_| has(Controller::Cpu)) {
@@ -67,7 +68,7 @@ mod tests {
                 &clamped[..],
                 &[
                     "memory 2048 MiB (private memory of each process, rlimit)",
-                    "tasks 256 (each process, rlimit)",
+                    "tasks 256 (all processes of the job together, rlimit)",
                     "cpu 3600 s (each process, rlimit)",
                     "files 1024 (rlimit)",
                     "tmp 64 MiB each",
