@@ -17,6 +17,7 @@ mod expiry;
 mod file;
 mod key;
 mod line;
+mod name;
 mod processes;
 mod record;
 mod undo;
@@ -24,11 +25,11 @@ mod walk;
 
 use remit_common::refusal::{Code, Refusal};
 
-pub use account::Name;
 pub use add::{AccountWas, Enrolled, Request, enroll};
 pub use expiry::Expires;
 pub use key::{FILE as KEY_FILE, PublicKey};
 pub use line::Change;
+pub use name::Name;
 pub use undo::{Undo, Undone, unenroll};
 
 /// Why nothing was done, or why it was not done to its end.

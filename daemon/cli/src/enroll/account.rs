@@ -6,10 +6,10 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use super::name::Name;
 use crate::powerful;
 use crate::program::{Program, ProgramError};
 
@@ -17,55 +17,10 @@ use crate::program::{Program, ProgramError};
 const FIRST_UID: u32 = 1000;
 /// nobody, and all that is none of ours.
 const NOBODY: u32 = 65_534;
-/// The most bytes of a name (useradd(8)).
-const NAME: usize = 32;
 /// What makes the account known for ours.
 const COMMENT: &str = "remit agent";
 /// sshd starts a forced command by it (sshd(8)).
 const SHELL: &str = "/bin/sh";
-
-/// A name that useradd(8) takes, so that no program can read anything else in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(String);
-
-impl Name {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A name that is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAName;
-
-impl fmt::Display for NotAName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "it must be a small letter or '_', then small letters, digits, '_' or '-', 32 at most",
-        )
-    }
-}
-
-impl std::error::Error for NotAName {}
-
-impl FromStr for Name {
-    type Err = NotAName;
-
-    fn from_str(text: &str) -> Result<Self, NotAName> {
-        let first = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-        let later = |byte: u8| first(byte) || byte.is_ascii_digit() || byte == b'-';
-        let good =
-            text.bytes().next().is_some_and(first) && text.bytes().all(later) && text.len() <= NAME;
-        good.then(|| Self(text.to_owned())).ok_or(NotAName)
-    }
-}
 
 /// An account that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -418,33 +373,6 @@ mod tests {
             shell: "/bin/bash".into(),
             comment: String::new(),
             groups: vec!["agent".into(), "remit".into()],
-        }
-    }
-
-    #[test]
-    fn a_name_is_one_for_every_program() {
-        for text in ["a", "_a", "agent-7", "x_1", &"a".repeat(32)] {
-            assert_eq!(text.parse::<Name>().map(|name| name.0).as_deref(), Ok(text));
-        }
-        for text in [
-            "",
-            "-a",
-            "--help",
-            "1a",
-            "A",
-            "a b",
-            "a.b",
-            "a/b",
-            "../a",
-            "a\n",
-            "a:b",
-            "a,b",
-            "a$",
-            "\u{fc}",
-            "%u",
-            &"a".repeat(33),
-        ] {
-            assert_eq!(text.parse::<Name>(), Err(NotAName), "{text:?}");
         }
     }
 

@@ -4,8 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Refused;
-use super::account::{self, Account, AccountError, Name};
+use super::account::{self, Account, AccountError};
 use super::clock;
 use super::expiry::{End, Expires};
 use super::file::KeyFile;
@@ -13,6 +12,7 @@ use super::key::PublicKey;
 use super::line::{self, COMMAND, Change, Foreign};
 use super::record::{Kept, Record, Store};
 use super::walk::{Absent, Dir, Owner, Trust, WalkError};
+use super::{Name, Refused};
 use crate::program::Program;
 use crate::sshd::effective::{self, Effective};
 

@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Name};
+use super::account::Account;
 use super::expiry::End;
+use super::name::Name;
 
 /// The form of the file.
 const VERSION: u32 = 1;

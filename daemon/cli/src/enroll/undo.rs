@@ -12,11 +12,12 @@ use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
 
 use super::Refused;
-use super::account::{self, Account, Name};
+use super::account::{self, Account};
 use super::add::{another, told};
 use super::file::KeyFile;
 use super::key::PublicKey;
 use super::line;
+use super::name::Name;
 use super::processes;
 use super::record::{Record, Store};
 use super::walk::{Absent, Dir, Trust, WalkError};
