@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use remit_common::client::Client;
 use remit_common::outcome::{Enforced, State};
-use remit_common::wire::{Access, Bytes, Reply, Request, Purpose, Run, What};
+use remit_common::wire::{Access, Bytes, Purpose, Reply, Request, Run, What};
 
 use crate::Failure;
 use crate::mcp::{self, Session};
