@@ -43,7 +43,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Makes all checks.
 pub fn examine(runtime: &Runtime) -> Report {
     let asked = SystemTime::now().duration_since(UNIX_EPOCH);
-    let asked = asked.unwrap_or_default().as_secs();
+    let asked = asked.unwrap_or_default();
     // First, since a connection starts a daemon that was only waiting for one.
     let Told {
         checkup,
@@ -263,8 +263,8 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
     }
 }
 
-/// The trail, after the daemon was `asked` for a checkup (Unix time in seconds).
-fn journal(checkup: Option<&Checkup>, asked: u64) -> Vec<Check> {
+/// The trail, after the daemon was `asked` for a checkup (time since 1970).
+fn journal(checkup: Option<&Checkup>, asked: Duration) -> Vec<Check> {
     let Some(checkup) = checkup else {
         let mut checks = vec![Check::skipped("audit trail", "the daemon did not tell")];
         checks.extend(journal::checks(None));

@@ -1,6 +1,7 @@
 //! The journal: does it keep the audit trail, and can the trail be read?
 
 use std::path::Path;
+use std::time::Duration;
 
 use nix::unistd::geteuid;
 
@@ -15,8 +16,8 @@ const KEPT: &str = "/var/log/journal";
 const LOST: &str = "/run/log/journal";
 
 /// All checks, where the journal is the audit's sink. The daemon wrote a record of this checkup, if
-/// it was `told` of it, since then (Unix time in seconds).
-pub fn checks(told: Option<u64>) -> Vec<Check> {
+/// it was `told` of it, since then (from 1970).
+pub fn checks(told: Option<Duration>) -> Vec<Check> {
     let is_kept = Path::new(KEPT).is_dir();
     let mut checks = match configuration() {
         Ok(text) => vec![storage(&text, is_kept), level(&text)],
@@ -88,7 +89,7 @@ fn storage(configuration: &str, is_kept: bool) -> Check {
 }
 
 /// Whether a record of the daemon can be found: that of this checkup, if it was `told`.
-fn readable(told: Option<u64>) -> Check {
+fn readable(told: Option<Duration>) -> Check {
     let name = "records";
     if !geteuid().is_root() {
         return Check::skipped(name, "only root can tell: sudo remit doctor");
@@ -98,9 +99,10 @@ fn readable(told: Option<u64>) -> Check {
     };
     let query = ["-q", "--no-pager", "-n", "1", "-o", "cat", "_UID=0"];
     let found = match told {
-        // It may still be on its way: it is waited for.
+        // It may still be on its way: it is waited for. To the microsecond, lest the record of a
+        // checkup just before is taken for it.
         Some(time) => {
-            let since = format!("--since=@{time}");
+            let since = format!("--since=@{}.{:06}", time.as_secs(), time.subsec_micros());
             let more = ["--follow", &since, "REMIT_EVENT=walls"];
             journalctl.line(&[&query[..], &more].concat())
         }
