@@ -19,15 +19,18 @@ trap end_runs EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# begin TITLE ARGUMENT...: test-package with these arguments, as soon as fewer than $most runs are under way. An emulated
-# machine may hang by itself (75): once more. The log of the n-th run is $logs/n, from 0 on.
+# begin TITLE ARGUMENT...: test-package with these arguments, as soon as fewer than $most runs are under way. What fails
+# on an emulated machine is tried once more, and said: those stand still for many seconds by themselves, and hang (75).
+# What is wrong with remit fails twice. The log of the n-th run is $logs/n, from 0 on.
 begin() {
-  local title=$1 log=$logs/${#titles[@]}
+  local title=$1 log=$logs/${#titles[@]} again=75
   shift
+  [ "$1" != -k ] || again=
   while [ "$(jobs -rp | wc -l)" -ge "${most:-4}" ]; do wait -n || true; done
   # shellcheck disable=SC2016 # for the inner shell
-  setsid bash -c '"$@" || { [ $? = 75 ] && echo "once more, on a new machine" && "$@"; }; echo $? >"$0"' "$log.status" \
-    "$MACHINE_DIR/test-package" "$@" </dev/null >"$log" 2>&1 &
+  setsid bash -c 'again=$1; shift
+    "$@" || { status=$?; [ $status = "${again:-$status}" ] && echo "once more, on a new machine ($status)" && "$@"; }
+    echo $? >"$0"' "$log.status" "$again" "$MACHINE_DIR/test-package" "$@" </dev/null >"$log" 2>&1 &
   pids+=($!)
   titles+=("$title")
 }
@@ -40,7 +43,7 @@ finish() {
   for i in "${!titles[@]}"; do
     echo "-- ${titles[$i]}"
     if [ "$(cat "$logs/$i.status" 2>/dev/null)" = 0 ]; then
-      grep -E '^ *[0-9]+ s  ' "$logs/$i"
+      grep -E '^ *[0-9]+ s  |^once more|^FAIL' "$logs/$i"
     else
       cat "$logs/$i"
       echo "FAILED: ${titles[$i]}"
