@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod builtin;
+pub mod calendar;
 pub mod caps;
 pub mod client;
 pub mod frame;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::calendar;
+
 /// How far back at most: about 27 years, before which no journal was written.
 const MOST_SECONDS: u64 = 10_000 * 86_400;
 
@@ -129,16 +131,9 @@ fn date_of(text: &str) -> Option<Date> {
         month: small(parts.next()?, 12)?,
         day: small(parts.next()?, 31)?,
     };
-    let leap = date.year.is_multiple_of(4) && !date.year.is_multiple_of(100)
-        || date.year.is_multiple_of(400);
-    let days = match date.month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => 0,
-    };
-    let there = (1..=days).contains(&date.day) && date.year >= 1970 && parts.next().is_none();
+    let days = calendar::month_length(date.year.into(), date.month.into());
+    let there =
+        (1..=days).contains(&date.day.into()) && date.year >= 1970 && parts.next().is_none();
     there.then_some(date)
 }
 

@@ -1,5 +1,7 @@
 //! Numbers as people read them. Pure.
 
+use remit_common::calendar;
+
 /// `1.5 GiB`: at most four digits and a binary unit.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -34,19 +36,7 @@ pub fn duration(ms: u64) -> String {
 /// Seconds since 1970 as `2026-11-20 08:25:48Z`, the proleptic Gregorian calendar in UTC.
 pub fn time(seconds: u64) -> String {
     let (days, rest) = (seconds / 86400, seconds % 86400);
-    // Years that begin in March put the leap day last (days from 0000-03-01).
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (year, month, day) = calendar::date(days);
     let (h, min, s) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02} {h:02}:{min:02}:{s:02}Z")
 }

@@ -1,5 +1,7 @@
 //! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure.
 
+use remit_common::calendar;
+
 /// Microseconds, as the journal counts.
 pub const SECOND: u64 = 1_000_000;
 
@@ -9,7 +11,7 @@ const DAY: u64 = 24 * HOUR;
 
 /// `2026-11-20`
 pub fn date(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / DAY);
+    let (year, month, day) = calendar::date(seconds / DAY);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
@@ -75,22 +77,6 @@ pub fn size(bytes: u64) -> String {
             format!("{}.{} {name}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} B"),
-    }
-}
-
-/// The day of the calendar, days after 1970-01-01: the calendar repeats every 400 years, and a
-/// year that begins in March has its odd day at its end.
-const fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = year + era * 400;
-    match month < 10 {
-        true => (year, month + 3, day),
-        false => (year + 1, month - 9, day),
     }
 }
 

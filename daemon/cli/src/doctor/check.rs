@@ -86,3 +86,14 @@ pub fn or_ok(found: Vec<Check>, name: &str, text: impl Into<String>) -> Vec<Chec
         false => found,
     }
 }
+
+/// What was found wrong, for tests.
+#[cfg(test)]
+pub fn whys(checks: &[Check]) -> Vec<String> {
+    let why = |check: &Check| match &check.verdict {
+        Verdict::Warning(finding) => Some(format!("warning: {}", finding.why)),
+        Verdict::Failure(finding) => Some(format!("failure: {}", finding.why)),
+        Verdict::Ok(_) | Verdict::Skipped(_) => None,
+    };
+    checks.iter().filter_map(why).collect()
+}

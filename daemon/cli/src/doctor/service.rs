@@ -338,7 +338,7 @@ fn compare(name: &str, apart: &[&str], ours: &str, first: &str) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Verdict;
+    use super::super::check::whys;
     use super::*;
 
     const GOOD: &str = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\
@@ -346,15 +346,6 @@ mod tests {
         MountFlags=\nReadOnlyPaths=\nMountAPIVFS=no\nNoNewPrivileges=no\nSystemCallFilter=\n\
         LogRateLimitIntervalUSec=0\nKillMode=mixed\nOOMPolicy=continue\nDelegate=yes\n\
         DelegateControllers=cpu memory pids\nUser=\nFragmentPath=/usr/lib/a\nDropInPaths=/etc/b /etc/c\n";
-
-    fn whys(checks: &[Check]) -> Vec<String> {
-        let why = |check: &Check| match &check.verdict {
-            Verdict::Warning(finding) => Some(format!("warning: {}", finding.why)),
-            Verdict::Failure(finding) => Some(format!("failure: {}", finding.why)),
-            Verdict::Ok(_) | Verdict::Skipped(_) => None,
-        };
-        checks.iter().filter_map(why).collect()
-    }
 
     /// The good unit with one line put in front, where the first of a name counts.
     fn with(line: &str) -> Properties {

@@ -305,20 +305,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::super::agents::tests::agent;
-    use super::super::check::Verdict;
+    use super::super::check::whys;
     use super::*;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
-
-    fn whys(checks: &[Check]) -> Vec<String> {
-        let why = |check: &Check| match &check.verdict {
-            Verdict::Warning(finding) => Some(format!("warning: {}", finding.why)),
-            Verdict::Failure(finding) => Some(format!("failure: {}", finding.why)),
-            Verdict::Ok(_) | Verdict::Skipped(_) => None,
-        };
-        checks.iter().filter_map(why).collect()
-    }
 
     #[test]
     fn patterns_are_those_of_ssh() {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use remit_common::calendar;
 use serde::{Deserialize, Serialize};
 
 use crate::human;
@@ -183,16 +184,7 @@ fn numbers(text: &str, between: char, digits: &[usize; 3]) -> Result<[u64; 3], E
 
 /// Days since 1970 of a day that exists, from 1970 on.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let length = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + u64::from(leap(year)),
-        _ => return None,
-    };
-    if !(1..=length).contains(&day) {
+    if !(1..=calendar::month_length(year, month)).contains(&day) {
         return None;
     }
     // Years that begin in March put the leap day last; the first such year is 0.

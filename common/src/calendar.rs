@@ -1,0 +1,69 @@
+//! The Gregorian calendar, in days since 1970-01-01. Pure.
+
+/// Year, month (from 1) and day (from 1) of a day; `days` at most a few million.
+#[must_use]
+pub const fn date(days: u64) -> (u64, u64, u64) {
+    // Eras of 400 years, counted from 0000-03-01: years that begin in March have the odd day last.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    match month < 10 {
+        true => (year, month + 3, day),
+        false => (year + 1, month - 9, day),
+    }
+}
+
+/// Days of a month; 0 where there is no such month.
+#[must_use]
+pub const fn month_length(year: u64, month: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_follow_each_other_as_in_the_calendar() {
+        // As date -u -d @SECONDS gives them.
+        for (days, expect) in [
+            (0, (1970, 1, 1)),
+            (11_015, (2000, 2, 28)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_777, (2026, 11, 20)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+            (2_932_896, (9999, 12, 31)),
+        ] {
+            assert_eq!(date(days), expect, "{days}");
+        }
+    }
+
+    #[test]
+    fn months_are_as_long_as_the_days_say() {
+        let mut expect = (1970, 1, 1);
+        for days in 0..400_000 {
+            assert_eq!(date(days), expect, "{days}");
+            let (year, month, day) = expect;
+            expect = match (month, day == month_length(year, month)) {
+                (12, true) => (year + 1, 1, 1),
+                (_, true) => (year, month + 1, 1),
+                (_, false) => (year, month, day + 1),
+            };
+        }
+        assert_eq!([month_length(2026, 0), month_length(2026, 13)], [0, 0]);
+    }
+}
