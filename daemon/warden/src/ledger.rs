@@ -7,9 +7,9 @@
 //! removing of it. The length is written last, so a slot is whole or free.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use remit_common::names::JobId;
@@ -17,6 +17,7 @@ use remit_common::outcome::{Ending, State};
 use remit_link::{JobMeta, Owner};
 use serde::{Deserialize, Serialize};
 
+use crate::lock::private_file;
 use crate::plan::Plan;
 
 /// What the record of an interrupted job needs.
@@ -84,14 +85,7 @@ impl Ledger {
     /// # Errors
     /// It cannot be opened, or is longer than any ledger.
     pub fn open_file(state: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(state.join("warden").join("open"))?;
+        let file = private_file(&state.join("warden").join("open"))?;
         let slots = file.metadata()?.len().div_ceil(SLOT as u64);
         if slots > SLOTS {
             let text = format!("'warden/open' has {slots} slots, over {SLOTS}");

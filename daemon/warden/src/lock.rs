@@ -76,14 +76,7 @@ impl State {
         let warden = dir.join("warden");
         private(&warden, Ids { uid: 0, gid: 0 }).map_err(cannot(&warden))?;
         let path = warden.join("daemon");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(cannot(&path))?;
+        let file = private_file(&path).map_err(cannot(&path))?;
         let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
         let spool = dir.join("spool");
@@ -144,6 +137,18 @@ impl State {
     fn lock_path(&self) -> PathBuf {
         self.dir.join("warden").join("locked")
     }
+}
+
+/// Opens a file of the daemon's own, as it is, or makes it for root alone. A link is refused.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
 }
 
 /// Makes a directory that only `owner` may enter. What is there already becomes so; a link does not.

@@ -3,14 +3,15 @@
 //! The head (last number and hash) is kept in a root-only file, so that a
 //! restart goes on where the last daemon ended, and a cut tail shows.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::record::Record;
+use crate::lock::private_file;
 
 /// Number and hash of the last record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +47,7 @@ impl Chain {
     /// # Errors
     /// It cannot be opened, or holds something else.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
+        let mut file = private_file(path)?;
         let mut bytes = Vec::new();
         (&mut file).take(SIZE as u64 + 1).read_to_end(&mut bytes)?;
         let head = match (
@@ -152,6 +146,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
     use crate::audit::record::Event;
 
