@@ -6,10 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::JobId;
+use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 
 /// The version of this protocol.
-pub const ADMIN_PROTOCOL: u8 = 2;
+pub const ADMIN_PROTOCOL: u8 = 3;
 
 /// A request with its version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,18 @@ pub enum AdminRequest {
     Reload,
     /// Try every wall of every profile now. Answered when it is done, within seconds.
     Doctor,
+    /// The jobs of all users, newest first.
+    Jobs {
+        /// At most this many, and what fits in a frame.
+        limit: u32,
+    },
+    /// End anybody's job. Answered when it has ended.
+    Stop {
+        /// Which.
+        job: JobId,
+        /// The signal to send first; TERM when absent. KILL follows after a grace.
+        signal: Option<i32>,
+    },
 }
 
 /// The answer.
@@ -51,6 +65,40 @@ pub enum AdminReply {
     Refused(Refusal),
     /// To doctor.
     Doctor(Box<Checkup>),
+    /// To jobs.
+    Jobs {
+        /// Newest first.
+        jobs: Vec<AnyJob>,
+        /// Older ones that are not shown.
+        omitted: u32,
+    },
+    /// To stop: the job as it ended.
+    Stopped(Box<AnyJob>),
+}
+
+/// Somebody's job, as administrators see it: never its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnyJob {
+    /// Its id.
+    pub job: JobId,
+    /// Its owner's name.
+    pub user: String,
+    /// Its owner's uid.
+    pub uid: u32,
+    /// Its argv, made printable and cut short.
+    pub command: String,
+    /// Where it is.
+    pub state: State,
+    /// The exit status, where it exited.
+    pub exit: Option<i32>,
+    /// How it ended, in words.
+    pub cause: Option<String>,
+    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
+    pub started_ms: u64,
+    /// How long it runs or ran, in milliseconds.
+    pub runtime_ms: u64,
+    /// Every process of it is gone, and that was checked; absent while it lives.
+    pub kill_verified: Option<bool>,
 }
 
 /// The daemon in one screen.
@@ -82,6 +130,10 @@ pub struct Status {
     pub jobs: u32,
     /// Jobs that may run at once.
     pub max_jobs: u32,
+    /// Jobs that wait for a place.
+    pub queued: u32,
+    /// Jobs recorded as ended of which a process is stuck in the kernel. Each takes a place.
+    pub stuck: u32,
     /// Clients connected.
     pub sessions: u32,
     /// What one job may use, a limit each.

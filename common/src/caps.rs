@@ -48,6 +48,12 @@ pub const ADMIN_SESSIONS: usize = 16;
 pub const JOBS_PER_UID: usize = 16;
 /// Running jobs in all.
 pub const JOBS: usize = 64;
+/// Jobs of one uid that wait for a place.
+pub const QUEUED_PER_UID: usize = 32;
+/// Jobs that wait for a place in all.
+pub const QUEUED: usize = 128;
+/// Bytes of argv, environment, script and stdin of all jobs that wait.
+pub const QUEUED_BYTES: usize = 32 << 20;
 /// Ended jobs kept for later questions, of one uid.
 pub const ENDED_PER_UID: usize = 256;
 /// Ended jobs kept for later questions, in all.
@@ -60,11 +66,19 @@ pub const REQUEST_BURST: u32 = 400;
 pub const INLINE_OUTPUT: usize = 24 << 10;
 /// One page of a job's output.
 pub const PAGE: usize = 256 << 10;
-/// Output of one job on disk; more ends the job with `output_limit`.
+/// A pattern to search output for.
+pub const PATTERN: usize = 1024;
+/// Lines that match, in one answer.
+pub const GREP_MATCHES: u32 = 1000;
+/// Lines shown before and after each line that matches.
+pub const GREP_CONTEXT: u32 = 10;
+/// Bytes shown of one such line.
+pub const GREP_LINE: usize = 1024;
+/// Output of one job on disk; more ends the job with `output_limit`. Unless `remit.toml` says otherwise.
 pub const SPOOL_PER_JOB: u64 = 64 << 20;
-/// Output of the jobs of one uid on disk; its oldest ended job goes first.
+/// Output of the jobs of one uid on disk; its oldest ended job goes first. Unless `remit.toml` says otherwise.
 pub const SPOOL_PER_UID: u64 = SPOOL / 4;
-/// Output of all jobs on disk; the oldest ended job goes first.
+/// Output of all jobs on disk; the oldest ended job goes first. Unless `remit.toml` says otherwise.
 pub const SPOOL: u64 = 1 << 30;
 /// How long a call waits by default, in milliseconds.
 pub const WAIT_MS_DEFAULT: u32 = 20_000;

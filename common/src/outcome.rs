@@ -10,6 +10,10 @@ use crate::wire::Bytes;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// A person has to approve it before it starts.
+    AwaitingApproval,
+    /// It waits for a place among the jobs that run.
+    Queued,
     /// It runs.
     Running,
     /// It ended by itself with a status.
@@ -24,17 +28,29 @@ pub enum State {
     OutputLimit,
     /// Its owner or an administrator stopped it.
     Cancelled,
-    /// The daemon ended while it ran.
+    /// It was refused after all, while it waited: by a person, or by a policy that is new since.
+    Denied,
+    /// Nobody approved it in time.
+    Expired,
+    /// The daemon ended before it had.
     Interrupted,
     /// A step before the exec failed; nothing of it ran.
     NotStarted,
 }
 
 impl State {
+    /// Whether it has not begun yet.
+    #[must_use]
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, Self::AwaitingApproval | Self::Queued)
+    }
+
     /// The state as it stands in JSON and in the audit.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Exited => "exited",
             Self::Signalled => "signalled",
@@ -42,6 +58,8 @@ impl State {
             Self::OomKilled => "oom_killed",
             Self::OutputLimit => "output_limit",
             Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
             Self::Interrupted => "interrupted",
             Self::NotStarted => "not_started",
         }
@@ -102,6 +120,8 @@ pub struct Ending {
 pub struct Captured {
     /// All bytes written so far.
     pub total: u64,
+    /// All newline characters among them.
+    pub lines: u64,
     /// The first bytes.
     pub head: Bytes,
     /// The last bytes, where the whole did not fit in `head`. The gap is `total - head - tail`.
@@ -129,8 +149,12 @@ pub struct JobReport {
     pub state: State,
     /// How it ended; absent while it runs.
     pub ending: Option<Ending>,
-    /// When it started, in milliseconds since 1970.
+    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
     pub started_ms: u64,
+    /// How long it waited for its place, in milliseconds.
+    pub waited_ms: u64,
+    /// Its place in the queue, while it waits.
+    pub place: Option<Place>,
     /// What was enforced; absent before the exec.
     pub enforced: Option<Enforced>,
     /// Standard output.
@@ -139,6 +163,16 @@ pub struct JobReport {
     pub stderr: Captured,
     /// Sentences about what may mislead in this result.
     pub notes: Vec<String>,
+}
+
+/// Where a job stands that waits. Users take turns, so the places of others do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Place {
+    /// 1: the next of its owner's.
+    pub position: u32,
+    /// Jobs of its owner that wait.
+    pub of: u32,
 }
 
 /// A job in a list.
@@ -159,6 +193,65 @@ pub struct JobSummary {
     pub started_ms: u64,
     /// Bytes of output so far, both streams.
     pub output_bytes: u64,
+}
+
+/// What is shown of a job's output, beside its report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// A page.
+    Page(Page),
+    /// Lines that match.
+    Matches(Matches),
+}
+
+/// Lines of one stream that match a pattern, and those around them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matches {
+    /// Of this stream.
+    pub stream: Stream,
+    /// In their order.
+    pub lines: Vec<Line>,
+    /// How many of them match.
+    pub matching: u32,
+    /// The byte from which the search began: the start of a line.
+    pub offset: u64,
+    /// Up to here everything is searched and shown: the offset to go on from.
+    pub next: u64,
+    /// All bytes written so far.
+    pub total: u64,
+    /// No more will come after these.
+    pub eof: bool,
+}
+
+/// A line of output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number in the stream; the first is 1.
+    pub number: u64,
+    /// Where it begins.
+    pub offset: u64,
+    /// It matches; else it stands near one that does.
+    pub matches: bool,
+    /// Without its newline; of a long one the part around the match, at most
+    /// [`crate::caps::GREP_LINE`] bytes.
+    pub text: Bytes,
+    /// Bytes of it that are left out.
+    pub omitted: u64,
+}
+
+/// What came of a job's output since, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Where it is.
+    pub state: State,
+    /// Its place in the queue, while it waits.
+    pub place: Option<Place>,
+    /// More of standard output, from the byte asked for on.
+    pub stdout: Page,
+    /// The same of standard error.
+    pub stderr: Page,
+    /// The whole report, once it has ended.
+    pub report: Option<Box<JobReport>>,
 }
 
 /// A part of one stream.

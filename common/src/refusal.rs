@@ -138,10 +138,7 @@ impl Refusal {
     #[must_use]
     pub fn no_such_job() -> Self {
         Self::new(Code::NotFound, "you have no job with this id")
-            .next(
-                "`remit jobs`, or the tool job without an id, lists yours; those of before a restart of \
-                 remitd are in the journal only",
-            )
+            .next("`remit jobs`, or the tool job without an id, lists yours")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Captured, Enforced, JobReport, Page, State, Stream};
+use crate::outcome::{Captured, Enforced, JobReport, Line, Matches, Page, Place, State, Stream};
 use crate::text::{self, Shown};
 
 /// A job's result.
@@ -13,8 +13,11 @@ pub struct JobResult {
     pub job_id: String,
     /// Its argv, made printable and short.
     pub command: String,
-    /// `running` means: ask `job` again later.
+    /// `running` and `queued` mean: ask `job` again later.
     pub state: State,
+    /// While it is queued: which of my waiting jobs it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Exit status, if it exited.
     pub exit: Option<i32>,
     /// Signal that ended it, if one did.
@@ -29,6 +32,10 @@ pub struct JobResult {
     pub stdout_bytes: u64,
     /// Bytes written to standard error in all.
     pub stderr_bytes: u64,
+    /// Newlines written to standard output in all.
+    pub stdout_lines: u64,
+    /// Newlines written to standard error in all.
+    pub stderr_lines: u64,
     /// Some output is not shown here; page it with `job`.
     pub truncated: bool,
     /// `utf-8`: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
@@ -41,6 +48,8 @@ pub struct JobResult {
     pub notes: Vec<String>,
     /// Milliseconds since 1970.
     pub started_ms: u64,
+    /// How long it waited for its place, in milliseconds.
+    pub waited_ms: u64,
     /// How long it ran, in milliseconds.
     pub runtime_ms: Option<u64>,
     /// CPU time in microseconds.
@@ -102,6 +111,51 @@ pub struct PageResult {
     pub data: String,
 }
 
+/// Lines of one stream that match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MatchResult {
+    /// Of this stream.
+    pub stream: Stream,
+    /// As `grep -n` writes them: `12:` before a line that matches, `13-` before one near it.
+    pub lines: Vec<String>,
+    /// How many of them match.
+    pub matching: u32,
+    /// Up to here everything is searched: the next offset.
+    pub next: u64,
+    /// Bytes written so far in all.
+    pub total: u64,
+    /// Nothing comes after these.
+    pub eof: bool,
+}
+
+impl From<&Matches> for MatchResult {
+    fn from(matches: &Matches) -> Self {
+        Self {
+            stream: matches.stream,
+            lines: matches.lines.iter().map(numbered).collect(),
+            matching: matches.matching,
+            next: matches.next,
+            total: matches.total,
+            eof: matches.eof,
+        }
+    }
+}
+
+/// A line as `grep -n` writes it.
+#[must_use]
+pub fn numbered(line: &Line) -> String {
+    let mark = if line.matches { ':' } else { '-' };
+    let text = text::show(&line.text).text;
+    match line.omitted {
+        0 => format!("{}{mark}{text}", line.number),
+        more => format!(
+            "{}{mark}{text} [… {more} bytes of this line omitted …]",
+            line.number
+        ),
+    }
+}
+
 impl From<&JobReport> for JobResult {
     fn from(report: &JobReport) -> Self {
         let (stdout, stderr) = (inline(&report.stdout), inline(&report.stderr));
@@ -110,11 +164,14 @@ impl From<&JobReport> for JobResult {
             job_id: report.job.to_string(),
             command: report.command.clone(),
             state: report.state,
+            place: report.place,
             exit: ending.and_then(|e| e.exit),
             signal: ending.and_then(|e| e.signal),
             cause: ending.map(|e| e.cause.clone()),
             stdout_bytes: report.stdout.total,
             stderr_bytes: report.stderr.total,
+            stdout_lines: report.stdout.lines,
+            stderr_lines: report.stderr.lines,
             truncated: report.stdout.omitted() + report.stderr.omitted() > 0,
             encoding: if stdout.escaped || stderr.escaped {
                 Encoding::Escaped
@@ -127,6 +184,7 @@ impl From<&JobReport> for JobResult {
             denials: Vec::new(),
             notes: report.notes.clone(),
             started_ms: report.started_ms,
+            waited_ms: report.waited_ms,
             runtime_ms: ending.map(|e| e.runtime_ms),
             cpu_usec: ending.map(|e| e.cpu_usec),
             memory_peak: ending.map(|e| e.memory_peak),
@@ -182,6 +240,7 @@ mod tests {
     fn omitted_output_is_counted_where_it_is_missing() {
         let captured = Captured {
             total: 100,
+            lines: 3,
             head: Bytes::from(b"begin".to_vec()),
             tail: Bytes::from(b"end\x1b".to_vec()),
         };
@@ -197,6 +256,7 @@ mod tests {
     fn a_character_across_the_seam_is_whole() {
         let captured = Captured {
             total: 2,
+            lines: 0,
             head: Bytes::from(b"\xc3".to_vec()),
             tail: Bytes::from(b"\xbc".to_vec()),
         };

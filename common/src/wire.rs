@@ -10,11 +10,11 @@ pub use serde_bytes::ByteBuf as Bytes;
 
 use crate::host::{HostReport, Section};
 use crate::names::JobId;
-use crate::outcome::{JobReport, JobSummary, Page, Stream};
+use crate::outcome::{Followed, JobReport, JobSummary, Part, Place, Stream};
 use crate::refusal::Refusal;
 
 /// The version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +89,10 @@ pub enum Request {
         /// At most this many.
         limit: u32,
     },
-    /// One job of mine: state, wait, page.
+    /// One job of mine: state, wait, page, search.
     Job(JobQuery),
+    /// What one job of mine writes, as it comes.
+    Follow(Follow),
     /// End a job of mine.
     Stop {
         /// Which.
@@ -176,10 +178,49 @@ pub struct JobQuery {
     /// How long to wait for its end, at most [`crate::caps::WAIT_MS`].
     pub wait_ms: u32,
     /// A part of its output.
-    pub page: Option<PageQuery>,
+    pub part: Option<PartQuery>,
 }
 
 /// Which part of a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartQuery {
+    /// A page.
+    Page(PageQuery),
+    /// Lines that match a pattern.
+    Grep(GrepQuery),
+}
+
+/// Which lines of a job's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrepQuery {
+    /// Of this stream.
+    pub stream: Stream,
+    /// A regular expression of the linear kind (no look-around, no back-references), matched
+    /// against each line; at most [`crate::caps::PATTERN`] bytes.
+    pub pattern: String,
+    /// From the line on that begins at this byte or after it.
+    pub offset: u64,
+    /// At most this many lines that match, itself at most [`crate::caps::GREP_MATCHES`].
+    pub limit: u32,
+    /// Lines shown before and after each, at most [`crate::caps::GREP_CONTEXT`].
+    pub context: u32,
+}
+
+/// A question about what a job writes from some byte on. It is answered as soon as there is
+/// more, or the job has ended, or the time is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// Which.
+    pub job: JobId,
+    /// The bytes of standard output that are known already.
+    pub stdout: u64,
+    /// The bytes of standard error that are known already.
+    pub stderr: u64,
+    /// How long to wait, at most [`crate::caps::WAIT_MS`].
+    pub wait_ms: u32,
+}
+
+/// A page of a job's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuery {
     /// Of this stream.
@@ -199,6 +240,8 @@ pub struct PageQuery {
 pub struct Progress {
     /// Milliseconds since the job started.
     pub elapsed_ms: u64,
+    /// Its place in the queue, while it waits.
+    pub place: Option<Place>,
     /// Bytes of output so far, both streams.
     pub output_bytes: u64,
     /// The last whole line of output, at most 200 bytes, made printable.
@@ -212,9 +255,11 @@ pub enum Reply {
     Job {
         /// The job as it is now.
         report: Box<JobReport>,
-        /// The page asked for.
-        page: Option<Page>,
+        /// The part of its output asked for.
+        part: Option<Part>,
     },
+    /// To follow.
+    Followed(Box<Followed>),
     /// To jobs.
     Jobs(Vec<JobSummary>),
     /// To access.

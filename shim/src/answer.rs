@@ -3,10 +3,10 @@
 //! A command's failure is data; only a refusal is an error. Every result is made
 //! to fit before it is built. Pure.
 
-use remit_common::outcome::{JobReport, JobSummary, Page};
+use remit_common::outcome::{JobReport, JobSummary, Page, Part};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{Encoding, JobResult, PageResult};
-use remit_common::wire::{AccessReport, JobQuery, Reply, Request};
+use remit_common::wire::{AccessReport, JobQuery, PartQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -64,7 +64,7 @@ impl Form {
             base64: call.base64,
             tail: matches!(
                 &call.request,
-                Request::Job(JobQuery { page: Some(page), .. }) if page.tail
+                Request::Job(JobQuery { part: Some(PartQuery::Page(page)), .. }) if page.tail
             ),
         }
     }
@@ -96,9 +96,11 @@ fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
 
 fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
     match (form.tool, reply) {
-        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, page }) => {
-            job(form, &report, page.as_ref())
-        }
+        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => match part {
+            None => job(form, &report, None),
+            Some(Part::Page(page)) => job(form, &report, Some(&page)),
+            Some(Part::Matches(_)) => Err(another()),
+        },
         (Tool::Job, Reply::Jobs(jobs)) => {
             fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
         }
@@ -111,11 +113,20 @@ fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
             let report = fit::without_largest_sections(report);
             fit::largest(0, |_| &report).ok_or_else(too_large)
         }
-        (_, Reply::Job { .. } | Reply::Jobs(_) | Reply::Access(_) | Reply::Host(_)) => Err(
-            Refusal::new(Code::DaemonUnavailable, "remitd answered another question")
-                .next("tell the user that remitd and mcp-shim do not fit together"),
-        ),
+        (
+            _,
+            Reply::Job { .. }
+            | Reply::Followed(_)
+            | Reply::Jobs(_)
+            | Reply::Access(_)
+            | Reply::Host(_),
+        ) => Err(another()),
     }
+}
+
+fn another() -> Refusal {
+    Refusal::new(Code::DaemonUnavailable, "remitd answered another question")
+        .next("tell the user that remitd and mcp-shim do not fit together")
 }
 
 fn job(form: Form, report: &JobReport, page: Option<&Page>) -> Result<(String, Value), Refusal> {

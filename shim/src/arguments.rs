@@ -12,7 +12,9 @@ use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, JobQuery, PageQuery, Purpose, Request, Run, What};
+use remit_common::wire::{
+    Access, Bytes, JobQuery, PageQuery, PartQuery, Purpose, Request, Run, What,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -277,7 +279,7 @@ fn job(args: JobArgs) -> Result<Call, Refusal> {
     let request = Request::Job(JobQuery {
         job: job_id(&id)?,
         wait_ms: wait(args.wait_ms)?.unwrap_or(wait_default),
-        page,
+        part: page.map(PartQuery::Page),
     });
     Ok(Call { request, base64 })
 }
@@ -582,11 +584,11 @@ mod tests {
     fn a_job_is_waited_for_paged_or_listed() {
         let id = JobId([0x11; 16]);
         let text = id.to_string();
-        let query = |wait_ms, page| {
+        let query = |wait_ms, page: Option<PageQuery>| {
             Request::Job(JobQuery {
                 job: id,
                 wait_ms,
-                page,
+                part: page.map(PartQuery::Page),
             })
         };
         let page = PageQuery {

@@ -134,6 +134,7 @@ fn limit(request: &Request) -> Duration {
     let wait = match request {
         Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
         Request::Job(query) => query.wait_ms,
+        Request::Follow(query) => query.wait_ms,
         Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
             return UNWAITED;
         }
@@ -149,6 +150,7 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
             run.wait_ms = Some(left(run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT)));
         }
         Request::Job(query) => query.wait_ms = left(query.wait_ms),
+        Request::Follow(query) => query.wait_ms = left(query.wait_ms),
         Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
         }
     }
@@ -164,9 +166,11 @@ fn lost_hint(request: &Request) -> String {
             run.request_id.as_deref().unwrap_or_default()
         ),
         Request::Stop { .. } => "look at the job before stopping it again".to_owned(),
-        Request::Job(_) | Request::Jobs { .. } | Request::Access(_) | Request::Host { .. } => {
-            "call again".to_owned()
-        }
+        Request::Job(_)
+        | Request::Follow(_)
+        | Request::Jobs { .. }
+        | Request::Access(_)
+        | Request::Host { .. } => "call again".to_owned(),
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
         let query = Request::Job(JobQuery {
             job: JobId([0; 16]),
             wait_ms: caps::WAIT_MS,
-            page: None,
+            part: None,
         });
         for request in [
             run(None),

@@ -125,6 +125,7 @@ fn captured(captured: &Captured, budget: usize) -> Captured {
             if whole.len() <= budget {
                 return Captured {
                     total: captured.total,
+                    lines: captured.lines,
                     head: Bytes::from(whole),
                     tail: Bytes::new(),
                 };
@@ -138,6 +139,7 @@ fn captured(captured: &Captured, budget: usize) -> Captured {
     let start = ceil(&tail, tail.len() - last);
     Captured {
         total: captured.total,
+        lines: captured.lines,
         head: Bytes::from(head.get(..end).unwrap_or_default().to_vec()),
         tail: Bytes::from(tail.get(start..).unwrap_or_default().to_vec()),
     }
@@ -171,6 +173,7 @@ mod tests {
     fn stream(total: u64, head: &[u8], tail: &[u8]) -> Captured {
         Captured {
             total,
+            lines: 0,
             head: Bytes::from(head.to_vec()),
             tail: Bytes::from(tail.to_vec()),
         }
@@ -183,6 +186,8 @@ mod tests {
             state: State::Running,
             ending: None,
             started_ms: 0,
+            waited_ms: 0,
+            place: None,
             enforced: None,
             stdout,
             stderr,

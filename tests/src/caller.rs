@@ -2,9 +2,11 @@
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, Page, State, Stream};
+use remit_common::outcome::{JobReport, Page, Part, State, Stream};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, JobQuery, PageQuery, Purpose, Reply, Request, Run, What};
+use remit_common::wire::{
+    Bytes, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
+};
 
 use crate::daemon::Daemon;
 use crate::process::Identity;
@@ -95,9 +97,9 @@ impl Caller {
         }
     }
 
-    fn job_reply(&mut self, request: Request) -> Result<(JobReport, Option<Page>), Refusal> {
+    fn job_reply(&mut self, request: Request) -> Result<(JobReport, Option<Part>), Refusal> {
         match self.ask(request)? {
-            Reply::Job { report, page } => Ok((*report, page)),
+            Reply::Job { report, part } => Ok((*report, part)),
             other => panic!("{other:?}"),
         }
     }
@@ -118,7 +120,7 @@ impl Caller {
         let query = JobQuery {
             job,
             wait_ms,
-            page: None,
+            part: None,
         };
         self.job_reply(Request::Job(query))
             .map(|(report, _)| report)
@@ -156,10 +158,12 @@ impl Caller {
         let query = JobQuery {
             job,
             wait_ms: 0,
-            page: Some(page),
+            part: Some(PartQuery::Page(page)),
         };
-        self.job_reply(Request::Job(query))
-            .map(|(_, page)| page.expect("a page was asked for"))
+        match self.job_reply(Request::Job(query))? {
+            (_, Some(Part::Page(page))) => Ok(page),
+            (_, other) => panic!("a page was asked for: {other:?}"),
+        }
     }
 
     /// Stops a job.

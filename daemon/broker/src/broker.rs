@@ -87,6 +87,8 @@ impl Broker {
                     let _ = waiting.answer.send(answer.map(Granted::Answer));
                 }
             }
+            // No queue yet: whatever is a job runs.
+            ToBroker::Begun { job, .. } => tracing::error!(%job, "a job began that did not wait"),
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
             ToBroker::Ended { job, ending } => self.jobs.end(job, *ending),

@@ -24,6 +24,11 @@ fn within(what: &str, value: usize, cap: usize) -> Result<(), Refusal> {
     .object(what))
 }
 
+/// What this release does not do yet.
+pub fn not_served(what: &str) -> Refusal {
+    invalid(format!("this daemon has no '{what}'")).object(what)
+}
+
 fn no_nul(what: &str, bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.contains(&0) {
         return Err(invalid(format!("{what} contains a NUL byte")).object(what));

@@ -221,6 +221,8 @@ impl Job {
             state: self.state(),
             ending: self.ending.borrow().clone(),
             started_ms: self.started_ms,
+            waited_ms: 0,
+            place: None,
             enforced: self.enforced.borrow().clone(),
             stdout: self.captured(spool, Stream::Stdout),
             stderr,
@@ -287,6 +289,7 @@ impl Job {
         let mut last_line = text::line(&line, LAST_LINE);
         last_line.truncate(last_line.floor_char_boundary(LAST_LINE));
         Progress {
+            place: None,
             elapsed_ms: now.saturating_sub(self.started_ms),
             output_bytes: out.saturating_add(err),
             last_line,

@@ -100,6 +100,7 @@ impl Output {
             let head = Bytes::from(read(file, 0, total));
             return Captured {
                 total,
+                lines: 0,
                 head,
                 tail: Bytes::new(),
             };
@@ -122,6 +123,7 @@ impl Output {
         }
         Captured {
             total,
+            lines: 0,
             head: head.into(),
             tail: tail.into(),
         }

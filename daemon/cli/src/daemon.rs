@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{JobReport, Page, Stream};
+use remit_common::outcome::{JobReport, Page, Part, Stream};
 use remit_common::refusal::Code;
-use remit_common::wire::{JobQuery, PageQuery, Reply, Request};
+use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
 use remit_common::{RELEASE, caps};
 
 use crate::failure::Failure;
@@ -50,17 +50,19 @@ impl Daemon {
     pub fn job(&mut self, request: Request) -> Result<JobReport, Failure> {
         match self.call(request)? {
             Reply::Job { report, .. } => Ok(*report),
-            Reply::Jobs(_) | Reply::Access(_) | Reply::Host(_) => Err(Failure::off_protocol()),
+            Reply::Jobs(_) | Reply::Followed(_) | Reply::Access(_) | Reply::Host(_) => {
+                Err(Failure::off_protocol())
+            }
         }
     }
 
     /// Asks about a job; again on a new connection when this one breaks, and more slowly
     /// when it was too often: asking twice does no harm.
-    pub fn ask(&mut self, query: &JobQuery) -> Result<(JobReport, Option<Page>), Failure> {
+    pub fn ask(&mut self, query: &JobQuery) -> Result<(JobReport, Option<Part>), Failure> {
         let (mut reconnects, mut pauses) = (RECONNECTS, PAUSES);
         loop {
             match self.client.call(Request::Job(query.clone()), |_| ()) {
-                Ok(Reply::Job { report, page }) => return Ok((*report, page)),
+                Ok(Reply::Job { report, part }) => return Ok((*report, part)),
                 Ok(_) => return Err(Failure::off_protocol()),
                 Err(error) if reconnects > 0 && is_loss(&error) => {
                     reconnects -= 1;
@@ -106,8 +108,10 @@ impl Daemon {
             tail: false,
             whole_characters: false,
         };
-        let (_, page) = self.ask(&question(job, 0, Some(page)))?;
-        page.ok_or_else(Failure::off_protocol)
+        match self.ask(&question(job, 0, Some(PartQuery::Page(page))))? {
+            (_, Some(Part::Page(page))) => Ok(page),
+            (_, Some(Part::Matches(_)) | None) => Err(Failure::off_protocol()),
+        }
     }
 
     /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to what is there now.
@@ -141,8 +145,8 @@ fn dial(socket: &std::path::Path) -> Result<Client, ClientError> {
     Client::connect(socket, &format!("remit {RELEASE}"))
 }
 
-fn question(job: JobId, wait_ms: u32, page: Option<PageQuery>) -> JobQuery {
-    JobQuery { job, wait_ms, page }
+fn question(job: JobId, wait_ms: u32, part: Option<PartQuery>) -> JobQuery {
+    JobQuery { job, wait_ms, part }
 }
 
 /// The connection is gone, and nothing was said against the question.

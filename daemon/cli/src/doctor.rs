@@ -126,12 +126,19 @@ fn daemon(runtime: &Runtime) -> Told {
                 lock,
             }
         }
-        Ok((Ok(AdminReply::Status(_) | AdminReply::Done(_) | AdminReply::Refused(_)), _)) => {
-            failure(
-                "the daemon gave the answer to another question".into(),
-                restart,
-            )
-        }
+        Ok((
+            Ok(
+                AdminReply::Status(_)
+                | AdminReply::Done(_)
+                | AdminReply::Refused(_)
+                | AdminReply::Jobs { .. }
+                | AdminReply::Stopped(_),
+            ),
+            _,
+        )) => failure(
+            "the daemon gave the answer to another question".into(),
+            restart,
+        ),
         Ok((Err(error @ ClientError::NotAllowed { .. }), _)) => {
             failure(error.to_string(), "sudo remit doctor")
         }

@@ -8,12 +8,14 @@ use crate::output;
 /// What a shell would not tell from the exit status alone; nothing where a command exited by itself.
 pub fn sentence(report: &JobReport) -> Option<String> {
     let what = match report.state {
-        State::Running | State::Exited => return None,
+        State::AwaitingApproval | State::Queued | State::Running | State::Exited => return None,
         State::Signalled => "the job was killed",
         State::TimedOut => "the job timed out",
         State::OomKilled => "the job ran out of memory",
         State::OutputLimit => "the job wrote more than is kept",
         State::Cancelled => "the job was cancelled",
+        State::Denied => "the job was refused while it waited",
+        State::Expired => "nobody approved the job in time",
         State::Interrupted => "the daemon ended while the job ran",
         State::NotStarted => "the job was not started",
     };

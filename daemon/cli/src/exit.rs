@@ -45,7 +45,7 @@ impl Exit {
         let own = ending.and_then(|ending| ending.exit);
         let signal = ending.and_then(|ending| ending.signal);
         match report.state {
-            State::Running => Self::OK,
+            State::AwaitingApproval | State::Queued | State::Running => Self::OK,
             // The kernel keeps eight bits of a status (wait(2)).
             State::Exited => own
                 .and_then(|own| u8::try_from(own).ok())
@@ -55,6 +55,7 @@ impl Exit {
             State::OomKilled | State::OutputLimit => Self::KILLED,
             State::Cancelled => by_signal(signal).unwrap_or(Self::TERMINATED),
             State::Interrupted => by_signal(signal).unwrap_or(Self::KILLED),
+            State::Denied | State::Expired => Self::REFUSED,
             // As env(1): 126 cannot be executed, 127 not found.
             State::NotStarted => match own {
                 Some(126) => Self(126),
@@ -107,6 +108,8 @@ mod tests {
             state,
             ending: Some(ending),
             started_ms: 0,
+            waited_ms: 0,
+            place: None,
             enforced: None,
             stdout: Captured::default(),
             stderr: Captured::default(),

@@ -86,8 +86,8 @@ pub enum ToBroker {
         /// Which session.
         session: u64,
     },
-    /// A job: just started (with the ticket that asked for it), or handed over to a new broker.
-    /// Descriptors: the read ends of stdout and stderr while the job has not been drained.
+    /// A job: just started or queued (with the ticket that asked for it), or handed over to a new
+    /// broker. Descriptors: the read ends of stdout and stderr while it runs and has not been drained.
     Job {
         /// The request that is answered by this.
         ticket: Option<u64>,
@@ -100,6 +100,15 @@ pub enum ToBroker {
         ticket: u64,
         /// The answer.
         answer: Result<Answer, Refusal>,
+    },
+    /// A job that waited got a place. Descriptors: the read ends of stdout and stderr.
+    Begun {
+        /// Which job.
+        job: JobId,
+        /// Milliseconds since 1970.
+        started_ms: u64,
+        /// How long it waited, in milliseconds.
+        waited_ms: u64,
     },
     /// The exec happened: this is what stood when it did.
     Running {
@@ -202,8 +211,17 @@ pub struct JobMeta {
     pub owner: Owner,
     /// Its argv, printable and short.
     pub command: String,
-    /// Milliseconds since 1970.
+    /// It waits for a place.
+    pub queued: bool,
+    /// Grows from job to job, also over restarts: a clock may go back, this does not.
+    pub number: u64,
+    /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
     pub started_ms: u64,
+    /// How long ago that was when this was said, in milliseconds of a clock that nobody sets;
+    /// 0 for a job that has ended.
+    pub age_ms: u64,
+    /// How long it waited for its place, in milliseconds.
+    pub waited_ms: u64,
     /// Once it runs.
     pub enforced: Option<Enforced>,
     /// Once it has ended.

@@ -249,6 +249,9 @@ impl Warden {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status())),
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
+            AdminRequest::Jobs { .. } | AdminRequest::Stop { .. } => {
+                failed("not done", "this daemon does not do it")
+            }
             AdminRequest::Reload | AdminRequest::Doctor
                 if self.admins.waiting_for(number) >= WAITING =>
             {

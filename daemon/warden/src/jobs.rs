@@ -115,7 +115,11 @@ impl Job {
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
+            queued: false,
+            number: 0,
             started_ms: self.started_ms,
+            age_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waited_ms: 0,
             enforced: self.enforced.clone(),
             ending: None,
         }
@@ -244,6 +248,11 @@ impl Jobs {
         owners.fold((0, 0), |(all, own), owner| {
             (all + 1, own + usize::from(owner == uid))
         })
+    }
+
+    /// How many jobs that are recorded as ended have a process that did not end.
+    pub fn count_stuck(&self) -> usize {
+        self.stuck.len()
     }
 
     /// Keeps the first process of a job that is recorded as ended, until it has.

@@ -47,7 +47,11 @@ impl Entry {
                 user: self.user.clone(),
             },
             command: self.command.clone(),
+            queued: false,
+            number: 0,
             started_ms: self.begun_ms,
+            age_ms: 0,
+            waited_ms: 0,
             enforced: None,
             ending: Some(Ending {
                 state: State::Interrupted,

@@ -37,6 +37,8 @@ impl Warden {
             locked_ms: locked.and_then(|locked| locked.by.as_ref().map(|(_, at)| *at)),
             jobs: count(self.jobs.count_live()),
             max_jobs: count(self.config.jobs.max),
+            queued: 0,
+            stuck: count(self.jobs.count_stuck()),
             sessions: count(self.sessions.len()),
             limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),
             audit: self.audit.sink().to_owned(),

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use remit_common::host::{HostReport, Section};
 use remit_common::names::JobId;
-use remit_common::outcome::{Captured, JobSummary, State, Stream};
+use remit_common::outcome::{Captured, JobSummary, Part, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
-    AccessReport, Asked, Bytes, CommandView, JobQuery, PageQuery, ProfileView, Reply, Request, What,
+    AccessReport, Asked, Bytes, CommandView, JobQuery, PageQuery, PartQuery, ProfileView, Reply,
+    Request, What,
 };
 use serde_json::{Value, json};
 
@@ -107,11 +108,11 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
             Request::Jobs { .. } => Reply::Jobs(vec![summary.clone(); 3]),
             Request::Job(query) => Reply::Job {
                 report: Box::new(report(b"inline")),
-                page: query.page.as_ref().map(|_| page(b"a\xff")),
+                part: query.part.as_ref().map(|_| Part::Page(page(b"a\xff"))),
             },
             _ => Reply::Job {
                 report: Box::new(report(b"inline")),
-                page: None,
+                part: None,
             },
         }))
     });
@@ -134,14 +135,15 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
     let query = JobQuery {
         job: id,
         wait_ms: 50_000,
-        page: None,
+        part: None,
     };
     assert_eq!(request, Request::Job(query));
     assert_eq!((&job["stdout"], job.get("page")), (&json!("inline"), None));
 
     let (job, request) = ask("job", json!({"job_id": text, "offset": 10}));
     let Request::Job(JobQuery {
-        page: Some(asked), ..
+        part: Some(PartQuery::Page(asked)),
+        ..
     }) = request
     else {
         panic!("no page")
@@ -298,12 +300,13 @@ fn long_output_is_cut_to_fit_whatever_it_is_made_of() {
             let mut long = report(&bytes);
             long.stderr = Captured {
                 total: 1 << 40,
+                lines: 0,
                 head: Bytes::from(bytes.clone()),
                 tail: Bytes::from(bytes.clone()),
             };
             answer(Ok(Reply::Job {
                 report: Box::new(long),
-                page: Some(page(&bytes)),
+                part: Some(Part::Page(page(&bytes))),
             }))
         });
         let mut shim = session(&daemon);

@@ -209,7 +209,7 @@ impl Shared {
 pub fn ended(stdout: &[u8]) -> Result<Reply, Refusal> {
     Ok(Reply::Job {
         report: Box::new(report(stdout)),
-        page: None,
+        part: None,
     })
 }
 
@@ -235,9 +235,12 @@ pub fn report(stdout: &[u8]) -> JobReport {
             runtime_ms: 3,
         }),
         started_ms: 4,
+        waited_ms: 0,
+        place: None,
         enforced: None,
         stdout: Captured {
             total: stdout.len() as u64,
+            lines: 0,
             head: Bytes::from(stdout.to_vec()),
             tail: Bytes::new(),
         },

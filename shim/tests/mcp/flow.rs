@@ -197,6 +197,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
             id,
             progress: Progress {
                 elapsed_ms: 0,
+                place: None,
                 output_bytes: 0,
                 last_line: line.to_owned(),
             },
@@ -222,6 +223,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         id,
         progress: Progress {
             elapsed_ms: 9,
+            place: None,
             output_bytes: 9,
             last_line: "late".to_owned(),
         },
@@ -232,6 +234,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         id,
         progress: Progress {
             elapsed_ms: 9,
+            place: None,
             output_bytes: 9,
             last_line: "nobody asked".to_owned(),
         },

@@ -14,7 +14,9 @@ use remit_common::client::ClientError;
 use remit_common::frame::{self, encode};
 use remit_common::outcome::Stream;
 use remit_common::refusal::Code;
-use remit_common::wire::{FromClient, Hello, JobQuery, PROTOCOL, PageQuery, Request, ToClient};
+use remit_common::wire::{
+    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request, ToClient,
+};
 use remit_tests::caller::{Caller, argv, script};
 use remit_tests::daemon::{Daemon, Options, open_descriptors, stranger, user_a, user_m};
 use remit_tests::process::{Identity, status_field};
@@ -167,7 +169,7 @@ fn who_never_reads_costs_bounded_memory() {
     let request = Request::Job(JobQuery {
         job: report.job,
         wait_ms: 0,
-        page: Some(page),
+        part: Some(PartQuery::Page(page)),
     });
     let mut stream = daemon.connect(&user_a()).expect("user A may connect");
     stream

@@ -2,7 +2,8 @@
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::wire::{JobQuery, Reply};
+use remit_common::outcome::Part;
+use remit_common::wire::{JobQuery, PartQuery, Reply};
 use remit_link::{Answer, ToWarden};
 
 use super::{Call, Refused, wrong_answer};
@@ -17,13 +18,14 @@ impl Call {
         if query.wait_ms > 0 {
             self.wait(&job, query.wait_ms).await;
         }
-        let page = query
-            .page
-            .as_ref()
-            .map(|page| job.page(&self.broker.spool, page));
+        let part = match &query.part {
+            None => None,
+            Some(PartQuery::Page(page)) => Some(Part::Page(job.page(&self.broker.spool, page))),
+            Some(PartQuery::Grep(_)) => return Err(check::not_served("grep").into()),
+        };
         Ok(Reply::Job {
             report: Box::new(job.report(&self.broker.spool)),
-            page,
+            part,
         })
     }
 
@@ -55,7 +57,7 @@ impl Call {
         }
         Ok(Reply::Job {
             report: Box::new(job.report(&self.broker.spool)),
-            page: None,
+            part: None,
         })
     }
 
@@ -63,7 +65,7 @@ impl Call {
         if job.has_ended() {
             return Ok(Reply::Job {
                 report: Box::new(job.report(&self.broker.spool)),
-                page: None,
+                part: None,
             });
         }
         Err(refused)

@@ -59,6 +59,7 @@ impl Call {
                 ))
             }
             Request::Job(query) => self.job(query).await,
+            Request::Follow(_) => Err(check::not_served("follow").into()),
             Request::Stop { job, signal } => self.stop(job, signal).await,
         }
     }

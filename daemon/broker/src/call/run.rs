@@ -43,7 +43,7 @@ impl Call {
         };
         self.wait(&job, wait_ms).await;
         let report = Box::new(Rc::as_ref(&job).report(&self.broker.spool));
-        Ok(Reply::Job { report, page: None })
+        Ok(Reply::Job { report, part: None })
     }
 }
 

@@ -117,7 +117,7 @@ fn ended_jobs_are_known_again_and_files_of_unknown_jobs_go() {
     let unknown = Request::Job(JobQuery {
         job: jobs[0].0,
         wait_ms: 0,
-        page: None,
+        part: None,
     });
     assert_eq!(client.ask(unknown), Err(Refusal::no_such_job()));
     assert_eq!(dir.files(), [format!("{id}.out")]);
@@ -131,7 +131,7 @@ fn a_broker_without_its_warden_ends() {
     client.call(Request::Job(JobQuery {
         job: remit_common::names::JobId([1; 16]),
         wait_ms: 0,
-        page: None,
+        part: None,
     }));
     assert_eq!(broker.lose_link(), Some(0));
 }

@@ -53,7 +53,7 @@ fn gone(job: JobId) -> Request {
     Request::Job(remit_common::wire::JobQuery {
         job,
         wait_ms: 0,
-        page: None,
+        part: None,
     })
 }
 

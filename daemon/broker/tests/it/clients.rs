@@ -277,7 +277,7 @@ fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
     let query = remit_common::wire::JobQuery {
         job: id,
         wait_ms: 0,
-        page: None,
+        part: None,
     };
     let before = broker.memory();
     let mut number = 1000;

@@ -8,8 +8,8 @@ use std::thread;
 
 use nix::fcntl::{SpliceFFlags, splice};
 use remit_common::caps;
-use remit_common::outcome::Stream;
-use remit_common::wire::{JobQuery, PageQuery, Reply, Request};
+use remit_common::outcome::{Part, Stream};
+use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
 use remit_link::{ToBroker, ToWarden};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, run};
@@ -61,10 +61,11 @@ fn pages_hold_exactly_the_bytes_asked_for() {
         match client.ask(Request::Job(JobQuery {
             job: id,
             wait_ms: 0,
-            page: Some(page),
+            part: Some(PartQuery::Page(page)),
         })) {
             Ok(Reply::Job {
-                page: Some(page), ..
+                part: Some(Part::Page(page)),
+                ..
             }) => (page.offset, page.bytes.len(), page.eof),
             other => panic!("{other:?}"),
         }

@@ -13,10 +13,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobReport, Page, State, Stream};
+use remit_common::outcome::{Ending, JobReport, Page, Part, State, Stream};
 use remit_common::wire::{
-    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, Progress, Purpose, Reply, Request, Run,
-    ToClient, What,
+    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Progress, Purpose, Reply, Request,
+    Run, ToClient, What,
 };
 use remit_link::socket::Packed;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
@@ -338,6 +338,10 @@ impl FakeJob {
             owner: self::owner(owner),
             command: "true".into(),
             started_ms: u64::from(number),
+            queued: false,
+            number: 0,
+            age_ms: 0,
+            waited_ms: 0,
             enforced: None,
             ending: None,
         };
@@ -403,7 +407,7 @@ impl Client {
         report(self.ask(Request::Job(JobQuery {
             job,
             wait_ms,
-            page: None,
+            part: None,
         })))
     }
 
@@ -418,10 +422,11 @@ impl Client {
         match self.ask(Request::Job(JobQuery {
             job,
             wait_ms: 0,
-            page: Some(page),
+            part: Some(PartQuery::Page(page)),
         })) {
             Ok(Reply::Job {
-                page: Some(page), ..
+                part: Some(Part::Page(page)),
+                ..
             }) => page,
             other => panic!("{other:?}"),
         }

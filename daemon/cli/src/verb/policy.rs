@@ -21,7 +21,11 @@ pub fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
             Form::Json => output::json(&json!({ "done": sentence }))?,
             Form::Text => output::text(&format!("{sentence}\n"))?,
         },
-        AdminReply::Status(_) | AdminReply::Doctor(_) | AdminReply::Refused(_) => {
+        AdminReply::Status(_)
+        | AdminReply::Doctor(_)
+        | AdminReply::Refused(_)
+        | AdminReply::Jobs { .. }
+        | AdminReply::Stopped(_) => {
             return Err(Failure::off_protocol());
         }
     }

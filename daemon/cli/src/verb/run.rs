@@ -77,7 +77,9 @@ fn whole<W: Write + IsTerminal>(
     stream: Stream,
     to: W,
 ) -> Result<(), Failure> {
-    let Captured { total, head, tail } = match stream {
+    let Captured {
+        total, head, tail, ..
+    } = match stream {
         Stream::Stdout => &report.stdout,
         Stream::Stderr => &report.stderr,
     };

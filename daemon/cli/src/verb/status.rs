@@ -19,7 +19,11 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
             Form::Json => output::json(&status)?,
             Form::Text => output::text(&show(&status))?,
         },
-        AdminReply::Done(_) | AdminReply::Refused(_) | AdminReply::Doctor(_) => {
+        AdminReply::Done(_)
+        | AdminReply::Refused(_)
+        | AdminReply::Doctor(_)
+        | AdminReply::Jobs { .. }
+        | AdminReply::Stopped(_) => {
             return Err(Failure::off_protocol());
         }
     }

@@ -20,6 +20,8 @@ fn status() -> Status {
         locked_ms: Some(951_782_399_500),
         jobs: 2,
         max_jobs: 64,
+        queued: 0,
+        stuck: 0,
         sessions: 3,
         limits: vec!["runtime 300 s".into(), "tasks 256 (cgroup)".into()],
         audit: "journald".into(),

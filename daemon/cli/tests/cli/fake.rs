@@ -10,9 +10,9 @@ use std::thread;
 
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{Captured, Ending, Enforced, JobReport, Page, State};
+use remit_common::outcome::{Captured, Ending, Enforced, JobReport, Page, Part, State};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, FromClient, PROTOCOL, Reply, Request, ToClient};
+use remit_common::wire::{Bytes, FromClient, PROTOCOL, PartQuery, Reply, Request, ToClient};
 use remit_common::{caps, frame};
 
 /// What the fake does about a request.
@@ -197,7 +197,7 @@ pub fn job() -> String {
 pub fn reply(report: JobReport) -> Answer {
     Answer::Reply(Reply::Job {
         report: Box::new(report),
-        page: None,
+        part: None,
     })
 }
 
@@ -208,6 +208,8 @@ pub fn running() -> JobReport {
         state: State::Running,
         ending: None,
         started_ms: 1_795_163_148_000,
+        waited_ms: 0,
+        place: None,
         enforced: Some(Enforced {
             profile: "read".into(),
             uid: 1_879_048_200,
@@ -242,6 +244,7 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
 pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     let all = |bytes: &[u8]| Captured {
         total: bytes.len() as u64,
+        lines: 0,
         head: Bytes::from(bytes.to_vec()),
         tail: Bytes::new(),
     };
@@ -257,6 +260,7 @@ pub fn long(bytes: &[u8], head: usize, tail: usize) -> JobReport {
     JobReport {
         stdout: Captured {
             total: bytes.len() as u64,
+            lines: 0,
             head: Bytes::from(bytes[..head].to_vec()),
             tail: Bytes::from(bytes[bytes.len() - tail..].to_vec()),
         },
@@ -269,20 +273,23 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
     let Request::Job(query) = request else {
         return reply(report.clone());
     };
-    let page = query.page.as_ref().map(|asked| {
+    let part = query.part.as_ref().map(|asked| {
+        let PartQuery::Page(asked) = asked else {
+            panic!("no page: {asked:?}");
+        };
         assert!(asked.limit as usize <= caps::PAGE, "{asked:?}");
         let from = bytes.len().min(asked.offset as usize);
         let to = bytes.len().min(from + asked.limit as usize);
-        Page {
+        Part::Page(Page {
             stream: asked.stream,
             offset: from as u64,
             bytes: Bytes::from(bytes[from..to].to_vec()),
             total: bytes.len() as u64,
             eof: to == bytes.len(),
-        }
+        })
     });
     Answer::Reply(Reply::Job {
         report: Box::new(report.clone()),
-        page,
+        part,
     })
 }

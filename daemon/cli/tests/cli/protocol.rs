@@ -71,7 +71,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         id: 0,
         reply: Ok(Reply::Job {
             report: Box::new(report()),
-            page: None,
+            part: None,
         }),
     };
     let refused = ToClient::Reply {
@@ -115,6 +115,8 @@ fn report() -> JobReport {
             runtime_ms: 5,
         }),
         started_ms: 1_795_163_148_000,
+        waited_ms: 0,
+        place: None,
         enforced: Some(Enforced {
             profile: "read".into(),
             uid: 1_879_048_193,
@@ -124,6 +126,7 @@ fn report() -> JobReport {
         }),
         stdout: Captured {
             total: 3,
+            lines: 0,
             head: bytes("ok\n"),
             tail: Bytes::new(),
         },

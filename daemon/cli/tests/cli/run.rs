@@ -256,7 +256,7 @@ fn it_waits_as_long_as_the_job_runs() {
     let wait = Request::Job(JobQuery {
         job: JOB,
         wait_ms: caps::WAIT_MS,
-        page: None,
+        part: None,
     });
     assert_eq!(fake.all_heard()[1..], [wait.clone(), wait.clone(), wait]);
 }
