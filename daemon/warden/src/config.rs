@@ -1,6 +1,7 @@
 //! `remit.toml`: limits, accounts, audit. Every key has a default; an unknown key is refused.
 
 mod limits;
+mod output;
 
 use std::path::Path;
 
@@ -9,9 +10,13 @@ use serde::Deserialize;
 
 use crate::error::Fatal;
 pub use limits::{JobLimits, machine_memory};
+pub use output::Output;
 
 /// Its name in the configuration directory.
 const FILE: &str = "remit.toml";
+
+/// Jobs that may wait, at most: each holds its script and standard input open.
+const QUEUE: usize = 1024;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,6 +30,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// What one job may use.
     pub limits: JobLimits,
+    /// How much of what jobs write is kept.
+    pub output: Output,
     /// What must stand before anything runs.
     pub sandbox: SandboxNeeds,
 }
@@ -37,6 +44,7 @@ impl Config {
             accounts,
             jobs,
             limits,
+            output,
             sandbox,
         } = self;
         let keys = [
@@ -59,6 +67,11 @@ impl Config {
                 "jobs.max_per_user",
                 jobs.max_per_user != new.jobs.max_per_user,
             ),
+            ("jobs.queue", jobs.queue != new.jobs.queue),
+            (
+                "jobs.queue_per_user",
+                jobs.queue_per_user != new.jobs.queue_per_user,
+            ),
             ("limits.runtime_s", limits.runtime_s != new.limits.runtime_s),
             (
                 "limits.max_runtime_s",
@@ -74,6 +87,9 @@ impl Config {
             ("limits.files", limits.files != new.limits.files),
             ("limits.tmp", limits.tmp != new.limits.tmp),
             ("limits.tmp_files", limits.tmp_files != new.limits.tmp_files),
+            ("output.per_job", output.per_job != new.output.per_job),
+            ("output.per_user", output.per_user != new.output.per_user),
+            ("output.total", output.total != new.output.total),
             ("sandbox.require", sandbox.require != new.sandbox.require),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
@@ -161,6 +177,10 @@ pub struct Jobs {
     pub max: usize,
     /// Running jobs of one user.
     pub max_per_user: usize,
+    /// Jobs that wait for a place in all; 0: what finds none is refused.
+    pub queue: usize,
+    /// Jobs of one user that wait for a place; 0 as above.
+    pub queue_per_user: usize,
 }
 
 impl Default for Jobs {
@@ -174,6 +194,8 @@ impl Default for Jobs {
             ],
             max: caps::JOBS,
             max_per_user: caps::JOBS_PER_UID,
+            queue: caps::QUEUED,
+            queue_per_user: caps::QUEUED_PER_UID,
         }
     }
 }
@@ -281,8 +303,15 @@ fn check(config: &Config) -> Result<(), String> {
         uid_count,
         max,
         max_per_user,
+        queue,
+        queue_per_user,
         ..
     } = config.jobs;
+    let Output {
+        per_job,
+        per_user,
+        total,
+    } = config.output;
     let last = uid_first.saturating_add(uid_count);
     let need = u32::try_from(max).unwrap_or(u32::MAX).saturating_add(2);
     let bounds = [
@@ -306,6 +335,11 @@ fn check(config: &Config) -> Result<(), String> {
         (
             (1..=max).contains(&max_per_user),
             "jobs.max_per_user must be 1 to jobs.max",
+        ),
+        (queue <= QUEUE, "jobs.queue must be 0 to 1024"),
+        (
+            queue_per_user <= QUEUE,
+            "jobs.queue_per_user must be 0 to 1024",
         ),
         (
             config.jobs.groups.len() <= 32,
@@ -337,6 +371,15 @@ fn check(config: &Config) -> Result<(), String> {
         (
             config.limits.tmp_files >= 16,
             "limits.tmp_files must be 16 or more",
+        ),
+        (per_job >= 1 << 16, "output.per_job must be 65536 or more"),
+        (
+            per_job <= per_user,
+            "output.per_job must not be more than output.per_user",
+        ),
+        (
+            per_user <= total,
+            "output.per_user must not be more than output.total",
         ),
     ];
     match bounds.into_iter().find(|(holds, _)| !holds) {
@@ -398,7 +441,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 20, "{keys:?}");
+        assert_eq!(keys.len(), 25, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 
@@ -433,6 +476,27 @@ mod tests {
     }
 
     #[test]
+    fn output_is_kept_within_what_is_around_it_and_no_queue_is_a_queue_of_none() {
+        let told = |text: &str| parse(text).map_err(|wrong| wrong.what);
+        let small = "[output]\nper_job = 65536\nper_user = 65536\ntotal = 65536";
+        assert_eq!(told(small).unwrap().output.total, 1 << 16);
+        let none = "[jobs]\nqueue = 0\nqueue_per_user = 1024";
+        assert_eq!(told(none).unwrap().jobs.queue, 0);
+        for (text, why) in [
+            (
+                "[output]\nper_user = 67108863",
+                "output.per_job must not be more than output.per_user",
+            ),
+            (
+                "[output]\nper_user = 1073741825",
+                "output.per_user must not be more than output.total",
+            ),
+        ] {
+            assert_eq!(told(text).unwrap_err(), why);
+        }
+    }
+
+    #[test]
     fn what_is_unknown_or_out_of_bounds_is_refused() {
         for text in [
             "x = 1",
@@ -444,10 +508,17 @@ mod tests {
             "[jobs]\nuid_first = 4294967000",
             "[jobs]\nmax = 0",
             "[jobs]\nmax_per_user = 65",
+            "[jobs]\nqueue = 1025",
+            "[jobs]\nqueue_per_user = 1025",
+            "[jobs]\nqueue = -1",
             "[limits]\nruntime_s = 0",
             "[limits]\nmax_runtime_s = 86401",
             "[limits]\nmemory = 1",
             "[limits]\nfiles = 1",
+            "[output]\nper_job = 65535",
+            "[output]\nper_user = 65536",
+            "[output]\ntotal = 65536",
+            "[output]\nper_jobs = 65536",
             "[accounts]\nbroker = -1",
             "[sandbox]\nrequire = [\"selinux\"]",
         ] {

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use remit_common::caps;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker, ToWarden};
@@ -165,8 +164,9 @@ impl Warden {
             }
             ToWarden::OverLimit { job } => {
                 if let Some(serial) = self.jobs.serial(job) {
+                    let kept = self.config.output.per_job;
                     let text =
-                        format!("it wrote more than {} bytes of output", caps::SPOOL_PER_JOB);
+                        format!("it wrote more than {kept} bytes of output (output.per_job)");
                     self.end_job(serial, State::OutputLimit, &text);
                 }
             }

@@ -65,21 +65,28 @@ fn descriptors_limit() {
 /// of the broker could be neither taken nor closed.
 ///
 /// # Errors
-/// The hard limit is too low for `jobs` jobs at once.
-pub fn enough_descriptors(jobs: usize) -> Result<(), Fatal> {
+/// The hard limit is too low for `max` jobs at once and `queue` that wait.
+pub fn enough_descriptors(max: usize, queue: usize) -> Result<(), Fatal> {
     let call = |errno: nix::errno::Errno| Fatal::System(format!("cannot read a limit: {errno}"));
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(call)?;
-    let need = OWN_DESCRIPTORS.saturating_add(jobs.saturating_mul(JOB_DESCRIPTORS));
+    let running = max.saturating_mul(JOB_DESCRIPTORS);
+    let waiting = queue.saturating_mul(WAITING_DESCRIPTORS);
+    let need = OWN_DESCRIPTORS
+        .saturating_add(running)
+        .saturating_add(waiting);
     if usize::try_from(soft).unwrap_or(usize::MAX) >= need {
         return Ok(());
     }
     Err(Fatal::Unavailable(format!(
-        "{soft} open files are allowed, and jobs.max = {jobs} needs {need}: raise LimitNOFILE, or ulimit -n"
+        "{soft} open files are allowed, and jobs.max = {max} with jobs.queue = {queue} needs {need}: \
+         raise LimitNOFILE, or ulimit -n"
     )))
 }
 
 /// Pidfd, output, steps, cgroup, script and standard input of a job.
 const JOB_DESCRIPTORS: usize = 8;
+/// Script and standard input of one that waits for its place.
+const WAITING_DESCRIPTORS: usize = 2;
 /// Sessions, administrators, plans that wait, what waits for the broker and comes from it.
 const OWN_DESCRIPTORS: usize = 2048;
 

@@ -43,7 +43,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let signals = normal::normalise()?;
     let mut config = config::load(&args.config)?;
     config.limits.machine = config::machine_memory();
-    normal::enough_descriptors(config.jobs.max)?;
+    normal::enough_descriptors(config.jobs.max, config.jobs.queue)?;
     let ids = accounts::user("accounts.broker", &config.accounts.broker)?;
     let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;
     let admins = accounts::group("accounts.admin_group", &config.accounts.admin_group)?;
