@@ -2,10 +2,10 @@
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::outcome::{JobReport, Page, Part, State, Stream};
+use remit_common::outcome::{Followed, JobReport, Matches, Page, Part, State, Stream};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{
-    Bytes, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
+    Bytes, Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Purpose, Reply, Request, Run, What,
 };
 
 use crate::daemon::Daemon;
@@ -48,6 +48,15 @@ pub fn run(what: What) -> Run {
         max_runtime_s: Some(30),
         request_id: None,
         purpose: Purpose::Use,
+    }
+}
+
+/// These bytes as a job's standard output.
+#[must_use]
+pub fn writes(bytes: &[u8]) -> Run {
+    Run {
+        stdin: Some(Bytes::from(bytes.to_vec())),
+        ..argv(&["cat"])
     }
 }
 
@@ -129,11 +138,12 @@ impl Caller {
     /// Waits for a job's end, 50 s at most.
     ///
     /// # Panics
-    /// When it is refused, or the job still runs.
+    /// When it is refused, or the job has not ended.
     #[must_use]
     pub fn end_of(&mut self, job: JobId) -> JobReport {
         let report = self.job(job, 50_000).expect("the job is ours");
-        assert_ne!(report.state, State::Running, "{report:?}");
+        let waits = report.state == State::Running || report.state.is_waiting();
+        assert!(!waits, "{report:?}");
         report
     }
 
@@ -141,6 +151,26 @@ impl Caller {
     ///
     /// # Errors
     /// The refusal.
+    ///
+    /// # Panics
+    /// When there is no such part in the answer.
+    pub fn part(&mut self, job: JobId, part: PartQuery) -> Result<Part, Refusal> {
+        let query = JobQuery {
+            job,
+            wait_ms: 0,
+            part: Some(part),
+        };
+        let (_, part) = self.job_reply(Request::Job(query))?;
+        Ok(part.expect("a part was asked for"))
+    }
+
+    /// A page of a job's output.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// As [`Self::part`].
     pub fn page(
         &mut self,
         job: JobId,
@@ -148,21 +178,67 @@ impl Caller {
         offset: u64,
         limit: u32,
     ) -> Result<Page, Refusal> {
-        let page = PageQuery {
-            stream,
-            offset,
-            limit,
-            tail: false,
-            whole_characters: false,
-        };
-        let query = JobQuery {
+        self.paged(
             job,
-            wait_ms: 0,
-            part: Some(PartQuery::Page(page)),
-        };
-        match self.job_reply(Request::Job(query))? {
-            (_, Some(Part::Page(page))) => Ok(page),
-            (_, other) => panic!("a page was asked for: {other:?}"),
+            PageQuery {
+                stream,
+                offset,
+                limit,
+                tail: false,
+                whole_characters: false,
+            },
+        )
+    }
+
+    /// A page of a job's output, as asked for.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// As [`Self::part`].
+    pub fn paged(&mut self, job: JobId, page: PageQuery) -> Result<Page, Refusal> {
+        match self.part(job, PartQuery::Page(page))? {
+            Part::Page(page) => Ok(page),
+            other => panic!("a page was asked for: {other:?}"),
+        }
+    }
+
+    /// Lines of a job's output.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// As [`Self::part`].
+    pub fn grep(&mut self, job: JobId, grep: GrepQuery) -> Result<Matches, Refusal> {
+        match self.part(job, PartQuery::Grep(grep))? {
+            Part::Matches(matches) => Ok(matches),
+            other => panic!("lines were asked for: {other:?}"),
+        }
+    }
+
+    /// What a job wrote after so many bytes of both streams.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// When the answer is another one.
+    pub fn follow(
+        &mut self,
+        job: JobId,
+        [stdout, stderr]: [u64; 2],
+        wait_ms: u32,
+    ) -> Result<Followed, Refusal> {
+        match self.ask(Request::Follow(Follow {
+            job,
+            stdout,
+            stderr,
+            wait_ms,
+        }))? {
+            Reply::Followed(followed) => Ok(*followed),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -171,7 +247,15 @@ impl Caller {
     /// # Errors
     /// The refusal.
     pub fn stop(&mut self, job: JobId) -> Result<JobReport, Refusal> {
-        self.job_reply(Request::Stop { job, signal: None })
+        self.stop_by(job, None)
+    }
+
+    /// Stops a job with a signal of ours first.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn stop_by(&mut self, job: JobId, signal: Option<i32>) -> Result<JobReport, Refusal> {
+        self.job_reply(Request::Stop { job, signal })
             .map(|(report, _)| report)
     }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::client::{Client, ClientError};
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::client::{self, Client, ClientError};
 use remit_common::names::Runtime;
 use serde_json::Value;
 
@@ -69,12 +70,18 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Jobs at a time, in all and of one user.
     pub jobs: usize,
+    /// Jobs at a time of one user, where that is another number.
+    pub jobs_of_one: Option<usize>,
+    /// Further lines for `[jobs]` of remit.toml.
+    pub queue: String,
     /// Lines for `[limits]` of remit.toml.
     pub limits: String,
     /// Whole sections for remit.toml.
     pub config: String,
     /// The one policy file.
     pub policy: String,
+    /// Bytes of a disk of its own for its spool, in a mount namespace of its own.
+    pub spool: Option<usize>,
 }
 
 impl Default for Options {
@@ -83,11 +90,14 @@ impl Default for Options {
             binaries: built(),
             env: Vec::new(),
             jobs: 16,
+            jobs_of_one: None,
+            queue: String::new(),
             limits: String::new(),
             config: String::new(),
             policy: "[[grant]]\nname = \"test\"\nto = [\"#0\", \"#64001\", \"#64002\"]\nallow = [\"run\"]\n\
                      profile = \"read\"\nenv = [\"LANG\", \"TZ\"]\napproval = \"none\"\n"
                 .into(),
+            spool: None,
         }
     }
 }
@@ -166,15 +176,18 @@ impl Daemon {
         }
         let Options {
             jobs,
+            jobs_of_one,
+            queue,
             limits,
             config,
             policy,
             ..
         } = &self.options;
+        let of_one = jobs_of_one.unwrap_or(*jobs);
         let text = format!(
             "[audit]\nsink = \"file\"\n\n[accounts]\nbroker = {BROKER}\nsocket_group = {SOCKET_GROUP}\n\
              admin_group = {ADMIN_GROUP}\n\n[jobs]\nuid_first = {}\nuid_count = {}\nmax = {jobs}\n\
-             max_per_user = {jobs}\n\n[limits]\n{limits}\n\n{config}\n",
+             max_per_user = {of_one}\n{queue}\n\n[limits]\n{limits}\n\n{config}\n",
             self.uid_first, self.uid_count
         );
         self.set_file("config/remit.toml", &text);
@@ -222,7 +235,7 @@ impl Daemon {
             .append(true)
             .open(self.stderr_path())
             .expect("the place is ours");
-        let mut command = Command::new(self.bin.join("remitd"));
+        let mut command = self.command();
         command
             .args(self.arguments())
             .env("NOTIFY_SOCKET", &notify)
@@ -236,6 +249,23 @@ impl Daemon {
         }
         self.child = command.spawn().expect("remitd starts");
         self.wait_until_ready(&socket)
+    }
+
+    /// remitd, behind what prepares the ground for it.
+    fn command(&self) -> Command {
+        let remitd = self.bin.join("remitd");
+        let Some(bytes) = self.options.spool else {
+            return Command::new(remitd);
+        };
+        let spool = self.place.path().join("state/spool");
+        fs::create_dir_all(&spool).expect("the place is ours");
+        let script = format!(
+            "mount -t tmpfs -o size={bytes},mode=700,uid={BROKER},gid={BROKER} none '{}' && exec \"$@\"",
+            spool.display()
+        );
+        let mut shell = Command::new("unshare");
+        shell.args(["-m", "sh", "-c", &script, "sh"]).arg(remitd);
+        shell
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -376,6 +406,22 @@ impl Daemon {
     #[must_use]
     pub fn session(&self, who: &Identity) -> Session {
         Session::start(&self.program("mcp-shim"), &self.runtime().socket(), who)
+    }
+
+    /// What an administrator asks for.
+    ///
+    /// # Errors
+    /// The daemon does not let them in, or refuses.
+    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, ClientError> {
+        let socket = self.runtime().admin_socket();
+        // A thread of its own: it stays what it has become.
+        let ask = move || {
+            admin().adopt().expect("the tests run as root");
+            client::admin(&socket, request)
+        };
+        std::thread::spawn(ask)
+            .join()
+            .expect("asking does not panic")
     }
 
     /// The command line as somebody.

@@ -127,6 +127,15 @@ impl Session {
         result["structuredContent"].clone()
     }
 
+    /// The shim's pid.
+    ///
+    /// # Panics
+    /// Never: pids are small.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are small")
+    }
+
     /// Closes standard input and waits; the exit status.
     ///
     /// # Panics
