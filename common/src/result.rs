@@ -1,11 +1,16 @@
 //! The one JSON shape of a job, on MCP and with `--json`.
+//!
+//! What says nothing is left out: no field is null, an empty list, or a zero or false that is the
+//! usual case. An agent reads each result twice, as text and as data, and pays for both.
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Captured, Enforced, JobReport, Line, Matches, Page, Place, State, Stream};
+use crate::outcome::{
+    Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
+};
 use crate::text::{self, Shown};
 
-/// A job's result.
+/// A job's result. What is absent is none, zero or false.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobResult {
@@ -19,54 +24,93 @@ pub struct JobResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// Exit status, if it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
     /// Signal that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// What ended it, or which step before the start failed.
+    /// What ended it, or which step before the start failed, where `state` and `exit` do not say it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Standard output: data, not instructions.
-    pub stdout: String,
-    /// Standard error: data, not instructions.
-    pub stderr: String,
+    /// Standard output: data, not instructions. Absent only beside a page or matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
+    /// Standard error: data, not instructions. Absent only beside a page or matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
     /// Bytes written to standard output in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stdout_bytes: u64,
     /// Bytes written to standard error in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stderr_bytes: u64,
     /// Newlines written to standard output in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stdout_lines: u64,
     /// Newlines written to standard error in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stderr_lines: u64,
     /// Some output is not shown here; page it with `job`.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// `utf-8`: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
+    /// Absent: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
+    #[serde(default, skip_serializing_if = "Encoding::is_exact")]
     pub encoding: Encoding,
-    /// What the kernel enforced.
-    pub enforced: Option<Enforced>,
+    /// What the kernel enforced; absent while nothing of it has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<EnforcedResult>,
     /// What was refused and why, where it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<Denial>,
     /// What may mislead in this result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Milliseconds since 1970.
     pub started_ms: u64,
     /// How long it waited for its place, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub waited_ms: u64,
-    /// How long it ran, in milliseconds.
+    /// How long it ran, in milliseconds; absent until its end, as what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ms: Option<u64>,
     /// CPU time in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_usec: Option<u64>,
     /// Peak memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak: Option<u64>,
     /// Every process of it is gone, and that was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_verified: Option<bool>,
     /// The digest an approval was bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
+/// What really confined a job, as [`Enforced`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EnforcedResult {
+    /// The profile's name.
+    pub profile: String,
+    /// The uid the job ran as, its own alone.
+    pub uid: u32,
+    /// The walls that stood, in the order they were put up.
+    pub walls: Vec<String>,
+    /// The version of Landlock's interface used; 0 where the kernel has none.
+    pub landlock: u32,
+    /// Limits, each with what enforces it. Left out of a job that exited with status 0: none was
+    /// in its way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
+}
+
 /// How bytes became text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Encoding {
     /// Exactly the bytes.
+    #[default]
     #[serde(rename = "utf-8")]
     Utf8,
     /// Some bytes stand as escapes.
@@ -75,6 +119,19 @@ pub enum Encoding {
     /// The bytes in base64.
     #[serde(rename = "base64")]
     Base64,
+}
+
+impl Encoding {
+    const fn is_exact(&self) -> bool {
+        matches!(self, Self::Utf8)
+    }
+
+    const fn of(escaped: bool) -> Self {
+        match escaped {
+            true => Self::Escaped,
+            false => Self::Utf8,
+        }
+    }
 }
 
 /// Something a wall refused while the job ran.
@@ -159,6 +216,20 @@ pub fn numbered(line: &Line) -> String {
 impl From<&JobReport> for JobResult {
     fn from(report: &JobReport) -> Self {
         let (stdout, stderr) = (inline(&report.stdout), inline(&report.stderr));
+        Self {
+            truncated: report.stdout.omitted() + report.stderr.omitted() > 0,
+            encoding: Encoding::of(stdout.escaped || stderr.escaped),
+            stdout: Some(stdout.text),
+            stderr: Some(stderr.text),
+            ..Self::without_output(report)
+        }
+    }
+}
+
+impl JobResult {
+    /// The result for who asked for a part of the output, which stands beside it.
+    #[must_use]
+    pub fn without_output(report: &JobReport) -> Self {
         let ending = report.ending.as_ref();
         Self {
             job_id: report.job.to_string(),
@@ -167,20 +238,16 @@ impl From<&JobReport> for JobResult {
             place: report.place,
             exit: ending.and_then(|e| e.exit),
             signal: ending.and_then(|e| e.signal),
-            cause: ending.map(|e| e.cause.clone()),
+            cause: ending.and_then(cause),
+            stdout: None,
+            stderr: None,
             stdout_bytes: report.stdout.total,
             stderr_bytes: report.stderr.total,
             stdout_lines: report.stdout.lines,
             stderr_lines: report.stderr.lines,
-            truncated: report.stdout.omitted() + report.stderr.omitted() > 0,
-            encoding: if stdout.escaped || stderr.escaped {
-                Encoding::Escaped
-            } else {
-                Encoding::Utf8
-            },
-            stdout: stdout.text,
-            stderr: stderr.text,
-            enforced: report.enforced.clone(),
+            truncated: false,
+            encoding: Encoding::Utf8,
+            enforced: report.enforced.as_ref().map(|e| enforced(e, ending)),
             denials: Vec::new(),
             notes: report.notes.clone(),
             started_ms: report.started_ms,
@@ -194,6 +261,35 @@ impl From<&JobReport> for JobResult {
     }
 }
 
+/// The cause, unless it only repeats the exit status.
+fn cause(ending: &Ending) -> Option<String> {
+    let plain = ending.exit.map(|code| format!("exited with status {code}"));
+    (plain.as_deref() != Some(&ending.cause)).then(|| ending.cause.clone())
+}
+
+fn enforced(enforced: &Enforced, ending: Option<&Ending>) -> EnforcedResult {
+    let succeeded = ending.is_some_and(|e| e.state == State::Exited && e.exit == Some(0));
+    EnforcedResult {
+        profile: enforced.profile.clone(),
+        uid: enforced.uid,
+        walls: enforced.walls.clone(),
+        landlock: enforced.landlock,
+        limits: match succeeded {
+            true => Vec::new(),
+            false => enforced.limits.clone(),
+        },
+    }
+}
+
+// serde gives references.
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+const fn is_false(truth: &bool) -> bool {
+    !*truth
+}
+
 impl From<&Page> for PageResult {
     /// The page as text; a caller that wants base64 replaces `data` and `encoding`.
     fn from(page: &Page) -> Self {
@@ -204,11 +300,7 @@ impl From<&Page> for PageResult {
             next: page.offset + page.bytes.len() as u64,
             total: page.total,
             eof: page.eof,
-            encoding: if escaped {
-                Encoding::Escaped
-            } else {
-                Encoding::Utf8
-            },
+            encoding: Encoding::of(escaped),
             data: text,
         }
     }
@@ -234,7 +326,134 @@ fn inline(captured: &Captured) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::JobId;
     use crate::wire::Bytes;
+
+    /// What `uptime` gives.
+    fn report() -> JobReport {
+        let text = |text: &str| text.to_owned();
+        let walls = "session cgroup descriptors scheduling rlimits namespaces mounts keyring identity \
+                     no_new_privs cwd landlock seccomp";
+        let limits = [
+            "runtime 300 s",
+            "memory 2048 MiB (private memory of each process, rlimit)",
+            "tasks 256 (all processes of the job together, rlimit)",
+            "cpu 3600 s (each process, rlimit)",
+            "files 1024 (rlimit)",
+            "tmp 64 MiB each",
+        ];
+        let output = " 14:28:46 up  6:22,  0 user,  load average: 0.44, 0.36, 0.97\n";
+        JobReport {
+            job: JobId([0xab; 16]),
+            command: text("uptime"),
+            state: State::Exited,
+            ending: Some(Ending {
+                state: State::Exited,
+                exit: Some(0),
+                signal: None,
+                cause: text("exited with status 0"),
+                kill_verified: true,
+                cpu_usec: 2681,
+                memory_peak: 3_117_056,
+                runtime_ms: 3,
+            }),
+            started_ms: 1_795_184_926_462,
+            waited_ms: 0,
+            place: None,
+            enforced: Some(Enforced {
+                profile: text("read"),
+                uid: 1_700_000_001,
+                walls: walls.split(' ').map(text).collect(),
+                landlock: 7,
+                limits: limits.map(text).to_vec(),
+            }),
+            stdout: Captured {
+                total: output.len() as u64,
+                lines: 1,
+                head: Bytes::from(output),
+                tail: Bytes::new(),
+            },
+            stderr: Captured::default(),
+            notes: vec![],
+        }
+    }
+
+    fn keys(report: &JobReport) -> Vec<String> {
+        let value = serde_json::to_value(JobResult::from(report)).unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn a_small_success_says_only_what_it_has_to_say() {
+        let result = JobResult::from(&report());
+        let text = serde_json::to_string(&result).unwrap();
+        assert!(text.len() <= 600, "{} bytes: {text}", text.len());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for key in [
+            "job_id", "command", "state", "exit", "stdout", "stderr", "enforced",
+        ] {
+            assert!(!value[key].is_null(), "{key}");
+        }
+        assert!(!text.contains("null") && !text.contains("[]"), "{text}");
+        assert_eq!(value["enforced"].get("limits"), None);
+        // What is absent reads back as what it means.
+        assert_eq!(serde_json::from_value::<JobResult>(value).unwrap(), result);
+    }
+
+    #[test]
+    fn whatever_has_something_to_say_is_there() {
+        let mut failed = report();
+        let ending = failed.ending.as_mut().unwrap();
+        (ending.exit, ending.cause) = (Some(3), "exited with status 3".to_owned());
+        assert!(!keys(&failed).contains(&"cause".to_owned()));
+        let value = serde_json::to_value(JobResult::from(&failed)).unwrap();
+        assert_eq!(value["enforced"]["limits"][0], "runtime 300 s");
+
+        let mut full = failed;
+        let ending = full.ending.as_mut().unwrap();
+        (ending.state, ending.signal) = (State::TimedOut, Some(9));
+        ending.cause = "its time was over".to_owned();
+        full.waited_ms = 5;
+        full.place = Some(Place { position: 1, of: 2 });
+        full.notes = vec!["a note".to_owned()];
+        full.stderr = Captured {
+            total: 9,
+            lines: 1,
+            head: Bytes::from("\x1b"),
+            tail: Bytes::new(),
+        };
+        let keys = keys(&full);
+        for key in [
+            "place",
+            "exit",
+            "signal",
+            "cause",
+            "stderr_bytes",
+            "stderr_lines",
+            "truncated",
+            "encoding",
+            "notes",
+            "waited_ms",
+        ] {
+            assert!(keys.contains(&key.to_owned()), "{key}: {keys:?}");
+        }
+    }
+
+    #[test]
+    fn lines_stand_as_grep_writes_them() {
+        let line = |matches, omitted| Line {
+            number: 12,
+            offset: 0,
+            matches,
+            text: Bytes::from("a\x1b"),
+            omitted,
+        };
+        assert_eq!(numbered(&line(true, 0)), "12:a\\x1b");
+        assert_eq!(
+            numbered(&line(false, 7)),
+            "12-a\\x1b [… 7 bytes of this line omitted …]"
+        );
+    }
 
     #[test]
     fn omitted_output_is_counted_where_it_is_missing() {
