@@ -1,0 +1,202 @@
+//! What a daemon holds of the machine: memory, descriptors, threads, mounts, cgroups, files.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use remit_common::admin::AdminRequest;
+use remit_common::client;
+
+use crate::daemon::{Daemon, open_descriptors};
+use crate::process::{descendants, status_field};
+
+/// How long a daemon may take to let go of what it needs no more. The broker keeps an idle thread for two
+/// seconds.
+const AT_REST: Duration = Duration::from_secs(15);
+
+/// What one process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Resident memory in KiB.
+    pub rss: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Mounts that it sees.
+    pub mounts: usize,
+}
+
+impl Held {
+    /// What a process holds now; nothing when there is no such process.
+    #[must_use]
+    pub fn by(pid: i32) -> Self {
+        let rss = status_field(pid, "VmRSS").unwrap_or_default();
+        let lines = |name| {
+            fs::read_to_string(format!("/proc/{pid}/{name}")).map_or(0, |text| text.lines().count())
+        };
+        Self {
+            rss: rss.trim_end_matches(" kB").parse().unwrap_or(0),
+            descriptors: open_descriptors(pid),
+            threads: fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count),
+            mounts: lines("mountinfo"),
+        }
+    }
+}
+
+/// What a daemon holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Root.
+    pub warden: Held,
+    /// The first process of the jobs' pid namespace.
+    pub keeper: Held,
+    /// Talks to clients.
+    pub broker: Held,
+    /// Cgroups of jobs, by name.
+    pub cgroups: Vec<String>,
+    /// Processes below the warden that have ended and were not waited for.
+    pub zombies: usize,
+    /// Processes that jobs left.
+    pub processes: usize,
+    /// Files in the spool.
+    pub spool_files: usize,
+    /// Bytes in them.
+    pub spool_bytes: u64,
+    /// Bytes in the warden's own directory of the state.
+    pub ledger_bytes: u64,
+}
+
+impl Holdings {
+    /// What a daemon holds now.
+    #[must_use]
+    pub fn of(daemon: &Daemon) -> Self {
+        let held = |pid: Option<i32>| pid.map_or_else(Held::default, Held::by);
+        let spool = sizes(daemon.path().join("state/spool"));
+        let below = descendants(daemon.pid());
+        Self {
+            warden: Held::by(daemon.pid()),
+            keeper: held(daemon.keeper()),
+            broker: held(daemon.broker()),
+            cgroups: cgroups(daemon.pid()),
+            zombies: below.iter().filter(|process| process.state == 'Z').count(),
+            processes: daemon.job_processes().len(),
+            spool_files: spool.len(),
+            spool_bytes: spool.iter().sum(),
+            ledger_bytes: sizes(daemon.path().join("state/warden")).iter().sum(),
+        }
+    }
+
+    /// What a daemon holds once it holds no more than is needed for nothing: no job, no connection, no idle
+    /// thread. Gives what it holds after 15 s in any case.
+    ///
+    /// # Panics
+    /// When the daemon does not answer.
+    #[must_use]
+    pub fn at_rest(daemon: &Daemon) -> Self {
+        let start = Instant::now();
+        let mut last = Self::looked(daemon);
+        let mut since = Instant::now();
+        // Nothing has changed for longer than an idle thread is kept: nothing more will be let go of.
+        while since.elapsed() < Duration::from_millis(2500) && start.elapsed() < AT_REST {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = Self::looked(daemon);
+            if now.counts() != last.counts() {
+                since = Instant::now();
+            }
+            last = now;
+        }
+        last
+    }
+
+    /// A look after a turn of the warden's loop: what was closed before it is closed.
+    fn looked(daemon: &Daemon) -> Self {
+        let socket = daemon.runtime().admin_socket();
+        client::admin(&socket, AdminRequest::Status).expect("the warden answers");
+        Self::of(daemon)
+    }
+
+    /// What must be the same whenever nothing runs.
+    #[must_use]
+    pub fn counts(&self) -> Vec<usize> {
+        let of = |held: &Held| [held.descriptors, held.threads, held.mounts];
+        let own = [self.cgroups.len(), self.zombies, self.processes];
+        [
+            of(&self.warden),
+            of(&self.keeper),
+            of(&self.broker),
+            own,
+        ]
+        .concat()
+    }
+
+    /// A row for each number: name, and the number.
+    fn rows(&self) -> Vec<(String, u64)> {
+        let mut rows = Vec::new();
+        let three = [
+            ("warden", &self.warden),
+            ("keeper", &self.keeper),
+            ("broker", &self.broker),
+        ];
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        for (name, held) in three {
+            rows.push((format!("{name}: resident KiB"), held.rss));
+            rows.push((format!("{name}: descriptors"), number(held.descriptors)));
+            rows.push((format!("{name}: threads"), number(held.threads)));
+            rows.push((format!("{name}: mounts"), number(held.mounts)));
+        }
+        rows.push(("cgroups of jobs".into(), number(self.cgroups.len())));
+        rows.push(("zombies".into(), number(self.zombies)));
+        rows.push(("processes of jobs".into(), number(self.processes)));
+        rows.push(("files in the spool".into(), number(self.spool_files)));
+        rows.push(("bytes in the spool".into(), self.spool_bytes));
+        rows.push(("bytes in the ledger".into(), self.ledger_bytes));
+        rows
+    }
+}
+
+/// Before and after, side by side.
+#[derive(Debug)]
+pub struct Compared<'a>(pub &'a Holdings, pub &'a Holdings);
+
+impl fmt::Display for Compared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<24}{:>12}{:>12}", "", "before", "after")?;
+        for ((name, before), (_, after)) in self.0.rows().iter().zip(self.1.rows()) {
+            writeln!(f, "{name:<24}{before:>12}{after:>12}")?;
+        }
+        Ok(())
+    }
+}
+
+fn sizes(dir: PathBuf) -> Vec<u64> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .collect()
+}
+
+/// Names of the jobs' cgroups: those beside the warden's own.
+fn cgroups(warden: i32) -> Vec<String> {
+    let own = fs::read_to_string(format!("/proc/{warden}/cgroup")).unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut fields = mounts.lines().map(|line| line.split_whitespace());
+    let root = fields.find_map(|mut line| {
+        let (_, place, kind) = (line.next()?, line.next()?, line.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(place))
+    });
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let (Some(root), Some(own)) = (root, own) else {
+        return Vec::new();
+    };
+    let Some(base) = own.strip_suffix("/remit-daemon") else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(root.join(base)).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != "remit-daemon")
+        .collect()
+}
