@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use remit_common::caps;
 use remit_common::client::Client;
 use remit_common::outcome::{Enforced, State};
 use remit_common::wire::{Access, Bytes, Purpose, Reply, Request, Run, What};
@@ -36,8 +37,12 @@ pub struct Entry {
 
 /// The key of the first floor: a process without anything.
 pub const FORK: &str = "fork_exec";
+/// The same floor, safe also beside threads.
+pub const SPAWN: &str = "posix_spawn";
 /// The key of the second: an MCP server without anything.
 pub const MCP: &str = "mcp_floor";
+/// The key of what is nearest to the daemon.
+pub const DAEMON: &str = "daemon";
 /// The key of what most agents will use.
 pub const SHIM: &str = "mcp_shim";
 
@@ -50,7 +55,7 @@ pub const ENTRIES: &[Entry] = &[
         open: |_| Ok(Box::new(Bare(processes::fork_exec))),
     },
     Entry {
-        key: "posix_spawn",
+        key: SPAWN,
         title: "posix_spawn (vfork) + wait",
         job: false,
         open: |_| Ok(Box::new(Bare(processes::spawn))),
@@ -65,7 +70,7 @@ pub const ENTRIES: &[Entry] = &[
         },
     },
     Entry {
-        key: "daemon",
+        key: DAEMON,
         title: "'read' through the daemon's socket",
         job: true,
         open: |stage| Ok(Box::new(Direct::new(stage.client()?, run_true()))),
@@ -128,13 +133,19 @@ fn remit_run(stage: &mut Stage) -> Command {
 }
 
 fn run_true() -> Request {
+    run(&["/bin/true"])
+}
+
+/// A run that is waited for as long as a call may wait.
+pub fn run(argv: &[&str]) -> Request {
+    let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Request::Run(Run {
-        what: What::Argv(vec![Bytes::from(b"/bin/true".to_vec())]),
+        what: What::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),
         stdin: None,
         profile: None,
-        wait_ms: None,
+        wait_ms: Some(caps::WAIT_MS),
         max_runtime_s: None,
         request_id: None,
         purpose: Purpose::Use,

@@ -6,6 +6,7 @@
 
 mod args;
 mod conditions;
+mod flood;
 mod lanes;
 mod load;
 mod mcp;
@@ -13,6 +14,7 @@ mod memory;
 mod processes;
 mod report;
 mod rounds;
+mod search;
 mod series;
 mod stage;
 mod table;

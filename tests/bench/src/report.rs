@@ -7,10 +7,12 @@ use serde::Serialize;
 use crate::Failure;
 use crate::args::Args;
 use crate::conditions::Conditions;
+use crate::flood::{self, Meanwhile};
 use crate::lanes::{self, ENTRIES};
 use crate::load::{self, Throughput};
 use crate::memory::{Daemon, Memory};
 use crate::rounds;
+use crate::search::{self, Searches};
 use crate::series::Summary;
 use crate::stage::Stage;
 use crate::table;
@@ -29,6 +31,10 @@ pub struct Report {
     pub calls: Vec<Call>,
     /// Several calls at once.
     pub throughput: Throughput,
+    /// Calls while another user's jobs write.
+    pub floods: Vec<Meanwhile>,
+    /// A large output, searched.
+    pub search: Searches,
     /// From the start of `mcp-shim` to its answer, microseconds.
     pub initialize: Summary,
     /// Of the processes, bytes.
@@ -88,6 +94,8 @@ fn measure(args: &Args) -> Result<Report, Failure> {
     let series = rounds::take(&mut stage, args.rounds)?;
     let throughput = load::through_shim(&mut stage, IN_FLIGHT, JOBS)?;
     let after = stage.memory()?;
+    let floods = flood::take(&mut stage, args.rounds)?;
+    let search = search::take(&mut stage)?;
 
     let summaries: Vec<_> = series.iter().map(|series| series.summary()).collect();
     let floor = |key| {
@@ -107,6 +115,8 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         conditions: Conditions::read(args, enforced)?,
         calls: calls.collect(),
         throughput,
+        floods,
+        search,
         initialize,
         memory: MemoryReport {
             before,

@@ -1,13 +1,23 @@
 //! The result as a table for people.
 
 use crate::conditions::Conditions;
+use crate::flood::Meanwhile;
 use crate::lanes;
 use crate::load::Throughput;
 use crate::memory::Memory;
 use crate::report::{MemoryReport, Report};
+use crate::search::Searches;
 
-/// Prints it. The ratios are those of the medians.
+/// Prints it. Where nothing else is said, ratios are those of the medians.
 pub fn print(report: &Report) {
+    print_conditions(report);
+    print_calls(report);
+    print_floods(&report.floods);
+    print_search(&report.search);
+    print_memory(report);
+}
+
+fn print_conditions(report: &Report) {
     let Conditions {
         release,
         build,
@@ -36,6 +46,9 @@ pub fn print(report: &Report) {
         enforced.landlock,
         enforced.limits.join(", ")
     );
+}
+
+fn print_calls(report: &Report) {
     println!(
         "{:<38}{:>10}{:>10}{:>10}{:>9}{:>9}",
         "/bin/true by", "p10 ms", "p50 ms", "p95 ms", "× fork", "× MCP"
@@ -55,7 +68,7 @@ pub fn print(report: &Report) {
         in_flight,
         calls,
         per_second,
-        shim,
+        ..
     } = &report.throughput;
     let one = report.calls.iter().find(|call| call.key == lanes::SHIM);
     let sequential = one.map_or(f64::NAN, |call| 1e6 / call.time.p50);
@@ -69,6 +82,62 @@ pub fn print(report: &Report) {
         report.initialize.p95 / 1e3,
         report.initialize.count
     );
+}
+
+fn print_floods(floods: &[Meanwhile]) {
+    println!(
+        "{:<38}{:>10}{:>10}{:>9}{:>9}",
+        "while another user's job writes", "p50 ms", "p95 ms", "× idle", "p95 ×"
+    );
+    for Meanwhile {
+        flood,
+        bytes_per_second,
+        calls,
+    } in floods
+    {
+        println!("{flood}: {:.0} MB/s", bytes_per_second / 1e6);
+        for call in calls {
+            println!(
+                "  {:<36}{:>10.3}{:>10.3}{:>9.2}{:>9.2}",
+                call.title,
+                call.time.p50 / 1e3,
+                call.time.p95 / 1e3,
+                call.p50_over_idle,
+                call.p95_over_idle
+            );
+        }
+    }
+    println!();
+}
+
+fn print_search(all: &Searches) {
+    let unit = f64::from(1 << 20);
+    println!(
+        "{:<38}{:>10}{:>10}{:>12}{:>10}",
+        format!(
+            "job grep, {:.1} MiB, {} lines",
+            all.bytes as f64 / unit,
+            all.lines
+        ),
+        "p50 ms",
+        "p95 ms",
+        "MiB a page",
+        "matches"
+    );
+    for pages in &all.searches {
+        println!(
+            "{:<38}{:>10.3}{:>10.3}{:>12.2}{:>10.1}",
+            pages.key,
+            pages.time.p50 / 1e3,
+            pages.time.p95 / 1e3,
+            pages.bytes_per_page / unit,
+            pages.matching_per_page
+        );
+    }
+    println!();
+}
+
+fn print_memory(report: &Report) {
     let MemoryReport {
         before,
         after,
@@ -85,7 +154,7 @@ pub fn print(report: &Report) {
         ("keeper", before.keeper, after.keeper),
         ("broker", before.broker, after.broker),
         ("together", before.sum(), after.sum()),
-        ("mcp-shim", *idle_shim, *shim),
+        ("mcp-shim", *idle_shim, report.throughput.shim),
     ] {
         println!(
             "{name:<16}{:>22}{:>22}",

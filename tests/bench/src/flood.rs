@@ -1,0 +1,207 @@
+//! How fast one user is served while another one's jobs write as fast as they can.
+//!
+//! Each block of calls meets another flood, or none, and all ways take turns in it. The floor, a
+//! process without remit, tells what the same flood does to anything that runs here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::client::Client;
+use remit_common::outcome::State;
+use remit_common::wire::Reply;
+use serde::Serialize;
+
+use crate::Failure;
+use crate::lanes::{self, ENTRIES, Entry, Lane};
+use crate::series::{Series, Summary};
+use crate::stage::Stage;
+
+/// Calls of each way in a block.
+const BLOCK: usize = 40;
+
+/// What the other user does: one job after the other, each until its output is over the limit.
+struct Flood {
+    key: &'static str,
+    argv: &'static [&'static str],
+}
+
+/// The first one is quiet, and what the others are compared with.
+const FLOODS: &[Flood] = &[
+    Flood {
+        key: "nothing",
+        argv: &[],
+    },
+    Flood {
+        key: "yes",
+        argv: &["/usr/bin/yes"],
+    },
+    Flood {
+        key: "cat /dev/zero",
+        argv: &["/bin/cat", "/dev/zero"],
+    },
+];
+
+/// Whose calls are timed.
+const WAYS: &[&str] = &[lanes::SPAWN, lanes::DAEMON, lanes::SHIM];
+
+/// Calls during one flood.
+#[derive(Clone, Debug, Serialize)]
+pub struct Meanwhile {
+    /// What the other user ran.
+    pub flood: &'static str,
+    /// What it wrote each second.
+    pub bytes_per_second: f64,
+    /// The calls.
+    pub calls: Vec<Call>,
+}
+
+/// One way to make a call, during one flood.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Call {
+    /// As [`Entry`].
+    pub key: &'static str,
+    /// As [`Entry`].
+    pub title: &'static str,
+    /// Microseconds.
+    #[serde(flatten)]
+    pub time: Summary,
+    /// Its median over that of a quiet time.
+    pub p50_over_idle: f64,
+    /// The same of what one in twenty exceeds.
+    pub p95_over_idle: f64,
+}
+
+/// Each way at least `rounds` times during each flood.
+pub fn take(stage: &mut Stage, rounds: usize) -> Result<Vec<Meanwhile>, Failure> {
+    let ways: Vec<&Entry> = ENTRIES
+        .iter()
+        .filter(|entry| WAYS.contains(&entry.key))
+        .collect();
+    let mut all = vec![vec![Series::default(); ways.len()]; FLOODS.len()];
+    let mut poured = vec![Poured::default(); FLOODS.len()];
+    let mut other = stage.client()?;
+    for _ in 0..rounds.div_ceil(BLOCK) {
+        for (flood, (series, sum)) in FLOODS.iter().zip(all.iter_mut().zip(&mut poured)) {
+            let mut lanes = open(stage, &ways)?;
+            sum.add(during(&mut other, flood.argv, || {
+                block(&mut lanes, series)
+            })?);
+        }
+    }
+    Ok(summaries(&ways, &all, &poured))
+}
+
+fn open(stage: &mut Stage, ways: &[&Entry]) -> Result<Vec<Box<dyn Lane>>, Failure> {
+    let open = |way: &&Entry| {
+        let mut lane = (way.open)(stage)?;
+        // The first call of a connection is another thing than the ones that follow.
+        lane.go()?;
+        lane.check()?;
+        Ok(lane)
+    };
+    ways.iter().map(open).collect()
+}
+
+fn block(lanes: &mut [Box<dyn Lane>], series: &mut [Series]) -> Result<(), Failure> {
+    for round in 0..BLOCK {
+        let mut turns: Vec<_> = lanes.iter_mut().zip(series.iter_mut()).collect();
+        let first = round % turns.len();
+        turns.rotate_left(first);
+        for (lane, series) in turns {
+            let start = Instant::now();
+            lane.go()?;
+            series.push(start.elapsed());
+            lane.check()?;
+        }
+    }
+    Ok(())
+}
+
+/// What a flood brought, and how long it took.
+#[derive(Clone, Copy, Default)]
+struct Poured {
+    bytes: u64,
+    time: Duration,
+}
+
+impl Poured {
+    fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.time += more.time;
+    }
+}
+
+/// Does `work` while `client` runs `argv` again and again; without `argv` nothing else happens.
+fn during(
+    client: &mut Client,
+    argv: &[&str],
+    work: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Poured, Failure> {
+    if argv.is_empty() {
+        work()?;
+        return Ok(Poured::default());
+    }
+    let over = AtomicBool::new(false);
+    let (begun, first) = mpsc::channel();
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| pour(client, argv, &over, begun));
+        // The flood has begun when its first job has ended.
+        let done = first.recv().map(|()| work());
+        over.store(true, Ordering::Relaxed);
+        let poured = flood.join().map_err(|_| "the flood panicked")??;
+        done.map_err(|_| "the flood did not begin")??;
+        Ok(poured)
+    })
+}
+
+fn pour(
+    client: &mut Client,
+    argv: &[&str],
+    over: &AtomicBool,
+    begun: Sender<()>,
+) -> Result<Poured, String> {
+    let mut poured = Poured::default();
+    let start = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        match client.call(lanes::run(argv), drop) {
+            Ok(Reply::Job { report, .. }) if report.state == State::OutputLimit => {
+                poured.bytes += report.stdout.total;
+            }
+            other => return Err(format!("'{}' did not write: {other:?}", argv.join(" "))),
+        }
+        // Nobody waits for the second one.
+        let _ = begun.send(());
+    }
+    poured.time = start.elapsed();
+    Ok(poured)
+}
+
+fn summaries(ways: &[&Entry], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Meanwhile> {
+    let all: Vec<Vec<Summary>> = all
+        .iter()
+        .map(|series| series.iter().map(Series::summary).collect())
+        .collect();
+    let idle = all.first().cloned().unwrap_or_default();
+    let meanwhile = |(flood, (series, poured)): (&Flood, (&Vec<Summary>, &Poured))| Meanwhile {
+        flood: flood.key,
+        bytes_per_second: match poured.time.as_secs_f64() {
+            0.0 => 0.0,
+            seconds => poured.bytes as f64 / seconds,
+        },
+        calls: ways
+            .iter()
+            .zip(series.iter().zip(&idle))
+            .map(|(way, (time, idle))| Call {
+                key: way.key,
+                title: way.title,
+                time: *time,
+                p50_over_idle: time.p50 / idle.p50,
+                p95_over_idle: time.p95 / idle.p95,
+            })
+            .collect(),
+    };
+    let of_each = all.iter().zip(poured);
+    FLOODS.iter().zip(of_each).map(meanwhile).collect()
+}

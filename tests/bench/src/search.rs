@@ -1,0 +1,195 @@
+//! How fast a large output is searched, page by page: `job` with `grep`.
+
+use std::time::Instant;
+
+use remit_common::caps;
+use remit_common::client::Client;
+use remit_common::names::JobId;
+use remit_common::outcome::{Matches, Part, State, Stream};
+use remit_common::wire::{GrepQuery, JobQuery, PartQuery, Reply, Request};
+use serde::Serialize;
+
+use crate::Failure;
+use crate::lanes;
+use crate::series::{Series, Summary};
+use crate::stage::Stage;
+
+/// A line as logs have it, as seq(1) wants its format.
+const LINE: &str = "Nov 20 14:00:00 web-1 nginx[812]: GET /item/%09.0f took 12 ms, status 200";
+/// The bytes of such a line with its newline; the number has nine digits.
+const LINE_BYTES: u64 = LINE.len() as u64 - "%09.0f".len() as u64 + 9 + 1;
+/// As many lines as one job may leave.
+const LINES: u64 = caps::SPOOL_PER_JOB / LINE_BYTES;
+/// Pages of each search: all of them together are less than one user may ask for at once.
+const PAGES: usize = 60;
+
+struct Search {
+    key: &'static str,
+    pattern: &'static str,
+    context: u32,
+    /// From which line on.
+    from: u64,
+    /// Matches in all from there on.
+    matching: u64,
+}
+
+const SEARCHES: &[Search] = &[
+    Search {
+        key: "nowhere",
+        pattern: "status 500",
+        context: 0,
+        from: 0,
+        matching: 0,
+    },
+    Search {
+        key: "nowhere, any case",
+        pattern: "(?i)STATUS [45][0-9]{2}",
+        context: 0,
+        from: 0,
+        matching: 0,
+    },
+    Search {
+        key: "nowhere, no literal",
+        pattern: r"^\w+( \S+){3} .*[^0]$",
+        context: 0,
+        from: 0,
+        matching: 0,
+    },
+    Search {
+        key: "rarely",
+        pattern: "item/[0-9]{4}00000 ",
+        context: 2,
+        from: 0,
+        matching: LINES / 100_000,
+    },
+    Search {
+        key: "rarely, from far inside",
+        pattern: "item/[0-9]{4}00000 ",
+        context: 2,
+        from: LINES / 4 * 3,
+        matching: LINES / 100_000 - LINES / 4 * 3 / 100_000,
+    },
+    Search {
+        key: "every line",
+        pattern: "GET",
+        context: 0,
+        from: 0,
+        matching: LINES,
+    },
+    Search {
+        key: "every line, far inside",
+        pattern: "GET",
+        context: 0,
+        from: LINES / 4 * 3,
+        matching: LINES - LINES / 4 * 3,
+    },
+];
+
+/// What was searched, and how long that took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Searches {
+    /// Bytes of the output.
+    pub bytes: u64,
+    /// Its lines.
+    pub lines: u64,
+    /// One after the other.
+    pub searches: Vec<Pages>,
+}
+
+/// The answers to one search.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Pages {
+    /// What was searched for.
+    pub key: &'static str,
+    /// The pattern.
+    pub pattern: &'static str,
+    /// Microseconds for an answer.
+    #[serde(flatten)]
+    pub time: Summary,
+    /// Bytes that an answer went on by, on average.
+    pub bytes_per_page: f64,
+    /// Lines that matched, on average.
+    pub matching_per_page: f64,
+}
+
+/// Fills a job's output and searches it.
+pub fn take(stage: &mut Stage) -> Result<Searches, Failure> {
+    let mut client = stage.client()?;
+    let job = fill(&mut client)?;
+    let searches = SEARCHES
+        .iter()
+        .map(|search| pages(&mut client, job, search));
+    Ok(Searches {
+        bytes: LINES * LINE_BYTES,
+        lines: LINES,
+        searches: searches.collect::<Result<_, _>>()?,
+    })
+}
+
+fn fill(client: &mut Client) -> Result<JobId, Failure> {
+    let seq = ["/usr/bin/seq", "-f", LINE, "1", &LINES.to_string()];
+    match client.call(lanes::run(&seq), drop)? {
+        Reply::Job { report, .. }
+            if report.state == State::Exited && report.stdout.total == LINES * LINE_BYTES =>
+        {
+            Ok(report.job)
+        }
+        other => Err(format!("the output to search is not there: {other:?}").into()),
+    }
+}
+
+/// One page after the other; after the last one from the first one again.
+fn pages(client: &mut Client, job: JobId, search: &Search) -> Result<Pages, Failure> {
+    let begin = search.from * LINE_BYTES;
+    let mut series = Series::default();
+    let (mut offset, mut bytes, mut matching, mut found) = (begin, 0, 0, 0);
+    for _ in 0..PAGES {
+        let start = Instant::now();
+        let reply = client.call(query(job, search, offset), drop)?;
+        series.push(start.elapsed());
+        let page = matches(reply)?;
+        bytes += page.next - offset;
+        matching += u64::from(page.matching);
+        found += u64::from(page.matching);
+        offset = page.next;
+        if page.eof {
+            if found != search.matching {
+                let (key, right) = (search.key, search.matching);
+                return Err(format!("'{key}': {found} lines match instead of {right}").into());
+            }
+            (offset, found) = (begin, 0);
+        }
+    }
+    Ok(Pages {
+        key: search.key,
+        pattern: search.pattern,
+        time: series.summary(),
+        bytes_per_page: bytes as f64 / PAGES as f64,
+        matching_per_page: matching as f64 / PAGES as f64,
+    })
+}
+
+fn query(job: JobId, search: &Search, offset: u64) -> Request {
+    Request::Job(JobQuery {
+        job,
+        wait_ms: 0,
+        part: Some(PartQuery::Grep(GrepQuery {
+            stream: Stream::Stdout,
+            pattern: search.pattern.to_owned(),
+            offset,
+            limit: caps::GREP_MATCHES,
+            context: search.context,
+        })),
+    })
+}
+
+/// The matches of an answer that gets somewhere.
+fn matches(reply: Reply) -> Result<Matches, Failure> {
+    match reply {
+        Reply::Job {
+            part: Some(Part::Matches(page)),
+            ..
+        } if page.next > page.offset => Ok(page),
+        other => Err(format!("nothing was searched: {other:?}").into()),
+    }
+}
