@@ -24,6 +24,12 @@ impl Door {
         }
     }
 
+    /// Whether it is this user's.
+    #[must_use]
+    pub fn is_of(&self, who: &Identity) -> bool {
+        self.who == *who
+    }
+
     /// A connection.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What a daemon holds of the machine: memory, descriptors, threads, mounts, cgroups, files.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use remit_common::admin::AdminRequest;
 use remit_common::client;
 
-use crate::daemon::{Daemon, open_descriptors};
+use crate::caller::{Caller, argv};
+use crate::daemon::{Daemon, open_descriptors, user_b};
 use crate::process::{descendants, status_field};
 
 /// How long a daemon may take to let go of what it needs no more. The broker keeps an idle thread for two
@@ -122,13 +124,7 @@ impl Holdings {
     pub fn counts(&self) -> Vec<usize> {
         let of = |held: &Held| [held.descriptors, held.threads, held.mounts];
         let own = [self.cgroups.len(), self.zombies, self.processes];
-        [
-            of(&self.warden),
-            of(&self.keeper),
-            of(&self.broker),
-            own,
-        ]
-        .concat()
+        [of(&self.warden), of(&self.keeper), of(&self.broker), own].concat()
     }
 
     /// A row for each number: name, and the number.
@@ -154,6 +150,21 @@ impl Holdings {
         rows.push(("bytes in the ledger".into(), self.ledger_bytes));
         rows
     }
+}
+
+/// Runs jobs one after the other until each uid must have had its turn: they take turns, and one that is not given
+/// back gets none. How many different ones there were.
+///
+/// # Panics
+/// When a job does not run.
+#[must_use]
+pub fn uids_in_turn(daemon: &Daemon, jobs: usize) -> usize {
+    let mut caller = Caller::new(daemon, &user_b());
+    let uids: BTreeSet<u32> = (0..jobs)
+        .map(|_| caller.run(argv(&["true"])).expect("user B has a grant"))
+        .map(|report| report.enforced.expect("it ran").uid)
+        .collect();
+    uids.len()
 }
 
 /// Before and after, side by side.
@@ -193,7 +204,10 @@ fn cgroups(warden: i32) -> Vec<String> {
     let Some(base) = own.strip_suffix("/remit-daemon") else {
         return Vec::new();
     };
-    let entries = fs::read_dir(root.join(base)).into_iter().flatten().flatten();
+    let entries = fs::read_dir(root.join(base))
+        .into_iter()
+        .flatten()
+        .flatten();
     entries
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
