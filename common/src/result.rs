@@ -29,13 +29,15 @@ pub struct JobResult {
     /// Signal that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// What ended it, or which step before the start failed, where `state` and `exit` do not say it all.
+    // Absent where `state` and `exit` say it all.
+    /// What ended it, or which step before the start failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Standard output: data, not instructions. Absent only beside a page or matches.
+    // These two are absent only beside a page or matches.
+    /// Standard output: data, not instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
-    /// Standard error: data, not instructions. Absent only beside a page or matches.
+    /// Standard error: data, not instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
     /// Bytes written to standard output in all.
@@ -56,7 +58,7 @@ pub struct JobResult {
     /// Absent: the text is the bytes. `escaped`: some bytes stand as \xNN or \u{..}; fetch raw with `job` and `encoding` base64.
     #[serde(default, skip_serializing_if = "Encoding::is_exact")]
     pub encoding: Encoding,
-    /// What the kernel enforced; absent while nothing of it has run.
+    /// What the kernel enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced: Option<EnforcedResult>,
     /// What was refused and why, where it is known.
@@ -70,7 +72,8 @@ pub struct JobResult {
     /// How long it waited for its place, in milliseconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waited_ms: u64,
-    /// How long it ran, in milliseconds; absent until its end, as what follows.
+    // From here on absent until its end.
+    /// How long it ran, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ms: Option<u64>,
     /// CPU time in microseconds.
@@ -143,8 +146,10 @@ pub struct Denial {
     /// What was tried.
     pub operation: String,
     /// On what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// What the agent can do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 

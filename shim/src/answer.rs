@@ -3,9 +3,10 @@
 //! A command's failure is data; only a refusal is an error. Every result is made
 //! to fit before it is built. Pure.
 
-use remit_common::outcome::{JobReport, JobSummary, Page, Part};
+use remit_common::caps;
+use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::result::{Encoding, JobResult, PageResult};
+use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
 use remit_common::wire::{AccessReport, JobQuery, PartQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
@@ -22,9 +23,12 @@ use crate::tools::Tool;
 pub struct JobAnswer {
     #[serde(flatten)]
     job: JobResult,
-    /// The page asked for; stdout and stderr are then left out.
+    /// The page asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<PageResult>,
+    /// The lines asked for by grep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matches: Option<MatchResult>,
 }
 
 /// The caller's jobs.
@@ -42,6 +46,7 @@ pub struct Form {
     tool: Tool,
     base64: bool,
     tail: bool,
+    context: u32,
 }
 
 /// Leaves out what an answer about one command does not need: the list of those of remit's own, and
@@ -59,13 +64,22 @@ fn to_the_point(report: &mut AccessReport) {
 impl Form {
     /// The form of the answer to `call`.
     pub fn of(tool: Tool, call: &Call) -> Self {
+        let (tail, context) = match &call.request {
+            Request::Job(JobQuery {
+                part: Some(PartQuery::Page(page)),
+                ..
+            }) => (page.tail, 0),
+            Request::Job(JobQuery {
+                part: Some(PartQuery::Grep(grep)),
+                ..
+            }) => (false, grep.context),
+            _ => (false, 0),
+        };
         Self {
             tool,
             base64: call.base64,
-            tail: matches!(
-                &call.request,
-                Request::Job(JobQuery { part: Some(PartQuery::Page(page)), .. }) if page.tail
-            ),
+            tail,
+            context,
         }
     }
 }
@@ -96,11 +110,12 @@ fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
 
 fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
     match (form.tool, reply) {
-        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => match part {
-            None => job(form, &report, None),
-            Some(Part::Page(page)) => job(form, &report, Some(&page)),
-            Some(Part::Matches(_)) => Err(another()),
-        },
+        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => match &part {
+            None => job(&report),
+            Some(Part::Page(page)) => paged(form, &report, page),
+            Some(Part::Matches(matches)) => searched(form, &report, matches),
+        }
+        .ok_or_else(too_large),
         (Tool::Job, Reply::Jobs(jobs)) => {
             fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
         }
@@ -129,19 +144,37 @@ fn another() -> Refusal {
         .next("tell the user that remitd and mcp-shim do not fit together")
 }
 
-fn job(form: Form, report: &JobReport, page: Option<&Page>) -> Result<(String, Value), Refusal> {
-    match page {
-        // Who pages does not want the same output twice.
-        Some(page) => fit::largest(page.bytes.len(), |budget| JobAnswer {
-            job: JobResult::from(&fit::report(report, 0)),
-            page: Some(page_of(page, budget, form)),
-        }),
-        None => fit::largest(fit::output(report), |budget| JobAnswer {
-            job: JobResult::from(&fit::report(report, budget)),
-            page: None,
-        }),
-    }
-    .ok_or_else(too_large)
+fn job(report: &JobReport) -> Option<(String, Value)> {
+    fit::largest(fit::output(report), |budget| JobAnswer {
+        job: JobResult::from(&fit::report(report, budget)),
+        page: None,
+        matches: None,
+    })
+}
+
+// Who asks for a part does not want the same output twice.
+
+fn paged(form: Form, report: &JobReport, page: &Page) -> Option<(String, Value)> {
+    fit::largest(page.bytes.len(), |budget| JobAnswer {
+        job: JobResult::without_output(report),
+        page: Some(page_of(page, budget, form)),
+        matches: None,
+    })
+}
+
+fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<(String, Value)> {
+    let answer = |shown: &Matches| JobAnswer {
+        job: JobResult::without_output(report),
+        page: None,
+        matches: Some(MatchResult::from(shown)),
+    };
+    let first = |count| fit::matches::first(matches, count, form.context);
+    fit::largest(matches.lines.len(), |count| answer(&first(count))).or_else(|| {
+        // Even those that belong together are too long.
+        fit::largest(caps::GREP_LINE, |size| {
+            answer(&fit::matches::shortened(&first(0), size))
+        })
+    })
 }
 
 fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {

@@ -3,29 +3,25 @@
 //! Copied, not judged: the daemon decides. Refused here is only what has no
 //! meaning on the wire, such as a script and an argv at once. Pure.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::names::JobId;
-use remit_common::outcome::Stream;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{
-    Access, Bytes, JobQuery, PageQuery, PartQuery, Purpose, Request, Run, What,
-};
+use remit_common::wire::{Access, Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use self::job::JobArgs;
 use crate::tools::Tool;
 
-/// Bytes of a page of output when the caller does not say.
-const PAGE_DEFAULT: u32 = 16 << 10;
-/// Jobs in a list when the caller does not say.
-const JOBS_DEFAULT: u32 = 20;
 /// Bytes quoted of a wrong argument.
 const QUOTED: usize = 200;
 
@@ -114,38 +110,6 @@ impl fmt::Display for Plain {
     }
 }
 
-/// Arguments of `job`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JobArgs {
-    /// Which job. Absent: list my jobs, newest first.
-    job_id: Option<String>,
-    /// Milliseconds to wait for its end. Default 20000, or 0 when a page is asked for.
-    #[schemars(range(min = 0, max = 50000))]
-    wait_ms: Option<u32>,
-    /// Page through this stream. Default stdout when offset, limit, tail or encoding is given.
-    stream: Option<Stream>,
-    /// First byte of the page. Default 0; go on with the page's next.
-    offset: Option<u64>,
-    /// Bytes of the page at most, default 16384; without job_id: jobs in the list, default 20.
-    #[schemars(range(min = 1, max = 262144))]
-    limit: Option<u32>,
-    /// The last bytes of the stream instead.
-    tail: Option<bool>,
-    /// base64 gives the raw bytes. Default text.
-    encoding: Option<PageEncoding>,
-}
-
-/// How a page is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PageEncoding {
-    /// As text, the rest escaped.
-    Text,
-    /// Raw.
-    Base64,
-}
-
 /// Arguments of `job_stop`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -178,7 +142,7 @@ pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<Call, Refusal> 
             Ok(Request::Host { sections }.into())
         }
         Tool::Run => run(parse(arguments)?),
-        Tool::Job => job(parse(arguments)?),
+        Tool::Job => job::call(parse(arguments)?),
         Tool::JobStop => stop(parse(arguments)?),
     }
 }
@@ -249,43 +213,6 @@ fn run(args: RunArgs) -> Result<Call, Refusal> {
     })
     .into())
 }
-
-fn job(args: JobArgs) -> Result<Call, Refusal> {
-    let paged = args.stream.is_some()
-        || args.offset.is_some()
-        || args.tail.is_some()
-        || args.encoding.is_some();
-    let Some(id) = args.job_id else {
-        if paged || args.wait_ms.is_some() {
-            return Err(
-                invalid("'job_id' is missing").next("call job without arguments to list your jobs")
-            );
-        }
-        let limit = args.limit.unwrap_or(JOBS_DEFAULT);
-        return Ok(Request::Jobs { limit }.into());
-    };
-    let base64 = args.encoding == Some(PageEncoding::Base64);
-    let page = (paged || args.limit.is_some()).then(|| PageQuery {
-        stream: args.stream.unwrap_or(Stream::Stdout),
-        offset: args.offset.unwrap_or(0),
-        limit: args.limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX),
-        tail: args.tail.unwrap_or(false),
-        whole_characters: !base64,
-    });
-    let wait_default = match page {
-        Some(_) => 0,
-        None => caps::WAIT_MS_DEFAULT,
-    };
-    let request = Request::Job(JobQuery {
-        job: job_id(&id)?,
-        wait_ms: wait(args.wait_ms)?.unwrap_or(wait_default),
-        part: page.map(PartQuery::Page),
-    });
-    Ok(Call { request, base64 })
-}
-
-/// [`caps::PAGE`] as the wire has it.
-const PAGE_MAX: u32 = caps::PAGE as u32;
 
 fn stop(args: StopArgs) -> Result<Call, Refusal> {
     let job = job_id(&args.job_id)?;
@@ -401,7 +328,7 @@ mod tests {
 
     use super::*;
 
-    fn try_call(tool: Tool, arguments: Value) -> Result<Call, String> {
+    pub(super) fn try_call(tool: Tool, arguments: Value) -> Result<Call, String> {
         let Value::Object(arguments) = arguments else {
             panic!("not an object")
         };
@@ -493,7 +420,6 @@ mod tests {
                 "unknown field `profile`",
             ),
             (Tool::Job, json!({"job_id": "x"}), "argument 'job_id'"),
-            (Tool::Job, json!({"offset": 3}), "'job_id' is missing"),
             (
                 Tool::Job,
                 json!({"job_id": id, "stream": "both"}),
@@ -578,62 +504,6 @@ mod tests {
         }
         let call = try_call(Tool::Access, json!({"name": "logs"})).unwrap();
         assert!(matches!(call.request, Request::Access(access) if access.name.is_some()));
-    }
-
-    #[test]
-    fn a_job_is_waited_for_paged_or_listed() {
-        let id = JobId([0x11; 16]);
-        let text = id.to_string();
-        let query = |wait_ms, page: Option<PageQuery>| {
-            Request::Job(JobQuery {
-                job: id,
-                wait_ms,
-                part: page.map(PartQuery::Page),
-            })
-        };
-        let page = PageQuery {
-            stream: Stream::Stderr,
-            offset: 7,
-            limit: PAGE_DEFAULT,
-            tail: false,
-            whole_characters: true,
-        };
-        let raw = PageQuery {
-            stream: Stream::Stdout,
-            offset: 0,
-            limit: PAGE_MAX,
-            tail: true,
-            whole_characters: false,
-        };
-        let base64 = Call {
-            request: query(0, Some(raw)),
-            base64: true,
-        };
-        let cases = [
-            (
-                json!({}),
-                Request::Jobs {
-                    limit: JOBS_DEFAULT,
-                }
-                .into(),
-            ),
-            (json!({"limit": 3}), Request::Jobs { limit: 3 }.into()),
-            (
-                json!({"job_id": text}),
-                query(caps::WAIT_MS_DEFAULT, None).into(),
-            ),
-            (
-                json!({"job_id": text, "stream": "stderr", "offset": 7}),
-                query(0, Some(page)).into(),
-            ),
-            (
-                json!({"job_id": text, "tail": true, "limit": 4000000, "encoding": "base64"}),
-                base64,
-            ),
-        ];
-        for (arguments, expect) in cases {
-            assert_eq!(try_call(Tool::Job, arguments), Ok(expect));
-        }
     }
 
     #[test]

@@ -15,6 +15,22 @@ use serde_json::{Value, json};
 use crate::answer::{JobAnswer, JobList};
 use crate::arguments::{AccessArgs, HostArgs, JobArgs, RunArgs, StopArgs};
 
+/// The fields of a job's result that the schemas name. The rest explains itself.
+const RESULT: [&str; 12] = [
+    "job_id",
+    "state",
+    "exit",
+    "signal",
+    "cause",
+    "stdout",
+    "stderr",
+    "stdout_bytes",
+    "stderr_bytes",
+    "truncated",
+    "encoding",
+    "notes",
+];
+
 /// What a client tells its model about this server.
 pub const INSTRUCTIONS: &str = "\
 Root-safe access to this Linux server: run any command or script in a kernel-enforced read-only \
@@ -29,10 +45,12 @@ service.list, service.failed and logs instead, as {\"name\": \"service.status\",
 {\"unit\": \"nginx\"}}.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
-result has state running: call job with its job_id to wait again or to page through its output, \
-job_stop to end it. Cancelling a call or disconnecting ends the wait, not the job.
+result has state running, or queued while it waits for a place: call job with its job_id to wait \
+again, to page through its output or to grep it, job_stop to end it. Cancelling a call or \
+disconnecting ends the wait, not the job. A restart of remit ends jobs: their state is interrupted, \
+and nothing is run again by itself.
 
-A non-zero exit is a result, not an error. An error is a refusal with a code: its message says what \
+A non-zero exit is a result, not an error. What a result does not name is none, zero or false. An error is a refusal with a code: its message says what \
 was refused and why, next what you can do instead, lift what a human can do. Read notes: they say \
 what may mislead, such as a private empty /tmp.
 
@@ -91,7 +109,7 @@ impl Tool {
         match self {
             Self::Access => "What may I do here",
             Self::Host => "Facts about this server",
-            Self::Job => "List, wait for and page jobs",
+            Self::Job => "List, await, page, search jobs",
             Self::JobStop => "Stop a job of mine",
             Self::Run => "Run in a read-only sandbox",
         }
@@ -110,8 +128,9 @@ impl Tool {
             }
             Self::Job => {
                 "Your jobs: without job_id a list; with it the job's state and output, after \
-                 waiting for its end. With stream, offset, limit, tail or encoding: a page of its \
-                 output. Jobs go on when a call is cancelled or the connection ends."
+                 waiting for its end. stream, offset, limit, tail or encoding give a page of its \
+                 output, grep the lines that match. Cancelling a call or disconnecting ends the \
+                 wait, not the job."
             }
             Self::JobStop => {
                 "End a job of yours, with all its processes, and check that they are gone."
@@ -119,8 +138,8 @@ impl Tool {
             Self::Run => {
                 "Run any program or script on this server, or a named command, in a sandbox in \
                  which the kernel refuses every change: it sees what an operator sees and can \
-                 write, connect or signal nothing. Needs no approval. Answers when it ends or after wait_ms; then state is \
-                 running and job follows it."
+                 write, connect or signal nothing. Needs no approval. Answers when it ends or after \
+                 wait_ms; then state is running, or queued for a place, and job follows it."
             }
         }
     }
@@ -161,28 +180,19 @@ impl Tool {
     /// describes the fields of a job, the others name them. What is not named may still come.
     fn output(self) -> JsonObject {
         match self {
-            Self::Access => terse(output::<AccessReport>()),
-            Self::Host => terse(only(output::<HostReport>(), &["time", "alerts", "gaps"])),
-            Self::Run => output::<JobResult>(),
+            Self::Access => terse(output::<AccessReport>(Null::Stays)),
+            Self::Host => {
+                let told = ["time", "alerts", "gaps"];
+                terse(only(output::<HostReport>(Null::Stays), &told))
+            }
+            Self::Run => {
+                let told = [&RESULT[..], &["enforced", "denials"]].concat();
+                only(output::<JobResult>(Null::Absent), &told)
+            }
             Self::Job => {
-                let told = [
-                    "job_id",
-                    "command",
-                    "state",
-                    "exit",
-                    "signal",
-                    "cause",
-                    "stdout",
-                    "stderr",
-                    "stdout_bytes",
-                    "stderr_bytes",
-                    "truncated",
-                    "encoding",
-                    "notes",
-                    "page",
-                ];
-                let mut schema = terse(only(output::<JobAnswer>(), &told));
-                let list = terse(output::<JobList>());
+                let told = [&RESULT[..], &["place", "page", "matches"]].concat();
+                let mut schema = terse(only(output::<JobAnswer>(Null::Absent), &told));
+                let list = terse(output::<JobList>(Null::Stays));
                 if let (Some(Value::Object(properties)), Some(Value::Object(list))) =
                     (schema.get_mut("properties"), list.get("properties"))
                 {
@@ -199,7 +209,7 @@ impl Tool {
                     "cause",
                     "kill_verified",
                 ];
-                terse(only(output::<JobResult>(), &told))
+                terse(only(output::<JobResult>(Null::Absent), &told))
             }
         }
     }
@@ -234,8 +244,8 @@ fn schema<T: JsonSchema>() -> JsonObject {
 }
 
 /// The schema of a result. Nothing is required: a refusal takes the place of it all.
-fn output<T: JsonSchema>() -> JsonObject {
-    let schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize(), Null::Stays);
+fn output<T: JsonSchema>(null: Null) -> JsonObject {
+    let schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize(), null);
     let mut schema = without(schema, &["required"]);
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         for property in properties.values_mut() {
@@ -272,7 +282,7 @@ fn generate<T: JsonSchema>(settings: SchemaSettings, null: Null) -> JsonObject {
     }
 }
 
-/// Whether `null` is one of the types of an optional field.
+/// Whether `null` is one of the types of an optional field, or the field is left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Null {
     Stays,

@@ -16,3 +16,4 @@ mod eras;
 mod flow;
 mod outside;
 mod pipe;
+mod search;

@@ -1,0 +1,280 @@
+//! The arguments of `job`: a list of jobs, or one job with a page of its output or the lines of it
+//! that match. Pure.
+
+use remit_common::caps;
+use remit_common::outcome::Stream;
+use remit_common::refusal::Refusal;
+use remit_common::wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Call, invalid, job_id, wait};
+
+/// Bytes of a page of output when the caller does not say.
+const PAGE_DEFAULT: u32 = 16 << 10;
+/// [`caps::PAGE`] as the wire has it.
+const PAGE_MAX: u32 = caps::PAGE as u32;
+/// Lines that match when the caller does not say.
+const MATCHES_DEFAULT: u32 = 100;
+/// Jobs in a list when the caller does not say.
+const JOBS_DEFAULT: u32 = 20;
+
+/// Arguments of `job`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobArgs {
+    /// Which job. Absent: list my jobs, newest first.
+    job_id: Option<String>,
+    /// Milliseconds to wait for its end. Default 20000; 0 with a page or grep.
+    #[schemars(range(min = 0, max = 50000))]
+    wait_ms: Option<u32>,
+    /// Of this stream. Default stdout.
+    stream: Option<Stream>,
+    /// From this byte on. Default 0; to go on, next of the answer before.
+    offset: Option<u64>,
+    /// At most so many bytes, default 16384; with grep lines that match, default 100; without job_id jobs, default 20.
+    #[schemars(range(min = 1, max = 262144))]
+    limit: Option<u32>,
+    /// The last bytes of the stream instead.
+    tail: Option<bool>,
+    /// base64 gives the raw bytes. Default text.
+    encoding: Option<PageEncoding>,
+    /// Only lines that match this regular expression, with their numbers. (?i) ignores case.
+    grep: Option<String>,
+    /// Lines around each match.
+    #[schemars(range(min = 0, max = 10))]
+    context: Option<u32>,
+}
+
+/// How a page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum PageEncoding {
+    /// As text, the rest escaped.
+    Text,
+    /// Raw.
+    Base64,
+}
+
+/// What the arguments ask for.
+pub fn call(args: JobArgs) -> Result<Call, Refusal> {
+    let Some(id) = &args.job_id else {
+        return list(&args).map(Call::from);
+    };
+    let job = job_id(id)?;
+    let part = part(&args)?;
+    let wait_default = match part {
+        Some(_) => 0,
+        None => caps::WAIT_MS_DEFAULT,
+    };
+    let request = Request::Job(JobQuery {
+        job,
+        wait_ms: wait(args.wait_ms)?.unwrap_or(wait_default),
+        part,
+    });
+    Ok(Call {
+        request,
+        base64: args.wants_base64(),
+    })
+}
+
+fn list(args: &JobArgs) -> Result<Request, Refusal> {
+    let alone = args.wait_ms.is_none()
+        && args.grep.is_none()
+        && args.context.is_none()
+        && !args.wants_page();
+    if !alone {
+        return Err(
+            invalid("'job_id' is missing").next("call job without arguments to list your jobs")
+        );
+    }
+    let limit = args.limit.unwrap_or(JOBS_DEFAULT);
+    Ok(Request::Jobs { limit })
+}
+
+fn part(args: &JobArgs) -> Result<Option<PartQuery>, Refusal> {
+    if let Some(pattern) = &args.grep {
+        return grep(args, pattern.clone()).map(PartQuery::Grep).map(Some);
+    }
+    if args.context.is_some() {
+        return Err(invalid("'context' belongs to 'grep'"));
+    }
+    let paged = args.wants_page() || args.limit.is_some();
+    Ok(paged.then(|| {
+        PartQuery::Page(PageQuery {
+            stream: args.stream.unwrap_or(Stream::Stdout),
+            offset: args.offset.unwrap_or(0),
+            limit: args.limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX),
+            tail: args.tail.unwrap_or(false),
+            whole_characters: !args.wants_base64(),
+        })
+    }))
+}
+
+fn grep(args: &JobArgs, pattern: String) -> Result<GrepQuery, Refusal> {
+    // What some clients send as a default says no more than its absence.
+    if args.tail == Some(true) {
+        return Err(invalid("'grep' and 'tail' exclude each other"));
+    }
+    if args.wants_base64() {
+        return Err(invalid("'grep' and 'encoding' base64 exclude each other"));
+    }
+    let context = args.context.unwrap_or(0);
+    if context > caps::GREP_CONTEXT {
+        return Err(invalid(&format!(
+            "argument 'context': at most {}",
+            caps::GREP_CONTEXT
+        )));
+    }
+    Ok(GrepQuery {
+        stream: args.stream.unwrap_or(Stream::Stdout),
+        pattern,
+        offset: args.offset.unwrap_or(0),
+        limit: args
+            .limit
+            .unwrap_or(MATCHES_DEFAULT)
+            .min(caps::GREP_MATCHES),
+        context,
+    })
+}
+
+impl JobArgs {
+    /// Something was given that only a page has.
+    fn wants_page(&self) -> bool {
+        self.stream.is_some()
+            || self.offset.is_some()
+            || self.tail.is_some()
+            || self.encoding.is_some()
+    }
+
+    fn wants_base64(&self) -> bool {
+        self.encoding == Some(PageEncoding::Base64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::arguments::tests::try_call;
+    use crate::tools::Tool;
+
+    const ID: JobId = JobId([0x11; 16]);
+
+    fn asked(wait_ms: u32, part: Option<PartQuery>) -> Call {
+        Request::Job(JobQuery {
+            job: ID,
+            wait_ms,
+            part,
+        })
+        .into()
+    }
+
+    /// The arguments, of this job.
+    fn of(mut arguments: Value) -> Value {
+        arguments["job_id"] = json!(ID.to_string());
+        arguments
+    }
+
+    #[test]
+    fn a_job_is_waited_for_paged_or_listed() {
+        let page = PageQuery {
+            stream: Stream::Stderr,
+            offset: 7,
+            limit: PAGE_DEFAULT,
+            tail: false,
+            whole_characters: true,
+        };
+        let raw = PageQuery {
+            stream: Stream::Stdout,
+            offset: 0,
+            limit: PAGE_MAX,
+            tail: true,
+            whole_characters: false,
+        };
+        let base64 = Call {
+            base64: true,
+            ..asked(0, Some(PartQuery::Page(raw)))
+        };
+        let list = |limit| Call::from(Request::Jobs { limit });
+        let cases = [
+            (json!({}), list(JOBS_DEFAULT)),
+            (json!({"limit": 3}), list(3)),
+            (of(json!({})), asked(caps::WAIT_MS_DEFAULT, None)),
+            (
+                of(json!({"stream": "stderr", "offset": 7})),
+                asked(0, Some(PartQuery::Page(page))),
+            ),
+            (
+                of(json!({"tail": true, "limit": 4_000_000, "encoding": "base64"})),
+                base64,
+            ),
+        ];
+        for (arguments, expect) in cases {
+            assert_eq!(try_call(Tool::Job, arguments), Ok(expect));
+        }
+    }
+
+    #[test]
+    fn a_search_has_its_own_limits_and_defaults() {
+        let query = GrepQuery {
+            stream: Stream::Stdout,
+            pattern: "a b".to_owned(),
+            offset: 0,
+            limit: 100,
+            context: 0,
+        };
+        let all = GrepQuery {
+            stream: Stream::Stderr,
+            offset: 9,
+            limit: caps::GREP_MATCHES,
+            context: 10,
+            ..query.clone()
+        };
+        let cases = [
+            (json!({}), 0, query.clone()),
+            // The defaults of a page, spelt out.
+            (json!({"tail": false, "encoding": "text"}), 0, query),
+            (
+                json!({"stream": "stderr", "offset": 9, "limit": 4_000_000, "context": 10, "wait_ms": 7}),
+                7,
+                all,
+            ),
+        ];
+        for (mut arguments, wait_ms, expect) in cases {
+            arguments["grep"] = json!("a b");
+            let expect = asked(wait_ms, Some(PartQuery::Grep(expect)));
+            assert_eq!(try_call(Tool::Job, of(arguments)), Ok(expect));
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        let cases = [
+            (json!({"offset": 3}), "'job_id' is missing"),
+            (json!({"wait_ms": 3}), "'job_id' is missing"),
+            (json!({"grep": "a"}), "'job_id' is missing"),
+            (json!({"context": 1}), "'job_id' is missing"),
+            (
+                of(json!({"grep": "a", "tail": true})),
+                "'grep' and 'tail' exclude",
+            ),
+            (
+                of(json!({"grep": "a", "encoding": "base64"})),
+                "'grep' and 'encoding' base64 exclude",
+            ),
+            (of(json!({"context": 1})), "'context' belongs to 'grep'"),
+            (
+                of(json!({"grep": "a", "context": 11})),
+                "argument 'context': at most 10",
+            ),
+            (of(json!({"grep": 1})), "argument 'grep': invalid type"),
+        ];
+        for (arguments, expect) in cases {
+            let error = try_call(Tool::Job, arguments.clone()).unwrap_err();
+            assert!(error.contains(expect), "{arguments}: {error}");
+        }
+    }
+}

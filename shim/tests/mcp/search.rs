@@ -1,0 +1,167 @@
+//! The lines of a job's output that match, with a daemon behind them.
+
+use remit_common::outcome::{Line, Matches, Part, Stream};
+use remit_common::wire::{Bytes, GrepQuery, JobQuery, PartQuery, Reply, Request};
+use serde_json::{Value, json};
+
+use crate::calls::{call, session};
+use crate::daemon::{Daemon, answer, report};
+
+#[test]
+fn a_search_is_asked_for_and_its_lines_stand_beside_the_job() {
+    let line = |number, matches, text: &str| Line {
+        number,
+        offset: number * 10,
+        matches,
+        text: Bytes::from(text),
+        omitted: 0,
+    };
+    let found = Matches {
+        stream: Stream::Stderr,
+        lines: vec![line(2, false, "before"), line(3, true, "m\x1b")],
+        matching: 1,
+        offset: 5,
+        next: 90,
+        total: 100,
+        eof: false,
+    };
+    let daemon = Daemon::start(move |_| {
+        answer(Ok(Reply::Job {
+            report: Box::new(report(b"inline")),
+            part: Some(Part::Matches(found.clone())),
+        }))
+    });
+    let mut shim = session(&daemon);
+    let arguments = json!({"job_id": "0".repeat(32), "grep": "^m", "context": 1, "limit": 7,
+        "stream": "stderr", "offset": 5});
+    let result = call(&mut shim, "job", arguments);
+    let job = &result["structuredContent"];
+    let expect = json!({"stream": "stderr", "lines": ["2-before", "3:m\\x1b"], "matching": 1,
+        "next": 90, "total": 100, "eof": false});
+    assert_eq!(job["matches"], expect);
+    assert_eq!(job["state"], "exited");
+    assert_eq!((job.get("stdout"), job.get("page")), (None, None));
+    let (_, Request::Job(query)) = daemon.next_call() else {
+        panic!("no query")
+    };
+    let asked = GrepQuery {
+        stream: Stream::Stderr,
+        pattern: "^m".to_owned(),
+        offset: 5,
+        limit: 7,
+        context: 1,
+    };
+    assert_eq!(
+        (query.wait_ms, query.part),
+        (0, Some(PartQuery::Grep(asked)))
+    );
+}
+
+#[test]
+fn lines_are_cut_to_fit_and_the_next_search_begins_with_the_first_left_out() {
+    // As a search for the lines of `text` from a byte on, each of which matches.
+    let text = |number: u64| match number % 3 {
+        0 => "\0".repeat(1000),
+        1 => "\u{1f600}".repeat(250),
+        _ => "x".repeat(1000),
+    };
+    let mut whole = Vec::new();
+    let mut end = 0;
+    for number in 1..=200 {
+        let text = text(number);
+        let length = text.len() as u64;
+        whole.push(Line {
+            number,
+            offset: end,
+            matches: true,
+            text: Bytes::from(text.as_str()),
+            omitted: 0,
+        });
+        end += length + 1;
+    }
+    let lines = whole.clone();
+    let daemon = Daemon::start(move |request| {
+        let Request::Job(JobQuery {
+            part: Some(PartQuery::Grep(query)),
+            ..
+        }) = request
+        else {
+            panic!("{request:?}")
+        };
+        let mut lines = lines.clone();
+        lines.retain(|line| line.offset >= query.offset);
+        answer(Ok(Reply::Job {
+            report: Box::new(report(b"")),
+            part: Some(Part::Matches(Matches {
+                stream: Stream::Stdout,
+                matching: u32::try_from(lines.len()).unwrap(),
+                lines,
+                offset: query.offset,
+                next: end,
+                total: end,
+                eof: true,
+            })),
+        }))
+    });
+    let mut shim = session(&daemon);
+    let (mut offset, mut seen, mut answers) = (json!(0), Vec::new(), 0);
+    loop {
+        let arguments = json!({"job_id": "0".repeat(32), "grep": "", "offset": offset});
+        let result = call(&mut shim, "job", arguments);
+        let matches = &result["structuredContent"]["matches"];
+        let lines = matches["lines"].as_array().unwrap();
+        assert_eq!(matches["matching"], lines.len());
+        seen.extend(lines.clone());
+        answers += 1;
+        if matches["eof"] == true {
+            break;
+        }
+        assert!(lines.len() > 5, "no room is wasted");
+        offset = matches["next"].clone();
+    }
+    let expect: Vec<_> = whole
+        .iter()
+        .map(remit_common::result::numbered)
+        .map(Value::from)
+        .collect();
+    assert!(seen == expect && answers > 5, "{answers} answers");
+
+    // Lines that belong together and do not fit as they are.
+    let line = |number, matches| Line {
+        number,
+        offset: number,
+        matches,
+        text: Bytes::from("\0".repeat(1024)),
+        omitted: 1,
+    };
+    let daemon = Daemon::start(move |_| {
+        answer(Ok(Reply::Job {
+            report: Box::new(report(b"")),
+            part: Some(Part::Matches(Matches {
+                stream: Stream::Stdout,
+                lines: (1..=11).map(|number| line(number, number == 1)).collect(),
+                matching: 1,
+                offset: 0,
+                next: 12,
+                total: 12,
+                eof: true,
+            })),
+        }))
+    });
+    let mut shim = session(&daemon);
+    let arguments = json!({"job_id": "0".repeat(32), "grep": "", "context": 10});
+    let result = call(&mut shim, "job", arguments);
+    let matches = &result["structuredContent"]["matches"];
+    assert_eq!(matches["lines"].as_array().map(Vec::len), Some(11));
+    assert_eq!(
+        (&matches["eof"], &matches["next"]),
+        (&json!(true), &json!(12))
+    );
+    for line in matches["lines"].as_array().unwrap() {
+        assert!(
+            line.as_str()
+                .unwrap()
+                .ends_with(" bytes of this line omitted …]")
+        );
+    }
+}
