@@ -9,6 +9,7 @@ use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
@@ -25,7 +26,7 @@ use crate::warden::{Gate, Warden};
 
 /// Bytes of answers waiting for one administrator who does not read.
 const WRITE_BUFFER: usize = 256 << 10;
-/// Requests of one connection that wait for a load of the policy or for the walls to be tried.
+/// Requests of one connection that wait for a load of the policy, the walls to be tried, a job to end.
 const WAITING: usize = 8;
 /// Bytes of a reason.
 const WHY: usize = 1000;
@@ -54,6 +55,8 @@ pub enum Wants {
     Policy,
     /// The walls, tried.
     Checkup,
+    /// A job's end.
+    End(JobId),
 }
 
 /// All connections, in the order in which they came.
@@ -249,10 +252,8 @@ impl Warden {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status())),
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
-            AdminRequest::Jobs { .. } | AdminRequest::Stop { .. } => {
-                failed("not done", "this daemon does not do it")
-            }
-            AdminRequest::Reload | AdminRequest::Doctor
+            AdminRequest::Jobs { limit } => self.all_jobs(limit),
+            AdminRequest::Reload | AdminRequest::Doctor | AdminRequest::Stop { .. }
                 if self.admins.waiting_for(number) >= WAITING =>
             {
                 failed("too many requests wait", "wait for an answer first")
@@ -264,6 +265,10 @@ impl Warden {
             AdminRequest::Doctor => match self.check_walls(Some(subject)) {
                 Begun::Later => return self.wait(number, Wants::Checkup),
                 Begun::Now(reply) => reply,
+            },
+            AdminRequest::Stop { job, signal } => match self.stop_any(subject, job, signal) {
+                Ok(wants) => return self.wait(number, wants),
+                Err(reply) => reply,
             },
         })
     }

@@ -23,6 +23,8 @@ pub enum Timer {
     Kill(u64),
     /// The broker should have drained an exited job by now.
     Drain(u64),
+    /// What is left of an ended job is looked at again.
+    Stuck(u64),
     /// A parked request has waited long enough for its record.
     Parked,
     /// End records that found no room are tried again.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Cgroup, floor};
-use remit_link::{ToBroker, Totals};
+use remit_link::{JobMeta, ToBroker, Totals};
 
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
@@ -26,9 +28,32 @@ const KILL: Duration = Duration::from_secs(2);
 /// For the broker to read what is left in the pipes.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Before a record that found no room is tried again.
-const RECORD: Duration = Duration::from_secs(1);
+pub const RECORD: Duration = Duration::from_secs(1);
 
 impl Warden {
+    /// Ends a job that somebody wants stopped. One that has ended already is as good.
+    ///
+    /// # Errors
+    /// `invalid_args`: there is no such signal.
+    pub fn stop_job(
+        &mut self,
+        job: JobId,
+        signal: Option<i32>,
+        cause: &str,
+    ) -> Result<(), Refusal> {
+        let signal = signal.unwrap_or(libc::SIGTERM);
+        if Signal::try_from(signal).is_err() {
+            let text = format!("{signal} is no signal");
+            return Err(Refusal::new(Code::InvalidArgs, text).object("signal"));
+        }
+        if let Some(serial) = self.jobs.serial(job) {
+            self.ask_to_end(serial, signal, cause);
+        } else {
+            self.end_if_waiting(job, State::Cancelled, cause);
+        }
+        Ok(())
+    }
+
     /// Asks a job to end; after a grace it is killed.
     pub fn ask_to_end(&mut self, serial: u64, signal: i32, cause: &str) {
         let Some(job) = self.jobs.get(serial) else {
@@ -96,10 +121,7 @@ impl Warden {
     pub fn job_exited(&mut self, serial: u64) {
         self.read_steps(serial);
         let Some(job) = self.jobs.get(serial) else {
-            if let Some(process) = self.jobs.reap_stuck(serial) {
-                self.reactor.remove(&process.pidfd);
-            }
-            return;
+            return self.stuck_exited(serial);
         };
         let Some(status) = floor::reap(job.process.pid) else {
             return;
@@ -130,7 +152,7 @@ impl Warden {
     /// A job's cgroup may have become empty.
     pub fn cgroup_changed(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(serial) else {
-            return;
+            return self.stuck_moved(serial);
         };
         let empty = job
             .cgroup
@@ -144,7 +166,7 @@ impl Warden {
     /// A kill by uid has an answer.
     pub fn killed(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(serial) else {
-            return;
+            return self.stuck_killed(serial);
         };
         let Some(killing) = job.killing.take() else {
             return;
@@ -224,33 +246,37 @@ impl Warden {
             self.timers.add(RECORD, Timer::Ends);
             return;
         }
-        let id = job.plan.job;
-        self.ledger.close(id);
-        fault::point(self, Point::AfterEnd);
-        self.tell(&ToBroker::Ended {
-            job: id,
-            ending: Box::new(ending.clone()),
-        });
-        let Some((job, forgotten)) = self.jobs.end(serial, ending) else {
+        let Some((job, meta)) = self.jobs.end(serial, ending) else {
             return;
         };
         self.timers.cancel_job(serial);
-        for job in forgotten {
-            self.tell(&ToBroker::Forgotten { job });
+        let request = job.plan.request.as_ref().map(|(id, _)| id.clone());
+        self.remember(meta, request);
+        if !job.empty {
+            self.keep_stuck(serial, job);
+            return;
         }
-        if job.empty {
-            self.uids.give_back(job.plan.uid);
-        }
-        if job.status.is_none() {
-            let owner = job.plan.requester.subject.uid();
-            self.jobs.keep_stuck(serial, owner, job.process);
-        } else if !job.empty {
-            // What is stuck may hold the locks of these pipes: to close them could be to wait for
-            // it. It keeps its uid for good, and these two descriptors.
-            std::mem::forget((job.process.stdout, job.process.stderr));
-        }
+        self.uids.give_back(job.plan.uid);
         if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
             say!("{}", chain(&error));
+        }
+    }
+
+    /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
+    pub fn remember(&mut self, meta: JobMeta, request: Option<String>) {
+        let Some(ending) = meta.ending.clone() else {
+            return;
+        };
+        self.ledger.end(meta.job, &meta);
+        fault::point(self, Point::AfterEnd);
+        self.tell(&ToBroker::Ended {
+            job: meta.job,
+            ending: Box::new(ending),
+        });
+        self.tell_ended(&meta);
+        for job in self.jobs.keep(meta, request) {
+            self.ledger.forget(job);
+            self.tell(&ToBroker::Forgotten { job });
         }
     }
 
@@ -289,5 +315,6 @@ impl Warden {
         for serial in waiting {
             self.record_end(serial);
         }
+        self.record_waiting_unrun();
     }
 }

@@ -3,9 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use remit_common::outcome::State;
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
 
 use crate::audit::{Event, Record};
@@ -47,8 +46,10 @@ impl Warden {
             while let Some(timer) = self.timers.due(now) {
                 self.timer(timer)?;
             }
+            self.begin_waiting();
             self.tell_note();
-            if self.leaving || self.gate == Gate::Stopping && self.jobs.is_empty() {
+            let done = self.jobs.is_empty() && self.queue.is_done();
+            if self.leaving || self.gate == Gate::Stopping && done {
                 return Ok(());
             }
         }
@@ -91,6 +92,7 @@ impl Warden {
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),
             Timer::Drain(serial) => self.drain_late(serial),
+            Timer::Stuck(serial) => self.kill_stuck(serial),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
             Timer::Broker => self.start_broker()?,
@@ -181,17 +183,14 @@ impl Warden {
         signal: Option<i32>,
     ) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
-        if !self.jobs.owned(job, &subject.owner()) {
+        let owner = subject.owner();
+        let waits = self.queue.get(job);
+        let own = waits.is_some_and(|w| w.plan.requester.subject.owner() == owner)
+            || self.jobs.owned(job, &owner);
+        if !own {
             return Err(Refusal::no_such_job());
         }
-        let signal = signal.unwrap_or(libc::SIGTERM);
-        if Signal::try_from(signal).is_err() {
-            let text = format!("{signal} is no signal");
-            return Err(Refusal::new(Code::InvalidArgs, text).object("signal"));
-        }
-        if let Some(serial) = self.jobs.serial(job) {
-            self.ask_to_end(serial, signal, "stopped by its owner");
-        }
+        self.stop_job(job, signal, "stopped by its owner")?;
         Ok(Answer::Stopping(job))
     }
 
@@ -239,6 +238,10 @@ impl Warden {
             .map_err(watch)?;
         for meta in self.jobs.ended() {
             let meta = Box::new(meta.clone());
+            self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
+        }
+        for waiting in self.queue.iter() {
+            let meta = Box::new(waiting.meta());
             self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
         }
         for (_, job) in self.jobs.live() {

@@ -11,6 +11,10 @@ pub enum Point {
     BeforeLedger,
     /// The ledger has the job, the trail does not.
     AfterLedger,
+    /// The ledger and the trail know of a job that waits, the broker does not.
+    AfterQueue,
+    /// A job that waited has its place, nothing says so yet.
+    BeforeBegin,
     /// The trail has the intent, nothing is forked.
     AfterRecord,
     /// The child exists, the broker does not know.
@@ -53,6 +57,8 @@ mod armed {
         let name = match at {
             Point::BeforeLedger => "before-ledger",
             Point::AfterLedger => "after-ledger",
+            Point::AfterQueue => "after-queue",
+            Point::BeforeBegin => "before-begin",
             Point::AfterRecord => "after-record",
             Point::AfterFork => "after-fork",
             Point::AfterSend => "after-send",

@@ -28,9 +28,17 @@ impl Warden {
                 self.reactor
                     .add(&job.process.steps, Token::Steps(serial), Interest::Read)
             });
-        let message = ToBroker::Job {
-            ticket: Some(ticket),
-            meta: Box::new(job.meta()),
+        let meta = Box::new(job.meta());
+        let message = match job.plan.waited_ms() {
+            None => ToBroker::Job {
+                ticket: Some(ticket),
+                meta,
+            },
+            Some(waited_ms) => ToBroker::Begun {
+                job: meta.job,
+                started_ms: meta.started_ms,
+                waited_ms,
+            },
         };
         let fds = jobs::output(&job.process).map(AsFd::as_fd);
         self.broker.send(&message, &fds);

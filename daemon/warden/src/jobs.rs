@@ -8,12 +8,13 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::floor::{self, Usage};
+use remit_confine::floor::Usage;
 use remit_confine::{Cgroup, Killing, Spawned, Step, StepReader, Why};
 use remit_link::{JobMeta, Owner, Totals};
 
 use crate::clock;
 use crate::plan::Plan;
+use crate::stuck::AllStuck;
 
 /// Where a living job is.
 #[derive(Debug)]
@@ -116,10 +117,10 @@ impl Job {
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
             queued: false,
-            number: 0,
+            number: self.plan.number,
             started_ms: self.started_ms,
             age_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            waited_ms: 0,
+            waited_ms: self.plan.waited_ms().unwrap_or(0),
             enforced: self.enforced.clone(),
             ending: None,
         }
@@ -149,12 +150,14 @@ struct Ended {
 #[derive(Debug, Default)]
 pub struct Jobs {
     next: u64,
+    /// The newest job's place in the order of all.
+    number: u64,
     live: BTreeMap<u64, Job>,
     serials: HashMap<JobId, u64>,
     ended: VecDeque<Ended>,
     requests: HashMap<(Owner, String), (JobId, [u8; 32])>,
-    /// First processes that did not end when they were killed, with whose they are.
-    stuck: BTreeMap<u64, (u32, Spawned)>,
+    /// What is left of some that have ended.
+    pub stuck: AllStuck,
 }
 
 impl Jobs {
@@ -163,13 +166,24 @@ impl Jobs {
         self.next += 1;
         let id = job.plan.job;
         self.serials.insert(id, self.next);
-        if let Some((request, content)) = &job.plan.request {
-            let owner = job.plan.requester.subject.owner();
-            self.requests
-                .insert((owner, request.clone()), (id, *content));
-        }
+        self.claim(&job.plan);
         self.live.insert(self.next, job);
         self.next
+    }
+
+    /// The number of a new job: more than every one before, also before a restart.
+    pub fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// From now on the request id of this plan stands for its job.
+    pub fn claim(&mut self, plan: &Plan) {
+        if let Some((request, content)) = &plan.request {
+            let owner = plan.requester.subject.owner();
+            self.requests
+                .insert((owner, request.clone()), (plan.job, *content));
+        }
     }
 
     /// The job that a user's request id stands for already.
@@ -244,27 +258,10 @@ impl Jobs {
         let live = self.live.values();
         let owners = live
             .map(|job| job.plan.requester.subject.uid())
-            .chain(self.stuck.values().map(|(owner, _)| *owner));
+            .chain(self.stuck.owners());
         owners.fold((0, 0), |(all, own), owner| {
             (all + 1, own + usize::from(owner == uid))
         })
-    }
-
-    /// How many jobs that are recorded as ended have a process that did not end.
-    pub fn count_stuck(&self) -> usize {
-        self.stuck.len()
-    }
-
-    /// Keeps the first process of a job that is recorded as ended, until it has.
-    pub fn keep_stuck(&mut self, serial: u64, owner: u32, process: Spawned) {
-        self.stuck.insert(serial, (owner, process));
-    }
-
-    /// Reaps such a process; gives it back when it has ended.
-    pub fn reap_stuck(&mut self, serial: u64) -> Option<Spawned> {
-        let (_, process) = self.stuck.get(&serial)?;
-        floor::reap(process.pid)?;
-        self.stuck.remove(&serial).map(|(_, process)| process)
     }
 
     /// Jobs that have ended, oldest first.
@@ -272,49 +269,46 @@ impl Jobs {
         self.ended.iter().map(|ended| &ended.meta)
     }
 
-    /// Moves a job to the ended ones. Gives the job back, and the ids of those that are now forgotten.
-    pub fn end(&mut self, serial: u64, ending: Ending) -> Option<(Job, Vec<JobId>)> {
+    /// Takes a job out of those that live; `meta` is what is remembered of it.
+    pub fn end(&mut self, serial: u64, ending: Ending) -> Option<(Job, JobMeta)> {
         let job = self.live.remove(&serial)?;
         self.serials.remove(&job.plan.job);
         let meta = JobMeta {
+            age_ms: 0,
             ending: Some(ending),
             ..job.meta()
         };
-        let owner = meta.owner.clone();
-        let request = job
-            .plan
-            .request
-            .as_ref()
-            .map(|(id, _)| (owner.clone(), id.clone()));
-        self.ended.push_back(Ended { meta, request });
-        let mut forgotten = Vec::new();
-        if self
-            .ended
-            .iter()
-            .filter(|ended| ended.meta.owner.uid == owner.uid)
-            .count()
-            > caps::ENDED_PER_UID
-        {
-            let oldest = self
-                .ended
-                .iter()
-                .position(|ended| ended.meta.owner.uid == owner.uid);
-            forgotten.extend(oldest.and_then(|at| self.forget(at)));
-        } else if self.ended.len() > caps::ENDED {
-            forgotten.extend(self.forget(0));
-        }
-        Some((job, forgotten))
+        Some((job, meta))
     }
 
-    /// A job that a daemon before this one began: it can be asked for, and its request is not done again.
-    pub fn remember(&mut self, meta: JobMeta, request: Option<(String, [u8; 32])>) {
+    /// Remembers a job that has ended, whose request id was this. Gives the ids of those that are now
+    /// forgotten.
+    pub fn keep(&mut self, meta: JobMeta, request: Option<String>) -> Vec<JobId> {
         let owner = meta.owner.clone();
-        let request = request.map(|(id, content)| {
-            self.requests
-                .insert((owner.clone(), id.clone()), (meta.job, content));
-            (owner, id)
-        });
+        let request = request.map(|id| (owner.clone(), id));
         self.ended.push_back(Ended { meta, request });
+        let own = |ended: &Ended| ended.meta.owner.uid == owner.uid;
+        let oldest = if self.ended.iter().filter(|ended| own(ended)).count() > caps::ENDED_PER_UID {
+            self.ended.iter().position(own)
+        } else if self.ended.len() > caps::ENDED {
+            Some(0)
+        } else {
+            None
+        };
+        let forgotten = oldest.and_then(|at| self.forget(at));
+        forgotten.into_iter().collect()
+    }
+
+    /// A job that a daemon before this one knew: it can be asked for, and its request is not done again.
+    /// Gives the ids of those that are now forgotten.
+    pub fn remember(&mut self, meta: JobMeta, request: Option<(String, [u8; 32])>) -> Vec<JobId> {
+        let request = request.map(|(id, content)| {
+            let key = (meta.owner.clone(), id.clone());
+            self.requests.insert(key, (meta.job, content));
+            id
+        });
+        self.number = self.number.max(meta.number);
+        self.keep(meta, request)
     }
 
     fn forget(&mut self, at: usize) -> Option<JobId> {

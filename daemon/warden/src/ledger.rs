@@ -1,194 +1,334 @@
-//! The jobs that were begun and have no end record: `STATE/warden/open`.
+//! The jobs that are remembered, as they outlive the warden: `STATE/warden/open`.
 //!
-//! Noted before the intent is recorded, freed after the end is: whatever kills
-//! the warden in between, the next one finds the job and says so. One file of
-//! slots, each with a length (4 bytes, little-endian; 0: free), the job's id and
-//! its entry: two writes a job, where a file for each would cost the making and
-//! removing of it. The length is written last, so a slot is whole or free.
+//! A job is noted before its intent is recorded, its end after that is, and both are kept until
+//! the job is forgotten: whatever kills the warden in between, the next one knows all of them.
+//! One file: a header, then slots ([`slot`]); three small writes a job, where a file for each would
+//! cost the making and removing of it. Nothing is synced but at an orderly stop: a killed daemon
+//! leaves every slot free, open or ended. After a power cut some may be missing or damaged; what
+//! is damaged is known as that, and is set aside.
+
+mod aside;
+mod slot;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, State};
-use remit_link::{JobMeta, Owner};
-use serde::{Deserialize, Serialize};
+use remit_link::JobMeta;
 
+use crate::clock;
 use crate::lock::private_file;
 use crate::plan::Plan;
 
-/// What the record of an interrupted job needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Whose job it was.
-    pub uid: u32,
-    /// The user's name then.
-    pub user: String,
-    /// The argv on one line.
-    pub command: String,
-    /// The uid it ran as.
-    pub job_uid: u32,
-    /// When it was begun, in milliseconds since 1970.
-    pub begun_ms: u64,
-    /// The caller's request id, with the hash of what it asked for.
-    pub request: Option<(String, [u8; 32])>,
-}
+pub use aside::Damage;
+pub use slot::{Ended, Entry, Found, Past};
+use slot::{SLOT, Slot, Started, Write};
 
-impl Entry {
-    /// The job as its owner can still ask for it.
-    pub fn interrupted(&self, job: JobId) -> JobMeta {
-        JobMeta {
-            job,
-            owner: Owner {
-                uid: self.uid,
-                user: self.user.clone(),
-            },
-            command: self.command.clone(),
-            queued: false,
-            number: 0,
-            started_ms: self.begun_ms,
-            age_ms: 0,
-            waited_ms: 0,
-            enforced: None,
-            ending: Some(Ending {
-                state: State::Interrupted,
-                exit: None,
-                signal: None,
-                cause: "remitd died while it ran".to_owned(),
-                kill_verified: false,
-                cpu_usec: 0,
-                memory_peak: 0,
-                runtime_ms: 0,
-            }),
-        }
-    }
-}
-
-/// Bytes of a slot; an entry with the longest command and request id fits.
-const SLOT: usize = 8 << 10;
-/// Length and id before the entry.
-const HEAD: usize = 4 + 16;
-/// More slots than jobs and parked plans can need; beyond is damage.
+/// The header's begin. Another version has another number.
+const MAGIC: &[u8; 16] = b"remit ledger v2\n";
+/// More slots than jobs that run, wait, park and are remembered can need; beyond is damage.
 const SLOTS: u64 = 1 << 16;
 
-/// The file of open jobs.
+/// A job's place in the file, and what is noted of it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    slot: u64,
+    number: u64,
+    noted: Noted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    /// That it waits for a place.
+    Queued,
+    /// That it runs, or is about to.
+    Begun,
+    /// That it has ended.
+    Ended,
+}
+
+/// The file.
 #[derive(Debug)]
 pub struct Ledger {
+    path: PathBuf,
     file: File,
-    taken: HashMap<JobId, u64>,
+    /// It has its header. Without room on the disk it gets one later.
+    headed: bool,
+    taken: HashMap<JobId, Held>,
     free: Vec<u64>,
     slots: u64,
+    damage: Option<Damage>,
 }
 
 impl Ledger {
-    /// Opens or makes the file in `state`.
+    /// Opens or makes the file in `state`. One that is no ledger of this version is set aside.
     ///
     /// # Errors
-    /// It cannot be opened, or is longer than any ledger.
+    /// It cannot be opened, or cannot be set aside.
     pub fn open_file(state: &Path) -> io::Result<Self> {
-        let file = private_file(&state.join("warden").join("open"))?;
-        let slots = file.metadata()?.len().div_ceil(SLOT as u64);
-        if slots > SLOTS {
-            let text = format!("'warden/open' has {slots} slots, over {SLOTS}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        Ok(Self {
-            file,
+        let path = state.join("warden").join("open");
+        let file = private_file(&path)?;
+        let damage = match why_not_ours(&file)? {
+            None => None,
+            Some(why) => Some(aside::renamed(&path, why)?),
+        };
+        let mut ledger = Self {
+            file: match damage {
+                None => file,
+                Some(_) => private_file(&path)?,
+            },
+            path,
+            headed: false,
             taken: HashMap::new(),
             free: Vec::new(),
-            slots,
-        })
+            slots: 0,
+            damage,
+        };
+        let length = ledger.file.metadata()?.len();
+        ledger.headed = length > 0;
+        ledger.slots = length.div_ceil(SLOT as u64).saturating_sub(1);
+        Ok(ledger)
     }
 
-    /// Notes that a plan is about to be recorded and run. A plan that was parked has its note already.
+    /// Notes that a plan is about to be recorded and run. A plan that was parked is noted already;
+    /// one that was queued has got its place.
     ///
     /// # Errors
     /// The disk is full; nothing may run.
     pub fn open(&mut self, plan: &Plan) -> io::Result<()> {
-        if self.taken.contains_key(&plan.job) {
-            return Ok(());
+        match self.taken.get(&plan.job).copied() {
+            None => self.note(plan, Noted::Begun),
+            Some(held) if held.noted == Noted::Queued => {
+                let started = Started {
+                    started_ms: clock::unix_ms(),
+                    job_uid: plan.uid.get(),
+                };
+                let write = slot::starting(plan.job, &started).map_err(io::Error::other)?;
+                self.write(held.slot, &write)?;
+                self.mark(plan.job, Noted::Begun);
+                Ok(())
+            }
+            Some(_) => Ok(()),
         }
-        let entry = Entry {
-            uid: plan.requester.subject.uid(),
-            user: plan.requester.subject.user().to_owned(),
-            command: plan.command().to_owned(),
-            job_uid: plan.uid.get(),
-            begun_ms: crate::clock::unix_ms(),
-            request: plan.request.clone(),
-        };
-        let mut bytes = Vec::with_capacity(512);
-        bytes.extend(plan.job.0);
-        let bytes = postcard::to_extend(&entry, bytes).map_err(io::Error::other)?;
-        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        if bytes.len() + 4 > SLOT {
-            return Err(io::Error::other("the entry is longer than a slot"));
-        }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots += 1;
-            self.slots - 1
-        });
-        let at = slot * SLOT as u64;
-        let written = self
-            .file
-            .write_all_at(&bytes, at + 4)
-            .and_then(|()| self.file.write_all_at(&length.to_le_bytes(), at));
-        match written {
-            Ok(()) => drop(self.taken.insert(plan.job, slot)),
-            Err(_) => self.free.push(slot),
-        }
-        written
     }
 
-    /// The end is recorded, or nothing was. One that is not open is as good.
-    pub fn close(&mut self, job: JobId) {
-        let Some(slot) = self.taken.remove(&job) else {
+    /// Notes that a plan is about to be recorded and has to wait for a place.
+    ///
+    /// # Errors
+    /// The disk is full; the plan must not be kept.
+    pub fn queue(&mut self, plan: &Plan) -> io::Result<()> {
+        match self.taken.contains_key(&plan.job) {
+            true => Ok(()),
+            false => self.note(plan, Noted::Queued),
+        }
+    }
+
+    /// Notes how a job ended, once that is recorded.
+    pub fn end(&mut self, job: JobId, meta: &JobMeta) {
+        if let Some(ended) = Ended::of(meta) {
+            self.note_end(job, &ended);
+        }
+    }
+
+    /// The same, of a job of an earlier daemon.
+    pub fn note_end(&mut self, job: JobId, ended: &Ended) {
+        let Some(held) = self.taken.get(&job).copied() else {
             return;
         };
-        match self.file.write_all_at(&[0; 4], slot * SLOT as u64) {
-            Ok(()) => self.free.push(slot),
-            // The next start says once too often that it was interrupted.
+        let written = slot::ending(job, ended)
+            .map_err(io::Error::other)
+            .and_then(|write| self.write(held.slot, &write));
+        match written {
+            Ok(()) => self.mark(job, Noted::Ended),
+            // The next start says that it was interrupted, which is once too often.
+            Err(error) => say!("the ledger does not know that job {job} has ended: {error}"),
+        }
+    }
+
+    /// Forgets a job that is not remembered any more, or a plan that never was a job. One that is
+    /// not there is as good.
+    pub fn forget(&mut self, job: JobId) {
+        let Some(held) = self.taken.remove(&job) else {
+            return;
+        };
+        match self.write(held.slot, &slot::freeing()) {
+            Ok(()) => self.free.push(held.slot),
+            // The next start remembers it once more.
             Err(error) => say!("the ledger still has job {job}: {error}"),
         }
     }
 
-    /// Jobs that a dead warden left open; an entry that cannot be read has no details. Once, at the start.
+    /// All jobs that an earlier daemon knew, in their order; and what was damaged, which is set
+    /// aside by then. Once, at the start.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn left_open(&mut self) -> io::Result<Vec<(JobId, Option<Entry>)>> {
-        let mut found = Vec::new();
+    pub fn read_back(&mut self) -> io::Result<(Vec<Found>, Option<Damage>)> {
+        let (mut found, mut damaged, mut unreadable) = (Vec::new(), 0_usize, Vec::new());
         let mut bytes = vec![0; SLOT];
         for slot in 0..self.slots {
-            let filled = read_full(&self.file, &mut bytes, slot * SLOT as u64)?;
-            match parse(bytes.get(..filled).unwrap_or_default()) {
-                None => self.free.push(slot),
-                Some((job, entry)) => {
-                    self.taken.insert(job, slot);
-                    found.push((job, entry));
+            let filled = read_full(&self.file, &mut bytes, place(slot))?;
+            match slot::read(bytes.get(..filled).unwrap_or_default()) {
+                Slot::Free => self.free.push(slot),
+                Slot::Job(job) if !self.taken.contains_key(&job.entry.job) => {
+                    damaged += usize::from(job.past == Past::Unknown);
+                    self.take_up(slot, &job);
+                    found.push(*job);
                 }
+                // No job has two slots.
+                Slot::Job(_) | Slot::Damaged => unreadable.push(slot),
             }
         }
-        Ok(found)
+        found.sort_by_key(|job| job.entry.number);
+        let damaged = damaged + unreadable.len();
+        if damaged > 0 {
+            self.damage = Some(aside::copied(&self.path, damaged));
+        }
+        // What could not be set aside stays where it is: the next start tries again.
+        if self
+            .damage
+            .as_ref()
+            .is_some_and(|damage| damage.aside.is_ok())
+        {
+            for slot in unreadable {
+                self.write(slot, &slot::freeing())?;
+                self.free.push(slot);
+            }
+        }
+        Ok((found, self.damage.take()))
+    }
+
+    /// Has the disk take all of it.
+    pub fn sync(&self) {
+        if let Err(error) = self.file.sync_data() {
+            say!("the ledger of jobs may not outlive a power cut: {error}");
+        }
+    }
+
+    fn take_up(&mut self, slot: u64, found: &Found) {
+        let held = Held {
+            slot,
+            number: found.entry.number,
+            noted: match found.past {
+                Past::Queued => Noted::Queued,
+                Past::Running(_) | Past::Unknown => Noted::Begun,
+                Past::Ended(_) => Noted::Ended,
+            },
+        };
+        self.taken.insert(found.entry.job, held);
+    }
+
+    fn note(&mut self, plan: &Plan, noted: Noted) -> io::Result<()> {
+        let entry = Entry {
+            job: plan.job,
+            number: plan.number,
+            owner: plan.requester.subject.owner(),
+            command: plan.command().to_owned(),
+            job_uid: plan.uid.get(),
+            begun_ms: clock::unix_ms(),
+            queued: noted == Noted::Queued,
+            request: plan.request.clone(),
+        };
+        self.insert(&entry, noted)
+    }
+
+    fn insert(&mut self, entry: &Entry, noted: Noted) -> io::Result<()> {
+        let writes = slot::opening(entry).map_err(io::Error::other)?;
+        self.head()?;
+        let slot = match self.free.pop() {
+            Some(slot) => self.fill(slot, &writes)?,
+            None => self.grow(&writes)?,
+        };
+        let held = Held {
+            slot,
+            number: entry.number,
+            noted,
+        };
+        self.taken.insert(entry.job, held);
+        Ok(())
+    }
+
+    fn fill(&mut self, slot: u64, writes: &[Write]) -> io::Result<u64> {
+        let written = writes.iter().try_for_each(|write| self.write(slot, write));
+        if let Err(error) = written {
+            self.free.push(slot);
+            return Err(error);
+        }
+        Ok(slot)
+    }
+
+    fn grow(&mut self, writes: &[Write]) -> io::Result<u64> {
+        let new = self.slots;
+        match writes.iter().try_for_each(|write| self.write(new, write)) {
+            Ok(()) => {
+                self.slots += 1;
+                Ok(new)
+            }
+            Err(error) => self.take_oldest(writes, error),
+        }
+    }
+
+    /// A full disk must not keep anybody from looking what fills it: the oldest job that has
+    /// ended gives up its slot, and is remembered until the next start only.
+    fn take_oldest(&mut self, writes: &[Write], error: io::Error) -> io::Result<u64> {
+        let ended = self
+            .taken
+            .iter()
+            .filter(|(_, held)| held.noted == Noted::Ended);
+        let oldest = ended.min_by_key(|(_, held)| held.number);
+        let Some((job, slot)) = oldest.map(|(job, held)| (*job, held.slot)) else {
+            return Err(error);
+        };
+        say!(
+            "job {job} will not be known after a restart, another has its place in the ledger: {error}"
+        );
+        self.write(slot, &slot::freeing())?;
+        self.taken.remove(&job);
+        self.fill(slot, writes)
+    }
+
+    fn head(&mut self) -> io::Result<()> {
+        if !self.headed {
+            let mut header = MAGIC.to_vec();
+            header.resize(SLOT, 0);
+            self.file.write_all_at(&header, 0)?;
+            self.headed = true;
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, job: JobId, noted: Noted) {
+        if let Some(held) = self.taken.get_mut(&job) {
+            held.noted = noted;
+        }
+    }
+
+    fn write(&self, slot: u64, (at, bytes): &Write) -> io::Result<()> {
+        self.file.write_all_at(bytes, place(slot) + *at as u64)
     }
 }
 
-/// What a slot holds; `None` when it is free.
-fn parse(slot: &[u8]) -> Option<(JobId, Option<Entry>)> {
-    let length = usize::try_from(u32::from_le_bytes(*slot.first_chunk()?)).ok()?;
-    if length == 0 {
-        return None;
-    }
-    let job = slot.get(4..HEAD)?.first_chunk().map(|id| JobId(*id))?;
-    let entry = slot
-        .get(HEAD..)
-        .and_then(|rest| rest.get(..length.checked_sub(16)?));
-    Some((
-        job,
-        entry.and_then(|entry| postcard::from_bytes(entry).ok()),
-    ))
+/// Where a slot begins: behind the header, which takes as much.
+const fn place(slot: u64) -> u64 {
+    (slot + 1) * SLOT as u64
+}
+
+/// Why a file is not one of ours; one that is empty is new.
+fn why_not_ours(file: &File) -> io::Result<Option<String>> {
+    let length = file.metadata()?.len();
+    let mut magic = [0; MAGIC.len()];
+    let filled = read_full(file, &mut magic, 0)?;
+    let slots = length.div_ceil(SLOT as u64);
+    Ok(if length > 0 && (filled < magic.len() || magic != *MAGIC) {
+        Some("it is no ledger of this version of remit".to_owned())
+    } else if slots > SLOTS {
+        Some(format!("it has {slots} slots, over {SLOTS}"))
+    } else {
+        None
+    })
 }
 
 /// As much as there is, up to the whole of `bytes`; the last slot may be short.
@@ -205,39 +345,257 @@ fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::slot::tests::{ended, entry};
     use super::*;
 
-    fn slot(length: u32, job: u8, entry: &Entry) -> Vec<u8> {
-        let mut bytes = length.to_le_bytes().to_vec();
-        bytes.extend([job; 16]);
-        postcard::to_extend(entry, bytes).unwrap()
+    /// A state directory, removed when dropped.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-ledger-XXXXXX"));
+            let dir = dir.unwrap();
+            fs::create_dir(dir.join("warden")).unwrap();
+            Self(dir)
+        }
+
+        fn open(&self) -> Ledger {
+            Ledger::open_file(&self.0).unwrap()
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.0.join("warden").join(name)
+        }
+
+        /// What a start finds, and what was damaged.
+        fn read(&self) -> (Ledger, Vec<(u64, Past)>, Option<Damage>) {
+            let mut ledger = self.open();
+            let (found, damage) = ledger.read_back().unwrap();
+            let brief = found.into_iter().map(|job| (job.entry.number, job.past));
+            (ledger, brief.collect(), damage)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn add(ledger: &mut Ledger, numbers: &[u64]) {
+        for number in numbers {
+            ledger.insert(&entry(*number), Noted::Begun).unwrap();
+        }
+    }
+
+    fn end(ledger: &mut Ledger, number: u64) {
+        ledger.note_end(entry(number).job, &ended("ok"));
+    }
+
+    fn an_end() -> Past {
+        Past::Ended(Box::new(ended("ok")))
+    }
+
+    fn running(number: u64) -> (u64, Past) {
+        (number, Past::Running(entry(number).begun_ms))
     }
 
     #[test]
-    fn a_slot_is_free_whole_or_has_no_details() {
-        let entry = Entry {
-            uid: 1,
-            user: "u".into(),
-            command: "c".into(),
-            job_uid: 2,
-            begun_ms: 3,
-            request: Some(("r".into(), [4; 32])),
-        };
-        let whole = slot(0, 7, &entry);
-        let length = u32::try_from(whole.len() - 4).unwrap();
-        assert_eq!(parse(&whole), None);
-        assert_eq!(parse(&[]), None);
-        let job = JobId([7; 16]);
+    fn jobs_are_found_in_their_order_whatever_slots_they_have() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        add(&mut ledger, &[1, 2, 3]);
+        end(&mut ledger, 2);
+        ledger.forget(entry(1).job);
+        add(&mut ledger, &[4, 5]);
+        end(&mut ledger, 5);
+        drop(ledger);
+        let expect = [(2, an_end()), running(3), running(4), (5, an_end())];
+        let (mut ledger, found, damage) = scratch.read();
+        assert_eq!(found, expect);
+        assert!(damage.is_none());
+        // What is read back can be ended and forgotten as before.
+        end(&mut ledger, 3);
+        ledger.forget(entry(2).job);
+        ledger.forget(entry(9).job);
+        add(&mut ledger, &[6]);
+        let (_, found, _) = scratch.read();
         assert_eq!(
-            parse(&slot(length, 7, &entry)),
-            Some((job, Some(entry.clone())))
+            found,
+            [(3, an_end()), running(4), (5, an_end()), running(6)]
         );
-        for damaged in [1, 15, 16, length - 1, length + 1, u32::MAX] {
-            assert_eq!(
-                parse(&slot(damaged, 7, &entry)),
-                Some((job, None)),
-                "{damaged}"
-            );
+        let length = fs::metadata(scratch.file("open")).unwrap().len();
+        assert!(length <= 5 * SLOT as u64, "{length}");
+        let mode = fs::metadata(scratch.file("open"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_changes_no_order() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        for number in [3, 1, 2] {
+            let entry = Entry {
+                begun_ms: 1000 - number,
+                ..entry(number)
+            };
+            ledger.insert(&entry, Noted::Begun).unwrap();
         }
+        let (_, found, _) = scratch.read();
+        let numbers: Vec<_> = found.into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_set_aside_whole() {
+        let old_entry = [&[40, 0, 0, 0][..], &[7; 40]].concat();
+        for (text, why) in [
+            (old_entry, "it is no ledger of this version of remit"),
+            (
+                b"remit ledger v9\n".to_vec(),
+                "it is no ledger of this version of remit",
+            ),
+            (
+                b"remit".to_vec(),
+                "it is no ledger of this version of remit",
+            ),
+            (vec![0; SLOT], "it is no ledger of this version of remit"),
+        ] {
+            let scratch = Scratch::new();
+            fs::write(scratch.file("open"), &text).unwrap();
+            let (mut ledger, found, damage) = scratch.read();
+            let damage = damage.unwrap();
+            assert_eq!((found, damage.what.as_str()), (Vec::new(), why));
+            assert_eq!(damage.aside.unwrap(), scratch.file("open.damaged-1"));
+            assert_eq!(fs::read(scratch.file("open.damaged-1")).unwrap(), text);
+            add(&mut ledger, &[1]);
+            let (_, found, damage) = scratch.read();
+            assert_eq!(found, [running(1)]);
+            assert!(damage.is_none());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_any_ledger_is_set_aside() {
+        let scratch = Scratch::new();
+        add(&mut scratch.open(), &[1]);
+        let file = File::options()
+            .write(true)
+            .open(scratch.file("open"))
+            .unwrap();
+        file.set_len((SLOTS + 2) * SLOT as u64).unwrap();
+        let (_, found, damage) = scratch.read();
+        assert!(found.is_empty());
+        assert!(damage.unwrap().what.starts_with("it has 65538 slots"));
+    }
+
+    #[test]
+    fn damaged_slots_are_copied_aside_once_and_the_others_stay() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        add(&mut ledger, &[1, 2, 3]);
+        end(&mut ledger, 3);
+        let spoil = |slot: u64, at: u64| {
+            let file = File::options()
+                .write(true)
+                .open(scratch.file("open"))
+                .unwrap();
+            file.write_all_at(b"!", place(slot) + at).unwrap();
+        };
+        // An entry, and an end.
+        spoil(0, (3 << 10) + 20);
+        spoil(2, 64 + 20);
+        let damaged = fs::read(scratch.file("open")).unwrap();
+        let (mut ledger, found, damage) = scratch.read();
+        assert_eq!(found, [running(2), (3, Past::Unknown)]);
+        let damage = damage.unwrap();
+        assert_eq!(damage.what, "2 entries are damaged");
+        let aside = damage.aside.unwrap();
+        assert_eq!(fs::read(aside).unwrap(), damaged);
+        // The start says how it ended as far as that is known.
+        end(&mut ledger, 3);
+        let (mut ledger, found, damage) = scratch.read();
+        assert_eq!(found, [running(2), (3, an_end())]);
+        assert!(damage.is_none(), "{damage:?}");
+        add(&mut ledger, &[4]);
+        assert_eq!(ledger.slots, 3, "the damaged slot is not used again");
+    }
+
+    #[test]
+    fn what_cannot_be_set_aside_is_neither_used_nor_lost() {
+        let scratch = Scratch::new();
+        add(&mut scratch.open(), &[1, 2]);
+        let file = File::options()
+            .write(true)
+            .open(scratch.file("open"))
+            .unwrap();
+        file.write_all_at(b"!", place(0) + (3 << 10) + 20).unwrap();
+        // Its name is taken by something that no copy can replace.
+        let name = scratch.file(&format!("open.damaged-{}", u64::MAX));
+        fs::create_dir(&name).unwrap();
+        let (mut ledger, found, damage) = scratch.read();
+        assert_eq!(found, [running(2)]);
+        assert!(damage.unwrap().aside.is_err());
+        add(&mut ledger, &[3]);
+        fs::remove_dir(&name).unwrap();
+        let (_, found, damage) = scratch.read();
+        assert_eq!(found, [running(2), running(3)]);
+        assert_eq!(damage.unwrap().what, "1 entry is damaged");
+    }
+
+    #[test]
+    fn the_newest_four_damaged_files_are_kept() {
+        let scratch = Scratch::new();
+        for number in 1..=7_u8 {
+            fs::write(scratch.file("open"), [number; 20]).unwrap();
+            let (_, _, damage) = scratch.read();
+            let name = format!("open.damaged-{number}");
+            assert_eq!(damage.unwrap().aside.unwrap(), scratch.file(&name));
+        }
+        let dir = fs::read_dir(scratch.file("")).unwrap();
+        let mut names: Vec<_> = dir
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let kept = [4, 5, 6, 7].map(|number| format!("open.damaged-{number}"));
+        assert_eq!(names, [&["open".to_owned()][..], &kept].concat());
+    }
+
+    #[test]
+    fn without_room_the_oldest_that_ended_gives_up_its_slot() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        add(&mut ledger, &[1, 2, 3]);
+        end(&mut ledger, 3);
+        end(&mut ledger, 2);
+        // No more can be written behind what is there.
+        let full = |ledger: &mut Ledger, number| {
+            let writes = slot::opening(&entry(number)).unwrap();
+            let error = io::Error::from(io::ErrorKind::StorageFull);
+            let slot = ledger.take_oldest(&writes, error)?;
+            let noted = Noted::Begun;
+            ledger.taken.insert(
+                entry(number).job,
+                Held {
+                    slot,
+                    number,
+                    noted,
+                },
+            );
+            io::Result::Ok(())
+        };
+        full(&mut ledger, 4).unwrap();
+        full(&mut ledger, 5).unwrap();
+        let error = full(&mut ledger, 6).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let (_, found, damage) = scratch.read();
+        assert_eq!(found, [running(1), running(4), running(5)]);
+        assert!(damage.is_none());
     }
 }

@@ -53,6 +53,10 @@ pub fn ending(job: &Job) -> Ending {
         ),
         false => cause,
     };
+    let cause = match job.empty {
+        true => cause,
+        false => format!("{cause}; a process of it is stuck in the kernel and keeps its place"),
+    };
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
     Ending {
         state,

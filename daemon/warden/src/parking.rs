@@ -98,7 +98,7 @@ impl Warden {
 
     /// Undoes what a plan holds that never ran.
     pub fn drop_plan(&mut self, plan: Box<Plan>) {
-        self.ledger.close(plan.job);
+        self.ledger.forget(plan.job);
         self.uids.give_back(plan.uid);
     }
 
@@ -136,7 +136,8 @@ impl Warden {
     }
 }
 
-fn unrecorded(why: &Unwritten) -> Refusal {
+/// Nothing runs without its record.
+pub fn unrecorded(why: &Unwritten) -> Refusal {
     Refusal::new(Code::NotStarted, format!("nothing runs unrecorded: {why}"))
         .by("audit")
         .lift("systemctl status systemd-journald, or the disk of the state directory")

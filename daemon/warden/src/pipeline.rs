@@ -3,6 +3,7 @@
 //! Each line is a step of its own, in a file of its own; a refusal at any of
 //! them ends the story with a record and a sentence, and nothing has run.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -10,15 +11,18 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec};
 use remit_policy::Verdict;
 
+use crate::audit::Recorded;
 use crate::fault::{self, Point};
 use crate::jobs::Job;
+use crate::ledger::Ledger;
 use crate::peer::Subject;
 use crate::plan::{Asked, Call, Plan, Requester};
+use crate::waiting::Room;
 use crate::warden::Warden;
 
 /// What became of a request.
 pub enum Told {
-    /// A job was started; the broker has it, with this ticket.
+    /// A job was started or waits for its place; the broker has it, with this ticket.
     Started,
     /// The trail is full for the moment: the plan waits for its record.
     Parked,
@@ -78,23 +82,27 @@ fn begun(
     }
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
-    warden.room_for(subject.uid())?;
+    let room = warden.room_for(subject.uid())?;
     let grant = match warden.decide(subject, &call) {
         Verdict::Allow(grant) => grant,
         Verdict::Deny(denial) => return Err(denial.into()),
     };
-    let (job, uid) = warden.new_job()?;
+    let new = warden.new_job()?;
     let call = (call, Rc::clone(asked));
     let policy = &warden.policy.digest;
     let limits = &warden.config.limits;
-    let plan = match Plan::new(call, &grant, requester, policy, limits, job, uid) {
+    let plan = match Plan::new(call, &grant, requester, policy, limits, new) {
         Ok(plan) => plan,
         Err((uid, refusal)) => {
             warden.uids.give_back(uid);
             return Err(refusal);
         }
     };
-    execute(warden, Box::new(plan))
+    let plan = Box::new(plan);
+    match room {
+        Room::Now => execute(warden, plan),
+        Room::Later => warden.wait_for_place(plan),
+    }
 }
 
 /// Records a plan and runs it; also tells the story of a parked one to its end.
@@ -102,26 +110,51 @@ fn begun(
 /// # Errors
 /// As [`run`].
 pub fn execute(warden: &mut Warden, plan: Box<Plan>) -> Result<Told, Refusal> {
+    let plan = noted(warden, plan, Ledger::open)?;
+    let recorded = match warden.audit.intent(plan) {
+        Ok(recorded) => recorded,
+        Err((plan, why)) => return warden.park(plan, why),
+    };
+    launch(warden, recorded).map_err(|(plan, error)| warden.not_forked(plan, &error))?;
+    Ok(Told::Started)
+}
+
+/// Notes a plan in the ledger, before it is recorded: whatever happens then, the next start knows of it.
+///
+/// # Errors
+/// The disk is full. The plan is dropped.
+pub fn noted(
+    warden: &mut Warden,
+    plan: Box<Plan>,
+    note: impl FnOnce(&mut Ledger, &Plan) -> io::Result<()>,
+) -> Result<Box<Plan>, Refusal> {
     fault::point(warden, Point::BeforeLedger);
-    if let Err(error) = warden.ledger.open(&plan) {
+    if let Err(error) = note(&mut warden.ledger, &plan) {
         warden.drop_plan(plan);
-        let text = format!("the ledger of open jobs cannot be written: {error}");
+        let text = format!("the ledger of jobs cannot be written: {error}");
         return Err(
             Refusal::new(Code::NotStarted, text).lift("make room on the state directory's disk")
         );
     }
     fault::point(warden, Point::AfterLedger);
-    let recorded = match warden.audit.intent(plan) {
-        Ok(recorded) => recorded,
-        Err((plan, why)) => return warden.park(plan, why),
-    };
+    Ok(plan)
+}
+
+/// Forks what is recorded, and follows it.
+///
+/// # Errors
+/// The plan, of which nothing ran, and why.
+pub fn launch(
+    warden: &mut Warden,
+    recorded: Recorded<Box<Plan>>,
+) -> Result<(), (Box<Plan>, remit_confine::Error)> {
     fault::point(warden, Point::AfterRecord);
     let (process, cgroup) = match warden.walls.spawn(&recorded) {
         Ok(spawned) => spawned,
-        Err(error) => return Err(warden.not_forked(recorded.into_inner(), &error)),
+        Err(error) => return Err((recorded.into_inner(), error)),
     };
     fault::point(warden, Point::AfterFork);
     warden.follow(Job::new(recorded.into_inner(), process, cgroup));
     fault::point(warden, Point::AfterSend);
-    Ok(Told::Started)
+    Ok(())
 }

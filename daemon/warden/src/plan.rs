@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use remit_common::builtin::Builtin;
 use remit_common::caps;
@@ -17,7 +18,7 @@ use remit_common::text;
 use remit_common::wire::{Bytes, Purpose};
 use remit_confine::Limits;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{Ask, Basis, Grant, PATH_DIRS};
+use remit_policy::{Ask, Basis, Grant, PATH_DIRS, Policy, Verdict, Who};
 use sha2::{Digest, Sha256};
 
 use crate::config::JobLimits;
@@ -49,6 +50,7 @@ pub struct Call {
     env: Vec<(Vec<u8>, Vec<u8>)>,
     script: Option<Sealed>,
     stdin: Option<Sealed>,
+    held: usize,
     profile: Option<String>,
     runtime_s: Option<u32>,
     request_id: Option<String>,
@@ -60,6 +62,7 @@ pub struct Call {
 #[derive(Debug)]
 struct Sealed {
     fd: OwnedFd,
+    size: usize,
     sha256: [u8; 32],
     start: Vec<u8>,
 }
@@ -103,7 +106,10 @@ impl Call {
             .into_iter()
             .flatten()
             .for_each(|part| content.update(part.sha256));
+        let parts = [script.as_ref(), stdin.as_ref()].into_iter().flatten();
+        let held = content_spec.len() + parts.map(|part| part.size).sum::<usize>();
         Ok(Self {
+            held,
             argv,
             named,
             purpose: spec.purpose,
@@ -125,15 +131,8 @@ impl Call {
 
     /// What policy is asked about it. The names must outlive the question.
     pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
-        let profile = self.profile.as_deref();
-        match self.purpose {
-            Purpose::Use => Ask::Run {
-                profile,
-                argv0: self.argv.first().map_or(&[], Vec::as_slice),
-                env_names,
-            },
-            Purpose::Try => Ask::Try { profile, env_names },
-        }
+        let argv0 = self.argv.first().map_or(&[][..], Vec::as_slice);
+        ask(self.purpose, self.profile.as_deref(), argv0, env_names)
     }
 
     /// Names of the variables the caller wants.
@@ -160,6 +159,22 @@ impl Call {
             ),
             _ => text::command_line(&self.argv, COMMAND_LINE),
         }
+    }
+}
+
+fn ask<'a>(
+    purpose: Purpose,
+    profile: Option<&'a str>,
+    argv0: &'a [u8],
+    env_names: &'a [&'a [u8]],
+) -> Ask<'a> {
+    match purpose {
+        Purpose::Use => Ask::Run {
+            profile,
+            argv0,
+            env_names,
+        },
+        Purpose::Try => Ask::Try { profile, env_names },
     }
 }
 
@@ -223,6 +238,7 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
     start.truncate(SCRIPT_IN_RECORD);
     Ok(Sealed {
         fd: own.into(),
+        size,
         sha256,
         start,
     })
@@ -253,11 +269,24 @@ pub struct Requester {
     pub ticket: u64,
 }
 
+/// What every new job has of its own.
+#[derive(Debug)]
+pub struct NewJob {
+    /// Its id.
+    pub job: JobId,
+    /// Its place in the order of all jobs.
+    pub number: u64,
+    /// The uid that it alone has.
+    pub uid: JobUid,
+}
+
 /// All that an exec needs, decided. Nothing of it comes from the caller's process.
 #[derive(Debug)]
 pub struct Plan {
     /// The job's id.
     pub job: JobId,
+    /// Its place in the order of all jobs, also over restarts.
+    pub number: u64,
     /// The uid that it alone has.
     pub uid: JobUid,
     /// For whom.
@@ -284,6 +313,13 @@ pub struct Plan {
     pub request: Option<(String, [u8; 32])>,
     /// In words.
     pub asked: Rc<Asked>,
+    /// How long it waited for a place.
+    pub waited: Option<Duration>,
+    /// Bytes it holds while it waits.
+    pub held: usize,
+    purpose: Purpose,
+    asked_profile: Option<String>,
+    asked_env: Vec<(Vec<u8>, Vec<u8>)>,
     basis: Basis,
     policy: String,
 }
@@ -299,8 +335,7 @@ impl Plan {
         requester: Requester,
         policy: &str,
         config: &JobLimits,
-        job: JobId,
-        uid: JobUid,
+        NewJob { job, number, uid }: NewJob,
     ) -> Result<Self, (JobUid, Refusal)> {
         let runtime_s = call.runtime_s.unwrap_or(config.runtime_s);
         let (env, argv, cwd) = match parts(&call, grant, runtime_s, config) {
@@ -309,6 +344,7 @@ impl Plan {
         };
         Ok(Self {
             job,
+            number,
             uid,
             requester,
             argv,
@@ -325,9 +361,38 @@ impl Plan {
             request: call.request().map(|(id, content)| (id.to_owned(), content)),
             basis: grant.basis().clone(),
             policy: policy.to_owned(),
+            waited: None,
+            held: call.held,
+            purpose: call.purpose,
+            asked_profile: call.profile,
+            asked_env: call.env,
             script: call.script.map(|part| part.fd),
             stdin: call.stdin.map(|part| part.fd),
         })
+    }
+
+    /// What the policy `newer` is asked about it, which came while it waited.
+    ///
+    /// # Errors
+    /// What [`Self::new`] refuses, or the policy itself.
+    pub fn grant_anew(
+        &mut self,
+        newer: &Policy,
+        digest: &str,
+        who: Who<'_>,
+    ) -> Result<(), Refusal> {
+        let names: Vec<&[u8]> = self.asked_env.iter().map(|(n, _)| n.as_slice()).collect();
+        let argv0 = self.argv.first().map_or(&[][..], |argv0| argv0.as_bytes());
+        let asked = ask(self.purpose, self.asked_profile.as_deref(), argv0, &names);
+        let grant = match newer.decide(who, &asked) {
+            Verdict::Allow(grant) => grant,
+            Verdict::Deny(denial) => return Err(denial.into()),
+        };
+        self.env = remit_policy::environment(&grant, &self.asked_env)?;
+        self.profile = grant.profile().name();
+        self.basis = grant.basis().clone();
+        self.policy = digest.to_owned();
+        Ok(())
     }
 
     /// Digest of the policy that granted it.
@@ -338,6 +403,12 @@ impl Plan {
     /// What runs, on one line.
     pub fn command(&self) -> &str {
         self.asked.command()
+    }
+
+    /// How long it waited for a place, where it did.
+    pub fn waited_ms(&self) -> Option<u64> {
+        let millis = |waited: Duration| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        self.waited.map(millis)
     }
 }
 

@@ -23,6 +23,15 @@ impl Session {
     }
 }
 
+/// Whether somebody has lost a group, of those in `named`, since they connected.
+pub fn has_shrunk(subject: &Subject, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> bool {
+    let now = members.iter().find(|(uid, _)| *uid == subject.uid());
+    now.is_some_and(|(_, now)| {
+        let had = subject.gids().iter().filter(|gid| named.contains(gid));
+        had.into_iter().any(|gid| !now.contains(gid))
+    })
+}
+
 /// All sessions. Numbers are never used twice, also not by the next broker.
 #[derive(Debug, Default)]
 pub struct Sessions {
@@ -93,15 +102,8 @@ impl Sessions {
     ///
     /// A user whom `members` does not tell of connected after it was asked.
     pub fn shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<u64> {
-        let lost = |subject: &Subject| {
-            let now = members.iter().find(|(uid, _)| *uid == subject.uid());
-            now.is_some_and(|(_, now)| {
-                let had = subject.gids().iter().filter(|gid| named.contains(gid));
-                had.into_iter().any(|gid| !now.contains(gid))
-            })
-        };
         let live = self.live.iter();
-        live.filter(|(_, s)| lost(&s.subject))
+        live.filter(|(_, s)| has_shrunk(&s.subject, named, members))
             .map(|(number, _)| *number)
             .collect()
     }

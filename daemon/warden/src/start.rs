@@ -26,6 +26,7 @@ use crate::reactor::{Interest, Reactor, Token};
 use crate::recent::Refusals;
 use crate::sessions::Sessions;
 use crate::uids::JobUids;
+use crate::waiting::Queue;
 use crate::walls::Walls;
 use crate::warden::{Gate, Warden};
 
@@ -81,6 +82,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         admins: Admins::new(admins),
         sessions: Sessions::default(),
         jobs: Jobs::default(),
+        queue: Queue::default(),
         ledger,
         audit,
         policy,
@@ -102,7 +104,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         notify: Notify::from_env(),
         random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,
     };
-    warden.record_interrupted()?;
+    warden.take_over()?;
     warden.record_start()?;
     warden.watch()?;
     warden.start_broker()?;
@@ -110,6 +112,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden
         .audit
         .note(Record::new(Event::Stop, "remitd stopped"));
+    warden.ledger.sync();
     warden.dismiss();
     Ok(())
 }
@@ -129,38 +132,6 @@ fn check(args: &Args) -> Result<(), Fatal> {
 }
 
 impl Warden {
-    /// Jobs that were running when the last daemon died: one record each, then they are closed.
-    fn record_interrupted(&mut self) -> Result<(), Fatal> {
-        let left = self
-            .ledger
-            .left_open()
-            .map_err(Fatal::call("cannot read the ledger"))?;
-        for (job, entry) in left {
-            let (uid, user, command) = match &entry {
-                Some(entry) => (Some(entry.uid), entry.user.as_str(), entry.command.as_str()),
-                None => (None, "somebody", "an unknown command"),
-            };
-            let message = format!(
-                "{user}'s job [{}] was running when remitd died, and died too: {command}",
-                job.short()
-            );
-            let record = Record::new(Event::Interrupted, message)
-                .field("JOB", job.to_string())
-                .maybe("UID", uid.map(|uid| uid.to_string()))
-                .field("USER", user)
-                .field("ARGV", command)
-                .field("STATE", remit_common::outcome::State::Interrupted.as_str());
-            self.audit
-                .write(record)
-                .map_err(|why| Fatal::Unavailable(why.to_string()))?;
-            if let Some(entry) = entry {
-                self.jobs.remember(entry.interrupted(job), entry.request);
-            }
-            self.ledger.close(job);
-        }
-        Ok(())
-    }
-
     fn record_start(&mut self) -> Result<(), Fatal> {
         let (landlock, _) = self.walls.landlock();
         let (controllers, _) = self.walls.controllers();

@@ -1,5 +1,6 @@
 //! Signals, reload, watchdog, and the orderly stop.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -59,13 +60,20 @@ impl Warden {
             return Ok(());
         }
         let Args { vendor, config, .. } = &self.args;
-        let loading = Loading::start(vendor, config, &self.sessions.users(), asked)?;
+        let loading = Loading::start(vendor, config, &self.users(), asked)?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
         self.loading = Some(loading);
         self.timers.add(LOAD, Timer::Policy);
         Ok(())
+    }
+
+    /// The users who are connected or have something that waits, each once.
+    fn users(&self) -> Vec<u32> {
+        let waiting = self.queue.users();
+        let users: BTreeSet<u32> = self.sessions.users().into_iter().chain(waiting).collect();
+        users.into_iter().collect()
     }
 
     /// The child that reads the policy has had its time.
@@ -114,11 +122,16 @@ impl Warden {
                         live.warnings.iter().for_each(|line| say!("{line}"));
                         let named = live.policy.groups_named();
                         let shrunk = self.sessions.shrunk(named, &live.members);
+                        let lost = self.queue.of_shrunk(named, &live.members);
                         self.policy = live;
                         self.policy_error = None;
                         self.needs_restart = self.config.changed(&settings);
                         self.names = UserNames::read();
                         self.send_away(&shrunk);
+                        let why = "its user has lost a group that the policy names";
+                        for job in lost {
+                            self.end_if_waiting(job, State::Denied, why);
+                        }
                     }
                     Err(why) => self.policy_refused(why.to_string(), done.asked.as_ref()),
                 }
@@ -165,6 +178,10 @@ impl Warden {
         self.notify.stopping();
         self.gate = Gate::Stopping;
         self.unpark();
+        self.end_all_waiting(
+            State::Interrupted,
+            "remitd was stopped before it got a place; it never ran",
+        );
         for serial in self.jobs.serials() {
             self.end_job(serial, State::Interrupted, "remitd was stopped");
         }

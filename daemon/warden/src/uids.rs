@@ -45,6 +45,16 @@ impl JobUids {
         None
     }
 
+    /// The uids that jobs may have: the first one, and how many.
+    pub fn range(&self) -> (u32, u32) {
+        (self.first, self.count)
+    }
+
+    /// Never gives this one to a job: somebody has it already. One outside of the range is as good.
+    pub fn avoid(&mut self, uid: u32) {
+        self.taken.insert(uid);
+    }
+
     /// Gives one back. Only for a job that is verified to be empty.
     pub fn give_back(&mut self, uid: JobUid) {
         self.taken.remove(&uid.0);
@@ -65,5 +75,15 @@ mod tests {
         assert_eq!(uids.take(), None);
         uids.give_back(first);
         assert_eq!(uids.take().unwrap().get(), 101);
+    }
+
+    #[test]
+    fn what_is_avoided_is_no_jobs() {
+        let mut uids = JobUids::new(100, 4);
+        assert_eq!(uids.range(), (101, 3));
+        uids.avoid(102);
+        uids.avoid(7);
+        let taken: Vec<_> = std::iter::from_fn(|| uids.take()).collect();
+        assert_eq!(taken, [JobUid(101), JobUid(103)]);
     }
 }

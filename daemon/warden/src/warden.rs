@@ -25,12 +25,13 @@ use crate::lock::{Locked, State};
 use crate::notify::Notify;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
-use crate::plan::{Asked, Call, Plan, who};
+use crate::plan::{Asked, Call, NewJob, Plan, who};
 use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
 use crate::sessions::Sessions;
-use crate::uids::{JobUid, JobUids};
+use crate::uids::JobUids;
+use crate::waiting::{Queue, Room};
 use crate::walls::Walls;
 
 /// Whether new work is taken.
@@ -58,6 +59,8 @@ pub struct Warden {
     pub admins: Admins,
     pub sessions: Sessions,
     pub jobs: Jobs,
+    /// Jobs that wait for a place.
+    pub queue: Queue,
     pub uids: JobUids,
     pub ledger: Ledger,
     pub audit: Audit,
@@ -122,11 +125,11 @@ impl Warden {
         }
     }
 
-    /// Whether another job fits.
+    /// Whether another job of this user may run now, or has to wait.
     ///
     /// # Errors
-    /// `busy`, naming the limit.
-    pub fn room_for(&self, uid: u32) -> Result<(), Refusal> {
+    /// `busy`, naming the limit: no more may wait.
+    pub fn room_for(&self, uid: u32) -> Result<Room, Refusal> {
         let (all, own) = self.jobs.count(uid);
         let parked = self
             .parked
@@ -136,12 +139,29 @@ impl Warden {
             (all + 1, own + usize::from(owner == uid))
         });
         let jobs = &self.config.jobs;
+        // A place that has just become free is theirs who wait for it.
+        let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
         let over = if own >= jobs.max_per_user {
-            format!("{own} of your jobs are running, more are not allowed")
+            format!("{own} of your jobs are running")
         } else if all >= jobs.max {
-            format!("{all} jobs are running on this machine, more are not allowed")
+            format!("{all} jobs are running on this machine")
+        } else if !self.queue.users().any(is_next) {
+            return Ok(Room::Now);
         } else {
-            return Ok(());
+            "your jobs take turns with those of others".to_owned()
+        };
+        let over = if self.queue.of(uid) >= jobs.queue_per_user {
+            format!(
+                "{over} and {} wait, more are not allowed",
+                self.queue.of(uid)
+            )
+        } else if self.queue.len() >= jobs.queue {
+            format!(
+                "{over} and {} of all users wait, more are not allowed",
+                self.queue.len()
+            )
+        } else {
+            return Ok(Room::Later);
         };
         Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
     }
@@ -152,11 +172,11 @@ impl Warden {
         self.policy.policy.decide(by(subject), &call.ask(&names))
     }
 
-    /// An id and a uid for a new job.
+    /// An id, a number and a uid for a new job.
     ///
     /// # Errors
     /// No uid is free, or the kernel has no random bytes.
-    pub fn new_job(&mut self) -> Result<(JobId, JobUid), Refusal> {
+    pub fn new_job(&mut self) -> Result<NewJob, Refusal> {
         let mut id = [0; 16];
         self.random
             .read_exact(&mut id)
@@ -165,7 +185,11 @@ impl Warden {
             Refusal::new(Code::Busy, "no uid of the jobs' range is free")
                 .next("wait for a job to end")
         })?;
-        Ok((JobId(id), uid))
+        Ok(NewJob {
+            job: JobId(id),
+            number: self.jobs.next_number(),
+            uid,
+        })
     }
 
     /// Says what became of a request, as far as the broker does not know yet.

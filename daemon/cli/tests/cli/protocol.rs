@@ -126,7 +126,7 @@ fn report() -> JobReport {
         }),
         stdout: Captured {
             total: 3,
-            lines: 0,
+            lines: 1,
             head: bytes("ok\n"),
             tail: Bytes::new(),
         },
@@ -200,7 +200,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 23] = [
+    let caps: [(&str, u64); 27] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
@@ -218,6 +218,10 @@ fn the_bounds_are_those_of_the_code() {
         ("NAMED_VALUE", caps::NAMED_VALUE as u64),
         ("INLINE_OUTPUT", caps::INLINE_OUTPUT as u64),
         ("PAGE", caps::PAGE as u64),
+        ("PATTERN", caps::PATTERN as u64),
+        ("GREP_MATCHES", caps::GREP_MATCHES.into()),
+        ("GREP_CONTEXT", caps::GREP_CONTEXT.into()),
+        ("GREP_LINE", caps::GREP_LINE as u64),
         ("WAIT_MS", caps::WAIT_MS.into()),
         ("RUNTIME_S", caps::RUNTIME_S.into()),
         ("CALLS_PER_SESSION", caps::CALLS_PER_SESSION as u64),

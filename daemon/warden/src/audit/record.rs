@@ -9,6 +9,8 @@ pub enum Event {
     Start,
     /// The daemon stops in order.
     Stop,
+    /// A job waits for a place.
+    Queued,
     /// A job is about to be executed.
     Intent,
     /// A job has ended.
@@ -25,6 +27,8 @@ pub enum Event {
     Unlock,
     /// The broker died and was started again.
     Broker,
+    /// The ledger of jobs was damaged.
+    Ledger,
     /// Each wall of the sandbox was tried, or nothing runs for want of one.
     Walls,
 }
@@ -32,9 +36,10 @@ pub enum Event {
 impl Event {
     /// All events.
     #[cfg(test)]
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::Stop,
+        Self::Queued,
         Self::Intent,
         Self::End,
         Self::Interrupted,
@@ -43,6 +48,7 @@ impl Event {
         Self::Lock,
         Self::Unlock,
         Self::Broker,
+        Self::Ledger,
         Self::Walls,
     ];
 
@@ -51,6 +57,7 @@ impl Event {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Queued => "queued",
             Self::Intent => "intent",
             Self::End => "end",
             Self::Interrupted => "interrupted",
@@ -59,6 +66,7 @@ impl Event {
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::Broker => "broker",
+            Self::Ledger => "ledger",
             Self::Walls => "walls",
         }
     }
@@ -68,6 +76,7 @@ impl Event {
         match self {
             Self::Start => "c0cc3637c5ee44cb8d58d74e7160a3e0",
             Self::Stop => "6d21ec74910743cf805e9c049cdfb1c1",
+            Self::Queued => "0f46946454ed4d13afac535a47951ec5",
             Self::Intent => "1edd20adaf1747c6a70f3941f01b0e26",
             Self::End => "659a666060e74475b48b3fa33e0243b9",
             Self::Interrupted => "0b8d431c91d34a669e13e5a8436db3f0",
@@ -76,6 +85,7 @@ impl Event {
             Self::Lock => "f7d6372da06347b2a81c40f3bae22458",
             Self::Unlock => "b67893e89e2b4b63bb3a7d25531aca41",
             Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
+            Self::Ledger => "353e31ef449843afa20e9cf5e5987698",
             Self::Walls => "2c0dacc56a64445dab4ead2374fcffab",
         }
     }
@@ -83,9 +93,9 @@ impl Event {
     /// syslog(3) priority of most of its records: what wants an auditor's eye stands out.
     const fn priority(self) -> &'static str {
         match self {
-            Self::Start | Self::Stop | Self::Intent | Self::End => "6",
+            Self::Start | Self::Stop | Self::Queued | Self::Intent | Self::End => "6",
             Self::Refusal | Self::Lock | Self::Unlock | Self::Policy | Self::Walls => "5",
-            Self::Interrupted | Self::Broker => "4",
+            Self::Interrupted | Self::Broker | Self::Ledger => "4",
         }
     }
 
@@ -95,12 +105,14 @@ impl Event {
             Self::Lock | Self::Unlock => true,
             Self::Start
             | Self::Stop
+            | Self::Queued
             | Self::Intent
             | Self::End
             | Self::Interrupted
             | Self::Refusal
             | Self::Policy
             | Self::Broker
+            | Self::Ledger
             | Self::Walls => false,
         }
     }

@@ -7,6 +7,27 @@ use crate::audit::{Event, Record};
 use crate::peer::Subject;
 
 impl Plan {
+    /// The record that it waits for a place.
+    pub fn queued(&self) -> Record {
+        let Requester {
+            subject, session, ..
+        } = &self.requester;
+        // The command stands last: it is the caller's text, and may look like any of ours.
+        let message = format!(
+            "{} waits for a place in {} [{}]: {}",
+            subject.user(),
+            self.profile,
+            self.job.short(),
+            self.command()
+        );
+        let record = who(Record::new(Event::Queued, message), subject, Some(*session))
+            .field("JOB", self.job.to_string());
+        self.asked
+            .whole(record)
+            .field("RULE", self.basis.to_string())
+            .field("POLICY", &self.policy)
+    }
+
     /// The record of the intent.
     pub fn record(&self) -> Record {
         let Requester {
@@ -33,6 +54,7 @@ impl Plan {
             .field("VERDICT", verdict)
             .number("JOB_UID", self.uid.get())
             .number("RUNTIME_MAX", self.runtime_s)
+            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()))
     }
 }
 

@@ -1,0 +1,102 @@
+//! Jobs as administrators see and stop them: everybody's, and never their output.
+
+use remit_common::admin::{AdminReply, AnyJob};
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::Refusal;
+use remit_common::text;
+use remit_link::JobMeta;
+
+use crate::admin::Wants;
+use crate::peer::Subject;
+use crate::warden::Warden;
+
+/// Of a command and of a cause, in a list.
+const LINE: usize = 200;
+/// Of a job in a list beside its texts, at most; and of the list itself.
+const FIXED: usize = 96;
+
+impl Warden {
+    /// All jobs, newest first, as many as are wanted and fit in a frame.
+    pub fn all_jobs(&self, limit: u32) -> AdminReply {
+        let mut metas: Vec<JobMeta> = self.jobs.live().map(|(_, job)| job.meta()).collect();
+        metas.extend(self.queue.iter().map(|waiting| waiting.meta()));
+        metas.extend(self.jobs.ended().cloned());
+        metas.sort_by_key(|meta| std::cmp::Reverse(meta.number));
+        let all = metas.len();
+        let mut room = caps::ADMIN_FRAME - FIXED;
+        let jobs: Vec<AnyJob> = metas
+            .iter()
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .map(any_job)
+            .take_while(|job| {
+                let texts = [&job.user, &job.command].map(String::len);
+                let cause = job.cause.as_ref().map_or(0, String::len);
+                let size = FIXED + cause + texts.iter().sum::<usize>();
+                let fits = size <= room;
+                room = room.saturating_sub(size);
+                fits
+            })
+            .collect();
+        let omitted = u32::try_from(all - jobs.len()).unwrap_or(u32::MAX);
+        AdminReply::Jobs { jobs, omitted }
+    }
+
+    /// Ends anybody's job. `Ok`: the connection is told when it has ended.
+    ///
+    /// # Errors
+    /// The answer at once: there is no such job or signal, or it has ended already.
+    pub fn stop_any(
+        &mut self,
+        admin: &Subject,
+        job: JobId,
+        signal: Option<i32>,
+    ) -> Result<Wants, AdminReply> {
+        if let Some(ended) = self.jobs.ended().find(|meta| meta.job == job) {
+            return Err(AdminReply::Stopped(Box::new(any_job(ended))));
+        }
+        if self.jobs.serial(job).is_none() && self.queue.get(job).is_none() {
+            let refusal = Refusal::no_such_job();
+            self.record_refusal(Some(admin), None, &refusal, None);
+            return Err(AdminReply::Refused(refusal));
+        }
+        let cause = format!("stopped by administrator {}", admin.user());
+        if let Err(refusal) = self.stop_job(job, signal, &cause) {
+            return Err(AdminReply::Refused(refusal));
+        }
+        // One that waited may have ended just now.
+        match self.jobs.ended().find(|meta| meta.job == job) {
+            Some(ended) => Err(AdminReply::Stopped(Box::new(any_job(ended)))),
+            None => Ok(Wants::End(job)),
+        }
+    }
+
+    /// A job has ended: tells administrators who wait for that.
+    pub fn tell_ended(&mut self, meta: &JobMeta) {
+        let reply = AdminReply::Stopped(Box::new(any_job(meta)));
+        self.tell_waiting(Wants::End(meta.job), &reply);
+    }
+}
+
+fn any_job(meta: &JobMeta) -> AnyJob {
+    let ending = meta.ending.as_ref();
+    let state = match (ending, meta.queued) {
+        (Some(ending), _) => ending.state,
+        (None, true) => State::Queued,
+        (None, false) => State::Running,
+    };
+    let age_ms = if meta.queued { 0 } else { meta.age_ms };
+    AnyJob {
+        job: meta.job,
+        user: text::line(meta.owner.user.as_bytes(), LINE),
+        uid: meta.owner.uid,
+        command: text::line(meta.command.as_bytes(), LINE),
+        state,
+        exit: ending.and_then(|ending| ending.exit),
+        cause: ending.map(|ending| text::line(ending.cause.as_bytes(), LINE)),
+        started_ms: meta.started_ms,
+        runtime_ms: ending.map_or(age_ms, |ending| ending.runtime_ms),
+        kill_verified: ending.map(|ending| ending.kill_verified),
+    }
+}

@@ -1,0 +1,567 @@
+//! One slot of the ledger as bytes. Pure.
+//!
+//! Three parts at fixed places, so that writing one touches no other: when the job got its place,
+//! how it ended, what it is. Each begins with its length (4 bytes, little-endian; 0: there is
+//! none) and the first 8 bytes of the SHA-256 of its name, the job's id and itself: one that is
+//! torn, or another job's, is known as damaged.
+
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, Enforced, State};
+use remit_link::{JobMeta, Owner};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Bytes of a slot.
+pub const SLOT: usize = 8 << 10;
+/// Length and checksum.
+const HEAD: usize = 4 + 8;
+/// A longer cause of an end is cut, so that the part fits.
+const CAUSE: usize = 1 << 10;
+
+/// A part's place and room. A usual job's all lie in the first page of its slot.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    name: &'static [u8],
+    at: usize,
+    room: usize,
+}
+
+const STARTED: Part = Part {
+    name: b"started",
+    at: 0,
+    room: 64,
+};
+const ENDED: Part = Part {
+    name: b"ended",
+    at: STARTED.room,
+    room: (3 << 10) - STARTED.room,
+};
+const ENTRY: Part = Part {
+    name: b"entry",
+    at: 3 << 10,
+    room: SLOT - (3 << 10),
+};
+
+/// What is remembered of a job from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its id.
+    pub job: JobId,
+    /// Its place in the order of all jobs.
+    pub number: u64,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The argv on one line.
+    pub command: String,
+    /// The uid it runs as, or shall.
+    pub job_uid: u32,
+    /// When it was begun, or asked for, in milliseconds since 1970.
+    pub begun_ms: u64,
+    /// It has to wait for a place.
+    pub queued: bool,
+    /// The caller's request id, with the hash of what it asked for.
+    pub request: Option<(String, [u8; 32])>,
+}
+
+/// A job that had waited got its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// When, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// The uid it runs as.
+    pub job_uid: u32,
+}
+
+/// How a job ended, and what else its owner is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When it had started, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// How long it had waited, in milliseconds.
+    pub waited_ms: u64,
+    /// What was enforced.
+    pub enforced: Option<Enforced>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// How far a job had come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// It waited for a place.
+    Queued,
+    /// It ran, or was about to, since so many milliseconds after 1970.
+    Running(u64),
+    /// It had ended.
+    Ended(Box<Ended>),
+    /// It had got its place or ended, and the note of that is damaged.
+    Unknown,
+}
+
+/// A job that a daemon before this one knew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub entry: Entry,
+    /// The uid it ran as.
+    pub job_uid: u32,
+    /// How far it had come.
+    pub past: Past,
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Nothing.
+    Free,
+    /// A job.
+    Job(Box<Found>),
+    /// Something that cannot be read.
+    Damaged,
+}
+
+/// Bytes, and where in the slot they go.
+pub type Write = (usize, Vec<u8>);
+
+/// What has to be written, in this order, to note a job in a free slot. Until the last of them
+/// the slot is free.
+///
+/// # Errors
+/// The entry is longer than its room.
+pub fn opening(entry: &Entry) -> Result<[Write; 2], String> {
+    let part = encode(ENTRY, None, entry)?;
+    let (head, body) = part.split_at(HEAD);
+    let mut slot = vec![0; ENTRY.at + HEAD];
+    slot.extend(body);
+    Ok([(0, slot), (ENTRY.at, head.to_vec())])
+}
+
+/// What notes that a job got its place.
+///
+/// # Errors
+/// None for any value: it has room for the longest.
+pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
+    Ok((STARTED.at, encode(STARTED, Some(job), started)?))
+}
+
+/// What notes how a job ended. Of what is longer than its room, the walls are left out and the
+/// cause is cut.
+///
+/// # Errors
+/// None for any value.
+pub fn ending(job: JobId, ended: &Ended) -> Result<Write, String> {
+    let part = encode(ENDED, Some(job), ended).or_else(|_| {
+        let mut short = Ended {
+            enforced: None,
+            ..ended.clone()
+        };
+        let cause = &mut short.ending.cause;
+        cause.truncate(cause.floor_char_boundary(CAUSE));
+        encode(ENDED, Some(job), &short)
+    })?;
+    Ok((ENDED.at, part))
+}
+
+/// What frees a slot.
+pub fn freeing() -> Write {
+    (ENTRY.at, vec![0; HEAD])
+}
+
+/// Reads a slot; one at the end of the file may be short.
+pub fn read(slot: &[u8]) -> Slot {
+    let entry: Entry = match decode(ENTRY, None, slot) {
+        Decoded::Nothing => return Slot::Free,
+        Decoded::Damaged => return Slot::Damaged,
+        Decoded::Whole(entry) => entry,
+    };
+    let started: Decoded<Started> = decode(STARTED, Some(entry.job), slot);
+    let ended: Decoded<Ended> = decode(ENDED, Some(entry.job), slot);
+    let job_uid = match &started {
+        Decoded::Whole(started) => started.job_uid,
+        Decoded::Nothing | Decoded::Damaged => entry.job_uid,
+    };
+    let past = match (ended, started) {
+        (Decoded::Whole(ended), _) => Past::Ended(Box::new(ended)),
+        (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
+        (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
+        (Decoded::Nothing, Decoded::Nothing) if entry.queued => Past::Queued,
+        (Decoded::Nothing, Decoded::Nothing) => Past::Running(entry.begun_ms),
+    };
+    Slot::Job(Box::new(Found {
+        entry,
+        job_uid,
+        past,
+    }))
+}
+
+fn encode(part: Part, job: Option<JobId>, value: &impl Serialize) -> Result<Vec<u8>, String> {
+    let body = postcard::to_extend(value, Vec::new()).map_err(|error| error.to_string())?;
+    if HEAD + body.len() > part.room {
+        return Err(format!(
+            "{} bytes are more than there is room for",
+            body.len()
+        ));
+    }
+    let length = u32::try_from(body.len()).map_err(|error| error.to_string())?;
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(checksum(part, job, &body));
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+/// What a part's bytes are.
+enum Decoded<T> {
+    Nothing,
+    Whole(T),
+    Damaged,
+}
+
+fn decode<T: DeserializeOwned>(part: Part, job: Option<JobId>, slot: &[u8]) -> Decoded<T> {
+    let room = slot.get(part.at..).unwrap_or_default();
+    let head = room.get(..HEAD.min(room.len())).unwrap_or_default();
+    if head.iter().all(|byte| *byte == 0) {
+        return Decoded::Nothing;
+    }
+    match whole(part, job, room).and_then(|body| postcard::from_bytes(body).ok()) {
+        Some(value) => Decoded::Whole(value),
+        None => Decoded::Damaged,
+    }
+}
+
+fn whole(part: Part, job: Option<JobId>, room: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = room.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let body = rest.get(..length).filter(|_| length <= part.room)?;
+    (checksum(part, job, body) == *sum).then_some(body)
+}
+
+fn checksum(part: Part, job: Option<JobId>, body: &[u8]) -> [u8; 8] {
+    let hash = Sha256::new()
+        .chain_update(part.name)
+        .chain_update(job.map_or([0; 16], |job| job.0))
+        .chain_update(body)
+        .finalize();
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+impl Found {
+    /// The job as its owner can ask for it, with an ending that this daemon gives it where it
+    /// had none.
+    pub fn meta(&self, ended: Ended) -> JobMeta {
+        let Entry {
+            job,
+            number,
+            owner,
+            command,
+            ..
+        } = self.entry.clone();
+        JobMeta {
+            job,
+            owner,
+            command,
+            queued: false,
+            number,
+            started_ms: ended.started_ms,
+            age_ms: 0,
+            waited_ms: ended.waited_ms,
+            enforced: ended.enforced,
+            ending: Some(ended.ending),
+        }
+    }
+}
+
+impl Ended {
+    /// What the ledger keeps of a job that has ended; `None` for one that has not.
+    pub fn of(meta: &JobMeta) -> Option<Self> {
+        Some(Self {
+            started_ms: meta.started_ms,
+            waited_ms: meta.waited_ms,
+            enforced: meta.enforced.clone(),
+            ending: meta.ending.clone()?,
+        })
+    }
+
+    /// How a job ended that nobody saw end. What it used is not known.
+    pub fn interrupted(started_ms: u64, cause: String, kill_verified: bool) -> Self {
+        Self {
+            started_ms,
+            waited_ms: 0,
+            enforced: None,
+            ending: Ending {
+                state: State::Interrupted,
+                exit: None,
+                signal: None,
+                cause,
+                kill_verified,
+                cpu_usec: 0,
+                memory_peak: 0,
+                runtime_ms: 0,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn entry(number: u64) -> Entry {
+        Entry {
+            job: JobId(u128::from(number).to_le_bytes()),
+            number,
+            owner: Owner {
+                uid: 1000,
+                user: "alice".into(),
+            },
+            command: "df -h".into(),
+            job_uid: 5000,
+            begun_ms: 1_800_000_000_000,
+            queued: false,
+            request: Some(("once".into(), [4; 32])),
+        }
+    }
+
+    fn queued(number: u64) -> Entry {
+        Entry {
+            queued: true,
+            ..entry(number)
+        }
+    }
+
+    fn longest(number: u64) -> Entry {
+        Entry {
+            command: "x".repeat(4096 + 64),
+            request: Some(("r".repeat(128), [255; 32])),
+            owner: Owner {
+                uid: u32::MAX,
+                user: "u".repeat(256),
+            },
+            begun_ms: u64::MAX,
+            job_uid: u32::MAX,
+            ..queued(number)
+        }
+    }
+
+    pub fn ended(cause: &str) -> Ended {
+        let enforced = Enforced {
+            profile: "read".into(),
+            uid: 5000,
+            walls: vec!["seccomp".into(); 20],
+            landlock: 7,
+            limits: vec!["memory 536870912 (cgroup)".into(); 12],
+        };
+        Ended {
+            waited_ms: 9,
+            enforced: Some(enforced),
+            ..Ended::interrupted(7, cause.into(), true)
+        }
+    }
+
+    const STARTED_AT: Started = Started {
+        started_ms: 77,
+        job_uid: 5001,
+    };
+
+    fn put(slot: &mut [u8], (at, bytes): &Write) {
+        slot[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn opened(entry: &Entry) -> Vec<u8> {
+        let mut slot = vec![0; SLOT];
+        opening(entry)
+            .unwrap()
+            .iter()
+            .for_each(|write| put(&mut slot, write));
+        slot
+    }
+
+    fn with(mut slot: Vec<u8>, write: Write) -> Vec<u8> {
+        put(&mut slot, &write);
+        slot
+    }
+
+    fn job(entry: Entry, job_uid: u32, past: Past) -> Slot {
+        Slot::Job(Box::new(Found {
+            entry,
+            job_uid,
+            past,
+        }))
+    }
+
+    fn unknown(slot: &Slot) -> Slot {
+        match slot {
+            Slot::Job(found) => job(found.entry.clone(), found.entry.job_uid, Past::Unknown),
+            other => other.clone(),
+        }
+    }
+
+    /// A job's life in a slot that had another one, state by state, with what leads there.
+    fn life(entry: &Entry) -> Vec<(Vec<Write>, Slot)> {
+        let old = queued(99);
+        let begun = job(entry.clone(), 5001, Past::Running(77));
+        let end = Past::Ended(Box::new(ended("ok")));
+        vec![
+            (
+                opening(&old).unwrap().into(),
+                job(old.clone(), 5000, Past::Queued),
+            ),
+            (
+                vec![starting(old.job, &STARTED_AT).unwrap()],
+                job(old.clone(), 5001, Past::Running(77)),
+            ),
+            (
+                vec![ending(old.job, &ended("ok")).unwrap()],
+                job(old, 5001, end.clone()),
+            ),
+            (vec![freeing()], Slot::Free),
+            (
+                opening(entry).unwrap().into(),
+                job(entry.clone(), entry.job_uid, Past::Queued),
+            ),
+            (vec![starting(entry.job, &STARTED_AT).unwrap()], begun),
+            (
+                vec![ending(entry.job, &ended("ok")).unwrap()],
+                job(entry.clone(), 5001, end),
+            ),
+            (vec![freeing()], Slot::Free),
+        ]
+    }
+
+    #[test]
+    fn wherever_a_write_is_torn_the_slot_is_as_before_or_as_after_or_damaged() {
+        for entry in [queued(1), longest(1)] {
+            let mut slot = vec![0; SLOT];
+            let mut before = Slot::Free;
+            for (writes, after) in life(&entry) {
+                for (at, bytes) in writes {
+                    for torn in 0..bytes.len() {
+                        let slot = with(slot.clone(), (at, bytes[..torn].to_vec()));
+                        let found = read(&slot);
+                        let expected = [
+                            before.clone(),
+                            after.clone(),
+                            Slot::Damaged,
+                            unknown(&before),
+                            unknown(&after),
+                        ];
+                        let right = expected.contains(&found) || as_started(&found, &after);
+                        assert!(right, "{torn} of {}: {found:?}", bytes.len());
+                    }
+                    put(&mut slot, &(at, bytes));
+                }
+                assert_eq!(read(&slot), after);
+                before = after;
+            }
+        }
+    }
+
+    /// A torn end leaves it unknown how it ended; the uid it ran as is known.
+    fn as_started(found: &Slot, after: &Slot) -> bool {
+        let (Slot::Job(found), Slot::Job(after)) = (found, after) else {
+            return false;
+        };
+        (&found.entry, found.job_uid, &found.past) == (&after.entry, after.job_uid, &Past::Unknown)
+    }
+
+    #[test]
+    fn killed_between_two_writes_a_slot_is_never_damaged() {
+        let mut slot = vec![0; SLOT];
+        let mut before = Slot::Free;
+        for (writes, after) in life(&queued(1)) {
+            for write in writes {
+                assert_eq!(read(&slot), before);
+                put(&mut slot, &write);
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn what_a_kill_may_tear_is_within_a_page() {
+        const PAGE: usize = 4096;
+        for entry in [queued(1), longest(1)] {
+            for (writes, _) in life(&entry) {
+                // The first write of an opening leaves the slot free, whatever of it is there.
+                let (at, bytes) = writes.last().unwrap();
+                assert_eq!(
+                    at / PAGE,
+                    (at + bytes.len() - 1) / PAGE,
+                    "{at} {}",
+                    bytes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_bit_can_turn_without_being_noticed() {
+        let whole = with(
+            opened(&queued(1)),
+            starting(queued(1).job, &STARTED_AT).unwrap(),
+        );
+        let whole = with(whole, ending(queued(1).job, &ended("ok")).unwrap());
+        let right = read(&whole);
+        let end = Past::Ended(Box::new(ended("ok")));
+        for bit in 0..SLOT * 8 {
+            let mut slot = whole.clone();
+            slot[bit / 8] ^= 1 << (bit % 8);
+            let found = read(&slot);
+            let without_start = job(queued(1), 5000, end.clone());
+            let fine = found == right
+                || found == Slot::Damaged
+                || found == without_start
+                || as_started(&found, &right);
+            assert!(fine, "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_foreign_slot_is_no_job() {
+        let whole = opened(&entry(1));
+        assert_eq!(read(&[]), Slot::Free);
+        assert_eq!(read(&vec![0; SLOT]), Slot::Free);
+        assert_eq!(read(&vec![255; SLOT]), Slot::Damaged);
+        let used = ENTRY.at + HEAD + postcard::to_extend(&entry(1), Vec::new()).unwrap().len();
+        for length in 0..used {
+            let found = read(&whole[..length]);
+            assert!(
+                matches!(found, Slot::Free | Slot::Damaged),
+                "{length}: {found:?}"
+            );
+        }
+        // An end of another job, as a power cut might leave it.
+        let foreign = with(whole, ending(entry(2).job, &ended("ok")).unwrap());
+        assert_eq!(read(&foreign), job(entry(1), 5000, Past::Unknown));
+    }
+
+    #[test]
+    fn the_longest_entry_has_room_and_an_end_is_cut_to_its_own() {
+        let Slot::Job(found) = read(&opened(&longest(1))) else {
+            panic!("it does not fit");
+        };
+        assert_eq!(found.entry, longest(1));
+        let too_long = Entry {
+            command: "x".repeat(SLOT),
+            ..entry(1)
+        };
+        assert!(opening(&too_long).is_err());
+        let long = "é".repeat(4000);
+        let slot = with(
+            opened(&entry(1)),
+            ending(entry(1).job, &ended(&long)).unwrap(),
+        );
+        let Slot::Job(found) = read(&slot) else {
+            panic!("{:?}", read(&slot));
+        };
+        let Past::Ended(end) = &found.past else {
+            panic!("{found:?}");
+        };
+        assert_eq!(
+            (end.enforced.as_ref(), end.ending.cause.len()),
+            (None, CAUSE)
+        );
+        assert!(long.starts_with(&end.ending.cause));
+    }
+}

@@ -1,0 +1,236 @@
+//! What a start takes over from the daemon before it: its jobs, as they ended or were cut off.
+//!
+//! Nothing is run again. A job without an end gets one here: its record, and what its owner is told.
+
+use std::collections::BTreeSet;
+
+use remit_common::outcome::State;
+
+use crate::audit::{Event, Record};
+use crate::error::Fatal;
+use crate::ledger::{Damage, Ended, Found, Past};
+use crate::survivors;
+use crate::warden::Warden;
+
+impl Warden {
+    /// Reads the ledger back: every job in it can be asked for as before.
+    ///
+    /// # Errors
+    /// The ledger or /proc cannot be read, the trail takes no record: what became of jobs must
+    /// not be guessed.
+    pub fn take_over(&mut self) -> Result<(), Fatal> {
+        let (jobs, damage) = self
+            .ledger
+            .read_back()
+            .map_err(Fatal::call("cannot read the ledger of jobs"))?;
+        if let Some(damage) = damage {
+            self.tell_damage(&damage)?;
+        }
+        let uids = jobs.iter().filter(|job| may_live(&job.past));
+        let uids: BTreeSet<u32> = uids.map(|job| job.job_uid).collect();
+        let unknown = Fatal::call("cannot tell which processes of jobs live");
+        let stuck = survivors::end(&uids).map_err(unknown)?;
+        self.avoid_uids_in_use()?;
+        for job in jobs {
+            self.take_over_job(&job, &stuck)?;
+        }
+        Ok(())
+    }
+
+    fn take_over_job(&mut self, job: &Found, stuck: &[(i32, u32)]) -> Result<(), Fatal> {
+        let ended = match &job.past {
+            Past::Ended(ended) => ended.as_ref().clone(),
+            past => {
+                let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
+                let ended = cut_off(job, pid.map(|(pid, _)| *pid));
+                // Of this one there is a record already.
+                if *past != Past::Unknown {
+                    self.audit
+                        .write(interrupted(job, &ended))
+                        .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+                }
+                self.ledger.note_end(job.entry.job, &ended);
+                ended
+            }
+        };
+        let request = job.entry.request.clone();
+        for forgotten in self.jobs.remember(job.meta(ended), request) {
+            self.ledger.forget(forgotten);
+        }
+        Ok(())
+    }
+
+    /// A uid that some process has, whyever, is no job's own.
+    fn avoid_uids_in_use(&mut self) -> Result<(), Fatal> {
+        let (first, count) = self.uids.range();
+        let unknown = Fatal::call("cannot tell which uids are in use");
+        for (pid, uid) in survivors::in_use(first, count).map_err(unknown)? {
+            say!("no job gets uid {uid} until remitd is started again: process {pid} has it");
+            self.uids.avoid(uid);
+        }
+        Ok(())
+    }
+
+    fn tell_damage(&mut self, damage: &Damage) -> Result<(), Fatal> {
+        let kept = match &damage.aside {
+            Ok(path) => format!("it is kept as '{}'", path.display()),
+            Err(why) => format!("it cannot be set aside: {why}"),
+        };
+        let what = &damage.what;
+        say!("the ledger of jobs is damaged: {what}; {kept}");
+        let message = format!("the ledger of jobs is damaged: {what}; {kept}");
+        let record = Record::new(Event::Ledger, message).field("CAUSE", what);
+        self.audit
+            .write(record)
+            .map_err(|why| Fatal::Unavailable(why.to_string()))
+    }
+}
+
+/// Whether a process of such a job may live.
+const fn may_live(past: &Past) -> bool {
+    match past {
+        Past::Running(_) | Past::Unknown => true,
+        Past::Queued | Past::Ended(_) => false,
+    }
+}
+
+/// The ending of a job that had none, from what is known now; `stuck` is a process of it that
+/// could not be ended.
+fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
+    let begun_ms = job.entry.begun_ms;
+    let (started_ms, what) = match job.past {
+        Past::Queued => (begun_ms, "remitd ended before it got a place; it never ran"),
+        Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
+        Past::Ended(_) | Past::Unknown => (
+            begun_ms,
+            "how it ended is in the journal only: the ledger's note of that is damaged",
+        ),
+    };
+    let cause = match (may_live(&job.past), stuck) {
+        (false, _) => what.to_owned(),
+        (true, None) => format!("{what}; all its processes are gone"),
+        (true, Some(pid)) => {
+            format!("{what}; a process of it is stuck in the kernel (pid {pid})")
+        }
+    };
+    Ended::interrupted(started_ms, cause, stuck.is_none())
+}
+
+/// The record of it.
+fn interrupted(job: &Found, ended: &Ended) -> Record {
+    let (entry, owner) = (&job.entry, &job.entry.owner);
+    let (user, id) = (&owner.user, entry.job.short());
+    // The command stands last: it is the caller's text.
+    let message = match job.past {
+        Past::Queued => format!(
+            "{user}'s job [{id}] was waiting for a place when remitd ended, and never ran: {}",
+            entry.command
+        ),
+        _ => format!(
+            "{user}'s job [{id}] was running when remitd died, and died too: {}",
+            entry.command
+        ),
+    };
+    let ending = &ended.ending;
+    let verified = if ending.kill_verified { "yes" } else { "no" };
+    Record::new(Event::Interrupted, message)
+        .field("JOB", entry.job.to_string())
+        .number("UID", owner.uid)
+        .field("USER", user)
+        .field("ARGV", &entry.command)
+        .field("STATE", State::Interrupted.as_str())
+        .field("CAUSE", &ending.cause)
+        .field("KILL_VERIFIED", verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+    use remit_link::Owner;
+
+    use super::*;
+    use crate::ledger::Entry;
+
+    fn found(past: Past) -> Found {
+        Found {
+            entry: Entry {
+                job: JobId([1; 16]),
+                number: 7,
+                owner: Owner {
+                    uid: 1000,
+                    user: "alice".into(),
+                },
+                command: "df -h".into(),
+                job_uid: 5000,
+                begun_ms: 10,
+                queued: false,
+                request: None,
+            },
+            job_uid: 5000,
+            past,
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_told_as_it_is_known() {
+        let check = |past: Past, stuck, started_ms, verified, cause: &str| {
+            let ended = cut_off(&found(past), stuck);
+            let ending = &ended.ending;
+            assert_eq!(ending.state, State::Interrupted);
+            let told = (ended.started_ms, ending.kill_verified);
+            assert_eq!(
+                (told, ending.cause.as_str()),
+                ((started_ms, verified), cause)
+            );
+            assert_eq!((ending.runtime_ms, ending.cpu_usec), (0, 0));
+        };
+        check(
+            Past::Queued,
+            None,
+            10,
+            true,
+            "remitd ended before it got a place; it never ran",
+        );
+        check(
+            Past::Running(30),
+            None,
+            30,
+            true,
+            "remitd died while it ran; all its processes are gone",
+        );
+        check(
+            Past::Running(30),
+            Some(99),
+            30,
+            false,
+            "remitd died while it ran; a process of it is stuck in the kernel (pid 99)",
+        );
+        check(
+            Past::Unknown,
+            None,
+            10,
+            true,
+            "how it ended is in the journal only: the ledger's note of that is damaged; all its \
+             processes are gone",
+        );
+    }
+
+    #[test]
+    fn a_job_that_never_ran_is_not_recorded_as_one_that_did() {
+        for (past, says) in [
+            (
+                Past::Queued,
+                "was waiting for a place when remitd ended, and never ran: df -h",
+            ),
+            (
+                Past::Running(1),
+                "was running when remitd died, and died too: df -h",
+            ),
+        ] {
+            let job = found(past);
+            let record = interrupted(&job, &cut_off(&job, None));
+            assert_eq!(record.message, format!("alice's job [01010101] {says}"));
+            assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
+        }
+    }
+}

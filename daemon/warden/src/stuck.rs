@@ -1,0 +1,148 @@
+//! Jobs that are recorded as ended, while a process of theirs is still stuck in the kernel.
+//!
+//! Each takes a place, and its uid, until nothing of it lives any more. Nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use remit_confine::{Cgroup, Killing, floor};
+
+use crate::clock::Timer;
+use crate::error::chain;
+use crate::jobs::Job;
+use crate::reactor::{Interest, Token};
+use crate::uids::JobUid;
+use crate::warden::Warden;
+
+/// Where there are no cgroups nothing tells that the last process is gone: it is tried as often.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What is left of a job.
+#[derive(Debug)]
+pub struct Stuck {
+    owner: u32,
+    uid: JobUid,
+    /// Its first process, unless that is reaped.
+    first: Option<(i32, OwnedFd)>,
+    cgroup: Option<Cgroup>,
+    killing: Option<Killing>,
+}
+
+/// All of them, by the serials of their jobs.
+#[derive(Debug, Default)]
+pub struct AllStuck(BTreeMap<u64, Stuck>);
+
+impl AllStuck {
+    /// The users whose places they take.
+    pub fn owners(&self) -> impl Iterator<Item = u32> {
+        self.0.values().map(|stuck| stuck.owner)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Warden {
+    /// Keeps what is left of a job whose end could not be verified.
+    pub fn keep_stuck(&mut self, serial: u64, job: Job) {
+        let process = job.process;
+        let first = job.status.is_none().then_some((process.pid, process.pidfd));
+        // What is stuck may hold the locks of these pipes: to close them could be to wait for it.
+        std::mem::forget((process.stdout, process.stderr));
+        let cgroup = job.cgroup;
+        if let Some(cgroup) = &cgroup {
+            let (events, token) = (cgroup.events(), Token::Cgroup(serial));
+            let _ = self.reactor.add(events, token, Interest::Change);
+        } else {
+            self.timers.add(AGAIN, Timer::Stuck(serial));
+        }
+        let stuck = Stuck {
+            owner: job.plan.requester.subject.uid(),
+            uid: job.plan.uid,
+            first,
+            cgroup,
+            killing: job.killing,
+        };
+        self.jobs.stuck.0.insert(serial, stuck);
+        // It may have moved before it was watched.
+        self.stuck_moved(serial);
+    }
+
+    /// The first process of such a job has ended at last.
+    pub fn stuck_exited(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+            return;
+        };
+        if let Some((pid, pidfd)) = &stuck.first
+            && floor::reap(*pid).is_some()
+        {
+            self.reactor.remove(pidfd);
+            stuck.first = None;
+        }
+        self.stuck_moved(serial);
+        self.kill_stuck(serial);
+    }
+
+    /// Its cgroup may have become empty.
+    pub fn stuck_moved(&mut self, serial: u64) {
+        let empty = self.jobs.stuck.0.get(&serial).is_some_and(|stuck| {
+            let cgroup = stuck.cgroup.as_ref();
+            stuck.first.is_none() && cgroup.is_some_and(|c| matches!(c.populated(), Ok(false)))
+        });
+        if empty {
+            self.unstuck(serial);
+        }
+    }
+
+    /// Tries once more, by its uid, whether anything of it lives.
+    pub fn kill_stuck(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+            return;
+        };
+        if stuck.cgroup.is_some() || stuck.killing.is_some() {
+            return;
+        }
+        match self.walls.kill_uid(stuck.uid.get()) {
+            Ok(killing) => {
+                let token = Token::Killing(serial);
+                let _ = self.reactor.add(killing.fd(), token, Interest::Read);
+                stuck.killing = Some(killing);
+            }
+            Err(error) => say!("{}", chain(&error)),
+        }
+        self.timers.add(AGAIN, Timer::Stuck(serial));
+    }
+
+    /// Whether anything of it lives is known.
+    pub fn stuck_killed(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
+            return;
+        };
+        let Some(killing) = stuck.killing.take() else {
+            return;
+        };
+        self.reactor.remove(killing.fd());
+        if killing.verified().unwrap_or(false) && stuck.first.is_none() {
+            self.unstuck(serial);
+        }
+    }
+
+    /// Nothing of it lives any more: its place and its uid are free.
+    fn unstuck(&mut self, serial: u64) {
+        let Some(stuck) = self.jobs.stuck.0.remove(&serial) else {
+            return;
+        };
+        self.timers.cancel(Timer::Stuck(serial));
+        say!("a process that was stuck in the kernel has ended; its job's place is free");
+        self.uids.give_back(stuck.uid);
+        if let Some(cgroup) = stuck.cgroup {
+            self.reactor.remove(cgroup.events());
+            if let Err(error) = cgroup.remove() {
+                say!("{}", chain(&error));
+            }
+        }
+    }
+}

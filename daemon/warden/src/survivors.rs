@@ -1,0 +1,190 @@
+//! Processes of jobs that outlived the daemon that ran them: found by uid, waited for, killed.
+//!
+//! The kernel ends every job together with its daemon; this looks whether it did. Names are not
+//! looked at, only the uids that a job has and nobody else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_confine::floor;
+
+/// For the kernel to end what it is ending already, and then for what was killed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A process, held by its pidfd.
+#[derive(Debug)]
+struct Survivor {
+    pid: i32,
+    uid: u32,
+    pidfd: OwnedFd,
+}
+
+/// Ends every process with one of these uids. Returns those that would not end, each with its
+/// uid: they are stuck in the kernel.
+///
+/// # Errors
+/// /proc cannot be read: what lives is not known.
+pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
+    if uids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut left = waited(find(|uid| uids.contains(&uid))?, deadline);
+    if !left.is_empty() {
+        for survivor in &left {
+            say!(
+                "ending process {}: it has uid {} of a job that should have ended",
+                survivor.pid,
+                survivor.uid
+            );
+            let _ = floor::pidfd_send_signal(&survivor.pidfd, libc::SIGKILL);
+        }
+        left = waited(left, Instant::now() + PATIENCE);
+    }
+    // One that was killed may have had a child meanwhile.
+    for survivor in find(|uid| uids.contains(&uid))? {
+        let _ = floor::pidfd_send_signal(&survivor.pidfd, libc::SIGKILL);
+        if !left.iter().any(|known| known.pid == survivor.pid) {
+            left.push(survivor);
+        }
+    }
+    let left = waited(left, deadline + PATIENCE);
+    Ok(left.iter().map(|one| (one.pid, one.uid)).collect())
+}
+
+/// The processes with a uid in this range that live, each with its uid. They are not touched.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn in_use(first: u32, count: u32) -> io::Result<Vec<(i32, u32)>> {
+    let range = first..first.saturating_add(count);
+    let found = find(|uid| range.contains(&uid))?;
+    Ok(found.iter().map(|one| (one.pid, one.uid)).collect())
+}
+
+/// What of these still lives when all have ended, or it is so late.
+fn waited(mut left: Vec<Survivor>, deadline: Instant) -> Vec<Survivor> {
+    loop {
+        left.retain(|one| floor::pidfd_alive(one.pidfd.as_fd()).unwrap_or(true));
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if left.is_empty() || patience.is_zero() {
+            return left;
+        }
+        let mut ends: Vec<_> = left
+            .iter()
+            .map(|one| PollFd::new(one.pidfd.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut ends, patience) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return left,
+        }
+    }
+}
+
+/// Every process that lives and has such a uid, as its real, effective, saved or file system's.
+fn find(wanted: impl Fn(u32) -> bool) -> io::Result<Vec<Survivor>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if uid_of(pid, &wanted).is_none() {
+            continue;
+        }
+        let Ok(pidfd) = floor::pidfd_open(pid) else {
+            continue;
+        };
+        // Looked at again while it is held: the pid may have been another's before.
+        if let Some(uid) = uid_of(pid, &wanted)
+            && floor::pidfd_alive(pidfd.as_fd())?
+        {
+            found.push(Survivor { pid, uid, pidfd });
+        }
+    }
+    Ok(found)
+}
+
+/// The first wanted uid of a process. `None` when it has none, or is gone.
+fn uid_of(pid: i32, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    uid_in(&status, wanted)
+}
+
+/// The same, from proc_pid_status(5).
+fn uid_in(status: &str, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut uids = uids.split_whitespace().filter_map(|uid| uid.parse().ok());
+    uids.find(|uid| wanted(*uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A uid that no other process has, nor another test at a time.
+    fn uid(number: u32) -> u32 {
+        1_940_000_000 + std::process::id() % 4_000_000 * 4 + number
+    }
+
+    fn shell(uid: u32, script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).uid(uid).gid(uid);
+        command.stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn each_of_its_four_uids_counts_and_a_name_does_not() {
+        let status =
+            |uids: &str| format!("Name:\tUid:\\t5\nUmask:\t0022\nUid:\t{uids}\nGid:\t5\t5\t5\t5\n");
+        for (uids, expect) in [
+            ("5\t0\t0\t0", Some(5)),
+            ("0\t5\t0\t0", Some(5)),
+            ("0\t0\t5\t0", Some(5)),
+            ("0\t0\t0\t5", Some(5)),
+            ("0\t0\t0\t0", None),
+            ("50\t55\t4294967295\tx", None),
+            ("", None),
+        ] {
+            assert_eq!(uid_in(&status(uids), |uid| uid == 5), expect, "{uids}");
+        }
+        assert_eq!(uid_in("", |_| true), None);
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_waited_for_and_not_killed() {
+        let uid = uid(0);
+        let mut child = shell(uid, "exec sleep 0.2");
+        assert_eq!(end(&BTreeSet::from([uid])).unwrap(), []);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn what_stays_is_killed_and_others_are_left_alone() {
+        let (uid, other) = (uid(1), uid(2));
+        let mut stays = shell(uid, "trap '' TERM; exec sleep 1000");
+        let mut neighbour = shell(other, "exec sleep 1000");
+        let pid = i32::try_from(neighbour.id()).unwrap();
+        assert_eq!(end(&BTreeSet::from([uid])).unwrap(), []);
+        assert_eq!(stays.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert_eq!(in_use(other, 1).unwrap(), [(pid, other)]);
+        assert_eq!(in_use(uid, 1).unwrap(), []);
+        neighbour.kill().unwrap();
+        neighbour.wait().unwrap();
+    }
+
+    #[test]
+    fn without_uids_nothing_is_looked_for() {
+        assert_eq!(end(&BTreeSet::new()).unwrap(), []);
+        assert_eq!(in_use(uid(3), 1).unwrap(), []);
+    }
+}

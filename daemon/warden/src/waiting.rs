@@ -1,0 +1,315 @@
+//! Jobs that wait for a place: taken in, begun when it is their turn, or ended without having run.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, State};
+use remit_common::refusal::{Code, Refusal};
+use remit_link::{JobMeta, ToBroker};
+
+use crate::audit::{Event, Record, Unwritten};
+use crate::clock::{self, Timer};
+use crate::ending::RECORD;
+use crate::error::chain;
+use crate::fault::{self, Point};
+use crate::ledger::Ledger;
+use crate::outcome::ended;
+use crate::parking::unrecorded;
+use crate::pipeline::{self, Told};
+use crate::plan::{Plan, who};
+use crate::sessions::has_shrunk;
+use crate::turns::Turns;
+use crate::warden::{Gate, Warden, by};
+
+/// A plan that waits for a place.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What is to run.
+    pub plan: Box<Plan>,
+    since: Instant,
+    asked_ms: u64,
+}
+
+/// A job that will never run, and how it ended; its end is not recorded yet.
+#[derive(Debug)]
+pub struct Unrun {
+    waiting: Waiting,
+    state: State,
+    cause: String,
+}
+
+/// All that wait, and those of them whose end waits for room in the trail.
+#[derive(Debug, Default)]
+pub struct Queue {
+    turns: Turns<Waiting>,
+    unrecorded: Vec<Unrun>,
+}
+
+/// Whether a job may run now or has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is a free place.
+    Now,
+    /// There is room in the queue.
+    Later,
+}
+
+impl Waiting {
+    /// What the broker and administrators need to know.
+    pub fn meta(&self) -> JobMeta {
+        JobMeta {
+            job: self.plan.job,
+            owner: self.plan.requester.subject.owner(),
+            command: self.plan.command().to_owned(),
+            queued: true,
+            number: self.plan.number,
+            started_ms: self.asked_ms,
+            age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waited_ms: 0,
+            enforced: None,
+            ending: None,
+        }
+    }
+}
+
+impl Queue {
+    /// All that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.turns.iter()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// How many of this user's wait.
+    pub fn of(&self, uid: u32) -> usize {
+        self.turns.of(uid)
+    }
+
+    /// Users of whom something waits.
+    pub fn users(&self) -> impl Iterator<Item = u32> {
+        self.turns.users()
+    }
+
+    /// Whether nothing waits, neither to run nor to be recorded.
+    pub fn is_done(&self) -> bool {
+        self.turns.is_empty() && self.unrecorded.is_empty()
+    }
+
+    /// A job that waits.
+    pub fn get(&self, job: JobId) -> Option<&Waiting> {
+        self.iter().find(|waiting| waiting.plan.job == job)
+    }
+
+    /// Jobs whose user has lost a group, of those in `named`, since they asked.
+    pub fn of_shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<JobId> {
+        self.iter()
+            .filter(|w| has_shrunk(&w.plan.requester.subject, named, members))
+            .map(|waiting| waiting.plan.job)
+            .collect()
+    }
+
+    fn held(&self) -> usize {
+        self.iter().map(|waiting| waiting.plan.held).sum()
+    }
+}
+
+impl Warden {
+    /// Takes in a plan that has to wait: recorded, and kept over restarts as any job.
+    ///
+    /// # Errors
+    /// It cannot be recorded or kept, or those that wait hold too much already.
+    pub fn wait_for_place(&mut self, plan: Box<Plan>) -> Result<Told, Refusal> {
+        if self.queue.held().saturating_add(plan.held) > caps::QUEUED_BYTES {
+            self.drop_plan(plan);
+            let text = "the jobs that wait hold as many bytes as they may";
+            return Err(Refusal::new(Code::Busy, text)
+                .object(caps::QUEUED_BYTES.to_string())
+                .next("wait for a job to end"));
+        }
+        let plan = pipeline::noted(self, plan, Ledger::queue)?;
+        if let Err(why) = self.audit.write(plan.queued()) {
+            self.drop_plan(plan);
+            return Err(unrecorded(&why));
+        }
+        fault::point(self, Point::AfterQueue);
+        self.jobs.claim(&plan);
+        let (uid, ticket) = (plan.requester.subject.uid(), plan.requester.ticket);
+        let waiting = Waiting {
+            plan,
+            since: Instant::now(),
+            asked_ms: clock::unix_ms(),
+        };
+        self.tell(&ToBroker::Job {
+            ticket: Some(ticket),
+            meta: Box::new(waiting.meta()),
+        });
+        self.queue.turns.push(uid, waiting);
+        Ok(Told::Started)
+    }
+
+    /// Begins what waits, as far as there are free places. At each turn of the loop.
+    pub fn begin_waiting(&mut self) {
+        if self.queue.turns.is_empty() {
+            return;
+        }
+        if let Err(refusal) = self.open_for_work() {
+            // A locked or broken daemon keeps nobody waiting; walls being tried are a matter of a moment.
+            if self.gate != Gate::Open || !self.walls.are_untried() {
+                let cause = format!("{}; it never ran", refusal.message);
+                self.end_all_waiting(State::NotStarted, &cause);
+            }
+            return;
+        }
+        loop {
+            let (jobs, max) = (&self.jobs, &self.config.jobs);
+            let may = |uid| {
+                let (all, own) = jobs.count(uid);
+                all < max.max && own < max.max_per_user
+            };
+            let Some(waiting) = self.queue.turns.next(may) else {
+                return;
+            };
+            if !self.begin(waiting) {
+                return;
+            }
+        }
+    }
+
+    /// Runs what has waited. False when the trail takes no record just now.
+    fn begin(&mut self, mut waiting: Waiting) -> bool {
+        fault::point(self, Point::BeforeBegin);
+        let plan = &mut waiting.plan;
+        plan.waited = Some(waiting.since.elapsed());
+        if plan.policy() != self.policy.digest {
+            let subject = plan.requester.subject.clone();
+            let (policy, digest) = (&self.policy.policy, &self.policy.digest);
+            if let Err(refusal) = plan.grant_anew(policy, digest, by(&subject)) {
+                let cause = format!("the policy has changed: {}; it never ran", refusal.message);
+                self.end_waiting(waiting, State::Denied, cause);
+                return true;
+            }
+        }
+        if let Err(error) = self.ledger.open(&waiting.plan) {
+            let cause = format!("the ledger of jobs cannot be written: {error}; it never ran");
+            self.end_waiting(waiting, State::NotStarted, cause);
+            return true;
+        }
+        let Waiting {
+            plan,
+            since,
+            asked_ms,
+        } = waiting;
+        let again = |plan| Waiting {
+            plan,
+            since,
+            asked_ms,
+        };
+        let recorded = match self.audit.intent(plan) {
+            Ok(recorded) => recorded,
+            Err((plan, Unwritten::Later)) => {
+                let uid = plan.requester.subject.uid();
+                self.queue.turns.put_back(uid, again(plan));
+                self.watch_audit();
+                self.timers.add(RECORD, Timer::Ends);
+                return false;
+            }
+            Err((plan, why)) => {
+                let cause = format!("{}; it never ran", unrecorded(&why).message);
+                self.end_waiting(again(plan), State::NotStarted, cause);
+                return true;
+            }
+        };
+        if let Err((plan, error)) = pipeline::launch(self, recorded) {
+            let cause = format!("{}; nothing ran", chain(&error));
+            self.end_waiting(again(plan), State::NotStarted, cause);
+        }
+        true
+    }
+
+    /// Ends a job that waits; false when it does not.
+    pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) -> bool {
+        let waiting = self.queue.turns.remove(|waiting| waiting.plan.job == job);
+        let found = waiting.is_some();
+        if let Some(waiting) = waiting {
+            self.end_waiting(waiting, state, format!("{cause}; it never ran"));
+        }
+        found
+    }
+
+    /// Ends every job that waits.
+    pub fn end_all_waiting(&mut self, state: State, cause: &str) {
+        while let Some(waiting) = self.queue.turns.next(|_| true) {
+            self.end_waiting(waiting, state, cause.to_owned());
+        }
+    }
+
+    fn end_waiting(&mut self, waiting: Waiting, state: State, cause: String) {
+        self.record_unrun(Unrun {
+            waiting,
+            state,
+            cause,
+        });
+    }
+
+    /// Ends that found no room in the trail are tried again.
+    pub fn record_waiting_unrun(&mut self) {
+        for unrun in std::mem::take(&mut self.queue.unrecorded) {
+            self.record_unrun(unrun);
+        }
+    }
+
+    /// Records the end of what never ran, and tells it: not before it is recorded.
+    fn record_unrun(&mut self, unrun: Unrun) {
+        let Unrun {
+            waiting,
+            state,
+            cause,
+        } = &unrun;
+        let Plan {
+            requester, asked, ..
+        } = waiting.plan.as_ref();
+        let record = who(
+            Record::new(Event::End, ended(&waiting.plan, *state, cause)),
+            &requester.subject,
+            Some(requester.session),
+        )
+        .field("JOB", waiting.plan.job.to_string());
+        let record = asked
+            .program(record)
+            .field("STATE", state.as_str())
+            .field("CAUSE", cause)
+            .field("KILL_VERIFIED", "yes");
+        if let Err(why) = self.audit.write(record) {
+            say!("the end of job {} waits: {why}", waiting.plan.job);
+            self.queue.unrecorded.push(unrun);
+            self.watch_audit();
+            self.timers.add(RECORD, Timer::Ends);
+            return;
+        }
+        let meta = JobMeta {
+            queued: false,
+            age_ms: 0,
+            waited_ms: u64::try_from(waiting.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ending: Some(Ending {
+                state: *state,
+                exit: None,
+                signal: None,
+                cause: cause.clone(),
+                kill_verified: true,
+                cpu_usec: 0,
+                memory_peak: 0,
+                runtime_ms: 0,
+            }),
+            ..waiting.meta()
+        };
+        let plan = unrun.waiting.plan;
+        let request = plan.request.as_ref().map(|(id, _)| id.clone());
+        self.uids.give_back(plan.uid);
+        self.remember(meta, request);
+    }
+}
