@@ -1,0 +1,401 @@
+//! Output: too much of it, none that is text, and none that ends a line.
+
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{State, Stream};
+use remit_common::wire::{GrepQuery, PageQuery, Request, Run};
+use remit_tests::caller::{Caller, argv, at_once, script, stdout, writes};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use serde_json::{Value, json};
+
+use super::scene::{kept, noise, resident, whole};
+
+const MIB: u64 = 1 << 20;
+
+/// The numbers from 1 on, a line each, as seq(1) writes them; so many bytes.
+fn numbers(bytes: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes + 16);
+    for number in 1_u64.. {
+        text.extend_from_slice(format!("{number}\n").as_bytes());
+        if text.len() >= bytes {
+            break;
+        }
+    }
+    text.truncate(bytes);
+    text
+}
+
+/// How many bytes the numbers from 1 to this one take.
+fn length_to(last: u64) -> u64 {
+    let mut length = 0;
+    let (mut first, mut digits) = (1, 1);
+    while first <= last {
+        let end = last.min(first * 10 - 1);
+        length += (end - first + 1) * (digits + 1);
+        (first, digits) = (first * 10, digits + 1);
+    }
+    length
+}
+
+#[test]
+fn lengths_of_numbers_are_counted_right() {
+    for last in [0, 1, 9, 10, 11, 99, 100, 12_345] {
+        let written: usize = (1..=last).map(|n: u64| n.to_string().len() + 1).sum();
+        assert_eq!(length_to(last), written as u64, "{last}");
+    }
+}
+
+/// A reader that rests after each answer, and has everything in the end.
+fn follow_slowly(mut caller: Caller, job: JobId) -> Vec<u8> {
+    let mut text = Vec::new();
+    loop {
+        let known = [text.len() as u64, 0];
+        let followed = caller.follow(job, known, 50_000).expect("the job is ours");
+        assert_eq!(followed.stdout.offset, known[0]);
+        text.extend_from_slice(&followed.stdout.bytes);
+        if followed.report.is_some() && followed.stdout.eof {
+            return text;
+        }
+        // This is what is slow about it.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// More than 10 GB, if nobody stops it. What came is known to the byte.
+#[test]
+fn a_flood_of_output_is_ended_at_its_share_and_counted_exactly() {
+    const SHARE: u64 = 8 * MIB;
+    let daemon = Daemon::start(kept(SHARE, 64 * MIB, 128 * MIB));
+    let broker = daemon.broker().expect("there is a broker");
+    daemon.is_well();
+    let before = resident(daemon.pid());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let job = caller
+        .run(at_once(argv(&["seq", "1", "1200000000"])))
+        .expect("user A has a grant")
+        .job;
+    let slow = Caller::new(&daemon, &user_a());
+    let slow = std::thread::spawn(move || follow_slowly(slow, job));
+    let report = caller.end_of(job);
+    assert_eq!(report.state, State::OutputLimit, "{report:?}");
+
+    // The end of it shows how far the job got; each byte before was counted, and each line.
+    let written = &report.stdout;
+    let tail = String::from_utf8(written.tail.to_vec()).expect("numbers");
+    let (whole_lines, begun) = tail.rsplit_once('\n').expect("many lines");
+    let last: u64 = whole_lines
+        .rsplit('\n')
+        .next()
+        .and_then(|line| line.parse().ok())
+        .expect("a number");
+    assert_eq!(written.total, length_to(last) + begun.len() as u64);
+    assert_eq!(written.lines, last);
+    assert!(written.total > SHARE, "{} bytes", written.total);
+    assert!((last + 1).to_string().starts_with(begun), "{begun}");
+
+    // What is kept is the share, all of it and no more, for the quick reader and the slow one.
+    let expected = numbers(SHARE as usize);
+    let kept = whole(&mut caller, job, Stream::Stdout, caps::PAGE as u32);
+    assert!(kept == expected, "{} bytes are kept", kept.len());
+    let followed = slow.join().expect("it is served to the end");
+    assert!(followed == expected, "{} bytes", followed.len());
+
+    let end = &daemon.records("end")[0..];
+    let end = end
+        .iter()
+        .find(|end| end["REMIT_JOB"] == job.to_string().as_str())
+        .expect("its end is recorded");
+    assert_eq!(end["REMIT_OUTPUT_BYTES"], written.total.to_string());
+    assert!(
+        resident(broker) < 48 << 10,
+        "the broker holds {} KiB",
+        resident(broker)
+    );
+    let grown = resident(daemon.pid()).saturating_sub(before);
+    assert!(grown < 2 << 10, "the warden grew by {grown} KiB");
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// One flood after the other, four at a time: somebody else is served within a second each time.
+#[test]
+fn floods_of_one_user_do_not_slow_another_down() {
+    let daemon = Daemon::start(kept(4 * MIB, 16 * MIB, 64 * MIB));
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            let mut caller = Caller::new(&daemon, &user_a());
+            std::thread::spawn(move || {
+                for _ in 0..8 {
+                    let report = caller.run(argv(&["yes"])).expect("user A has a grant");
+                    assert_eq!(report.state, State::OutputLimit, "{report:?}");
+                }
+            })
+        })
+        .collect();
+    let mut other = Caller::new(&daemon, &user_b());
+    let (mut served, mut slow) = (0, 0);
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        let start = Instant::now();
+        let report = other
+            .run(argv(&["echo", "served"]))
+            .expect("user B has a grant");
+        assert_eq!(stdout(&report), "served\n", "{report:?}");
+        served += 1;
+        slow += u32::from(start.elapsed() > Duration::from_secs(1));
+    }
+    for flood in floods {
+        flood.join().expect("each is ended at its share");
+    }
+    // A machine that is busy with other things has its pauses; a broker that is held up has nothing else.
+    assert!(slow * 10 <= served, "{slow} of {served} took over a second");
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn output_at_the_limit_is_whole_and_one_byte_more_is_too_much() {
+    const LIMIT: usize = 64 << 10;
+    let daemon = Daemon::start(kept(LIMIT as u64, 1 << 20, 2 << 20));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text: Vec<u8> = noise(1).take(LIMIT + 1).collect();
+    // A job that lives on, so that it can be ended.
+    let run = |length: usize| Run {
+        stdin: writes(&text[..length]).stdin,
+        ..script("cat; sleep 0.2; echo after >&2")
+    };
+    let report = caller.run(run(LIMIT - 6)).expect("user A has a grant");
+    assert_eq!(
+        (report.state, report.stderr.head.as_slice()),
+        (State::Exited, &b"after\n"[..])
+    );
+    assert_eq!(
+        whole(&mut caller, report.job, Stream::Stdout, 1000),
+        &text[..LIMIT - 6]
+    );
+    assert_eq!(report.notes, [""; 0]);
+
+    let report = caller.run(run(LIMIT + 1)).expect("user A has a grant");
+    assert_eq!(report.state, State::OutputLimit, "{report:?}");
+    assert_eq!(report.stdout.total, LIMIT as u64 + 1);
+    assert_eq!(
+        whole(&mut caller, report.job, Stream::Stdout, 4096),
+        &text[..LIMIT]
+    );
+    // The limit is told as it is set, not as it is by default.
+    assert!(
+        report.notes.iter().any(|note| note.contains("64 KiB")),
+        "{:?}",
+        report.notes
+    );
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn bytes_that_are_no_text_come_back_as_they_are() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let every: Vec<u8> = (0..=255).collect();
+    let random: Vec<u8> = noise(2).take(300_000).collect();
+    // Characters cut anywhere, and bytes that begin none.
+    let broken: Vec<u8> = noise(3)
+        .take(20_000)
+        .flat_map(|byte| match byte % 4 {
+            0 => "\u{20ac}".as_bytes().to_vec(),
+            1 => "\u{1f600}".as_bytes()[..1 + usize::from(byte >> 2) % 4].to_vec(),
+            2 => vec![0x80 | byte],
+            _ => vec![byte & 0x7f],
+        })
+        .collect();
+    for (name, bytes) in [
+        ("nothing", vec![]),
+        ("every byte", every),
+        ("NUL alone", vec![0; 70_000]),
+        ("random bytes", random),
+        ("broken characters", broken),
+    ] {
+        let report = caller.run(writes(&bytes)).expect("user A has a grant");
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(
+            (report.state, report.stdout.total, report.stdout.lines),
+            (State::Exited, bytes.len() as u64, lines as u64),
+            "{name}"
+        );
+        assert!(bytes.starts_with(&report.stdout.head), "{name}");
+        assert!(bytes.ends_with(&report.stdout.tail), "{name}");
+        for limit in [4093, 65_536] {
+            let got = whole(&mut caller, report.job, Stream::Stdout, limit);
+            assert!(got == bytes, "{name}: by pages of {limit}");
+        }
+        let got = in_whole_characters(&mut caller, report.job);
+        assert!(got == bytes, "{name}: by whole characters");
+        followed_by_other_ways(&daemon, &mut caller, report.job, name);
+    }
+    daemon.is_well();
+    daemon.stop();
+}
+
+fn in_whole_characters(caller: &mut Caller, job: JobId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let query = PageQuery {
+            stream: Stream::Stdout,
+            offset: bytes.len() as u64,
+            limit: 1021,
+            tail: false,
+            whole_characters: true,
+        };
+        let page = caller.paged(job, query).expect("the job is ours");
+        assert!(page.eof || !page.bytes.is_empty(), "no progress");
+        bytes.extend_from_slice(&page.bytes);
+        if page.eof {
+            return bytes;
+        }
+    }
+}
+
+/// The command line and the shim show it without a raw control byte, and searching it is no trouble.
+fn followed_by_other_ways(daemon: &Daemon, caller: &mut Caller, job: JobId, name: &str) {
+    let told = daemon.remit(&user_a(), &["--json", "job", &job.to_string()]);
+    let told: Value = serde_json::from_slice(&told.stdout)
+        .unwrap_or_else(|error| panic!("{name}: {error}: {told:?}"));
+    let shown = told["stdout"].as_str().expect("text").to_owned();
+    let control = |char: &char| char.is_control() && !"\n\t".contains(*char);
+    assert_eq!(shown.chars().find(control), None, "{name}");
+    let grep = GrepQuery {
+        stream: Stream::Stdout,
+        pattern: "a".into(),
+        offset: 0,
+        limit: 10,
+        context: 2,
+    };
+    let found = caller.grep(job, grep).expect("the job is ours");
+    for line in found.lines {
+        assert!(!line.text.contains(&b'\n'), "{name}: {line:?}");
+        assert!(
+            !line.matches || line.text.contains(&b'a'),
+            "{name}: {line:?}"
+        );
+    }
+}
+
+/// 64 MiB, the default share, and not one newline.
+#[test]
+fn a_line_without_an_end_is_paged_searched_and_cut() {
+    const LENGTH: u64 = 64 * MIB;
+    let daemon = Daemon::start(Options::default());
+    let broker = daemon.broker().expect("there is a broker");
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = format!("head -c {LENGTH} /dev/zero | tr '\\0' x");
+    let report = caller.run(script(&text)).expect("user A has a grant");
+    let job = report.job;
+    assert_eq!(
+        (report.state, report.stdout.total, report.stdout.lines),
+        (State::Exited, LENGTH, 0),
+        "{report:?}"
+    );
+    let shown = report.stdout.head.len() + report.stdout.tail.len();
+    assert!(shown <= caps::INLINE_OUTPUT, "{shown}");
+
+    let page = caller
+        .page(job, Stream::Stdout, LENGTH / 2, 1000)
+        .expect("the job is ours");
+    assert_eq!((page.bytes.len(), page.eof), (1000, false));
+    let tail = PageQuery {
+        stream: Stream::Stdout,
+        offset: 0,
+        limit: 1000,
+        tail: true,
+        whole_characters: true,
+    };
+    let tail = caller.paged(job, tail).expect("the job is ours");
+    assert_eq!(
+        (tail.offset, tail.bytes.len(), tail.eof),
+        (LENGTH - 1000, 1000, true)
+    );
+
+    let grep = |pattern: &str, offset| GrepQuery {
+        stream: Stream::Stdout,
+        pattern: pattern.into(),
+        offset,
+        limit: 10,
+        context: 3,
+    };
+    let start = Instant::now();
+    let found = caller.grep(job, grep("x", 0)).expect("it is searched");
+    assert_eq!((found.matching, found.lines.len()), (1, 1));
+    assert_eq!((found.next, found.total, found.eof), (LENGTH, LENGTH, true));
+    let line = &found.lines[0];
+    assert_eq!((line.number, line.offset, line.matches), (1, 0, true));
+    assert!(line.text.len() <= caps::GREP_LINE, "{}", line.text.len());
+    assert_eq!(line.text.len() as u64 + line.omitted, LENGTH);
+    for (pattern, offset) in [("y", 0), ("x", 1), ("x", LENGTH), ("x", u64::MAX)] {
+        let found = caller
+            .grep(job, grep(pattern, offset))
+            .expect("it is searched");
+        assert_eq!(
+            (found.matching, found.lines.len(), found.eof),
+            (0, 0, true),
+            "{pattern} from {offset}: {found:?}"
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        resident(broker) < 48 << 10,
+        "the broker holds {} KiB",
+        resident(broker)
+    );
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn signs_of_life_are_short_however_long_the_line() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for (text, line) in [
+        ("head -c 1M /dev/zero | tr '\\0' x", ""),
+        ("head -c 3000 /dev/zero | tr '\\0' y; echo", "yyy"),
+        ("printf 'a\\033[2J\\377\\000\\nrest'", "a"),
+    ] {
+        let mut seen = Vec::new();
+        // The script ends after the first sign of life at the latest: they come once a second.
+        let run = Request::Run(script(&format!("{text}; sleep 1.5")));
+        let reply = caller.0.call(run, |progress| seen.push(progress));
+        assert!(reply.is_ok(), "{text}: {reply:?}");
+        let progress = seen.first().expect("a sign of life");
+        assert!(progress.last_line.starts_with(line), "{text}: {progress:?}");
+        assert!(progress.last_line.len() <= 200, "{text}: {progress:?}");
+        assert!(progress.output_bytes > 0, "{text}: {progress:?}");
+        assert!(
+            !progress.last_line.contains(|char: char| char.is_control()),
+            "{text}: {progress:?}"
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn raw_bytes_come_through_the_shim_in_base64() {
+    let daemon = Daemon::start(Options::default());
+    let mut session = daemon.session(&user_a());
+    let result = session.run(&json!({ "script": "printf '\\000\\377\\n\\303'" }));
+    assert_eq!(
+        (&result["stdout_bytes"], &result["stdout_lines"]),
+        (&json!(4), &json!(1))
+    );
+    assert_eq!(result["encoding"], "escaped");
+    let page = session.tool(
+        "job",
+        &json!({ "job_id": result["job_id"], "stream": "stdout", "encoding": "base64" }),
+    );
+    assert!(page.to_string().contains("AP8Kww=="), "{page}");
+    assert_eq!(session.close(), Some(0));
+    daemon.stop();
+}

@@ -1,0 +1,433 @@
+//! Jobs that wait for a place: their position, their order, their bounds, and their times.
+
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{JobReport, Place, State};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Bytes, Reply, Request, Run, What};
+use remit_tests::caller::{Caller, argv, at_once, script, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::process::Identity;
+
+use super::scene::{Holder, ids, one_place, queued};
+
+fn root() -> Identity {
+    Identity::new(0, &[])
+}
+
+fn place(report: &JobReport) -> Option<(u32, u32)> {
+    report.place.map(|Place { position, of }| (position, of))
+}
+
+/// Where a job of theirs stands now.
+fn place_of(caller: &mut Caller, job: JobId) -> Option<(u32, u32)> {
+    place(&caller.job(job, 0).expect("the job is ours"))
+}
+
+#[test]
+fn each_has_a_place_among_its_owners_and_moves_up() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut a = Caller::new(&daemon, &user_a());
+    let mut b = Caller::new(&daemon, &user_b());
+    let jobs: Vec<JobId> = (1..=3)
+        .map(|number| {
+            let report = queued(&mut a, argv(&["true"]));
+            assert_eq!(place(&report), Some((number, number)));
+            assert_eq!((report.stdout.total, report.waited_ms), (0, 0));
+            report.job
+        })
+        .collect();
+    // Others' jobs do not count.
+    let theirs = queued(&mut b, argv(&["true"]));
+    assert_eq!(place(&theirs), Some((1, 1)));
+    for (job, expected) in jobs.iter().zip([(1, 3), (2, 3), (3, 3)]) {
+        assert_eq!(place_of(&mut a, *job), Some(expected));
+    }
+    let stopped = a.stop(jobs[1]).expect("the job is ours");
+    assert_eq!((stopped.state, place(&stopped)), (State::Cancelled, None));
+    assert_eq!(place_of(&mut a, jobs[0]), Some((1, 2)));
+    assert_eq!(place_of(&mut a, jobs[2]), Some((2, 2)));
+
+    // In the list they stand as what they are, newest first.
+    let Ok(Reply::Jobs(list)) = a.ask(Request::Jobs { limit: 10 }) else {
+        panic!("no list");
+    };
+    let list: Vec<_> = list.iter().map(|job| (job.job_id, job.state)).collect();
+    assert_eq!(
+        list,
+        [
+            (jobs[2], State::Queued),
+            (jobs[1], State::Cancelled),
+            (jobs[0], State::Queued)
+        ]
+    );
+    holder.leave();
+    for job in [jobs[0], jobs[2]] {
+        let report = a.end_of(job);
+        assert_eq!((report.state, place(&report)), (State::Exited, None));
+    }
+    assert_eq!(b.end_of(theirs.job).state, State::Exited);
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn users_take_turns_and_the_jobs_of_one_come_in_their_order() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_a());
+    let mut asked: Vec<(u32, Vec<String>)> = Vec::new();
+    // The first of them has filled the queue with its own before the others come.
+    for (who, count) in [(user_a(), 6), (user_b(), 3), (root(), 2)] {
+        let mut caller = Caller::new(&daemon, &who);
+        let jobs = (0..count).map(|_| queued(&mut caller, argv(&["true"])).job.to_string());
+        asked.push((who.uid, jobs.collect()));
+    }
+    let last: Vec<(Identity, JobId)> = [user_a(), user_b(), root()]
+        .into_iter()
+        .zip(&asked)
+        .map(|(who, (_, jobs))| (who, jobs[jobs.len() - 1].parse().expect("it is an id")))
+        .collect();
+    holder.leave();
+    for (who, job) in last {
+        let report = Caller::new(&daemon, &who).end_of(job);
+        assert_eq!(report.state, State::Exited, "{report:?}");
+    }
+    let started = ids(&daemon, "intent").split_off(1);
+    assert_eq!(started.len(), 11);
+    let owner = |job: &String| asked.iter().position(|(_, jobs)| jobs.contains(job));
+    let owners: Vec<usize> = started
+        .iter()
+        .map(|job| owner(job).expect("it was asked for"))
+        .collect();
+    for (number, (uid, jobs)) in asked.iter().enumerate() {
+        let own: Vec<&String> = started
+            .iter()
+            .filter(|job| owner(job) == Some(number))
+            .collect();
+        assert_eq!(
+            own,
+            jobs.iter().collect::<Vec<_>>(),
+            "uid {uid}: not in their order"
+        );
+    }
+    // As long as all three wait, each has one of three; then each of two; then the rest.
+    for turn in owners[..6].chunks(3).chain(owners[6..8].chunks(2)) {
+        let mut turn = turn.to_vec();
+        turn.sort_unstable();
+        turn.dedup();
+        let fair = if turn.len() == 3 {
+            vec![0, 1, 2]
+        } else {
+            vec![0, 1]
+        };
+        assert_eq!(turn, fair, "{owners:?}");
+    }
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// A user at the own bound waits, and keeps nobody else from the places that are free.
+#[test]
+fn who_has_all_the_own_places_waits_alone() {
+    let daemon = Daemon::start(Options {
+        jobs: 3,
+        jobs_of_one: Some(1),
+        ..Options::default()
+    });
+    let holder = Holder::of(&daemon, &user_a());
+    let mut a = Caller::new(&daemon, &user_a());
+    let waiting = queued(&mut a, script("echo late"));
+    for _ in 0..5 {
+        let report = Caller::new(&daemon, &user_b())
+            .run(script("echo at once"))
+            .expect("there is a place");
+        assert_eq!(
+            (stdout(&report).as_str(), report.waited_ms),
+            ("at once\n", 0)
+        );
+    }
+    assert_eq!(place_of(&mut a, waiting.job), Some((1, 1)));
+    holder.leave();
+    assert_eq!(stdout(&a.end_of(waiting.job)), "late\n");
+    daemon.is_well();
+    daemon.stop();
+}
+
+fn is_busy(answer: Result<JobReport, Refusal>, limit: &str) {
+    let refusal = answer.expect_err("there is no room");
+    assert_eq!(refusal.code, Code::Busy, "{refusal}");
+    assert!(refusal.message.contains(limit), "{limit}: {refusal}");
+    assert!(refusal.next.is_some(), "{refusal:?}");
+}
+
+#[test]
+fn a_full_queue_says_which_limit_it_is() {
+    let daemon = Daemon::start(Options {
+        queue: "queue = 5\nqueue_per_user = 3".into(),
+        ..one_place()
+    });
+    let holder = Holder::of(&daemon, &root());
+    let mut a = Caller::new(&daemon, &user_a());
+    let mut b = Caller::new(&daemon, &user_b());
+    let mut of_a: Vec<JobId> = (0..3)
+        .map(|_| queued(&mut a, argv(&["true"])).job)
+        .collect();
+    is_busy(a.run(argv(&["true"])), "3");
+    let of_b: Vec<JobId> = (0..2)
+        .map(|_| queued(&mut b, argv(&["true"])).job)
+        .collect();
+    is_busy(b.run(argv(&["true"])), "5");
+    // Room for one is room for one, whosoever.
+    let _ = a.stop(of_a.remove(0)).expect("the job is ours");
+    of_a.push(queued(&mut a, argv(&["true"])).job);
+    is_busy(a.run(argv(&["true"])), "");
+    is_busy(b.run(argv(&["true"])), "");
+    holder.leave();
+    for job in of_a {
+        assert_eq!(a.end_of(job).state, State::Exited);
+    }
+    for job in of_b {
+        assert_eq!(b.end_of(job).state, State::Exited);
+    }
+    let busy = daemon.records("refusal");
+    assert_eq!(busy.len(), 4, "{busy:?}");
+    assert!(
+        busy.iter()
+            .all(|refusal| refusal["REMIT_VERDICT"] == "busy")
+    );
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn without_a_queue_there_is_no_waiting() {
+    for queue in ["queue = 0", "queue_per_user = 0"] {
+        let daemon = Daemon::start(Options {
+            queue: queue.into(),
+            ..one_place()
+        });
+        let holder = Holder::of(&daemon, &user_a());
+        is_busy(Caller::new(&daemon, &user_a()).run(argv(&["true"])), "");
+        is_busy(Caller::new(&daemon, &user_b()).run(argv(&["true"])), "");
+        assert_eq!(ids(&daemon, "queued"), [""; 0]);
+        holder.leave();
+        daemon.is_well();
+        daemon.stop();
+    }
+}
+
+/// Scripts and standard input of what waits lie in memory: they have a bound of their own.
+#[test]
+fn what_waits_takes_bounded_memory() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut a = Caller::new(&daemon, &user_a());
+    let heavy = Run {
+        stdin: Some(Bytes::from(vec![b'x'; caps::STDIN])),
+        what: What::Script {
+            text: Bytes::from(vec![b'#'; caps::SCRIPT]),
+            interpreter: None,
+        },
+        ..at_once(script(""))
+    };
+    let mut jobs = Vec::new();
+    let refusal = loop {
+        match a.run(heavy.clone()) {
+            Ok(report) => jobs.push(report.job),
+            // Large requests cost more of the rate.
+            Err(refusal) if refusal.code == Code::RateLimited => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(refusal) => break refusal,
+        }
+        assert!(jobs.len() <= caps::QUEUED_PER_UID);
+    };
+    assert_eq!(refusal.code, Code::Busy, "{refusal}");
+    let bytes = jobs.len() * (caps::STDIN + caps::SCRIPT);
+    assert!(bytes <= caps::QUEUED_BYTES, "{bytes} bytes wait");
+    // One user's heavy ones do not keep another's light one out.
+    let mut b = Caller::new(&daemon, &user_b());
+    let light = queued(&mut b, argv(&["true"]));
+    // What is taken back frees its bytes.
+    for job in jobs.drain(..) {
+        assert_eq!(
+            a.stop(job).expect("the job is ours").state,
+            State::Cancelled
+        );
+    }
+    let again = loop {
+        match a.run(heavy.clone()) {
+            Ok(report) => break report,
+            Err(refusal) => assert_eq!(refusal.code, Code::RateLimited, "{refusal}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(again.state, State::Queued, "{again:?}");
+    holder.leave();
+    assert_eq!(b.end_of(light.job).state, State::Exited);
+    assert_eq!(a.end_of(again.job).state, State::Exited);
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// A call waits no longer for what is queued, and says where it stands meanwhile.
+#[test]
+fn a_call_waits_as_long_as_it_said_also_in_the_queue() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut a = Caller::new(&daemon, &user_a());
+    let start = Instant::now();
+    let mut seen = Vec::new();
+    let run = Run {
+        wait_ms: Some(1500),
+        ..script("echo ran")
+    };
+    let reply = a.0.call(Request::Run(run), |progress| seen.push(progress));
+    let Ok(Reply::Job { report, .. }) = reply else {
+        panic!("{reply:?}");
+    };
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1400), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(
+        (report.state, place(&report)),
+        (State::Queued, Some((1, 1)))
+    );
+    let progress = seen.first().expect("a sign of life");
+    assert_eq!(
+        (progress.place, progress.output_bytes),
+        (Some(Place { position: 1, of: 1 }), 0)
+    );
+    holder.leave();
+    let report = a.end_of(report.job);
+    assert_eq!(stdout(&report), "ran\n", "{report:?}");
+    assert!(report.waited_ms >= 1400, "{report:?}");
+    daemon.stop();
+}
+
+/// The time of a job begins with the job.
+#[test]
+fn time_in_the_queue_is_no_runtime() {
+    let daemon = Daemon::start(one_place());
+    let mut b = Caller::new(&daemon, &user_b());
+    let holder = b
+        .run(at_once(argv(&["sleep", "2.5"])))
+        .expect("there is a place");
+    let mut a = Caller::new(&daemon, &user_a());
+    let short = |text: &str| Run {
+        max_runtime_s: Some(1),
+        ..script(text)
+    };
+    let fits = queued(&mut a, short("sleep 0.2; echo ran"));
+    let late = queued(&mut a, short("sleep 1000"));
+    let report = a.end_of(fits.job);
+    assert_eq!(
+        (report.state, stdout(&report).as_str()),
+        (State::Exited, "ran\n")
+    );
+    let ending = report.ending.as_ref().expect("it has ended");
+    assert!(report.waited_ms >= 1000, "{report:?}");
+    assert!(ending.runtime_ms < report.waited_ms, "{report:?}");
+    // From then on it counts.
+    assert!(
+        report.started_ms >= fits.started_ms + report.waited_ms - 1,
+        "{report:?}"
+    );
+    let report = a.end_of(late.job);
+    let ending = report.ending.as_ref().expect("it has ended");
+    assert_eq!(ending.state, State::TimedOut, "{report:?}");
+    assert!((900..5000).contains(&ending.runtime_ms), "{report:?}");
+    assert_eq!(b.end_of(holder.job).state, State::Exited);
+    daemon.stop();
+}
+
+/// Who follows it hears that it waits, then that it runs, then everything.
+#[test]
+fn what_waits_can_be_followed_from_there_to_its_end() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut a = Caller::new(&daemon, &user_a());
+    let job = queued(
+        &mut a,
+        script("echo one; echo two >&2; sleep 0.1; echo three"),
+    )
+    .job;
+    let waiting = a.follow(job, [0, 0], 200).expect("the job is ours");
+    assert_eq!(
+        (
+            waiting.state,
+            waiting.place.is_some(),
+            waiting.report.is_none()
+        ),
+        (State::Queued, true, true),
+        "{waiting:?}"
+    );
+    let follower = std::thread::spawn(move || {
+        let mut known = [Vec::new(), Vec::new()];
+        loop {
+            let at = [known[0].len() as u64, known[1].len() as u64];
+            let followed = a.follow(job, at, 50_000).expect("the job is ours");
+            known[0].extend_from_slice(&followed.stdout.bytes);
+            known[1].extend_from_slice(&followed.stderr.bytes);
+            if followed.report.is_some() && followed.stdout.eof && followed.stderr.eof {
+                return (followed.state, known);
+            }
+        }
+    });
+    holder.leave();
+    let (state, [out, err]) = follower.join().expect("it is followed to its end");
+    assert_eq!(
+        (state, out.as_slice(), err.as_slice()),
+        (State::Exited, &b"one\nthree\n"[..], &b"two\n"[..])
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_request_id_names_a_job_that_waits_as_one_that_runs() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut a = Caller::new(&daemon, &user_a());
+    let request = |text: &str| Run {
+        request_id: Some("only one".into()),
+        ..at_once(script(text))
+    };
+    let first = queued(&mut a, request("echo once"));
+    for _ in 0..3 {
+        let again = Caller::new(&daemon, &user_a())
+            .run(request("echo once"))
+            .expect("it is the same");
+        assert_eq!((again.job, again.state), (first.job, State::Queued));
+    }
+    let other = a.run(request("echo twice")).expect_err("another content");
+    assert_eq!(other.code, Code::ConflictRequestId, "{other}");
+    holder.leave();
+    assert_eq!(stdout(&a.end_of(first.job)), "once\n");
+    let again = a.run(request("echo once")).expect("it is the same");
+    assert_eq!((again.job, again.state), (first.job, State::Exited));
+    assert_eq!(ids(&daemon, "queued"), [first.job.to_string()]);
+    assert_eq!(daemon.records("intent").len(), 2);
+    // One that never ran names its job, too.
+    let holder = Holder::of(&daemon, &user_b());
+    let second = queued(
+        &mut a,
+        Run {
+            request_id: Some("never".into()),
+            ..script("echo never")
+        },
+    );
+    let _ = a.stop(second.job).expect("the job is ours");
+    let again = a
+        .run(Run {
+            request_id: Some("never".into()),
+            ..script("echo never")
+        })
+        .expect("it is the same");
+    assert_eq!((again.job, again.state), (second.job, State::Cancelled));
+    holder.leave();
+    daemon.is_well();
+    daemon.stop();
+}

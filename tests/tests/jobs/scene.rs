@@ -1,0 +1,124 @@
+//! What these tests share.
+
+use remit_common::names::JobId;
+use remit_common::outcome::{JobReport, Page, State, Stream};
+use remit_common::wire::Run;
+use remit_tests::caller::{Caller, argv, at_once};
+use remit_tests::daemon::{Daemon, Options};
+use remit_tests::process::{Identity, status_field};
+
+/// One job at a time.
+pub fn one_place() -> Options {
+    Options {
+        jobs: 1,
+        ..Options::default()
+    }
+}
+
+/// So many bytes of output are kept: of a job, of a user, in all.
+pub fn kept(per_job: u64, per_user: u64, total: u64) -> Options {
+    let config = format!("[output]\nper_job = {per_job}\nper_user = {per_user}\ntotal = {total}\n");
+    Options {
+        config,
+        ..Options::default()
+    }
+}
+
+/// A job that has a place until it is stopped.
+pub struct Holder {
+    caller: Caller,
+    pub job: JobId,
+}
+
+impl Holder {
+    pub fn of(daemon: &Daemon, who: &Identity) -> Self {
+        let mut caller = Caller::new(daemon, who);
+        let run = Run {
+            max_runtime_s: Some(300),
+            ..at_once(argv(&["sleep", "1000"]))
+        };
+        let report = caller.run(run).expect("there is a place");
+        assert_eq!(report.state, State::Running, "{report:?}");
+        Self {
+            caller,
+            job: report.job,
+        }
+    }
+
+    /// Its place is free.
+    pub fn leave(mut self) {
+        let report = self.caller.stop(self.job).expect("the job is ours");
+        assert_eq!(report.state, State::Cancelled, "{report:?}");
+    }
+}
+
+/// Asks for a run that has to wait for its place.
+pub fn queued(caller: &mut Caller, run: Run) -> JobReport {
+    let report = caller
+        .run(at_once(run))
+        .unwrap_or_else(|refusal| panic!("there is room in the queue: {refusal}"));
+    assert_eq!(report.state, State::Queued, "{report:?}");
+    assert_eq!((&report.ending, &report.enforced), (&None, &None));
+    report
+}
+
+/// The ids in the records of one kind, in their order.
+pub fn ids(daemon: &Daemon, event: &str) -> Vec<String> {
+    daemon
+        .records(event)
+        .iter()
+        .map(|record| {
+            let id = record["REMIT_JOB"].as_str();
+            id.expect("it is the record of a job").to_owned()
+        })
+        .collect()
+}
+
+/// The state in the one end record of a job.
+pub fn end_of(daemon: &Daemon, job: JobId) -> String {
+    let job = job.to_string();
+    let mut ends = daemon.records("end");
+    ends.retain(|end| end["REMIT_JOB"] == job.as_str());
+    assert_eq!(ends.len(), 1, "{ends:?}");
+    let state = ends[0]["REMIT_STATE"].as_str();
+    state.expect("an end has a state").to_owned()
+}
+
+/// All that is kept of a stream, page by page.
+pub fn whole(caller: &mut Caller, job: JobId, stream: Stream, limit: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let offset = u64::try_from(bytes.len()).expect("it fits");
+        let page: Page = caller
+            .page(job, stream, offset, limit)
+            .expect("the job is ours");
+        assert_eq!(page.offset, offset);
+        assert!(page.bytes.len() <= limit as usize);
+        assert!(page.eof || !page.bytes.is_empty(), "no progress: {page:?}");
+        bytes.extend_from_slice(&page.bytes);
+        if page.eof {
+            return bytes;
+        }
+    }
+}
+
+/// Memory of a process, in KiB.
+pub fn resident(pid: i32) -> u64 {
+    let memory = status_field(pid, "VmRSS").unwrap_or_default();
+    memory
+        .split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse().ok())
+        .expect("the process lives")
+}
+
+/// Bytes without a pattern, the same each time.
+pub fn noise(seed: u64) -> impl Iterator<Item = u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::from_fn(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        Some((state >> 32) as u8)
+    })
+}
