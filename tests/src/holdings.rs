@@ -6,16 +6,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use remit_common::admin::AdminRequest;
-use remit_common::client;
-
 use crate::caller::{Caller, argv};
 use crate::daemon::{Daemon, open_descriptors, user_b};
 use crate::process::{descendants, status_field};
 
-/// How long a daemon may take to let go of what it needs no more. The broker keeps an idle thread for two
-/// seconds.
-const AT_REST: Duration = Duration::from_secs(15);
+/// How long a daemon may take to let go of what it needs no more.
+const AT_REST: Duration = Duration::from_secs(20);
+/// The broker keeps an idle thread for two seconds.
+const QUIET: Duration = Duration::from_millis(2500);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What one process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,20 +90,14 @@ impl Holdings {
         }
     }
 
-    /// What a daemon holds once it holds no more than is needed for nothing: no job, no connection, no idle
-    /// thread. Gives what it holds after 15 s in any case.
-    ///
-    /// # Panics
-    /// When the daemon does not answer.
+    /// What a daemon holds once that has not changed for longer than an idle thread is kept, or 20 s have passed.
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
-        let mut last = Self::looked(daemon);
-        let mut since = Instant::now();
-        // Nothing has changed for longer than an idle thread is kept: nothing more will be let go of.
-        while since.elapsed() < Duration::from_millis(2500) && start.elapsed() < AT_REST {
-            std::thread::sleep(Duration::from_millis(50));
-            let now = Self::looked(daemon);
+        let (mut last, mut since) = (Self::of(daemon), start);
+        while since.elapsed() < QUIET && start.elapsed() < AT_REST {
+            std::thread::sleep(LOOK);
+            let now = Self::of(daemon);
             if now.counts() != last.counts() {
                 since = Instant::now();
             }
@@ -112,11 +106,21 @@ impl Holdings {
         last
     }
 
-    /// A look after a turn of the warden's loop: what was closed before it is closed.
-    fn looked(daemon: &Daemon) -> Self {
-        let socket = daemon.runtime().admin_socket();
-        client::admin(&socket, AdminRequest::Status).expect("the warden answers");
-        Self::of(daemon)
+    /// Waits until a daemon holds as much as before: it may be letting go of something, for 20 s.
+    ///
+    /// # Panics
+    /// When it then holds more, or less.
+    pub fn are_again_of(&self, daemon: &Daemon) {
+        let start = Instant::now();
+        loop {
+            let now = Self::of(daemon);
+            if now.counts() == self.counts() {
+                return;
+            }
+            let compared = Compared(self, &now);
+            assert!(start.elapsed() < AT_REST, "not as before:\n{compared}");
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// What must be the same whenever nothing runs.

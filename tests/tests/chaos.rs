@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use remit_common::caps;
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::door::Door;
-use remit_tests::holdings::{Compared, Holdings, uids_in_turn};
+use remit_tests::holdings::{Holdings, uids_in_turn};
 use remit_tests::process::ends_within;
 use remit_tests::random::Random;
 
@@ -192,8 +192,7 @@ fn two_hundred_kills_lose_nothing_and_run_nothing_twice() {
     let start = Instant::now();
     let mut random = Random::seeded_by("REMIT_CHAOS_SEED");
     let mut daemon = Daemon::start(Options::default());
-    daemon.is_well();
-    let before = Holdings::at_rest(&daemon);
+    let before = Holdings::of(&daemon);
     let load = Load::start(&daemon, &mut random);
     let pulse = Arc::clone(&load.pulse);
     let _alarm = Alarm(&pulse);
@@ -221,8 +220,6 @@ fn two_hundred_kills_lose_nothing_and_run_nothing_twice() {
     all_is_told(&answered, &trail);
     let uids = Options::default().jobs + 1;
     assert_eq!(uids_in_turn(&daemon, 2 * uids), uids, "a uid is lost");
-    let after = Holdings::at_rest(&daemon);
-    let compared = Compared(&before, &after);
-    assert_eq!(before.counts(), after.counts(), "\n{compared}");
+    before.are_again_of(&daemon);
     daemon.stop();
 }

@@ -1,0 +1,297 @@
+//! Stops that race with ends: whoever wins, there is one end, it is told truly, and nothing is left.
+
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use remit_common::names::JobId;
+use remit_common::outcome::{JobReport, State};
+use remit_common::wire::Run;
+use remit_tests::caller::{Caller, at_once, script, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::holdings::{Holdings, uids_in_turn};
+use remit_tests::process::Identity;
+use remit_tests::random::Random;
+
+/// Exits raced with stops.
+const RACES: usize = 500;
+/// A job that ends by itself says so last.
+const RUNNER: &str = "sleep 0.003; echo end; exit 7";
+
+/// After races: nothing of them is left, and each job has exactly one end.
+struct Field {
+    daemon: Daemon,
+    before: Holdings,
+}
+
+impl Field {
+    fn new(options: Options) -> Self {
+        let daemon = Daemon::start(options);
+        let before = Holdings::of(&daemon);
+        Self { daemon, before }
+    }
+
+    fn caller(&self, who: &Identity) -> Caller {
+        Caller::new(&self.daemon, who)
+    }
+
+    fn is_as_before(self) {
+        let Self { daemon, before } = self;
+        daemon.is_well();
+        before.are_again_of(&daemon);
+        let uids = Options::default().jobs + 1;
+        assert_eq!(uids_in_turn(&daemon, 2 * uids), uids, "a uid is lost");
+
+        let jobs = |event: &str| {
+            let mut jobs = BTreeMap::new();
+            for record in daemon.records(event) {
+                let job = record["REMIT_JOB"].as_str().expect("an id").to_owned();
+                *jobs.entry(job).or_insert(0) += 1;
+            }
+            jobs
+        };
+        let (begun, ends) = (jobs("intent"), jobs("end"));
+        let doubled = ends.iter().find(|(_, count)| **count != 1);
+        assert_eq!(doubled, None, "two ends");
+        assert!(begun.keys().all(|job| ends.contains_key(job)), "no end");
+        daemon.stop();
+    }
+}
+
+/// Waits until a moment, as exactly as can be.
+fn until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// How long a runner takes from its answer to its end, when nobody stops it.
+fn run_time(caller: &mut Caller) -> Duration {
+    let mut took: Vec<Duration> = (0..9)
+        .map(|_| {
+            let job = caller
+                .run(at_once(script(RUNNER)))
+                .expect("it is granted")
+                .job;
+            let start = Instant::now();
+            let _ = caller.end_of(job);
+            start.elapsed()
+        })
+        .collect();
+    took.sort();
+    took[took.len() / 2]
+}
+
+/// A stop's answer, which is true.
+fn is_true(report: &JobReport) {
+    let ending = report
+        .ending
+        .as_ref()
+        .expect("a stop is answered when the job has ended");
+    assert!(ending.kill_verified, "{report:?}");
+    let out = stdout(report);
+    match (report.state, ending.exit, ending.signal) {
+        // Only one that came to its end has said so.
+        (State::Exited, Some(7), None) => assert_eq!(out, "end\n", "{report:?}"),
+        (State::Cancelled, None, Some(libc::SIGTERM)) => {
+            assert!(out.is_empty() || out == "end\n", "{report:?}");
+        }
+        // It was on its way out when the signal came.
+        (State::Cancelled, Some(7), None) => assert_eq!(out, "end\n", "{report:?}"),
+        // Before its program was executed.
+        (State::Cancelled, None, _) => assert_eq!(out, "", "{report:?}"),
+        _ => panic!("{report:?}"),
+    }
+}
+
+#[test]
+fn exits_that_race_with_stops_have_one_true_end_each() {
+    let field = Field::new(Options::default());
+    let usual = run_time(&mut field.caller(&user_a()));
+    let races = |who: Identity| {
+        let mut caller = field.caller(&who);
+        let mut won = BTreeMap::new();
+        for at in 0..RACES / 2 {
+            let job = caller
+                .run(at_once(script(RUNNER)))
+                .expect("it is granted")
+                .job;
+            // From half of the usual time to half as much again.
+            let swept =
+                usual * u32::try_from(at).expect("few") / u32::try_from(RACES / 2).expect("few");
+            until(Instant::now() + usual / 2 + swept);
+            let report = caller.stop(job).expect("it is ours");
+            is_true(&report);
+            let again = caller.job(job, 0).expect("it is ours");
+            assert_eq!(again, report, "told otherwise later");
+            let by = report.ending.map(|ending| (ending.exit, ending.signal));
+            *won.entry((report.state.as_str(), by)).or_insert(0) += 1;
+        }
+        won
+    };
+    let (a, b) = std::thread::scope(|scope| {
+        let a = scope.spawn(|| races(user_a()));
+        let b = scope.spawn(|| races(user_b()));
+        (a.join().expect("races of A"), b.join().expect("races of B"))
+    });
+    println!("usually {usual:?}; user A: {a:?}; user B: {b:?}");
+    let of = |state: &str| -> usize {
+        let all = a.iter().chain(&b);
+        all.filter(|((name, _), _)| *name == state)
+            .map(|(_, count)| count)
+            .sum()
+    };
+    // Else there was no race.
+    assert!(of("exited") > RACES / 20 && of("cancelled") > RACES / 20);
+    field.is_as_before();
+}
+
+/// A stop by somebody's own connection, beside others.
+fn stops(field: &Field, job: JobId, signals: &[Option<i32>]) -> Vec<JobReport> {
+    let start = Barrier::new(signals.len());
+    std::thread::scope(|scope| {
+        let stop = |signal: Option<i32>| {
+            let mut caller = field.caller(&user_a());
+            start.wait();
+            caller.stop_by(job, signal).expect("it is ours")
+        };
+        let threads: Vec<_> = signals
+            .iter()
+            .map(|signal| scope.spawn(move || stop(*signal)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a stop is answered"))
+            .collect()
+    })
+}
+
+/// Runs something, and gives it a moment to get going; a stop that comes before is none the worse.
+fn begun(field: &Field, text: &str) -> JobId {
+    let run = Run {
+        wait_ms: Some(200),
+        ..script(text)
+    };
+    field.caller(&user_a()).run(run).expect("it is granted").job
+}
+
+#[test]
+fn stops_from_all_sides_are_one_stop() {
+    let field = Field::new(Options::default());
+    let (term, kill) = (None, Some(libc::SIGKILL));
+    for (text, signals) in [
+        ("sleep 1000", vec![term, term]),
+        ("sleep 1000", vec![kill]),
+        ("sleep 1000", vec![term, kill, Some(libc::SIGINT), term]),
+        (
+            "trap '' TERM INT; while :; do sleep 0.05; done",
+            vec![term, kill],
+        ),
+        (
+            "trap 'exit 9' TERM; while :; do sleep 0.01; done",
+            vec![term, term, term],
+        ),
+    ] {
+        let job = begun(&field, text);
+        let start = Instant::now();
+        let reports = stops(&field, job, &signals);
+        // The grace is five seconds; KILL needs none.
+        assert!(
+            start.elapsed() < Duration::from_secs(4),
+            "{text}: {:?}",
+            start.elapsed()
+        );
+        for report in &reports {
+            assert_eq!(report, &reports[0], "{text}: told differently");
+            let ending = report.ending.as_ref().expect("it has ended");
+            assert_eq!(
+                (report.state, ending.kill_verified),
+                (State::Cancelled, true),
+                "{report:?}"
+            );
+        }
+        // And once more, when all is over.
+        let again = field.caller(&user_a()).stop(job).expect("it is ours");
+        assert_eq!(again, reports[0], "{text}");
+    }
+    field.is_as_before();
+}
+
+#[test]
+fn nothing_of_a_job_outlives_its_stop() {
+    let field = Field::new(Options {
+        limits: "tasks = 48".into(),
+        ..Options::default()
+    });
+    for (text, signal) in [
+        // They hold the pipes, in sessions of their own, and do not listen.
+        (
+            "for i in 1 2 3 4; do setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' & done; wait",
+            None,
+        ),
+        // The first process ends at once, they do not.
+        (
+            "setsid sh -c 'trap \"\" TERM; sleep 1000' & (setsid sleep 1000 &); sleep 0.02",
+            None,
+        ),
+        // Pipes closed, orphaned twice.
+        (
+            "(setsid sh -c '(setsid sleep 1000 &) >/dev/null 2>&1 &' >/dev/null 2>&1 &); sleep 1000",
+            None,
+        ),
+        // Stopped, so that TERM waits.
+        ("setsid sleep 1000 & kill -STOP $$", Some(libc::SIGKILL)),
+        // A stopped grandchild that holds the pipes.
+        ("setsid sh -c 'kill -STOP $$' & sleep 1000", None),
+        // Everybody writes all the time.
+        (
+            "for i in 1 2 3; do setsid yes $i | head -c 100000000 >&2 & done; yes",
+            None,
+        ),
+    ] {
+        let job = begun(&field, text);
+        let report = field
+            .caller(&user_a())
+            .stop_by(job, signal)
+            .expect("it is ours");
+        let ending = report.ending.as_ref().expect("it has ended");
+        assert!(ending.kill_verified, "{text}: {report:?}");
+        assert_eq!(field.daemon.job_processes(), [], "{text}");
+    }
+    field.is_as_before();
+}
+
+#[test]
+fn a_job_that_forks_as_fast_as_it_can_is_ended_whole() {
+    let field = Field::new(Options {
+        limits: "tasks = 48".into(),
+        ..Options::default()
+    });
+    let bomb = "exec perl -e 'fork while 1'";
+    // Its children do not end when a fork is refused, and leave its process group.
+    let sessions = "exec perl -e 'use POSIX; while (1) { fork or POSIX::setsid() }'";
+    // The first process forks and ends, its child does the same: there is always one that was just born.
+    let hare = "exec perl -e '$SIG{CHLD} = \"IGNORE\"; unless (fork) { while (1) { fork and exit } } sleep 1000'";
+    let mut random = Random::seeded_by("REMIT_RACES_SEED");
+    for text in [bomb, sessions, hare] {
+        for round in 0..10 {
+            let job = field
+                .caller(&user_a())
+                .run(at_once(script(text)))
+                .expect("it is granted")
+                .job;
+            std::thread::sleep(Duration::from_millis(random.below(80).into()));
+            let signal = (round % 2 == 0).then_some(libc::SIGKILL);
+            let report = field
+                .caller(&user_a())
+                .stop_by(job, signal)
+                .expect("it is ours");
+            let ending = report.ending.as_ref().expect("it has ended");
+            assert!(ending.kill_verified, "{text}: {report:?}");
+            assert_eq!(report.state, State::Cancelled, "{text}: {report:?}");
+            assert_eq!(field.daemon.job_processes(), [], "{text}");
+        }
+    }
+    field.is_as_before();
+}
