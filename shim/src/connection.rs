@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::frame::{self, FrameError, HEADER};
@@ -20,15 +20,14 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long the daemon may take to answer a hello.
-const HELLO: Duration = Duration::from_secs(5);
-
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
     /// The kernel did not let this user connect.
     NotAllowed(PathBuf),
-    /// Nobody listens, or who listens does not speak our protocol.
+    /// Nobody listens, or who did went away before a word.
+    Absent(Refusal),
+    /// Who listens says nothing, or does not speak our protocol.
     Unavailable(Refusal),
     /// The daemon answered the hello with a refusal.
     Refused(Refusal),
@@ -45,7 +44,9 @@ impl From<ConnectError> for Refusal {
             .by("permissions of the socket")
             .lift("usermod -aG remit USER")
             .next("ask an administrator to add your user to the group of the socket; it counts from the next login on"),
-            ConnectError::Unavailable(refusal) | ConnectError::Refused(refusal) => refusal,
+            ConnectError::Absent(refusal)
+            | ConnectError::Unavailable(refusal)
+            | ConnectError::Refused(refusal) => refusal,
         }
     }
 }
@@ -85,16 +86,20 @@ struct Shared {
 #[derive(Default)]
 struct Calls {
     open: HashMap<u32, mpsc::UnboundedSender<Event>>,
-    end: Option<End>,
+    end: Option<(End, Instant)>,
 }
 
 impl Connection {
     /// Connects to `socket` and says hello as `client`, which is cut to its cap.
     ///
     /// # Errors
-    /// [`ConnectError`]; a silent daemon is unavailable after five seconds.
-    pub async fn open(socket: &Path, client: &str) -> Result<Self, ConnectError> {
-        match timeout(HELLO, hello(socket, client)).await {
+    /// [`ConnectError`]; a daemon that stays silent for longer than `patience` is unavailable.
+    pub async fn open(
+        socket: &Path,
+        client: &str,
+        patience: Duration,
+    ) -> Result<Self, ConnectError> {
+        match timeout(patience, hello(socket, client)).await {
             Ok(Ok((reader, writer))) => Ok(Self::start(reader, writer)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(unavailable(socket, "it does not answer")),
@@ -113,9 +118,9 @@ impl Connection {
         Self(shared)
     }
 
-    /// The daemon has closed it.
-    pub fn has_ended(&self) -> bool {
-        self.0.calls().end.is_some()
+    /// When it ended, if it has.
+    pub fn ended(&self) -> Option<Instant> {
+        self.0.calls().end.as_ref().map(|(_, when)| *when)
     }
 
     /// Makes a call and waits for its answer. Dropping the wait forgets the call.
@@ -178,8 +183,8 @@ impl Shared {
 impl Calls {
     fn how_it_ended(&self) -> CallError {
         match &self.end {
-            Some(End::Goodbye(refusal)) => CallError::Refused(refusal.clone()),
-            Some(End::Broken(why)) => CallError::Lost(why.clone()),
+            Some((End::Goodbye(refusal), _)) => CallError::Refused(refusal.clone()),
+            Some((End::Broken(why), _)) => CallError::Lost(why.clone()),
             None => CallError::Lost("the connection ended".to_owned()),
         }
     }
@@ -210,6 +215,9 @@ async fn hello(
         .await
         .map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ConnectError::NotAllowed(socket.to_path_buf()),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ConnectError::Absent(unreachable(socket, &error.to_string()))
+            }
             _ => unavailable(socket, &error.to_string()),
         })?;
     let (mut reader, mut writer) = stream.into_split();
@@ -232,21 +240,30 @@ async fn hello(
         Ok(ToClient::Progress { .. } | ToClient::Reply { .. }) => {
             Err(broken(FrameError::Malformed))
         }
-        Err(error) => Err(broken(sent.err().map_or(error, FrameError::Io))),
+        Err(error @ (FrameError::Closed | FrameError::Io(_))) => {
+            let error = sent.err().map_or(error, FrameError::Io);
+            Err(ConnectError::Absent(unreachable(
+                socket,
+                &error.to_string(),
+            )))
+        }
+        Err(error) => Err(broken(error)),
     }
 }
 
 fn unavailable(socket: &Path, why: &str) -> ConnectError {
+    ConnectError::Unavailable(unreachable(socket, why))
+}
+
+fn unreachable(socket: &Path, why: &str) -> Refusal {
     let socket = socket.display();
-    ConnectError::Unavailable(
-        Refusal::new(
-            Code::DaemonUnavailable,
-            format!("cannot reach remitd at '{socket}': {why}"),
-        )
-        .object(socket.to_string())
-        .lift("systemctl status remitd shows why")
-        .next("tell the user that remitd does not answer on this server; try again when it runs"),
+    Refusal::new(
+        Code::DaemonUnavailable,
+        format!("cannot reach remitd at '{socket}': {why}"),
     )
+    .object(socket.to_string())
+    .lift("systemctl status remitd shows why")
+    .next("tell the user that remitd does not answer on this server; try again when it runs")
 }
 
 async fn write_frames(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
@@ -279,7 +296,7 @@ async fn read_frames(mut reader: OwnedReadHalf, connection: Connection) {
         }
     };
     let mut calls = connection.0.calls();
-    calls.end = Some(end);
+    calls.end = Some((end, Instant::now()));
     calls.open.clear();
 }
 

@@ -2,16 +2,17 @@
 //!
 //! A call whose connection breaks is made once more on a new one. Asking again
 //! is harmless, and a run carries a request id, so the daemon gives back the job
-//! that it started the first time.
+//! that it started the first time. A daemon that was there and is gone may be
+//! starting again, so it is waited for a while; one that never was is not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Progress, Reply, Request};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::{CallError, ConnectError, Connection};
 use crate::request_id;
@@ -21,6 +22,16 @@ use crate::request_id;
 const SLACK: Duration = Duration::from_secs(8);
 /// What a call may take that does not wait for a job.
 const UNWAITED: Duration = Duration::from_secs(30);
+
+/// How long the daemon may take to answer a hello.
+const HELLO: Duration = Duration::from_secs(5);
+/// The same after it was lost: a socket that the service manager holds takes a connection at once,
+/// and a daemon that failed is started after a pause only. The limit of the call ends it first.
+const HELLO_AGAIN: Duration = Duration::from_secs(30);
+/// How long there may be nobody at the socket after a daemon was lost.
+const GONE: Duration = Duration::from_secs(5);
+/// Between two looks at a socket where nobody is: first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// The daemon behind one socket.
 pub struct Daemon {
@@ -43,12 +54,13 @@ impl Daemon {
     /// [`ConnectError`].
     pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
         let mut current = self.connection.lock().await;
-        if let Some(connection) = current.as_ref()
-            && !connection.has_ended()
-        {
-            return Ok(connection.clone());
-        }
-        let connection = Connection::open(&self.socket, client).await?;
+        let connection = match current.as_ref().map(|now| (now, now.ended())) {
+            Some((connection, None)) => return Ok(connection.clone()),
+            Some((_, Some(lost))) if lost.elapsed() < GONE => {
+                reopen(&self.socket, client, lost).await?
+            }
+            Some(_) | None => Connection::open(&self.socket, client, HELLO).await?,
+        };
         Ok(current.insert(connection).clone())
     }
 
@@ -99,9 +111,9 @@ impl Daemon {
         };
         let connection = self.connect(client).await.map_err(|error| match error {
             ConnectError::Refused(refusal) => refusal,
-            ConnectError::NotAllowed(_) | ConnectError::Unavailable(_) => {
-                lost(&Refusal::from(error).message)
-            }
+            ConnectError::NotAllowed(_)
+            | ConnectError::Absent(_)
+            | ConnectError::Unavailable(_) => lost(&Refusal::from(error).message),
         })?;
         let again = shortened(request, started.elapsed());
         match connection.call(again, &progress).await {
@@ -109,6 +121,23 @@ impl Daemon {
             Err(CallError::Refused(refusal)) => Err(refusal),
             Err(CallError::Lost(why)) => Err(lost(&why)),
         }
+    }
+}
+
+/// Connects again to a daemon that was lost at this time and may be starting.
+async fn reopen(socket: &Path, client: &str, lost: Instant) -> Result<Connection, ConnectError> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match Connection::open(socket, client, HELLO_AGAIN).await {
+            // For a moment a new socket is not yet anybody's.
+            Err(ConnectError::Absent(_) | ConnectError::NotAllowed(_))
+                if lost.elapsed() + pause < GONE =>
+            {
+                sleep(pause).await;
+            }
+            end => return end,
+        }
+        pause = (pause * 2).min(longest);
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Reporter {
     started: Instant,
     tick: Interval,
     last: u128,
-    line: String,
+    /// The newest, and when it came.
+    known: Option<(Progress, Instant)>,
 }
 
 impl Reporter {
@@ -42,7 +43,7 @@ impl Reporter {
             started: Instant::now(),
             tick,
             last: 0,
-            line: String::new(),
+            known: None,
         }
     }
 
@@ -50,7 +51,7 @@ impl Reporter {
     pub async fn next(&mut self) {
         tokio::select! {
             Some(news) = self.news.recv() => {
-                self.line = text::line(news.last_line.as_bytes(), MESSAGE);
+                self.known = Some((news, Instant::now()));
                 self.tick.reset();
             }
             _ = self.tick.tick() => {}
@@ -65,14 +66,60 @@ impl Reporter {
         let elapsed = self.started.elapsed();
         // It must strictly increase; the daemon may have more news within a millisecond.
         self.last = elapsed.as_millis().max(self.last + 1);
-        let message = match self.line.is_empty() {
-            true => format!("running for {} s", elapsed.as_secs()),
-            false => self.line.clone(),
+        let message = match &self.known {
+            Some((news, came)) => message(news, came.elapsed()),
+            None => running(elapsed),
         };
         let seconds = Duration::from_millis(u64::try_from(self.last).unwrap_or(u64::MAX));
         let param = ProgressNotificationParam::new(token.clone(), seconds.as_secs_f64())
             .with_message(message);
         // A client that is gone ends the session elsewhere.
         let _ = peer.notify_progress(param).await;
+    }
+}
+
+/// What `news` says, some time `later`.
+fn message(news: &Progress, later: Duration) -> String {
+    if let Some(place) = news.place {
+        return format!(
+            "waiting for a place: number {} of your {}",
+            place.position, place.of
+        );
+    }
+    match news.last_line.is_empty() {
+        true => running(Duration::from_millis(news.elapsed_ms).saturating_add(later)),
+        false => text::line(news.last_line.as_bytes(), MESSAGE),
+    }
+}
+
+fn running(time: Duration) -> String {
+    format!("running for {} s", time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::outcome::Place;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_place_the_last_line_or_the_time() {
+        let news = |place, elapsed_ms, line: &str| Progress {
+            elapsed_ms,
+            place,
+            output_bytes: 0,
+            last_line: line.to_owned(),
+        };
+        let third = Some(Place { position: 3, of: 7 });
+        for (news, expect) in [
+            (
+                news(third, 0, ""),
+                "waiting for a place: number 3 of your 7",
+            ),
+            (news(None, 61_500, ""), "running for 63 s"),
+            (news(None, u64::MAX, "a\x1bb"), "a\\x1bb"),
+        ] {
+            assert_eq!(message(&news, Duration::from_millis(2000)), expect);
+        }
     }
 }

@@ -71,8 +71,12 @@ async fn check(daemon: Daemon) -> Exit {
     let client = format!("mcp-shim {RELEASE} --check");
     let (error, exit) = match daemon.connect(&client).await {
         Ok(_) => return print("remitd answers\n"),
-        Err(error @ ConnectError::Unavailable(_)) => (error, Exit::Unavailable),
-        Err(error) => (error, Exit::NotAllowed),
+        Err(error @ (ConnectError::Absent(_) | ConnectError::Unavailable(_))) => {
+            (error, Exit::Unavailable)
+        }
+        Err(error @ (ConnectError::NotAllowed(_) | ConnectError::Refused(_))) => {
+            (error, Exit::NotAllowed)
+        }
     };
     say(&Refusal::from(error).to_string());
     exit

@@ -1,7 +1,5 @@
 //! Tool calls and their results, with a daemon behind them.
 
-use std::time::Duration;
-
 use remit_common::host::{HostReport, Section};
 use remit_common::names::JobId;
 use remit_common::outcome::{Captured, JobSummary, Part, State, Stream};
@@ -341,24 +339,6 @@ fn nothing_is_asked_of_the_daemon_before_the_first_call_that_needs_it() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_told_and_found_later() {
-    let daemon = Daemon::start(|_| answer(ended(b"")));
-    let socket = daemon.socket();
-    let hidden = format!("{socket}.hidden");
-    std::fs::rename(&socket, &hidden).unwrap();
-    let mut shim = session(&daemon);
-    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
-    assert_eq!(result["isError"], true);
-    let error = &result["structuredContent"]["error"];
-    assert_eq!(error["code"], "daemon_unavailable");
-    assert!(error["message"].as_str().unwrap().contains(&socket));
-    assert!(error["next"].is_string() && error["lift"].is_string());
-    std::fs::rename(&hidden, &socket).unwrap();
-    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
-    assert_eq!(result["isError"], false);
-}
-
-#[test]
 fn a_refused_hello_and_a_foreign_protocol_are_told() {
     use remit_common::wire::{PROTOCOL, ToClient};
     use remit_common::{caps, frame};
@@ -399,83 +379,6 @@ fn a_refused_hello_and_a_foreign_protocol_are_told() {
         assert_eq!(error["code"], code);
         assert!(error["message"].as_str().unwrap().contains(part), "{error}");
     }
-}
-
-#[test]
-fn a_daemon_that_restarted_is_found_again_by_the_next_call() {
-    let daemon = Daemon::start(|_| answer(ended(b"")));
-    let mut shim = session(&daemon);
-    for _ in 0..3 {
-        let result = call(&mut shim, "run", json!({"argv": ["a"]}));
-        assert_eq!(result["isError"], false);
-        daemon.break_connections();
-    }
-}
-
-#[test]
-fn a_run_whose_connection_breaks_is_asked_for_again_with_the_same_id() {
-    let mut first = true;
-    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
-        true => crate::daemon::React::Close,
-        false => answer(ended(b"found")),
-    });
-    let mut shim = session(&daemon);
-    let result = call(&mut shim, "run", json!({"argv": ["a"], "wait_ms": 50000}));
-    assert_eq!(result["structuredContent"]["stdout"], "found");
-    let (_, Request::Run(first)) = daemon.next_call() else {
-        panic!("no run")
-    };
-    let (_, Request::Run(second)) = daemon.next_call() else {
-        panic!("no run")
-    };
-    assert_eq!(first.request_id, second.request_id);
-    assert_eq!(first.what, second.what);
-    assert!(second.wait_ms.unwrap() <= 50_000);
-}
-
-#[test]
-fn a_run_that_stays_lost_says_how_to_find_it() {
-    let daemon = Daemon::silent();
-    let mut shim = session(&daemon);
-    shim.call(1, "run", json!({"argv": ["a"], "request_id": "mine"}));
-    daemon.next_call();
-    daemon.unlink();
-    daemon.break_connections();
-    let result = shim.next()["result"].clone();
-    let error = &result["structuredContent"]["error"];
-    assert_eq!(error["code"], "daemon_unavailable");
-    assert!(
-        error["next"].as_str().unwrap().contains("'mine'"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_daemon_that_always_breaks_is_asked_twice_only() {
-    let daemon = Daemon::start(|_| crate::daemon::React::Close);
-    let mut shim = session(&daemon);
-    let result = call(&mut shim, "host", json!({}));
-    assert_eq!(
-        result["structuredContent"]["error"]["code"],
-        "daemon_unavailable"
-    );
-    daemon.next_call();
-    daemon.next_call();
-    shim.nothing_more();
-    let rest = std::iter::from_fn(|| daemon.next_within(Duration::ZERO));
-    assert_eq!(
-        rest.filter(|seen| matches!(seen, Seen::Call(..))).count(),
-        0
-    );
-}
-
-#[test]
-fn a_goodbye_ends_the_calls_with_its_reason() {
-    let refusal = Refusal::new(Code::Locked, "locked").next("wait");
-    let daemon = Daemon::start(move |_| crate::daemon::React::Goodbye(refusal.clone()));
-    let mut shim = session(&daemon);
-    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
-    assert_eq!(result["structuredContent"]["error"]["code"], "locked");
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub struct Daemon {
     dir: PathBuf,
     events: Receiver<Seen>,
     shared: Arc<Shared>,
+    greet: fn(&mut UnixStream) -> bool,
 }
 
 struct Shared {
@@ -79,14 +80,26 @@ impl Daemon {
         let name = format!("mcp-shim-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         fs::create_dir(&dir).unwrap();
-        let listener = UnixListener::bind(dir.join("remit.sock")).unwrap();
         let (sender, events) = mpsc::channel();
         let shared = Arc::new(Shared {
             events: Mutex::new(sender),
             plan: Mutex::new(Box::new(plan)),
             connections: Mutex::default(),
         });
-        let state = Arc::clone(&shared);
+        let daemon = Self {
+            dir,
+            events,
+            shared,
+            greet,
+        };
+        daemon.listen();
+        daemon
+    }
+
+    /// Makes the socket and takes connections.
+    pub fn listen(&self) {
+        let listener = UnixListener::bind(self.dir.join("remit.sock")).unwrap();
+        let (state, greet) = (Arc::clone(&self.shared), self.greet);
         // These threads end with their sockets, and at the latest with the tests.
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
@@ -94,11 +107,6 @@ impl Daemon {
                 let _ = thread::spawn(move || state.serve(stream, greet));
             }
         });
-        Self {
-            dir,
-            events,
-            shared,
-        }
     }
 
     /// A daemon that holds every call.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use remit_common::outcome::Place;
 use remit_common::wire::{Progress, Request, ToClient};
 use serde_json::json;
 
@@ -192,19 +193,26 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
     let arguments = json!({"argv": ["a"]});
     shim.request(1, "tools/call", with_token("run", arguments.clone(), "t"));
     let (id, _) = daemon.next_call();
-    for line in ["one", "two", "three\u{1b}[2J"] {
+    let third = Some(Place { position: 3, of: 7 });
+    for (place, line) in [
+        (third, ""),
+        (None, "one"),
+        (None, "two"),
+        (None, "three\u{1b}[2J"),
+    ] {
         daemon.send(&ToClient::Progress {
             id,
             progress: Progress {
                 elapsed_ms: 0,
-                place: None,
+                place,
                 output_bytes: 0,
                 last_line: line.to_owned(),
             },
         });
     }
     let mut last = 0.0;
-    for message in ["one", "two", "three\\x1b[2J"] {
+    let waiting = "waiting for a place: number 3 of your 7";
+    for message in [waiting, "one", "two", "three\\x1b[2J"] {
         let note = shim.next();
         assert_eq!(note["method"], "notifications/progress", "{note}");
         assert_eq!(note["params"]["progressToken"], "t");

@@ -14,6 +14,7 @@ mod calls;
 mod daemon;
 mod eras;
 mod flow;
+mod lost;
 mod outside;
 mod pipe;
 mod search;

@@ -1,0 +1,180 @@
+//! A daemon that is not there, goes away, or comes back.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::outcome::State;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Reply, Request};
+use serde_json::json;
+
+use crate::calls::{call, session};
+use crate::daemon::{Daemon, React, Seen, answer, ended, report};
+
+/// How long a daemon that was there may be gone.
+const GONE: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_daemon_that_is_not_there_is_told_and_found_later() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let socket = daemon.socket();
+    let hidden = format!("{socket}.hidden");
+    std::fs::rename(&socket, &hidden).unwrap();
+    let mut shim = session(&daemon);
+    let start = Instant::now();
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert!(start.elapsed() < GONE, "it was never there to come back");
+    assert_eq!(result["isError"], true);
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "daemon_unavailable");
+    assert!(error["message"].as_str().unwrap().contains(&socket));
+    assert!(error["next"].is_string() && error["lift"].is_string());
+    std::fs::rename(&hidden, &socket).unwrap();
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(result["isError"], false);
+}
+
+#[test]
+fn a_daemon_that_restarted_is_found_again_by_the_next_call() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    for _ in 0..3 {
+        let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+        assert_eq!(result["isError"], false);
+        daemon.break_connections();
+    }
+}
+
+#[test]
+fn a_run_whose_connection_breaks_is_asked_for_again_with_the_same_id() {
+    let mut first = true;
+    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
+        true => React::Close,
+        false => answer(ended(b"found")),
+    });
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"], "wait_ms": 50000}));
+    assert_eq!(result["structuredContent"]["stdout"], "found");
+    let (_, Request::Run(first)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    let (_, Request::Run(second)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    assert_eq!(first.request_id, second.request_id);
+    assert_eq!(first.what, second.what);
+    assert!(second.wait_ms.unwrap() <= 50_000);
+}
+
+/// It takes longer to come back than one look at its socket.
+fn restart(daemon: &Daemon) {
+    daemon.unlink();
+    daemon.break_connections();
+    thread::sleep(Duration::from_millis(300));
+    daemon.listen();
+}
+
+#[test]
+fn a_run_in_flight_when_the_daemon_restarts_gets_its_job_back() {
+    let mut first = true;
+    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
+        true => React::Hold,
+        false => {
+            let mut interrupted = report(b"so far");
+            interrupted.state = State::Interrupted;
+            answer(Ok(Reply::Job {
+                report: Box::new(interrupted),
+                part: None,
+            }))
+        }
+    });
+    let mut shim = session(&daemon);
+    shim.call(1, "run", json!({"argv": ["a"], "wait_ms": 30_000}));
+    let (_, Request::Run(asked)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    restart(&daemon);
+    let (_, Request::Run(again)) = daemon.next_call() else {
+        panic!("no run")
+    };
+    assert_eq!(again.request_id, asked.request_id);
+    assert_eq!(again.what, asked.what);
+    let left = again.wait_ms.unwrap();
+    assert!((20_000..=29_700).contains(&left), "{left}");
+    let result = shim.next()["result"].clone();
+    assert_eq!(result["isError"], false, "{result}");
+    let job = &result["structuredContent"];
+    assert_eq!(
+        (&job["state"], &job["stdout"]),
+        (&json!("interrupted"), &json!("so far"))
+    );
+}
+
+#[test]
+fn a_call_while_the_daemon_restarts_waits_for_it() {
+    let daemon = Daemon::start(|_| answer(ended(b"")));
+    let mut shim = session(&daemon);
+    call(&mut shim, "run", json!({"argv": ["a"]}));
+    daemon.unlink();
+    daemon.break_connections();
+    for id in 0..3 {
+        shim.call(id, "run", json!({"argv": ["a"]}));
+    }
+    thread::sleep(Duration::from_millis(300));
+    daemon.listen();
+    for _ in 0..3 {
+        let answer = shim.next();
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+    }
+}
+
+#[test]
+fn a_run_that_stays_lost_says_how_to_find_it() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    shim.call(
+        1,
+        "run",
+        json!({"argv": ["a"], "request_id": "mine", "wait_ms": 0}),
+    );
+    daemon.next_call();
+    daemon.unlink();
+    daemon.break_connections();
+    let start = Instant::now();
+    let result = shim.next()["result"].clone();
+    assert!(start.elapsed() < 2 * GONE, "{:?}", start.elapsed());
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "daemon_unavailable");
+    assert!(
+        error["next"].as_str().unwrap().contains("'mine'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_daemon_that_always_breaks_is_asked_twice_only() {
+    let daemon = Daemon::start(|_| React::Close);
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "host", json!({}));
+    assert_eq!(
+        result["structuredContent"]["error"]["code"],
+        "daemon_unavailable"
+    );
+    daemon.next_call();
+    daemon.next_call();
+    shim.nothing_more();
+    let rest = std::iter::from_fn(|| daemon.next_within(Duration::ZERO));
+    assert_eq!(
+        rest.filter(|seen| matches!(seen, Seen::Call(..))).count(),
+        0
+    );
+}
+
+#[test]
+fn a_goodbye_ends_the_calls_with_its_reason() {
+    let refusal = Refusal::new(Code::Locked, "locked").next("wait");
+    let daemon = Daemon::start(move |_| React::Goodbye(refusal.clone()));
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
+    assert_eq!(result["structuredContent"]["error"]["code"], "locked");
+}
