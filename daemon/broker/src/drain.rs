@@ -97,7 +97,7 @@ async fn turn(
     file: &mut Option<Arc<File>>,
 ) -> Result<u64, Errno> {
     let output = job.output(stream);
-    let share = caps::SPOOL_PER_JOB.saturating_sub(job.kept());
+    let share = broker.spool.limits.per_job.saturating_sub(job.kept());
     if !output.has_lost() && share > 0 {
         match keep(broker, job, stream, pipe, file, share).await {
             Ok(moved) => return Ok(moved),

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, JobSummary};
 use remit_common::refusal::Refusal;
@@ -78,7 +77,10 @@ impl Jobs {
     /// need be: its own where it has its share, else anybody's.
     pub fn make_room(&self, spool: &Spool, uid: u32) -> u64 {
         let own = loop {
-            let own = caps::SPOOL_PER_UID.saturating_sub(self.kept_of(spool, uid));
+            let own = spool
+                .limits
+                .per_user
+                .saturating_sub(self.kept_of(spool, uid));
             if own > 0 {
                 break own;
             }
@@ -86,17 +88,17 @@ impl Jobs {
                 return 0;
             }
         };
-        while spool.used() >= caps::SPOOL {
+        while spool.used() >= spool.limits.total {
             if !self.remove_oldest(spool, |_| true) {
                 return 0;
             }
         }
-        own.min(caps::SPOOL.saturating_sub(spool.used()))
+        own.min(spool.limits.total.saturating_sub(spool.used()))
     }
 
     /// Bytes of `uid` in the spool; at most what is in there.
     fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
-        if spool.used() < caps::SPOOL_PER_UID {
+        if spool.used() < spool.limits.per_user {
             return spool.used();
         }
         let (all, ended) = (self.all.borrow(), self.ended.borrow());
@@ -126,6 +128,7 @@ impl Jobs {
 mod tests {
     use super::*;
     use crate::spool::tests::Scratch;
+    use remit_common::caps;
     use remit_common::outcome::{State, Stream};
     use remit_link::JobMeta;
     use std::os::unix::fs::FileExt;

@@ -17,15 +17,39 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 
 /// Bytes in an `ID.lost` file: two numbers of 8 bytes.
 const LOST: usize = 16;
 
+/// Bytes of output that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one job.
+    pub per_job: u64,
+    /// Of the jobs of one uid.
+    pub per_user: u64,
+    /// In all.
+    pub total: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_job: caps::SPOOL_PER_JOB,
+            per_user: caps::SPOOL_PER_UID,
+            total: caps::SPOOL,
+        }
+    }
+}
+
 /// The directory, and how much is in it.
 #[derive(Debug)]
 pub struct Spool {
+    /// How much may be in it.
+    pub limits: Limits,
     dir: OwnedFd,
     used: Cell<u64>,
 }
@@ -46,7 +70,7 @@ impl Spool {
     ///
     /// # Errors
     /// A sentence that names the directory.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub fn open(path: &Path, limits: Limits) -> Result<Self, String> {
         let refuse =
             |why: &dyn std::fmt::Display| format!("cannot use spool '{}': {why}", path.display());
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
@@ -59,6 +83,7 @@ impl Spool {
             return Err(refuse(&"it is open to other users"));
         }
         Ok(Self {
+            limits,
             dir,
             used: Cell::new(0),
         })
@@ -197,7 +222,7 @@ pub mod tests {
         pub fn new() -> Self {
             let path =
                 nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-spool-XXXXXX")).unwrap();
-            let spool = Spool::open(&path).unwrap();
+            let spool = Spool::open(&path, Limits::default()).unwrap();
             Self { path, spool }
         }
     }
@@ -214,18 +239,18 @@ pub mod tests {
         let scratch = Scratch::new();
         std::fs::set_permissions(&scratch.path, PermissionsExt::from_mode(0o750)).unwrap();
         assert!(
-            Spool::open(&scratch.path)
+            Spool::open(&scratch.path, Limits::default())
                 .unwrap_err()
                 .ends_with("it is open to other users")
         );
         std::fs::set_permissions(&scratch.path, PermissionsExt::from_mode(0o700)).unwrap();
         nix::unistd::chown(&scratch.path, Some(65_534.into()), None).unwrap();
         assert!(
-            Spool::open(&scratch.path)
+            Spool::open(&scratch.path, Limits::default())
                 .unwrap_err()
                 .ends_with("it belongs to another user")
         );
-        assert!(Spool::open(Path::new("/no/such/spool")).is_err());
+        assert!(Spool::open(Path::new("/no/such/spool"), Limits::default()).is_err());
     }
 
     #[test]

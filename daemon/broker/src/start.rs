@@ -1,7 +1,7 @@
 //! Start-up in one visible order: who am I, link, spool, fences, then serve.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::broker;
 use crate::fence;
 use crate::identity;
 use crate::log;
-use crate::spool::Spool;
+use crate::spool::{Limits, Spool};
 
 /// Exit status for a wrong command line (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
@@ -23,14 +23,14 @@ const THREADS: usize = caps::HOST_CALLS + 1 + 2 * caps::JOBS;
 
 /// Runs the broker until the link ends.
 pub fn run() -> ExitCode {
-    let spool = match arguments(std::env::args_os().skip(1)) {
-        Ok(spool) => spool,
+    let options = match arguments(std::env::args_os().skip(1)) {
+        Ok(options) => options,
         Err(error) => {
             eprintln!("remit-broker: {error}");
             return ExitCode::from(USAGE);
         }
     };
-    match prepare(&spool).and_then(|(link, spool)| serve(link, spool)) {
+    match prepare(options).and_then(|(link, spool)| serve(link, spool)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("remit-broker: {error}");
@@ -39,21 +39,62 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<PathBuf, String> {
-    match (args.next(), args.next(), args.next()) {
-        (Some(flag), Some(dir), None) if flag == "--spool" => Ok(dir.into()),
-        _ => Err("usage: remit-broker --spool DIR (the warden starts it)".to_owned()),
+/// What the warden starts it with.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    spool: PathBuf,
+    limits: Limits,
+}
+
+/// Each option once and each with its value; [`Limits::default`] for those that are absent.
+fn arguments(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
+    const USAGE: &str = "usage: remit-broker --spool DIR [--per-job BYTES] [--per-user BYTES] \
+         [--total BYTES] (the warden starts it)";
+    let [mut spool, mut per_job, mut per_user, mut total] = [const { None::<OsString> }; 4];
+    while let Some(name) = args.next() {
+        let option = match name.to_str() {
+            Some("--spool") => &mut spool,
+            Some("--per-job") => &mut per_job,
+            Some("--per-user") => &mut per_user,
+            Some("--total") => &mut total,
+            Some(_) | None => return Err(USAGE.to_owned()),
+        };
+        let value = args.next().filter(|_| option.is_none());
+        *option = Some(value.ok_or(USAGE)?);
     }
+    let bytes = |value: Option<OsString>, default| match value.as_deref() {
+        None => Ok(default),
+        Some(value) => bytes(value).ok_or_else(|| {
+            format!(
+                "'{}' is no number of bytes; {USAGE}",
+                value.to_string_lossy()
+            )
+        }),
+    };
+    let default = Limits::default();
+    Ok(Options {
+        spool: spool.ok_or(USAGE)?.into(),
+        limits: Limits {
+            per_job: bytes(per_job, default.per_job)?,
+            per_user: bytes(per_user, default.per_user)?,
+            total: bytes(total, default.total)?,
+        },
+    })
+}
+
+/// A number of bytes, more than none.
+fn bytes(text: &OsStr) -> Option<u64> {
+    text.to_str()?.parse().ok().filter(|bytes| *bytes > 0)
 }
 
 /// Everything before a client's first byte. One thread until the end of it:
 /// landlock_restrict_self(2) and seccomp(2) bind the calling thread and those it makes.
-fn prepare(dir: &Path) -> Result<(Link, Spool), String> {
+fn prepare(options: Options) -> Result<(Link, Spool), String> {
     let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
     identity::check()?;
     log::start();
-    let spool = Spool::open(dir)?;
-    let landlock = fence::landlock::restrict(dir)?;
+    let spool = Spool::open(&options.spool, options.limits)?;
+    let landlock = fence::landlock::restrict(&options.spool)?;
     fence::seccomp::restrict()?;
     match landlock {
         // Its absence has been told.
@@ -81,16 +122,47 @@ fn serve(link: Link, spool: Spool) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn parse(args: &[&str]) -> Result<Options, String> {
+        arguments(args.iter().map(OsString::from))
+    }
+
     #[test]
-    fn only_the_one_command_line_is_taken() {
-        let parse = |args: &[&str]| arguments(args.iter().map(OsString::from));
-        assert_eq!(parse(&["--spool", "/x"]), Ok(PathBuf::from("/x")));
+    fn limits_are_the_defaults_unless_given() {
+        let plain = parse(&["--spool", "/x"]).unwrap();
+        let limits = Limits {
+            per_job: caps::SPOOL_PER_JOB,
+            per_user: caps::SPOOL_PER_UID,
+            total: caps::SPOOL,
+        };
+        assert_eq!((plain.spool, plain.limits), (PathBuf::from("/x"), limits));
+        let all = [
+            "--per-job",
+            "1",
+            "--total",
+            "3",
+            "--spool",
+            "/x",
+            "--per-user",
+            "2",
+        ];
+        let given = parse(&all).unwrap().limits;
+        assert_eq!((given.per_job, given.per_user, given.total), (1, 2, 3));
+    }
+
+    #[test]
+    fn every_other_command_line_is_refused() {
         for wrong in [
             &[][..],
             &["--spool"],
             &["/x"],
             &["--spool", "/x", "y"],
+            &["--spool", "/x", "--spool", "/y"],
             &["-s", "/x"],
+            &["--total", "1"],
+            &["--spool", "/x", "--total"],
+            &["--spool", "/x", "--total", "0"],
+            &["--spool", "/x", "--per-job", "1M"],
+            &["--spool", "/x", "--per-user", "-1"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
