@@ -72,6 +72,8 @@ pub struct Options {
     pub jobs: usize,
     /// Jobs at a time of one user, where that is another number.
     pub jobs_of_one: Option<usize>,
+    /// Jobs that may wait for a place, as far as there are uids for them.
+    pub waiting: usize,
     /// Further lines for `[jobs]` of remit.toml.
     pub queue: String,
     /// Lines for `[limits]` of remit.toml.
@@ -91,6 +93,7 @@ impl Default for Options {
             env: Vec::new(),
             jobs: 16,
             jobs_of_one: None,
+            waiting: 0,
             queue: String::new(),
             limits: String::new(),
             config: String::new(),
@@ -156,7 +159,7 @@ impl Daemon {
             let _ = place.program(if special.exists() { &special } else { &usual });
         }
         let _ = place.program(&built().join("remit-attack"));
-        let uid_count = u32::try_from(options.jobs).expect("few jobs") + 2;
+        let uid_count = u32::try_from(options.jobs + options.waiting).expect("few jobs") + 2;
         let daemon = Self {
             uid_first: unique_uids(),
             uid_count,

@@ -21,12 +21,12 @@ pub fn unique() -> u32 {
     (std::process::id() % 65_536) * 1024 + next % 1024
 }
 
-/// The first of 64 uids that no other test on this machine uses at a time.
+/// The first of 256 uids that no other test on this machine uses at a time.
 #[must_use]
 pub fn unique_uids() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    1_950_000_000 + (std::process::id() % 65_536) * 1024 + next % 16 * 64
+    1_880_000_000 + (std::process::id() % 65_000) * 4096 + next % 16 * 256
 }
 
 impl Place {
