@@ -138,9 +138,10 @@ fn waits_and_runtimes_at_their_bounds() {
     let mut caller = Caller::new(&daemon, &user_a());
     for (name, wait_ms, max_runtime_s, accepted) in [
         ("no runtime", Some(0), Some(0), false),
-        ("the longest runtime", Some(0), Some(caps::RUNTIME_S), true),
+        ("the longest runtime", Some(0), Some(3600), true),
+        ("longer than remit.toml allows", Some(0), Some(3601), false),
         (
-            "longer than the longest",
+            "longer than any file allows",
             Some(0),
             Some(caps::RUNTIME_S + 1),
             false,

@@ -323,15 +323,22 @@ fn a_line_without_an_end_is_paged_searched_and_cut() {
         limit: 10,
         context: 3,
     };
+    // So long a line is searched and shown in parts: all of the line, and all have its number.
     let start = Instant::now();
-    let found = caller.grep(job, grep("x", 0)).expect("it is searched");
-    assert_eq!((found.matching, found.lines.len()), (1, 1));
-    assert_eq!((found.next, found.total, found.eof), (LENGTH, LENGTH, true));
-    let line = &found.lines[0];
-    assert_eq!((line.number, line.offset, line.matches), (1, 0, true));
-    assert!(line.text.len() <= caps::GREP_LINE, "{}", line.text.len());
-    assert_eq!(line.text.len() as u64 + line.omitted, LENGTH);
-    for (pattern, offset) in [("y", 0), ("x", 1), ("x", LENGTH), ("x", u64::MAX)] {
+    let (mut next, mut counted) = (0, 0);
+    while next < LENGTH {
+        let found = caller.grep(job, grep("x", next)).expect("it is searched");
+        assert!(!found.lines.is_empty() && found.next > next, "{found:?}");
+        for line in &found.lines {
+            assert_eq!((line.number, line.offset, line.matches), (1, counted, true));
+            assert!(line.text.len() <= caps::GREP_LINE, "{}", line.text.len());
+            counted += line.text.len() as u64 + line.omitted;
+        }
+        next = found.next;
+        assert_eq!((found.total, found.eof), (LENGTH, next == LENGTH));
+    }
+    assert_eq!(counted, LENGTH);
+    for (pattern, offset) in [("y", 0), ("x", LENGTH), ("x", u64::MAX)] {
         let found = caller
             .grep(job, grep(pattern, offset))
             .expect("it is searched");

@@ -135,6 +135,7 @@ fn who_has_all_the_own_places_waits_alone() {
     let daemon = Daemon::start(Options {
         jobs: 3,
         jobs_of_one: Some(1),
+        waiting: 10,
         ..Options::default()
     });
     let holder = Holder::of(&daemon, &user_a());

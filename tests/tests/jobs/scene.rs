@@ -5,12 +5,15 @@ use remit_common::outcome::{JobReport, Page, State, Stream};
 use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once};
 use remit_tests::daemon::{Daemon, Options};
-use remit_tests::process::{Identity, status_field};
+use remit_tests::holdings::Held;
+use remit_tests::process::Identity;
+use remit_tests::random::Random;
 
-/// One job at a time.
+/// One job at a time; others wait.
 pub fn one_place() -> Options {
     Options {
         jobs: 1,
+        waiting: 60,
         ..Options::default()
     }
 }
@@ -104,21 +107,11 @@ pub fn whole(caller: &mut Caller, job: JobId, stream: Stream, limit: u32) -> Vec
 
 /// Memory of a process, in KiB.
 pub fn resident(pid: i32) -> u64 {
-    let memory = status_field(pid, "VmRSS").unwrap_or_default();
-    memory
-        .split_whitespace()
-        .next()
-        .and_then(|kib| kib.parse().ok())
-        .expect("the process lives")
+    Held::by(pid).rss
 }
 
 /// Bytes without a pattern, the same each time.
 pub fn noise(seed: u64) -> impl Iterator<Item = u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    std::iter::from_fn(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        Some((state >> 32) as u8)
-    })
+    let mut random = Random::new(seed);
+    std::iter::from_fn(move || u8::try_from(random.below(256)).ok())
 }

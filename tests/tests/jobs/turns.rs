@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
@@ -73,6 +74,7 @@ fn at(audit: &[Value], event: &str, job: JobId) -> Option<usize> {
 fn ten_thousand_runs_of_one_user_keep_no_other_waiting() {
     let daemon = Daemon::start(Options {
         jobs: PLACES,
+        waiting: caps::QUEUED,
         ..Options::default()
     });
     let broker = daemon.broker().expect("there is a broker");
