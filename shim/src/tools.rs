@@ -391,6 +391,8 @@ fn without(schema: JsonObject, keywords: &[&str]) -> JsonObject {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::result::MatchResult;
+
     use super::*;
 
     /// Every object in a value, with the key that it stands at.
@@ -474,6 +476,34 @@ mod tests {
         let properties = Tool::Job.output()["properties"].clone();
         for name in ["job_id", "page", "jobs", "more"] {
             assert!(properties[name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_result_stands_in_the_man_pages() {
+        let keys = |schema: JsonObject| -> Vec<String> {
+            let properties = schema["properties"].as_object().unwrap();
+            properties.keys().cloned().collect()
+        };
+        let result = keys(output::<JobResult>(Null::Absent));
+        let mut own = keys(output::<JobAnswer>(Null::Absent));
+        own.retain(|key| !result.contains(key));
+        own.extend(keys(output::<MatchResult>(Null::Absent)));
+        for (name, begin, keys) in [
+            ("remit.1", "\n.SH JSON\n", result),
+            ("mcp-shim.1", "\n.SH CALLS AND JOBS\n", own),
+        ] {
+            let path = format!("{}/../packaging/man/{name}", env!("CARGO_MANIFEST_DIR"));
+            let page = std::fs::read_to_string(path).unwrap();
+            let (_, section) = page.split_once(begin).unwrap();
+            let (section, _) = section.split_once("\n.SH ").unwrap();
+            let words: Vec<&str> = section
+                .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .collect();
+            assert!(keys.len() > 5, "{name}");
+            for key in keys.iter().filter(|key| *key != "error") {
+                assert!(words.contains(&key.as_str()), "{name}: {key}");
+            }
         }
     }
 }
