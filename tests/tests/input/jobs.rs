@@ -255,6 +255,7 @@ fn each_ending_has_its_name() {
 fn a_user_has_so_many_jobs_and_no_more() {
     let daemon = Daemon::start(Options {
         jobs: 3,
+        queue: "queue = 0".into(),
         ..Options::default()
     });
     let mut caller = Caller::new(&daemon, &user_a());
