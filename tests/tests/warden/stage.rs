@@ -334,11 +334,13 @@ impl Stage {
             .collect()
     }
 
-    /// Jobs in the ledger: slots that do not begin with four zeros.
+    /// Jobs in the ledger that have not ended: slots behind the header with an entry and no end.
     pub fn open_jobs(&self) -> usize {
+        const SLOT: usize = 8 << 10;
         let ledger = fs::read(self.place.path().join("state/warden/open")).unwrap();
-        let taken = |slot: &&[u8]| slot[..4] != [0; 4];
-        ledger.chunks(8 << 10).filter(taken).count()
+        let length = |slot: &[u8], at| slot.get(at..at + 4).is_some_and(|head| head != [0; 4]);
+        let open = |slot: &&[u8]| length(slot, 3 << 10) && !length(slot, 64);
+        ledger.chunks(SLOT).skip(1).filter(open).count()
     }
 
     /// Each intent has exactly one end, nothing is open, and the chain has no gap.

@@ -558,7 +558,7 @@ fn a_full_disk_refuses_runs_and_nothing_else() {
     broker.adopted();
     broker.say(&ToWarden::Ready);
     stage.ready();
-    works(&stage, &broker);
+    // Nothing has ended yet that could give up its slot of the ledger.
     let _alice = stage.connect(ALICE);
     let session = broker.session();
     broker.run(session, 2, argv(&["sleep", "2"]), &[]);
