@@ -34,11 +34,14 @@ pub fn first(matches: &Matches, count: usize, context: u32) -> Matches {
     }
 }
 
-/// Whether the first of these lines is a match, or is shown for one that comes after it.
+/// Whether the first of these lines is a match, or is shown for one that comes after it. Parts of one
+/// line have one number, so the places count too.
 fn leads_to_match(lines: &[Line], context: u32) -> bool {
-    let next = lines.iter().find(|line| line.matches);
+    let next = lines.iter().zip(0..).find(|(line, _)| line.matches);
     match (lines.first(), next) {
-        (Some(first), Some(next)) => next.number.saturating_sub(first.number) <= context.into(),
+        (Some(first), Some((next, places))) => {
+            places.max(next.number.saturating_sub(first.number)) <= u64::from(context)
+        }
         _ => false,
     }
 }
