@@ -3,6 +3,7 @@
 mod admin;
 mod completions;
 mod job;
+mod jobs;
 mod look;
 mod machine;
 mod run;
@@ -18,7 +19,8 @@ use remit_common::names::Runtime;
 
 pub use admin::{LockArgs, PolicyVerb};
 pub use completions::CompletionsArgs;
-pub use job::{JobArgs, JobsArgs, StopArgs};
+pub use job::JobArgs;
+pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
 pub use machine::{ClientConfigArgs, EnrollArgs, McpClient, UnenrollArgs};
 pub use run::{RunArgs, TryArgs};
@@ -26,7 +28,7 @@ pub use run::{RunArgs, TryArgs};
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\
 Exit status:
-  of 'run' and 'job --wait': that of the command; 128 and its number when a signal ended it
+  of 'run', 'job --wait' and 'job --follow': that of the command; 128 and its number when a signal ended it
   of 'doctor': how many checks failed, 63 at most
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
@@ -60,7 +62,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run a command or script and wait for its end
+    /// Run a command or script and pass on what it writes until its end
     Run(RunArgs),
     /// Run a command in a sandbox without a grant and show what confined it (root)
     Try(TryArgs),
@@ -68,11 +70,11 @@ pub enum Verb {
     Access(AccessArgs),
     /// Show facts about this machine
     Host(HostArgs),
-    /// List your jobs, newest first
+    /// List your jobs, newest first; for administrators everybody's
     Jobs(JobsArgs),
-    /// Show a job of yours, wait for it, or print its output
+    /// Show a job of yours, wait for it, or print, follow or search its output
     Job(JobArgs),
-    /// End a job of yours and wait until it is gone
+    /// End a job and wait until it is gone: yours, or anybody's for administrators
     Stop(StopArgs),
     /// Show how the daemon is (administrators)
     Status,
@@ -118,6 +120,8 @@ mod tests {
 
     use super::*;
 
+    const ID: &str = "00000000000000000000000000000000";
+
     fn parse(args: &[&str]) -> Result<Verb, ErrorKind> {
         Cli::try_parse_from([&["remit"], args].concat())
             .map(|cli| cli.verb)
@@ -152,6 +156,33 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_job_may_be_wanted_in_many_ways() {
+        for args in [
+            &["job"][..],
+            &["job", ID, "--follow"],
+            &["job", ID, "--follow", "--tail", "9"],
+            &["job", ID, "--follow", "--stderr", "--offset", "9"],
+            &[
+                "job",
+                ID,
+                "--grep",
+                "-x",
+                "--offset",
+                "9",
+                "--limit",
+                "9",
+                "--context",
+                "10",
+            ],
+            &["job", ID, "--grep", "x", "--stderr", "--wait"],
+            &["job", ID, "--stdout", "--tail", "9", "--wait"],
+            &["jobs", "--mine", "--running"],
+        ] {
+            assert!(parse(args).is_ok(), "{args:?}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         use ErrorKind::*;
         let cases: &[(&[&str], ErrorKind)] = &[
@@ -177,33 +208,35 @@ mod tests {
             (&["run", "--timeout", "0", "ls"], ValueValidation),
             (&["access", "--profile", "x"], MissingRequiredArgument),
             (&["host", "disk"], InvalidValue),
-            (&["job"], MissingRequiredArgument),
+            (&["job", "--wait"], MissingRequiredArgument),
+            (&["job", "--grep", "x"], MissingRequiredArgument),
             (&["job", "12"], ValueValidation),
+            (&["job", ID, "--follow", "--wait"], ArgumentConflict),
+            (&["job", ID, "--follow", "--grep", "x"], ArgumentConflict),
             (
-                &["job", &"0".repeat(32), "--offset", "1"],
+                &["job", ID, "--follow", "--stdout", "--limit", "1"],
+                ArgumentConflict,
+            ),
+            (
+                &["job", ID, "--follow", "--offset", "1"],
                 MissingRequiredArgument,
             ),
+            (&["job", ID, "--context", "1"], MissingRequiredArgument),
             (
-                &["job", &"0".repeat(32), "--stdout", "--stderr"],
-                ArgumentConflict,
-            ),
-            (
-                &[
-                    "job",
-                    &"0".repeat(32),
-                    "--stdout",
-                    "--tail",
-                    "1",
-                    "--offset",
-                    "1",
-                ],
-                ArgumentConflict,
-            ),
-            (&["stop", &"0".repeat(32), "--signal", "0"], ValueValidation),
-            (
-                &["stop", &"0".repeat(32), "--signal", "TREM"],
+                &["job", ID, "--grep", "x", "--context", "11"],
                 ValueValidation,
             ),
+            (&["job", ID, "--grep", "x", "--tail", "1"], ArgumentConflict),
+            (&["job", ID, "--tail", "1"], MissingRequiredArgument),
+            (&["jobs", "--limit", "0"], ValueValidation),
+            (&["job", ID, "--offset", "1"], MissingRequiredArgument),
+            (&["job", ID, "--stdout", "--stderr"], ArgumentConflict),
+            (
+                &["job", ID, "--stdout", "--tail", "1", "--offset", "1"],
+                ArgumentConflict,
+            ),
+            (&["stop", ID, "--signal", "0"], ValueValidation),
+            (&["stop", ID, "--signal", "TREM"], ValueValidation),
             (&["run", "--name", "log"], InvalidValue),
             (&["lock"], MissingRequiredArgument),
             (&["completions", "powershell"], InvalidValue),

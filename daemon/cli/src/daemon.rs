@@ -1,23 +1,29 @@
 //! A connection to the daemon, and the questions that verbs share.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+mod output;
+
+use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{JobReport, Page, Part, Stream};
+use remit_common::outcome::{Followed, JobReport, Part};
 use remit_common::refusal::Code;
-use remit_common::wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
+use remit_common::wire::{Follow, JobQuery, PartQuery, Reply, Request};
 use remit_common::{RELEASE, caps};
 
 use crate::failure::Failure;
-use crate::sink::Sink;
+use crate::output::note;
+use crate::places::Places;
 
-/// How often in a row a question about a job is asked again on a new connection.
-/// The daemon replaces its broker without losing a job; a second loss is a fault.
-const RECONNECTS: u32 = 2;
+/// How often in a row a question about a job is asked again of a daemon that welcomes us and then breaks the
+/// connection. It replaces its broker without losing a job; a third loss is a fault.
+const LOSSES: u32 = 2;
+/// How long to look for a daemon that was there before and is gone: it is restarted, by an upgrade maybe.
+const ABSENCE: Duration = Duration::from_secs(30);
+/// The first and the longest time between two looks.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long to be quiet when the daemon says that this user asks too often: many
 /// pages of long output can do that. Room for twenty questions comes back meanwhile.
 const PAUSE: Duration = Duration::from_millis(20_000 / caps::REQUESTS_PER_SECOND as u64);
@@ -28,6 +34,7 @@ const PAUSES: u32 = 100;
 pub struct Daemon {
     socket: PathBuf,
     client: Client,
+    places: Places,
 }
 
 impl Daemon {
@@ -38,7 +45,11 @@ impl Daemon {
     pub fn connect(runtime: &Runtime) -> Result<Self, Failure> {
         let socket = runtime.socket();
         let client = dial(&socket)?;
-        Ok(Self { socket, client })
+        Ok(Self {
+            socket,
+            client,
+            places: Places::new(),
+        })
     }
 
     /// Makes one call.
@@ -50,23 +61,73 @@ impl Daemon {
     pub fn job(&mut self, request: Request) -> Result<JobReport, Failure> {
         match self.call(request)? {
             Reply::Job { report, .. } => Ok(*report),
-            Reply::Jobs(_) | Reply::Followed(_) | Reply::Access(_) | Reply::Host(_) => {
-                Err(Failure::off_protocol())
-            }
+            _ => Err(Failure::off_protocol()),
         }
     }
 
-    /// Asks about a job; again on a new connection when this one breaks, and more slowly
-    /// when it was too often: asking twice does no harm.
-    pub fn ask(&mut self, query: &JobQuery) -> Result<(JobReport, Option<Part>), Failure> {
-        let (mut reconnects, mut pauses) = (RECONNECTS, PAUSES);
+    /// Has a job ended, and waits until it has.
+    pub fn stop(&mut self, job: JobId, signal: Option<i32>) -> Result<JobReport, Failure> {
+        match self.ask(&Request::Stop { job, signal })? {
+            Reply::Job { report, .. } => self.ended(*report),
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// The job as it is now.
+    pub fn report(&mut self, job: JobId) -> Result<JobReport, Failure> {
+        Ok(self.about(job, 0, None)?.0)
+    }
+
+    /// The job when it has ended; waits as long as that takes.
+    pub fn ended(&mut self, mut report: JobReport) -> Result<JobReport, Failure> {
+        while report.ending.is_none() {
+            self.waits_for(&report);
+            report = self.about(report.job, caps::WAIT_MS, None)?.0;
+        }
+        Ok(report)
+    }
+
+    /// A job is about to be waited for: tells where it stands.
+    pub fn waits_for(&mut self, report: &JobReport) {
+        self.places.tell(report.place);
+    }
+
+    /// What came of a job's output since.
+    pub fn follow(&mut self, follow: Follow) -> Result<Followed, Failure> {
+        match self.ask(&Request::Follow(follow))? {
+            Reply::Followed(followed) => {
+                self.places.tell(followed.place);
+                Ok(*followed)
+            }
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// A job's report after so long, or at its end; and a part of its output.
+    fn about(
+        &mut self,
+        job: JobId,
+        wait_ms: u32,
+        part: Option<PartQuery>,
+    ) -> Result<(JobReport, Option<Part>), Failure> {
+        match self.ask(&Request::Job(JobQuery { job, wait_ms, part }))? {
+            Reply::Job { report, part } => Ok((*report, part)),
+            _ => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Asks; again on a new connection when this one breaks, and more slowly when it was
+    /// too often. Only where asking twice does no harm.
+    fn ask(&mut self, question: &Request) -> Result<Reply, Failure> {
+        let (mut losses, mut pauses) = (LOSSES, PAUSES);
         loop {
-            match self.client.call(Request::Job(query.clone()), |_| ()) {
-                Ok(Reply::Job { report, part }) => return Ok((*report, part)),
-                Ok(_) => return Err(Failure::off_protocol()),
-                Err(error) if reconnects > 0 && is_loss(&error) => {
-                    reconnects -= 1;
-                    self.client = dial(&self.socket)?;
+            let places = &mut self.places;
+            let waiting = |progress: remit_common::wire::Progress| places.tell(progress.place);
+            match self.client.call(question.clone(), waiting) {
+                Ok(reply) => return Ok(reply),
+                Err(error) if losses > 0 && is_loss(&error) => {
+                    losses -= 1;
+                    self.client = find(&self.socket)?;
                 }
                 Err(ClientError::Refused(refusal))
                     if pauses > 0 && refusal.code == Code::RateLimited =>
@@ -78,75 +139,31 @@ impl Daemon {
             }
         }
     }
-
-    /// The job as it is now.
-    pub fn report(&mut self, job: JobId) -> Result<JobReport, Failure> {
-        Ok(self.ask(&question(job, 0, None))?.0)
-    }
-
-    /// The job when it has ended; waits as long as that takes.
-    pub fn ended(&mut self, mut report: JobReport) -> Result<JobReport, Failure> {
-        while report.ending.is_none() {
-            report = self.ask(&question(report.job, caps::WAIT_MS, None))?.0;
-        }
-        Ok(report)
-    }
-
-    /// At most `limit` bytes of a job's output from `offset` on.
-    pub fn page(
-        &mut self,
-        job: JobId,
-        stream: Stream,
-        offset: u64,
-        limit: u64,
-    ) -> Result<Page, Failure> {
-        let cap = u32::try_from(caps::PAGE).unwrap_or(u32::MAX);
-        let page = PageQuery {
-            stream,
-            offset,
-            limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
-            tail: false,
-            whole_characters: false,
-        };
-        match self.ask(&question(job, 0, Some(PartQuery::Page(page))))? {
-            (_, Some(Part::Page(page))) => Ok(page),
-            (_, Some(Part::Matches(_)) | None) => Err(Failure::off_protocol()),
-        }
-    }
-
-    /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to what is there now.
-    /// Gives the place after the last byte copied.
-    pub fn copy<W: Write + IsTerminal>(
-        &mut self,
-        job: JobId,
-        stream: Stream,
-        mut offset: u64,
-        mut limit: u64,
-        sink: &mut Sink<W>,
-    ) -> Result<u64, Failure> {
-        while limit > 0 {
-            let page = self.page(job, stream, offset, limit)?;
-            let length = page.bytes.len() as u64;
-            if length == 0 || length > limit {
-                break;
-            }
-            sink.write(&page.bytes)?;
-            offset += length;
-            limit -= length;
-            if page.eof || offset >= page.total {
-                break;
-            }
-        }
-        Ok(offset)
-    }
 }
 
-fn dial(socket: &std::path::Path) -> Result<Client, ClientError> {
+fn dial(socket: &Path) -> Result<Client, ClientError> {
     Client::connect(socket, &format!("remit {RELEASE}"))
 }
 
-fn question(job: JobId, wait_ms: u32, part: Option<PartQuery>) -> JobQuery {
-    JobQuery { job, wait_ms, part }
+/// Connects to a daemon that may be about to start. Where sockets outlive it, the kernel keeps our
+/// connection until then; where it makes them itself, there is nothing to wait on but time.
+fn find(socket: &Path) -> Result<Client, ClientError> {
+    let begin = Instant::now();
+    let (mut pause, longest) = LOOKS;
+    let mut told = false;
+    loop {
+        match dial(socket) {
+            Err(error) if is_absence(&error) && begin.elapsed() < ABSENCE => {
+                if !told && begin.elapsed() >= longest {
+                    note("remitd does not answer; trying again for half a minute");
+                    told = true;
+                }
+                thread::sleep(pause);
+                pause = longest.min(pause * 2);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The connection is gone, and nothing was said against the question.
@@ -156,4 +173,9 @@ fn is_loss(error: &ClientError) -> bool {
         ClientError::Refused(refusal) => refusal.code == Code::DaemonUnavailable,
         ClientError::NotRunning { .. } | ClientError::NotAllowed { .. } => false,
     }
+}
+
+/// Nobody is there just now.
+fn is_absence(error: &ClientError) -> bool {
+    matches!(error, ClientError::NotRunning { .. }) || is_loss(error)
 }

@@ -1,60 +1,127 @@
 //! How a job ended, in a sentence.
 
 use nix::sys::signal::Signal;
+use remit_common::admin::AnyJob;
 use remit_common::outcome::{JobReport, State};
 
 use crate::output;
 
-/// What a shell would not tell from the exit status alone; nothing where a command exited by itself.
-pub fn sentence(report: &JobReport) -> Option<String> {
-    let what = match report.state {
-        State::AwaitingApproval | State::Queued | State::Running | State::Exited => return None,
-        State::Signalled => "the job was killed",
-        State::TimedOut => "the job timed out",
-        State::OomKilled => "the job ran out of memory",
-        State::OutputLimit => "the job wrote more than is kept",
-        State::Cancelled => "the job was cancelled",
-        State::Denied => "the job was refused while it waited",
-        State::Expired => "nobody approved the job in time",
-        State::Interrupted => "the daemon ended while the job ran",
-        State::NotStarted => "the job was not started",
-    };
-    Some(match why(report) {
-        Some(why) => format!("{what}: {why}"),
-        None => what.to_owned(),
-    })
+/// A job as it ended, whoever told of it.
+#[derive(Clone, Copy)]
+pub struct Ended<'a> {
+    state: State,
+    exit: Option<i32>,
+    signal: Option<i32>,
+    cause: &'a str,
+    /// Every process of it is gone, and that was checked; absent while it lives.
+    gone: Option<bool>,
 }
 
-/// The daemon's reason, which names a signal itself; without one, the signal.
-fn why(report: &JobReport) -> Option<String> {
-    let ending = report.ending.as_ref()?;
-    if !ending.cause.is_empty() {
-        return Some(ending.cause.clone());
+impl<'a> From<&'a JobReport> for Ended<'a> {
+    fn from(report: &'a JobReport) -> Self {
+        let ending = report.ending.as_ref();
+        Self {
+            state: report.state,
+            exit: ending.and_then(|ending| ending.exit),
+            signal: ending.and_then(|ending| ending.signal),
+            cause: ending.map_or("", |ending| &ending.cause),
+            gone: ending.map(|ending| ending.kill_verified),
+        }
     }
-    let number = ending.signal.filter(|_| report.state == State::Signalled)?;
-    Some(match Signal::try_from(number) {
-        Ok(signal) => format!("signal {number} ({signal})"),
-        Err(_) => format!("signal {number}"),
-    })
+}
+
+impl<'a> From<&'a AnyJob> for Ended<'a> {
+    fn from(job: &'a AnyJob) -> Self {
+        Self {
+            state: job.state,
+            exit: job.exit,
+            signal: None,
+            cause: job.cause.as_deref().unwrap_or_default(),
+            gone: job.kill_verified,
+        }
+    }
+}
+
+impl Ended<'_> {
+    /// What a shell would not tell from the exit status alone; nothing where a command exited by itself.
+    pub fn sentence(self) -> Option<String> {
+        let what = match self.state {
+            State::AwaitingApproval | State::Queued | State::Running | State::Exited => {
+                return None;
+            }
+            State::Signalled => "the job was killed",
+            State::TimedOut => "the job timed out",
+            State::OomKilled => "the job ran out of memory",
+            State::OutputLimit => "the job wrote more than is kept",
+            State::Cancelled => "the job was cancelled",
+            State::Denied => "the job was refused while it waited",
+            State::Expired => "nobody approved the job in time",
+            State::Interrupted => "the job was interrupted: the daemon ended before it had",
+            State::NotStarted => "the job was not started",
+        };
+        Some(match self.why() {
+            Some(why) => format!("{what}: {why}"),
+            None => what.to_owned(),
+        })
+    }
+
+    /// The same with the exit status, and with what is known of its processes.
+    pub fn account(self) -> String {
+        let sentence = self.sentence().unwrap_or_else(|| match self.exit {
+            Some(exit) => format!("the job exited by itself with status {exit}"),
+            None => "the job ended by itself".to_owned(),
+        });
+        match self.gone {
+            Some(true) => format!("{sentence}; every process of it is gone, verified"),
+            Some(false) | None => sentence,
+        }
+    }
+
+    /// What is wrong where it has ended and nobody knows that all its processes have.
+    pub fn doubt(self) -> Option<&'static str> {
+        match (self.gone, self.state) {
+            (Some(true) | None, _) => None,
+            (Some(false), State::Interrupted) => {
+                Some("some processes of the job may still run: their end could not be verified")
+            }
+            (Some(false), _) => Some(
+                "a process of the job is stuck in the kernel: its end could not be verified, and \
+                 the job keeps its place until it is gone",
+            ),
+        }
+    }
+
+    /// The daemon's reason, which names a signal itself; without one, the signal.
+    fn why(self) -> Option<String> {
+        if !self.cause.is_empty() {
+            return Some(self.cause.to_owned());
+        }
+        let number = self.signal.filter(|_| self.state == State::Signalled)?;
+        Some(match Signal::try_from(number) {
+            Ok(signal) => format!("signal {number} ({signal})"),
+            Err(_) => format!("signal {number}"),
+        })
+    }
 }
 
 /// One line on stderr for the ending and for each note.
 pub fn notes(report: &JobReport) {
+    tell(report, Ended::from(report).sentence());
+}
+
+/// The same for one that was to be stopped: its end is told whatever it was.
+pub fn stopped(report: &JobReport) {
+    tell(report, Some(Ended::from(report).account()));
+}
+
+fn tell(report: &JobReport, ending: Option<String>) {
     for note in &report.notes {
         output::note(&format!("note: {note}"));
     }
-    if let Some(sentence) = sentence(report) {
-        output::note(&sentence);
+    if let Some(ending) = ending {
+        output::note(&ending);
     }
-    if is_unverified(report) {
-        output::note("some processes of the job may still run: their end could not be verified");
+    if let Some(doubt) = Ended::from(report).doubt() {
+        output::note(doubt);
     }
-}
-
-/// The job has ended, but nobody knows that all its processes have.
-pub fn is_unverified(report: &JobReport) -> bool {
-    report
-        .ending
-        .as_ref()
-        .is_some_and(|ending| !ending.kill_verified)
 }

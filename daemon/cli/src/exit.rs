@@ -28,6 +28,10 @@ impl Exit {
     pub const REFUSED: Self = Self(125);
     /// The user left with Ctrl-C: 128 and SIGINT.
     pub const INTERRUPTED: Self = Self(130);
+    /// Nobody reads the output of a job that goes on: 128 and SIGPIPE.
+    pub const UNREAD: Self = Self(141);
+    /// Nothing matched, as grep(1).
+    pub const NO_MATCH: Self = Self(1);
 
     /// 128 and SIGKILL: what the kernel or the daemon killed.
     const KILLED: Self = Self(137);

@@ -5,6 +5,7 @@ use std::io;
 use nix::unistd::geteuid;
 use remit_common::client::ClientError;
 use remit_common::frame::FrameError;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
@@ -26,6 +27,8 @@ pub enum Failure {
     NotRoot(&'static str),
     /// Nobody reads our output any more: said to nobody.
     Gone,
+    /// The same, while this job runs: it goes on.
+    Unread(JobId),
     /// Output cannot be written.
     Output(io::Error),
 }
@@ -51,11 +54,32 @@ impl Failure {
         Self::Client(ClientError::Broken(FrameError::Malformed))
     }
 
+    /// Says what becomes of `job`, which is not watched any more, where that is in doubt.
+    pub fn leaves(self, job: JobId) -> Self {
+        let in_doubt = match &self {
+            Self::Client(ClientError::Refused(refusal)) => refusal.code == Code::DaemonUnavailable,
+            Self::Client(_) | Self::Output(_) => true,
+            _ => false,
+        };
+        if in_doubt {
+            output::note(&format!(
+                "job {job} belongs to the daemon; to see what becomes of it: remit job {job} --follow"
+            ));
+        }
+        self
+    }
+
     /// Says what happened: one line on stderr, and with JSON an object with the key `error`.
     pub fn report(&self, form: Form) -> Exit {
         let (exit, refusal) = match self {
             Self::Usage(error) => return usage(error),
             Self::Gone => return Exit::OK,
+            Self::Unread(job) => {
+                output::note(&format!(
+                    "nobody reads the output any more; job {job} goes on: to stop it: remit stop {job}"
+                ));
+                return Exit::UNREAD;
+            }
             Self::Output(error) => {
                 output::note(&format!("cannot write output: {error}"));
                 return Exit::OUTPUT;

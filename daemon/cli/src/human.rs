@@ -33,6 +33,26 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// `1st`, `22nd`, `113th`.
+pub fn ordinal(number: u32) -> String {
+    let end = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        (_, _) => "th",
+    };
+    format!("{number}{end}")
+}
+
+/// `1 line`, `2 lines`: a word of which there are so many.
+pub fn count(number: u64, word: &str) -> String {
+    match number {
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}
+
 /// Seconds since 1970 as `2026-11-20 08:25:48Z`, the proleptic Gregorian calendar in UTC.
 pub fn time(seconds: u64) -> String {
     let (days, rest) = (seconds / 86400, seconds % 86400);
@@ -72,6 +92,28 @@ mod tests {
         ] {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn numbers_have_words() {
+        for (number, text) in [
+            (1, "1st"),
+            (2, "2nd"),
+            (3, "3rd"),
+            (4, "4th"),
+            (10, "10th"),
+            (11, "11th"),
+            (12, "12th"),
+            (13, "13th"),
+            (21, "21st"),
+            (112, "112th"),
+            (122, "122nd"),
+        ] {
+            assert_eq!(ordinal(number), text);
+        }
+        assert_eq!(count(0, "line"), "0 lines");
+        assert_eq!(count(1, "byte"), "1 byte");
+        assert_eq!(count(2, "byte"), "2 bytes");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Ctrl-C while a job runs: the first asks the daemon to stop the job, the next leaves.
+//! Ctrl-C while a job runs: the first asks the daemon to stop the job, the next leaves. Who only looks on
+//! leaves with the first.
 //!
 //! SIGINT is blocked and waited for by a thread (sigwait(3)), so no code runs
 //! in a signal's context and none of it needs to be unsafe.
@@ -21,8 +22,10 @@ use crate::output;
 enum Phase {
     /// Asked for; its id is not known yet.
     Asked,
-    /// It runs.
+    /// It runs, or waits for its place.
     Running(JobId),
+    /// It is only looked at.
+    Watched(JobId),
     /// It is to be stopped, as soon as its id is known.
     Unwanted,
     /// Nothing is left to stop, or that was asked for already.
@@ -35,6 +38,7 @@ enum Act {
     Wait,
     Stop(JobId),
     Leave,
+    LeaveRunning(JobId),
 }
 
 impl Phase {
@@ -43,6 +47,7 @@ impl Phase {
         match self {
             Self::Asked => (Self::Unwanted, Act::Wait),
             Self::Running(job) => (Self::Over, Act::Stop(job)),
+            Self::Watched(job) => (Self::Over, Act::LeaveRunning(job)),
             Self::Unwanted | Self::Over => (Self::Over, Act::Leave),
         }
     }
@@ -52,7 +57,7 @@ impl Phase {
         match self {
             Self::Asked | Self::Running(_) => (Self::Running(job), Act::Wait),
             Self::Unwanted => (Self::Over, Act::Stop(job)),
-            Self::Over => (Self::Over, Act::Wait),
+            Self::Watched(_) | Self::Over => (self, Act::Wait),
         }
     }
 }
@@ -64,15 +69,27 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Watches from now on. Call it before any other thread starts.
+    /// Watches from now on over a job that is about to be asked for. Call it before any other thread starts.
     ///
     /// # Errors
     /// When the signal cannot be blocked or no thread can be started.
     pub fn watch(socket: PathBuf) -> io::Result<Self> {
+        Self::begin(socket, Phase::Asked)
+    }
+
+    /// Has Ctrl-C leave `job` running, and tell how to stop it.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn look_on(socket: PathBuf, job: JobId) -> io::Result<Self> {
+        Self::begin(socket, Phase::Watched(job))
+    }
+
+    fn begin(socket: PathBuf, phase: Phase) -> io::Result<Self> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
         signals.thread_block()?;
-        let phase = Arc::new(Mutex::new(Phase::Asked));
+        let phase = Arc::new(Mutex::new(phase));
         let watched = Arc::clone(&phase);
         let daemon = socket.clone();
         thread::Builder::new().spawn(move || {
@@ -92,9 +109,10 @@ impl Interrupt {
         perform(step(&self.phase, |phase| phase.started(job)), &self.socket);
     }
 
-    /// The job has ended: Ctrl-C leaves from now on.
-    pub fn ended(&self) {
-        *lock(&self.phase) = Phase::Over;
+    /// The job has ended: Ctrl-C leaves from now on. Tells whether it was pressed before.
+    pub fn ended(&self) -> bool {
+        let before = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
+        matches!(before, Phase::Unwanted | Phase::Over)
     }
 }
 
@@ -114,6 +132,10 @@ fn perform(act: Act, socket: &Path) {
     match act {
         Act::Wait => {}
         Act::Leave => std::process::exit(Exit::INTERRUPTED.into()),
+        Act::LeaveRunning(job) => {
+            output::note(&format!("job {job} goes on; to stop it: remit stop {job}"));
+            std::process::exit(Exit::INTERRUPTED.into());
+        }
         Act::Stop(job) => {
             output::note(&format!(
                 "stopping job {job}; press Ctrl-C again to leave it to the daemon"
@@ -149,6 +171,7 @@ mod tests {
         let cases = [
             (Phase::Asked, Phase::Unwanted, Act::Wait),
             (Phase::Running(JOB), Phase::Over, Act::Stop(JOB)),
+            (Phase::Watched(JOB), Phase::Over, Act::LeaveRunning(JOB)),
             (Phase::Unwanted, Phase::Over, Act::Leave),
             (Phase::Over, Phase::Over, Act::Leave),
         ];

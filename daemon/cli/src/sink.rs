@@ -8,8 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use remit_common::text;
 
 /// Where a job's bytes go.
-pub struct Sink<W> {
-    to: W,
+pub struct Sink<'a> {
+    to: Box<dyn Write + 'a>,
     mode: Mode,
 }
 
@@ -19,19 +19,18 @@ enum Mode {
     Shown(Vec<u8>),
 }
 
-impl<W: Write + IsTerminal> Sink<W> {
+impl<'a> Sink<'a> {
     /// Escapes exactly when `to` is a terminal.
-    pub fn new(to: W) -> Self {
+    pub fn new(to: impl Write + IsTerminal + 'a) -> Self {
         let mode = if to.is_terminal() {
             Mode::Shown(Vec::new())
         } else {
             Mode::Raw
         };
+        let to = Box::new(to);
         Self { to, mode }
     }
-}
 
-impl<W: Write> Sink<W> {
     /// Writes some bytes; a character may be split over two calls.
     ///
     /// # Errors
@@ -46,6 +45,14 @@ impl<W: Write> Sink<W> {
                 self.to.write_all(text::show(&ready).text.as_bytes())
             }
         }
+    }
+
+    /// Has what is written seen at once, but the start of a character.
+    ///
+    /// # Errors
+    /// As in [`Self::finish`].
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 
     /// Writes what was held back, and flushes.
@@ -82,7 +89,7 @@ mod tests {
     fn shown(chunks: &[&[u8]]) -> String {
         let mut written = Vec::new();
         let mut sink = Sink {
-            to: &mut written,
+            to: Box::new(&mut written),
             mode: Mode::Shown(Vec::new()),
         };
         for chunk in chunks {

@@ -1,46 +1,59 @@
-//! Arguments of `remit jobs`, `remit job` and `remit stop`.
+//! Arguments of `remit job`.
 
 use clap::{ArgGroup, Args};
-use nix::sys::signal::Signal;
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Stream;
 
 #[derive(Debug, Args)]
-pub struct JobsArgs {
-    /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: u32,
-}
-
-#[derive(Debug, Args)]
 #[command(group(ArgGroup::new("stream").args(["stdout", "stderr"])))]
+#[command(group(ArgGroup::new("part").args(["stdout", "stderr", "grep"]).multiple(true)))]
+#[command(group(ArgGroup::new("written").args(["stdout", "stderr", "follow"]).multiple(true)))]
 pub struct JobArgs {
-    /// The job's id
+    /// The job's id; without one, your jobs are listed
     #[arg(value_name = "ID")]
-    pub id: JobId,
+    pub id: Option<JobId>,
 
     /// Wait for its end, and exit with its status
-    #[arg(long)]
+    #[arg(long, requires = "id")]
     pub wait: bool,
 
+    /// Print what it wrote and writes until its end, and exit with its status
+    #[arg(long, requires = "id", conflicts_with_all = ["wait", "grep", "limit"])]
+    pub follow: bool,
+
     /// Print what it wrote to standard output, and nothing else
-    #[arg(long)]
+    #[arg(long, requires = "id")]
     pub stdout: bool,
 
     /// Print what it wrote to standard error, and nothing else
-    #[arg(long)]
+    #[arg(long, requires = "id")]
     pub stderr: bool,
 
+    /// Print lines that match this regular expression, with their numbers [default: of stdout]
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        requires = "id",
+        allow_hyphen_values = true
+    )]
+    pub grep: Option<String>,
+
+    /// With --grep, print so many lines before and after each too
+    #[arg(long, value_name = "N", requires = "grep",
+          value_parser = clap::value_parser!(u32).range(..=i64::from(caps::GREP_CONTEXT)))]
+    pub context: Option<u32>,
+
     /// Begin with this byte of the stream [default: 0]
-    #[arg(long, value_name = "N", requires = "stream", conflicts_with = "tail")]
+    #[arg(long, value_name = "N", requires = "part", conflicts_with = "tail")]
     pub offset: Option<u64>,
 
-    /// Print at most this many bytes
-    #[arg(long, value_name = "N", requires = "stream", conflicts_with = "tail")]
+    /// Print at most this many bytes; with --grep, lines that match
+    #[arg(long, value_name = "N", requires = "part", conflicts_with = "tail")]
     pub limit: Option<u64>,
 
-    /// Print the last bytes, this many
-    #[arg(long, value_name = "N", requires = "stream")]
+    /// Print the last bytes, this many; with --follow, begin with them
+    #[arg(long, value_name = "N", requires = "written", conflicts_with = "grep")]
     pub tail: Option<u64>,
 }
 
@@ -51,42 +64,6 @@ impl JobArgs {
             (true, _) => Some(Stream::Stdout),
             (false, true) => Some(Stream::Stderr),
             (false, false) => None,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct StopArgs {
-    /// The job's id
-    #[arg(value_name = "ID")]
-    pub id: JobId,
-
-    /// Send this signal first, by name or number; KILL follows [default: TERM]
-    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
-    pub signal: Option<i32>,
-}
-
-/// A signal's number, from its name with or without SIG, or from its number.
-fn signal(text: &str) -> Result<i32, String> {
-    let name = text.to_ascii_uppercase();
-    let name = format!("SIG{}", name.strip_prefix("SIG").unwrap_or(&name));
-    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
-    number
-        .or_else(|| name.parse().ok().map(|signal: Signal| signal as i32))
-        .ok_or_else(|| "no such signal".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_have_names_and_numbers() {
-        for text in ["TERM", "term", "SIGTERM", "sigterm", "15"] {
-            assert_eq!(signal(text), Ok(15), "{text}");
-        }
-        for text in ["", "SIG", "0", "65", "-1", "TERMS"] {
-            assert!(signal(text).is_err(), "{text}");
         }
     }
 }

@@ -1,107 +1,109 @@
 //! `remit job`: one job, its state or its output.
 
+mod grep;
+mod summary;
+
 use std::io;
 
-use remit_common::outcome::{Captured, JobReport, Stream};
+use remit_common::names::JobId;
+use remit_common::outcome::{JobReport, Stream};
 use remit_common::result::{JobResult, PageResult};
 
+use super::jobs;
 use crate::app::Context;
-use crate::args::JobArgs;
+use crate::args::{JobArgs, JobsArgs};
 use crate::daemon::Daemon;
 use crate::ending;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::human;
+use crate::follow::Streams;
+use crate::interrupt::Interrupt;
+use crate::outlet;
 use crate::output::{self, Form};
 use crate::sink::Sink;
-use crate::table;
 
-/// Shows the job, or prints a stream of it. With `--wait` the exit status is the job's.
+/// Shows the job, or prints of its output. With `--wait` or `--follow` the exit status is the job's.
 pub fn job(context: &Context, args: &JobArgs) -> Result<Exit, Failure> {
+    let Some(id) = args.id else {
+        return jobs::jobs(context, &JobsArgs::mine());
+    };
     let mut daemon = Daemon::connect(&context.runtime)?;
-    let mut report = daemon.report(args.id)?;
+    let mut report = daemon.report(id)?;
+    if args.follow && context.form == Form::Text {
+        return follow(context, args, &mut daemon, report);
+    }
     let mut exit = Exit::OK;
-    if args.wait {
-        report = daemon.ended(report)?;
+    if args.wait || args.follow {
+        report = daemon.ended(report).map_err(|why| why.leaves(id))?;
         exit = Exit::of_job(&report);
     }
+    if let Some(pattern) = &args.grep {
+        return grep::grep(&mut daemon, id, args, pattern, context.form);
+    }
     match (args.stream(), context.form) {
-        (Some(stream), form) => print(&mut daemon, &report, stream, args, form)?,
+        (Some(stream), form) => print(&mut daemon, &report, id, stream, args, form)?,
         (None, Form::Json) => output::json(&JobResult::from(&report))?,
-        (None, Form::Text) => output::text(&summary(&report))?,
+        (None, Form::Text) => output::text(&summary::summary(&report))?,
     }
     Ok(exit)
+}
+
+/// Passes on what the job writes until its end, and says how it ended.
+fn follow(
+    context: &Context,
+    args: &JobArgs,
+    daemon: &mut Daemon,
+    report: JobReport,
+) -> Result<Exit, Failure> {
+    let id = report.job;
+    let interrupt = Interrupt::look_on(context.runtime.socket(), id)?;
+    let from = |stream| start(args, &report, stream);
+    let mut streams = match args.stream() {
+        Some(stream) => Streams::one(stream, from(stream)),
+        None => Streams::both(from(Stream::Stdout), from(Stream::Stderr)),
+    };
+    let ended = match report.ending {
+        Some(_) => Ok(report),
+        None => streams.follow(daemon, report),
+    };
+    let report = ended.map_err(|why| why.leaves(id))?;
+    interrupt.ended();
+    streams.rest(daemon, &report)?;
+    ending::notes(&report);
+    Ok(Exit::of_job(&report))
+}
+
+/// The byte of a stream to begin with.
+fn start(args: &JobArgs, report: &JobReport, stream: Stream) -> u64 {
+    match args.tail {
+        Some(tail) => outlet::captured(report, stream)
+            .0
+            .total
+            .saturating_sub(tail),
+        None => args.offset.unwrap_or(0),
+    }
 }
 
 /// Prints a part of one stream: for people all of it, for programs one page.
 fn print(
     daemon: &mut Daemon,
     report: &JobReport,
+    id: JobId,
     stream: Stream,
     args: &JobArgs,
     form: Form,
 ) -> Result<(), Failure> {
-    let total = match stream {
-        Stream::Stdout => report.stdout.total,
-        Stream::Stderr => report.stderr.total,
-    };
-    let (offset, limit) = match args.tail {
-        Some(tail) => (total.saturating_sub(tail), tail),
-        None => (args.offset.unwrap_or(0), args.limit.unwrap_or(u64::MAX)),
-    };
+    let offset = start(args, report, stream);
+    let limit = args.tail.or(args.limit).unwrap_or(u64::MAX);
     match form {
         Form::Json => {
-            let page = daemon.page(args.id, stream, offset, limit)?;
+            let page = daemon.page(id, stream, offset, limit)?;
             output::json(&PageResult::from(&page))
         }
         Form::Text => {
             let mut sink = Sink::new(io::stdout().lock());
-            daemon.copy(args.id, stream, offset, limit, &mut sink)?;
+            daemon.copy(id, stream, offset, limit, &mut sink)?;
             Ok(sink.finish()?)
         }
     }
-}
-
-/// The job on a screen.
-fn summary(report: &JobReport) -> String {
-    let mut lines = format!("job {}\n", report.job);
-    let mut fact = |name: &str, value: String| lines += &table::fact(name, &value);
-    fact("command", report.command.clone());
-    fact("state", state(report));
-    fact("started", human::time(report.started_ms / 1000));
-    if let Some(ending) = &report.ending {
-        fact("ran for", human::duration(ending.runtime_ms));
-        fact("cpu time", human::duration(ending.cpu_usec / 1000));
-        fact("peak memory", human::bytes(ending.memory_peak));
-        let gone = match ending.kill_verified {
-            true => "all gone, verified",
-            false => "some may still run: their end could not be verified",
-        };
-        fact("processes", gone.to_owned());
-    }
-    fact("stdout", size(&report.stdout));
-    fact("stderr", size(&report.stderr));
-    if let Some(enforced) = &report.enforced {
-        fact("profile", enforced.profile.clone());
-        fact("uid", enforced.uid.to_string());
-        fact("walls", enforced.walls.join(", "));
-        fact("limits", enforced.limits.join(", "));
-    }
-    for note in &report.notes {
-        fact("note", note.clone());
-    }
-    lines
-}
-
-fn state(report: &JobReport) -> String {
-    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
-    match (ending::sentence(report), exit) {
-        (Some(sentence), _) => format!("{} ({sentence})", report.state.as_str()),
-        (None, Some(exit)) => format!("{} with status {exit}", report.state.as_str()),
-        (None, None) => report.state.as_str().to_owned(),
-    }
-}
-
-fn size(captured: &Captured) -> String {
-    format!("{} bytes", captured.total)
 }

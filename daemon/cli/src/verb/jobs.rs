@@ -1,46 +1,255 @@
-//! `remit jobs`: the caller's jobs.
+//! `remit jobs`: the caller's jobs, or for administrators everybody's.
 
-use remit_common::outcome::JobSummary;
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
+use remit_common::client::{self, ClientError};
+use remit_common::outcome::{JobSummary, Place, State};
 use remit_common::wire::{Reply, Request};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::Context;
 use crate::args::JobsArgs;
 use crate::daemon::Daemon;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::human;
 use crate::output::{self, Form};
-use crate::table::Table;
+use crate::table::{self, Table};
+use crate::{human, places};
 
 /// Lists jobs, newest first.
 pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
+    if !args.mine
+        && let Some((jobs, omitted)) = everybodys(context)?
+    {
+        return show(context.form, args, jobs, omitted);
+    }
     let mut daemon = Daemon::connect(&context.runtime)?;
-    let limit = args.limit;
-    let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit })? else {
+    // All, so that those left out can be counted: the daemon remembers some hundred of a user.
+    let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
         return Err(Failure::off_protocol());
     };
-    match context.form {
-        Form::Json => output::json(&json!({ "jobs": jobs }))?,
-        Form::Text => output::text(&list(&jobs))?,
+    show(context.form, args, jobs, 0)
+}
+
+/// The jobs of all users and how many more there are; nothing for who is no administrator.
+fn everybodys(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Failure> {
+    let all = AdminRequest::Jobs { limit: u32::MAX };
+    match client::admin(&context.runtime.admin_socket(), all) {
+        Ok(AdminReply::Jobs { jobs, omitted }) => Ok(Some((jobs, omitted))),
+        Ok(_) => Err(Failure::off_protocol()),
+        // Where nobody is there at all, the other socket says so.
+        Err(ClientError::NotAllowed { .. } | ClientError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A job in a list.
+trait Listed<const N: usize> {
+    const HEADINGS: [&str; N];
+
+    fn uid(&self) -> u32;
+    fn state(&self) -> State;
+    /// Its row; `state` as people read it.
+    fn row(&self, state: &str) -> [String; N];
+    fn json(&self) -> Value;
+}
+
+impl Listed<6> for JobSummary {
+    const HEADINGS: [&str; 6] = ["JOB", "STARTED", "STATE", ">EXIT", ">OUTPUT", "COMMAND"];
+
+    fn uid(&self) -> u32 {
+        0 // all are one user's
+    }
+
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn row(&self, state: &str) -> [String; 6] {
+        [
+            self.job_id.to_string(),
+            human::time(self.started_ms / 1000),
+            state.to_owned(),
+            status(self.exit),
+            human::bytes(self.output_bytes),
+            self.command.clone(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl Listed<7> for AnyJob {
+    const HEADINGS: [&str; 7] = [
+        "JOB", "USER", "STARTED", ">RUNTIME", "STATE", ">EXIT", "COMMAND",
+    ];
+
+    fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn row(&self, state: &str) -> [String; 7] {
+        let state = match self.kill_verified {
+            Some(false) => format!("{state}, stuck"),
+            Some(true) | None => state.to_owned(),
+        };
+        [
+            self.job.to_string(),
+            self.user.clone(),
+            human::time(self.started_ms / 1000),
+            match self.state.is_waiting() {
+                true => String::new(),
+                false => human::duration(self.runtime_ms),
+            },
+            state,
+            status(self.exit),
+            self.command.clone(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        any(self)
+    }
+}
+
+/// Somebody's job as JSON.
+pub fn any(job: &AnyJob) -> Value {
+    json!({
+        "job_id": job.job.to_string(),
+        "user": job.user,
+        "uid": job.uid,
+        "command": job.command,
+        "state": job.state,
+        "exit": job.exit,
+        "cause": job.cause,
+        "started_ms": job.started_ms,
+        "runtime_ms": job.runtime_ms,
+        "kill_verified": job.kill_verified,
+    })
+}
+
+fn status(exit: Option<i32>) -> String {
+    exit.map(|exit| exit.to_string()).unwrap_or_default()
+}
+
+/// Shows the first of these jobs; `omitted` older ones are not among them.
+fn show<const N: usize, J: Listed<N>>(
+    form: Form,
+    args: &JobsArgs,
+    jobs: Vec<J>,
+    omitted: u32,
+) -> Result<Exit, Failure> {
+    let places = places(&jobs);
+    let mut rows: Vec<(J, Option<Place>)> = jobs.into_iter().zip(places).collect();
+    if args.running {
+        rows.retain(|(job, _)| is_live(job.state()));
+    }
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let cut = rows.len().saturating_sub(limit);
+    rows.truncate(limit);
+    let omitted = u64::from(omitted).saturating_add(cut as u64);
+    match form {
+        Form::Json => {
+            let jobs: Vec<Value> = rows.iter().map(placed).collect();
+            output::json(&json!({ "jobs": jobs, "omitted": omitted }))?;
+        }
+        Form::Text if rows.is_empty() => {
+            output::text(&format!("no jobs\n{}", table::more(omitted)))?
+        }
+        Form::Text => {
+            let mut table = Table::new(J::HEADINGS);
+            for (job, place) in &rows {
+                let cells = job.row(&state(job.state(), *place));
+                table.row(cells.each_ref().map(String::as_str));
+            }
+            output::text(&(table.render() + &table::more(omitted)))?;
+        }
     }
     Ok(Exit::OK)
 }
 
-fn list(jobs: &[JobSummary]) -> String {
-    if jobs.is_empty() {
-        return "no jobs\n".to_owned();
+fn is_live(state: State) -> bool {
+    state == State::Running || state.is_waiting()
+}
+
+fn state(state: State, place: Option<Place>) -> String {
+    match place {
+        Some(place) => format!("{}, {}", state.as_str(), places::shown(place)),
+        None => state.as_str().to_owned(),
     }
-    let mut table = Table::new(["JOB", "STARTED", "STATE", ">EXIT", ">OUTPUT", "COMMAND"]);
-    for job in jobs {
-        table.row([
-            &job.job_id.to_string(),
-            &human::time(job.started_ms / 1000),
-            job.state.as_str(),
-            &job.exit.map(|exit| exit.to_string()).unwrap_or_default(),
-            &human::bytes(job.output_bytes),
-            &job.command,
-        ]);
+}
+
+fn placed<const N: usize, J: Listed<N>>((job, place): &(J, Option<Place>)) -> Value {
+    let mut value = job.json();
+    if let (Some(place), Some(keys)) = (place, value.as_object_mut()) {
+        keys.insert("place".to_owned(), json!(place));
     }
-    table.render()
+    value
+}
+
+/// The place of each job that is queued. Among its owner's the oldest is the next, and the list begins with the
+/// newest.
+fn places<const N: usize, J: Listed<N>>(jobs: &[J]) -> Vec<Option<Place>> {
+    let waits = |job: &&J| job.state() == State::Queued;
+    let mut after = jobs.iter();
+    jobs.iter()
+        .map(|job| {
+            after.next();
+            let count = |jobs: std::slice::Iter<'_, J>| {
+                let of_owner = |other: &&J| other.uid() == job.uid();
+                u32::try_from(jobs.filter(waits).filter(of_owner).count()).unwrap_or(u32::MAX)
+            };
+            waits(&job).then(|| Place {
+                position: count(after.clone()).saturating_add(1),
+                of: count(jobs.iter()),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+
+    use super::*;
+
+    fn job(uid: u32, state: State) -> AnyJob {
+        AnyJob {
+            job: JobId([0; 16]),
+            user: String::new(),
+            uid,
+            command: String::new(),
+            state,
+            exit: None,
+            cause: None,
+            started_ms: 0,
+            runtime_ms: 0,
+            kill_verified: None,
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_each_user_is_the_next() {
+        use State::{Exited, Queued, Running};
+        let newest_first = [
+            (1, Queued, Some((3, 3))),
+            (2, Queued, Some((1, 1))),
+            (1, Running, None),
+            (1, Queued, Some((2, 3))),
+            (1, Exited, None),
+            (1, Queued, Some((1, 3))),
+        ];
+        let jobs: Vec<AnyJob> = newest_first
+            .iter()
+            .map(|(uid, state, _)| job(*uid, *state))
+            .collect();
+        let expect =
+            newest_first.map(|(_, _, place)| place.map(|(position, of)| Place { position, of }));
+        assert_eq!(places(&jobs), expect);
+    }
 }

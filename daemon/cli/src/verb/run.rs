@@ -1,7 +1,7 @@
-//! `remit run`: run something, wait for its end, pass on what it wrote.
+//! `remit run`: run something, and pass on what it writes until its end.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::builtin;
 use remit_common::caps;
-use remit_common::outcome::{Captured, JobReport, State, Stream};
+use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
 use remit_common::wire::{Bytes, Purpose, Request, Run, What};
@@ -20,9 +20,9 @@ use crate::daemon::Daemon;
 use crate::ending;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::follow::Streams;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Form};
-use crate::sink::Sink;
 
 /// How long the first answer may take, in milliseconds. A short command is done
 /// in one exchange; of a longer one the id is known so soon that Ctrl-C can
@@ -35,78 +35,35 @@ pub fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     Ok(Exit::of_job(&report))
 }
 
-/// Has the daemon run it, waits for its end and writes its result.
+/// Has the daemon run it, passes on what it writes until its end, and says how it ended.
 pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> {
     run.wait_ms = Some(FIRST_WAIT_MS);
     let mut daemon = Daemon::connect(&context.runtime)?;
     let interrupt = Interrupt::watch(context.runtime.socket())?;
     let report = daemon.job(Request::Run(run))?;
-    interrupt.started(report.job);
-    let report = daemon.ended(report)?;
-    interrupt.ended();
-    pass_on(context.form, &mut daemon, &report)?;
-    Ok(report)
-}
-
-/// Writes the result of an ended job.
-pub fn pass_on(form: Form, daemon: &mut Daemon, report: &JobReport) -> Result<(), Failure> {
-    let written = match form {
-        Form::Json => output::json(&JobResult::from(report)),
-        Form::Text => {
-            let stdout = whole(daemon, report, Stream::Stdout, io::stdout().lock());
-            let stderr = whole(daemon, report, Stream::Stderr, io::stderr().lock());
-            read_to_the_end(stdout).and(read_to_the_end(stderr))
-        }
+    let job = report.job;
+    interrupt.started(job);
+    let mut streams = Streams::both(0, 0);
+    let ended = match (report.ending.is_some(), context.form) {
+        (true, _) => Ok(report),
+        (false, Form::Json) => daemon.ended(report),
+        (false, Form::Text) => streams.follow(&mut daemon, report),
     };
-    ending::notes(report);
-    read_to_the_end(written)
-}
-
-/// A reader that left early, as `head` does, is no failure of the command.
-fn read_to_the_end(written: Result<(), Failure>) -> Result<(), Failure> {
+    let report = ended.map_err(|failure| failure.leaves(job))?;
+    let pressed = interrupt.ended();
+    let written = match context.form {
+        Form::Json => output::json(&JobResult::from(&report)),
+        Form::Text => streams.rest(&mut daemon, &report),
+    };
+    match pressed {
+        true => ending::stopped(&report),
+        false => ending::notes(&report),
+    }
     match written {
-        Err(Failure::Gone) => Ok(()),
-        other => other,
+        // A reader that left early, as `head` does, is no failure of the command.
+        Ok(()) | Err(Failure::Gone) => Ok(report),
+        Err(failure) => Err(failure),
     }
-}
-
-/// All bytes of one stream: the part in the report, and the rest in pages.
-fn whole<W: Write + IsTerminal>(
-    daemon: &mut Daemon,
-    report: &JobReport,
-    stream: Stream,
-    to: W,
-) -> Result<(), Failure> {
-    let Captured {
-        total, head, tail, ..
-    } = match stream {
-        Stream::Stdout => &report.stdout,
-        Stream::Stderr => &report.stderr,
-    };
-    let mut sink = Sink::new(to);
-    sink.write(head)?;
-    let mut copied = (head.len() as u64).saturating_add(tail.len() as u64);
-    if copied >= *total {
-        sink.write(tail)?;
-    } else {
-        let from = head.len() as u64;
-        let rest = total.saturating_sub(from);
-        copied = daemon.copy(report.job, stream, from, rest, &mut sink)?;
-    }
-    sink.finish()?;
-    if copied < *total {
-        let name = match stream {
-            Stream::Stdout => "standard output",
-            Stream::Stderr => "standard error",
-        };
-        let lost = format!("only {copied} of the {total} bytes of {name} are kept");
-        // A job that was ended for writing too much has said so with its status.
-        if report.state != State::OutputLimit {
-            return Err(Failure::Output(io::Error::other(lost)));
-        }
-        output::note(&lost);
-    }
-    Ok(())
 }
 
 fn request(args: RunArgs) -> Result<Run, Failure> {

@@ -56,6 +56,11 @@ fn show(status: &Status) -> String {
         fact("refused", refused);
     }
     fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
+    fact("queued", &status.queued.to_string());
+    if status.stuck > 0 {
+        let stuck = "ended, but a process is stuck in the kernel; each takes a place";
+        fact("stuck", &format!("{} {stuck}", status.stuck));
+    }
     fact("sessions", &status.sessions.to_string());
     for (name, limit) in once("limits").chain(repeat("")).zip(&status.limits) {
         fact(name, limit);

@@ -1,6 +1,9 @@
 //! A daemon of one test: both sockets, real frames, answers from a closure.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +13,13 @@ use std::thread;
 
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::names::{JobId, Runtime};
-use remit_common::outcome::{Captured, Ending, Enforced, JobReport, Page, Part, State};
+use remit_common::outcome::{
+    Captured, Ending, Enforced, Followed, JobReport, Page, Part, Place, State, Stream,
+};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Bytes, FromClient, PROTOCOL, PartQuery, Reply, Request, ToClient};
+use remit_common::wire::{
+    Bytes, FromClient, PROTOCOL, PartQuery, Progress, Reply, Request, ToClient,
+};
 use remit_common::{caps, frame};
 
 /// What the fake does about a request.
@@ -20,6 +27,10 @@ pub enum Answer {
     Reply(Reply),
     Refuse(Refusal),
     HangUp,
+    /// It breaks off in the middle of this.
+    Torn(Reply),
+    /// First it tells where the job stands.
+    Waiting(Place, Box<Answer>),
 }
 
 /// A directory that goes with its value.
@@ -56,19 +67,20 @@ impl Fake {
     /// Answers requests on remit.sock.
     pub fn new(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let dir = Directory::new();
-        let listener = UnixListener::bind(Runtime::new(dir.path()).socket()).unwrap();
         let (tell, heard) = mpsc::channel();
-        let answer = Arc::new(answer);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answer, tell) = (Arc::clone(&answer), tell.clone());
-                thread::spawn(move || serve(stream.unwrap(), &*answer, &tell));
-            }
-        });
-        Self {
+        let fake = Self {
             dir,
             heard: Mutex::new(heard),
-        }
+        };
+        listen(fake.dir(), Arc::new(answer), tell);
+        fake
+    }
+
+    /// Another daemon in the place of this one, whose socket is gone.
+    pub fn again(&self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
+        let (tell, heard) = mpsc::channel();
+        *self.heard.lock().unwrap() = heard;
+        listen(self.dir(), Arc::new(answer), tell);
     }
 
     /// One that gives every request the same report of a job.
@@ -76,10 +88,16 @@ impl Fake {
         Self::new(move |_| reply(report.clone()))
     }
 
-    /// Answers one request after the other on admin.sock, each with the same.
+    /// Answers one request after the other on admin.sock, each with the same, and none on the other.
     pub fn admin(reply: AdminReply) -> (Self, Receiver<AdminRequest>) {
         let fake = Self::new(|_| Answer::HangUp);
-        let listener = UnixListener::bind(Runtime::new(fake.dir.path()).admin_socket()).unwrap();
+        let heard = fake.answer_administrators(reply);
+        (fake, heard)
+    }
+
+    /// Answers one request after the other on admin.sock, each with the same.
+    pub fn answer_administrators(&self, reply: AdminReply) -> Receiver<AdminRequest> {
+        let listener = UnixListener::bind(Runtime::new(self.dir()).admin_socket()).unwrap();
         let (tell, heard) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -89,7 +107,7 @@ impl Fake {
                 frame::write(&mut stream, &reply, caps::ADMIN_FRAME).unwrap();
             }
         });
-        (fake, heard)
+        heard
     }
 
     pub fn dir(&self) -> &Path {
@@ -117,6 +135,36 @@ impl Fake {
     pub fn output(&self, args: &[&str]) -> Said {
         Said::from(self.remit(args).output().unwrap())
     }
+
+    /// What somebody without any group is told. Who may connect where, the caller sets.
+    pub fn output_for_nobody(&self, args: &[&str]) -> Said {
+        std::fs::set_permissions(self.dir(), PermissionsExt::from_mode(0o755)).unwrap();
+        // The build directory may be closed to others; a copy beside the socket is not.
+        let copy = self.dir().join("remit");
+        // Not written by this process: another test's fork could hold it open (ETXTBSY, execve(2)).
+        let mut cp = Command::new("cp");
+        let copied = cp.arg(env!("CARGO_BIN_EXE_remit")).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        let nobody = 65534;
+        let mut command = Command::new(&copy);
+        command.arg("--runtime").arg(self.dir()).args(args);
+        command.current_dir("/").uid(nobody).gid(nobody);
+        Said::from(command.stdin(Stdio::null()).output().unwrap())
+    }
+}
+
+fn listen(
+    dir: &Path,
+    answer: Arc<impl Fn(&Request) -> Answer + Send + Sync + 'static>,
+    tell: mpsc::Sender<Request>,
+) {
+    let listener = UnixListener::bind(Runtime::new(dir).socket()).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (answer, tell) = (Arc::clone(&answer), tell.clone());
+            thread::spawn(move || serve(stream.unwrap(), &*answer, &tell));
+        }
+    });
 }
 
 fn serve(
@@ -137,10 +185,37 @@ fn serve(
     while let Ok(FromClient::Call { id, request }) = frame::read(&mut stream, caps::FRAME) {
         // The test may be over.
         let _ = tell.send(request.clone());
-        let reply = match answer(&request) {
+        let mut answer = answer(&request);
+        while let Answer::Waiting(place, then) = answer {
+            let progress = Progress {
+                elapsed_ms: 0,
+                place: Some(place),
+                output_bytes: 0,
+                last_line: String::new(),
+            };
+            let told = frame::write(
+                &mut stream,
+                &ToClient::Progress { id, progress },
+                caps::FRAME,
+            );
+            if told.is_err() {
+                return;
+            }
+            answer = *then;
+        }
+        let reply = match answer {
             Answer::Reply(reply) => Ok(reply),
             Answer::Refuse(refusal) => Err(refusal),
-            Answer::HangUp => return,
+            Answer::Torn(reply) => {
+                let reply = ToClient::Reply {
+                    id,
+                    reply: Ok(reply),
+                };
+                let frame = frame::encode(&reply, caps::FRAME).unwrap();
+                let _ = stream.write_all(&frame[..frame.len() / 2]);
+                return;
+            }
+            Answer::HangUp | Answer::Waiting(..) => return,
         };
         if frame::write(&mut stream, &ToClient::Reply { id, reply }, caps::FRAME).is_err() {
             return;
@@ -244,7 +319,7 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
 pub fn exited(exit: i32, stdout: &[u8], stderr: &[u8]) -> JobReport {
     let all = |bytes: &[u8]| Captured {
         total: bytes.len() as u64,
-        lines: 0,
+        lines: bytes.iter().filter(|byte| **byte == b'\n').count() as u64,
         head: Bytes::from(bytes.to_vec()),
         tail: Bytes::new(),
     };
@@ -292,4 +367,51 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
         report: Box::new(report.clone()),
         part,
     })
+}
+
+/// What a daemon answers that has these bytes of the job by now, and gives at most so many of a stream at once.
+pub fn written(
+    report: &JobReport,
+    streams: [&[u8]; 2],
+    at_once: usize,
+    request: &Request,
+) -> Reply {
+    let Request::Follow(asked) = request else {
+        panic!("no one follows: {request:?}");
+    };
+    let page = |stream, bytes: &[u8], known: u64| {
+        let from = usize::try_from(known)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let to = bytes.len().min(from.saturating_add(at_once));
+        Page {
+            stream,
+            offset: from as u64,
+            bytes: Bytes::from(bytes[from..to].to_vec()),
+            total: bytes.len() as u64,
+            eof: report.ending.is_some() && to == bytes.len(),
+        }
+    };
+    Reply::Followed(Box::new(Followed {
+        state: report.state,
+        place: report.place,
+        stdout: page(Stream::Stdout, streams[0], asked.stdout),
+        stderr: page(Stream::Stderr, streams[1], asked.stderr),
+        report: report.ending.as_ref().map(|_| Box::new(report.clone())),
+    }))
+}
+
+/// The same, as an answer.
+pub fn followed(report: &JobReport, streams: [&[u8]; 2], request: &Request) -> Answer {
+    match request {
+        Request::Follow(_) => Answer::Reply(written(report, streams, caps::PAGE, request)),
+        _ => reply(report.clone()),
+    }
+}
+
+/// Lines with one space between words.
+pub fn squeezed(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
 }

@@ -7,10 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::outcome::State;
+use remit_common::outcome::{JobReport, State};
 use remit_common::wire::Request;
 
-use crate::fake::{Answer, Fake, JOB, ended, job, reply, running};
+use crate::fake::{Answer, Fake, JOB, ended, exited, followed, job, reply, running};
 
 /// A door that opens once.
 #[derive(Clone, Default)]
@@ -33,9 +33,9 @@ fn press(child: &Child) {
     kill(pid, Signal::SIGINT).unwrap();
 }
 
-fn spawn(fake: &Fake) -> (Child, Receiver<String>) {
+fn spawn(fake: &Fake, args: &[&str]) -> (Child, Receiver<String>) {
     let mut child = fake
-        .remit(&["run", "sleep", "9"])
+        .remit(args)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -65,14 +65,15 @@ fn the_first_stops_the_job() {
     let fake = Fake::new(move |request| {
         match request {
             Request::Stop { .. } => door.open(),
-            Request::Job(_) => door.pass(),
+            Request::Follow(_) => door.pass(),
             _ => return reply(running()),
         }
-        reply(ended(State::Cancelled, None, Some(2), "by its owner"))
+        let report = ended(State::Cancelled, None, Some(2), "by its owner");
+        followed(&report, [b"", b""], request)
     });
-    let (mut child, lines) = spawn(&fake);
+    let (mut child, lines) = spawn(&fake, &["run", "sleep", "9"]);
     assert!(matches!(fake.heard(), Request::Run(_)));
-    assert!(matches!(fake.heard(), Request::Job(_)));
+    assert!(matches!(fake.heard(), Request::Follow(_)));
     press(&child);
     assert_eq!(fake.heard(), stop_with_int());
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -83,7 +84,8 @@ fn the_first_stops_the_job() {
                 "remit: stopping job {}; press Ctrl-C again to leave it to the daemon",
                 job()
             ),
-            "remit: the job was cancelled: by its owner".to_owned(),
+            "remit: the job was cancelled: by its owner; every process of it is gone, verified"
+                .to_owned(),
         ]
     );
 }
@@ -98,9 +100,9 @@ fn the_second_leaves_although_nothing_is_answered() {
         }
         reply(running())
     });
-    let (mut child, _lines) = spawn(&fake);
+    let (mut child, _lines) = spawn(&fake, &["run", "sleep", "9"]);
     assert!(matches!(fake.heard(), Request::Run(_)));
-    assert!(matches!(fake.heard(), Request::Job(_)));
+    assert!(matches!(fake.heard(), Request::Follow(_)));
     press(&child);
     assert_eq!(fake.heard(), stop_with_int());
     press(&child);
@@ -122,9 +124,13 @@ fn one_that_comes_before_the_id_is_known_is_kept() {
             Request::Stop { .. } => stop.open(),
             _ => stop.pass(),
         }
-        reply(ended(State::Cancelled, None, Some(2), ""))
+        followed(
+            &ended(State::Cancelled, None, Some(2), ""),
+            [b"", b""],
+            request,
+        )
     });
-    let (mut child, lines) = spawn(&fake);
+    let (mut child, lines) = spawn(&fake, &["run", "sleep", "9"]);
     assert!(matches!(fake.heard(), Request::Run(_)));
     press(&child);
     assert!(lines.recv().unwrap().starts_with("remit: stopping the job"));
@@ -132,6 +138,77 @@ fn one_that_comes_before_the_id_is_known_is_kept() {
     let heard = [fake.heard(), fake.heard()];
     assert!(heard.contains(&stop_with_int()), "{heard:?}");
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_job_that_waits_for_its_place_is_stopped_too() {
+    let stopped = Door::default();
+    let door = stopped.clone();
+    let queued = JobReport {
+        state: State::Queued,
+        ..running()
+    };
+    let fake = Fake::new(move |request| {
+        match request {
+            Request::Stop { .. } => door.open(),
+            Request::Follow(_) => door.pass(),
+            _ => return reply(queued.clone()),
+        }
+        let report = ended(State::Cancelled, None, None, "by its owner");
+        followed(&report, [b"", b""], request)
+    });
+    let (mut child, _lines) = spawn(&fake, &["run", "sleep", "9"]);
+    fake.heard();
+    fake.heard();
+    press(&child);
+    assert_eq!(fake.heard(), stop_with_int());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn what_became_of_a_job_that_did_not_mind_is_told() {
+    let stopped = Door::default();
+    let door = stopped.clone();
+    let fake = Fake::new(move |request| {
+        match request {
+            Request::Stop { .. } => door.open(),
+            Request::Follow(_) => door.pass(),
+            _ => return reply(running()),
+        }
+        followed(&exited(3, b"", b""), [b"", b""], request)
+    });
+    let (mut child, lines) = spawn(&fake, &["run", "sleep", "9"]);
+    fake.heard();
+    fake.heard();
+    press(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(
+        lines.iter().last().as_deref(),
+        Some(
+            "remit: the job exited by itself with status 3; every process of it is gone, verified"
+        )
+    );
+}
+
+#[test]
+fn who_only_looks_on_leaves_and_is_told_how_to_stop_the_job() {
+    let never = Door::default();
+    let door = never.clone();
+    let fake = Fake::new(move |request| {
+        if matches!(request, Request::Follow(_)) {
+            door.pass();
+        }
+        reply(running())
+    });
+    let (mut child, lines) = spawn(&fake, &["job", &job(), "--follow"]);
+    assert!(matches!(fake.heard(), Request::Job(_)));
+    assert!(matches!(fake.heard(), Request::Follow(_)));
+    press(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let told = format!("remit: job {0} goes on; to stop it: remit stop {0}", job());
+    assert_eq!(lines.iter().collect::<Vec<_>>(), [told]);
+    assert_eq!(fake.all_heard(), [], "the job is not stopped");
+    never.open();
 }
 
 /// Looked at, not pressed: who starts the tests may have SIGINT ignored, as shells do in the background.

@@ -11,11 +11,14 @@
 mod admin;
 mod doctor;
 mod fake;
+mod follow;
 mod interrupt;
+mod jobs;
 mod machine;
 mod man;
 mod protocol;
 mod run;
+mod search;
 mod shell;
 mod terminal;
 mod verbs;

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,10 +9,10 @@ use remit_common::caps;
 use remit_common::names::Runtime;
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Bytes, JobQuery, Purpose, Request, Run, What};
+use remit_common::wire::{Bytes, Purpose, Request, Run, What};
 
 use crate::fake::{
-    Answer, Directory, Fake, JOB, Said, ended, exited, job, long, paged, remit, reply, running,
+    Answer, Directory, Fake, Said, ended, exited, job, long, paged, remit, reply, running,
 };
 
 fn bytes(text: &str) -> Bytes {
@@ -245,38 +244,6 @@ fn a_job_that_wrote_too_much_keeps_its_status() {
 }
 
 #[test]
-fn it_waits_as_long_as_the_job_runs() {
-    let asked = AtomicU32::new(0);
-    let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-        0..=2 => reply(running()),
-        _ => reply(exited(3, b"done", b"")),
-    });
-    let said = fake.output(&["run", "x"]);
-    assert_eq!((said.status, said.text()), (Some(3), "done"));
-    let wait = Request::Job(JobQuery {
-        job: JOB,
-        wait_ms: caps::WAIT_MS,
-        part: None,
-    });
-    assert_eq!(fake.all_heard()[1..], [wait.clone(), wait.clone(), wait]);
-}
-
-#[test]
-fn a_lost_connection_loses_no_job() {
-    let asked = AtomicU32::new(0);
-    let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-        0 => reply(running()),
-        1 | 2 => Answer::HangUp,
-        _ => reply(exited(0, b"here", b"")),
-    });
-    let said = fake.output(&["run", "x"]);
-    assert_eq!((said.status, said.text()), (Some(0), "here"), "{said:?}");
-    let runs = |request: &&Request| matches!(request, Request::Run(_));
-    let heard = fake.all_heard();
-    assert_eq!(heard.iter().filter(runs).count(), 1, "nothing ran twice");
-}
-
-#[test]
 fn asking_too_often_slows_it_down_and_loses_nothing() {
     let written = vec![b'y'; 900_000];
     let report = long(&written, 10, 10);
@@ -301,14 +268,20 @@ fn a_daemon_that_never_answers_is_given_up() {
         Request::Run(_) => reply(running()),
         _ => Answer::HangUp,
     });
-    let said = fake.output(&["run", "x"]);
-    assert_eq!(said.status, Some(69));
-    assert_eq!(
-        said.stderr,
-        "remit: lost the connection to remitd: connection closed; \
-         to see why: journalctl -u remitd -n 20\n"
-    );
-    assert_eq!(fake.all_heard().len(), 4);
+    for args in [&["run", "x"][..], &["run", "--json", "x"]] {
+        let said = fake.output(args);
+        assert_eq!(said.status, Some(69));
+        assert_eq!(
+            said.stderr,
+            format!(
+                "remit: job {id} belongs to the daemon; to see what becomes of it: remit job {id} --follow\n\
+                 remit: lost the connection to remitd: connection closed; \
+                 to see why: journalctl -u remitd -n 20\n",
+                id = job()
+            )
+        );
+        assert_eq!(fake.all_heard().len(), 4);
+    }
 }
 
 #[test]
@@ -386,7 +359,8 @@ fn notes_and_doubts_are_told() {
     assert_eq!(
         said.stderr,
         "remit: note: '/tmp' is private\\x1b[2J\n\
-         remit: some processes of the job may still run: their end could not be verified\n"
+         remit: a process of the job is stuck in the kernel: its end could not be verified, and the job \
+         keeps its place until it is gone\n"
     );
     assert_eq!(said.status, Some(0));
 }
@@ -444,24 +418,7 @@ fn a_user_who_may_not_connect_is_told_so() {
     let fake = Fake::job(exited(0, b"", b""));
     let socket = Runtime::new(fake.dir()).socket();
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).unwrap();
-    std::fs::set_permissions(fake.dir(), PermissionsExt::from_mode(0o755)).unwrap();
-    // The build directory may be closed to others; a copy beside the socket is not.
-    let copy = fake.dir().join("remit");
-    // Not written by this process: another test's fork could hold it open (ETXTBSY, execve(2)).
-    let mut cp = std::process::Command::new("cp");
-    let copied = cp.arg(env!("CARGO_BIN_EXE_remit")).arg(&copy).status();
-    assert!(copied.unwrap().success());
-    let nobody = 65534;
-    let output = std::process::Command::new(&copy)
-        .arg("--runtime")
-        .arg(fake.dir())
-        .args(["run", "x"])
-        .current_dir("/")
-        .uid(nobody)
-        .gid(nobody)
-        .output()
-        .unwrap();
-    let said = Said::from(output);
+    let said = fake.output_for_nobody(&["run", "x"]);
     assert_eq!(said.status, Some(77), "{said:?}");
     assert!(
         said.stderr.starts_with("remit: you may not connect to '"),

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 use nix::pty::openpty;
-use remit_common::outcome::State;
+use remit_common::outcome::{JobReport, Place, State};
 use remit_common::wire::{AccessReport, Reply, Request};
 
-use crate::fake::{Answer, Fake, ended, exited, job, long, paged};
+use crate::fake::{Answer, Fake, ended, exited, followed, job, long, paged, reply, running};
 
 /// Runs it with stdout and stderr on a terminal, and gives what that terminal got.
 fn on_a_terminal(mut command: Command) -> String {
@@ -89,4 +89,31 @@ fn words_of_the_daemon_are_escaped() {
             "{args:?} {shown:?}"
         );
     }
+}
+
+#[test]
+fn a_job_that_waits_tells_its_place() {
+    let at = |position| Place { position, of: 7 };
+    let queued = JobReport {
+        state: State::Queued,
+        place: Some(at(5)),
+        ..running()
+    };
+    let fake = Fake::new(move |request| {
+        let end = exited(0, b"done\n", b"");
+        let answer = match request {
+            Request::Run(_) => return reply(queued.clone()),
+            Request::Follow(_) => followed(&end, [b"done\n", b""], request),
+            _ => reply(end),
+        };
+        // That it was told less than a second ago is not told again, changed or not.
+        Answer::Waiting(at(5), Box::new(Answer::Waiting(at(4), Box::new(answer))))
+    });
+    let told = "remit: waiting for a place: 5th of 7\n";
+    let shown = on_a_terminal(fake.remit(&["run", "x"]));
+    assert_eq!(shown, format!("{told}done\n"));
+    let json = on_a_terminal(fake.remit(&["run", "--json", "x"]));
+    assert!(json.starts_with(&format!("{told}{{")), "{json}");
+    // A log gets none of it.
+    assert_eq!(fake.output(&["run", "x"]).stderr, "");
 }

@@ -1,53 +1,17 @@
-//! The verbs that look: jobs, job, stop, access, host.
+//! The verbs that look: job, access, host.
 
 use remit_common::host::{HostReport, Section};
-use remit_common::outcome::{JobSummary, State};
+use remit_common::outcome::{JobReport, Place, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, GrantView, ProfileView, Reply, Request,
 };
 
-use crate::fake::{Answer, Fake, JOB, ended, exited, job, paged, reply, running};
-
-fn squeezed(text: &str) -> Vec<String> {
-    text.lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect()
-}
-
-#[test]
-fn jobs_are_a_table() {
-    let fake = Fake::new(|_| {
-        Answer::Reply(Reply::Jobs(vec![JobSummary {
-            job_id: JOB,
-            command: "df -h\nx".into(),
-            state: State::Exited,
-            exit: Some(1),
-            started_ms: 1_795_163_148_000,
-            output_bytes: 1536,
-        }]))
-    });
-    let said = fake.output(&["jobs"]);
-    assert_eq!(
-        squeezed(said.text()),
-        [
-            "JOB STARTED STATE EXIT OUTPUT COMMAND".to_owned(),
-            format!("{} 2026-11-20 08:25:48Z exited 1 1.5 KiB df -h\\nx", job()),
-        ]
-    );
-    let json = fake.output(&["jobs", "--limit", "5", "--json"]).json();
-    assert_eq!(json["jobs"][0]["job_id"], job());
-    assert_eq!(
-        fake.all_heard(),
-        [Request::Jobs { limit: 20 }, Request::Jobs { limit: 5 }]
-    );
-    let none = Fake::new(|_| Answer::Reply(Reply::Jobs(Vec::new())));
-    assert_eq!(none.output(&["jobs"]).text(), "no jobs\n");
-}
+use crate::fake::{Answer, Fake, exited, job, paged, running, squeezed};
 
 #[test]
 fn a_job_is_shown_and_only_waiting_takes_its_status() {
-    let fake = Fake::job(exited(7, b"abc", b""));
+    let fake = Fake::job(exited(7, b"ab\n", b""));
     let said = fake.output(&["job", &job()]);
     assert_eq!(said.status, Some(0));
     let lines = squeezed(said.text());
@@ -57,7 +21,9 @@ fn a_job_is_shown_and_only_waiting_takes_its_status() {
         "ran for 2.4 s",
         "peak memory 3.0 MiB",
         "processes all gone, verified",
-        "stdout 3 bytes",
+        "stdout 3 bytes, 1 line",
+        "started 2026-11-20 08:25:48Z",
+        "ended 2026-11-20 08:25:50Z",
         "profile read",
         "walls uid, mounts",
     ] {
@@ -67,6 +33,20 @@ fn a_job_is_shown_and_only_waiting_takes_its_status() {
     assert_eq!(fake.output(&["job", &job(), "--json"]).json()["exit"], 7);
     let running = Fake::job(running()).output(&["job", &job()]);
     assert!(running.text().contains("running"), "{running:?}");
+    let queued = Fake::job(JobReport {
+        state: State::Queued,
+        place: Some(Place { position: 3, of: 7 }),
+        waited_ms: 61_000,
+        ..crate::fake::running()
+    });
+    let lines = squeezed(queued.output(&["job", &job()]).text());
+    for line in [
+        "state queued, 3rd of 7",
+        "asked for 2026-11-20 08:25:48Z",
+        "waited 1 min 1 s",
+    ] {
+        assert!(lines.iter().any(|is| is == line), "'{line}' in {lines:#?}");
+    }
 }
 
 #[test]
@@ -109,44 +89,6 @@ fn a_page_in_json_says_where_the_next_begins() {
     assert_eq!(json["data"], "lo\\x1bw");
     assert_eq!(json["encoding"], "escaped");
     assert_eq!((&json["next"], &json["eof"]), (&7.into(), &false.into()));
-}
-
-#[test]
-fn a_job_that_is_not_there_is_refused() {
-    let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
-    for args in [&["job", &job()][..], &["stop", &job()]] {
-        let said = fake.output(args);
-        assert_eq!((said.status, said.text()), (Some(125), ""));
-        assert!(said.stderr.starts_with("remit: not_found: "), "{said:?}");
-    }
-}
-
-#[test]
-fn stop_waits_until_the_job_is_gone() {
-    let fake = Fake::new(|request| match request {
-        Request::Stop { .. } => reply(running()),
-        _ => reply(ended(State::Cancelled, None, Some(1), "by its owner")),
-    });
-    let said = fake.output(&["stop", &job(), "--signal", "hup"]);
-    assert_eq!(said.status, Some(0), "{said:?}");
-    assert_eq!(
-        said.text(),
-        format!("{}: the job was cancelled: by its owner\n", job())
-    );
-    let stop = Request::Stop {
-        job: JOB,
-        signal: Some(1),
-    };
-    assert_eq!(fake.heard(), stop);
-}
-
-#[test]
-fn a_stop_that_was_not_verified_is_no_success() {
-    let mut report = ended(State::Cancelled, None, Some(9), "");
-    report.ending.as_mut().unwrap().kill_verified = false;
-    let said = Fake::job(report).output(&["stop", &job()]);
-    assert_eq!(said.status, Some(125));
-    assert!(said.stderr.contains("could not be verified"), "{said:?}");
 }
 
 fn access(asked: Option<Asked>) -> Fake {

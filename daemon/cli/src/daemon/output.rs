@@ -1,0 +1,68 @@
+//! Questions about what a job wrote.
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{Matches, Page, Part, Stream};
+use remit_common::wire::{GrepQuery, PageQuery, PartQuery};
+
+use super::Daemon;
+use crate::failure::Failure;
+use crate::sink::Sink;
+
+impl Daemon {
+    /// At most `limit` bytes of a job's output from `offset` on.
+    pub fn page(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Page, Failure> {
+        let cap = u32::try_from(caps::PAGE).unwrap_or(u32::MAX);
+        let page = PageQuery {
+            stream,
+            offset,
+            limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
+            tail: false,
+            whole_characters: false,
+        };
+        match self.about(job, 0, Some(PartQuery::Page(page)))? {
+            (_, Some(Part::Page(page))) => Ok(page),
+            (_, Some(Part::Matches(_)) | None) => Err(Failure::off_protocol()),
+        }
+    }
+
+    /// Copies at most `limit` bytes from `offset` on to `sink`, page by page, up to what is there now.
+    /// Gives the place after the last byte copied.
+    pub fn copy(
+        &mut self,
+        job: JobId,
+        stream: Stream,
+        mut offset: u64,
+        mut limit: u64,
+        sink: &mut Sink<'_>,
+    ) -> Result<u64, Failure> {
+        while limit > 0 {
+            let page = self.page(job, stream, offset, limit)?;
+            let length = page.bytes.len() as u64;
+            if length == 0 || length > limit {
+                break;
+            }
+            sink.write(&page.bytes)?;
+            offset += length;
+            limit -= length;
+            if page.eof || offset >= page.total {
+                break;
+            }
+        }
+        Ok(offset)
+    }
+
+    /// Lines of a job's output that match.
+    pub fn matches(&mut self, job: JobId, query: GrepQuery) -> Result<Matches, Failure> {
+        match self.about(job, 0, Some(PartQuery::Grep(query)))? {
+            (_, Some(Part::Matches(matches))) => Ok(matches),
+            (_, Some(Part::Page(_)) | None) => Err(Failure::off_protocol()),
+        }
+    }
+}

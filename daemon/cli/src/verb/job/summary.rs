@@ -1,0 +1,66 @@
+//! A job on a screen.
+
+use remit_common::outcome::{Captured, JobReport};
+
+use crate::ending::Ended;
+use crate::{human, places, table};
+
+/// What is known of a job, but its output.
+pub fn summary(report: &JobReport) -> String {
+    let mut lines = format!("job {}\n", report.job);
+    let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+    fact("command", &report.command);
+    fact("state", &state(report));
+    let at = |ms: u64| human::time(ms / 1000);
+    match report.state.is_waiting() {
+        true => fact("asked for", &at(report.started_ms)),
+        false => fact("started", &at(report.started_ms)),
+    }
+    if report.waited_ms > 0 {
+        fact("waited", &human::duration(report.waited_ms));
+    }
+    if let Some(ending) = &report.ending {
+        fact(
+            "ended",
+            &at(report.started_ms.saturating_add(ending.runtime_ms)),
+        );
+        fact("ran for", &human::duration(ending.runtime_ms));
+        fact("cpu time", &human::duration(ending.cpu_usec / 1000));
+        fact("peak memory", &human::bytes(ending.memory_peak));
+        fact(
+            "processes",
+            Ended::from(report).doubt().unwrap_or("all gone, verified"),
+        );
+    }
+    fact("stdout", &size(&report.stdout));
+    fact("stderr", &size(&report.stderr));
+    if let Some(enforced) = &report.enforced {
+        fact("profile", &enforced.profile);
+        fact("uid", &enforced.uid.to_string());
+        fact("walls", &enforced.walls.join(", "));
+        fact("limits", &enforced.limits.join(", "));
+    }
+    for note in &report.notes {
+        fact("note", note);
+    }
+    lines
+}
+
+fn state(report: &JobReport) -> String {
+    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
+    let name = report.state.as_str();
+    match (Ended::from(report).sentence(), exit, report.place) {
+        (Some(sentence), _, _) => format!("{name} ({sentence})"),
+        (None, Some(exit), _) => format!("{name} with status {exit}"),
+        (None, None, Some(place)) => format!("{name}, {}", places::shown(place)),
+        (None, None, None) => name.to_owned(),
+    }
+}
+
+fn size(captured: &Captured) -> String {
+    format!(
+        "{}, {}",
+        human::count(captured.total, "byte"),
+        human::count(captured.lines, "line")
+    )
+}

@@ -1,0 +1,253 @@
+//! Lists of jobs, and their ends: jobs, stop.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc::Receiver;
+
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
+use remit_common::names::{JobId, Runtime};
+use remit_common::outcome::{JobSummary, State};
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Reply, Request};
+
+use crate::fake::{Answer, Fake, JOB, ended, job, reply, running, squeezed};
+
+fn mine(id: u8, state: State) -> JobSummary {
+    JobSummary {
+        job_id: JobId([id; 16]),
+        command: "df -h\nx".into(),
+        state,
+        exit: Some(1).filter(|_| state == State::Exited),
+        started_ms: 1_795_163_148_000,
+        output_bytes: 1536,
+    }
+}
+
+fn owner() -> Fake {
+    Fake::new(|_| {
+        Answer::Reply(Reply::Jobs(vec![
+            mine(4, State::Queued),
+            mine(3, State::Queued),
+            mine(2, State::Running),
+            mine(1, State::Exited),
+        ]))
+    })
+}
+
+fn hex(id: u8) -> String {
+    JobId([id; 16]).to_string()
+}
+
+#[test]
+fn mine_are_a_table() {
+    let fake = owner();
+    let head = "JOB STARTED STATE EXIT OUTPUT COMMAND".to_owned();
+    let row =
+        |id, state: &str| format!("{} 2026-11-20 08:25:48Z {state} 1.5 KiB df -h\\nx", hex(id));
+    let all = [
+        head,
+        row(4, "queued, 2nd of 2 -"),
+        row(3, "queued, 1st of 2 -"),
+        row(2, "running -"),
+        row(1, "exited 1"),
+    ];
+    for args in [&["jobs"][..], &["jobs", "--mine"], &["job"]] {
+        assert_eq!(squeezed(fake.output(args).text()), all, "{args:?}");
+    }
+    let running = fake.output(&["jobs", "--running"]);
+    assert_eq!(squeezed(running.text()), all[..4]);
+    let two = fake.output(&["jobs", "--limit", "2"]);
+    let two = squeezed(two.text());
+    assert_eq!((&two[..3], two[3].as_str()), (&all[..3], "… and 2 more"));
+    let json = fake.output(&["jobs", "--limit", "1", "--json"]).json();
+    assert_eq!(json["jobs"][0]["job_id"], hex(4));
+    assert_eq!(
+        json["jobs"][0]["place"],
+        serde_json::json!({ "position": 2, "of": 2 })
+    );
+    assert_eq!(
+        (&json["jobs"][1], &json["omitted"]),
+        (&serde_json::Value::Null, &3.into())
+    );
+    let asked = Request::Jobs { limit: u32::MAX };
+    assert!(fake.all_heard().iter().all(|request| *request == asked));
+
+    let none = Fake::new(|_| Answer::Reply(Reply::Jobs(Vec::new())));
+    assert_eq!(none.output(&["jobs"]).text(), "no jobs\n");
+}
+
+fn somebodys(id: u8, user: &str, uid: u32, state: State) -> AnyJob {
+    let has_ended = state == State::Cancelled;
+    AnyJob {
+        job: JobId([id; 16]),
+        user: user.into(),
+        uid,
+        command: "df\x1b".into(),
+        state,
+        exit: None,
+        cause: Some("by an administrator".into()).filter(|_| has_ended),
+        started_ms: 1_795_163_148_000,
+        runtime_ms: 2_450,
+        kill_verified: Some(id != 9).filter(|_| has_ended),
+    }
+}
+
+/// One who is an administrator too.
+fn administrator(jobs: Vec<AnyJob>, omitted: u32) -> (Fake, Receiver<AdminRequest>) {
+    let fake = owner();
+    let heard = fake.answer_administrators(AdminReply::Jobs { jobs, omitted });
+    (fake, heard)
+}
+
+#[test]
+fn administrators_see_everybodys() {
+    let all = vec![
+        somebodys(8, "bob", 1002, State::Queued),
+        somebodys(7, "alice", 1001, State::Queued),
+        somebodys(6, "alice", 1001, State::Running),
+        somebodys(9, "alice", 1001, State::Cancelled),
+        somebodys(5, "alice", 1001, State::Queued),
+    ];
+    let (fake, heard) = administrator(all, 3);
+    let head = "JOB USER STARTED RUNTIME STATE EXIT COMMAND".to_owned();
+    let row = |id, user: &str, rest: &str| {
+        format!("{} {user} 2026-11-20 08:25:48Z {rest} - df\\x1b", hex(id))
+    };
+    let table = [
+        head,
+        row(8, "bob", "- queued, 1st of 1"),
+        row(7, "alice", "- queued, 2nd of 2"),
+        row(6, "alice", "2.4 s running"),
+        row(9, "alice", "2.4 s cancelled, stuck"),
+        row(5, "alice", "- queued, 1st of 2"),
+        "… and 3 more".to_owned(),
+    ];
+    assert_eq!(squeezed(fake.output(&["jobs"]).text()), table);
+    assert_eq!(
+        heard.recv().unwrap(),
+        AdminRequest::Jobs { limit: u32::MAX }
+    );
+    let running = fake.output(&["jobs", "--running", "--limit", "3"]);
+    let running = squeezed(running.text());
+    assert_eq!(
+        (&running[..4], running[4].as_str()),
+        (&table[..4], "… and 4 more")
+    );
+    let json = fake.output(&["--json", "jobs"]).json();
+    assert_eq!(json["omitted"], 3);
+    let job = serde_json::json!({
+        "job_id": hex(9),
+        "user": "alice",
+        "uid": 1001,
+        "command": "df\x1b",
+        "state": "cancelled",
+        "exit": null,
+        "cause": "by an administrator",
+        "started_ms": 1_795_163_148_000_u64,
+        "runtime_ms": 2450,
+        "kill_verified": false,
+    });
+    assert_eq!(json["jobs"][3], job);
+    assert_eq!(fake.all_heard(), []);
+    fake.output(&["jobs", "--mine"]);
+    assert_eq!(fake.heard(), Request::Jobs { limit: u32::MAX });
+}
+
+#[test]
+fn others_see_their_own() {
+    let (fake, heard) = administrator(Vec::new(), 0);
+    let runtime = Runtime::new(fake.dir());
+    let mode = |socket, mode| std::fs::set_permissions(socket, PermissionsExt::from_mode(mode));
+    mode(runtime.socket(), 0o666).unwrap();
+    mode(runtime.admin_socket(), 0o600).unwrap();
+    let said = fake.output_for_nobody(&["jobs"]);
+    assert!(said.text().contains(&hex(4)), "{said:?}");
+    assert!(heard.try_recv().is_err());
+    let said = fake.output(&["jobs"]);
+    assert_eq!(
+        said.text(),
+        "no jobs\n",
+        "an administrator has all there are: none"
+    );
+}
+
+#[test]
+fn a_job_that_is_not_there_is_refused() {
+    let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
+    for args in [
+        &["job", &job()][..],
+        &["job", &job(), "--follow"],
+        &["stop", &job()],
+    ] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(125), ""));
+        assert!(said.stderr.starts_with("remit: not_found: "), "{said:?}");
+    }
+}
+
+#[test]
+fn stop_waits_until_the_job_is_gone() {
+    let fake = Fake::new(|request| match request {
+        Request::Stop { .. } => reply(running()),
+        _ => reply(ended(State::Cancelled, None, Some(1), "by its owner")),
+    });
+    let said = fake.output(&["stop", &job(), "--signal", "hup"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(
+        said.text(),
+        format!(
+            "{} ended: the job was cancelled: by its owner; every process of it is gone, verified\n",
+            job()
+        )
+    );
+    let stop = Request::Stop {
+        job: JOB,
+        signal: Some(1),
+    };
+    assert_eq!(fake.heard(), stop);
+}
+
+#[test]
+fn a_stop_that_was_not_verified_is_no_success() {
+    let mut report = ended(State::Cancelled, None, Some(9), "");
+    report.ending.as_mut().unwrap().kill_verified = false;
+    let said = Fake::job(report).output(&["stop", &job()]);
+    assert_eq!(said.status, Some(125));
+    assert!(said.stderr.contains("could not be verified"), "{said:?}");
+    assert!(said.stderr.contains("keeps its place"), "{said:?}");
+    assert!(!said.text().contains("gone"), "{said:?}");
+}
+
+#[test]
+fn administrators_stop_anybodys() {
+    let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
+    let stopped = somebodys(0xab, "alice", 1001, State::Cancelled);
+    let heard = fake.answer_administrators(AdminReply::Stopped(Box::new(stopped)));
+    let said = fake.output(&["stop", &job(), "--signal", "KILL"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(
+        said.text(),
+        format!(
+            "{} ended: the job was cancelled: by an administrator; every process of it is gone, verified\n",
+            job()
+        )
+    );
+    let stop = AdminRequest::Stop {
+        job: JOB,
+        signal: Some(9),
+    };
+    assert_eq!(heard.recv().unwrap(), stop);
+    let json = fake.output(&["--json", "stop", &job()]).json();
+    assert_eq!(
+        (&json["user"], &json["state"]),
+        (&"alice".into(), &"cancelled".into())
+    );
+}
+
+#[test]
+fn what_else_is_refused_is_not_asked_of_the_other_socket() {
+    let fake = Fake::new(|_| Answer::Refuse(Refusal::new(Code::InvalidArgs, "no such signal")));
+    let heard = fake.answer_administrators(AdminReply::Done("x".into()));
+    let said = fake.output(&["stop", &job()]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    assert!(heard.try_recv().is_err());
+}
