@@ -27,6 +27,8 @@ pub struct Stuck {
     first: Option<(i32, OwnedFd)>,
     cgroup: Option<Cgroup>,
     killing: Option<Killing>,
+    /// The ends of its output. What is stuck may hold their locks: to close them could be to wait for it.
+    _pipes: [OwnedFd; 2],
 }
 
 /// All of them, by the serials of their jobs.
@@ -50,8 +52,6 @@ impl Warden {
     pub fn keep_stuck(&mut self, serial: u64, job: Job) {
         let process = job.process;
         let first = job.status.is_none().then_some((process.pid, process.pidfd));
-        // What is stuck may hold the locks of these pipes: to close them could be to wait for it.
-        std::mem::forget((process.stdout, process.stderr));
         let cgroup = job.cgroup;
         if let Some(cgroup) = &cgroup {
             let (events, token) = (cgroup.events(), Token::Cgroup(serial));
@@ -65,6 +65,7 @@ impl Warden {
             first,
             cgroup,
             killing: job.killing,
+            _pipes: [process.stdout, process.stderr],
         };
         self.jobs.stuck.0.insert(serial, stuck);
         // It may have moved before it was watched.

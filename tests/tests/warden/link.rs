@@ -850,7 +850,7 @@ impl Drop for Frozen {
 #[test]
 fn a_job_that_cannot_be_killed_is_recorded_as_that_and_keeps_its_place() {
     let mut way = Way {
-        jobs: "max = 1\nmax_per_user = 1\n".into(),
+        jobs: "max = 1\nmax_per_user = 1\nqueue = 1\n".into(),
         ..Way::default()
     };
     let mut stage = Stage::set(&way);
@@ -901,20 +901,30 @@ fn a_job_that_cannot_be_killed_is_recorded_as_that_and_keeps_its_place() {
         (ending.state, ending.kill_verified),
         (State::Cancelled, false)
     );
+    assert!(ending.cause.contains("stuck in the kernel"), "{ending:?}");
     stage.alive();
+    assert_eq!(stage.status().stuck, 1);
     broker.run(session, 3, argv(&["true"]), &[]);
-    assert_eq!(broker.answer(3).unwrap_err().code, Code::Busy);
+    let waits = broker.until(|message, fds| match message {
+        ToBroker::Job {
+            ticket: Some(3),
+            meta,
+        } => Ok(meta.clone()),
+        _ => Err(fds),
+    });
+    assert!(waits.queued, "{waits:?}");
+    broker.run(session, 4, argv(&["true"]), &[]);
+    assert_eq!(broker.answer(4).unwrap_err().code, Code::Busy);
     drop(frozen);
     assert!(ends_within(sleep, SOON));
-    // Each status is a turn of the loop: it is reaped in one of them.
-    let reaped = (0..1000).any(|_| {
-        let _ = stage.status();
-        Process::of(sleep).is_none()
+    // Its place is free, and whoever waited has it.
+    let begun = broker.until(|message, fds| match message {
+        ToBroker::Begun { job, .. } => Ok((*job, fds.len())),
+        _ => Err(fds),
     });
-    assert!(reaped);
-    broker.run(session, 4, argv(&["true"]), &[]);
-    let (job, _) = broker.started(4);
-    broker.finish(job);
+    assert_eq!(begun, (waits.job, 2));
+    assert_eq!(stage.status().stuck, 0);
+    broker.finish(waits.job);
     broker.say(&ToWarden::Closed { session });
     stage.idle();
     stage.records_are_whole();
