@@ -10,7 +10,7 @@ use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
 use remit_common::outcome::{Followed, JobReport, Part};
 use remit_common::refusal::Code;
-use remit_common::wire::{Follow, JobQuery, PartQuery, Reply, Request};
+use remit_common::wire::{Follow, JobQuery, PartQuery, Progress, Reply, Request, Run};
 use remit_common::{RELEASE, caps};
 
 use crate::failure::Failure;
@@ -57,9 +57,13 @@ impl Daemon {
         Ok(self.client.call(request, |_| ())?)
     }
 
-    /// Makes a call that is answered by a job.
-    pub fn job(&mut self, request: Request) -> Result<JobReport, Failure> {
-        match self.call(request)? {
+    /// Starts a job. Where the caller has named the request, it is the same job however often it is asked for.
+    pub fn run(&mut self, run: Run) -> Result<JobReport, Failure> {
+        let reply = match run.request_id.is_some() {
+            true => self.ask(&Request::Run(run))?,
+            false => self.call(Request::Run(run))?,
+        };
+        match reply {
             Reply::Job { report, .. } => Ok(*report),
             _ => Err(Failure::off_protocol()),
         }
@@ -122,7 +126,7 @@ impl Daemon {
         let (mut losses, mut pauses) = (LOSSES, PAUSES);
         loop {
             let places = &mut self.places;
-            let waiting = |progress: remit_common::wire::Progress| places.tell(progress.place);
+            let waiting = |progress: Progress| places.tell(progress.place);
             match self.client.call(question.clone(), waiting) {
                 Ok(reply) => return Ok(reply),
                 Err(error) if losses > 0 && is_loss(&error) => {

@@ -144,7 +144,11 @@ fn show<const N: usize, J: Listed<N>>(
     jobs: Vec<J>,
     omitted: u32,
 ) -> Result<Exit, Failure> {
-    let places = places(&jobs);
+    // Among those left out may be some that come first.
+    let places = match omitted {
+        0 => places(&jobs),
+        _ => vec![None; jobs.len()],
+    };
     let mut rows: Vec<(J, Option<Place>)> = jobs.into_iter().zip(places).collect();
     if args.running {
         rows.retain(|(job, _)| is_live(job.state()));

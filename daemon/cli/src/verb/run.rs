@@ -12,7 +12,7 @@ use remit_common::caps;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
-use remit_common::wire::{Bytes, Purpose, Request, Run, What};
+use remit_common::wire::{Bytes, Purpose, Run, What};
 
 use crate::app::Context;
 use crate::args::{self, Cli, RunArgs};
@@ -40,7 +40,7 @@ pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> 
     run.wait_ms = Some(FIRST_WAIT_MS);
     let mut daemon = Daemon::connect(&context.runtime)?;
     let interrupt = Interrupt::watch(context.runtime.socket())?;
-    let report = daemon.job(Request::Run(run))?;
+    let report = daemon.run(run)?;
     let job = report.job;
     interrupt.started(job);
     let mut streams = Streams::both(0, 0);

@@ -244,6 +244,23 @@ fn a_job_that_wrote_too_much_keeps_its_status() {
 }
 
 #[test]
+fn a_request_with_a_name_is_sent_again_and_no_other() {
+    for (args, status, sent) in [
+        (&["run", "--request-id", "r1", "x"][..], 0, 2),
+        (&["run", "x"], 69, 1),
+    ] {
+        let asked = AtomicU32::new(0);
+        let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Answer::HangUp,
+            _ => reply(exited(0, b"", b"")),
+        });
+        let said = fake.output(args);
+        assert_eq!(said.status, Some(status), "{said:?}");
+        assert_eq!(fake.all_heard().len(), sent);
+    }
+}
+
+#[test]
 fn asking_too_often_slows_it_down_and_loses_nothing() {
     let written = vec![b'y'; 900_000];
     let report = long(&written, 10, 10);
