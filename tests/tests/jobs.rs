@@ -9,6 +9,7 @@ mod jobs {
     mod denials;
     mod disk;
     mod endings;
+    mod everybody;
     mod grep;
     mod output;
     mod owners;
