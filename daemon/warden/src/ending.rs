@@ -239,14 +239,20 @@ impl Warden {
         };
         let ending = ending(job);
         let record = end_record(job, &ending);
+        let meta = job.ended(ending);
+        // A start after a crash from here on knows that it ended, and records that again.
+        self.ledger.end(job.plan.job, &meta);
+        fault::point(self, Point::EndNoted);
         if let Err(why) = self.audit.write(record) {
-            job.phase = Phase::Recording;
-            say!("the end of job {} waits: {why}", job.plan.job);
+            if let Some(job) = self.jobs.get(serial) {
+                job.phase = Phase::Recording;
+            }
+            say!("the end of job {} waits: {why}", meta.job);
             self.watch_audit();
             self.timers.add(RECORD, Timer::Ends);
             return;
         }
-        let Some((job, meta)) = self.jobs.end(serial, ending) else {
+        let Some(job) = self.jobs.take(serial) else {
             return;
         };
         self.timers.cancel_job(serial);
@@ -267,7 +273,8 @@ impl Warden {
         let Some(ending) = meta.ending.clone() else {
             return;
         };
-        self.ledger.end(meta.job, &meta);
+        fault::point(self, Point::EndRecorded);
+        self.ledger.recorded(meta.job);
         fault::point(self, Point::AfterEnd);
         self.tell(&ToBroker::Ended {
             job: meta.job,

@@ -23,6 +23,10 @@ pub enum Point {
     AfterSend,
     /// The job's processes are gone, no end record.
     BeforeEnd,
+    /// The ledger knows the end, the trail does not.
+    EndNoted,
+    /// The trail has the end, the ledger does not know that.
+    EndRecorded,
     /// The end is recorded, the broker does not know.
     AfterEnd,
 }
@@ -63,6 +67,8 @@ mod armed {
             Point::AfterFork => "after-fork",
             Point::AfterSend => "after-send",
             Point::BeforeEnd => "before-end",
+            Point::EndNoted => "end-noted",
+            Point::EndRecorded => "end-recorded",
             Point::AfterEnd => "after-end",
         };
         if place != name || DONE.swap(true, Ordering::Relaxed) {

@@ -126,6 +126,15 @@ impl Job {
         }
     }
 
+    /// What is remembered of it once it has ended.
+    pub fn ended(&self, ending: Ending) -> JobMeta {
+        JobMeta {
+            age_ms: 0,
+            ending: Some(ending),
+            ..self.meta()
+        }
+    }
+
     /// Notes why it is being ended; the first reason stays. A job that has ended by itself
     /// keeps its ending, unless it left too much output.
     pub fn stop(&mut self, state: State, cause: impl Into<String>) {
@@ -269,16 +278,11 @@ impl Jobs {
         self.ended.iter().map(|ended| &ended.meta)
     }
 
-    /// Takes a job out of those that live; `meta` is what is remembered of it.
-    pub fn end(&mut self, serial: u64, ending: Ending) -> Option<(Job, JobMeta)> {
+    /// Takes a job out of those that live.
+    pub fn take(&mut self, serial: u64) -> Option<Job> {
         let job = self.live.remove(&serial)?;
         self.serials.remove(&job.plan.job);
-        let meta = JobMeta {
-            age_ms: 0,
-            ending: Some(ending),
-            ..job.meta()
-        };
-        Some((job, meta))
+        Some(job)
     }
 
     /// Remembers a job that has ended, whose request id was this. Gives the ids of those that are now

@@ -1,8 +1,8 @@
 //! The jobs that are remembered, as they outlive the warden: `STATE/warden/open`.
 //!
-//! A job is noted before its intent is recorded, its end after that is, and both are kept until
-//! the job is forgotten: whatever kills the warden in between, the next one knows all of them.
-//! One file: a header, then slots ([`slot`]); three small writes a job, where a file for each would
+//! A job is noted before its intent is recorded, its end just before that is and once more when
+//! it was, and all is kept until the job is forgotten: whatever kills the warden in between, the next one knows all of them.
+//! One file: a header, then slots ([`slot`]); four small writes a job, where a file for each would
 //! cost the making and removing of it. Nothing is synced but at an orderly stop: a killed daemon
 //! leaves every slot free, open or ended. After a power cut some may be missing or damaged; what
 //! is damaged is known as that, and is set aside.
@@ -126,7 +126,7 @@ impl Ledger {
         }
     }
 
-    /// Notes how a job ended, once that is recorded.
+    /// Notes how a job ended, just before that is recorded.
     pub fn end(&mut self, job: JobId, meta: &JobMeta) {
         if let Some(ended) = Ended::of(meta) {
             self.note_end(job, &ended);
@@ -145,6 +145,20 @@ impl Ledger {
             Ok(()) => self.mark(job, Noted::Ended),
             // The next start says that it was interrupted, which is once too often.
             Err(error) => say!("the ledger does not know that job {job} has ended: {error}"),
+        }
+    }
+
+    /// Notes that the end of a job is recorded: no later start does that again.
+    pub fn recorded(&mut self, job: JobId) {
+        let Some(held) = self.taken.get(&job).copied() else {
+            return;
+        };
+        let written = slot::recording(job)
+            .map_err(io::Error::other)
+            .and_then(|write| self.write(held.slot, &write));
+        if let Err(error) = written {
+            // The next start records the end again, and says that it does.
+            say!("the ledger does not know that the end of job {job} is recorded: {error}");
         }
     }
 
@@ -215,7 +229,7 @@ impl Ledger {
             noted: match found.past {
                 Past::Queued => Noted::Queued,
                 Past::Running(_) | Past::Unknown => Noted::Begun,
-                Past::Ended(_) => Noted::Ended,
+                Past::Ending(_) | Past::Ended(_) => Noted::Ended,
             },
         };
         self.taken.insert(found.entry.job, held);
@@ -393,6 +407,7 @@ mod tests {
 
     fn end(ledger: &mut Ledger, number: u64) {
         ledger.note_end(entry(number).job, &ended("ok"));
+        ledger.recorded(entry(number).job);
     }
 
     fn an_end() -> Past {

@@ -38,21 +38,25 @@ impl Warden {
     }
 
     fn take_over_job(&mut self, job: &Found, stuck: &[(i32, u32)]) -> Result<(), Fatal> {
-        let ended = match &job.past {
-            Past::Ended(ended) => ended.as_ref().clone(),
-            past => {
-                let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
+        let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
+        let (ended, record) = match &job.past {
+            Past::Ended(ended) => (ended.as_ref().clone(), None),
+            Past::Ending(ended) => (ended.as_ref().clone(), Some(again(job, ended))),
+            Past::Queued | Past::Running(_) => {
                 let ended = cut_off(job, pid.map(|(pid, _)| *pid));
-                // Of this one there is a record already.
-                if *past != Past::Unknown {
-                    self.audit
-                        .write(interrupted(job, &ended))
-                        .map_err(|why| Fatal::Unavailable(why.to_string()))?;
-                }
-                self.ledger.note_end(job.entry.job, &ended);
-                ended
+                let record = interrupted(job, &ended);
+                (ended, Some(record))
             }
+            // Of this one there is a record already.
+            Past::Unknown => (cut_off(job, pid.map(|(pid, _)| *pid)), None),
         };
+        self.ledger.note_end(job.entry.job, &ended);
+        if let Some(record) = record {
+            self.audit
+                .write(record)
+                .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+        }
+        self.ledger.recorded(job.entry.job);
         let request = job.entry.request.clone();
         for forgotten in self.jobs.remember(job.meta(ended), request) {
             self.ledger.forget(forgotten);
@@ -90,7 +94,7 @@ impl Warden {
 const fn may_live(past: &Past) -> bool {
     match past {
         Past::Running(_) | Past::Unknown => true,
-        Past::Queued | Past::Ended(_) => false,
+        Past::Queued | Past::Ending(_) | Past::Ended(_) => false,
     }
 }
 
@@ -101,7 +105,7 @@ fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
     let (started_ms, what) = match job.past {
         Past::Queued => (begun_ms, "remitd ended before it got a place; it never ran"),
         Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
-        Past::Ended(_) | Past::Unknown => (
+        Past::Ending(_) | Past::Ended(_) | Past::Unknown => (
             begun_ms,
             "how it ended is in the journal only: the ledger's note of that is damaged",
         ),
@@ -114,6 +118,33 @@ fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
         }
     };
     Ended::interrupted(started_ms, cause, stuck.is_none())
+}
+
+/// The record of an end that the daemon before this one noted, and maybe recorded, before it was
+/// killed.
+fn again(job: &Found, ended: &Ended) -> Record {
+    let (entry, ending) = (&job.entry, &ended.ending);
+    // The command stands last: it is the caller's text.
+    let message = format!(
+        "{}'s job [{}] had ended when remitd died, {}: {}; maybe this is recorded twice: {}",
+        entry.owner.user,
+        entry.job.short(),
+        ending.state.as_str(),
+        ending.cause,
+        entry.command
+    );
+    let verified = if ending.kill_verified { "yes" } else { "no" };
+    Record::new(Event::End, message)
+        .field("JOB", entry.job.to_string())
+        .number("UID", entry.owner.uid)
+        .field("USER", &entry.owner.user)
+        .field("ARGV", &entry.command)
+        .field("STATE", ending.state.as_str())
+        .field("CAUSE", &ending.cause)
+        .maybe("EXIT", ending.exit.map(|code| code.to_string()))
+        .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
+        .field("KILL_VERIFIED", verified)
+        .field("AGAIN", "maybe")
 }
 
 /// The record of it.
@@ -205,6 +236,16 @@ mod tests {
             false,
             "remitd died while it ran; a process of it is stuck in the kernel (pid 99)",
         );
+        let noted = found(Past::Ending(Box::new(Ended::interrupted(
+            9,
+            "x".into(),
+            true,
+        ))));
+        let Past::Ending(ended) = &noted.past else {
+            unreachable!()
+        };
+        let record = again(&noted, ended);
+        assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));
         check(
             Past::Unknown,
             None,

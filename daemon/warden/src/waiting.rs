@@ -284,13 +284,6 @@ impl Warden {
             .field("STATE", state.as_str())
             .field("CAUSE", cause)
             .field("KILL_VERIFIED", "yes");
-        if let Err(why) = self.audit.write(record) {
-            say!("the end of job {} waits: {why}", waiting.plan.job);
-            self.queue.unrecorded.push(unrun);
-            self.watch_audit();
-            self.timers.add(RECORD, Timer::Ends);
-            return;
-        }
         let meta = JobMeta {
             queued: false,
             age_ms: 0,
@@ -307,6 +300,14 @@ impl Warden {
             }),
             ..waiting.meta()
         };
+        self.ledger.end(meta.job, &meta);
+        if let Err(why) = self.audit.write(record) {
+            say!("the end of job {} waits: {why}", waiting.plan.job);
+            self.queue.unrecorded.push(unrun);
+            self.watch_audit();
+            self.timers.add(RECORD, Timer::Ends);
+            return;
+        }
         let plan = unrun.waiting.plan;
         let request = plan.request.as_ref().map(|(id, _)| id.clone());
         self.uids.give_back(plan.uid);

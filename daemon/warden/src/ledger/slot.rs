@@ -1,7 +1,7 @@
 //! One slot of the ledger as bytes. Pure.
 //!
-//! Three parts at fixed places, so that writing one touches no other: when the job got its place,
-//! how it ended, what it is. Each begins with its length (4 bytes, little-endian; 0: there is
+//! Four parts at fixed places, so that writing one touches no other: when the job got its place,
+//! that its end is recorded, how it ended, what it is. Each begins with its length (4 bytes, little-endian; 0: there is
 //! none) and the first 8 bytes of the SHA-256 of its name, the job's id and itself: one that is
 //! torn, or another job's, is known as damaged.
 
@@ -30,12 +30,17 @@ struct Part {
 const STARTED: Part = Part {
     name: b"started",
     at: 0,
-    room: 64,
+    room: 48,
+};
+const RECORDED: Part = Part {
+    name: b"recorded",
+    at: 48,
+    room: 16,
 };
 const ENDED: Part = Part {
     name: b"ended",
-    at: STARTED.room,
-    room: (3 << 10) - STARTED.room,
+    at: 64,
+    room: (3 << 10) - 64,
 };
 const ENTRY: Part = Part {
     name: b"entry",
@@ -93,7 +98,9 @@ pub enum Past {
     Queued,
     /// It ran, or was about to, since so many milliseconds after 1970.
     Running(u64),
-    /// It had ended.
+    /// It had ended; whether that stands in the trail is not known.
+    Ending(Box<Ended>),
+    /// It had ended, and that stands in the trail.
     Ended(Box<Ended>),
     /// It had got its place or ended, and the note of that is damaged.
     Unknown,
@@ -163,6 +170,14 @@ pub fn ending(job: JobId, ended: &Ended) -> Result<Write, String> {
     Ok((ENDED.at, part))
 }
 
+/// What notes that the end of a job is recorded.
+///
+/// # Errors
+/// None.
+pub fn recording(job: JobId) -> Result<Write, String> {
+    Ok((RECORDED.at, encode(RECORDED, Some(job), &())?))
+}
+
 /// What frees a slot.
 pub fn freeing() -> Write {
     (ENTRY.at, vec![0; HEAD])
@@ -181,8 +196,12 @@ pub fn read(slot: &[u8]) -> Slot {
         Decoded::Whole(started) => started.job_uid,
         Decoded::Nothing | Decoded::Damaged => entry.job_uid,
     };
+    let recorded: Decoded<()> = decode(RECORDED, Some(entry.job), slot);
     let past = match (ended, started) {
-        (Decoded::Whole(ended), _) => Past::Ended(Box::new(ended)),
+        (Decoded::Whole(ended), _) => match recorded {
+            Decoded::Whole(()) => Past::Ended(Box::new(ended)),
+            Decoded::Nothing | Decoded::Damaged => Past::Ending(Box::new(ended)),
+        },
         (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
         (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
         (Decoded::Nothing, Decoded::Nothing) if entry.queued => Past::Queued,
@@ -401,6 +420,7 @@ pub mod tests {
     fn life(entry: &Entry) -> Vec<(Vec<Write>, Slot)> {
         let old = queued(99);
         let begun = job(entry.clone(), 5001, Past::Running(77));
+        let noted = Past::Ending(Box::new(ended("ok")));
         let end = Past::Ended(Box::new(ended("ok")));
         vec![
             (
@@ -413,6 +433,10 @@ pub mod tests {
             ),
             (
                 vec![ending(old.job, &ended("ok")).unwrap()],
+                job(old.clone(), 5001, noted.clone()),
+            ),
+            (
+                vec![recording(old.job).unwrap()],
                 job(old, 5001, end.clone()),
             ),
             (vec![freeing()], Slot::Free),
@@ -423,6 +447,10 @@ pub mod tests {
             (vec![starting(entry.job, &STARTED_AT).unwrap()], begun),
             (
                 vec![ending(entry.job, &ended("ok")).unwrap()],
+                job(entry.clone(), 5001, noted),
+            ),
+            (
+                vec![recording(entry.job).unwrap()],
                 job(entry.clone(), 5001, end),
             ),
             (vec![freeing()], Slot::Free),
@@ -502,6 +530,7 @@ pub mod tests {
             starting(queued(1).job, &STARTED_AT).unwrap(),
         );
         let whole = with(whole, ending(queued(1).job, &ended("ok")).unwrap());
+        let whole = with(whole, recording(queued(1).job).unwrap());
         let right = read(&whole);
         let end = Past::Ended(Box::new(ended("ok")));
         for bit in 0..SLOT * 8 {
@@ -509,9 +538,11 @@ pub mod tests {
             slot[bit / 8] ^= 1 << (bit % 8);
             let found = read(&slot);
             let without_start = job(queued(1), 5000, end.clone());
+            let unrecorded = job(queued(1), 5001, Past::Ending(Box::new(ended("ok"))));
             let fine = found == right
                 || found == Slot::Damaged
                 || found == without_start
+                || found == unrecorded
                 || as_started(&found, &right);
             assert!(fine, "bit {bit}: {found:?}");
         }
@@ -555,7 +586,7 @@ pub mod tests {
         let Slot::Job(found) = read(&slot) else {
             panic!("{:?}", read(&slot));
         };
-        let Past::Ended(end) = &found.past else {
+        let Past::Ending(end) = &found.past else {
             panic!("{found:?}");
         };
         assert_eq!(
