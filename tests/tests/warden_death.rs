@@ -130,6 +130,8 @@ fn whatever_step_it_dies_at_each_intent_has_its_end() {
         "after-fork",
         "after-send",
         "before-end",
+        "end-noted",
+        "end-recorded",
         "after-end",
     ] {
         let Some(options) = Options::mutated("REMIT_FAULT", &format!("warden@{point}")) else {
@@ -153,6 +155,12 @@ fn whatever_step_it_dies_at_each_intent_has_its_end() {
         let open: BTreeSet<_> = intents.difference(&ends).cloned().collect();
         assert!(open.is_subset(&interrupted), "{point}: {open:?} has no end");
         assert!(daemon.records("interrupted").len() <= 1, "{point}");
+        assert_eq!(ends.intersection(&interrupted).next(), None, "{point}");
+        // An end that was noted and maybe recorded is recorded again, and says so.
+        let again = daemon.records("end");
+        let again = again.iter().filter(|end| end["REMIT_AGAIN"] == "maybe");
+        let expect = usize::from(point.starts_with("end-"));
+        assert_eq!(again.count(), expect, "{point}");
         daemon.is_well();
         daemon.stop();
     }
