@@ -2,16 +2,17 @@
 //!
 //! The list is the same for everybody and byte for byte the same every time.
 
+mod schema;
+
 use std::sync::{Arc, LazyLock};
 
 use remit_common::host::HostReport;
 use remit_common::result::JobResult;
 use remit_common::wire::AccessReport;
 use rmcp::model::{self, JsonObject, ListToolsResult, ToolAnnotations};
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use self::schema::{Null, only, output, schema, terse};
 use crate::answer::{JobAnswer, JobList};
 use crate::arguments::{AccessArgs, HostArgs, JobArgs, RunArgs, StopArgs};
 
@@ -235,158 +236,6 @@ fn definition(tool: Tool) -> model::Tool {
         .with_raw_output_schema(Arc::new(tool.output()))
         .with_title(tool.title())
         .with_annotations(tool.annotations())
-}
-
-/// The schema of arguments, flat: no references, no titles, no number formats
-/// (clients warn about those they do not know), no null beside a type.
-fn schema<T: JsonSchema>() -> JsonObject {
-    generate::<T>(SchemaSettings::draft2020_12(), Null::Absent)
-}
-
-/// The schema of a result. Nothing is required: a refusal takes the place of it all.
-fn output<T: JsonSchema>(null: Null) -> JsonObject {
-    let schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize(), null);
-    let mut schema = without(schema, &["required"]);
-    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        for property in properties.values_mut() {
-            let description = property.get("description").cloned();
-            if let Value::Object(inner) = property {
-                *inner = without(std::mem::take(inner), &["description"]);
-                if let Some(description) = description {
-                    inner.insert("description".to_owned(), description);
-                }
-            }
-        }
-        let refusal = json!({ "type": "object", "description": "A refusal instead" });
-        properties.insert("error".to_owned(), refusal);
-    }
-    schema
-}
-
-fn generate<T: JsonSchema>(settings: SchemaSettings, null: Null) -> JsonObject {
-    let settings = settings.with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    let mut schema = settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value();
-    simplify(&mut schema, null);
-    match schema {
-        Value::Object(mut schema) => {
-            schema.remove("description");
-            schema
-        }
-        _ => JsonObject::new(),
-    }
-}
-
-/// Whether `null` is one of the types of an optional field, or the field is left out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Null {
-    Stays,
-    Absent,
-}
-
-fn simplify(schema: &mut Value, null: Null) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(|item| simplify(item, null)),
-        Value::Object(object) => {
-            for key in ["title", "format", "default"] {
-                // A property may have such a name; then it is a schema itself.
-                if object.get(key).is_some_and(|value| !value.is_object()) {
-                    object.remove(key);
-                }
-            }
-            // Says nothing that a byte count would not say.
-            if object.get("minimum") == Some(&json!(0)) {
-                object.remove("minimum");
-            }
-            if null == Null::Absent {
-                without_null(object);
-            }
-            one_of_names(object);
-            if let Some(Value::Object(items)) = object.get_mut("items") {
-                items.remove("description");
-            }
-            object.values_mut().for_each(|value| simplify(value, null));
-        }
-        _ => {}
-    }
-}
-
-fn without_null(object: &mut JsonObject) {
-    for key in ["type", "enum"] {
-        if let Some(Value::Array(choices)) = object.get_mut(key) {
-            choices.retain(|choice| !choice.is_null() && *choice != "null");
-            if key == "type" && choices.len() == 1 {
-                let only = choices.remove(0);
-                object.insert(key.to_owned(), only);
-            }
-        }
-    }
-    let Some(Value::Array(choices)) = object.get_mut("anyOf") else {
-        return;
-    };
-    choices.retain(|choice| choice.get("type") != Some(&json!("null")));
-    if let [Value::Object(_)] = choices.as_slice()
-        && let Value::Object(only) = choices.remove(0)
-    {
-        object.remove("anyOf");
-        for (key, value) in only {
-            object.entry(key).or_insert(value);
-        }
-    }
-}
-
-/// An enum of described constants as a plain enum.
-fn one_of_names(object: &mut JsonObject) {
-    let Some(Value::Array(choices)) = object.get("oneOf") else {
-        return;
-    };
-    let names: Option<Vec<Value>> = choices
-        .iter()
-        .map(|choice| choice.get("const").cloned())
-        .collect();
-    if let Some(names) = names {
-        object.remove("oneOf");
-        object.insert("type".to_owned(), json!("string"));
-        object.insert("enum".to_owned(), Value::Array(names));
-    }
-}
-
-/// The schema with these of its properties.
-fn only(mut schema: JsonObject, names: &[&str]) -> JsonObject {
-    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        properties.retain(|name, _| *name == "error" || names.contains(&name.as_str()));
-    }
-    schema
-}
-
-/// The schema with names and types alone.
-fn terse(schema: JsonObject) -> JsonObject {
-    without(schema, &["description", "enum"])
-}
-
-/// The schema without these keywords at any depth. No property has such a name.
-fn without(schema: JsonObject, keywords: &[&str]) -> JsonObject {
-    fn strip(value: &mut Value, keywords: &[&str]) {
-        match value {
-            Value::Array(items) => items.iter_mut().for_each(|item| strip(item, keywords)),
-            Value::Object(object) => {
-                object.retain(|key, _| !keywords.contains(&key.as_str()));
-                object.values_mut().for_each(|inner| strip(inner, keywords));
-            }
-            _ => {}
-        }
-    }
-    let mut schema = Value::Object(schema);
-    strip(&mut schema, keywords);
-    match schema {
-        Value::Object(schema) => schema,
-        _ => JsonObject::new(),
-    }
 }
 
 #[cfg(test)]
