@@ -213,6 +213,25 @@ impl Daemon {
             .unwrap_or_else(|why| panic!("remitd did not start again: {why}"));
     }
 
+    /// Starts it again, as a service manager does: until it starts. A process that the dead one was just forking
+    /// holds its lock for a moment. How often it did not start.
+    ///
+    /// # Panics
+    /// When it does not start for another reason, or within ten seconds.
+    pub fn restart_insistently(&mut self) -> u32 {
+        let start = Instant::now();
+        let mut failed = 0;
+        while let Err(why) = self.launch() {
+            let held = why.contains("another remitd uses");
+            assert!(
+                held && start.elapsed() < Duration::from_secs(10),
+                "remitd did not start again: {why}"
+            );
+            failed += 1;
+        }
+        failed
+    }
+
     /// Stops it in order and starts it again.
     ///
     /// # Panics
@@ -228,7 +247,24 @@ impl Daemon {
         self.options.env.clear();
     }
 
+    /// Starts it again and kills it after this time, wherever on its way it is by then.
+    ///
+    /// # Panics
+    /// When it cannot be executed.
+    pub fn restart_in_vain(&mut self, lives: Duration) {
+        let _socket = self.spawn();
+        std::thread::sleep(lives);
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
     fn launch(&mut self) -> Result<(), String> {
+        let socket = self.spawn();
+        self.wait_until_ready(&socket)
+    }
+
+    /// Starts the process; where it will say that it is ready.
+    fn spawn(&mut self) -> UnixDatagram {
         let _ = self.child.wait();
         let notify = self.place.path().join("notify");
         let _ = fs::remove_file(&notify);
@@ -251,7 +287,7 @@ impl Daemon {
             enters(&mut command, door);
         }
         self.child = command.spawn().expect("remitd starts");
-        self.wait_until_ready(&socket)
+        socket
     }
 
     /// remitd, behind what prepares the ground for it.
@@ -346,6 +382,12 @@ impl Daemon {
     #[must_use]
     pub fn first_job_uid(&self) -> u32 {
         self.uid_first + 1
+    }
+
+    /// How many uids it has for jobs.
+    #[must_use]
+    pub const fn job_uids(&self) -> u32 {
+        self.uid_count - 1
     }
 
     /// Where it lies.

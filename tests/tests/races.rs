@@ -12,7 +12,7 @@ use remit_common::outcome::{JobReport, State};
 use remit_common::wire::Run;
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
-use remit_tests::holdings::{Holdings, uids_in_turn};
+use remit_tests::holdings::{Holdings, no_uid_is_lost};
 use remit_tests::process::Identity;
 use remit_tests::random::Random;
 
@@ -42,8 +42,7 @@ impl Field {
         let Self { daemon, before } = self;
         daemon.is_well();
         before.are_again_of(&daemon);
-        let uids = Options::default().jobs + 1;
-        assert_eq!(uids_in_turn(&daemon, 2 * uids), uids, "a uid is lost");
+        no_uid_is_lost(&daemon);
 
         let jobs = |event: &str| {
             let mut jobs = BTreeMap::new();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Longer than any answer may take, even of a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for a new broker.
+const IDLE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Default)]
 struct State {
@@ -49,10 +51,31 @@ impl Pulse {
         self.change(|state| state.answers += 1);
     }
 
-    /// Waits until so many more were answered.
-    pub fn until_answered(&self, more: u32) {
+    /// Waits until so many more were answered, or none was for a while: everybody may wait for a job that ends
+    /// only when it is ended.
+    ///
+    /// # Panics
+    /// When another thread has failed.
+    pub fn until_answered_or_idle(&self, more: u32) {
         let wanted = self.state().answers + u64::from(more);
-        self.until("answers", |state| state.answers >= wanted);
+        loop {
+            let state = self.state();
+            let before = state.answers;
+            let quiet = |state: &mut State| !state.failed && state.answers == before;
+            let (state, waited) = match before < wanted {
+                true => self
+                    .changed
+                    .wait_timeout_while(state, IDLE, quiet)
+                    .expect("nobody panics with it"),
+                false => return,
+            };
+            let failed = state.failed;
+            drop(state);
+            assert!(!failed, "another thread has failed");
+            if waited.timed_out() {
+                return;
+            }
+        }
     }
 
     /// How many were answered.

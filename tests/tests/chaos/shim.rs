@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -50,8 +49,8 @@ impl Shims {
     }
 
     /// Asks for one thing after the other until all is over; what was answered, and how many shims were killed.
-    pub fn work(self, pulse: Arc<Pulse>, mut random: Random, name: &str) -> (Vec<Answered>, u32) {
-        let _alarm = Alarm(&pulse);
+    pub fn work(self, pulse: &Pulse, mut random: Random, name: &str) -> (Vec<Answered>, u32) {
+        let _alarm = Alarm(pulse);
         let mut known = BTreeMap::new();
         let mut session = self.start();
         let (mut number, mut killed) = (0, 0);
@@ -68,7 +67,7 @@ impl Shims {
                 killed += 1;
                 session = self.start();
             }
-            let job = job_of(&insist(&mut session, &pulse, &run));
+            let job = job_of(&insist(&mut session, pulse, &run));
             let answered = Answered {
                 door: self.door.clone(),
                 task: task.clone(),
@@ -78,9 +77,9 @@ impl Shims {
             if task.ends() {
                 let wait = json!({ "job_id": job.to_string(), "wait_ms": 30_000 });
                 let wait = json!({ "name": "job", "arguments": wait });
-                assert_eq!(job_of(&insist(&mut session, &pulse, &wait)), job);
+                assert_eq!(job_of(&insist(&mut session, pulse, &wait)), job);
             }
-            assert_eq!(job_of(&insist(&mut session, &pulse, &run)), job, "{task:?}");
+            assert_eq!(job_of(&insist(&mut session, pulse, &run)), job, "{task:?}");
         }
         pulse.finished();
         (known.into_values().collect(), killed)
