@@ -50,9 +50,9 @@ pub const JOBS_PER_UID: usize = 16;
 pub const JOBS: usize = 64;
 /// Jobs of one uid that wait for a place.
 pub const QUEUED_PER_UID: usize = 32;
-/// Jobs that wait for a place in all.
+/// Jobs that wait for a place in all; one more of each user who has none waiting.
 pub const QUEUED: usize = 128;
-/// Bytes of argv, environment, script and stdin of all jobs that wait.
+/// Bytes of argv, environment, script and stdin of all jobs that wait; of one uid a quarter.
 pub const QUEUED_BYTES: usize = 32 << 20;
 /// Ended jobs kept for later questions, of one uid.
 pub const ENDED_PER_UID: usize = 256;

@@ -113,8 +113,18 @@ impl Queue {
             .collect()
     }
 
-    fn held(&self) -> usize {
-        self.iter().map(|waiting| waiting.plan.held).sum()
+    /// Whether another one of this user may wait, by the bytes that all hold: a user has a part of
+    /// them, and whoever has none waiting is let in. So nobody keeps others out.
+    fn may_hold(&self, uid: u32, bytes: usize) -> bool {
+        let held = |own: &dyn Fn(u32) -> bool| -> usize {
+            let plans = self.iter().map(|waiting| &waiting.plan);
+            let own = plans.filter(|plan| own(plan.requester.subject.uid()));
+            own.map(|plan| plan.held).sum()
+        };
+        let (own, all) = (held(&|other| other == uid), held(&|_| true));
+        own == 0
+            || own.saturating_add(bytes) <= caps::QUEUED_BYTES / 4
+                && all.saturating_add(bytes) <= caps::QUEUED_BYTES
     }
 }
 
@@ -124,7 +134,8 @@ impl Warden {
     /// # Errors
     /// It cannot be recorded or kept, or those that wait hold too much already.
     pub fn wait_for_place(&mut self, plan: Box<Plan>) -> Result<Told, Refusal> {
-        if self.queue.held().saturating_add(plan.held) > caps::QUEUED_BYTES {
+        let uid = plan.requester.subject.uid();
+        if !self.queue.may_hold(uid, plan.held) {
             self.drop_plan(plan);
             let text = "the jobs that wait hold as many bytes as they may";
             return Err(Refusal::new(Code::Busy, text)
@@ -138,7 +149,7 @@ impl Warden {
         }
         fault::point(self, Point::AfterQueue);
         self.jobs.claim(&plan);
-        let (uid, ticket) = (plan.requester.subject.uid(), plan.requester.ticket);
+        let ticket = plan.requester.ticket;
         let waiting = Waiting {
             plan,
             since: Instant::now(),

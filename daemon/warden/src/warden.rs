@@ -155,7 +155,8 @@ impl Warden {
                 "{over} and {} wait, more are not allowed",
                 self.queue.of(uid)
             )
-        } else if self.queue.len() >= jobs.queue {
+        } else if jobs.queue == 0 || self.queue.len() >= jobs.queue && self.queue.of(uid) > 0 {
+            // One who has none waiting is let in: nobody keeps others out.
             format!(
                 "{over} and {} of all users wait, more are not allowed",
                 self.queue.len()
