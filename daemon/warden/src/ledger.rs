@@ -1,9 +1,9 @@
 //! The jobs that are remembered, as they outlive the warden: `STATE/warden/open`.
 //!
-//! A job is noted before its intent is recorded, its end just before that is and once more when
-//! it was, and all is kept until the job is forgotten: whatever kills the warden in between, the next one knows all of them.
-//! One file: a header, then slots ([`slot`]); four small writes a job, where a file for each would
-//! cost the making and removing of it. Nothing is synced but at an orderly stop: a killed daemon
+//! A job is noted before its intent is recorded; its end just before that is, and once more when it
+//! was; and all is kept until the job is forgotten. Whatever kills the warden in between, the next
+//! one knows every job. One file: a header, then slots ([`slot`]); four small writes a job, where a
+//! file for each would cost the making and removing of it. Nothing is synced but at an orderly stop: a killed daemon
 //! leaves every slot free, open or ended. After a power cut some may be missing or damaged; what
 //! is damaged is known as that, and is set aside.
 
@@ -188,7 +188,7 @@ impl Ledger {
             match slot::read(bytes.get(..filled).unwrap_or_default()) {
                 Slot::Free => self.free.push(slot),
                 Slot::Job(job) if !self.taken.contains_key(&job.entry.job) => {
-                    damaged += usize::from(job.past == Past::Unknown);
+                    damaged += usize::from(matches!(job.past, Past::Lost | Past::Unknown));
                     self.take_up(slot, &job);
                     found.push(*job);
                 }
@@ -228,7 +228,7 @@ impl Ledger {
             number: found.entry.number,
             noted: match found.past {
                 Past::Queued => Noted::Queued,
-                Past::Running(_) | Past::Unknown => Noted::Begun,
+                Past::Running(_) | Past::Lost | Past::Unknown => Noted::Begun,
                 Past::Ending(_) | Past::Ended(_) => Noted::Ended,
             },
         };
@@ -514,8 +514,9 @@ mod tests {
     fn damaged_slots_are_copied_aside_once_and_the_others_stay() {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
-        add(&mut ledger, &[1, 2, 3]);
+        add(&mut ledger, &[1, 2, 3, 4]);
         end(&mut ledger, 3);
+        ledger.note_end(entry(4).job, &ended("ok"));
         let spoil = |slot: u64, at: u64| {
             let file = File::options()
                 .write(true)
@@ -523,23 +524,25 @@ mod tests {
                 .unwrap();
             file.write_all_at(b"!", place(slot) + at).unwrap();
         };
-        // An entry, and an end.
+        // An entry, an end that is recorded, and one that may be.
         spoil(0, (3 << 10) + 20);
         spoil(2, 64 + 20);
+        spoil(3, 64 + 20);
         let damaged = fs::read(scratch.file("open")).unwrap();
         let (mut ledger, found, damage) = scratch.read();
-        assert_eq!(found, [running(2), (3, Past::Unknown)]);
+        assert_eq!(found, [running(2), (3, Past::Lost), (4, Past::Unknown)]);
         let damage = damage.unwrap();
-        assert_eq!(damage.what, "2 entries are damaged");
+        assert_eq!(damage.what, "3 entries are damaged");
         let aside = damage.aside.unwrap();
         assert_eq!(fs::read(aside).unwrap(), damaged);
         // The start says how it ended as far as that is known.
         end(&mut ledger, 3);
+        end(&mut ledger, 4);
         let (mut ledger, found, damage) = scratch.read();
-        assert_eq!(found, [running(2), (3, an_end())]);
+        assert_eq!(found, [running(2), (3, an_end()), (4, an_end())]);
         assert!(damage.is_none(), "{damage:?}");
-        add(&mut ledger, &[4]);
-        assert_eq!(ledger.slots, 3, "the damaged slot is not used again");
+        add(&mut ledger, &[5]);
+        assert_eq!(ledger.slots, 4, "the damaged slot is not used again");
     }
 
     #[test]

@@ -38,25 +38,26 @@ impl Warden {
     }
 
     fn take_over_job(&mut self, job: &Found, stuck: &[(i32, u32)]) -> Result<(), Fatal> {
-        let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
-        let (ended, record) = match &job.past {
-            Past::Ended(ended) => (ended.as_ref().clone(), None),
-            Past::Ending(ended) => (ended.as_ref().clone(), Some(again(job, ended))),
-            Past::Queued | Past::Running(_) => {
+        let ended = match &job.past {
+            Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
+            Past::Queued | Past::Running(_) | Past::Lost | Past::Unknown => {
+                let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
                 let ended = cut_off(job, pid.map(|(pid, _)| *pid));
-                let record = interrupted(job, &ended);
-                (ended, Some(record))
+                self.ledger.note_end(job.entry.job, &ended);
+                ended
             }
-            // Of this one there is a record already.
-            Past::Unknown => (cut_off(job, pid.map(|(pid, _)| *pid)), None),
         };
-        self.ledger.note_end(job.entry.job, &ended);
+        let record = match &job.past {
+            Past::Ended(_) | Past::Lost => None,
+            Past::Ending(_) => Some(again(job, &ended)),
+            Past::Queued | Past::Running(_) | Past::Unknown => Some(interrupted(job, &ended)),
+        };
         if let Some(record) = record {
             self.audit
                 .write(record)
                 .map_err(|why| Fatal::Unavailable(why.to_string()))?;
+            self.ledger.recorded(job.entry.job);
         }
-        self.ledger.recorded(job.entry.job);
         let request = job.entry.request.clone();
         for forgotten in self.jobs.remember(job.meta(ended), request) {
             self.ledger.forget(forgotten);
@@ -93,7 +94,7 @@ impl Warden {
 /// Whether a process of such a job may live.
 const fn may_live(past: &Past) -> bool {
     match past {
-        Past::Running(_) | Past::Unknown => true,
+        Past::Running(_) | Past::Lost | Past::Unknown => true,
         Past::Queued | Past::Ending(_) | Past::Ended(_) => false,
     }
 }
@@ -105,7 +106,11 @@ fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
     let (started_ms, what) = match job.past {
         Past::Queued => (begun_ms, "remitd ended before it got a place; it never ran"),
         Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
-        Past::Ending(_) | Past::Ended(_) | Past::Unknown => (
+        Past::Unknown => (
+            begun_ms,
+            "remitd died, and the ledger's note of how far it had come is damaged",
+        ),
+        Past::Lost | Past::Ending(_) | Past::Ended(_) => (
             begun_ms,
             "how it ended is in the journal only: the ledger's note of that is damaged",
         ),
@@ -157,7 +162,11 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
             "{user}'s job [{id}] was waiting for a place when remitd ended, and never ran: {}",
             entry.command
         ),
-        _ => format!(
+        Past::Unknown => format!(
+            "{user}'s job [{id}] had not ended for sure when remitd died, and died too: {}",
+            entry.command
+        ),
+        Past::Running(_) | Past::Lost | Past::Ending(_) | Past::Ended(_) => format!(
             "{user}'s job [{id}] was running when remitd died, and died too: {}",
             entry.command
         ),
@@ -251,6 +260,14 @@ mod tests {
             None,
             10,
             true,
+            "remitd died, and the ledger's note of how far it had come is damaged; all its \
+             processes are gone",
+        );
+        check(
+            Past::Lost,
+            None,
+            10,
+            true,
             "how it ended is in the journal only: the ledger's note of that is damaged; all its \
              processes are gone",
         );
@@ -273,5 +290,17 @@ mod tests {
             assert_eq!(record.message, format!("alice's job [01010101] {says}"));
             assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
         }
+    }
+
+    #[test]
+    fn an_end_that_may_be_recorded_already_is_recorded_as_that() {
+        let ended = Ended::interrupted(5, "remitd was stopped".into(), true);
+        let job = found(Past::Ending(Box::new(ended.clone())));
+        let record = again(&job, &ended);
+        assert_eq!(record.event, Event::End);
+        let expect = "alice's job [01010101] had ended when remitd died, interrupted: remitd was \
+                      stopped; maybe this is recorded twice: df -h";
+        assert_eq!(record.message, expect);
+        assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));
     }
 }

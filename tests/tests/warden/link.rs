@@ -16,7 +16,7 @@ use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use serde_json::Value;
 
 use remit_tests::place::missing;
-use remit_tests::process::{Process, descendants, ends_within};
+use remit_tests::process::{descendants, ends_within};
 
 use crate::stage::{
     ALICE, BOB, SOON, Stage, Way, all_of, argv, readable, script, sealed, unsealed,
@@ -824,13 +824,13 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
 }
 
 /// A process held by the freezer, for as long as this lives.
-struct Frozen {
+pub struct Frozen {
     group: PathBuf,
     pid: i32,
 }
 
 impl Frozen {
-    fn hold(hierarchy: String, pid: i32) -> Self {
+    pub fn hold(hierarchy: String, pid: i32) -> Self {
         let group = PathBuf::from(hierarchy).join(format!("remit-test-{pid}"));
         std::fs::create_dir(&group).unwrap();
         std::fs::write(group.join("tasks"), pid.to_string()).unwrap();

@@ -1,9 +1,9 @@
 //! One slot of the ledger as bytes. Pure.
 //!
 //! Four parts at fixed places, so that writing one touches no other: when the job got its place,
-//! that its end is recorded, how it ended, what it is. Each begins with its length (4 bytes, little-endian; 0: there is
-//! none) and the first 8 bytes of the SHA-256 of its name, the job's id and itself: one that is
-//! torn, or another job's, is known as damaged.
+//! that its end is recorded, how it ended, what it is. Each begins with its length (4 bytes,
+//! little-endian) and the first 8 bytes of the SHA-256 of its name, the job's id and itself: one
+//! that is torn, or another job's, is known as damaged. Where there is none, these are zero.
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
@@ -102,6 +102,8 @@ pub enum Past {
     Ending(Box<Ended>),
     /// It had ended, and that stands in the trail.
     Ended(Box<Ended>),
+    /// It had ended, and that stands in the trail; the note of how is damaged.
+    Lost,
     /// It had got its place or ended, and the note of that is damaged.
     Unknown,
 }
@@ -202,6 +204,7 @@ pub fn read(slot: &[u8]) -> Slot {
             Decoded::Whole(()) => Past::Ended(Box::new(ended)),
             Decoded::Nothing | Decoded::Damaged => Past::Ending(Box::new(ended)),
         },
+        (Decoded::Damaged, _) if matches!(recorded, Decoded::Whole(())) => Past::Lost,
         (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
         (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
         (Decoded::Nothing, Decoded::Nothing) if entry.queued => Past::Queued,
@@ -416,6 +419,15 @@ pub mod tests {
         }
     }
 
+    /// Whether all is known of it but how it ended, or whether it had.
+    fn without_end(found: &Slot, right: &Slot) -> bool {
+        let (Slot::Job(found), Slot::Job(right)) = (found, right) else {
+            return false;
+        };
+        let lost = matches!(found.past, Past::Lost | Past::Unknown);
+        lost && (&found.entry, found.job_uid) == (&right.entry, right.job_uid)
+    }
+
     /// A job's life in a slot that had another one, state by state, with what leads there.
     fn life(entry: &Entry) -> Vec<(Vec<Write>, Slot)> {
         let old = queued(99);
@@ -474,7 +486,7 @@ pub mod tests {
                             unknown(&before),
                             unknown(&after),
                         ];
-                        let right = expected.contains(&found) || as_started(&found, &after);
+                        let right = expected.contains(&found) || without_end(&found, &after);
                         assert!(right, "{torn} of {}: {found:?}", bytes.len());
                     }
                     put(&mut slot, &(at, bytes));
@@ -483,14 +495,6 @@ pub mod tests {
                 before = after;
             }
         }
-    }
-
-    /// A torn end leaves it unknown how it ended; the uid it ran as is known.
-    fn as_started(found: &Slot, after: &Slot) -> bool {
-        let (Slot::Job(found), Slot::Job(after)) = (found, after) else {
-            return false;
-        };
-        (&found.entry, found.job_uid, &found.past) == (&after.entry, after.job_uid, &Past::Unknown)
     }
 
     #[test]
@@ -543,7 +547,7 @@ pub mod tests {
                 || found == Slot::Damaged
                 || found == without_start
                 || found == unrecorded
-                || as_started(&found, &right);
+                || without_end(&found, &right);
             assert!(fine, "bit {bit}: {found:?}");
         }
     }
