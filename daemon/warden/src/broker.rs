@@ -1,7 +1,7 @@
 //! The broker's process and the way to it: started, restarted, and never waited for.
 
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +14,7 @@ use remit_link::socket::Packed;
 use remit_link::{Link, LinkError, ToBroker, ToWarden};
 
 use crate::accounts::Ids;
+use crate::config::Output;
 use crate::error::{Fatal, chain};
 use crate::reactor::Interest;
 use crate::say::JOURNAL_STREAM;
@@ -74,6 +75,8 @@ impl Queue {
 pub struct Broker {
     program: PathBuf,
     spool: PathBuf,
+    /// How much of what jobs write it keeps there.
+    output: Output,
     ids: Ids,
     process: Option<Process>,
     starts: u32,
@@ -84,7 +87,7 @@ impl Broker {
     ///
     /// # Errors
     /// There is none that only root can change.
-    pub fn find(ids: Ids, spool: PathBuf) -> Result<Self, Fatal> {
+    pub fn find(ids: Ids, spool: PathBuf, output: Output) -> Result<Self, Fatal> {
         let own = std::env::current_exe().map_err(Fatal::call("cannot find our own program"))?;
         let beside = own.with_file_name("remit-broker");
         let program = [beside, PathBuf::from("/usr/libexec/remit/remit-broker")]
@@ -100,6 +103,7 @@ impl Broker {
         Ok(Self {
             program,
             spool,
+            output,
             ids,
             process: None,
             starts: 0,
@@ -113,11 +117,7 @@ impl Broker {
     pub fn start(&mut self) -> Result<(), Fatal> {
         let (ours, theirs) = Link::pair().map_err(Fatal::call("cannot make the link"))?;
         let program = c_string(self.program.as_os_str().as_bytes())?;
-        let argv = [
-            program.clone(),
-            c_string(b"--spool")?,
-            c_string(self.spool.as_os_str().as_bytes())?,
-        ];
+        let argv = self.argv(&program)?;
         let Ids { uid, gid } = self.ids;
         let (pid, pidfd) = spawn_service(
             &program,
@@ -140,6 +140,28 @@ impl Broker {
             queue: Queue::default(),
         });
         Ok(())
+    }
+
+    fn argv(&self, program: &CStr) -> Result<Vec<CString>, Fatal> {
+        let Output {
+            per_job,
+            per_user,
+            total,
+        } = self.output;
+        let mut argv = vec![
+            program.to_owned(),
+            c_string(b"--spool")?,
+            c_string(self.spool.as_os_str().as_bytes())?,
+        ];
+        for (option, bytes) in [
+            ("--per-job", per_job),
+            ("--per-user", per_user),
+            ("--total", total),
+        ] {
+            argv.push(c_string(option.as_bytes())?);
+            argv.push(c_string(bytes.to_string().as_bytes())?);
+        }
+        Ok(argv)
     }
 
     /// Says something, now or as soon as it reads. Without a broker it is not

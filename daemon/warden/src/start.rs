@@ -53,7 +53,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
-    let broker = Broker::find(ids, state.spool())?;
+    let broker = Broker::find(ids, state.spool(), config.output.clone())?;
     let walls = Walls::raise(&config)?;
     if let Some(why) = walls.refused() {
         say_error!("every run will be refused: {why}");
