@@ -46,7 +46,9 @@ enum Noted {
     Queued,
     /// That it runs, or is about to.
     Begun,
-    /// That it has ended.
+    /// How it ended; whether that is recorded is not noted yet.
+    Ending,
+    /// That its end is recorded.
     Ended,
 }
 
@@ -142,7 +144,7 @@ impl Ledger {
             .map_err(io::Error::other)
             .and_then(|write| self.write(held.slot, &write));
         match written {
-            Ok(()) => self.mark(job, Noted::Ended),
+            Ok(()) => self.mark(job, Noted::Ending),
             // The next start says that it was interrupted, which is once too often.
             Err(error) => say!("the ledger does not know that job {job} has ended: {error}"),
         }
@@ -156,9 +158,12 @@ impl Ledger {
         let written = slot::recording(job)
             .map_err(io::Error::other)
             .and_then(|write| self.write(held.slot, &write));
-        if let Err(error) = written {
+        match written {
+            Ok(()) => self.mark(job, Noted::Ended),
             // The next start records the end again, and says that it does.
-            say!("the ledger does not know that the end of job {job} is recorded: {error}");
+            Err(error) => {
+                say!("the ledger does not know that the end of job {job} is recorded: {error}");
+            }
         }
     }
 
@@ -229,7 +234,8 @@ impl Ledger {
             noted: match found.past {
                 Past::Queued => Noted::Queued,
                 Past::Running(_) | Past::Lost | Past::Unknown => Noted::Begun,
-                Past::Ending(_) | Past::Ended(_) => Noted::Ended,
+                Past::Ending(_) => Noted::Ending,
+                Past::Ended(_) => Noted::Ended,
             },
         };
         self.taken.insert(found.entry.job, held);
@@ -285,8 +291,8 @@ impl Ledger {
         }
     }
 
-    /// A full disk must not keep anybody from looking what fills it: the oldest job that has
-    /// ended gives up its slot, and is remembered until the next start only.
+    /// A full disk must not keep anybody from looking what fills it: the oldest job whose end is
+    /// recorded gives up its slot, and is remembered until the next start only.
     fn take_oldest(&mut self, writes: &[Write], error: io::Error) -> io::Result<u64> {
         let ended = self
             .taken
@@ -590,6 +596,7 @@ mod tests {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
         add(&mut ledger, &[1, 2, 3]);
+        ledger.note_end(entry(1).job, &ended("not recorded"));
         end(&mut ledger, 3);
         end(&mut ledger, 2);
         // No more can be written behind what is there.
@@ -613,7 +620,8 @@ mod tests {
         let error = full(&mut ledger, 6).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         let (_, found, damage) = scratch.read();
-        assert_eq!(found, [running(1), running(4), running(5)]);
+        let ending = Past::Ending(Box::new(ended("not recorded")));
+        assert_eq!(found, [(1, ending), running(4), running(5)]);
         assert!(damage.is_none());
     }
 }
