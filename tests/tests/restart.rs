@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, JobSummary, State, Stream};
 use remit_common::refusal::Code;
@@ -66,7 +67,7 @@ fn asked(id: &str, run: Run) -> Run {
 }
 
 fn list(caller: &mut Caller) -> Vec<JobSummary> {
-    match caller.ask(Request::Jobs { limit: 100 }) {
+    match caller.ask(Request::Jobs { limit: 1000 }) {
         Ok(Reply::Jobs(jobs)) => jobs,
         other => panic!("{other:?}"),
     }
@@ -374,6 +375,33 @@ fn what_begins_after_a_restart_stands_before_what_was_there_and_is_kept_with_it(
         let report = a.job(*job, 0).expect("it is known");
         assert_eq!(stdout(&report), format!("{} {}\n", at / 3, at % 3));
     }
+    daemon.stop();
+}
+
+#[test]
+fn as_many_are_kept_as_may_be_and_their_slots_are_used_again() {
+    let mut daemon = Daemon::start(Options::default());
+    let mut expected: Vec<JobId> = Vec::new();
+    let mut sizes = Vec::new();
+    for count in [caps::ENDED_PER_UID + 3, 20, 20] {
+        let mut a = Caller::new(&daemon, &user_a());
+        for _ in 0..count {
+            let report = a.run(argv(&["true"])).expect("there is room");
+            expected.insert(0, report.job);
+        }
+        End::Killed.restart(&mut daemon);
+        let forgotten = expected.split_off(caps::ENDED_PER_UID);
+        let mut a = Caller::new(&daemon, &user_a());
+        let jobs: Vec<_> = list(&mut a).iter().map(|job| job.job_id).collect();
+        assert!(jobs == expected, "{} are known", jobs.len());
+        for job in forgotten {
+            let unknown = a.job(job, 0).expect_err("it is forgotten");
+            assert_eq!(unknown.code, Code::NotFound);
+        }
+        let open = fs::metadata(ledger(&daemon, "open"));
+        sizes.push(open.expect("the place is ours").len());
+    }
+    assert!(sizes[2] <= sizes[0], "{sizes:?}");
     daemon.stop();
 }
 
