@@ -108,13 +108,17 @@ impl Ledger {
                     started_ms: clock::unix_ms(),
                     job_uid: plan.uid.get(),
                 };
-                let write = slot::starting(plan.job, &started).map_err(io::Error::other)?;
-                self.write(held.slot, &write)?;
-                self.mark(plan.job, Noted::Begun);
-                Ok(())
+                self.begin(plan.job, held, &started)
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn begin(&mut self, job: JobId, held: Held, started: &Started) -> io::Result<()> {
+        let write = slot::starting(job, started).map_err(io::Error::other)?;
+        self.write(held.slot, &write)?;
+        self.mark(job, Noted::Begun);
+        Ok(())
     }
 
     /// Notes that a plan is about to be recorded and has to wait for a place.
@@ -455,6 +459,71 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// A thousand random steps, and a new daemon now and then: each finds what there is.
+    #[test]
+    fn whatever_is_done_in_whatever_order_is_found() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        let mut model: Vec<(u64, Past)> = Vec::new();
+        let mut random = 7_u64;
+        for number in 1..1000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let pick = usize::try_from(random >> 40).unwrap();
+            let at = pick % model.len().max(1);
+            match (pick % 7, model.get_mut(at)) {
+                (0 | 1, _) | (_, None) => {
+                    let queued = pick % 2 == 0;
+                    let entry = Entry {
+                        queued,
+                        ..entry(number)
+                    };
+                    let (noted, past) = match queued {
+                        true => (Noted::Queued, Past::Queued),
+                        false => (Noted::Begun, Past::Running(entry.begun_ms)),
+                    };
+                    ledger.insert(&entry, noted).unwrap();
+                    model.push((number, past));
+                }
+                (2, Some((job, past))) if *past == Past::Queued => {
+                    let held = ledger.taken[&entry(*job).job];
+                    let (started_ms, job_uid) = (number, 1);
+                    let started = Started {
+                        started_ms,
+                        job_uid,
+                    };
+                    ledger.begin(entry(*job).job, held, &started).unwrap();
+                    *past = Past::Running(number);
+                }
+                (3, Some((job, past))) => {
+                    ledger.note_end(entry(*job).job, &ended("ok"));
+                    if !matches!(past, Past::Ended(_)) {
+                        *past = Past::Ending(Box::new(ended("ok")));
+                    }
+                }
+                (4, Some((job, past))) if matches!(past, Past::Ending(_)) => {
+                    ledger.recorded(entry(*job).job);
+                    *past = an_end();
+                }
+                (5, Some((job, _))) => {
+                    ledger.forget(entry(*job).job);
+                    model.remove(at);
+                }
+                (_, Some(_)) if pick % 11 == 0 => {
+                    let (next, found, damage) = scratch.read();
+                    assert_eq!(found, model);
+                    assert!(damage.is_none());
+                    ledger = next;
+                }
+                (_, Some(_)) => {}
+            }
+        }
+        let (_, found, _) = scratch.read();
+        assert_eq!(found, model);
+        assert!(found.len() > 20, "{}", found.len());
     }
 
     #[test]
