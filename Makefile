@@ -135,6 +135,10 @@ bench: ## what a run costs, on optimised binaries; JSON=FILE keeps the numbers
 	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
 	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
 
+.PHONY: soak
+soak: build ## 10,000 jobs, and what is left of them: a minute
+	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test soak $(RUNNER) -- --nocapture --test-threads 1
+
 .PHONY: fmt
 fmt: ## format all code
 	cargo fmt --all

@@ -14,68 +14,65 @@ pub struct Trail {
     queued: BTreeMap<String, String>,
     /// Were started, the same.
     intents: BTreeMap<String, String>,
-    /// Have an end, each with whether the warden died before it wrote anything more.
-    ends: BTreeMap<String, Last>,
-    /// Had none when a warden started, each with how often this was found.
-    interrupted: BTreeMap<String, u32>,
+    /// The ends of each.
+    ends: BTreeMap<String, Ends>,
     /// Owner and job of each end, in their order; also of jobs without a request of ours.
     order: Vec<(String, String)>,
 }
 
-/// Whether something was the last record of a warden.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
-    Yes,
-    No,
+/// How often a job ended.
+#[derive(Debug, Default)]
+struct Ends {
+    /// For sure.
+    certain: u32,
+    /// Recorded by a warden that could not know whether the one before it had done so.
+    again: u32,
+    /// It was cut off by the death of a warden.
+    interrupted: bool,
 }
 
-/// What a warden that is killed between two files cannot help: it writes the trail and its ledger, and neither
-/// with the other.
+/// What a warden that is killed between its two files cannot help.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    /// Noted, never recorded, so never run: interrupted without an intent.
+    /// Noted in the ledger, not yet recorded, so never run: interrupted without an intent.
     pub unrecorded: u32,
-    /// The end was the last record of a warden that died before it noted that: interrupted too.
-    pub ended_too: u32,
-    /// The same of a warden that died as it started: interrupted again.
-    pub interrupted_twice: u32,
+    /// Ends that are maybe recorded twice, and say so.
+    pub again: u32,
 }
 
 impl Trail {
     /// Sorts the records of jobs that have a request of ours.
     ///
     /// # Errors
-    /// A job was queued, begun or ended twice.
+    /// A job was queued or begun twice.
     pub fn read(records: &[Value]) -> Result<Self, String> {
         let mut trail = Self::default();
-        for (at, record) in records.iter().enumerate() {
-            let job = record["REMIT_JOB"].as_str().unwrap_or_default().to_owned();
-            let event = event(record);
-            if matches!(event, "end" | "interrupted") {
-                let owner = record["REMIT_UID"].as_str().unwrap_or_default();
-                trail.order.push((owner.to_owned(), job.clone()));
+        for record in records {
+            let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+            let (event, job) = (text("REMIT_EVENT"), text("REMIT_JOB"));
+            let is_end = matches!(event.as_str(), "end" | "interrupted");
+            if is_end {
+                trail.order.push((text("REMIT_UID"), job.clone()));
             }
-            let command = record["REMIT_ARGV"].as_str().unwrap_or_default();
-            let Some(request) = request_of(command).map(str::to_owned) else {
+            let command = text("REMIT_ARGV");
+            let Some(request) = request_of(&command).map(str::to_owned) else {
                 continue;
             };
-            let first = match event {
-                "queued" => trail.queued.insert(job, request).is_none(),
-                "intent" => trail.intents.insert(job, request).is_none(),
-                "end" => {
-                    let last = match records.get(at + 1).map(self::event) {
-                        Some("start" | "interrupted") => Last::Yes,
-                        _ => Last::No,
-                    };
-                    trail.ends.insert(job, last).is_none()
+            if is_end {
+                let ends = trail.ends.entry(job).or_default();
+                match text("REMIT_AGAIN").as_str() {
+                    "maybe" => ends.again += 1,
+                    _ => ends.certain += 1,
                 }
-                "interrupted" => {
-                    *trail.interrupted.entry(job).or_insert(0) += 1;
-                    true
-                }
-                _ => true,
+                ends.interrupted |= text("REMIT_STATE") == "interrupted";
+                continue;
+            }
+            let before = match event.as_str() {
+                "queued" => trail.queued.insert(job, request),
+                "intent" => trail.intents.insert(job, request),
+                _ => None,
             };
-            if !first {
+            if before.is_some() {
                 return Err(format!("the same again: {record}"));
             }
         }
@@ -96,28 +93,21 @@ impl Trail {
             }
         }
         let begun: BTreeSet<&String> = self.queued.keys().chain(self.intents.keys()).collect();
-        let without_end = |job: &&&String| {
-            !self.ends.contains_key(**job) && !self.interrupted.contains_key(**job)
-        };
-        if let Some(job) = begun.iter().find(without_end) {
+        if let Some(job) = begun.iter().find(|job| !self.ends.contains_key(**job)) {
             return Err(format!("job {job} has no end"));
         }
-        if let Some(job) = self.ends.keys().find(|job| !begun.contains(job)) {
-            return Err(format!("job {job} ended and was never begun"));
-        }
         let mut gaps = Gaps::default();
-        for (job, times) in &self.interrupted {
-            gaps.unrecorded += u32::from(!begun.contains(job));
-            gaps.interrupted_twice += times - 1;
-            match self.ends.get(job) {
-                None => {}
-                Some(Last::Yes) => gaps.ended_too += 1,
-                Some(Last::No) => {
-                    return Err(format!(
-                        "job {job} ended, more came, then it was interrupted"
-                    ));
-                }
+        for (job, ends) in &self.ends {
+            if ends.certain > 1 {
+                return Err(format!("job {job} has {} ends", ends.certain));
             }
+            if !begun.contains(job) {
+                if !ends.interrupted {
+                    return Err(format!("job {job} ended and was never begun"));
+                }
+                gaps.unrecorded += 1;
+            }
+            gaps.again += ends.again;
         }
         Ok(gaps)
     }
@@ -130,19 +120,15 @@ impl Trail {
     }
 }
 
-fn event(record: &Value) -> &str {
-    record["REMIT_EVENT"].as_str().unwrap_or_default()
-}
-
 impl fmt::Display for Trail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} queued, {} begun, {} ended, {} interrupted",
+            "{} queued, {} begun, {} ended, {} of these interrupted",
             self.queued.len(),
             self.intents.len(),
             self.ends.len(),
-            self.interrupted.len()
+            self.ends.values().filter(|ends| ends.interrupted).count()
         )
     }
 }
