@@ -34,7 +34,7 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
         return Ok(Vec::new());
     }
     let deadline = Instant::now() + PATIENCE;
-    let mut left = waited(find(|uid| uids.contains(&uid))?, deadline);
+    let mut left = waited(find(|uid| uids.contains(&uid), |one| one)?, deadline);
     if !left.is_empty() {
         for survivor in &left {
             say!(
@@ -47,7 +47,7 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
         left = waited(left, Instant::now() + PATIENCE);
     }
     // One that was killed may have had a child meanwhile.
-    for survivor in find(|uid| uids.contains(&uid))? {
+    for survivor in find(|uid| uids.contains(&uid), |one| one)? {
         let _ = floor::pidfd_send_signal(&survivor.pidfd, libc::SIGKILL);
         if !left.iter().any(|known| known.pid == survivor.pid) {
             left.push(survivor);
@@ -63,8 +63,8 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
 /// /proc cannot be read.
 pub fn in_use(first: u32, count: u32) -> io::Result<Vec<(i32, u32)>> {
     let range = first..first.saturating_add(count);
-    let found = find(|uid| range.contains(&uid))?;
-    Ok(found.iter().map(|one| (one.pid, one.uid)).collect())
+    // Held no longer than looked at: there may be more than descriptors.
+    find(|uid| range.contains(&uid), |one| (one.pid, one.uid))
 }
 
 /// What of these still lives when all have ended, or it is so late.
@@ -87,34 +87,48 @@ fn waited(mut left: Vec<Survivor>, deadline: Instant) -> Vec<Survivor> {
     }
 }
 
-/// Every process that lives and has such a uid, as its real, effective, saved or file system's.
-fn find(wanted: impl Fn(u32) -> bool) -> io::Result<Vec<Survivor>> {
+/// What `keep` keeps of every process that lives and has such a uid, as its real, effective, saved
+/// or file system's.
+fn find<T>(wanted: impl Fn(u32) -> bool, keep: impl Fn(Survivor) -> T) -> io::Result<Vec<T>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        if uid_of(pid, &wanted).is_none() {
+        if uid_of(pid, &wanted)?.is_none() {
             continue;
         }
-        let Ok(pidfd) = floor::pidfd_open(pid) else {
+        let Some(pidfd) = unless_gone(floor::pidfd_open(pid))? else {
             continue;
         };
         // Looked at again while it is held: the pid may have been another's before.
-        if let Some(uid) = uid_of(pid, &wanted)
+        if let Some(uid) = uid_of(pid, &wanted)?
             && floor::pidfd_alive(pidfd.as_fd())?
         {
-            found.push(Survivor { pid, uid, pidfd });
+            found.push(keep(Survivor { pid, uid, pidfd }));
         }
     }
     Ok(found)
 }
 
 /// The first wanted uid of a process. `None` when it has none, or is gone.
-fn uid_of(pid: i32, wanted: impl Fn(u32) -> bool) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    uid_in(&status, wanted)
+fn uid_of(pid: i32, wanted: impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
+    let status = unless_gone(fs::read(format!("/proc/{pid}/status")))?;
+    // The name in it is the process's own, and need not be text.
+    Ok(status.and_then(|status| uid_in(&String::from_utf8_lossy(&status), wanted)))
+}
+
+/// What was asked of a process; `None` when there is none of this pid any more (that of a thread
+/// is no process's: EINVAL). Whatever else fails leaves open whether it lives.
+fn unless_gone<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
+    match asked {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH | libc::EINVAL) => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// The same, from proc_pid_status(5).
@@ -126,6 +140,9 @@ fn uid_in(status: &str, wanted: impl Fn(u32) -> bool) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::{CommandExt, ExitStatusExt};
     use std::process::{Child, Command, Stdio};
 
@@ -180,6 +197,39 @@ mod tests {
         assert_eq!(in_use(uid, 1).unwrap(), []);
         neighbour.kill().unwrap();
         neighbour.wait().unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nobody() {
+        let uid = uid(4);
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-survivor-XXXXXX"));
+        let dir = dir.unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        // The kernel names a process after what was executed.
+        let name = dir.join(OsStr::from_bytes(b"\xff\xfe\n"));
+        fs::copy("/bin/sleep", &name).unwrap();
+        let mut command = Command::new(&name);
+        let mut child = command.arg("1000").uid(uid).gid(uid).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let seen = in_use(uid, 1).unwrap();
+        let ended = end(&BTreeSet::from([uid])).unwrap();
+        let _ = child.kill();
+        let signal = child.wait().unwrap().signal();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((seen, ended), (vec![(pid, uid)], Vec::new()));
+        assert_eq!(signal, Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn only_what_is_gone_may_be_passed_over() {
+        for errno in [libc::ENOENT, libc::ESRCH, libc::EINVAL] {
+            let gone = unless_gone::<()>(Err(io::Error::from_raw_os_error(errno)));
+            assert_eq!(gone.unwrap(), None);
+        }
+        for errno in [libc::EMFILE, libc::ENOMEM, libc::EACCES] {
+            let unknown = unless_gone::<()>(Err(io::Error::from_raw_os_error(errno)));
+            assert_eq!(unknown.unwrap_err().raw_os_error(), Some(errno));
+        }
     }
 
     #[test]
