@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use remit_common::outcome::{JobReport, State};
-use remit_common::wire::{Reply, Request, Run};
+use remit_common::outcome::State;
+use remit_common::wire::{Reply, Request};
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::ends_within;
@@ -88,74 +88,4 @@ fn daemon_answers(daemon: &Daemon) {
         "{:?}",
         start.elapsed()
     );
-}
-
-/// Names of `REMIT_FAULT`, in the order of a job's life.
-const POINTS: [&str; 7] = [
-    "before-ledger",
-    "after-ledger",
-    "after-record",
-    "after-fork",
-    "after-send",
-    "before-end",
-    "after-end",
-];
-
-/// Asks until there is an answer: the connection breaks with the broker. The request id keeps it one job.
-fn insistently(daemon: &Daemon, run: &Run) -> JobReport {
-    let request = || Request::Run(run.clone());
-    (0..10)
-        .find_map(|_| {
-            let mut client = daemon.client(&user_a()).ok()?;
-            match client.call(request(), |_| {}) {
-                Ok(Reply::Job { report, .. }) => Some(*report),
-                Ok(other) => panic!("{other:?}"),
-                Err(_) => None,
-            }
-        })
-        .expect("one of ten attempts is answered")
-}
-
-#[test]
-fn at_each_step_of_a_job_nothing_is_lost_or_run_twice() {
-    for point in POINTS {
-        let Some(options) = Options::mutated("REMIT_FAULT", &format!("broker@{point}")) else {
-            return;
-        };
-        let daemon = Daemon::start(options);
-        let first_broker = daemon.broker();
-        let run = Run {
-            request_id: Some(point.into()),
-            ..script("echo out; echo err >&2; exit 5")
-        };
-        let report = insistently(&daemon, &run);
-        let report = if report.state == State::Running {
-            Caller::new(&daemon, &user_a()).end_of(report.job)
-        } else {
-            report
-        };
-        let exit = report.ending.as_ref().and_then(|ending| ending.exit);
-        assert_eq!(
-            (report.state, exit),
-            (State::Exited, Some(5)),
-            "{point}: {report:?}"
-        );
-        assert_eq!(
-            (report.stdout.head.as_slice(), report.stderr.head.as_slice()),
-            (&b"out\n"[..], &b"err\n"[..]),
-            "{point}"
-        );
-        assert_ne!(
-            daemon.broker(),
-            first_broker,
-            "{point}: the broker did not die"
-        );
-        assert_eq!(
-            (daemon.records("intent").len(), daemon.records("end").len()),
-            (1, 1),
-            "{point}"
-        );
-        daemon.is_well();
-        daemon.stop();
-    }
 }

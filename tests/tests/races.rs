@@ -38,7 +38,7 @@ impl Field {
         Caller::new(&self.daemon, who)
     }
 
-    fn is_as_before(self) {
+    fn ends_as_it_began(self) {
         let Self { daemon, before } = self;
         daemon.is_well();
         before.are_again_of(&daemon);
@@ -52,7 +52,8 @@ impl Field {
             }
             jobs
         };
-        let (begun, ends) = (jobs("intent"), jobs("end"));
+        let (mut begun, ends) = (jobs("intent"), jobs("end"));
+        begun.extend(jobs("queued"));
         let doubled = ends.iter().find(|(_, count)| **count != 1);
         assert_eq!(doubled, None, "two ends");
         assert!(begun.keys().all(|job| ends.contains_key(job)), "no end");
@@ -63,6 +64,12 @@ impl Field {
 /// Waits until a moment, as exactly as can be.
 fn until(moment: Instant) {
     std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// From half of a time to half as much again, in a hundred steps.
+fn swept(around: Duration, at: usize) -> Duration {
+    let percent = 50 + u32::try_from(at * 37 % 100).expect("it is small");
+    around * percent / 100
 }
 
 /// How long a runner takes from its answer to its end, when nobody stops it.
@@ -110,18 +117,20 @@ fn exits_that_race_with_stops_have_one_true_end_each() {
     let usual = run_time(&mut field.caller(&user_a()));
     let races = |who: Identity| {
         let mut caller = field.caller(&who);
-        let mut won = BTreeMap::new();
+        let (mut won, mut centre) = (BTreeMap::new(), usual);
         for at in 0..RACES / 2 {
             let job = caller
                 .run(at_once(script(RUNNER)))
                 .expect("it is granted")
                 .job;
-            // From half of the usual time to half as much again.
-            let swept =
-                usual * u32::try_from(at).expect("few") / u32::try_from(RACES / 2).expect("few");
-            until(Instant::now() + usual / 2 + swept);
+            until(Instant::now() + swept(centre, at));
             let report = caller.stop(job).expect("it is ours");
             is_true(&report);
+            // A machine that gets busier, or less so, does not end the race.
+            match report.state {
+                State::Exited => centre -= centre / 16,
+                _ => centre += centre / 16,
+            }
             let again = caller.job(job, 0).expect("it is ours");
             assert_eq!(again, report, "told otherwise later");
             let by = report.ending.map(|ending| (ending.exit, ending.signal));
@@ -143,7 +152,7 @@ fn exits_that_race_with_stops_have_one_true_end_each() {
     };
     // Else there was no race.
     assert!(of("exited") > RACES / 20 && of("cancelled") > RACES / 20);
-    field.is_as_before();
+    field.ends_as_it_began();
 }
 
 /// A stop by somebody's own connection, beside others.
@@ -164,6 +173,88 @@ fn stops(field: &Field, job: JobId, signals: &[Option<i32>]) -> Vec<JobReport> {
             .map(|thread| thread.join().expect("a stop is answered"))
             .collect()
     })
+}
+
+#[test]
+fn a_job_that_waits_is_stopped_without_having_run() {
+    let field = Field::new(Options {
+        jobs_of_one: Some(1),
+        waiting: 16,
+        ..Options::default()
+    });
+    let mut caller = field.caller(&user_a());
+    let first = begun(&field, "sleep 1000");
+    let waiting: Vec<JobId> = (0..5)
+        .map(|_| {
+            let report = caller
+                .run(at_once(script("echo ran; exit 7")))
+                .expect("there is room in the queue");
+            assert_eq!(report.state, State::Queued, "{report:?}");
+            report.job
+        })
+        .collect();
+    for report in stops(&field, waiting[2], &[None, Some(libc::SIGKILL), None]) {
+        let ending = report.ending.as_ref().expect("it has ended");
+        assert_eq!(
+            (
+                report.state,
+                ending.exit,
+                ending.signal,
+                ending.kill_verified
+            ),
+            (State::Cancelled, None, None, true),
+            "{report:?}"
+        );
+        assert_eq!(stdout(&report), "", "{report:?}");
+    }
+    let _ = caller.stop(first).expect("it is ours");
+    for (at, job) in waiting.iter().enumerate().filter(|(at, _)| *at != 2) {
+        let report = caller.end_of(*job);
+        assert_eq!(report.state, State::Exited, "{at}: {report:?}");
+        assert_eq!(stdout(&report), "ran\n", "{at}: {report:?}");
+    }
+    assert_eq!(field.daemon.records("intent").len(), 5);
+    drop(caller);
+    field.ends_as_it_began();
+}
+
+#[test]
+fn stops_race_with_the_turns_of_jobs_that_wait() {
+    let field = Field::new(Options {
+        jobs_of_one: Some(1),
+        waiting: 16,
+        ..Options::default()
+    });
+    let mut caller = field.caller(&user_a());
+    let usual = run_time(&mut caller);
+    let mut won = BTreeMap::new();
+    for at in 0..RACES / 4 {
+        let mut run = || {
+            let report = caller.run(at_once(script(RUNNER)));
+            report.expect("there is room in the queue")
+        };
+        let (first, second) = (run().job, run());
+        // While the first runs, and while the second does.
+        let turns = 1 + u32::from(at % 2 == 0);
+        until(Instant::now() + swept(usual * turns, at));
+        let report = caller.stop(second.job).expect("it is ours");
+        is_true(&report);
+        let by = report
+            .ending
+            .as_ref()
+            .map(|ending| (ending.exit, ending.signal));
+        *won.entry((report.state.as_str(), by)).or_insert(0) += 1;
+        let first = caller.end_of(first);
+        assert_eq!(
+            (first.state, stdout(&first).as_str()),
+            (State::Exited, "end\n")
+        );
+    }
+    println!("usually {usual:?}; {won:?}");
+    // Else there was no race.
+    assert!(won.len() > 1);
+    drop(caller);
+    field.ends_as_it_began();
 }
 
 /// Runs something, and gives it a moment to get going; a stop that comes before is none the worse.
@@ -214,7 +305,7 @@ fn stops_from_all_sides_are_one_stop() {
         let again = field.caller(&user_a()).stop(job).expect("it is ours");
         assert_eq!(again, reports[0], "{text}");
     }
-    field.is_as_before();
+    field.ends_as_it_began();
 }
 
 #[test]
@@ -258,7 +349,7 @@ fn nothing_of_a_job_outlives_its_stop() {
         assert!(ending.kill_verified, "{text}: {report:?}");
         assert_eq!(field.daemon.job_processes(), [], "{text}");
     }
-    field.is_as_before();
+    field.ends_as_it_began();
 }
 
 #[test]
@@ -292,5 +383,5 @@ fn a_job_that_forks_as_fast_as_it_can_is_ended_whole() {
             assert_eq!(field.daemon.job_processes(), [], "{text}");
         }
     }
-    field.is_as_before();
+    field.ends_as_it_began();
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use remit_common::outcome::State;
-use remit_common::wire::{Request, Run};
+use remit_common::wire::Run;
 use remit_tests::caller::{Caller, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::{Process, descendants, ends_within, status_field};
@@ -119,51 +119,6 @@ fn an_orderly_stop_ends_and_records_every_job() {
     assert_eq!(daemon.records("interrupted").len(), 0);
     assert_eq!(daemon.records("stop").len(), 1);
     daemon.stop();
-}
-
-#[test]
-fn whatever_step_it_dies_at_each_intent_has_its_end() {
-    for point in [
-        "before-ledger",
-        "after-ledger",
-        "after-record",
-        "after-fork",
-        "after-send",
-        "before-end",
-        "end-noted",
-        "end-recorded",
-        "after-end",
-    ] {
-        let Some(options) = Options::mutated("REMIT_FAULT", &format!("warden@{point}")) else {
-            return;
-        };
-        let mut daemon = Daemon::start(options);
-        let mut client = daemon.client(&user_a()).expect("user A may connect");
-        let answer = client.call(Request::Run(script("exit 0")), |_| {});
-        assert!(
-            ends_within(daemon.pid(), 5000),
-            "{point}: it did not die: {answer:?}"
-        );
-        all_gone(&daemon, Instant::now());
-        daemon.forget_faults();
-        daemon.restart();
-        let (intents, ends) = (
-            jobs_of(&daemon.records("intent")),
-            jobs_of(&daemon.records("end")),
-        );
-        let interrupted = jobs_of(&daemon.records("interrupted"));
-        let open: BTreeSet<_> = intents.difference(&ends).cloned().collect();
-        assert!(open.is_subset(&interrupted), "{point}: {open:?} has no end");
-        assert!(daemon.records("interrupted").len() <= 1, "{point}");
-        assert_eq!(ends.intersection(&interrupted).next(), None, "{point}");
-        // An end that was noted and maybe recorded is recorded again, and says so.
-        let again = daemon.records("end");
-        let again = again.iter().filter(|end| end["REMIT_AGAIN"] == "maybe");
-        let expect = usize::from(point.starts_with("end-"));
-        assert_eq!(again.count(), expect, "{point}");
-        daemon.is_well();
-        daemon.stop();
-    }
 }
 
 #[test]

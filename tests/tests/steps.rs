@@ -1,0 +1,231 @@
+//! Broker and warden die once at each named step of a job's life, and the request is sent again: it is one job.
+
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use remit_common::client::ClientError;
+use remit_common::outcome::{JobReport, State};
+use remit_common::wire::{Reply, Request, Run};
+use remit_tests::caller::{Caller, at_once, cause, script, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::process::ends_within;
+use serde_json::Value;
+
+/// What the next warden knows of a job whose warden died at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing: the request is a new one.
+    Nothing,
+    /// It was about to run, or ran, or had run and that was not noted.
+    CutOff,
+    /// It waited, and never ran.
+    Unrun,
+    /// How it ended.
+    Ended,
+    /// How it ended, and that this is recorded is not known for sure.
+    EndedMaybeRecorded,
+}
+
+/// A name of `REMIT_FAULT`, whether the job waits for a place first, and what is known afterwards.
+type Step = (&'static str, bool, Known);
+
+/// In the order of a job's life.
+const STEPS: &[Step] = &[
+    ("before-ledger", false, Known::Nothing),
+    ("after-ledger", false, Known::CutOff),
+    ("after-queue", true, Known::Unrun),
+    ("before-begin", true, Known::Unrun),
+    ("after-record", false, Known::CutOff),
+    ("after-fork", false, Known::CutOff),
+    ("after-send", false, Known::CutOff),
+    ("before-end", false, Known::CutOff),
+    ("end-noted", false, Known::EndedMaybeRecorded),
+    ("end-recorded", false, Known::EndedMaybeRecorded),
+    ("after-end", false, Known::Ended),
+];
+
+/// What the request under test prints, so that its records are known by their command.
+const TEXT: &str = "echo out; echo err >&2; exit 5";
+
+/// A daemon in which `who` dies at a step; where the job has to wait, with another that takes the only place.
+fn daemon(who: &str, (name, waits, _): Step) -> Option<Daemon> {
+    let daemon = Daemon::start(Options {
+        jobs_of_one: waits.then_some(1),
+        waiting: 8,
+        ..Options::mutated("REMIT_FAULT", &format!("{who}@{name}"))?
+    });
+    if waits {
+        let _ = Caller::new(&daemon, &user_a())
+            .run(at_once(script("sleep 0.3")))
+            .expect("the place is free");
+    }
+    Some(daemon)
+}
+
+fn request() -> Run {
+    Run {
+        request_id: Some("one and the same".into()),
+        ..script(TEXT)
+    }
+}
+
+/// Asks once, until the answer or the end of the connection.
+fn ask(daemon: &Daemon) -> Result<JobReport, ClientError> {
+    match daemon
+        .client(&user_a())?
+        .call(Request::Run(request()), |_| {})?
+    {
+        Reply::Job { report, .. } => Ok(*report),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks until there is an answer.
+fn insistently(daemon: &Daemon) -> JobReport {
+    let report = (0..10).find_map(|_| ask(daemon).ok());
+    report.expect("one of ten attempts is answered")
+}
+
+/// The records of the request under test, of one kind.
+fn records(daemon: &Daemon, event: &str) -> Vec<Value> {
+    let mut records = daemon.records(event);
+    records.retain(|record| {
+        let command = record["REMIT_ARGV"].as_str();
+        command.is_some_and(|command| command.contains(TEXT))
+    });
+    records
+}
+
+fn has_run(report: &JobReport, name: &str) {
+    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
+    assert_eq!(
+        (report.state, exit),
+        (State::Exited, Some(5)),
+        "{name}: {report:?}"
+    );
+    let printed = (stdout(report), report.stderr.head.as_slice());
+    assert_eq!(printed, ("out\n".into(), &b"err\n"[..]), "{name}");
+}
+
+#[test]
+fn the_steps_are_those_of_the_daemon() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../daemon/warden/src/fault.rs");
+    let text = std::fs::read_to_string(file).expect("the sources are there");
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Point::")?.split('"').nth(1))
+        .collect();
+    let mut steps: Vec<&str> = STEPS.iter().map(|(name, _, _)| *name).collect();
+    steps.sort_unstable();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(steps, sorted);
+}
+
+#[test]
+fn whatever_step_the_broker_dies_at_the_job_goes_on() {
+    for step in STEPS {
+        let Some(daemon) = daemon("broker", *step) else {
+            return;
+        };
+        let (name, waits, _) = *step;
+        let first_broker = daemon.broker();
+        let report = insistently(&daemon);
+        let report = Caller::new(&daemon, &user_a()).end_of(report.job);
+        has_run(&report, name);
+        assert_eq!(insistently(&daemon), report, "{name}: told otherwise");
+        assert_ne!(daemon.broker(), first_broker, "{name}: it did not die");
+        let count = |event| records(&daemon, event).len();
+        let counts = (
+            count("queued"),
+            count("intent"),
+            count("end"),
+            count("interrupted"),
+        );
+        assert_eq!(counts, (usize::from(waits), 1, 1, 0), "{name}");
+        daemon.is_well();
+        daemon.stop();
+    }
+}
+
+#[test]
+fn whatever_step_the_warden_dies_at_the_request_is_one_job() {
+    for step in STEPS {
+        let Some(mut daemon) = daemon("warden", *step) else {
+            return;
+        };
+        let (name, waits, known) = *step;
+        let answer = ask(&daemon);
+        assert!(
+            ends_within(daemon.pid(), 5000),
+            "{name}: it did not die: {answer:?}"
+        );
+        for process in daemon.job_processes() {
+            assert!(
+                ends_within(process.pid, 10_000),
+                "{name}: outlives it: {process:?}"
+            );
+        }
+        let begun = records(&daemon, "intent");
+        daemon.forget_faults();
+        daemon.restart();
+
+        let report = insistently(&daemon);
+        match known {
+            Known::Nothing | Known::Ended | Known::EndedMaybeRecorded => has_run(&report, name),
+            Known::CutOff | Known::Unrun => {
+                let ending = report.ending.as_ref().expect("it has ended");
+                assert_eq!(report.state, State::Interrupted, "{name}: {report:?}");
+                assert!(ending.kill_verified, "{name}: {report:?}");
+                let unrun = cause(&report).contains("never ran");
+                assert_eq!(unrun, known == Known::Unrun, "{name}: {report:?}");
+            }
+        }
+        assert_eq!(insistently(&daemon), report, "{name}: told otherwise");
+        if let Some(record) = begun.first() {
+            assert_eq!(
+                record["REMIT_JOB"],
+                report.job.to_string(),
+                "{name}: two jobs"
+            );
+        }
+
+        let ends = records(&daemon, "end");
+        let again = ends
+            .iter()
+            .filter(|end| end["REMIT_AGAIN"] == "maybe")
+            .count();
+        let expect = match known {
+            Known::Nothing | Known::Ended => (1, 0, 0),
+            Known::CutOff | Known::Unrun => (0, 0, 1),
+            Known::EndedMaybeRecorded => (usize::from(name == "end-recorded"), 1, 0),
+        };
+        let interrupted = records(&daemon, "interrupted").len();
+        assert_eq!((ends.len() - again, again, interrupted), expect, "{name}");
+        let intents = records(&daemon, "intent").len();
+        // Between ledger and trail it is known, and nothing ran.
+        let ran = known != Known::Unrun && name != "after-ledger";
+        assert_eq!(intents, usize::from(ran), "{name}");
+        assert_eq!(
+            records(&daemon, "queued").len(),
+            usize::from(waits),
+            "{name}"
+        );
+
+        daemon.restart_cleanly();
+        assert_eq!(
+            insistently(&daemon),
+            report,
+            "{name}: told otherwise by the next one"
+        );
+        assert_eq!(
+            records(&daemon, "end").len(),
+            ends.len(),
+            "{name}: recorded again"
+        );
+        let served = Caller::new(&daemon, &user_b()).run(script("exit 0"));
+        assert_eq!(served.expect("user B has a grant").state, State::Exited);
+        daemon.is_well();
+        daemon.stop();
+    }
+}
