@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::bucket::Bucket;
+use crate::denials::Denials;
 
 /// Accounts kept before those at rest are dropped.
 const KEPT: usize = 1024;
@@ -20,6 +22,9 @@ pub struct Account {
     buffered: Cell<usize>,
     asks: Semaphore,
     host: Semaphore,
+    search: Arc<Semaphore>,
+    /// What it was refused lately.
+    pub denials: RefCell<Denials>,
 }
 
 /// Bytes of an account's buffers, given back when dropped.
@@ -47,6 +52,8 @@ impl Account {
             buffered: Cell::new(0),
             asks: Semaphore::new(caps::ASKS_PER_UID),
             host: Semaphore::new(1),
+            search: Arc::new(Semaphore::new(1)),
+            denials: RefCell::default(),
         }
     }
 
@@ -59,6 +66,11 @@ impl Account {
     /// Waits until no other call of this uid gathers host facts.
     pub async fn host_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.host.acquire().await.ok()
+    }
+
+    /// Waits until no other call of this uid searches output.
+    pub async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.search).acquire_owned().await.ok()
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.

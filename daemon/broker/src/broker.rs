@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::names::JobId;
+use remit_common::outcome::JobReport;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
 
 use crate::account::Accounts;
+use crate::aside;
+use crate::call::SEARCHES;
 use crate::drain;
 use crate::job::Job;
 use crate::jobs::Jobs;
@@ -37,6 +40,12 @@ pub struct Broker {
     /// Questions to the service manager under way. Not those of host: a file system that hangs
     /// must not keep anybody from asking why.
     pub manager: Semaphore,
+    /// Searches of output under way.
+    pub searches: Arc<Semaphore>,
+    /// Files that are hashed or counted.
+    pub background: Semaphore,
+    /// Whose turn it is to remove output.
+    pub removing: Semaphore,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
 }
 
@@ -46,15 +55,7 @@ pub struct Broker {
 /// When the link carries what is no message, or fails.
 pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
-    let broker = Rc::new(Broker {
-        warden: Warden::default(),
-        spool,
-        jobs: Jobs::default(),
-        accounts: Accounts::default(),
-        host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
-        manager: Semaphore::new(caps::HOST_CALLS),
-        sessions: RefCell::default(),
-    });
+    let broker = Rc::new(Broker::new(spool));
     broker.warden.tell(&ToWarden::Ready);
     let listen = async {
         loop {
@@ -75,6 +76,22 @@ pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
 }
 
 impl Broker {
+    /// One that knows nothing yet.
+    pub fn new(spool: Spool) -> Self {
+        Self {
+            warden: Warden::default(),
+            spool,
+            jobs: Jobs::default(),
+            accounts: Accounts::default(),
+            host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
+            manager: Semaphore::new(caps::HOST_CALLS),
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            background: Semaphore::new(aside::PLACES),
+            removing: Semaphore::new(1),
+            sessions: RefCell::default(),
+        }
+    }
+
     fn take(self: &Rc<Self>, message: ToBroker, fds: Vec<OwnedFd>) {
         match message {
             ToBroker::Session { session, owner } => self.open(session, owner, fds),
@@ -87,8 +104,17 @@ impl Broker {
                     let _ = waiting.answer.send(answer.map(Granted::Answer));
                 }
             }
-            // No queue yet: whatever is a job runs.
-            ToBroker::Begun { job, .. } => tracing::error!(%job, "a job began that did not wait"),
+            ToBroker::Begun {
+                job,
+                started_ms,
+                waited_ms,
+            } => match self.jobs.get(job).filter(|job| job.is_queued()) {
+                Some(job) => {
+                    job.begun(started_ms, waited_ms);
+                    self.drain(&job, fds);
+                }
+                None => tracing::error!(%job, "a job began that did not wait"),
+            },
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
             ToBroker::Ended { job, ending } => self.jobs.end(job, *ending),
@@ -122,26 +148,37 @@ impl Broker {
     fn job(self: &Rc<Self>, ticket: Option<u64>, meta: JobMeta, fds: Vec<OwnedFd>) {
         let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
         let job = Rc::new(match (ticket, &waiting) {
-            (Some(_), Some(waiting)) => Job::started(meta, waiting.notes.clone()),
-            (Some(_), None) => Job::started(meta, Vec::new()),
+            (Some(_), Some(waiting)) => Job::new(meta, waiting.notes.clone()),
+            (Some(_), None) => Job::new(meta, Vec::new()),
             (None, _) => {
                 let notes = notes::of_line(&meta);
                 Job::adopted(meta, notes, &self.spool)
             }
         });
         self.jobs.add(Rc::clone(&job));
+        self.drain(&job, fds);
+        if let Some(waiting) = waiting {
+            // Whoever asked may be gone; the job goes on.
+            let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+
+    /// Reads a job's pipes, if they came.
+    fn drain(self: &Rc<Self>, job: &Rc<Job>, fds: Vec<OwnedFd>) {
         match <[OwnedFd; 2]>::try_from(fds) {
             Ok(pipes) => drop(spawn_local(drain::drain(
                 Rc::clone(self),
-                Rc::clone(&job),
+                Rc::clone(job),
                 pipes,
             ))),
             Err(fds) if fds.is_empty() => {}
             Err(_) => tracing::error!(job = %job.id, "a job came with odd descriptors"),
         }
-        if let Some(waiting) = waiting {
-            // Whoever asked may be gone; the job goes on.
-            let _ = waiting.answer.send(Ok(Granted::Started(job)));
-        }
+    }
+
+    /// A job as it is now.
+    pub async fn report(&self, job: &Job) -> Box<JobReport> {
+        self.until_counted(job).await;
+        Box::new(job.report(&self.spool, self.jobs.place(job)))
     }
 }

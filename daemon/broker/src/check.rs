@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, Run, What};
+use remit_common::wire::{Access, Bytes, GrepQuery, Run, What};
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidArgs, message)
@@ -22,11 +22,6 @@ fn within(what: &str, value: usize, cap: usize) -> Result<(), Refusal> {
         format!("{what}: {value}, at most {cap} are allowed"),
     )
     .object(what))
-}
-
-/// What this release does not do yet.
-pub fn not_served(what: &str) -> Refusal {
-    invalid(format!("this daemon has no '{what}'")).object(what)
 }
 
 fn no_nul(what: &str, bytes: &[u8]) -> Result<(), Refusal> {
@@ -106,6 +101,26 @@ fn alone(run: &Run) -> Result<(), Refusal> {
                 .next("leave it out, or give argv instead of name"))
         }
     }
+}
+
+/// Checks a search. Whether the pattern is one, the engine says.
+///
+/// # Errors
+/// As [`run`].
+pub fn grep(query: &GrepQuery) -> Result<(), Refusal> {
+    let bounds = [
+        ("limit", query.limit, caps::GREP_MATCHES),
+        ("context", query.context, caps::GREP_CONTEXT),
+    ];
+    within("pattern bytes", query.pattern.len(), caps::PATTERN)?;
+    for (what, value, cap) in bounds {
+        let [value, cap] = [value, cap].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        within(what, value, cap)?;
+    }
+    if query.limit == 0 {
+        return Err(invalid("limit is zero").object("limit"));
+    }
+    Ok(())
 }
 
 /// Checks a question about access.
@@ -420,6 +435,31 @@ mod tests {
             })
         };
         assert!(asked("logs").is_ok() && asked("log").is_err());
+    }
+
+    #[test]
+    fn searches_are_bounded() {
+        let check = |pattern, limit, context| {
+            let query = GrepQuery {
+                stream: remit_common::outcome::Stream::Stdout,
+                pattern: "x".repeat(pattern),
+                offset: u64::MAX,
+                limit,
+                context,
+            };
+            grep(&query).err().map(|refusal| refusal.code)
+        };
+        let (most, around) = (caps::GREP_MATCHES, caps::GREP_CONTEXT);
+        for ((pattern, limit, context), expect) in [
+            ((caps::PATTERN, most, around), None),
+            ((0, 1, 0), None),
+            ((caps::PATTERN + 1, 1, 0), LARGE),
+            ((1, most + 1, 0), LARGE),
+            ((1, 1, around + 1), LARGE),
+            ((1, 0, 0), WRONG),
+        ] {
+            assert_eq!(check(pattern, limit, context), expect);
+        }
     }
 
     #[test]

@@ -16,17 +16,16 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use remit_common::caps;
 use remit_common::outcome::Stream;
 use remit_link::ToWarden;
-use sha2::{Digest, Sha256};
 use tokio::io::{Interest, Ready};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 
+use crate::aside::aside;
 use crate::broker::Broker;
-use crate::job::{Job, Lost};
-use crate::output;
+use crate::job::Job;
+use crate::lost::Lost;
+use crate::pipe::{self, Moved};
+use crate::rest::Rest;
 use crate::watch::watch;
-
-/// Bytes hashed in one turn.
-const TURN: u64 = 256 << 10;
 
 /// Reads until both pipes end (or the job has exited and a moment has passed), then tells the warden.
 pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
@@ -44,11 +43,8 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
         _ = both => {}
         () = late => tracing::warn!(job = %job.id, "output is still open after the end"),
     }
-    let written = job.written();
-    if written.iter().sum::<u64>() > job.kept() {
-        broker.spool.note_lost(job.id, written);
-    }
-    let totals = job.totals(hash(&broker, &job).await);
+    job.settle(&broker.spool);
+    let totals = job.totals(broker.digest(&job).await);
     broker.warden.tell(&ToWarden::Drained {
         job: job.id,
         totals,
@@ -57,122 +53,155 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
 
 /// Empties one pipe.
 async fn pump(broker: &Broker, job: &Job, stream: Stream, pipe: OwnedFd) {
-    if let Err(error) = pump_until_end(broker, job, stream, pipe).await {
+    let mut flow = Flow {
+        broker,
+        job,
+        stream,
+        file: None,
+        rest: None,
+    };
+    if let Err(error) = flow.until_end(pipe).await {
         tracing::warn!(job = %job.id, %error, "cannot read output");
     }
+    flow.finish().await;
 }
 
-async fn pump_until_end(
-    broker: &Broker,
-    job: &Job,
+/// A stream on its way.
+struct Flow<'a> {
+    broker: &'a Broker,
+    job: &'a Job,
     stream: Stream,
-    pipe: OwnedFd,
-) -> std::io::Result<()> {
-    // No read may wait for data.
-    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
-    let mut file = None;
-    loop {
-        let mut ready = pipe.readable().await?;
-        if ready.ready() == Ready::READ_CLOSED && job.output(stream).kept() == 0 {
-            return Ok(());
-        }
-        match turn(broker, job, stream, pipe.get_ref(), &mut file).await {
-            Ok(0) => return Ok(()),
-            Ok(_) => job.wrote(stream),
-            Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        yield_now().await;
-    }
+    /// Its file, while that takes more.
+    file: Option<Arc<File>>,
+    /// What takes the rest.
+    rest: Option<Rest>,
 }
 
-/// Moves what one turn allows: into the spool while it takes it, else into the counts.
-async fn turn(
-    broker: &Broker,
-    job: &Job,
-    stream: Stream,
-    pipe: &Arc<OwnedFd>,
-    file: &mut Option<Arc<File>>,
-) -> Result<u64, Errno> {
-    let output = job.output(stream);
-    let share = broker.spool.limits.per_job.saturating_sub(job.kept());
-    if !output.has_lost() && share > 0 {
-        match keep(broker, job, stream, pipe, file, share).await {
-            Ok(moved) => return Ok(moved),
-            Err(errno @ (Errno::EAGAIN | Errno::EINTR)) => return Err(errno),
-            Err(errno) => {
-                tracing::warn!(job = %job.id, error = %errno, "the spool takes no more");
-                job.lose(Lost::Full(errno.desc().to_owned()));
+impl Flow<'_> {
+    async fn until_end(&mut self, pipe: OwnedFd) -> std::io::Result<()> {
+        // No read may wait for data.
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
+        // Before more comes: what an earlier broker left must not move while it is counted.
+        self.broker.lines_left(self.job, self.stream).await;
+        loop {
+            let mut ready = pipe.readable().await?;
+            let nothing_came = self.job.output(self.stream).written() == 0;
+            if ready.ready() == Ready::READ_CLOSED && nothing_came {
+                return Ok(());
             }
-        }
-    }
-    let pipe = Arc::clone(pipe);
-    let bytes = aside(move || output::read_turn(&*pipe)).await?;
-    output.count(&bytes);
-    if share == 0 && !bytes.is_empty() && job.lose_share() {
-        broker.warden.tell(&ToWarden::OverLimit { job: job.id });
-    }
-    Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
-}
-
-async fn keep(
-    broker: &Broker,
-    job: &Job,
-    stream: Stream,
-    pipe: &Arc<OwnedFd>,
-    file: &mut Option<Arc<File>>,
-    share: u64,
-) -> Result<u64, Errno> {
-    let room = broker
-        .jobs
-        .make_room(&broker.spool, job.owner.uid)
-        .min(share);
-    if room == 0 {
-        return Err(Errno::EDQUOT);
-    }
-    let file = match file {
-        Some(file) => file,
-        None => file.insert(Arc::new(broker.spool.create(job.id, stream)?)),
-    };
-    let (pipe, file) = (Arc::clone(pipe), Arc::clone(file));
-    let output = job.output(stream);
-    let offset = output.kept();
-    let moved = aside(move || output::splice_turn(&*pipe, &file, offset, room)).await?;
-    output.keep(moved);
-    broker.spool.grew(moved);
-    Ok(moved)
-}
-
-/// On a thread where it may wait.
-async fn aside<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
-) -> Result<T, Errno> {
-    // It does not panic, and the pool ends with the process.
-    spawn_blocking(call).await.unwrap_or(Err(Errno::EIO))
-}
-
-/// SHA-256 of what is kept, stdout first. Read back from the page cache, in turns.
-async fn hash(broker: &Broker, job: &Job) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for stream in [Stream::Stdout, Stream::Stderr] {
-        let kept = job.output(stream).kept();
-        let file = if kept > 0 {
-            broker.spool.find(job.id, stream).ok().flatten()
-        } else {
-            None
-        };
-        let mut offset = 0;
-        while offset < kept {
-            let bytes = output::read(file.as_ref(), offset, TURN.min(kept - offset));
-            if bytes.is_empty() {
-                break;
+            match self.turn(pipe.get_ref()).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => self.job.wrote(self.stream),
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
-            offset = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-            hash.update(&bytes);
             yield_now().await;
         }
     }
-    hash.finalize().into()
+
+    /// Moves what one turn allows: into the spool while it takes it, else beyond.
+    async fn turn(&mut self, pipe: &Arc<OwnedFd>) -> Result<u64, Errno> {
+        let (broker, job) = (self.broker, self.job);
+        let limit = broker.spool.limits.per_job;
+        let share = limit.saturating_sub(job.kept());
+        if !job.output(self.stream).has_lost() && self.rest.is_none() && share > 0 {
+            let why = match broker.room(job).await {
+                Err(full) => full.sentence(),
+                Ok(room) => match self.keep(pipe, room.min(share)).await {
+                    Ok(moved) => return Ok(moved),
+                    Err(errno @ (Errno::EAGAIN | Errno::EINTR)) => return Err(errno),
+                    Err(errno) => errno.desc().to_owned(),
+                },
+            };
+            tracing::warn!(job = %job.id, why, "the spool takes no more");
+            job.lose(Lost::Full(why));
+        }
+        let moved = self.count(pipe).await?;
+        if share == 0 && moved > 0 && job.lose_share(limit) {
+            broker.warden.tell(&ToWarden::OverLimit { job: job.id });
+        }
+        Ok(moved)
+    }
+
+    async fn keep(&mut self, pipe: &Arc<OwnedFd>, room: u64) -> Result<u64, Errno> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = self.broker.spool.create(self.job.id, self.stream)?;
+                self.file.insert(Arc::new(file))
+            }
+        };
+        let (pipe, file) = (Arc::clone(pipe), Arc::clone(file));
+        let output = self.job.output(self.stream);
+        let offset = output.kept();
+        let turn = move || pipe::splice_turn(&*pipe, &file, offset, room);
+        let moved = aside(turn).await.unwrap_or(Err(Errno::EIO))?;
+        output.keep(moved);
+        self.broker.spool.grew(moved.bytes);
+        Ok(moved.bytes)
+    }
+
+    async fn count(&mut self, pipe: &Arc<OwnedFd>) -> Result<u64, Errno> {
+        let mut rest = match self.rest.take() {
+            Some(rest) => rest,
+            None => self.rest().await?,
+        };
+        let was_on_disk = rest.is_on_disk();
+        let pipe = Arc::clone(pipe);
+        let turn = move || {
+            let moved = rest.turn(&*pipe);
+            (rest, moved)
+        };
+        let (rest, moved) = aside(turn).await.ok_or(Errno::EIO)?;
+        if was_on_disk && !rest.is_on_disk() {
+            self.broker.spool.remove_more(self.job.id, self.stream);
+        }
+        let output = self.job.output(self.stream);
+        output.count(moved.unwrap_or_default(), &rest);
+        self.rest = Some(rest);
+        Ok(moved?.bytes)
+    }
+
+    /// What takes the rest: a file, or memory where the disk takes none.
+    async fn rest(&self) -> Result<Rest, Errno> {
+        let (spool, id) = (&self.broker.spool, self.job.id);
+        let lines = self.broker.lines_left(self.job, self.stream).await;
+        let reach = self.job.output(self.stream).reach(lines);
+        match (
+            spool.create_more(id, self.stream),
+            spool.note(id, self.stream),
+        ) {
+            (Ok(file), Ok(note)) => Ok(Rest::on_disk(file, note, reach)),
+            (file, note) => {
+                let error = file.err().map(|errno| errno.to_string());
+                let error = error.or(note.as_ref().err().map(ToString::to_string));
+                tracing::warn!(job = %id, error, "the rest of its output is held in memory");
+                spool.remove_more(id, self.stream);
+                Rest::in_memory(note.ok(), reach)
+            }
+        }
+    }
+
+    /// Lets go of what is neither beginning nor end.
+    async fn finish(mut self) {
+        let Some(mut rest) = self.rest.take() else {
+            return;
+        };
+        let trim = move || {
+            let trimmed = rest.trim(1);
+            (rest, trimmed)
+        };
+        let output = self.job.output(self.stream);
+        if let Some((rest, trimmed)) = aside(trim).await {
+            if let Err(error) = trimmed {
+                tracing::warn!(job = %self.job.id, %error, "cannot give up what is not shown");
+            }
+            output.count(Moved::default(), &rest);
+            if !(rest.is_on_disk() && output.has_lost()) {
+                self.broker.spool.remove_more(self.job.id, self.stream);
+            }
+        }
+    }
 }

@@ -1,22 +1,24 @@
-//! All jobs that run or are remembered, and whose output goes first.
+//! All jobs that wait, run or are remembered, and whose output goes first.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobSummary};
+use remit_common::outcome::{Ending, JobSummary, Place};
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
 
-use crate::job::{Job, Lost};
-use crate::spool::Spool;
+use crate::job::{BOTH, Job};
+use crate::lost::Lost;
+use crate::spool::{Gap, Spool};
 
 /// The table. The warden bounds it: it says what to forget.
 #[derive(Debug, Default)]
 pub struct Jobs {
     all: RefCell<HashMap<JobId, Rc<Job>>>,
-    /// Ended jobs that may have output, oldest end first.
+    /// Ended jobs, oldest end first.
     ended: RefCell<VecDeque<JobId>>,
 }
 
@@ -44,7 +46,7 @@ impl Jobs {
             .ok_or_else(Refusal::no_such_job)
     }
 
-    /// The jobs of `owner`, newest first.
+    /// The jobs of `owner`, newest first: by their numbers, for a clock may go back.
     pub fn list(&self, owner: &Owner, limit: u32) -> Vec<JobSummary> {
         let mut mine: Vec<_> = self
             .all
@@ -53,9 +55,27 @@ impl Jobs {
             .filter(|job| job.owner == *owner)
             .cloned()
             .collect();
-        mine.sort_by_key(|job| (std::cmp::Reverse(job.started_ms), job.id));
+        mine.sort_by_key(|job| Reverse((job.number, job.id)));
         mine.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         mine.iter().map(|job| job.summary()).collect()
+    }
+
+    /// Where a job stands among its owner's that wait.
+    pub fn place(&self, job: &Job) -> Option<Place> {
+        if !job.is_queued() {
+            return None;
+        }
+        let all = self.all.borrow();
+        let queued = all.values().filter(|other| other.is_queued());
+        let numbers = queued
+            .filter(|other| other.owner == job.owner)
+            .map(|other| other.number);
+        let mut place = Place { position: 1, of: 0 };
+        for number in numbers {
+            place.of += 1;
+            place.position += u32::from(number < job.number);
+        }
+        Some(place)
     }
 
     /// The end of a job is recorded.
@@ -73,67 +93,60 @@ impl Jobs {
         spool.forget(id);
     }
 
-    /// How much of `uid`'s output may be kept now, after output of the oldest ended jobs went if
-    /// need be: its own where it has its share, else anybody's.
-    pub fn make_room(&self, spool: &Spool, uid: u32) -> u64 {
-        let own = loop {
-            let own = spool
-                .limits
-                .per_user
-                .saturating_sub(self.kept_of(spool, uid));
-            if own > 0 {
-                break own;
-            }
-            if !self.remove_oldest(spool, |job| job.owner.uid == uid) {
-                return 0;
-            }
-        };
-        while spool.used() >= spool.limits.total {
-            if !self.remove_oldest(spool, |_| true) {
-                return 0;
-            }
-        }
-        own.min(spool.limits.total.saturating_sub(spool.used()))
-    }
-
     /// Bytes of `uid` in the spool; at most what is in there.
-    fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
+    pub fn kept_of(&self, spool: &Spool, uid: u32) -> u64 {
         if spool.used() < spool.limits.per_user {
             return spool.used();
         }
-        let (all, ended) = (self.all.borrow(), self.ended.borrow());
-        let running = all.values().filter(|job| !job.has_ended());
-        let ended = ended.iter().filter_map(|id| all.get(id));
-        let own = running.chain(ended).filter(|job| job.owner.uid == uid);
+        let all = self.all.borrow();
+        let own = all.values().filter(|job| job.owner.uid == uid);
         own.map(|job| job.kept()).sum()
     }
 
-    /// Removes the output of the oldest ended job of this kind; false when there is none.
-    fn remove_oldest(&self, spool: &Spool, kind: impl Fn(&Job) -> bool) -> bool {
-        let mut ended = self.ended.borrow_mut();
-        let known = |id: &JobId| self.get(*id).is_some_and(|job| kind(&job));
-        let Some(oldest) = ended.iter().position(known).and_then(|at| ended.remove(at)) else {
-            return false;
+    /// The job of this kind that ended first, of those that keep output.
+    pub fn oldest_ended(&self, kind: impl Fn(&Job) -> bool) -> Option<Rc<Job>> {
+        let ended = self.ended.borrow();
+        let mut jobs = ended.iter().filter_map(|id| self.get(*id));
+        jobs.find(|job| job.kept() > 0 && kind(job))
+    }
+
+    /// Removes the output of a job; its counts, which must be known, are noted for brokers to come.
+    pub fn remove_output(&self, job: &Job, spool: &Spool) {
+        let note = || {
+            BOTH.into_iter().try_for_each(|stream| {
+                let output = job.output(stream);
+                let gap = Gap {
+                    from: 0,
+                    to: output.written(),
+                    lines: output.lines(),
+                };
+                spool.note(job.id, stream)?.write(gap)
+            })
         };
-        if let Some(job) = self.get(oldest).filter(|job| job.kept() > 0) {
-            spool.note_lost(oldest, job.written());
-            spool.remove(oldest);
-            job.lose(Lost::Removed);
+        let noted = note();
+        for stream in BOTH {
+            spool.remove(job.id, stream);
         }
-        true
+        // A disk that was full takes it now.
+        if let Err(error) = noted.or_else(|_| note()) {
+            tracing::warn!(job = %job.id, %error, "cannot note how much output was removed");
+        }
+        for stream in BOTH {
+            job.output(stream).remove();
+        }
+        job.lose(Lost::Removed);
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::spool::tests::Scratch;
-    use remit_common::caps;
     use remit_common::outcome::{State, Stream};
     use remit_link::JobMeta;
     use std::os::unix::fs::FileExt;
 
-    fn ending() -> Ending {
+    pub fn ending() -> Ending {
         Ending {
             state: State::Exited,
             exit: Some(0),
@@ -146,136 +159,55 @@ mod tests {
         }
     }
 
-    fn own(uid: u32) -> Owner {
+    pub fn own(uid: u32) -> Owner {
         Owner {
             uid,
             user: format!("user{uid}"),
         }
     }
 
-    /// A job that has kept `text` on its standard output.
-    fn job(scratch: &Scratch, number: u8, owner: u32, text: &[u8]) -> Rc<Job> {
-        let id = JobId([number; 16]);
-        let file = scratch.spool.create(id, Stream::Stdout).unwrap();
-        file.write_all_at(text, 0).unwrap();
-        let meta = JobMeta {
-            job: id,
+    pub fn meta(number: u8, owner: u32) -> JobMeta {
+        JobMeta {
+            job: JobId([number; 16]),
             owner: own(owner),
             command: "true".into(),
-            started_ms: u64::from(number),
             queued: false,
-            number: 0,
+            number: u64::from(number),
+            started_ms: u64::from(number),
             age_ms: 0,
             waited_ms: 0,
             enforced: None,
             ending: None,
-        };
-        Rc::new(Job::adopted(meta, Vec::new(), &scratch.spool))
+        }
     }
 
-    #[test]
-    fn the_oldest_ended_output_goes_first_and_running_jobs_keep_theirs() {
-        let (scratch, jobs) = (Scratch::new(), Jobs::default());
-        for number in 1..=3 {
-            jobs.add(job(&scratch, number, 0, b"four"));
-        }
-        let [first, second, third] = [1, 2, 3].map(|number| JobId([number; 16]));
-        jobs.end(second, ending());
-        jobs.end(third, ending());
-        let spool = &scratch.spool;
-        spool.grew(caps::SPOOL - spool.used() - 1);
-        assert_eq!(jobs.make_room(spool, 9), 1);
-        spool.grew(1);
-        assert_eq!(jobs.make_room(spool, 9), 4);
-        let report = jobs.get(second).unwrap().report(spool);
-        assert_eq!((report.stdout.total, report.stdout.omitted()), (4, 4));
-        assert!(report.notes[0].contains("removed to make room"));
-        assert_eq!(spool.noted_lost(second), Some([4, 0]));
-        assert_eq!(
-            jobs.get(third)
-                .unwrap()
-                .report(spool)
-                .stdout
-                .head
-                .as_slice(),
-            b"four"
-        );
-        spool.grew(8);
-        assert_eq!(jobs.make_room(spool, 9), 0);
-        assert_eq!(
-            jobs.get(first)
-                .unwrap()
-                .report(spool)
-                .stdout
-                .head
-                .as_slice(),
-            b"four"
-        );
-        // A broker that starts now knows as much.
-        let again = Job::adopted(
-            JobMeta {
-                job: second,
-                owner: own(0),
-                command: String::new(),
-                started_ms: 0,
-                queued: false,
-                number: 0,
-                age_ms: 0,
-                waited_ms: 0,
-                enforced: None,
-                ending: Some(ending()),
-            },
-            Vec::new(),
-            spool,
-        );
-        let report = again.report(spool);
-        assert_eq!((report.stdout.total, report.notes.len()), (4, 1));
-    }
-
-    #[test]
-    fn one_user_takes_no_more_than_its_share_and_that_from_nobody_else() {
-        let (scratch, jobs) = (Scratch::new(), Jobs::default());
-        let spool = &scratch.spool;
-        for (number, owner) in [(1, 8), (2, 9), (3, 9), (4, 9)] {
-            jobs.add(job(&scratch, number, owner, b"four"));
-        }
-        let [others, first, second] = [1, 2, 3].map(|number| JobId([number; 16]));
-        for ended in [others, first, second] {
-            jobs.end(ended, ending());
-        }
-        let running = jobs.get(JobId([4; 16])).unwrap();
-        let more = caps::SPOOL_PER_UID - 12 - 1;
-        running.output(Stream::Stdout).keep(more);
-        spool.grew(more);
-        assert_eq!(jobs.make_room(spool, 9), 1);
-        running.output(Stream::Stdout).keep(5);
-        spool.grew(5);
-        assert_eq!(jobs.make_room(spool, 9), 4);
-        running.output(Stream::Stdout).keep(8);
-        spool.grew(8);
-        assert_eq!(jobs.make_room(spool, 9), 0);
-        assert_eq!(jobs.make_room(spool, 8), caps::SPOOL_PER_UID - 4);
-        let shown = |id| jobs.get(id).unwrap().report(spool).stdout.head.len();
-        assert_eq!([others, first, second].map(shown), [4, 0, 0]);
+    /// A job that has kept `text` on its standard output.
+    pub fn job(spool: &Spool, number: u8, owner: u32, text: &[u8]) -> Rc<Job> {
+        let meta = meta(number, owner);
+        let file = spool.create(meta.job, Stream::Stdout).unwrap();
+        file.write_all_at(text, 0).unwrap();
+        Rc::new(Job::adopted(meta, Vec::new(), spool))
     }
 
     #[test]
     fn lists_are_newest_first_own_and_cut() {
         let (scratch, jobs) = (Scratch::new(), Jobs::default());
         for number in 1..=4 {
-            jobs.add(job(&scratch, number, u32::from(number % 2), b""));
+            jobs.add(job(&scratch.spool, number, u32::from(number % 2), b""));
         }
-        let list = |uid, limit| -> Vec<u64> {
-            jobs.list(&own(uid), limit)
-                .iter()
-                .map(|job| job.started_ms)
-                .collect()
+        // By a clock that went back it would be the oldest.
+        let late = JobMeta {
+            started_ms: 0,
+            ..meta(5, 0)
         };
-        assert_eq!(
-            (list(0, 9), list(1, 1), list(2, 9)),
-            (vec![4, 2], vec![3], vec![])
-        );
-        assert_eq!(list(1, 0), Vec::<u64>::new());
+        jobs.add(Rc::new(Job::new(late, Vec::new())));
+        let list = |uid, limit| -> Vec<u8> {
+            let listed = jobs.list(&own(uid), limit);
+            listed.iter().map(|job| job.job_id.0[0]).collect()
+        };
+        assert_eq!(list(0, 9), [5, 4, 2]);
+        assert_eq!((list(1, 1), list(2, 9)), (vec![3], vec![]));
+        assert_eq!(list(1, 0), Vec::<u8>::new());
         assert!(jobs.of(&own(1), JobId([1; 16])).is_ok());
         // Nobody else's, and not that of who got the uid after an account was removed.
         let next = Owner {
@@ -291,5 +223,35 @@ mod tests {
         }
         jobs.forget(JobId([1; 16]), &scratch.spool);
         assert_eq!(list(1, 9), [3]);
+    }
+
+    #[test]
+    fn places_count_the_owners_own_by_number() {
+        let jobs = Jobs::default();
+        for (number, owner, queued) in [
+            (5, 1, true),
+            (3, 1, true),
+            (4, 2, true),
+            (1, 1, false),
+            (9, 1, true),
+        ] {
+            let meta = JobMeta {
+                queued,
+                ..meta(number, owner)
+            };
+            jobs.add(Rc::new(Job::new(meta, Vec::new())));
+        }
+        let place = |number| {
+            let place = jobs.place(&jobs.get(JobId([number; 16])).unwrap());
+            place.map(|place| (place.position, place.of))
+        };
+        assert_eq!(
+            [3, 5, 9].map(place),
+            [Some((1, 3)), Some((2, 3)), Some((3, 3))]
+        );
+        assert_eq!([4, 1].map(place), [Some((1, 1)), None]);
+        jobs.get(JobId([3; 16])).unwrap().begun(7, 8);
+        jobs.end(JobId([9; 16]), ending());
+        assert_eq!([3, 5, 9].map(place), [None, Some((1, 1)), None]);
     }
 }

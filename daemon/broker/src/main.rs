@@ -5,19 +5,28 @@
 #![deny(unsafe_code)]
 
 mod account;
+mod aside;
 mod broker;
 mod bucket;
 mod call;
 mod check;
+mod denials;
 mod drain;
 mod fence;
+mod grep;
 mod identity;
 mod job;
 mod jobs;
+mod left;
+mod lines;
 mod log;
+mod lost;
 mod notes;
 mod output;
 mod page;
+mod pipe;
+mod rest;
+mod room;
 mod session;
 mod spool;
 mod start;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use remit_common::caps;
 use remit_link::Link;
 
+use crate::aside;
 use crate::broker;
+use crate::call::SEARCHES;
 use crate::fence;
 use crate::identity;
 use crate::log;
@@ -18,8 +20,8 @@ use crate::spool::{Limits, Spool};
 const USAGE: u8 = 64;
 /// Exit status when the surroundings are not as they must be (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Threads beside the one that serves: host facts, and the two pipes of each job.
-const THREADS: usize = caps::HOST_CALLS + 1 + 2 * caps::JOBS;
+/// Threads beside the one that serves: host facts, searches, what is hashed or counted, and the two pipes of each job.
+const THREADS: usize = caps::HOST_CALLS + 1 + SEARCHES + aside::PLACES + 2 * caps::JOBS;
 
 /// Runs the broker until the link ends.
 pub fn run() -> ExitCode {

@@ -8,7 +8,6 @@ use remit_link::{Answer, ToWarden};
 
 use super::{Call, Refused, wrong_answer};
 use crate::check;
-use crate::job::Job;
 use crate::warden::Granted;
 
 impl Call {
@@ -21,12 +20,10 @@ impl Call {
         let part = match &query.part {
             None => None,
             Some(PartQuery::Page(page)) => Some(Part::Page(job.page(&self.broker.spool, page))),
-            Some(PartQuery::Grep(_)) => return Err(check::not_served("grep").into()),
+            Some(PartQuery::Grep(query)) => Some(Part::Matches(self.grep(&job, query).await?)),
         };
-        Ok(Reply::Job {
-            report: Box::new(job.report(&self.broker.spool)),
-            part,
-        })
+        let report = self.broker.report(&job).await;
+        Ok(Reply::Job { report, part })
     }
 
     /// Ends a job and waits for the verified end.
@@ -52,22 +49,11 @@ impl Call {
                     return Err(wrong_answer());
                 }
                 // It may have ended while we asked.
-                Err(refused) => return self.unless_ended(&job, refused),
+                Err(_) if job.has_ended() => {}
+                Err(refused) => return Err(refused),
             }
         }
-        Ok(Reply::Job {
-            report: Box::new(job.report(&self.broker.spool)),
-            part: None,
-        })
-    }
-
-    fn unless_ended(&self, job: &Job, refused: Refused) -> Result<Reply, Refused> {
-        if job.has_ended() {
-            return Ok(Reply::Job {
-                report: Box::new(job.report(&self.broker.spool)),
-                part: None,
-            });
-        }
-        Err(refused)
+        let report = self.broker.report(&job).await;
+        Ok(Reply::Job { report, part: None })
     }
 }

@@ -1,10 +1,14 @@
 //! What each request does: one file for each kind.
 
 mod facts;
+mod follow;
+mod grep;
 mod host;
 mod job;
 mod run;
 mod wait;
+
+pub use self::grep::SEARCHES;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -52,14 +56,14 @@ impl Call {
             Request::Access(access) => self.access(access).await,
             Request::Host { sections } => self.host(sections).await,
             Request::Jobs { limit } => {
-                let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID;
+                let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
                 Ok(Reply::Jobs(
                     self.broker.jobs.list(&self.client.owner, limit),
                 ))
             }
             Request::Job(query) => self.job(query).await,
-            Request::Follow(_) => Err(check::not_served("follow").into()),
+            Request::Follow(query) => self.follow(query).await,
             Request::Stop { job, signal } => self.stop(job, signal).await,
         }
     }

@@ -1,7 +1,6 @@
 //! `run`: check, seal, ask the warden, wait.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use remit_common::builtin::Builtin;
 use remit_common::caps;
@@ -42,7 +41,7 @@ impl Call {
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
         };
         self.wait(&job, wait_ms).await;
-        let report = Box::new(Rc::as_ref(&job).report(&self.broker.spool));
+        let report = self.broker.report(&job).await;
         Ok(Reply::Job { report, part: None })
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a job's end, with a sign of life each second.
+//! Waiting for a job, with a sign of life each second.
 
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Call {
     /// Waits until the job has ended, at most `wait_ms` (itself cut to [`caps::WAIT_MS`]).
     pub async fn wait(&self, job: &Job, wait_ms: u32) {
+        self.wait_for(job, wait_ms, job.until_ended()).await;
+    }
+
+    /// Waits for `what` comes of the job, as long as [`Self::wait`].
+    pub async fn wait_for(&self, job: &Job, wait_ms: u32, what: impl Future<Output = ()>) {
         let limit = Duration::from_millis(u64::from(wait_ms.min(caps::WAIT_MS)));
         let progress = async {
             let mut tick = interval_at(Instant::now() + SECOND, SECOND);
@@ -21,7 +26,8 @@ impl Call {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let progress = job.progress(&self.broker.spool);
+                let place = self.broker.jobs.place(job);
+                let progress = job.progress(&self.broker.spool, place);
                 self.client.outbox.send(&ToClient::Progress {
                     id: self.id,
                     progress,
@@ -30,7 +36,7 @@ impl Call {
         };
         let ended = async {
             tokio::select! {
-                () = job.until_ended() => {}
+                () = what => {}
                 () = progress => {}
             }
         };

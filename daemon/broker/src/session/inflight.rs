@@ -49,18 +49,16 @@ impl Inflight {
         let ids = Rc::clone(&self.ids);
         let handle = self.tasks.spawn_local(async move {
             let answer = call.answer(request).await;
+            let reply = match answer {
+                Ok(reply) => Ok(reply),
+                Err(Refused::ByWarden(refusal)) => Err(call.client.denied(refusal).await),
+                Err(Refused::Here(refusal)) => {
+                    ids.borrow_mut().remove(&id);
+                    return call.client.refuse(&call.broker, id, refusal);
+                }
+            };
             ids.borrow_mut().remove(&id);
-            match answer {
-                Err(Refused::Here(refusal)) => call.client.refuse(&call.broker, id, refusal),
-                Err(Refused::ByWarden(refusal)) => call.client.outbox.send(&ToClient::Reply {
-                    id,
-                    reply: Err(refusal),
-                }),
-                Ok(reply) => call.client.outbox.send(&ToClient::Reply {
-                    id,
-                    reply: Ok(reply),
-                }),
-            }
+            call.client.outbox.send(&ToClient::Reply { id, reply });
         });
         self.ids.borrow_mut().insert(id, handle);
     }

@@ -179,6 +179,20 @@ async fn requests(
 }
 
 impl Client {
+    /// What the warden's refusal is to the client: held back, where it comes again and again.
+    pub async fn denied(&self, refusal: Refusal) -> Refusal {
+        let counted = self
+            .account
+            .denials
+            .borrow_mut()
+            .count(refusal, Instant::now());
+        let (refusal, pause) = counted;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        refusal
+    }
+
     /// Refuses a call for a reason of the broker's own, and lets the audit know.
     pub fn refuse(&self, broker: &Broker, id: u32, refusal: Refusal) {
         if self.told.borrow_mut().take(1, Instant::now()).is_ok() {

@@ -1,18 +1,22 @@
 //! The spool directory: one file for each stream of a job that wrote something.
 //!
-//! `ID.out` and `ID.err` hold what was kept, and nothing else does: their sizes
-//! say what was already taken from the pipes. `ID.lost` exists where more was
-//! written than is kept, and holds both counts. Names are made from job ids,
-//! never from what a client says.
+//! `ID.out` and `ID.err` hold what is kept, and nothing else does: their sizes say what was already taken from the
+//! pipes. `ID.out.more` and `ID.err.more` exist where a job wrote more than is kept: as long as it was, and full of
+//! holes but for the last bytes. `ID.lost` says what is in neither. Names are made from job ids, never from what a
+//! client says.
+
+mod disk;
+mod note;
+mod sweep;
+
+pub use self::note::{Gap, Note};
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
@@ -20,9 +24,12 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Stream;
+use remit_common::text;
 
-/// Bytes in an `ID.lost` file: two numbers of 8 bytes.
-const LOST: usize = 16;
+use self::disk::Disk;
+
+/// What follows a job's id in the names of its files.
+const SUFFIXES: [&str; 5] = [".out", ".err", ".out.more", ".err.more", ".lost"];
 
 /// Bytes of output that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +59,7 @@ pub struct Spool {
     pub limits: Limits,
     dir: OwnedFd,
     used: Cell<u64>,
+    disk: Disk,
 }
 
 fn name(job: JobId, stream: Stream) -> String {
@@ -59,6 +67,10 @@ fn name(job: JobId, stream: Stream) -> String {
         Stream::Stdout => format!("{job}.out"),
         Stream::Stderr => format!("{job}.err"),
     }
+}
+
+fn more(job: JobId, stream: Stream) -> String {
+    name(job, stream) + ".more"
 }
 
 fn lost(job: JobId) -> String {
@@ -86,6 +98,7 @@ impl Spool {
             limits,
             dir,
             used: Cell::new(0),
+            disk: Disk::default(),
         })
     }
 
@@ -94,9 +107,20 @@ impl Spool {
         self.used.get()
     }
 
-    /// Counts bytes that were just kept.
-    pub fn grew(&self, bytes: u64) {
+    /// Bytes that may be written before the file system is as full as may be.
+    pub fn room_on_disk(&self) -> u64 {
+        self.disk.room(&self.dir)
+    }
+
+    /// Counts bytes that lie in the spool from now on.
+    pub fn holds(&self, bytes: u64) {
         self.used.set(self.used.get().saturating_add(bytes));
+    }
+
+    /// Counts bytes that were just written.
+    pub fn grew(&self, bytes: u64) {
+        self.disk.wrote(bytes);
+        self.holds(bytes);
     }
 
     /// The file of a stream, made if need be.
@@ -112,97 +136,74 @@ impl Spool {
     /// # Errors
     /// What openat(2) says.
     pub fn find(&self, job: JobId, stream: Stream) -> Result<Option<File>, Errno> {
-        match self.at(&name(job, stream), OFlag::O_RDONLY) {
+        self.present(&name(job, stream))
+    }
+
+    /// The file of what a stream has beyond what is kept, made if need be.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn create_more(&self, job: JobId, stream: Stream) -> Result<File, Errno> {
+        self.at(&more(job, stream), OFlag::O_RDWR | OFlag::O_CREAT)
+    }
+
+    /// That file, if there is one.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn find_more(&self, job: JobId, stream: Stream) -> Result<Option<File>, Errno> {
+        self.present(&more(job, stream))
+    }
+
+    /// Removes that file.
+    pub fn remove_more(&self, job: JobId, stream: Stream) {
+        self.unlink(more(job, stream).as_bytes());
+    }
+
+    /// Removes the output of a stream. What [`Self::note`] noted stays until [`Self::forget`].
+    pub fn remove(&self, job: JobId, stream: Stream) {
+        let file = self.find(job, stream).ok().flatten();
+        let size = file
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.size());
+        self.unlink(name(job, stream).as_bytes());
+        self.remove_more(job, stream);
+        self.used.set(self.used.get().saturating_sub(size));
+    }
+
+    /// Removes everything of a job.
+    pub fn forget(&self, job: JobId) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.remove(job, stream);
+        }
+        self.unlink(lost(job).as_bytes());
+    }
+
+    fn present(&self, name: &str) -> Result<Option<File>, Errno> {
+        match self.at(name, OFlag::O_RDONLY) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Notes how much was written in all, where not all of it is kept.
-    pub fn note_lost(&self, job: JobId, written: [u64; 2]) {
-        let [out, err] = written.map(u64::to_le_bytes);
-        let file = self.at(&lost(job), OFlag::O_WRONLY | OFlag::O_CREAT);
-        let done = file.map_err(std::io::Error::from).and_then(|file| {
-            file.write_all_at(&out, 0)?;
-            file.write_all_at(&err, 8)
-        });
-        if let Err(error) = done {
-            // Only a broker that starts after this one would have used it.
-            tracing::warn!(%job, %error, "cannot note how much output was lost");
-        }
-    }
-
-    /// What [`Self::note_lost`] noted.
-    pub fn noted_lost(&self, job: JobId) -> Option<[u64; 2]> {
-        let mut bytes = [0; LOST];
-        self.at(&lost(job), OFlag::O_RDONLY)
-            .ok()?
-            .read_exact(&mut bytes)
-            .ok()?;
-        let (out, err) = bytes.split_first_chunk::<8>()?;
-        Some([
-            u64::from_le_bytes(*out),
-            u64::from_le_bytes(*err.first_chunk()?),
-        ])
-    }
-
-    /// Removes the output of a job; its counts stay if `ID.lost` was written, until [`Self::forget`].
-    pub fn remove(&self, job: JobId) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let size = self
-                .find(job, stream)
-                .ok()
-                .flatten()
-                .and_then(|file| file.metadata().ok());
-            self.unlink(&name(job, stream));
-            let size = size.map_or(0, |meta| meta.size());
-            self.used.set(self.used.get().saturating_sub(size));
-        }
-    }
-
-    /// Removes everything of a job.
-    pub fn forget(&self, job: JobId) {
-        self.remove(job);
-        self.unlink(&lost(job));
-    }
-
-    /// Removes the files of every job that `known` does not know.
-    pub fn sweep(&self, known: impl Fn(JobId) -> bool) {
-        let listing = openat(
-            &self.dir,
-            ".",
-            OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .and_then(Dir::from_fd);
-        let names: Vec<String> = match listing {
-            Ok(mut dir) => dir
-                .iter()
-                .filter_map(|entry| Some(entry.ok()?.file_name().to_str().ok()?.to_owned()))
-                .collect(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot list the spool");
-                return;
-            }
-        };
-        for name in names {
-            let job = name.split_once('.').and_then(|(id, _)| id.parse().ok());
-            if job.is_some_and(|job| !known(job)) {
-                self.unlink(&name);
-            }
-        }
-    }
-
+    /// A plain file and nothing else: no link is followed, no pipe waited for.
     fn at(&self, name: &str, flags: OFlag) -> Result<File, Errno> {
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map(File::from)
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map(File::from)?;
+        match file.metadata() {
+            Ok(meta) if meta.is_file() => Ok(file),
+            Ok(_) | Err(_) => Err(Errno::EINVAL),
+        }
     }
 
-    fn unlink(&self, name: &str) {
+    fn unlink(&self, name: &[u8]) {
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(error) => tracing::warn!(name, %error, "cannot remove a spool file"),
+            Err(error) => {
+                let name = text::line(name, 64);
+                tracing::warn!(name, %error, "cannot remove a spool file");
+            }
         }
     }
 }
@@ -254,9 +255,15 @@ pub mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_a_file_is_not_followed() {
+    fn only_plain_files_are_opened() {
         let scratch = Scratch::new();
-        let job = JobId([1; 16]);
+        let [job, dir, pipe] = [1, 2, 3].map(|byte| JobId([byte; 16]));
+        std::fs::create_dir(scratch.path.join(format!("{dir}.out"))).unwrap();
+        let path = scratch.path.join(format!("{pipe}.out"));
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR).unwrap();
+        for odd in [dir, pipe] {
+            assert!(scratch.spool.find(odd, Stream::Stdout).is_err());
+        }
         std::os::unix::fs::symlink("/etc/hostname", scratch.path.join(format!("{job}.out")))
             .unwrap();
         assert!(scratch.spool.create(job, Stream::Stdout).is_err());
@@ -264,26 +271,18 @@ pub mod tests {
     }
 
     #[test]
-    fn unknown_jobs_are_swept_and_lost_counts_read_back() {
+    fn what_is_removed_no_longer_counts_and_forgetting_leaves_nothing() {
         let scratch = Scratch::new();
-        let [mine, other] = [JobId([1; 16]), JobId([2; 16])];
-        for job in [mine, other] {
-            scratch
-                .spool
-                .create(job, Stream::Stderr)
-                .unwrap()
-                .write_all_at(b"four", 0)
-                .unwrap();
-            scratch.spool.grew(4);
-            scratch.spool.note_lost(job, [7, u64::MAX]);
-        }
-        scratch.spool.sweep(|job| job == mine);
-        assert!(scratch.spool.find(other, Stream::Stderr).unwrap().is_none());
-        assert_eq!(scratch.spool.noted_lost(other), None);
-        assert_eq!(scratch.spool.noted_lost(mine), Some([7, u64::MAX]));
-        scratch.spool.remove(mine);
-        assert_eq!(scratch.spool.used(), 4);
-        scratch.spool.forget(mine);
+        let (spool, job) = (&scratch.spool, JobId([1; 16]));
+        let file = spool.create(job, Stream::Stderr).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"four", 0).unwrap();
+        spool.create_more(job, Stream::Stderr).unwrap();
+        spool.note(job, Stream::Stderr).unwrap();
+        spool.grew(7);
+        spool.remove(job, Stream::Stderr);
+        assert_eq!(spool.used(), 3);
+        assert_eq!(std::fs::read_dir(&scratch.path).unwrap().count(), 1);
+        spool.forget(job);
         assert_eq!(std::fs::read_dir(&scratch.path).unwrap().count(), 0);
     }
 }

@@ -1,0 +1,165 @@
+//! Patterns: regular expressions of an engine that takes linear time for any of them.
+//!
+//! Each stands twice: as written, for one line; and widened, for whole blocks of lines, which finds the next
+//! line worth looking at as fast as memory is read. The widened one matches wherever the written one does, never
+//! across a newline, and knows no assertions, for what they mean depends on where a line begins.
+
+use std::ops::Range;
+
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{
+    Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition,
+};
+
+/// Groups inside groups.
+const NESTED: u32 = 50;
+/// Bytes of one compiled pattern, and as many for what the engine remembers while it searches.
+const COMPILED: usize = 2 << 20;
+
+/// A pattern, ready to search with.
+#[derive(Debug)]
+pub struct Pattern {
+    line: Regex,
+    block: Regex,
+}
+
+impl Pattern {
+    /// Compiles a pattern. Takes milliseconds for large ones.
+    ///
+    /// # Errors
+    /// The engine's reason, on one line.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let hir = ParserBuilder::new()
+            .utf8(false)
+            .nest_limit(NESTED)
+            .build()
+            .parse(pattern)
+            .map_err(|error| reason(&error))?;
+        Ok(Self {
+            line: compiled(pattern)?,
+            block: compiled(&widened(&hir).to_string())?,
+        })
+    }
+
+    /// Where the first match lies in a line.
+    pub fn find(&self, line: &[u8]) -> Option<Range<usize>> {
+        self.line.find(line).map(|found| found.range())
+    }
+
+    /// Where the first line that may match has its possible match: no line before it matches.
+    pub fn candidate(&self, lines: &[u8]) -> Option<usize> {
+        self.block.find(lines).map(|found| found.start())
+    }
+}
+
+fn compiled(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern)
+        .nest_limit(NESTED)
+        .size_limit(COMPILED)
+        .dfa_size_limit(COMPILED)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(limit) => {
+                format!("compiled, it would take more than {limit} bytes")
+            }
+            // The parser has said yes already; the last line is the reason, those before it show the place.
+            other => other
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .to_owned(),
+        })
+}
+
+fn reason(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => {
+            format!("{}, at byte {}", error.kind(), error.span().start.offset)
+        }
+        regex_syntax::Error::Translate(error) => {
+            format!("{}, at byte {}", error.kind(), error.span().start.offset)
+        }
+        other => other
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+/// What matches at least wherever `hir` matches within a line. As deep as [`NESTED`] allows.
+fn widened(hir: &Hir) -> Hir {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => Hir::empty(),
+        HirKind::Literal(literal) if literal.0.contains(&b'\n') => Hir::fail(),
+        HirKind::Literal(literal) => Hir::literal(literal.0.clone()),
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut class = class.clone();
+            class.difference(&ClassUnicode::new([ClassUnicodeRange::new('\n', '\n')]));
+            Hir::class(Class::Unicode(class))
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            let mut class = class.clone();
+            class.difference(&ClassBytes::new([ClassBytesRange::new(b'\n', b'\n')]));
+            Hir::class(Class::Bytes(class))
+        }
+        HirKind::Repetition(repetition) => Hir::repetition(Repetition {
+            sub: Box::new(widened(&repetition.sub)),
+            ..*repetition
+        }),
+        HirKind::Capture(capture) => widened(&capture.sub),
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(widened).collect()),
+        HirKind::Alternation(ways) => Hir::alternation(ways.iter().map(widened).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_is_at_every_line_that_matches() {
+        for (pattern, text, expect) in [
+            ("foo", "a\nb foo\n", Some(4)),
+            ("^b", "ab\nb\n", Some(1)),
+            ("a$", "b\nxa\r\n", Some(3)),
+            (r"\Ab\z", "a\nb\n", Some(2)),
+            (r"\bé\b", "x\né\n", Some(2)),
+            // Never across lines, whatever the class says.
+            (r"a\s+b", "a\nb\n", None),
+            ("a[^x]b", "a\nb\n", None),
+            ("(?s)a.b", "a\nb\n", None),
+            (r"a\nb", "a\nb\n", None),
+            ("(?-u)a\\xffb", "a\nb\n", None),
+            (r"a\nb|c", "a\nb\nc", Some(4)),
+            ("", "a", Some(0)),
+        ] {
+            let found = Pattern::new(pattern).unwrap().candidate(text.as_bytes());
+            assert_eq!(found, expect, "{pattern:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_told_on_one_line() {
+        let deep = "(".repeat(60) + &")".repeat(60);
+        for (pattern, told) in [
+            ("(", "unclosed group"),
+            ("a{2,1}", "repetition"),
+            ("(?=a)", "look-around"),
+            (r"(a)\1", "backreferences"),
+            (r"\p{Nothing}", "Unicode property not found, at byte 0"),
+            (&deep, "nest"),
+            (r"\w{900}", "more than 2097152 bytes"),
+            ("a\n(", "unclosed group, at byte 2"),
+        ] {
+            let error = Pattern::new(pattern).unwrap_err();
+            assert!(
+                error.contains(told) && !error.contains('\n'),
+                "{pattern:?}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Pages put together are what a search that knows no pages finds.
+
+use proptest::prelude::*;
+
+use super::*;
+
+impl Text for &[u8] {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|at| self.get(at..))
+            .unwrap_or_default();
+        // Short reads are allowed, so they happen.
+        let length = rest.len().min(bytes.len()).min(5);
+        bytes[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+}
+
+const PART: usize = 8;
+
+/// Number, offset, text of every line or part, found byte by byte.
+fn naive_lines(text: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    let (mut all, mut offset) = (Vec::new(), 0);
+    for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        let whole = line.strip_suffix(b"\n").unwrap_or(line);
+        let mut at = 0;
+        loop {
+            let end = whole.len().min(at + PART);
+            let mut part = &whole[at..end];
+            if end == whole.len() && line.ends_with(b"\n") {
+                part = part.strip_suffix(b"\r").unwrap_or(part);
+            }
+            all.push((number, (offset + at) as u64, part));
+            at = end;
+            if at == whole.len() {
+                break;
+            }
+        }
+        offset += line.len();
+    }
+    all
+}
+
+/// As `grep -C`: number, offset, whether it matches.
+fn naive(text: &[u8], pattern: &str, context: usize) -> Vec<(u64, u64, bool)> {
+    let regex = regex::bytes::Regex::new(pattern).unwrap();
+    let lines = naive_lines(text);
+    let hits: Vec<bool> = lines
+        .iter()
+        .map(|(_, _, line)| regex.is_match(line))
+        .collect();
+    let near = |at: usize| {
+        hits[at.saturating_sub(context)..hits.len().min(at + context + 1)].contains(&true)
+    };
+    (0..lines.len())
+        .filter(|at| near(*at))
+        .map(|at| (lines[at].0, lines[at].1, hits[at]))
+        .collect()
+}
+
+fn shown(lines: &[Line]) -> Vec<(u64, u64, bool)> {
+    lines
+        .iter()
+        .map(|line| (line.number, line.offset, line.matches))
+        .collect()
+}
+
+const SMALL: Sizes = Sizes {
+    part: PART,
+    block: 11,
+};
+
+fn all(text: &[u8]) -> Range {
+    Range {
+        offset: 0,
+        end: text.len() as u64,
+        ended: true,
+    }
+}
+
+const PATTERNS: [&str; 12] = [
+    "a", "b+", "^a", "b$", "^$", "", r"\s", "[^a]", r"(?s)a.b", r"\bab\b", "ab|ba", r"\Ab\z",
+];
+
+proptest! {
+    #[test]
+    fn pages_together_are_the_whole(
+        text in "[ab\r\n ]{0,120}",
+        pattern in 0..PATTERNS.len(),
+        context in 0..4_u32,
+        matches in 1..4_u32,
+        patience in 0..6_u32,
+    ) {
+        let text = text.as_bytes();
+        let compiled = Pattern::new(PATTERNS[pattern]).unwrap();
+        let expect = naive(text, PATTERNS[pattern], context as usize);
+        let (mut range, mut lines) = (all(text), Vec::new());
+        loop {
+            let mut left = patience;
+            let over = || { left = left.saturating_sub(1); left == 0 };
+            let limits = Limits { matches, context };
+            let page = search(&text, &compiled, range, limits, SMALL, over).unwrap();
+            prop_assert_eq!(page.from, range.offset);
+            prop_assert!(page.matching <= matches);
+            prop_assert_eq!(page.matching as usize, page.lines.iter().filter(|line| line.matches).count());
+            lines.extend(page.lines);
+            if page.next == text.len() as u64 {
+                break;
+            }
+            prop_assert!(page.next > range.offset, "no progress at {}", range.offset);
+            range.offset = page.next;
+        }
+        prop_assert_eq!(shown(&lines), expect);
+        let texts = naive_lines(text);
+        for line in lines {
+            let (_, _, text) = texts.iter().find(|(_, offset, _)| *offset == line.offset).unwrap();
+            prop_assert_eq!(line.text.as_slice(), *text);
+        }
+    }
+
+    #[test]
+    fn from_any_byte_it_goes_on_at_the_next_line(text in "[ab\r\n]{0,60}", offset in 0..70_u64) {
+        let text = text.as_bytes();
+        let pattern = Pattern::new("").unwrap();
+        let limits = Limits { matches: 1000, context: 2 };
+        let range = Range { offset, ..all(text) };
+        let page = search(&text, &pattern, range, limits, SMALL, || false).unwrap();
+        let expect: Vec<_> = naive(text, "", 0).into_iter().filter(|line| line.1 >= offset).collect();
+        prop_assert_eq!(shown(&page.lines), expect.clone());
+        prop_assert_eq!(page.from, expect.first().map_or(text.len() as u64, |line| line.1));
+        prop_assert_eq!(page.next, text.len() as u64);
+    }
+
+    /// What a job writes while it is searched is found once, whatever it had written when it was asked.
+    #[test]
+    fn a_stream_that_grows_loses_nothing(text in "[ab\n]{0,80}", steps in prop::collection::vec(0..30_usize, 0..8), context in 0..3_u32) {
+        let text = text.as_bytes();
+        let pattern = Pattern::new("b").unwrap();
+        let limits = Limits { matches: 1000, context };
+        let (mut offset, mut end, mut lines) = (0, 0, Vec::new());
+        for step in steps.into_iter().map(Some).chain([None]) {
+            end = step.map_or(text.len(), |step| text.len().min(end + step));
+            let range = Range { offset, end: end as u64, ended: step.is_none() };
+            let page = search(&&text[..end], &pattern, range, limits, SMALL, || false).unwrap();
+            prop_assert!(page.next >= offset);
+            offset = page.next;
+            lines.extend(page.lines);
+        }
+        prop_assert_eq!(offset, text.len() as u64);
+        let hits = |lines: Vec<(u64, u64, bool)>| lines.into_iter().filter(|line| line.2).collect::<Vec<_>>();
+        prop_assert_eq!(hits(shown(&lines)), hits(naive(text, "b", 0)));
+        // Of the lines around, what follows a match may be missing; nothing comes twice.
+        let mut offsets: Vec<_> = lines.iter().map(|line| line.offset).collect();
+        let count = offsets.len();
+        offsets.dedup();
+        prop_assert!(offsets.is_sorted() && offsets.len() == count);
+    }
+}
+
+#[test]
+fn an_unfinished_line_waits_and_parts_of_it_do_not() {
+    let pattern = Pattern::new("x").unwrap();
+    let limits = Limits {
+        matches: 9,
+        context: 0,
+    };
+    for (text, matching, next) in [
+        ("x\nx", 1, 2),
+        ("x", 0, 0),
+        ("xxxxxxxxx", 1, 8),
+        ("xxxxxxxx", 0, 0),
+    ] {
+        let bytes = text.as_bytes();
+        let range = Range {
+            ended: false,
+            ..all(bytes)
+        };
+        let page = search(&bytes, &pattern, range, limits, SMALL, || false).unwrap();
+        assert_eq!((page.matching, page.next), (matching, next), "{text:?}");
+    }
+}
+
+#[test]
+fn a_page_ends_where_its_bytes_are_enough() {
+    let text =
+        (b'a'..=b'z').map(|byte| [byte; 2000].map(char::from).iter().collect::<String>() + "\n");
+    let text: String = text.collect::<String>().repeat(20);
+    let pattern = Pattern::new("[^b]").unwrap();
+    let limits = Limits {
+        matches: 1000,
+        context: 10,
+    };
+    let bytes = text.as_bytes();
+    let mut offset = 0;
+    let mut lines = 0;
+    loop {
+        let range = Range {
+            offset,
+            ..all(bytes)
+        };
+        let page = search(&bytes, &pattern, range, limits, SIZES, || false).unwrap();
+        let taken: usize = page.lines.iter().map(|line| line.text.len()).sum();
+        assert!(taken <= caps::PAGE && page.matching > 200 || page.next == bytes.len() as u64);
+        lines += page.lines.len();
+        offset = page.next;
+        if offset == bytes.len() as u64 {
+            break;
+        }
+    }
+    assert_eq!(lines, 26 * 20);
+}
+
+#[test]
+fn a_text_that_is_shorter_than_said_ends_there() {
+    let pattern = Pattern::new("a").unwrap();
+    let limits = Limits {
+        matches: 9,
+        context: 0,
+    };
+    for (offset, found) in [(0, 1), (50, 0)] {
+        let range = Range {
+            offset,
+            end: 100,
+            ended: true,
+        };
+        let page = search(&&b"a\nb"[..], &pattern, range, limits, SMALL, || false).unwrap();
+        assert_eq!(page.matching, found);
+    }
+}

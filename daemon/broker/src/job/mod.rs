@@ -1,0 +1,286 @@
+//! One job: what the warden said of it, and its output.
+
+mod shown;
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use remit_common::names::JobId;
+use remit_common::outcome::{Ending, Enforced, State, Stream};
+use remit_link::{JobMeta, Owner, Totals};
+use tokio::sync::{Notify, watch};
+
+use crate::left::Left;
+use crate::lost::Lost;
+use crate::output::Output;
+use crate::spool::{Gap, Spool};
+
+/// Both streams, in the order of everything that holds one thing for each.
+pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+/// A job of somebody's.
+#[derive(Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Who asked for it.
+    pub owner: Owner,
+    /// Grows from job to job.
+    pub number: u64,
+    command: String,
+    times: Cell<Times>,
+    queued: Cell<bool>,
+    stdout: Output,
+    stderr: Output,
+    /// The stream that wrote last.
+    latest: Cell<Stream>,
+    enforced: RefCell<Option<Enforced>>,
+    ending: RefCell<Option<Ending>>,
+    lost: RefCell<Option<Lost>>,
+    notes: Vec<&'static str>,
+    exited: watch::Sender<bool>,
+    ended: watch::Sender<bool>,
+    /// Told whenever it wrote something, and when it ends.
+    changed: Notify,
+}
+
+/// When it started; before that, when it was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    started_ms: u64,
+    /// The same by a clock that nobody sets.
+    since: Instant,
+    waited_ms: u64,
+}
+
+impl Job {
+    /// A job that has just started, or waits for its start.
+    pub fn new(meta: JobMeta, notes: Vec<&'static str>) -> Self {
+        Self::with(meta, notes, BOTH.map(|_| Output::new()))
+    }
+
+    /// A job that an earlier broker knew: its output is what lies in the spool.
+    pub fn adopted(meta: JobMeta, notes: Vec<&'static str>, spool: &Spool) -> Self {
+        let gaps = spool.gaps(meta.job);
+        let [out, err] = *gaps.as_ref().unwrap_or(&[Gap::default(); 2]);
+        let streams = [(Stream::Stdout, out), (Stream::Stderr, err)];
+        let streams = streams.map(|(stream, gap)| adopted(meta.job, stream, gap, spool));
+        let missing = streams.iter().any(|output| output.left().missing);
+        let lost = streams.iter().any(Output::has_lost);
+        let job = Self::with(meta, notes, streams);
+        if gaps.is_err() {
+            job.lose(Lost::Damaged);
+        } else if missing {
+            job.lose(Lost::Missing);
+        } else if lost {
+            job.lose(Lost::Unknown);
+        }
+        job
+    }
+
+    fn with(meta: JobMeta, notes: Vec<&'static str>, [stdout, stderr]: [Output; 2]) -> Self {
+        let ended = meta.ending.is_some();
+        let now = Instant::now();
+        let since = now.checked_sub(Duration::from_millis(meta.age_ms));
+        Self {
+            id: meta.job,
+            owner: meta.owner,
+            number: meta.number,
+            command: meta.command,
+            times: Cell::new(Times {
+                started_ms: meta.started_ms,
+                // Before the machine was up it did not start.
+                since: since.unwrap_or(now),
+                waited_ms: meta.waited_ms,
+            }),
+            queued: Cell::new(meta.queued),
+            stdout,
+            stderr,
+            latest: Cell::new(Stream::Stdout),
+            enforced: RefCell::new(meta.enforced),
+            ending: RefCell::new(meta.ending),
+            lost: RefCell::new(None),
+            notes,
+            exited: watch::Sender::new(ended),
+            ended: watch::Sender::new(ended),
+            changed: Notify::new(),
+        }
+    }
+
+    /// One of its streams.
+    pub fn output(&self, stream: Stream) -> &Output {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    /// A stream has just moved.
+    pub fn wrote(&self, stream: Stream) {
+        self.latest.set(stream);
+        self.changed.notify_waiters();
+    }
+
+    /// Bytes kept of both streams.
+    pub fn kept(&self) -> u64 {
+        self.stdout.kept().saturating_add(self.stderr.kept())
+    }
+
+    /// Bytes written to stdout and stderr.
+    pub fn written(&self) -> [u64; 2] {
+        BOTH.map(|stream| self.output(stream).written())
+    }
+
+    /// The counts for the warden.
+    pub fn totals(&self, sha256: [u8; 32]) -> Totals {
+        let [stdout_bytes, stderr_bytes] = self.written();
+        Totals {
+            stdout_bytes,
+            stderr_bytes,
+            sha256,
+        }
+    }
+
+    /// It got its place, after so long.
+    pub fn begun(&self, started_ms: u64, waited_ms: u64) {
+        self.queued.set(false);
+        self.times.set(Times {
+            started_ms,
+            since: Instant::now(),
+            waited_ms,
+        });
+    }
+
+    /// Whether it waits for a place.
+    pub fn is_queued(&self) -> bool {
+        self.queued.get()
+    }
+
+    /// The exec happened.
+    pub fn running(&self, enforced: Enforced) {
+        self.enforced.replace(Some(enforced));
+    }
+
+    /// No process of it is left.
+    pub fn exited(&self) {
+        self.exited.send_replace(true);
+    }
+
+    /// Its end is recorded.
+    pub fn end(&self, ending: Ending) {
+        if self.queued.replace(false) {
+            // It never began: it waited until now.
+            let waited_ms = self.elapsed_ms();
+            self.times.set(Times {
+                waited_ms,
+                ..self.times.get()
+            });
+        }
+        self.ending.replace(Some(ending));
+        self.exited.send_replace(true);
+        self.ended.send_replace(true);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether its end is recorded.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    /// Waits until no process of it is left.
+    pub async fn until_exited(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.exited.subscribe().wait_for(|exited| *exited).await;
+    }
+
+    /// Waits until its end is recorded.
+    pub async fn until_ended(&self) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Waits until one of its streams has `least` bytes kept behind those `known`, or its end is recorded.
+    pub async fn until_more(&self, known: [u64; 2], least: u64) {
+        loop {
+            // Made before the look, so that nothing in between is missed.
+            let changed = self.changed.notified();
+            let more = |(stream, known): (Stream, u64)| {
+                self.output(stream).kept().saturating_sub(known) >= least
+            };
+            if self.has_ended() || BOTH.into_iter().zip(known).any(more) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Some output is lost; the first reason stays, unless all is removed.
+    pub fn lose(&self, why: Lost) {
+        let mut lost = self.lost.borrow_mut();
+        if lost.is_none() || why == Lost::Removed {
+            *lost = Some(why);
+        }
+    }
+
+    /// Its share of the spool, of so many bytes, is used and more came; true the first time.
+    pub fn lose_share(&self, share: u64) -> bool {
+        let why = Some(Lost::OverLimit(share));
+        self.lost.replace(why.clone()) != why
+    }
+
+    /// The file of a stream, if anything of it is kept.
+    pub fn file(&self, spool: &Spool, stream: Stream) -> Option<File> {
+        if self.output(stream).kept() == 0 {
+            return None;
+        }
+        spool.find(self.id, stream).unwrap_or_else(|error| {
+            tracing::warn!(job = %self.id, %error, "cannot open a spool file");
+            None
+        })
+    }
+
+    /// The file with the rest of a stream, if there is one.
+    pub fn more(&self, spool: &Spool, stream: Stream) -> Option<File> {
+        let more = self.output(stream).has_more();
+        more.then(|| spool.find_more(self.id, stream).ok().flatten())
+            .flatten()
+    }
+
+    /// Nothing will be written any more.
+    pub fn settle(&self, spool: &Spool) {
+        for stream in BOTH {
+            self.output(stream)
+                .settle(self.file(spool, stream).as_ref());
+        }
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> State {
+        let ending = self.ending.borrow();
+        match ending.as_ref() {
+            Some(ending) => ending.state,
+            None if self.queued.get() => State::Queued,
+            None => State::Running,
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.times.get().since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A stream as it lies in the spool.
+fn adopted(job: JobId, stream: Stream, gap: Gap, spool: &Spool) -> Output {
+    let length = |file: Option<&File>| {
+        file.and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len())
+    };
+    let file = spool.find(job, stream).ok().flatten();
+    let more = spool.find_more(job, stream).ok().flatten();
+    let left = Left::of(length(file.as_ref()), length(more.as_ref()), gap);
+    spool.holds(length(file.as_ref()));
+    if left.stale {
+        spool.remove(job, stream);
+    }
+    Output::resumed(left)
+}

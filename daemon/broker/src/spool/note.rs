@@ -1,0 +1,177 @@
+//! `ID.lost`: what of a job's output is in no file any more, and how many lines that was.
+//!
+//! Written before the bytes go, so that the counts are right at whatever instant this process dies.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::OFlag;
+use remit_common::names::JobId;
+use remit_common::outcome::Stream;
+
+use super::Spool;
+
+/// Three numbers of 8 bytes for each stream, stdout first.
+const ONE: usize = 24;
+const BOTH: usize = 2 * ONE;
+
+/// Bytes of a stream that are in no file. Empty where none are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of them.
+    pub from: u64,
+    /// The first after them.
+    pub to: u64,
+    /// Newlines among them.
+    pub lines: u64,
+}
+
+/// The note says nothing that can be true.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Damaged;
+
+/// A stream's part of the note.
+#[derive(Debug)]
+pub struct Note {
+    file: File,
+    at: u64,
+}
+
+impl Note {
+    /// Replaces what is noted.
+    ///
+    /// # Errors
+    /// What pwrite(2) says.
+    pub fn write(&self, gap: Gap) -> io::Result<()> {
+        self.file.write_all_at(&encoded(gap), self.at)
+    }
+}
+
+impl Spool {
+    /// The note of a stream, made if need be.
+    ///
+    /// # Errors
+    /// It cannot be made, or is damaged: then it stays as it is.
+    pub fn note(&self, job: JobId, stream: Stream) -> io::Result<Note> {
+        let file = self.at(&super::lost(job), OFlag::O_RDWR | OFlag::O_CREAT)?;
+        match file.metadata()?.len() {
+            // Empty says nothing; so do zeros.
+            0 => file.write_all_at(&[0; BOTH], 0)?,
+            length if length != u64::try_from(BOTH).unwrap_or(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the note is damaged",
+                ));
+            }
+            _ => {}
+        }
+        let at = match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => u64::try_from(ONE).unwrap_or(0),
+        };
+        Ok(Note { file, at })
+    }
+
+    /// What is noted of stdout and stderr.
+    ///
+    /// # Errors
+    /// There is a note and it is damaged.
+    pub fn gaps(&self, job: JobId) -> Result<[Gap; 2], Damaged> {
+        let mut bytes = Vec::new();
+        match self.at(&super::lost(job), OFlag::O_RDONLY) {
+            Ok(file) => file
+                .take(u64::try_from(BOTH + 1).unwrap_or(0))
+                .read_to_end(&mut bytes)
+                .map_err(|_| Damaged)?,
+            Err(nix::errno::Errno::ENOENT) => return Ok([Gap::default(); 2]),
+            Err(_) => return Err(Damaged),
+        };
+        decoded(&bytes)
+    }
+}
+
+fn encoded(gap: Gap) -> Vec<u8> {
+    [gap.from, gap.to, gap.lines].map(u64::to_le_bytes).concat()
+}
+
+fn decoded(bytes: &[u8]) -> Result<[Gap; 2], Damaged> {
+    if bytes.is_empty() {
+        return Ok([Gap::default(); 2]);
+    }
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    let numbers: Vec<u64> = numbers
+        .iter()
+        .map(|number| u64::from_le_bytes(*number))
+        .collect();
+    match (numbers.as_slice(), rest) {
+        (&[from, to, lines, from_err, to_err, lines_err], []) => {
+            let gaps = [(from, to, lines), (from_err, to_err, lines_err)];
+            let gaps = gaps.map(|(from, to, lines)| Gap { from, to, lines });
+            let sound = |gap: &Gap| {
+                gap.to
+                    .checked_sub(gap.from)
+                    .is_some_and(|bytes| gap.lines <= bytes)
+            };
+            if gaps.iter().all(sound) {
+                Ok(gaps)
+            } else {
+                Err(Damaged)
+            }
+        }
+        _ => Err(Damaged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::tests::Scratch;
+
+    const GAP: Gap = Gap {
+        from: 2,
+        to: u64::MAX,
+        lines: 7,
+    };
+
+    #[test]
+    fn what_is_noted_is_read_back_for_each_stream() {
+        let (scratch, job) = (Scratch::new(), JobId([1; 16]));
+        let none = Gap::default();
+        assert_eq!(scratch.spool.gaps(job), Ok([none, none]));
+        let note = scratch.spool.note(job, Stream::Stderr).unwrap();
+        assert_eq!(scratch.spool.gaps(job), Ok([none, none]));
+        note.write(GAP).unwrap();
+        assert_eq!(scratch.spool.gaps(job), Ok([none, GAP]));
+        scratch
+            .spool
+            .note(job, Stream::Stdout)
+            .unwrap()
+            .write(GAP)
+            .unwrap();
+        assert_eq!(scratch.spool.gaps(job), Ok([GAP, GAP]));
+    }
+
+    #[test]
+    fn a_damaged_note_is_told_and_left() {
+        let (scratch, job) = (Scratch::new(), JobId([1; 16]));
+        let path = scratch.path.join(super::super::lost(job));
+        let numbers = |numbers: [u64; 6]| numbers.map(u64::to_le_bytes).concat();
+        for bytes in [
+            vec![0; 16],
+            vec![0; 47],
+            vec![0; 49],
+            numbers([2, 1, 0, 0, 0, 0]),
+            numbers([0, 0, 0, 5, 7, 3]),
+        ] {
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(scratch.spool.gaps(job), Err(Damaged), "{bytes:?}");
+        }
+        std::fs::write(&path, [1; 16]).unwrap();
+        assert!(scratch.spool.note(job, Stream::Stdout).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), [1; 16]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(scratch.spool.gaps(job), Err(Damaged));
+    }
+}
