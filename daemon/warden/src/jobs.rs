@@ -1,5 +1,6 @@
 //! The jobs: those that live, and those that ended not long ago.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -317,8 +318,12 @@ impl Jobs {
 
     fn forget(&mut self, at: usize) -> Option<JobId> {
         let ended = self.ended.remove(at)?;
-        if let Some(key) = ended.request {
-            self.requests.remove(&key);
+        if let Some(key) = ended.request
+            && let Entry::Occupied(request) = self.requests.entry(key)
+            // It may stand for a later job: one that the ledger could not forget is read back beside it.
+            && request.get().0 == ended.meta.job
+        {
+            request.remove();
         }
         Some(ended.meta.job)
     }
@@ -327,4 +332,51 @@ impl Jobs {
 /// The read ends of a job's output, for the broker.
 pub fn output(process: &Spawned) -> [&OwnedFd; 2] {
     [&process.stdout, &process.stderr]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(number: u64) -> JobMeta {
+        JobMeta {
+            job: JobId(u128::from(number).to_le_bytes()),
+            owner: owner(),
+            command: "true".into(),
+            queued: false,
+            number,
+            started_ms: 0,
+            age_ms: 0,
+            waited_ms: 0,
+            enforced: None,
+            ending: None,
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            uid: 1000,
+            user: "alice".into(),
+        }
+    }
+
+    #[test]
+    fn a_request_stands_for_its_newest_job_also_when_an_older_one_is_forgotten() {
+        let mut jobs = Jobs::default();
+        let request = || Some(("once".to_owned(), [7; 32]));
+        let known = |jobs: &Jobs| jobs.same_request(owner(), Some(("once", [7; 32]))).unwrap();
+        assert!(jobs.remember(ended(1), request()).is_empty());
+        assert!(jobs.remember(ended(2), request()).is_empty());
+        let newest = ended(2).job;
+        assert_eq!(known(&jobs), Some(newest));
+        let last = caps::ENDED_PER_UID as u64 + 1;
+        let forget = |jobs: &mut Jobs, number| jobs.remember(ended(number), None);
+        for number in 3..last {
+            assert!(forget(&mut jobs, number).is_empty());
+        }
+        assert_eq!(forget(&mut jobs, last), [ended(1).job]);
+        assert_eq!(known(&jobs), Some(newest));
+        assert_eq!(forget(&mut jobs, last + 1), [newest]);
+        assert_eq!(known(&jobs), None);
+    }
 }
