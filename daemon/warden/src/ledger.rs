@@ -149,7 +149,7 @@ impl Ledger {
             .and_then(|write| self.write(held.slot, &write));
         match written {
             Ok(()) => self.mark(job, Noted::Ending),
-            // The next start says that it was interrupted, which is once too often.
+            // The next start cannot say how; one that is not recorded either is interrupted for it.
             Err(error) => say!("the ledger does not know that job {job} has ended: {error}"),
         }
     }

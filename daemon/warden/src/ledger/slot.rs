@@ -102,7 +102,7 @@ pub enum Past {
     Ending(Box<Ended>),
     /// It had ended, and that stands in the trail.
     Ended(Box<Ended>),
-    /// It had ended, and that stands in the trail; the note of how is damaged.
+    /// It had ended, and that stands in the trail; the note of how is damaged or could not be made.
     Lost,
     /// It had got its place or ended, and the note of that is damaged.
     Unknown,
@@ -204,7 +204,7 @@ pub fn read(slot: &[u8]) -> Slot {
             Decoded::Whole(()) => Past::Ended(Box::new(ended)),
             Decoded::Nothing | Decoded::Damaged => Past::Ending(Box::new(ended)),
         },
-        (Decoded::Damaged, _) if matches!(recorded, Decoded::Whole(())) => Past::Lost,
+        _ if matches!(recorded, Decoded::Whole(())) => Past::Lost,
         (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
         (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
         (Decoded::Nothing, Decoded::Nothing) if entry.queued => Past::Queued,
@@ -549,6 +549,16 @@ pub mod tests {
                 || found == unrecorded
                 || without_end(&found, &right);
             assert!(fine, "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_is_not_interrupted_though_its_end_could_not_be_noted() {
+        for entry in [entry(1), queued(1)] {
+            let slot = with(opened(&entry), recording(entry.job).unwrap());
+            assert_eq!(read(&slot), job(entry.clone(), 5000, Past::Lost));
+            let slot = with(slot, starting(entry.job, &STARTED_AT).unwrap());
+            assert_eq!(read(&slot), job(entry, 5001, Past::Lost));
         }
     }
 
