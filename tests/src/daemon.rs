@@ -161,7 +161,7 @@ impl Daemon {
         let _ = place.program(&built().join("remit-attack"));
         let uid_count = u32::try_from(options.jobs + options.waiting).expect("few jobs") + 2;
         let daemon = Self {
-            uid_first: unique_uids(),
+            uid_first: unique_uids(uid_count),
             uid_count,
             bin: place.path().join("bin"),
             child: Command::new("true").spawn().expect("true starts"),
@@ -367,14 +367,15 @@ impl Daemon {
     }
 
     /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one. A zombie that
-    /// waits for pid 1, because the warden has died, is nobody's any more.
+    /// waits for pid 1, because the warden has died, is nobody's any more; nor is what has just been reaped (X).
     #[must_use]
     pub fn job_processes(&self) -> Vec<Process> {
         let uids = self.uid_first + 1..self.uid_first + self.uid_count;
         let orphan = |process: &Process| process.state == 'Z' && process.parent == 1;
         processes()
             .into_iter()
-            .filter(|process| uids.contains(&process.uid) && !orphan(process))
+            .filter(|process| uids.contains(&process.uid) && process.state != 'X')
+            .filter(|process| !orphan(process))
             .collect()
     }
 
