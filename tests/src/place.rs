@@ -21,12 +21,22 @@ pub fn unique() -> u32 {
     (std::process::id() % 65_536) * 1024 + next % 1024
 }
 
-/// The first of 256 uids that no other test on this machine uses at a time.
+/// The first of so many uids that no other test on this machine uses at a time.
+///
+/// # Panics
+/// When they are too many for one test.
 #[must_use]
-pub fn unique_uids() -> u32 {
+pub fn unique_uids(count: u32) -> u32 {
+    /// Of one test program; they come round again once all were used.
+    const ALL: u32 = 8192;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    1_880_000_000 + (std::process::id() % 65_000) * 4096 + next % 16 * 256
+    assert!(count <= ALL / 16, "{count} uids for one test");
+    loop {
+        let first = NEXT.fetch_add(count, Ordering::Relaxed) % ALL;
+        if first + count <= ALL {
+            return 1_880_000_000 + std::process::id() % 32_768 * ALL + first;
+        }
+    }
 }
 
 impl Place {

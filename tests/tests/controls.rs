@@ -8,7 +8,7 @@ use remit_tests::process::Identity;
 use remit_tests::scene::Ground;
 
 fn ground(place: &Place) -> Ground {
-    Ground::without_daemon(place, Identity::new(unique_uids(), &[4]))
+    Ground::without_daemon(place, Identity::new(unique_uids(2), &[4]))
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn who_fills_the_own_share_loses_the_own_oldest_output() {
     of_a.push(written(&mut a, 250, 7));
     assert_eq!(
         which_are_kept(&mut a, &of_a),
-        [false, false, false, true, true]
+        [false, false, true, true, true]
     );
     assert_eq!(which_are_kept(&mut b, &of_b), [true]);
     daemon.is_well();

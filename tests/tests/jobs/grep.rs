@@ -313,7 +313,10 @@ fn lines_of_dos_are_matched_to_their_end() {
         ("one$", vec![1]),
         ("^two$", vec![2]),
         ("^$", vec![3]),
-        ("end$", vec![4]),
+        // Without a newline behind it, it is a byte like others.
+        ("end$", vec![]),
+        (r"end\r$", vec![4]),
+        (r"\r", vec![4]),
         ("o", vec![1, 2, 4]),
     ] {
         let found = caller.grep(job, grep(pattern)).expect("the job is ours");
@@ -365,7 +368,10 @@ fn real<'a>(text: &'a [u8], needle: &[u8]) -> Vec<Real<'a>> {
     let mut offset = 0;
     let mut lines = Vec::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let bare = line.strip_suffix(b"\n").unwrap_or(line);
+        let bare = match line.strip_suffix(b"\n") {
+            Some(bare) => bare.strip_suffix(b"\r").unwrap_or(bare),
+            None => line,
+        };
         lines.push(Real {
             offset,
             text: bare,

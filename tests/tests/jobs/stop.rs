@@ -155,8 +155,8 @@ fn each_signal_of_a_stop_arrives() {
         libc::SIGALRM,
         libc::SIGSEGV,
         libc::SIGTSTP,
-        34,
-        64,
+        libc::SIGCONT,
+        libc::SIGSYS,
     ] {
         let run = Run {
             what: remit_common::wire::What::Script {
