@@ -46,6 +46,9 @@ async def session(mode, command, arguments):
             for tool in ["access", "host", "job"]:
                 result = await client.call_tool(tool, {})
                 check(not result.is_error, result)
+            for part, said in [({"tail": True}, "page"), ({"grep": "hel+o"}, "matches")]:
+                result = await client.call_tool("job", {"job_id": job["job_id"], **part})
+                check(said in result.structured_content, result)
         else:
             check(result.is_error, result)
             check(result.structured_content["error"]["code"] == "daemon_unavailable", result)

@@ -15,7 +15,7 @@ export async function session(kind, client, call) {
   const result = await call({ name: "run", arguments: { script } }, options);
   if (process.env.EXPECT === "runs") {
     assert.ok(!result.isError, JSON.stringify(result));
-    const { stdout, exit } = result.structuredContent;
+    const { stdout, exit, job_id } = result.structuredContent;
     assert.deepEqual([stdout, exit], ["hello\n", 7]);
     assert.ok(heard.length > 0);
     assert.deepEqual(heard, [...new Set(heard)].sort((a, b) => a - b));
@@ -23,6 +23,10 @@ export async function session(kind, client, call) {
     for (const name of ["access", "host", "job"]) {
       const { isError } = await call({ name, arguments: {} });
       assert.ok(!isError, name);
+    }
+    for (const [part, said] of [[{ tail: true }, "page"], [{ grep: "hel+o" }, "matches"]]) {
+      const { structuredContent } = await call({ name: "job", arguments: { job_id, ...part } });
+      assert.ok(said in structuredContent, JSON.stringify(structuredContent));
     }
   } else {
     assert.ok(result.isError);

@@ -100,7 +100,7 @@ fn a_job_that_waits_tells_its_place_and_then_its_output() {
     let first = holder.run(&json!({ "argv": ["sleep", "1000"], "wait_ms": 0 }));
     assert_eq!(first["state"], "running", "{first}");
     let mut session = daemon.session(&user_a());
-    start(&mut session, 700, "sleep 2; echo its turn; sleep 2; exit 5");
+    start(&mut session, 700, "echo its turn; sleep 1000");
     until_told(&mut session, 700, "waiting for a place: number 1 of your 1");
     let list = jobs(&mut holder);
     assert_eq!(list[0]["state"], "queued", "{list:?}");
@@ -111,8 +111,11 @@ fn a_job_that_waits_tells_its_place_and_then_its_output() {
 
     assert_eq!(stop(&mut holder, &first)["state"], "cancelled");
     until_told(&mut session, 700, "its turn");
+    assert_eq!(stop(&mut holder, &list[0])["state"], "cancelled");
     let job = answered(&mut session, 700);
-    assert_eq!((&job["exit"], job.get("place")), (&json!(5), None), "{job}");
+    let told = (&job["state"], &job["stdout"], job.get("place"));
+    let expect = (&json!("cancelled"), &json!("its turn\n"), None);
+    assert_eq!(told, expect, "{job}");
     assert!(job["waited_ms"].as_u64() > Some(0), "{job}");
     assert_eq!(session.close(), Some(0));
     assert_eq!(holder.close(), Some(0));
