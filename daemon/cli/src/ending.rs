@@ -56,7 +56,7 @@ impl Ended<'_> {
             State::Cancelled => "the job was cancelled",
             State::Denied => "the job was refused while it waited",
             State::Expired => "nobody approved the job in time",
-            State::Interrupted => "the job was interrupted: the daemon ended before it had",
+            State::Interrupted => "the job was interrupted",
             State::NotStarted => "the job was not started",
         };
         Some(match self.why() {
@@ -95,6 +95,9 @@ impl Ended<'_> {
     fn why(self) -> Option<String> {
         if !self.cause.is_empty() {
             return Some(self.cause.to_owned());
+        }
+        if self.state == State::Interrupted {
+            return Some("the daemon ended before it had".to_owned());
         }
         let number = self.signal.filter(|_| self.state == State::Signalled)?;
         Some(match Signal::try_from(number) {

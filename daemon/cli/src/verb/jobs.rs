@@ -102,9 +102,11 @@ impl Listed<7> for AnyJob {
             self.job.to_string(),
             self.user.clone(),
             human::time(self.started_ms / 1000),
-            match self.state.is_waiting() {
-                true => String::new(),
-                false => human::duration(self.runtime_ms),
+            match (self.state, self.runtime_ms) {
+                // Of one that was there when the daemon died, nobody measured it.
+                (State::Interrupted, 0) => String::new(),
+                (state, _) if state.is_waiting() => String::new(),
+                (_, ms) => human::duration(ms),
             },
             state,
             status(self.exit),

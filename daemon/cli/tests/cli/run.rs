@@ -340,6 +340,16 @@ fn each_ending_has_its_status_and_one_line() {
             "the job was cancelled: by its owner",
         ),
         (
+            ended(State::Interrupted, None, None, ""),
+            137,
+            "the job was interrupted: the daemon ended before it had",
+        ),
+        (
+            ended(State::Denied, None, None, "no rule allows it now"),
+            125,
+            "the job was refused while it waited: no rule allows it now",
+        ),
+        (
             ended(State::NotStarted, None, None, "step 'mounts': EPERM"),
             125,
             "the job was not started: step 'mounts': EPERM",

@@ -7,7 +7,7 @@ use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, GrantView, ProfileView, Reply, Request,
 };
 
-use crate::fake::{Answer, Fake, exited, job, paged, running, squeezed};
+use crate::fake::{Answer, Fake, ended, exited, job, paged, running, squeezed};
 
 #[test]
 fn a_job_is_shown_and_only_waiting_takes_its_status() {
@@ -33,19 +33,62 @@ fn a_job_is_shown_and_only_waiting_takes_its_status() {
     assert_eq!(fake.output(&["job", &job(), "--json"]).json()["exit"], 7);
     let running = Fake::job(running()).output(&["job", &job()]);
     assert!(running.text().contains("running"), "{running:?}");
-    let queued = Fake::job(JobReport {
+}
+
+#[test]
+fn a_job_that_did_not_begin_shows_no_measures() {
+    let at = "2026-11-20 08:25:48Z";
+    let queued = JobReport {
         state: State::Queued,
         place: Some(Place { position: 3, of: 7 }),
         waited_ms: 61_000,
-        ..crate::fake::running()
-    });
-    let lines = squeezed(queued.output(&["job", &job()]).text());
-    for line in [
-        "state queued, 3rd of 7",
-        "asked for 2026-11-20 08:25:48Z",
-        "waited 1 min 1 s",
-    ] {
-        assert!(lines.iter().any(|is| is == line), "'{line}' in {lines:#?}");
+        enforced: None,
+        ..running()
+    };
+    let mut cancelled = JobReport {
+        waited_ms: 61_000,
+        enforced: None,
+        ..ended(State::Cancelled, None, None, "by its owner")
+    };
+    let mut interrupted = ended(State::Interrupted, None, None, "");
+    for report in [&mut cancelled, &mut interrupted] {
+        report.ending.as_mut().unwrap().runtime_ms = 0;
+    }
+    let cases = [
+        (
+            queued,
+            vec![
+                "state queued, 3rd of 7".to_owned(),
+                format!("asked for {at}"),
+                "waited 1 min 1 s".into(),
+            ],
+        ),
+        (
+            cancelled,
+            vec![
+                format!("asked for {at}"),
+                "waited 1 min 1 s".into(),
+                "processes all gone, verified".into(),
+            ],
+        ),
+        (
+            interrupted,
+            vec![
+                format!("started {at}"),
+                "processes all gone, verified".into(),
+            ],
+        ),
+    ];
+    for (report, expect) in cases {
+        let said = Fake::job(report).output(&["job", &job()]);
+        let lines = squeezed(said.text());
+        for line in expect {
+            assert!(lines.contains(&line), "'{line}' in {lines:#?}");
+        }
+        let measured = lines
+            .iter()
+            .any(|line| line.starts_with("ended ") || line.starts_with("ran for "));
+        assert!(!measured, "{lines:#?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! A job on a screen.
 
-use remit_common::outcome::{Captured, JobReport};
+use remit_common::outcome::{Captured, Ending, JobReport, State};
 
 use crate::ending::Ended;
 use crate::{human, places, table};
@@ -12,21 +12,23 @@ pub fn summary(report: &JobReport) -> String {
     fact("command", &report.command);
     fact("state", &state(report));
     let at = |ms: u64| human::time(ms / 1000);
-    match report.state.is_waiting() {
-        true => fact("asked for", &at(report.started_ms)),
-        false => fact("started", &at(report.started_ms)),
+    match has_begun(report) {
+        true => fact("started", &at(report.started_ms)),
+        false => fact("asked for", &at(report.started_ms)),
     }
     if report.waited_ms > 0 {
         fact("waited", &human::duration(report.waited_ms));
     }
     if let Some(ending) = &report.ending {
-        fact(
-            "ended",
-            &at(report.started_ms.saturating_add(ending.runtime_ms)),
-        );
-        fact("ran for", &human::duration(ending.runtime_ms));
-        fact("cpu time", &human::duration(ending.cpu_usec / 1000));
-        fact("peak memory", &human::bytes(ending.memory_peak));
+        if is_measured(report, ending) {
+            fact(
+                "ended",
+                &at(report.started_ms.saturating_add(ending.runtime_ms)),
+            );
+            fact("ran for", &human::duration(ending.runtime_ms));
+            fact("cpu time", &human::duration(ending.cpu_usec / 1000));
+            fact("peak memory", &human::bytes(ending.memory_peak));
+        }
         fact(
             "processes",
             Ended::from(report).doubt().unwrap_or("all gone, verified"),
@@ -44,6 +46,21 @@ pub fn summary(report: &JobReport) -> String {
         fact("note", note);
     }
     lines
+}
+
+/// Whether `started_ms` is when it started.
+fn has_begun(report: &JobReport) -> bool {
+    match &report.ending {
+        // What the daemon died over is not known to have been confined, though it may have been.
+        Some(ending) => report.state == State::Interrupted || is_measured(report, ending),
+        None => !report.state.is_waiting(),
+    }
+}
+
+/// Whether anybody saw it run and end: it may have ended in the queue, or the daemon died before it.
+fn is_measured(report: &JobReport, ending: &Ending) -> bool {
+    let confined = report.enforced.is_some() && report.state != State::Interrupted;
+    confined || ending.runtime_ms > 0
 }
 
 fn state(report: &JobReport) -> String {
