@@ -10,6 +10,7 @@ mod jobs {
     mod disk;
     mod endings;
     mod everybody;
+    mod follow;
     mod grep;
     mod output;
     mod owners;
