@@ -116,6 +116,7 @@ impl Jobs {
             BOTH.into_iter().try_for_each(|stream| {
                 let output = job.output(stream);
                 let gap = Gap {
+                    base: 0,
                     from: 0,
                     to: output.written(),
                     lines: output.lines(),

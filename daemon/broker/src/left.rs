@@ -40,23 +40,25 @@ impl Lines {
 impl Left {
     /// From the sizes of its file and of the file with the rest, and what is noted.
     pub fn of(size: u64, more: u64, gap: Gap) -> Self {
-        let there = size.saturating_add(more);
-        if gap.from < size && gap != Gap::default() {
-            // Only a removal notes what is still there, and it notes all of it before the first file goes.
+        if gap == Gap::default() {
             return Self {
-                kept: 0,
-                written: gap.to,
-                gap,
-                stale: true,
-                missing: false,
+                kept: size,
+                written: size.saturating_add(more),
+                ..Self::default()
             };
         }
+        // Only a removal notes what is still there, and it notes all of it before the first file goes.
+        let stale = gap.base == 0 && size > 0;
         Self {
-            kept: size,
-            written: there.max(gap.to),
+            kept: size.min(gap.base),
+            written: if stale {
+                gap.to
+            } else {
+                gap.to.max(gap.base.saturating_add(more))
+            },
             gap,
-            stale: false,
-            missing: gap.from > there,
+            stale,
+            missing: size < gap.base || gap.from > gap.base.saturating_add(more),
         }
     }
 
@@ -68,29 +70,25 @@ impl Left {
     /// How far it is beyond its file.
     pub fn reach(&self, lines: Lines) -> Reach {
         let fresh = Reach::from(self.kept);
-        let gap = if self.gap == Gap::default() {
-            fresh.gap
-        } else {
-            self.gap
-        };
         Reach {
             written: self.written,
             lines: lines.beyond,
-            gap,
-            ..fresh
+            gap: if self.gap == Gap::default() {
+                fresh.gap
+            } else {
+                self.gap
+            },
         }
     }
 
     /// Counts its lines. May take a while: not for the one thread that serves.
     pub fn count(&self, file: Option<&File>, more: Option<&File>) -> Lines {
-        let Reach {
-            base, gap, written, ..
-        } = self.reach(Lines::default());
+        let Reach { gap, written, .. } = self.reach(Lines::default());
         let within = |from: u64, to: u64| {
-            let range = from.saturating_sub(base)..to.min(written).saturating_sub(base);
-            more.map_or(0, |more| lines::count(more, range))
+            let [from, to] = [from, to.min(written)].map(|at| at.saturating_sub(gap.base));
+            more.map_or(0, |more| lines::count(more, from..to))
         };
-        let beyond = within(base, gap.from).saturating_add(gap.lines);
+        let beyond = within(gap.base, gap.from).saturating_add(gap.lines);
         Lines {
             kept: file.map_or(0, |file| lines::count(file, 0..self.kept)),
             beyond: beyond.saturating_add(within(gap.to, written)),
@@ -104,24 +102,30 @@ mod tests {
 
     #[test]
     fn sizes_and_note_say_what_was_written() {
-        let gap = |from, to, lines| Gap { from, to, lines };
+        let gap = |base, from, to| Gap {
+            base,
+            from,
+            to,
+            lines: 1,
+        };
         let none = Gap::default();
         for (size, more, noted, (kept, written, stale, missing)) in [
             (0, 0, none, (0, 0, false, false)),
             (5, 0, none, (5, 5, false, false)),
             (5, 7, none, (5, 12, false, false)),
             // The middle went from the disk.
-            (5, 100, gap(5, 90, 1), (5, 105, false, false)),
+            (5, 100, gap(5, 7, 90), (5, 105, false, false)),
             // It was held in memory, which is gone.
-            (5, 0, gap(5, 90, 1), (5, 90, false, false)),
-            (0, 0, gap(0, 90, 1), (0, 90, false, false)),
+            (5, 0, gap(5, 5, 90), (5, 90, false, false)),
+            (0, 0, gap(0, 0, 90), (0, 90, false, false)),
             // It had just moved there.
-            (5, 85, gap(5, 90, 1), (5, 90, false, false)),
+            (5, 85, gap(5, 5, 90), (5, 90, false, false)),
             // All was removed, or was about to be.
-            (5, 100, gap(0, 105, 1), (0, 105, true, false)),
-            (0, 100, gap(0, 105, 1), (0, 105, false, false)),
+            (5, 100, gap(0, 0, 105), (0, 105, true, false)),
+            (0, 100, gap(0, 0, 105), (0, 105, false, false)),
             // Somebody else removed something.
-            (0, 0, gap(5, 90, 1), (0, 90, false, true)),
+            (0, 100, gap(5, 7, 90), (0, 105, false, true)),
+            (5, 0, gap(5, 7, 90), (5, 90, false, true)),
         ] {
             let left = Left::of(size, more, noted);
             let got = (left.kept, left.written, left.stale, left.missing);

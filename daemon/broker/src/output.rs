@@ -223,7 +223,7 @@ impl Output {
         let kept = self.kept.get();
         let mut bytes = read(file, 0, kept.min(HALF));
         let whole = u64::try_from(bytes.len()).is_ok_and(|length| length == kept);
-        if let Some(reach) = reach.filter(|reach| whole && reach.base == kept) {
+        if let Some(reach) = reach.filter(|reach| whole && reach.gap.base == kept) {
             let to = HALF.min(reach.gap.from).min(reach.written);
             bytes.extend(read(more, 0, to.saturating_sub(kept)));
         }
@@ -239,10 +239,7 @@ impl Output {
         at: u64,
     ) -> Vec<u8> {
         let kept = self.kept.get();
-        let Some(Reach {
-            base, written, gap, ..
-        }) = reach
-        else {
+        let Some(Reach { written, gap, .. }) = reach else {
             return read(file, at, kept.saturating_sub(at));
         };
         let at = if gap.from == gap.to {
@@ -251,8 +248,8 @@ impl Output {
             at.max(gap.to)
         };
         let mut bytes = read(file, at, kept.saturating_sub(at));
-        let at = at.max(base);
-        bytes.extend(read(more, at - base, written.saturating_sub(at)));
+        let at = at.max(gap.base);
+        bytes.extend(read(more, at - gap.base, written.saturating_sub(at)));
         bytes
     }
 

@@ -24,13 +24,11 @@ const STEP: u64 = 256 << 10;
 /// How far a stream is, beyond its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// Where the file ends and this begins.
-    pub base: u64,
     /// Bytes written in all.
     pub written: u64,
-    /// Newlines since `base`.
+    /// Newlines beyond its file.
     pub lines: u64,
-    /// What is not held any more. It begins at `base`, or later to show the first bytes.
+    /// What is not held any more. It begins where the file ends, or later to show the first bytes.
     pub gap: Gap,
 }
 
@@ -54,16 +52,26 @@ impl Reach {
     /// A stream of which nothing was lost yet, whose file ends at `base`.
     pub fn from(base: u64) -> Self {
         let from = base.max(HALF);
-        let gap = Gap {
-            from,
-            to: from,
-            lines: 0,
-        };
         Self {
-            base,
             written: base,
             lines: 0,
-            gap,
+            gap: Gap {
+                base,
+                from,
+                to: from,
+                lines: 0,
+            },
+        }
+    }
+
+    /// All of it, as what is not held.
+    fn lost(self) -> Gap {
+        let base = self.gap.base;
+        Gap {
+            base,
+            from: base,
+            to: self.written,
+            lines: self.lines,
         }
     }
 }
@@ -83,12 +91,8 @@ impl Rest {
     /// # Errors
     /// What memfd_create(2) says.
     pub fn in_memory(note: Option<Note>, mut reach: Reach) -> Result<Self, Errno> {
-        if reach.written > reach.base {
-            reach.gap = Gap {
-                from: reach.base,
-                to: reach.written,
-                lines: reach.lines,
-            };
+        if reach.written > reach.gap.base {
+            reach.gap = reach.lost();
         }
         Ok(Self {
             file: Arc::new(memory()?),
@@ -102,7 +106,7 @@ impl Rest {
         self.reach
     }
 
-    /// Where its bytes lie if it is not in the spool, each at its distance from `base`.
+    /// Where its bytes lie if it is not in the spool, each at its distance from the end of the first file.
     pub fn memory(&self) -> Option<&Arc<File>> {
         match self.held {
             Held::Disk(_) => None,
@@ -122,7 +126,7 @@ impl Rest {
     pub fn turn(&mut self, pipe: impl AsFd) -> Result<Moved, Errno> {
         self.trim(STEP)?;
         let moved = loop {
-            let at = self.reach.written.saturating_sub(self.reach.base);
+            let at = self.reach.written.saturating_sub(self.reach.gap.base);
             match pipe::splice_turn(pipe.as_fd(), &self.file, at, TURN) {
                 Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
                 Err(Errno::EINTR) => {}
@@ -162,7 +166,7 @@ impl Rest {
     }
 
     fn give_up(&mut self, from: u64, to: u64) -> Result<(), Errno> {
-        let [start, end] = [from, to].map(|at| at.saturating_sub(self.reach.base));
+        let [start, end] = [from, to].map(|at| at.saturating_sub(self.reach.gap.base));
         let gap = Gap {
             to,
             lines: self
@@ -188,9 +192,8 @@ impl Rest {
 
     /// Takes the beginning and the end along. The file in the spool is the caller's to remove.
     fn move_to_memory(&mut self) -> Result<(), Errno> {
-        let Reach {
-            base, written, gap, ..
-        } = self.reach;
+        let Reach { written, gap, .. } = self.reach;
+        let base = gap.base;
         let file = memory()?;
         let end = gap.to.max(written.saturating_sub(HALF)).min(written);
         for (from, to) in [(base, gap.from.min(written)), (end, written)] {
@@ -211,17 +214,7 @@ impl Rest {
 
     /// Notes all that a broker which starts later will not find.
     fn note_memory(&mut self) {
-        let Reach {
-            base,
-            written,
-            lines,
-            ..
-        } = self.reach;
-        let gap = Gap {
-            from: base,
-            to: written,
-            lines,
-        };
+        let gap = self.reach.lost();
         if let Held::Memory(Some(note)) = &self.held
             && let Err(error) = note.write(gap)
         {

@@ -151,6 +151,7 @@ mod tests {
         grow(&broker, &running, 4);
         broker.room(&running).await.unwrap();
         let gap = Gap {
+            base: 0,
             from: 0,
             to: 4,
             lines: 2,
@@ -185,6 +186,7 @@ mod tests {
         let scratch = Scratch::new();
         let (broker, [_, second, ..]) = broker(&scratch);
         let gap = Gap {
+            base: 0,
             from: 0,
             to: 4,
             lines: 2,

@@ -12,13 +12,15 @@ use remit_common::outcome::Stream;
 
 use super::Spool;
 
-/// Three numbers of 8 bytes for each stream, stdout first.
-const ONE: usize = 24;
+/// Four numbers of 8 bytes for each stream, stdout first.
+const ONE: usize = 32;
 const BOTH: usize = 2 * ONE;
 
-/// Bytes of a stream that are in no file. Empty where none are lost.
+/// Bytes of a stream that are in no file. Empty where none are lost, and all zeros where none ever were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
+    /// Bytes in the file of the stream; what comes after them is in the one with the rest.
+    pub base: u64,
     /// The first of them.
     pub from: u64,
     /// The first after them.
@@ -92,7 +94,9 @@ impl Spool {
 }
 
 fn encoded(gap: Gap) -> Vec<u8> {
-    [gap.from, gap.to, gap.lines].map(u64::to_le_bytes).concat()
+    [gap.base, gap.from, gap.to, gap.lines]
+        .map(u64::to_le_bytes)
+        .concat()
 }
 
 fn decoded(bytes: &[u8]) -> Result<[Gap; 2], Damaged> {
@@ -104,22 +108,33 @@ fn decoded(bytes: &[u8]) -> Result<[Gap; 2], Damaged> {
         .iter()
         .map(|number| u64::from_le_bytes(*number))
         .collect();
-    match (numbers.as_slice(), rest) {
-        (&[from, to, lines, from_err, to_err, lines_err], []) => {
-            let gaps = [(from, to, lines), (from_err, to_err, lines_err)];
-            let gaps = gaps.map(|(from, to, lines)| Gap { from, to, lines });
-            let sound = |gap: &Gap| {
-                gap.to
-                    .checked_sub(gap.from)
-                    .is_some_and(|bytes| gap.lines <= bytes)
-            };
-            if gaps.iter().all(sound) {
-                Ok(gaps)
-            } else {
-                Err(Damaged)
-            }
-        }
-        _ => Err(Damaged),
+    let (&[base, from, to, lines, base_err, from_err, to_err, lines_err], []) =
+        (numbers.as_slice(), rest)
+    else {
+        return Err(Damaged);
+    };
+    let gaps = [
+        Gap {
+            base,
+            from,
+            to,
+            lines,
+        },
+        Gap {
+            base: base_err,
+            from: from_err,
+            to: to_err,
+            lines: lines_err,
+        },
+    ];
+    let sound = |gap: &Gap| {
+        let bytes = gap.to.checked_sub(gap.from);
+        gap.base <= gap.from && bytes.is_some_and(|bytes| gap.lines <= bytes)
+    };
+    if gaps.iter().all(sound) {
+        Ok(gaps)
+    } else {
+        Err(Damaged)
     }
 }
 
@@ -129,6 +144,7 @@ mod tests {
     use crate::spool::tests::Scratch;
 
     const GAP: Gap = Gap {
+        base: 1,
         from: 2,
         to: u64::MAX,
         lines: 7,
@@ -156,13 +172,14 @@ mod tests {
     fn a_damaged_note_is_told_and_left() {
         let (scratch, job) = (Scratch::new(), JobId([1; 16]));
         let path = scratch.path.join(super::super::lost(job));
-        let numbers = |numbers: [u64; 6]| numbers.map(u64::to_le_bytes).concat();
+        let numbers = |numbers: [u64; 8]| numbers.map(u64::to_le_bytes).concat();
         for bytes in [
             vec![0; 16],
-            vec![0; 47],
-            vec![0; 49],
-            numbers([2, 1, 0, 0, 0, 0]),
-            numbers([0, 0, 0, 5, 7, 3]),
+            vec![0; 63],
+            vec![0; 65],
+            numbers([0, 2, 1, 0, 0, 0, 0, 0]),
+            numbers([3, 2, 4, 0, 0, 0, 0, 0]),
+            numbers([0, 0, 0, 0, 0, 5, 7, 3]),
         ] {
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(scratch.spool.gaps(job), Err(Damaged), "{bytes:?}");

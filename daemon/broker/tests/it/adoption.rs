@@ -1,7 +1,6 @@
 //! A broker dies and another takes over: nothing is lost, nothing is read twice.
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::thread;
 
 use remit_common::outcome::{State, Stream};
@@ -10,17 +9,6 @@ use remit_common::wire::{JobQuery, Request};
 use remit_link::{ToBroker, ToWarden};
 
 use crate::stage::{Broker, Dir, FakeJob, ending};
-
-fn hand_over(broker: &Broker, job: &FakeJob, fds: &[OwnedFd]) {
-    let fds: Vec<_> = fds.iter().collect();
-    broker.tell(
-        &ToBroker::Job {
-            ticket: None,
-            meta: Box::new(job.meta.clone()),
-        },
-        &fds,
-    );
-}
 
 #[test]
 fn output_survives_brokers_that_die_while_it_flows() {
@@ -84,7 +72,7 @@ fn ended_jobs_are_known_again_and_files_of_unknown_jobs_go() {
     let mut jobs = Vec::new();
     for number in [1, 2] {
         let (mut job, pipes) = FakeJob::new(number, 1000);
-        hand_over(&first, &job, &pipes);
+        first.hand_over(&job.meta, &pipes);
         job.write(b"kept\n", b"");
         let (id, meta) = (job.id, job.meta.clone());
         drop(job);

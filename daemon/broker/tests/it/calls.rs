@@ -1,7 +1,7 @@
 //! What a well-behaved client gets.
 
 use std::io::{Read, Seek};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -194,6 +194,42 @@ fn the_wardens_refusal_and_known_jobs_reach_the_client() {
     });
     replies.sort_unstable();
     assert_eq!(replies, [(call, id), (again, id)]);
+}
+
+#[test]
+fn the_third_equal_denial_says_stop_and_waits_also_over_connections() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let denied = |object: &str| {
+        Refusal::new(Code::DeniedRule, "no rule allows it")
+            .object(object)
+            .next("ask for a rule")
+    };
+    let ask = |broker: &mut Broker, uid, object: &str| {
+        let mut client = broker.client(uid);
+        let start = Instant::now();
+        let call = client.call(Request::Run(run(&["true"])));
+        let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+            panic!()
+        };
+        let answer = Err(denied(object));
+        broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
+        (client.reply(call).0.unwrap_err(), start.elapsed())
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(&mut broker, 1000, "a").0, denied("a"));
+    }
+    let (third, took) = ask(&mut broker, 1000, "a");
+    assert!(
+        third
+            .next
+            .unwrap()
+            .starts_with("refused 3 times for the same reason")
+    );
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    // Another reason, and another user, are not meant.
+    assert_eq!(ask(&mut broker, 1000, "b").0, denied("b"));
+    assert_eq!(ask(&mut broker, 1001, "a").0, denied("a"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use remit_link::{ToBroker, ToWarden};
 use crate::stage::{Broker, Client, Dir, FakeJob, run};
 
 /// A started job that nobody waits for.
-fn job(broker: &Broker, client: &mut Client, number: u8) -> FakeJob {
+pub fn job(broker: &Broker, client: &mut Client, number: u8) -> FakeJob {
     let mut request = run(&["true"]);
     request.wait_ms = Some(0);
     let call = client.call(Request::Run(request));
@@ -226,7 +226,7 @@ fn the_digest_is_of_stdout_then_stderr() {
 #[test]
 fn a_full_disk_loses_the_middle_says_so_and_recovers() {
     let dir = Dir::new();
-    let mut broker = Broker::start_with_small_spool(&dir);
+    let mut broker = Broker::start_with_small_spool(&dir, "true");
     assert_eq!(broker.hear(), ToWarden::Ready);
     broker.tell(&ToBroker::Adopted, &[]);
     let mut client = broker.client(1000);
@@ -266,4 +266,91 @@ fn a_full_disk_loses_the_middle_says_so_and_recovers() {
         client.page(id, Stream::Stdout, 400_000, 5).bytes.as_slice(),
         &text[400_000..400_005]
     );
+}
+
+/// Not even the end of it fits on the disk, nor the note.
+#[test]
+fn a_disk_that_others_filled_takes_nothing_and_all_is_counted() {
+    let dir = Dir::new();
+    let fill = "{ cat /dev/zero >other 2>/dev/null; true; }";
+    let mut broker = Broker::start_with_small_spool(&dir, fill);
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    broker.tell(&ToBroker::Adopted, &[]);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    let text: Vec<u8> = (0..500_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    job.write(&text, b"and an error\n");
+    let id = job.id;
+    drop(job);
+    let before = broker.descriptors();
+    broker.drained(id);
+    broker.end(id);
+    let report = client.job(id, 1000);
+    let (out, err) = (&report.stdout, &report.stderr);
+    assert_eq!((out.total, out.lines), (text.len() as u64, 500_000));
+    assert_eq!(
+        (err.total, err.lines, err.head.len() + err.tail.len()),
+        (13, 1, 13)
+    );
+    assert!(text.starts_with(&out.head) && out.head.len() > 12_000);
+    assert!(text.ends_with(&out.tail) && out.tail.len() > 12_000);
+    let notes = &report.notes;
+    assert!(
+        notes[0].contains("its file system is almost full"),
+        "{notes:?}"
+    );
+    assert!(
+        notes[0].contains("all 3388903 bytes (500001 newlines) were counted"),
+        "{notes:?}"
+    );
+    // What is shown of it takes no descriptor.
+    assert!(broker.descriptors() <= before);
+}
+
+#[test]
+fn limits_come_from_the_command_line() {
+    let dir = Dir::new();
+    let mut broker =
+        Broker::fresh_with(&dir, "--per-job 1048576 --per-user 1572864 --total 9999999");
+    let mut client = broker.client(1000);
+    let text = b"line\n".repeat(300_000);
+    let mut first = job(&broker, &mut client, 1);
+    first.write(&text, b"");
+    let id = first.id;
+    drop(first);
+    assert_eq!(broker.hear(), ToWarden::OverLimit { job: id });
+    broker.drained(id);
+    broker.end(id);
+    let report = client.job(id, 1000);
+    assert_eq!(
+        (report.stdout.total, report.stdout.lines),
+        (1_500_000, 300_000)
+    );
+    let expect = "the job wrote more than 1 MiB: its first 1048576 bytes are kept; all 1500000 bytes (300000 \
+                  newlines) were counted, and of the rest only the end is shown";
+    assert_eq!(report.notes, [expect]);
+    // The second job of this user takes the room of the first.
+    let mut second = job(&broker, &mut client, 2);
+    second.write(&text[..1_000_000], b"");
+    let next = second.id;
+    drop(second);
+    broker.drained(next);
+    let report = client.job(id, 0);
+    assert_eq!(
+        (
+            report.stdout.total,
+            report.stdout.lines,
+            report.stdout.head.len()
+        ),
+        (1_500_000, 300_000, 0)
+    );
+    assert!(
+        report.notes[0].ends_with("it was 1500000 bytes (300000 newlines)"),
+        "{:?}",
+        report.notes
+    );
+    assert_eq!(client.job(next, 0).stdout.lines, 200_000);
+    assert_eq!(dir.files(), [format!("{id}.lost"), format!("{next}.out")]);
 }

@@ -13,10 +13,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobReport, Page, Part, State, Stream};
+use remit_common::outcome::{Ending, JobReport, JobSummary, Matches, Page, Part, State, Stream};
 use remit_common::wire::{
-    FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Progress, Purpose, Reply, Request,
-    Run, ToClient, What,
+    FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Progress, Purpose,
+    Reply, Request, Run, ToClient, What,
 };
 use remit_link::socket::Packed;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
@@ -81,35 +81,39 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker that is not ready yet.
     pub fn start(dir: &Dir) -> Self {
-        // The shell moves the link to where the warden puts it.
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "exec \"$0\" --spool \"$1\" 3<&0 </dev/null"])
-            .uid(UID)
-            .gid(UID);
-        Self::run(command, dir)
+        Self::start_with(dir, "", Stdio::null())
     }
 
-    /// As [`Self::start`], with a spool of 1 MiB that no other process sees.
-    pub fn start_with_small_spool(dir: &Dir) -> Self {
+    /// As [`Self::start`], with more options and somewhere for its log.
+    pub fn start_with(dir: &Dir, options: &str, log: Stdio) -> Self {
+        // The shell moves the link to where the warden puts it.
+        let script = format!("exec \"$0\" --spool \"$1\" {options} 3<&0 </dev/null");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).uid(UID).gid(UID);
+        Self::run(command, dir, log)
+    }
+
+    /// As [`Self::start`], with a spool of 1 MiB that no other process sees. `fill` is done in there first, as root.
+    pub fn start_with_small_spool(dir: &Dir, fill: &str) -> Self {
         let script = format!(
             "mount -t tmpfs -o size=1m,mode=700,uid={UID} none \"$1\" &&
+             cd \"$1\" && {fill} &&
              exec setpriv --reuid {UID} --regid {UID} --clear-groups \
                  \"$0\" --spool \"$1\" 3<&0 </dev/null"
         );
         let mut command = Command::new("unshare");
         command.args(["--mount", "/bin/sh", "-c", &script]);
-        Self::run(command, dir)
+        Self::run(command, dir, Stdio::null())
     }
 
-    fn run(mut command: Command, dir: &Dir) -> Self {
+    fn run(mut command: Command, dir: &Dir, log: Stdio) -> Self {
         let (ours, theirs) = Link::pair().unwrap();
         let theirs: OwnedFd = theirs.as_fd().try_clone_to_owned().unwrap();
         let process = command
             .arg(&dir.binary)
             .arg(&dir.spool)
             .stdin(Stdio::from(theirs))
-            .stderr(Stdio::null())
+            .stderr(log)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .spawn()
@@ -123,7 +127,12 @@ impl Broker {
 
     /// Starts a broker with nothing to adopt.
     pub fn fresh(dir: &Dir) -> Self {
-        let broker = Self::start(dir);
+        Self::fresh_with(dir, "")
+    }
+
+    /// As [`Self::fresh`], with more options.
+    pub fn fresh_with(dir: &Dir, options: &str) -> Self {
+        let broker = Self::start_with(dir, options, Stdio::null());
         assert_eq!(broker.hear(), ToWarden::Ready);
         broker.tell(&ToBroker::Adopted, &[]);
         broker
@@ -236,6 +245,13 @@ impl Broker {
         job
     }
 
+    /// Hands a job over, as to a broker that starts anew.
+    pub fn hand_over(&self, meta: &JobMeta, pipes: &[OwnedFd]) {
+        let pipes: Vec<_> = pipes.iter().collect();
+        let meta = Box::new(meta.clone());
+        self.tell(&ToBroker::Job { ticket: None, meta }, &pipes);
+    }
+
     /// Says that the job has exited, and waits for its totals.
     pub fn drained(&self, job: JobId) -> Totals {
         loop {
@@ -339,7 +355,7 @@ impl FakeJob {
             command: "true".into(),
             started_ms: u64::from(number),
             queued: false,
-            number: 0,
+            number: u64::from(number),
             age_ms: 0,
             waited_ms: 0,
             enforced: None,
@@ -409,6 +425,41 @@ impl Client {
             wait_ms,
             part: None,
         })))
+    }
+
+    pub fn job_list(&mut self) -> Vec<JobSummary> {
+        match self.ask(Request::Jobs { limit: 100 }) {
+            Ok(Reply::Jobs(jobs)) => jobs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A page of lines that match.
+    pub fn grep(
+        &mut self,
+        job: JobId,
+        change: impl FnOnce(&mut GrepQuery),
+    ) -> Result<Matches, remit_common::refusal::Refusal> {
+        let mut query = GrepQuery {
+            stream: Stream::Stdout,
+            pattern: String::new(),
+            offset: 0,
+            limit: caps::GREP_MATCHES,
+            context: 0,
+        };
+        change(&mut query);
+        let query = JobQuery {
+            job,
+            wait_ms: 0,
+            part: Some(PartQuery::Grep(query)),
+        };
+        self.ask(Request::Job(query)).map(|reply| match reply {
+            Reply::Job {
+                part: Some(Part::Matches(matches)),
+                ..
+            } => matches,
+            other => panic!("{other:?}"),
+        })
     }
 
     pub fn page(&mut self, job: JobId, stream: Stream, offset: u64, limit: u32) -> Page {

@@ -1,0 +1,237 @@
+//! A spool that is not as a broker left it, and brokers that die at any moment.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::names::JobId;
+use remit_common::outcome::JobReport;
+use remit_link::{JobMeta, ToBroker, ToWarden};
+
+use crate::output::job;
+use crate::stage::{Broker, Client, Dir, FakeJob, LONG, ending};
+
+fn adopted(dir: &Dir, options: &str, metas: &[JobMeta]) -> (Broker, Client) {
+    let mut broker = Broker::start_with(dir, options, Stdio::null());
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    for meta in metas {
+        broker.hand_over(meta, &[]);
+    }
+    broker.tell(&ToBroker::Adopted, &[]);
+    let client = broker.client(1000);
+    (broker, client)
+}
+
+fn newlines(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Whatever a broker was doing when it was killed, the next one counts every byte and every line once: kept,
+/// beyond the job's share, given up or not.
+#[test]
+fn brokers_killed_at_any_moment_make_no_count_wrong() {
+    let dir = Dir::new();
+    let options = "--per-job 3000000";
+    let (
+        FakeJob {
+            id,
+            mut out,
+            err,
+            meta,
+        },
+        pipes,
+    ) = FakeJob::new(1, 1000);
+    drop(err);
+    let text: Vec<u8> = (0..2_500_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    let sent = text.clone();
+    let writer = thread::spawn(move || out.write_all(&sent).unwrap());
+    let mut killed = 0;
+    let started = Instant::now();
+    let totals = loop {
+        assert!(started.elapsed() < LONG, "killed {killed} times");
+        let mut broker = Broker::start_with(&dir, options, Stdio::null());
+        assert_eq!(broker.hear(), ToWarden::Ready);
+        broker.hand_over(&meta, &pipes);
+        broker.tell(&ToBroker::Adopted, &[]);
+        let mut client = broker.client(1000);
+        let before = client.job(id, 0).stdout.total;
+        if killed < 30 && !writer.is_finished() {
+            // Not for luck: each moment is as good as another, and they are to differ.
+            thread::sleep(Duration::from_micros(killed * 137 % 2000));
+            broker.kill();
+            killed += 1;
+            continue;
+        }
+        let report = client.job(id, 0);
+        assert!(report.stdout.total >= before);
+        let seen = &text[..usize::try_from(report.stdout.total).unwrap()];
+        assert_eq!(
+            report.stdout.lines,
+            newlines(seen),
+            "after {} bytes",
+            seen.len()
+        );
+        drop(pipes);
+        let totals = broker.drained(id);
+        broker.end(id);
+        let report = client.job(id, 1000);
+        assert_eq!(
+            (report.stdout.total, report.stdout.lines),
+            (text.len() as u64, 2_500_000)
+        );
+        assert!(text.ends_with(&report.stdout.tail) && report.stdout.tail.len() > 12_000);
+        break totals;
+    };
+    writer.join().unwrap();
+    assert_eq!(totals.stdout_bytes, text.len() as u64);
+    assert!(killed > 3, "{killed} times");
+    assert_eq!(
+        fs::metadata(dir.spool.join(format!("{id}.out")))
+            .unwrap()
+            .len(),
+        3_000_000
+    );
+    // And one that comes after all that.
+    let meta = JobMeta {
+        ending: Some(ending()),
+        ..meta
+    };
+    let (_broker, mut client) = adopted(&dir, options, &[meta]);
+    let report = client.job(id, 0);
+    assert_eq!(
+        (report.stdout.total, report.stdout.lines),
+        (text.len() as u64, 2_500_000)
+    );
+    assert!(text.ends_with(&report.stdout.tail) && report.stdout.tail.len() > 12_000);
+    let expect = format!(
+        "3000000 bytes are, of {} bytes (2500000 newlines)",
+        text.len()
+    );
+    assert!(report.notes[0].contains(&expect), "{:?}", report.notes);
+}
+
+#[test]
+fn what_is_no_file_of_a_job_is_left_and_told_once() {
+    let dir = Dir::new();
+    let [known, unknown] = [1, 2].map(|number| JobId([number; 16]));
+    let path = |name: &str| dir.spool.join(name);
+    fs::write(path(&format!("{unknown}.out")), "x").unwrap();
+    fs::write(path("core"), "x").unwrap();
+    fs::create_dir(path(&format!("{known}.out"))).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", path(&format!("{known}.err"))).unwrap();
+    let (mut log, writer) = std::io::pipe().unwrap();
+    let mut broker = Broker::start_with(&dir, "", Stdio::from(writer));
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    let (job, _) = FakeJob::new(1, 1000);
+    let meta = JobMeta {
+        ending: Some(ending()),
+        ..job.meta.clone()
+    };
+    broker.hand_over(&meta, &[]);
+    broker.tell(&ToBroker::Adopted, &[]);
+    let report = broker.client(1000).job(known, 0);
+    assert_eq!((report.stdout.total, report.stderr.total), (0, 0));
+    assert_eq!(
+        dir.files(),
+        [
+            format!("{known}.err"),
+            format!("{known}.out"),
+            "core".to_owned()
+        ]
+    );
+    broker.lose_link();
+    drop(broker);
+    let mut lines = String::new();
+    log.read_to_string(&mut lines).unwrap();
+    let told: Vec<_> = lines
+        .lines()
+        .filter(|line| line.contains("left as they are"))
+        .collect();
+    assert_eq!(told.len(), 1, "{lines}");
+    for name in [
+        "'core'",
+        &format!("'{known}.out'"),
+        &format!("'{known}.err'"),
+    ] {
+        assert!(told[0].contains(name), "{told:?}");
+    }
+}
+
+/// Reports of jobs whose files were changed between two brokers.
+fn changed(change: impl FnOnce(&Dir, JobId)) -> JobReport {
+    let dir = Dir::new();
+    let options = "--per-job 20000";
+    let mut first = Broker::fresh_with(&dir, options);
+    let mut client = first.client(1000);
+    let mut job = job(&first, &mut client, 1);
+    job.write(&b"line\n".repeat(100_000), b"");
+    let (id, meta) = (job.id, job.meta.clone());
+    drop(job);
+    first.drained(id);
+    first.end(id);
+    first.kill();
+    change(&dir, id);
+    let meta = JobMeta {
+        ending: Some(ending()),
+        ..meta
+    };
+    let (_broker, mut client) = adopted(&dir, options, &[meta]);
+    client.job(id, 0)
+}
+
+#[test]
+fn counts_survive_and_damage_is_told() {
+    let report = changed(|_, _| {});
+    assert_eq!(
+        (report.stdout.total, report.stdout.lines),
+        (500_000, 100_000)
+    );
+    assert!(
+        report.notes[0].contains("20000 bytes are, of 500000"),
+        "{:?}",
+        report.notes
+    );
+    let report =
+        changed(|dir, id| fs::write(dir.spool.join(format!("{id}.lost")), [0; 16]).unwrap());
+    assert!(report.notes[0].contains("is damaged"), "{:?}", report.notes);
+    let report = changed(|dir, id| fs::remove_file(dir.spool.join(format!("{id}.out"))).unwrap());
+    assert!(
+        report.notes[0].contains("not there any more"),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn output_that_somebody_removed_is_told_as_such() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    job.write(b"gone", b"here");
+    let id = job.id;
+    drop(job);
+    broker.drained(id);
+    broker.end(id);
+    fs::remove_file(dir.spool.join(format!("{id}.out"))).unwrap();
+    let report = client.job(id, 1000);
+    assert_eq!((report.stdout.total, report.stdout.head.len()), (4, 0));
+    assert_eq!(report.stderr.head.as_slice(), b"here");
+    assert!(
+        report.notes[0].contains("its output is not there any more"),
+        "{:?}",
+        report.notes
+    );
+    // Nor is half of it all of it.
+    let file = File::options()
+        .write(true)
+        .open(dir.spool.join(format!("{id}.err")))
+        .unwrap();
+    file.set_len(2).unwrap();
+    assert_eq!(client.job(id, 0).stderr.head.as_slice(), b"he");
+    assert!(client.grep(id, |_| {}).unwrap().eof);
+}

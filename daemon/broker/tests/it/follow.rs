@@ -1,0 +1,163 @@
+//! Following what a job writes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remit_common::caps;
+use remit_common::names::JobId;
+use remit_common::outcome::{Followed, State};
+use remit_common::refusal::Refusal;
+use remit_common::wire::{Follow, Reply, Request};
+use remit_link::ToBroker;
+
+use crate::output::job;
+use crate::stage::{Broker, Client, Dir, FakeJob};
+
+fn query(job: JobId, stdout: u64, stderr: u64, wait_ms: u32) -> Request {
+    Request::Follow(Follow {
+        job,
+        stdout,
+        stderr,
+        wait_ms,
+    })
+}
+
+fn followed(reply: Result<Reply, Refusal>) -> Followed {
+    match reply {
+        Ok(Reply::Followed(followed)) => *followed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn follow(client: &mut Client, job: JobId, stdout: u64, stderr: u64, wait_ms: u32) -> Followed {
+    followed(client.ask(query(job, stdout, stderr, wait_ms)))
+}
+
+#[test]
+fn more_output_is_answered_when_it_comes_and_the_end_with_a_report() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    let id = job.id;
+    let call = client.call(query(id, 0, 0, caps::WAIT_MS));
+    job.write(b"one", b"");
+    let first = followed(client.reply(call).0);
+    assert_eq!(
+        (first.state, first.stdout.bytes.as_slice()),
+        (State::Running, &b"one"[..])
+    );
+    assert!(first.stderr.bytes.is_empty() && first.report.is_none() && !first.stdout.eof);
+    let call = client.call(query(id, 3, 0, caps::WAIT_MS));
+    job.write(b"", b"two");
+    let second = followed(client.reply(call).0);
+    assert_eq!((second.stdout.offset, second.stdout.bytes.len()), (3, 0));
+    assert_eq!(
+        (second.stderr.offset, second.stderr.bytes.as_slice()),
+        (0, &b"two"[..])
+    );
+    // Nothing new: the time is over. What is beyond the end is known too.
+    for known in [3, 99] {
+        let start = Instant::now();
+        let none = follow(&mut client, id, known, 3, 100);
+        assert!(start.elapsed() >= Duration::from_millis(100));
+        assert!(none.stdout.bytes.is_empty() && none.stderr.bytes.is_empty());
+    }
+    let call = client.call(query(id, 3, 3, caps::WAIT_MS));
+    drop(job);
+    broker.drained(id);
+    broker.end(id);
+    let last = followed(client.reply(call).0);
+    assert_eq!(
+        (last.state, last.stdout.eof, last.stderr.eof),
+        (State::Exited, true, true)
+    );
+    assert_eq!(last.report.unwrap().stdout.total, 3);
+    // Who comes late gets all at once.
+    let start = Instant::now();
+    let all = follow(&mut client, id, 0, 0, caps::WAIT_MS);
+    assert_eq!(
+        (all.stdout.bytes.as_slice(), all.stdout.eof),
+        (&b"one"[..], true)
+    );
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let mut other = broker.client(1001);
+    assert_eq!(other.ask(query(id, 0, 0, 0)), Err(Refusal::no_such_job()));
+}
+
+#[test]
+fn many_small_writes_cost_few_answers() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut job = job(&broker, &mut client, 1);
+    let id = job.id;
+    let start = Instant::now();
+    let writer = thread::spawn(move || {
+        for _ in 0..2000 {
+            job.write(b"x", b"");
+            thread::sleep(Duration::from_micros(200));
+        }
+    });
+    let (mut known, mut answers) = (0, 0);
+    while known < 2000 {
+        known += follow(&mut client, id, known, 0, caps::WAIT_MS)
+            .stdout
+            .bytes
+            .len() as u64;
+        answers += 1;
+    }
+    let most = start.elapsed().as_millis() / 20 + 1;
+    writer.join().unwrap();
+    assert!(answers <= most, "{answers} answers, {most} at most");
+}
+
+#[test]
+fn a_flood_is_followed_page_by_page() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let FakeJob {
+        id, mut out, err, ..
+    } = job(&broker, &mut client, 1);
+    drop(err);
+    let text: Vec<u8> = (0..1_000_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    let sent = text.clone();
+    let writer = thread::spawn(move || std::io::Write::write_all(&mut out, &sent).unwrap());
+    let mut all = Vec::new();
+    while all.len() < text.len() {
+        let page = follow(&mut client, id, all.len() as u64, 0, caps::WAIT_MS).stdout;
+        assert!(page.bytes.len() <= caps::PAGE && !page.bytes.is_empty());
+        all.extend_from_slice(&page.bytes);
+    }
+    writer.join().unwrap();
+    assert!(all == text);
+}
+
+#[test]
+fn one_that_waits_is_followed_from_its_start() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let (mut job, pipes) = FakeJob::new(1, 1000);
+    job.meta.queued = true;
+    broker.hand_over(&job.meta, &[]);
+    let waiting = follow(&mut client, job.id, 0, 0, 0);
+    assert_eq!(
+        (waiting.state, waiting.place.unwrap().position),
+        (State::Queued, 1)
+    );
+    let call = client.call(query(job.id, 0, 0, caps::WAIT_MS));
+    let begun = ToBroker::Begun {
+        job: job.id,
+        started_ms: 5,
+        waited_ms: 6,
+    };
+    broker.tell(&begun, &[&pipes[0], &pipes[1]]);
+    job.write(b"hi", b"");
+    let running = followed(client.reply(call).0);
+    assert_eq!((running.state, running.place), (State::Running, None));
+    assert_eq!(running.stdout.bytes.as_slice(), b"hi");
+}
