@@ -10,7 +10,7 @@ use remit_common::wire::GrepQuery;
 use remit_tests::caller::{Caller, script, writes};
 use remit_tests::daemon::{Daemon, Options, user_a};
 
-use super::scene::noise;
+use super::scene::{Holder, noise, one_place, queued};
 
 fn grep(pattern: &str) -> GrepQuery {
     GrepQuery {
@@ -323,6 +323,72 @@ fn lines_of_dos_are_matched_to_their_end() {
         let got: Vec<u64> = found.lines.iter().map(|line| line.number).collect();
         assert_eq!(got, numbers, "{pattern}: {found:?}");
     }
+    daemon.stop();
+}
+
+/// Whatever the flags and the classes say, a match lies within one line.
+#[test]
+fn no_match_goes_over_the_end_of_a_line() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let job = written(
+        &mut caller,
+        b"one\ntwo\0three\n\xff\xfe\nOne \xe2\x82\xac\n",
+    );
+    for (pattern, numbers) in [
+        ("(?s)one.two", vec![]),
+        (r"one\s+two", vec![]),
+        ("one[^x]two", vec![]),
+        (r"one\ntwo", vec![]),
+        ("\n", vec![]),
+        ("(?m)^two", vec![2]),
+        ("(?m)one$", vec![1]),
+        (r"\Aone\z", vec![1]),
+        ("(?i)^ONE", vec![1, 4]),
+        ("two\0three", vec![2]),
+        (r"\x00", vec![2]),
+        (r"(?-u)\xff\xfe", vec![3]),
+        (r"(?-u)^[^a-z]*$", vec![3]),
+        ("\u{20ac}", vec![4]),
+        (r"\p{Currency_Symbol}", vec![4]),
+        ("(?x) o n e # not a comment of the line", vec![1]),
+        ("()", vec![1, 2, 3, 4]),
+        ("x*", vec![1, 2, 3, 4]),
+    ] {
+        let found = caller
+            .grep(job, grep(pattern))
+            .unwrap_or_else(|refusal| panic!("{pattern:?}: {refusal}"));
+        let got: Vec<u64> = found.lines.iter().map(|line| line.number).collect();
+        assert_eq!(got, numbers, "{pattern:?}: {found:?}");
+    }
+    daemon.stop();
+}
+
+/// What has no output yet, or has it no more.
+#[test]
+fn where_there_is_nothing_to_search_nothing_is_found() {
+    let daemon = Daemon::start(one_place());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let holder = Holder::of(&daemon, &user_a());
+    let waiting = queued(&mut caller, script("echo ran")).job;
+    for job in [holder.job, waiting] {
+        for offset in [0, 5, u64::MAX] {
+            let query = GrepQuery {
+                offset,
+                ..grep(".*")
+            };
+            let found = caller.grep(job, query).expect("the job is ours");
+            assert_eq!(
+                (found.lines.len(), found.total, found.eof),
+                (0, 0, false),
+                "{found:?}"
+            );
+        }
+    }
+    holder.leave();
+    let _ = caller.end_of(waiting);
+    let found = caller.grep(waiting, grep(".*")).expect("the job is ours");
+    assert_eq!((texts(&found), found.eof), (vec!["ran".to_owned()], true));
     daemon.stop();
 }
 

@@ -173,10 +173,17 @@ fn a_full_queue_says_which_limit_it_is() {
     let holder = Holder::of(&daemon, &root());
     let mut a = Caller::new(&daemon, &user_a());
     let mut b = Caller::new(&daemon, &user_b());
-    let mut of_a: Vec<JobId> = (0..3)
-        .map(|_| queued(&mut a, argv(&["true"])).job)
-        .collect();
+    let named = Run {
+        request_id: Some("named".into()),
+        ..at_once(argv(&["true"]))
+    };
+    let mut of_a: Vec<JobId> = [named.clone(), argv(&["true"]), argv(&["true"])]
+        .map(|run| queued(&mut a, run).job)
+        .to_vec();
     is_busy(a.run(argv(&["true"])), "3");
+    // Nothing new is what was asked for before.
+    let known = a.run(named.clone()).expect("it is the same");
+    assert_eq!(known.job, of_a[0]);
     let of_b: Vec<JobId> = (0..2)
         .map(|_| queued(&mut b, argv(&["true"])).job)
         .collect();
@@ -220,55 +227,66 @@ fn without_a_queue_there_is_no_waiting() {
     }
 }
 
-/// Scripts and standard input of what waits lie in memory: they have a bound of their own.
+/// A run with a script and a standard input of so many bytes each.
+fn heavy(bytes: usize) -> Run {
+    Run {
+        stdin: Some(Bytes::from(vec![b'x'; bytes])),
+        what: What::Script {
+            text: Bytes::from(vec![b'#'; bytes]),
+            interpreter: None,
+        },
+        ..at_once(script(""))
+    }
+}
+
+/// Asks until the answer is another one than that it asks too much: large requests cost more.
+fn patiently(caller: &mut Caller, run: &Run) -> Result<JobReport, Refusal> {
+    loop {
+        match caller.run(run.clone()) {
+            Err(refusal) if refusal.code == Code::RateLimited => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Scripts and standard input of what waits lie in memory: they have a bound of their own, and one user's do not
+/// use up all of it.
 #[test]
 fn what_waits_takes_bounded_memory() {
     let daemon = Daemon::start(one_place());
     let holder = Holder::of(&daemon, &user_b());
     let mut a = Caller::new(&daemon, &user_a());
-    let heavy = Run {
-        stdin: Some(Bytes::from(vec![b'x'; caps::STDIN])),
-        what: What::Script {
-            text: Bytes::from(vec![b'#'; caps::SCRIPT]),
-            interpreter: None,
-        },
-        ..at_once(script(""))
-    };
-    let mut jobs = Vec::new();
-    let refusal = loop {
-        match a.run(heavy.clone()) {
-            Ok(report) => jobs.push(report.job),
-            // Large requests cost more of the rate.
-            Err(refusal) if refusal.code == Code::RateLimited => {
-                std::thread::sleep(Duration::from_millis(100));
+    // To the brim: smaller ones where larger ones do not fit.
+    let (mut jobs, mut bytes, mut held) = (Vec::new(), caps::STDIN, 0);
+    while bytes > 0 && jobs.len() < caps::QUEUED_PER_UID {
+        match patiently(&mut a, &heavy(bytes)) {
+            Ok(report) => {
+                jobs.push(report.job);
+                held += 2 * bytes;
             }
-            Err(refusal) => break refusal,
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::Busy, "{refusal}");
+                bytes /= 2;
+            }
         }
-        assert!(jobs.len() <= caps::QUEUED_PER_UID);
-    };
-    assert_eq!(refusal.code, Code::Busy, "{refusal}");
-    let bytes = jobs.len() * (caps::STDIN + caps::SCRIPT);
-    assert!(bytes <= caps::QUEUED_BYTES, "{bytes} bytes wait");
-    // One user's heavy ones do not keep another's light one out.
-    let mut b = Caller::new(&daemon, &user_b());
-    let light = queued(&mut b, argv(&["true"]));
-    // What is taken back frees its bytes.
-    for job in jobs.drain(..) {
-        assert_eq!(
-            a.stop(job).expect("the job is ours").state,
-            State::Cancelled
-        );
     }
-    let again = loop {
-        match a.run(heavy.clone()) {
-            Ok(report) => break report,
-            Err(refusal) => assert_eq!(refusal.code, Code::RateLimited, "{refusal}"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
+    assert!(held <= caps::QUEUED_BYTES, "{held} bytes wait");
+    let full = patiently(&mut a, &heavy(caps::STDIN));
+    assert!(full.is_err(), "{full:?}");
+    let mut b = Caller::new(&daemon, &user_b());
+    let others = patiently(&mut b, &heavy(caps::STDIN)).expect("user B waits with little");
+    assert_eq!(others.state, State::Queued, "{others:?}");
+    // What is taken back frees its bytes.
+    for job in jobs {
+        let report = a.stop(job).expect("the job is ours");
+        assert_eq!(report.state, State::Cancelled);
+    }
+    let again = patiently(&mut a, &heavy(caps::STDIN)).expect("there is room again");
     assert_eq!(again.state, State::Queued, "{again:?}");
     holder.leave();
-    assert_eq!(b.end_of(light.job).state, State::Exited);
+    assert_eq!(b.end_of(others.job).state, State::Exited);
     assert_eq!(a.end_of(again.job).state, State::Exited);
     daemon.is_well();
     daemon.stop();
