@@ -15,6 +15,7 @@ pub mod host;
 pub mod names;
 pub mod outcome;
 pub mod refusal;
+pub mod request_id;
 pub mod result;
 pub mod service;
 pub mod text;

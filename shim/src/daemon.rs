@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::request_id;
 use remit_common::wire::{Progress, Reply, Request};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{CallError, ConnectError, Connection};
-use crate::request_id;
 
 /// What the daemon may take over the time a call asked it to wait: the whole
 /// stays below the 60 seconds after which clients give up.

@@ -15,7 +15,6 @@ mod fit;
 mod in_flight;
 mod line;
 mod progress;
-mod request_id;
 mod server;
 mod session;
 mod stdio;

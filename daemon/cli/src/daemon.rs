@@ -10,6 +10,7 @@ use remit_common::client::{Client, ClientError};
 use remit_common::names::{JobId, Runtime};
 use remit_common::outcome::{Followed, JobReport, Part};
 use remit_common::refusal::Code;
+use remit_common::request_id;
 use remit_common::wire::{Follow, JobQuery, PartQuery, Progress, Reply, Request, Run};
 use remit_common::{RELEASE, caps};
 
@@ -57,13 +58,13 @@ impl Daemon {
         Ok(self.client.call(request, |_| ())?)
     }
 
-    /// Starts a job. Where the caller has named the request, it is the same job however often it is asked for.
-    pub fn run(&mut self, run: Run) -> Result<JobReport, Failure> {
-        let reply = match run.request_id.is_some() {
-            true => self.ask(&Request::Run(run))?,
-            false => self.call(Request::Run(run))?,
-        };
-        match reply {
+    /// Starts a job. The request has a name, the caller's or a new one: it is the same job however often
+    /// it is asked for.
+    pub fn run(&mut self, mut run: Run) -> Result<JobReport, Failure> {
+        if run.request_id.is_none() {
+            run.request_id = Some(request_id::fresh()?);
+        }
+        match self.ask(&Request::Run(run))? {
             Reply::Job { report, .. } => Ok(*report),
             _ => Err(Failure::off_protocol()),
         }

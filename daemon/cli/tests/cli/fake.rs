@@ -123,8 +123,19 @@ impl Fake {
     }
 
     /// All requests heard by now and not yet looked at.
-    pub fn all_heard(&self) -> Vec<Request> {
+    pub fn heard_as_sent(&self) -> Vec<Request> {
         self.heard.lock().unwrap().try_iter().collect()
+    }
+
+    /// The same, without the names that runs were given because they had none.
+    pub fn all_heard(&self) -> Vec<Request> {
+        let mut all = self.heard_as_sent();
+        for request in &mut all {
+            if let Request::Run(run) = request {
+                run.request_id.take_if(|name| name.parse::<JobId>().is_ok());
+            }
+        }
+        all
     }
 
     /// `remit` with these arguments, talking to this daemon, without input.

@@ -1,9 +1,9 @@
-//! Request ids for runs that came without one.
+//! Request ids for runs that came without one: a run that is sent again must stay the same job.
 
 use std::fs::File;
 use std::io::{self, Read};
 
-use remit_common::names::JobId;
+use crate::names::JobId;
 
 /// An id that nobody else has: 128 random bits from random(4), in hexadecimal.
 ///
