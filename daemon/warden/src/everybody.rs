@@ -18,19 +18,21 @@ const LINE: usize = 200;
 const FIXED: usize = 96;
 
 impl Warden {
-    /// All jobs, newest first, as many as are wanted and fit in a frame.
+    /// All jobs, newest first, as many as are wanted and fit in a frame; those that live before
+    /// those that have ended.
     pub fn all_jobs(&self, limit: u32) -> AdminReply {
         let mut metas: Vec<JobMeta> = self.jobs.live().map(|(_, job)| job.meta()).collect();
         metas.extend(self.queue.iter().map(|waiting| waiting.meta()));
         metas.extend(self.jobs.ended().cloned());
-        metas.sort_by_key(|meta| std::cmp::Reverse(meta.number));
+        let newest_first = |meta: &JobMeta| std::cmp::Reverse(meta.number);
+        metas.sort_by_key(|meta| (meta.ending.is_some(), newest_first(meta)));
         let all = metas.len();
         let mut room = caps::ADMIN_FRAME - FIXED;
-        let jobs: Vec<AnyJob> = metas
+        metas.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut jobs: Vec<(u64, AnyJob)> = metas
             .iter()
-            .take(usize::try_from(limit).unwrap_or(usize::MAX))
-            .map(any_job)
-            .take_while(|job| {
+            .map(|meta| (meta.number, any_job(meta)))
+            .take_while(|(_, job)| {
                 let texts = [&job.user, &job.command].map(String::len);
                 let cause = job.cause.as_ref().map_or(0, String::len);
                 let size = FIXED + cause + texts.iter().sum::<usize>();
@@ -40,6 +42,8 @@ impl Warden {
             })
             .collect();
         let omitted = u32::try_from(all - jobs.len()).unwrap_or(u32::MAX);
+        jobs.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let jobs = jobs.into_iter().map(|(_, job)| job).collect();
         AdminReply::Jobs { jobs, omitted }
     }
 
