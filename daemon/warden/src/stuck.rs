@@ -103,7 +103,12 @@ impl Warden {
         let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
             return;
         };
-        if stuck.cgroup.is_some() || stuck.killing.is_some() {
+        if stuck.cgroup.is_some() {
+            return;
+        }
+        // Whatever becomes of this one, or of one that is under way.
+        self.timers.add(AGAIN, Timer::Stuck(serial));
+        if stuck.killing.is_some() {
             return;
         }
         match self.walls.kill_uid(stuck.uid.get()) {
@@ -114,7 +119,6 @@ impl Warden {
             }
             Err(error) => say!("{}", chain(&error)),
         }
-        self.timers.add(AGAIN, Timer::Stuck(serial));
     }
 
     /// Whether anything of it lives is known.
