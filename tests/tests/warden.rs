@@ -14,6 +14,7 @@ mod warden {
     pub mod admin;
     pub mod ledger;
     pub mod link;
+    pub mod queue;
     pub mod service;
     pub mod stage;
     pub mod start;
@@ -21,4 +22,4 @@ mod warden {
     pub mod walls;
 }
 
-use warden::stage;
+use warden::{stage, trail};

@@ -29,6 +29,8 @@ pub enum Timer {
     Parked,
     /// End records that found no room are tried again.
     Ends,
+    /// There was no time to begin all jobs that wait and have a place.
+    Begin,
     /// Start the broker again.
     Broker,
     /// A broker that was started should be ready by now.

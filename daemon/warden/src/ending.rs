@@ -9,7 +9,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Cgroup, floor};
 use remit_link::{JobMeta, ToBroker, Totals};
 
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Record, Unwritten};
 use crate::clock::Timer;
 use crate::error::chain;
 use crate::fault::{self, Point};
@@ -28,7 +28,7 @@ const KILL: Duration = Duration::from_secs(2);
 /// For the broker to read what is left in the pipes.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Before a record that found no room is tried again.
-pub const RECORD: Duration = Duration::from_secs(1);
+const RECORD: Duration = Duration::from_secs(1);
 
 impl Warden {
     /// Ends a job that somebody wants stopped. One that has ended already is as good.
@@ -248,8 +248,7 @@ impl Warden {
                 job.phase = Phase::Recording;
             }
             say!("the end of job {} waits: {why}", meta.job);
-            self.watch_audit();
-            self.timers.add(RECORD, Timer::Ends);
+            self.record_later(&why);
             return;
         }
         let Some(job) = self.jobs.take(serial) else {
@@ -310,6 +309,17 @@ impl Warden {
             }
         }
         Refusal::new(Code::NotStarted, cause)
+    }
+
+    /// A record found no room: there is another try when there is some, or after a while. What has
+    /// failed is not watched: it might be ready for ever.
+    pub fn record_later(&mut self, why: &Unwritten) {
+        if matches!(why, Unwritten::Later) {
+            self.watch_audit();
+        }
+        if !self.timers.has(Timer::Ends) {
+            self.timers.add(RECORD, Timer::Ends);
+        }
     }
 
     /// Ends whose records found no room are tried again.

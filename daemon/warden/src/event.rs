@@ -20,9 +20,10 @@ const READY: Duration = Duration::from_secs(10);
 /// Before a broker that could not be started is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Messages of the broker's in one turn, and after how long no further one is begun.
+/// Messages of the broker's in one turn.
 const MESSAGES: usize = 64;
-const TURN: Duration = Duration::from_millis(10);
+/// After how long in a turn no further message, and no further job that waited, is begun.
+pub const TURN: Duration = Duration::from_millis(10);
 
 impl Warden {
     /// Turns until the daemon has stopped in order.
@@ -100,8 +101,8 @@ impl Warden {
             Timer::Ready => self.broker.kill("it does not get ready"),
             Timer::Policy => self.policy_late(),
             Timer::Watchdog => self.pat_watchdog(),
-            // What is new by now is told at the end of this turn.
-            Timer::Note => {}
+            // What is new by now is told, and what waits begun, at the end of this turn.
+            Timer::Note | Timer::Begin => {}
             Timer::Trial => self.trial_late(),
             Timer::Stop => self.stop_late(),
         }

@@ -1,7 +1,7 @@
 //! Jobs that wait for a place: taken in, begun when it is their turn, or ended without having run.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -11,8 +11,8 @@ use remit_link::{JobMeta, ToBroker};
 
 use crate::audit::{Event, Record, Unwritten};
 use crate::clock::{self, Timer};
-use crate::ending::RECORD;
 use crate::error::chain;
+use crate::event::TURN;
 use crate::fault::{self, Point};
 use crate::ledger::Ledger;
 use crate::outcome::ended;
@@ -21,7 +21,7 @@ use crate::pipeline::{self, Told};
 use crate::plan::{Plan, who};
 use crate::sessions::has_shrunk;
 use crate::turns::Turns;
-use crate::warden::{Gate, Warden, by};
+use crate::warden::{Gate, Warden, by, taken};
 
 /// A plan that waits for a place.
 #[derive(Debug)]
@@ -75,9 +75,10 @@ impl Waiting {
 }
 
 impl Queue {
-    /// All that wait.
+    /// All that wait, also those whose end is not recorded yet: it is told to nobody before.
     pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.turns.iter()
+        let unrun = self.unrecorded.iter().map(|unrun| &unrun.waiting);
+        self.turns.iter().chain(unrun)
     }
 
     /// How many wait.
@@ -100,7 +101,7 @@ impl Queue {
         self.turns.is_empty() && self.unrecorded.is_empty()
     }
 
-    /// A job that waits.
+    /// One of [`Self::iter`].
     pub fn get(&self, job: JobId) -> Option<&Waiting> {
         self.iter().find(|waiting| waiting.plan.job == job)
     }
@@ -163,7 +164,7 @@ impl Warden {
         Ok(Told::Started)
     }
 
-    /// Begins what waits, as far as there are free places. At each turn of the loop.
+    /// Begins what waits, as far as there are free places, and time in this turn of the loop.
     pub fn begin_waiting(&mut self) {
         if self.queue.turns.is_empty() {
             return;
@@ -176,10 +177,11 @@ impl Warden {
             }
             return;
         }
-        loop {
-            let (jobs, max) = (&self.jobs, &self.config.jobs);
+        let start = Instant::now();
+        while start.elapsed() < TURN {
+            let (jobs, parked, max) = (&self.jobs, &self.parked, &self.config.jobs);
             let may = |uid| {
-                let (all, own) = jobs.count(uid);
+                let (all, own) = taken(jobs, parked, uid);
                 all < max.max && own < max.max_per_user
             };
             let Some(waiting) = self.queue.turns.next(may) else {
@@ -189,6 +191,8 @@ impl Warden {
                 return;
             }
         }
+        // Others have their turn.
+        self.timers.add(Duration::ZERO, Timer::Begin);
     }
 
     /// Runs what has waited. False when the trail takes no record just now.
@@ -222,11 +226,10 @@ impl Warden {
         };
         let recorded = match self.audit.intent(plan) {
             Ok(recorded) => recorded,
-            Err((plan, Unwritten::Later)) => {
+            Err((plan, why @ Unwritten::Later)) => {
                 let uid = plan.requester.subject.uid();
                 self.queue.turns.put_back(uid, again(plan));
-                self.watch_audit();
-                self.timers.add(RECORD, Timer::Ends);
+                self.record_later(&why);
                 return false;
             }
             Err((plan, why)) => {
@@ -315,8 +318,7 @@ impl Warden {
         if let Err(why) = self.audit.write(record) {
             say!("the end of job {} waits: {why}", waiting.plan.job);
             self.queue.unrecorded.push(unrun);
-            self.watch_audit();
-            self.timers.add(RECORD, Timer::Ends);
+            self.record_later(&why);
             return;
         }
         let plan = unrun.waiting.plan;

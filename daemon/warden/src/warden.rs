@@ -45,6 +45,9 @@ pub enum Gate {
     Stopping,
 }
 
+/// Plans that wait for room in the trail, and since when.
+pub type Parked = VecDeque<(Instant, Box<Plan>)>;
+
 /// Everything the one thread knows.
 #[derive(Debug)]
 pub struct Warden {
@@ -74,7 +77,7 @@ pub struct Warden {
     pub trial: Option<Trial>,
     pub broker: Broker,
     pub gate: Gate,
-    pub parked: VecDeque<(Instant, Box<Plan>)>,
+    pub parked: Parked,
     pub accepting: bool,
     /// The service manager knows that we serve.
     pub announced: bool,
@@ -130,14 +133,7 @@ impl Warden {
     /// # Errors
     /// `busy`, naming the limit: no more may wait.
     pub fn room_for(&self, uid: u32) -> Result<Room, Refusal> {
-        let (all, own) = self.jobs.count(uid);
-        let parked = self
-            .parked
-            .iter()
-            .map(|(_, plan)| plan.requester.subject.uid());
-        let (all, own) = parked.fold((all, own), |(all, own), owner| {
-            (all + 1, own + usize::from(owner == uid))
-        });
+        let (all, own) = taken(&self.jobs, &self.parked, uid);
         let jobs = &self.config.jobs;
         // A place that has just become free is theirs who wait for it.
         let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
@@ -287,6 +283,15 @@ impl Warden {
     pub fn tell(&mut self, message: &ToBroker) {
         self.broker.send(message, &[]);
     }
+}
+
+/// How many places are taken, and how many of them by one user: by what is parked, too.
+pub fn taken(jobs: &Jobs, parked: &Parked, uid: u32) -> (usize, usize) {
+    let parked = parked.iter();
+    let owners = parked.map(|(_, plan)| plan.requester.subject.uid());
+    owners.fold(jobs.count(uid), |(all, own), owner| {
+        (all + 1, own + usize::from(owner == uid))
+    })
 }
 
 /// A subject as policy sees it.

@@ -1,0 +1,130 @@
+//! Jobs that wait for a place, while the broker lies or dies and the trail is full.
+
+use std::os::fd::AsFd;
+
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::names::JobId;
+use remit_common::outcome::State;
+use remit_common::refusal::Refusal;
+use remit_link::{Answer, JobMeta, ToBroker, ToWarden};
+
+use crate::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
+use crate::trail::{events, start_with};
+
+const ONE_PLACE: &str = "max = 1\nmax_per_user = 1\n";
+
+/// The job that a request was queued as.
+fn queued(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
+    broker.run(session, ticket, argv(&["true"]), &[]);
+    let meta = broker.until(|message, fds| match message {
+        ToBroker::Job {
+            ticket: Some(of),
+            meta,
+        } if *of == ticket => Ok(meta.clone()),
+        ToBroker::Answer { ticket: of, answer } if *of == ticket => {
+            panic!("not queued: {answer:?}")
+        }
+        _ => Err(fds),
+    });
+    assert!(meta.queued, "{meta:?}");
+    *meta
+}
+
+fn stop(broker: &Broker, session: u64, job: JobId) -> Result<Answer, Refusal> {
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 99,
+        job,
+        signal: None,
+    });
+    broker.answer(99)
+}
+
+/// A job that takes the only place.
+fn holder(broker: &Broker, session: u64) -> JobId {
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (job, _) = broker.started(1);
+    broker.until(|message, fds| match message {
+        ToBroker::Running { .. } => Ok(()),
+        _ => Err(fds),
+    });
+    job
+}
+
+/// Ends the one that runs; the next has its place.
+fn finish(broker: &Broker, session: u64, job: JobId) {
+    assert_eq!(stop(broker, session, job), Ok(Answer::Stopping(job)));
+    assert_eq!(broker.finish(job).state, State::Cancelled);
+}
+
+fn begun(broker: &Broker) -> JobId {
+    broker.until(|message, fds| match message {
+        ToBroker::Begun { job, .. } => Ok(*job),
+        _ => Err(fds),
+    })
+}
+
+#[test]
+fn what_a_broker_says_of_a_job_that_waits_changes_nothing() {
+    let (stage, broker) = Stage::start_as(&Way {
+        jobs: ONE_PLACE.into(),
+        ..Way::default()
+    });
+    let (_alice, _bob);
+    _alice = stage.connect(ALICE);
+    let alices = broker.session();
+    _bob = stage.connect(BOB);
+    let bobs = broker.session();
+    let first = holder(&broker, alices);
+    let job = queued(&broker, alices, 2).job;
+    broker.drained(job);
+    broker.say(&ToWarden::OverLimit { job });
+    // To another user it is as one that never was.
+    let foreign = stop(&broker, bobs, job);
+    assert_eq!(foreign, stop(&broker, bobs, JobId([1; 16])));
+    assert!(foreign.is_err());
+    assert_eq!(stage.status().queued, 1);
+    finish(&broker, alices, first);
+    assert_eq!(begun(&broker), job);
+    let ending = broker.finish(job);
+    assert_eq!((ending.state, ending.exit), (State::Exited, Some(0)));
+    assert_eq!(stage.records("intent").len(), 2);
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_job_whose_end_waits_for_its_record_is_there_until_then() {
+    let (stage, broker, journal) = start_with(ONE_PLACE);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let first = holder(&broker, session);
+    let meta = queued(&broker, session, 2);
+    let job = meta.job;
+    let _ = journal.read();
+    journal.fill();
+    assert_eq!(stop(&broker, session, job), Ok(Answer::Stopping(job)));
+    // Asked again, it is there still; administrators see it too.
+    assert_eq!(stop(&broker, session, job), Ok(Answer::Stopping(job)));
+    let AdminReply::Jobs { jobs, .. } = stage.ask(AdminRequest::Jobs { limit: 9 }) else {
+        panic!("no list of jobs");
+    };
+    assert_eq!([jobs[0].job, jobs[1].job], [job, first]);
+    assert!(!readable(broker.link.as_fd(), 300), "told unrecorded");
+    // The next broker is told of it, and then how it ended.
+    broker.die();
+    let (broker, told) = stage.next_broker();
+    let told = told.into_iter().any(|(message, _)| match message {
+        ToBroker::Job { meta, .. } => meta.job == job && meta.ending.is_none() && meta.queued,
+        _ => false,
+    });
+    assert!(told, "the next broker was not told of a job");
+    // It may be among what made room, by the time that is read.
+    let mut records = journal.read();
+    assert_eq!(broker.end(job).state, State::Cancelled);
+    records.extend(journal.read());
+    assert_eq!(events(&records, "end"), 1);
+    stage.alive();
+    assert_eq!((stage.status().jobs, stage.status().queued), (1, 0));
+    stage.stop();
+}
