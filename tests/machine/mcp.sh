@@ -5,8 +5,11 @@
 open_session() {
   # shellcheck disable=SC2154 # the test has it
   coproc SHIM { exec ssh -F "$(machine_dir "$name")/ssh" "$1@$name" mcp-shim; }
+  # The pipes of a coprocess are closed in pipelines; copies of them are not.
+  local to=${SHIM[1]} from=${SHIM[0]}
   # shellcheck disable=SC2154 # coproc sets SHIM_PID
-  to_shim=${SHIM[1]} from_shim=${SHIM[0]} shim=$SHIM_PID
+  shim=$SHIM_PID
+  exec {to_shim}>&"$to" {to}>&- {from_shim}<&"$from" {from}<&-
   # shellcheck disable=SC2034 # for those who ask
   welcome=$(call 0 initialize '{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}')
   send '{"jsonrpc":"2.0","method":"notifications/initialized"}'
@@ -14,14 +17,14 @@ open_session() {
 
 # close_session: as a client does that ends; the shim ends, too.
 close_session() {
-  exec {to_shim}>&-
+  exec {to_shim}>&- {from_shim}<&-
   wait "$shim"
 }
 
 # drop_session: the connection is gone, and nobody said so.
 drop_session() {
   kill -KILL "$shim"
-  exec {to_shim}>&-
+  exec {to_shim}>&- {from_shim}<&-
   wait "$shim" 2>/dev/null || true
 }
 
