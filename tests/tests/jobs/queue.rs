@@ -188,6 +188,10 @@ fn a_full_queue_says_which_limit_it_is() {
         .map(|_| queued(&mut b, argv(&["true"])).job)
         .collect();
     is_busy(b.run(argv(&["true"])), "5");
+    // Who has none waiting is let in: nobody fills the queue for others.
+    let mut other = Caller::new(&daemon, &root());
+    let let_in = queued(&mut other, argv(&["true"])).job;
+    is_busy(other.run(argv(&["true"])), "");
     // Room for one is room for one, whosoever.
     let _ = a.stop(of_a.remove(0)).expect("the job is ours");
     of_a.push(queued(&mut a, argv(&["true"])).job);
@@ -201,7 +205,8 @@ fn a_full_queue_says_which_limit_it_is() {
         assert_eq!(b.end_of(job).state, State::Exited);
     }
     let busy = daemon.records("refusal");
-    assert_eq!(busy.len(), 4, "{busy:?}");
+    assert_eq!(other.end_of(let_in).state, State::Exited);
+    assert_eq!(busy.len(), 5, "{busy:?}");
     assert!(
         busy.iter()
             .all(|refusal| refusal["REMIT_VERDICT"] == "busy")

@@ -4,6 +4,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
 use remit_common::wire::Run;
@@ -245,6 +246,9 @@ fn what_waits_is_interrupted_by_a_restart_and_never_runs() {
         };
         let named = queued(&mut a, request.clone()).job;
         let plain = queued(&mut a, argv(&["true"])).job;
+        for _ in 2..caps::QUEUED_PER_UID {
+            let _ = queued(&mut a, argv(&["true"]));
+        }
         if in_order {
             daemon.restart_cleanly();
         } else {
@@ -270,6 +274,7 @@ fn what_waits_is_interrupted_by_a_restart_and_never_runs() {
             let count = ends.iter().filter(|end| **end == job).count();
             assert_eq!(count, 1, "in order: {in_order}");
         }
+        assert_eq!(ends.len(), caps::QUEUED_PER_UID + 1);
         assert_eq!(ids(&daemon, "intent").len(), 1);
         // Nothing of it is left in the way.
         let after = a.run(script("echo after")).expect("there is a place");
