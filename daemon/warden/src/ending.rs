@@ -1,5 +1,6 @@
 //! How jobs end: asked to, killed, reaped, verified empty, drained, recorded, told.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -59,6 +60,10 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
+        // One that has just ended by itself was not stopped: its end is about to be heard of.
+        if matches!(floor::pidfd_alive(job.process.pidfd.as_fd()), Ok(false)) {
+            return;
+        }
         // Asked again, it has no more time than it had.
         let first = job.stop.is_none();
         job.stop(State::Cancelled, cause);
