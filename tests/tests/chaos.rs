@@ -47,7 +47,7 @@ const CLIENTS: usize = 2;
 const PLACES: usize = 5;
 const WAITING: usize = 40;
 /// A kill comes after at most so many answers, and after at most so many microseconds more.
-const ANSWERS: u32 = 9;
+const ANSWERS: u32 = 7;
 const MOMENT: u32 = 900;
 /// A start that is cut short is so within this time, about as long as a start takes.
 const START_MS: u32 = 60;
