@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use remit_common::outcome::Stream;
 use remit_link::ToWarden;
 use tokio::io::{Interest, Ready};
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::aside::aside;
 use crate::broker::Broker;
@@ -27,6 +29,9 @@ use crate::pipe::{self, Moved};
 use crate::rest::Rest;
 use crate::watch::watch;
 
+/// What a turn takes at most, where nobody keeps the pipe locked.
+const TURN: Duration = Duration::from_millis(500);
+
 /// Reads until both pipes end (or the job has exited and a moment has passed), then tells the warden.
 pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
     let both = async {
@@ -35,13 +40,13 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
             pump(&broker, &job, Stream::Stderr, err)
         )
     };
-    let late = async {
-        job.until_exited().await;
-        tokio::time::sleep(Duration::from_millis(caps::DRAIN_MS)).await;
+    let hangs = async {
+        late(&job).await;
+        sleep(TURN).await;
     };
     tokio::select! {
         _ = both => {}
-        () = late => tracing::warn!(job = %job.id, "output is still open after the end"),
+        () = hangs => tracing::warn!(job = %job.id, "somebody keeps its output locked after the end"),
     }
     job.settle(&broker.spool);
     let totals = job.totals(broker.digest(&job).await);
@@ -49,6 +54,12 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
         job: job.id,
         totals,
     });
+}
+
+/// Waits until output that is still open is no longer waited for.
+async fn late(job: &Job) {
+    job.until_exited().await;
+    sleep(Duration::from_millis(caps::DRAIN_MS)).await;
 }
 
 /// Empties one pipe.
@@ -84,8 +95,17 @@ impl Flow<'_> {
         let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
         // Before more comes: what an earlier broker left must not move while it is counted.
         self.broker.lines_left(self.job, self.stream).await;
+        let mut late = pin!(late(self.job));
         loop {
-            let mut ready = pipe.readable().await?;
+            // Only between turns: what was moved is counted.
+            let mut ready = tokio::select! {
+                biased;
+                () = &mut late => {
+                    tracing::warn!(job = %self.job.id, "output is still open after the end");
+                    return Ok(());
+                }
+                ready = pipe.readable() => ready?,
+            };
             let nothing_came = self.job.output(self.stream).written() == 0;
             if ready.ready() == Ready::READ_CLOSED && nothing_came {
                 return Ok(());
