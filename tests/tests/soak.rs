@@ -142,11 +142,14 @@ fn a_job_that_runs_is_seen_among_the_holdings() {
     let daemon = Daemon::start(Options::default());
     let before = Holdings::of(&daemon);
     let mut caller = Caller::new(&daemon, &user_a());
-    let slow = Run {
-        wait_ms: Some(300),
-        ..script("seq 10; exec sleep 1000")
-    };
-    let report = caller.run(slow).expect("user A has a grant");
+    let run = at_once(script("echo out; exec sleep 1000"));
+    let job = caller.run(run).expect("user A has a grant").job;
+    let written = caller.follow(job, [0, 0], caps::WAIT_MS);
+    assert_eq!(
+        written.expect("it is ours").stdout.bytes.as_slice(),
+        b"out\n"
+    );
+    let report = caller.job(job, 0).expect("it is ours");
     let walls = report.enforced.expect("it runs").walls;
     let now = Holdings::of(&daemon);
     let cgroups = usize::from(walls.iter().any(|wall| wall == "cgroup"));
@@ -155,7 +158,7 @@ fn a_job_that_runs_is_seen_among_the_holdings() {
     assert!(now.warden.descriptors > before.warden.descriptors);
     assert!(now.broker.descriptors > before.broker.descriptors);
     assert!(now.broker.threads > before.broker.threads);
-    let _ = caller.stop(report.job).expect("it is ours");
+    let _ = caller.stop(job).expect("it is ours");
     drop(caller);
     before.are_again_of(&daemon);
     daemon.stop();
