@@ -1,5 +1,7 @@
 //! Jobs as administrators see and stop them: everybody's, and never their output.
 
+use std::borrow::Cow;
+
 use remit_common::admin::{AdminReply, AnyJob};
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -21,9 +23,10 @@ impl Warden {
     /// All jobs, newest first, as many as are wanted and fit in a frame; those that live before
     /// those that have ended.
     pub fn all_jobs(&self, limit: u32) -> AdminReply {
-        let mut metas: Vec<JobMeta> = self.jobs.live().map(|(_, job)| job.meta()).collect();
-        metas.extend(self.queue.iter().map(|waiting| waiting.meta()));
-        metas.extend(self.jobs.ended().cloned());
+        // Most have ended, and few of those fit.
+        let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
+        metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
+        metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
         let newest_first = |meta: &JobMeta| std::cmp::Reverse(meta.number);
         metas.sort_by_key(|meta| (meta.ending.is_some(), newest_first(meta)));
         let all = metas.len();
