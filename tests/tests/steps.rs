@@ -3,9 +3,11 @@
 // A test stops at the first surprise; clippy knows that only of functions marked as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use remit_common::caps;
 use remit_common::client::ClientError;
+use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
-use remit_common::wire::{Reply, Request, Run};
+use remit_common::wire::{JobQuery, Reply, Request, Run};
 use remit_tests::caller::{Caller, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::ends_within;
@@ -47,43 +49,58 @@ const STEPS: &[Step] = &[
 /// What the request under test prints, so that its records are known by their command.
 const TEXT: &str = "echo out; echo err >&2; exit 5";
 
-/// A daemon in which `who` dies at a step; where the job has to wait, with another that takes the only place.
-fn daemon(who: &str, (name, waits, _): Step) -> Option<Daemon> {
+/// A daemon in which `who` dies at a step; where the job has to wait, with another that has the only place.
+fn daemon(who: &str, (name, waits, _): Step) -> Option<(Daemon, Option<JobId>)> {
     let daemon = Daemon::start(Options {
         jobs_of_one: waits.then_some(1),
         waiting: 8,
         ..Options::mutated("REMIT_FAULT", &format!("{who}@{name}"))?
     });
-    if waits {
-        let _ = Caller::new(&daemon, &user_a())
-            .run(at_once(script("sleep 0.3")))
-            .expect("the place is free");
-    }
-    Some(daemon)
+    let first = waits.then(|| {
+        let first = at_once(script("sleep 1000"));
+        let report = Caller::new(&daemon, &user_a()).run(first);
+        report.expect("the place is free").job
+    });
+    Some((daemon, first))
 }
 
-fn request() -> Run {
-    Run {
+/// The request under test, not waited for.
+fn run() -> Request {
+    Request::Run(Run {
         request_id: Some("one and the same".into()),
-        ..script(TEXT)
-    }
+        ..at_once(script(TEXT))
+    })
+}
+
+/// Waits for a job's end.
+fn wait(job: JobId) -> Request {
+    Request::Job(JobQuery {
+        job,
+        wait_ms: caps::WAIT_MS,
+        part: None,
+    })
 }
 
 /// Asks once, until the answer or the end of the connection.
-fn ask(daemon: &Daemon) -> Result<JobReport, ClientError> {
-    match daemon
-        .client(&user_a())?
-        .call(Request::Run(request()), |_| {})?
-    {
+fn ask(daemon: &Daemon, request: Request) -> Result<JobReport, ClientError> {
+    match daemon.client(&user_a())?.call(request, |_| {})? {
         Reply::Job { report, .. } => Ok(*report),
         other => panic!("{other:?}"),
     }
 }
 
 /// Asks until there is an answer.
-fn insistently(daemon: &Daemon) -> JobReport {
-    let report = (0..10).find_map(|_| ask(daemon).ok());
+fn insistently(daemon: &Daemon, request: &Request) -> JobReport {
+    let report = (0..10).find_map(|_| ask(daemon, request.clone()).ok());
     report.expect("one of ten attempts is answered")
+}
+
+/// Has the job under test get its place, where it waits for one.
+fn make_room(daemon: &Daemon, first: Option<JobId>) {
+    if let Some(job) = first {
+        // Whoever answers may die of it.
+        let _ = ask(daemon, Request::Stop { job, signal: None });
+    }
 }
 
 /// The records of the request under test, of one kind.
@@ -125,15 +142,20 @@ fn the_steps_are_those_of_the_daemon() {
 #[test]
 fn whatever_step_the_broker_dies_at_the_job_goes_on() {
     for step in STEPS {
-        let Some(daemon) = daemon("broker", *step) else {
+        let Some((daemon, first)) = daemon("broker", *step) else {
             return;
         };
         let (name, waits, _) = *step;
         let first_broker = daemon.broker();
-        let report = insistently(&daemon);
-        let report = Caller::new(&daemon, &user_a()).end_of(report.job);
+        let job = insistently(&daemon, &run()).job;
+        make_room(&daemon, first);
+        let report = insistently(&daemon, &wait(job));
         has_run(&report, name);
-        assert_eq!(insistently(&daemon), report, "{name}: told otherwise");
+        assert_eq!(
+            insistently(&daemon, &run()),
+            report,
+            "{name}: told otherwise"
+        );
         assert_ne!(daemon.broker(), first_broker, "{name}: it did not die");
         let count = |event| records(&daemon, event).len();
         let counts = (
@@ -151,11 +173,12 @@ fn whatever_step_the_broker_dies_at_the_job_goes_on() {
 #[test]
 fn whatever_step_the_warden_dies_at_the_request_is_one_job() {
     for step in STEPS {
-        let Some(mut daemon) = daemon("warden", *step) else {
+        let Some((mut daemon, first)) = daemon("warden", *step) else {
             return;
         };
         let (name, waits, known) = *step;
-        let answer = ask(&daemon);
+        let answer = ask(&daemon, run());
+        make_room(&daemon, first);
         assert!(
             ends_within(daemon.pid(), 5000),
             "{name}: it did not die: {answer:?}"
@@ -170,7 +193,8 @@ fn whatever_step_the_warden_dies_at_the_request_is_one_job() {
         daemon.forget_faults();
         daemon.restart();
 
-        let report = insistently(&daemon);
+        let job = insistently(&daemon, &run()).job;
+        let report = insistently(&daemon, &wait(job));
         match known {
             Known::Nothing | Known::Ended | Known::EndedMaybeRecorded => has_run(&report, name),
             Known::CutOff | Known::Unrun => {
@@ -181,7 +205,11 @@ fn whatever_step_the_warden_dies_at_the_request_is_one_job() {
                 assert_eq!(unrun, known == Known::Unrun, "{name}: {report:?}");
             }
         }
-        assert_eq!(insistently(&daemon), report, "{name}: told otherwise");
+        assert_eq!(
+            insistently(&daemon, &run()),
+            report,
+            "{name}: told otherwise"
+        );
         if let Some(record) = begun.first() {
             assert_eq!(
                 record["REMIT_JOB"],
@@ -214,7 +242,7 @@ fn whatever_step_the_warden_dies_at_the_request_is_one_job() {
 
         daemon.restart_cleanly();
         assert_eq!(
-            insistently(&daemon),
+            insistently(&daemon, &run()),
             report,
             "{name}: told otherwise by the next one"
         );
