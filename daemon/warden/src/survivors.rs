@@ -131,7 +131,7 @@ fn unless_gone<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The same, from proc_pid_status(5).
+/// The first wanted uid in what proc_pid_status(5) describes.
 fn uid_in(status: &str, wanted: impl Fn(u32) -> bool) -> Option<u32> {
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let mut uids = uids.split_whitespace().filter_map(|uid| uid.parse().ok());
