@@ -1,7 +1,7 @@
 //! How jobs end: asked to, killed, reaped, verified empty, drained, recorded, told.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use remit_common::names::JobId;
@@ -133,6 +133,7 @@ impl Warden {
         };
         self.reactor.remove(&job.process.pidfd);
         job.status = Some(status);
+        job.exited = Some(Instant::now());
         if !matches!(job.phase, Phase::Running) {
             // It was stuck, and is being recorded as that.
             return;

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -80,6 +80,8 @@ pub struct Job {
     pub stop: Option<Stop>,
     /// How its first process ended.
     pub status: Option<(std::process::ExitStatus, Usage)>,
+    /// When that was.
+    pub exited: Option<Instant>,
     /// Whether nothing of it lives any more, checked.
     pub empty: bool,
     /// Its output in numbers, once the broker has all of it.
@@ -104,6 +106,7 @@ impl Job {
             phase: Phase::Running,
             stop: None,
             status: None,
+            exited: None,
             empty: false,
             totals: None,
             started: Instant::now(),
@@ -125,6 +128,12 @@ impl Job {
             enforced: self.enforced.clone(),
             ending: None,
         }
+    }
+
+    /// How long its first process ran, or has been running.
+    pub fn runtime(&self) -> Duration {
+        let until = self.exited.unwrap_or_else(Instant::now);
+        until.saturating_duration_since(self.started)
     }
 
     /// What is remembered of it once it has ended.

@@ -66,7 +66,7 @@ pub fn ending(job: &Job) -> Ending {
         kill_verified: job.empty,
         cpu_usec: usage.map_or(0, |usage| usage.cpu_usec),
         memory_peak: peak.or(usage.map(|usage| usage.maxrss_bytes)).unwrap_or(0),
-        runtime_ms: u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        runtime_ms: u64::try_from(job.runtime().as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -275,7 +275,12 @@ fn an_end_waits_for_room_and_is_recorded_once() {
     stage.sleeps();
     // It may be among what made room, by the time that is read.
     let mut records = journal.read();
-    assert_eq!(broker.end(job).state, State::Exited);
+    let ending = broker.end(job);
+    assert_eq!(ending.state, State::Exited);
+    assert!(
+        ending.runtime_ms < 2500,
+        "it did not run while it waited: {ending:?}"
+    );
     records.extend(journal.read());
     assert_eq!(events(&records, "end"), 1);
     stage.stop();
