@@ -1,15 +1,18 @@
 //! Shims that are killed: what they asked for goes on, and nothing of them is left.
 
+use std::os::unix::net::UnixStream;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::outcome::State;
-use remit_common::wire::{Reply, Request};
-use remit_tests::caller::{Caller, stdout};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a};
+use remit_common::wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
+use remit_common::{caps, frame};
+use remit_tests::caller::{Caller, script, stdout};
+use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a, user_b};
 use remit_tests::process::ends_within;
 use serde_json::{Value, json};
 
-use super::scene::ids;
+use super::scene::{Holder, ids, one_place};
 
 fn call(id: u64, text: &str) -> Value {
     json!({
@@ -115,6 +118,60 @@ fn shims_killed_at_any_time_start_each_job_once_at_most() {
     assert_eq!(outputs.len(), list.len(), "{outputs:?}");
     let intents = ids(&daemon, "intent");
     assert_eq!(intents.len(), daemon.records("end").len());
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// A client that no longer waits: its call is forgotten, the job is not, wherever it is.
+#[test]
+fn a_forgotten_call_forgets_no_job() {
+    let daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let mut stream = daemon.connect(&user_a()).expect("user A may connect");
+    let say = |stream: &mut UnixStream, message: &FromClient| {
+        frame::write(stream, message, caps::FRAME).expect("the daemon reads");
+    };
+    let hello = FromClient::Hello(Hello {
+        protocol: PROTOCOL,
+        client: "forgetful".into(),
+    });
+    say(&mut stream, &hello);
+    let welcome = frame::read(&mut stream, caps::FRAME);
+    assert!(
+        matches!(welcome, Ok(ToClient::Welcome { .. })),
+        "{welcome:?}"
+    );
+    let mut a = Caller::new(&daemon, &user_a());
+    let request = Request::Run(script("echo ran"));
+    say(&mut stream, &FromClient::Call { id: 1, request });
+    // The sign of life says that it waits.
+    let progress = frame::read(&mut stream, caps::FRAME);
+    let Ok(ToClient::Progress { id: 1, progress }) = progress else {
+        panic!("{progress:?}");
+    };
+    assert!(progress.place.is_some(), "{progress:?}");
+    say(&mut stream, &FromClient::Forget { id: 1 });
+    // Twice, and one that never was, is nothing.
+    say(&mut stream, &FromClient::Forget { id: 1 });
+    say(&mut stream, &FromClient::Forget { id: 77 });
+    let request = Request::Jobs { limit: 1 };
+    say(&mut stream, &FromClient::Call { id: 1, request });
+    let reply = loop {
+        match frame::read(&mut stream, caps::FRAME) {
+            Ok(ToClient::Progress { .. }) => {}
+            other => break other,
+        }
+    };
+    let Ok(ToClient::Reply {
+        id: 1,
+        reply: Ok(Reply::Jobs(jobs)),
+    }) = reply
+    else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(jobs[0].state, State::Queued, "{jobs:?}");
+    holder.leave();
+    assert_eq!(stdout(&a.end_of(jobs[0].job_id)), "ran\n");
     daemon.is_well();
     daemon.stop();
 }

@@ -99,9 +99,16 @@ fn two_users_who_fill_the_spool_at_once_both_get_on() {
         .map(|(number, who)| {
             let mut caller = Caller::new(&daemon, &who);
             std::thread::spawn(move || {
-                (0..12)
-                    .map(|turn| written(&mut caller, 100, number as u64 * 100 + turn + 1))
-                    .collect::<Vec<_>>()
+                let mut jobs: Vec<(JobId, Vec<u8>)> = Vec::new();
+                for turn in 0..12 {
+                    jobs.push(written(&mut caller, 100, number as u64 * 100 + turn + 1));
+                    // Read while others make room: what comes is true, or nothing comes.
+                    for (job, bytes) in jobs.iter().rev().take(2) {
+                        let got = whole(&mut caller, *job, Stream::Stdout, 8 << 10);
+                        assert!(bytes.starts_with(&got), "other bytes than were written");
+                    }
+                }
+                jobs
             })
         })
         .collect();
@@ -121,7 +128,9 @@ fn two_users_who_fill_the_spool_at_once_both_get_on() {
             kept_bytes += got.len();
         }
     }
-    assert!(kept_bytes <= 300 * KIB, "{kept_bytes} bytes are kept");
+    // Those that are moved at once may each take the last of the room.
+    let most = (300 + 4 * 64) * KIB;
+    assert!(kept_bytes <= most, "{kept_bytes} bytes are kept");
     assert!(kept_bytes >= 100 * KIB, "{kept_bytes} bytes are kept");
     daemon.is_well();
     daemon.stop();

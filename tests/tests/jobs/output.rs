@@ -2,17 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{State, Stream};
+use remit_common::outcome::{Captured, State, Stream};
 use remit_common::wire::{GrepQuery, PageQuery, Request, Run};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout, writes};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::process::ends_within;
 use serde_json::{Value, json};
 
 use super::scene::{kept, noise, resident, whole};
 
 const MIB: u64 = 1 << 20;
+/// What the broker moves at a time.
+const TURN: u64 = 64 << 10;
 
 /// The numbers from 1 on, a line each, as seq(1) writes them; so many bytes.
 fn numbers(bytes: usize) -> Vec<u8> {
@@ -83,17 +88,8 @@ fn a_flood_of_output_is_ended_at_its_share_and_counted_exactly() {
 
     // The end of it shows how far the job got; each byte before was counted, and each line.
     let written = &report.stdout;
-    let tail = String::from_utf8(written.tail.to_vec()).expect("numbers");
-    let (whole_lines, begun) = tail.rsplit_once('\n').expect("many lines");
-    let last: u64 = whole_lines
-        .rsplit('\n')
-        .next()
-        .and_then(|line| line.parse().ok())
-        .expect("a number");
-    assert_eq!(written.total, length_to(last) + begun.len() as u64);
-    assert_eq!(written.lines, last);
+    is_counted_exactly(written);
     assert!(written.total > SHARE, "{} bytes", written.total);
-    assert!((last + 1).to_string().starts_with(begun), "{begun}");
 
     // What is kept is the share, all of it and no more, for the quick reader and the slow one.
     let expected = numbers(SHARE as usize);
@@ -102,8 +98,8 @@ fn a_flood_of_output_is_ended_at_its_share_and_counted_exactly() {
     let followed = slow.join().expect("it is served to the end");
     assert!(followed == expected, "{} bytes", followed.len());
 
-    let end = &daemon.records("end")[0..];
-    let end = end
+    let ends = daemon.records("end");
+    let end = ends
         .iter()
         .find(|end| end["REMIT_JOB"] == job.to_string().as_str())
         .expect("its end is recorded");
@@ -115,6 +111,89 @@ fn a_flood_of_output_is_ended_at_its_share_and_counted_exactly() {
     );
     let grown = resident(daemon.pid()).saturating_sub(before);
     assert!(grown < 2 << 10, "the warden grew by {grown} KiB");
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// How far a flood of numbers got, by its last whole line; its counts must say the same.
+fn is_counted_exactly(written: &Captured) {
+    let tail = String::from_utf8(written.tail.to_vec()).expect("numbers");
+    let (whole_lines, begun) = tail.rsplit_once('\n').expect("many lines");
+    let last: u64 = whole_lines
+        .rsplit('\n')
+        .next()
+        .and_then(|line| line.parse().ok())
+        .expect("a number");
+    assert_eq!(written.total, length_to(last) + begun.len() as u64);
+    assert_eq!(written.lines, last);
+    assert!((last + 1).to_string().starts_with(begun), "{begun}");
+}
+
+/// Both streams share the limit, and each has its own counts.
+#[test]
+fn floods_on_both_streams_are_counted_apart() {
+    const SHARE: u64 = 1 << 20;
+    let daemon = Daemon::start(kept(SHARE, 16 * MIB, 64 * MIB));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = "seq 1 1200000000 >&2 & seq 1 1200000000; wait";
+    let report = caller.run(script(text)).expect("user A has a grant");
+    assert_eq!(report.state, State::OutputLimit, "{report:?}");
+    is_counted_exactly(&report.stdout);
+    is_counted_exactly(&report.stderr);
+    let mut sum = 0;
+    for (stream, written) in [
+        (Stream::Stdout, &report.stdout),
+        (Stream::Stderr, &report.stderr),
+    ] {
+        let kept = whole(&mut caller, report.job, stream, caps::PAGE as u32);
+        assert!(kept == numbers(kept.len()), "{stream:?}");
+        assert!(kept.len() as u64 <= written.total);
+        sum += kept.len() as u64;
+    }
+    // Two streams that are moved at once may each take the last of the room.
+    assert!(
+        (SHARE..=SHARE + TURN).contains(&sum),
+        "{sum} bytes are kept"
+    );
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// The broker is killed in the middle of it, again and again.
+#[test]
+fn counts_stay_exact_over_deaths_of_the_broker() {
+    const LAST: u64 = 6_000_000;
+    let daemon = Daemon::start(Options::default());
+    let text = format!("seq 1 {LAST}; echo end >&2; exit 9");
+    let job = Caller::new(&daemon, &user_a())
+        .run(at_once(script(&text)))
+        .expect("user A has a grant")
+        .job;
+    let mut in_the_middle = 0;
+    for mib in [1, 8, 16, 24] {
+        // A client that comes while there is no broker waits for the next one.
+        let followed = Caller::new(&daemon, &user_a())
+            .follow(job, [mib * MIB, 0], caps::WAIT_MS)
+            .expect("the job is ours");
+        in_the_middle += u32::from(followed.state == State::Running);
+        let broker = daemon.broker().expect("there is a broker");
+        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
+        assert!(ends_within(broker, 5000));
+    }
+    assert!(in_the_middle > 0, "the job was too quick");
+    let mut caller = Caller::new(&daemon, &user_a());
+    let report = caller.end_of(job);
+    let exit = report.ending.as_ref().and_then(|ending| ending.exit);
+    assert_eq!((report.state, exit), (State::Exited, Some(9)), "{report:?}");
+    let length = length_to(LAST);
+    assert_eq!(
+        (report.stdout.total, report.stdout.lines),
+        (length, LAST),
+        "{report:?}"
+    );
+    assert_eq!((report.stderr.total, report.stderr.lines), (4, 1));
+    let kept = whole(&mut caller, job, Stream::Stdout, caps::PAGE as u32);
+    assert!(kept == numbers(length as usize), "{} bytes", kept.len());
     daemon.is_well();
     daemon.stop();
 }

@@ -8,7 +8,7 @@ use remit_common::outcome::{JobReport, Place, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
-use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{Holder, ids, one_place, queued};
@@ -263,6 +263,7 @@ fn what_waits_takes_bounded_memory() {
     let daemon = Daemon::start(one_place());
     let holder = Holder::of(&daemon, &user_b());
     let mut a = Caller::new(&daemon, &user_a());
+    let before = open_descriptors(daemon.pid());
     // To the brim: smaller ones where larger ones do not fit.
     let (mut jobs, mut bytes, mut held) = (Vec::new(), caps::STDIN, 0);
     while bytes > 0 && jobs.len() < caps::QUEUED_PER_UID {
@@ -288,6 +289,8 @@ fn what_waits_takes_bounded_memory() {
         let report = a.stop(job).expect("the job is ours");
         assert_eq!(report.state, State::Cancelled);
     }
+    let after = open_descriptors(daemon.pid());
+    assert!(after <= before + 4, "from {before} to {after} descriptors");
     let again = patiently(&mut a, &heavy(caps::STDIN)).expect("there is room again");
     assert_eq!(again.state, State::Queued, "{again:?}");
     holder.leave();
