@@ -29,7 +29,7 @@ pub enum Timer {
     Parked,
     /// End records that found no room are tried again.
     Ends,
-    /// There was no time to begin all jobs that wait and have a place.
+    /// There was no time to begin all jobs that wait and have a place, or one could not be forked.
     Begin,
     /// Start the broker again.
     Broker,

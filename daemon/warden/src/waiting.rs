@@ -23,6 +23,9 @@ use crate::sessions::has_shrunk;
 use crate::turns::Turns;
 use crate::warden::{Gate, Warden, by, taken};
 
+/// Before the next one is begun when one could not be forked.
+const FORK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A plan that waits for a place.
 #[derive(Debug)]
 pub struct Waiting {
@@ -177,6 +180,9 @@ impl Warden {
             }
             return;
         }
+        if self.timers.has(Timer::Begin) {
+            return;
+        }
         let start = Instant::now();
         while start.elapsed() < TURN {
             let (jobs, parked, max) = (&self.jobs, &self.parked, &self.config.jobs);
@@ -195,7 +201,7 @@ impl Warden {
         self.timers.add(Duration::ZERO, Timer::Begin);
     }
 
-    /// Runs what has waited. False when the trail takes no record just now.
+    /// Runs what has waited. False when the trail takes no record just now, or nothing can be forked.
     fn begin(&mut self, mut waiting: Waiting) -> bool {
         fault::point(self, Point::BeforeBegin);
         let plan = &mut waiting.plan;
@@ -241,6 +247,9 @@ impl Warden {
         if let Err((plan, error)) = pipeline::launch(self, recorded) {
             let cause = format!("{}; nothing ran", chain(&error));
             self.end_waiting(again(plan), State::NotStarted, cause);
+            // The keeper may be dying: what comes next shall not be lost to that, too.
+            self.timers.add(FORK_AGAIN, Timer::Begin);
+            return false;
         }
         true
     }

@@ -2,11 +2,14 @@
 
 use std::os::fd::AsFd;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_link::{Answer, JobMeta, ToBroker, ToWarden};
+use remit_tests::process::descendants;
 
 use crate::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
 use crate::trail::{events, start_with};
@@ -126,5 +129,96 @@ fn a_job_whose_end_waits_for_its_record_is_there_until_then() {
     assert_eq!(events(&records, "end"), 1);
     stage.alive();
     assert_eq!((stage.status().jobs, stage.status().queued), (1, 0));
+    // The session ended with its broker: an administrator ends what is left.
+    let _ = stage.ask(AdminRequest::Lock {
+        why: "test".to_owned(),
+        kill: true,
+    });
+    broker.finish(first);
+    stage.stop();
+}
+
+/// Ends all that runs with the init of the jobs' namespace; nothing runs until the walls were tried.
+fn kill_keeper(stage: &Stage) {
+    let below = descendants(stage.pid());
+    let keeper = below.iter().find(|p| p.nspid.get(1) == Some(&1)).unwrap();
+    kill(Pid::from_raw(keeper.pid), Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn a_job_that_has_its_place_waits_for_room_in_the_trail_and_may_be_locked_out_there() {
+    for locked in [false, true] {
+        let (stage, broker, journal) = start_with(ONE_PLACE);
+        let _alice = stage.connect(ALICE);
+        let session = broker.session();
+        let first = holder(&broker, session);
+        let job = queued(&broker, session, 2).job;
+        assert_eq!(stop(&broker, session, first), Ok(Answer::Stopping(first)));
+        broker.exited(first);
+        let _ = journal.read();
+        journal.fill();
+        // For the end of the first, and not for the intent of the next.
+        journal.make_room_for_one();
+        broker.drained(first);
+        broker.end(first);
+        stage.alive();
+        stage.sleeps();
+        assert_eq!((stage.status().jobs, stage.status().queued), (0, 1));
+        if locked {
+            let why = "test".to_owned();
+            let _ = stage.ask(AdminRequest::Lock { why, kill: false });
+        }
+        let mut records = journal.read();
+        let ending = match locked {
+            true => broker.end(job),
+            false => {
+                assert_eq!(begun(&broker), job);
+                broker.finish(job)
+            }
+        };
+        let (state, intents) = match locked {
+            true => (State::NotStarted, 0),
+            false => (State::Exited, 1),
+        };
+        assert_eq!(ending.state, state, "{ending:?}");
+        records.extend(journal.read());
+        let found = (events(&records, "intent"), events(&records, "end"));
+        assert_eq!(found, (intents, 2), "{records:?}");
+        assert_eq!(stage.open_jobs(), 0);
+        stage.stop();
+    }
+}
+
+#[test]
+fn a_keeper_that_dies_takes_one_of_those_that_wait_with_it_at_most() {
+    let (stage, broker) = Stage::start_as(&Way {
+        jobs: ONE_PLACE.into(),
+        ..Way::default()
+    });
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for round in 1..=3 {
+        let first = holder(&broker, session);
+        let jobs = [2, 3, 4, 5].map(|ticket| queued(&broker, session, ticket).job);
+        kill_keeper(&stage);
+        broker.drained(first);
+        for job in jobs {
+            broker.drained(job);
+        }
+        let mut ends = Vec::new();
+        while ends.len() < 5 {
+            ends.push(broker.until(|message, fds| match message {
+                ToBroker::Begun { job, .. } => {
+                    broker.drained(*job);
+                    Err(fds)
+                }
+                ToBroker::Ended { job, ending } => Ok((*job, ending.clone())),
+                _ => Err(fds),
+            }));
+        }
+        let ran = ends.iter().filter(|(_, ending)| ending.exit == Some(0));
+        assert!(ran.count() >= 3, "round {round}: {ends:?}");
+    }
+    stage.records_are_whole();
     stage.stop();
 }
