@@ -12,6 +12,7 @@ mod jobs {
     mod everybody;
     mod follow;
     mod grep;
+    mod looks;
     mod model;
     mod output;
     mod owners;
