@@ -54,7 +54,7 @@ impl Warden {
         };
         if let Some(record) = record {
             self.audit
-                .write(record)
+                .write_at_start(record)
                 .map_err(|why| Fatal::Unavailable(why.to_string()))?;
             self.ledger.recorded(job.entry.job);
         }
@@ -86,7 +86,7 @@ impl Warden {
         let message = format!("the ledger of jobs is damaged: {what}; {kept}");
         let record = Record::new(Event::Ledger, message).field("CAUSE", what);
         self.audit
-            .write(record)
+            .write_at_start(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))
     }
 }

@@ -154,7 +154,7 @@ impl Warden {
             .field("CONTROLLERS", controllers.join(" "))
             .maybe("REFUSED", self.walls.refused());
         self.audit
-            .write(record)
+            .write_at_start(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use nix::poll::poll;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 use remit_common::admin::AdminRequest;
 use remit_common::outcome::State;
@@ -14,7 +14,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::ToBroker;
 use remit_tests::process::descendants;
 
-use crate::stage::{ALICE, Broker, Stage, Way, admin_frame, all_of, argv, readable};
+use crate::stage::{ALICE, Broker, SOON, Stage, Way, admin_frame, all_of, argv, readable};
 
 /// A journald that the test plays, in a mount namespace of the daemon's own.
 pub struct Journal {
@@ -67,6 +67,12 @@ fn start() -> (Stage, Broker, Journal) {
 
 /// With these lines of `[jobs]`.
 pub fn start_with(jobs: &str) -> (Stage, Broker, Journal) {
+    let (stage, broker, journal, _) = start_to_start_again(jobs);
+    (stage, broker, journal)
+}
+
+/// The same, and how another daemon is started there.
+fn start_to_start_again(jobs: &str) -> (Stage, Broker, Journal, Way) {
     let way = Way {
         sink: "journald",
         jobs: jobs.into(),
@@ -88,7 +94,7 @@ pub fn start_with(jobs: &str) -> (Stage, Broker, Journal) {
     broker.adopted();
     broker.say(&remit_link::ToWarden::Ready);
     stage.ready();
-    (stage, broker, journal)
+    (stage, broker, journal, way)
 }
 
 /// How many of these records are of this event.
@@ -289,6 +295,39 @@ fn an_end_waits_for_room_and_is_recorded_once() {
     );
     records.extend(journal.read());
     assert_eq!(events(&records, "end"), 1);
+    stage.stop();
+}
+
+#[test]
+fn a_start_waits_for_room_for_the_records_of_what_was_cut_off() {
+    let (mut stage, broker, journal, way) =
+        start_to_start_again("max = 1\nmax_per_user = 1\nqueue = 30\n");
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    for ticket in 1..=20 {
+        broker.run(session, ticket, argv(&["sleep", "50"]), &[]);
+        broker.started(ticket);
+        let _ = journal.read();
+    }
+    stage.signal(Signal::SIGKILL);
+    assert_eq!(stage.ended(), None);
+    journal.fill();
+    let reader = std::thread::spawn(move || {
+        // It takes its time, and reads slowly.
+        assert_eq!(poll(&mut [], 300_u16), Ok(0));
+        let mut records = Vec::new();
+        while events(&records, "start") == 0 {
+            let mut socket = [PollFd::new(journal.socket.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut socket, SOON), Ok(1), "{records:?}");
+            records.extend(journal.read());
+        }
+        (records, journal)
+    });
+    let broker = stage.raise(&way);
+    assert_eq!(broker.adopted().len(), 20);
+    let (records, _journal) = reader.join().unwrap();
+    assert_eq!(events(&records, "interrupted"), 20);
+    broker.say(&remit_link::ToWarden::Ready);
     stage.stop();
 }
 

@@ -11,7 +11,9 @@ mod record;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use record::{Event, Record};
 
 use crate::config::{Sink, Sync};
@@ -19,6 +21,9 @@ use crate::error::Fatal;
 use crate::plan::Plan;
 
 use chain::Chain;
+
+/// For a sink that is full to take a record, at the start.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// Something whose record is in the trail. Only this module makes one.
 #[derive(Debug)]
@@ -133,6 +138,18 @@ impl Audit {
         let written = self.append(record);
         self.error = written.as_ref().err().map(ToString::to_string);
         written
+    }
+
+    /// Writes a record while nobody is served yet: a sink that is full gets time.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_at_start(&mut self, record: Record) -> Result<(), Unwritten> {
+        if let Some(fd) = self.fd() {
+            let patience = PollTimeout::try_from(ROOM).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
+        }
+        self.write(record)
     }
 
     fn append(&mut self, record: Record) -> Result<(), Unwritten> {
