@@ -212,6 +212,20 @@ fn a_page_ends_where_its_bytes_are_enough() {
 }
 
 #[test]
+fn a_page_whose_time_is_over_ends_among_matches_too() {
+    let text = &b"b\nb\nb\na\n"[..];
+    let pattern = Pattern::new("b").unwrap();
+    for context in [0, 1] {
+        let limits = Limits {
+            matches: 9,
+            context,
+        };
+        let page = search(&text, &pattern, all(text), limits, SMALL, || true).unwrap();
+        assert_eq!((page.matching, page.next), (1, 2), "context {context}");
+    }
+}
+
+#[test]
 fn a_text_that_is_shorter_than_said_ends_there() {
     let pattern = Pattern::new("a").unwrap();
     let limits = Limits {

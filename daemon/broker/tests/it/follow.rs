@@ -11,7 +11,7 @@ use remit_common::wire::{Follow, Reply, Request};
 use remit_link::ToBroker;
 
 use crate::output::job;
-use crate::stage::{Broker, Client, Dir, FakeJob};
+use crate::stage::{Broker, Client, Dir, FakeJob, LONG};
 
 fn query(job: JobId, stdout: u64, stderr: u64, wait_ms: u32) -> Request {
     Request::Follow(Follow {
@@ -40,9 +40,11 @@ fn more_output_is_answered_when_it_comes_and_the_end_with_a_report() {
     let mut client = broker.client(1000);
     let mut job = job(&broker, &mut client, 1);
     let id = job.id;
+    let start = Instant::now();
     let call = client.call(query(id, 0, 0, caps::WAIT_MS));
     job.write(b"one", b"");
     let first = followed(client.reply(call).0);
+    assert!(start.elapsed() < LONG, "it is answered when it comes");
     assert_eq!(
         (first.state, first.stdout.bytes.as_slice()),
         (State::Running, &b"one"[..])

@@ -277,6 +277,7 @@ fn a_disk_that_others_filled_takes_nothing_and_all_is_counted() {
     assert_eq!(broker.hear(), ToWarden::Ready);
     broker.tell(&ToBroker::Adopted, &[]);
     let mut client = broker.client(1000);
+    let before = broker.descriptors();
     let mut job = job(&broker, &mut client, 1);
     let text: Vec<u8> = (0..500_000_u32)
         .flat_map(|n| format!("{n}\n").into_bytes())
@@ -284,7 +285,6 @@ fn a_disk_that_others_filled_takes_nothing_and_all_is_counted() {
     job.write(&text, b"and an error\n");
     let id = job.id;
     drop(job);
-    let before = broker.descriptors();
     broker.drained(id);
     broker.end(id);
     let report = client.job(id, 1000);
