@@ -1,5 +1,7 @@
 //! Output: too much of it, none that is text, and none that ends a line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -198,15 +200,17 @@ fn counts_stay_exact_over_deaths_of_the_broker() {
     daemon.stop();
 }
 
-/// One flood after the other, four at a time: somebody else is served within a second each time.
+/// One flood after the other, four at a time: somebody else is served meanwhile, each time within a second.
 #[test]
 fn floods_of_one_user_do_not_slow_another_down() {
     let daemon = Daemon::start(kept(4 * MIB, 16 * MIB, 64 * MIB));
+    let enough = Arc::new(AtomicBool::new(false));
     let floods: Vec<_> = (0..4)
         .map(|_| {
             let mut caller = Caller::new(&daemon, &user_a());
+            let enough = Arc::clone(&enough);
             std::thread::spawn(move || {
-                for _ in 0..8 {
+                while !enough.load(Ordering::Relaxed) {
                     let report = caller.run(argv(&["yes"])).expect("user A has a grant");
                     assert_eq!(report.state, State::OutputLimit, "{report:?}");
                 }
@@ -214,21 +218,22 @@ fn floods_of_one_user_do_not_slow_another_down() {
         })
         .collect();
     let mut other = Caller::new(&daemon, &user_b());
-    let (mut served, mut slow) = (0, 0);
-    while floods.iter().any(|flood| !flood.is_finished()) {
+    let mut slow = Vec::new();
+    for _ in 0..20 {
         let start = Instant::now();
         let report = other
             .run(argv(&["echo", "served"]))
             .expect("user B has a grant");
         assert_eq!(stdout(&report), "served\n", "{report:?}");
-        served += 1;
-        slow += u32::from(start.elapsed() > Duration::from_secs(1));
+        slow.push(start.elapsed());
     }
+    enough.store(true, Ordering::Relaxed);
     for flood in floods {
         flood.join().expect("each is ended at its share");
     }
     // A machine that is busy with other things has its pauses; a broker that is held up has nothing else.
-    assert!(slow * 10 <= served, "{slow} of {served} took over a second");
+    slow.retain(|took| *took > Duration::from_secs(1));
+    assert!(slow.len() <= 5, "over a second: {slow:?}");
     daemon.is_well();
     daemon.stop();
 }
