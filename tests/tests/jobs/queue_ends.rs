@@ -7,6 +7,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{JobReport, State};
+use remit_common::refusal::Code;
 use remit_common::wire::Run;
 use remit_tests::caller::{Caller, argv, at_once, cause, script, stdout};
 use remit_tests::daemon::{Daemon, user_a, user_b};
@@ -114,6 +115,42 @@ fn a_lock_ends_what_waits_and_says_so() {
     let after = a.run(script("echo after")).expect("it is unlocked");
     assert_eq!(stdout(&after), "after\n");
     assert_eq!(ids(&daemon, "intent").len(), 2);
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// The lock that also ends what runs: no place it frees is taken by what waits, neither now nor after a restart.
+#[test]
+fn a_lock_that_kills_lets_nothing_that_waits_begin() {
+    let mut daemon = Daemon::start(one_place());
+    let holder = Holder::of(&daemon, &user_b());
+    let waiting: Vec<JobId> = [user_a(), user_b(), user_a(), user_b()]
+        .iter()
+        .map(|who| queued(&mut Caller::new(&daemon, who), script("echo never")).job)
+        .collect();
+    let done = daemon.administer(AdminRequest::Lock {
+        why: "an alarm".into(),
+        kill: true,
+    });
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    let ended = Caller::new(&daemon, &user_b()).end_of(holder.job);
+    assert_eq!(ended.state, State::Cancelled, "{ended:?}");
+    let are_ended = |daemon: &Daemon| {
+        for (job, who) in waiting.iter().zip([user_a(), user_b()].iter().cycle()) {
+            let report = Caller::new(daemon, who).end_of(*job);
+            never_ran(daemon, &report, &[State::NotStarted, State::Denied]);
+        }
+        assert_eq!(ids(daemon, "intent"), [holder.job.to_string()]);
+    };
+    are_ended(&daemon);
+    daemon.restart_cleanly();
+    let refusal = Caller::new(&daemon, &user_a())
+        .run(script("echo locked"))
+        .expect_err("it is locked");
+    assert_eq!(refusal.code, Code::Locked, "{refusal}");
+    let done = daemon.administer(AdminRequest::Unlock);
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    are_ended(&daemon);
     daemon.is_well();
     daemon.stop();
 }
