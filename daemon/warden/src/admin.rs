@@ -338,12 +338,18 @@ impl Warden {
                 format!("jobs that go on: {jobs}; to end them: remit lock --kill -m WHY"),
             ),
         };
+        let rest = match self.queue.len() {
+            0 => rest,
+            waiting => format!("{rest}; jobs that waited and will not run: {waiting}"),
+        };
         let message = format!("{} locks remit{also}: {why}", subject.user());
         let record = who(Record::new(Event::Lock, message), subject, None)
             .field("CAUSE", &why)
             .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
             .field("KILL", if kill { "yes" } else { "no" });
         self.audit.note(record);
+        // Ends what waits, at once: an unlock may follow in the same turn.
+        self.begin_waiting();
         if kill {
             for serial in self.jobs.serials() {
                 self.end_job(serial, State::Cancelled, "an administrator locked remit");

@@ -1,5 +1,6 @@
 //! Jobs that wait for a place, while the broker lies or dies and the trail is full.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +12,7 @@ use remit_common::refusal::Refusal;
 use remit_link::{Answer, JobMeta, ToBroker, ToWarden};
 use remit_tests::process::descendants;
 
-use crate::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
+use crate::stage::{ALICE, BOB, Broker, Stage, Way, admin_frame, argv, readable};
 use crate::trail::{events, start_with};
 
 const ONE_PLACE: &str = "max = 1\nmax_per_user = 1\n";
@@ -166,7 +167,9 @@ fn a_job_that_has_its_place_waits_for_room_in_the_trail_and_may_be_locked_out_th
         assert_eq!((stage.status().jobs, stage.status().queued), (0, 1));
         if locked {
             let why = "test".to_owned();
-            let _ = stage.ask(AdminRequest::Lock { why, kill: false });
+            let told = stage.ask(AdminRequest::Lock { why, kill: false });
+            let expect = "locked; no job is running; jobs that waited and will not run: 1";
+            assert_eq!(told, AdminReply::Done(expect.into()));
         }
         let mut records = journal.read();
         let ending = match locked {
@@ -220,5 +223,27 @@ fn a_keeper_that_dies_takes_one_of_those_that_wait_with_it_at_most() {
         assert!(ran.count() >= 3, "round {round}: {ends:?}");
     }
     stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn a_lock_ends_what_waits_also_when_an_unlock_comes_with_it() {
+    let (stage, broker) = Stage::start_as(&Way {
+        jobs: ONE_PLACE.into(),
+        ..Way::default()
+    });
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let first = holder(&broker, session);
+    let job = queued(&broker, session, 2).job;
+    let why = "test".to_owned();
+    let both = [
+        admin_frame(AdminRequest::Lock { why, kill: false }),
+        admin_frame(AdminRequest::Unlock),
+    ];
+    stage.admin().write_all(&both.concat()).unwrap();
+    assert_eq!(broker.end(job).state, State::NotStarted);
+    finish(&broker, session, first);
+    assert_eq!(stage.records("intent").len(), 1);
     stage.stop();
 }
