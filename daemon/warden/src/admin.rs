@@ -1,5 +1,7 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
+mod gate;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,26 +12,19 @@ use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::names::JobId;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 
-use crate::audit::{Event, Record};
 use crate::checkup::Begun;
-use crate::clock;
-use crate::lock::Locked;
 use crate::peer::{self, Subject};
-use crate::plan::who;
 use crate::policy_load::in_short;
 use crate::reactor::{Interest, Token};
-use crate::warden::{Gate, Warden};
+use crate::warden::Warden;
 
 /// Bytes of answers waiting for one administrator who does not read.
 const WRITE_BUFFER: usize = 256 << 10;
 /// Requests of one connection that wait for a load of the policy, the walls to be tried, a job to end.
 const WAITING: usize = 8;
-/// Bytes of a reason.
-const WHY: usize = 1000;
 /// Bytes of what is wrong with a policy.
 const FINDING: usize = 4096;
 /// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
@@ -312,69 +307,6 @@ impl Warden {
             }
         };
         self.tell_waiting(Wants::Policy, &reply);
-    }
-
-    fn lock(&mut self, subject: &Subject, why: &str, kill: bool) -> AdminReply {
-        let why = remit_common::text::line(why.as_bytes(), WHY);
-        let locked = Locked {
-            why: why.clone(),
-            by: Some((subject.user().to_owned(), clock::unix_ms())),
-        };
-        let kept = self.state.lock(&locked);
-        // Locked, whatever the disk and the trail say. What is stopping or broken takes nothing
-        // anyway, and is locked when it starts again.
-        if self.gate != Gate::Stopping {
-            self.gate = Gate::Locked(locked);
-        }
-        let jobs = self.jobs.count_live();
-        let (also, rest) = match (jobs, kill) {
-            (0, _) => (String::new(), "no job is running".to_owned()),
-            (_, true) => (
-                format!(" and ends all jobs ({jobs})"),
-                format!("jobs being ended: {jobs}"),
-            ),
-            (_, false) => (
-                format!(", jobs go on ({jobs})"),
-                format!("jobs that go on: {jobs}; to end them: remit lock --kill -m WHY"),
-            ),
-        };
-        let rest = match self.queue.len() {
-            0 => rest,
-            waiting => format!("{rest}; jobs that waited and will not run: {waiting}"),
-        };
-        let message = format!("{} locks remit{also}: {why}", subject.user());
-        let record = who(Record::new(Event::Lock, message), subject, None)
-            .field("CAUSE", &why)
-            .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
-            .field("KILL", if kill { "yes" } else { "no" });
-        self.audit.note(record);
-        // Ends what waits, at once: an unlock may follow in the same turn.
-        self.begin_waiting();
-        if kill {
-            for serial in self.jobs.serials() {
-                self.end_job(serial, State::Cancelled, "an administrator locked remit");
-            }
-        }
-        match kept {
-            Ok(()) => AdminReply::Done(format!("locked; {rest}")),
-            Err(error) => failed("locked, but a restart would unlock", &error.to_string()),
-        }
-    }
-
-    fn unlock(&mut self, subject: &Subject) -> AdminReply {
-        if !matches!(self.gate, Gate::Locked(_)) {
-            return AdminReply::Done("it was not locked".into());
-        }
-        let message = format!("{} unlocked remit", subject.user());
-        let record = who(Record::new(Event::Unlock, message), subject, None);
-        if let Err(why) = self.audit.write(record) {
-            return failed("still locked", &why.to_string());
-        }
-        if let Err(error) = self.state.unlock() {
-            return failed("still locked", &error.to_string());
-        }
-        self.gate = Gate::Open;
-        AdminReply::Done("unlocked".into())
     }
 }
 
