@@ -46,13 +46,9 @@ impl Call {
             let nothing = || Found::nothing(range.end);
             let found =
                 file.map(|file| grep::search(&file, &pattern, range, limits, grep::SIZES, over));
-            found.unwrap_or_else(|| Ok(nothing())).map_err(|error| {
-                tracing::warn!(%error, "cannot search a spool file");
-                Refusal::new(
-                    Code::NotFound,
-                    format!("its output cannot be read: {error}"),
-                )
-            })
+            found
+                .unwrap_or_else(|| Ok(nothing()))
+                .map_err(|error| failed(&error))
         };
         let found = aside(search).await.ok_or_else(stopping)??;
         Ok(Matches {
@@ -76,6 +72,25 @@ fn bad_pattern(reason: &str) -> Refusal {
     .next(
         "escape what is meant literally with \\; look-around and back-references do not exist here",
     )
+}
+
+fn failed(error: &grep::Error) -> Refusal {
+    match error {
+        grep::Error::Read(error) => {
+            tracing::warn!(%error, "cannot search a spool file");
+            let message = format!("its output cannot be read: {error}");
+            Refusal::new(Code::NotFound, message)
+        }
+        grep::Error::TooHard { number, offset } => Refusal::new(
+            Code::InvalidArgs,
+            format!("to search line {number}, at byte {offset}, for this pattern takes too long"),
+        )
+        .object("pattern")
+        .next(
+            "use a simpler pattern, with fewer repetitions that are counted and (?-u:\\b) for \\b; or read that \
+             line, and search on behind it",
+        ),
+    }
 }
 
 fn stopping() -> Refusal {

@@ -4,6 +4,7 @@
 //! answer, or where its time is over; the next one goes on from there and neither repeats nor loses a line. What
 //! is in memory does not depend on the length of the stream or of its lines.
 
+mod engine;
 mod line;
 mod pattern;
 mod segment;
@@ -15,6 +16,7 @@ use memchr::{memchr_iter, memrchr};
 use remit_common::caps;
 use remit_common::outcome::Line;
 
+use self::engine::TooHard;
 pub use self::pattern::Pattern;
 use self::segment::Segment;
 pub use self::window::{Sizes, Text};
@@ -61,12 +63,32 @@ pub struct Found {
     pub next: u64,
 }
 
+/// Why there is no page.
+#[derive(Debug)]
+pub enum Error {
+    /// The text cannot be read.
+    Read(io::Error),
+    /// The first line to search takes too long for this pattern.
+    TooHard {
+        /// Its number.
+        number: u64,
+        /// Where it begins, or the part of it.
+        offset: u64,
+    },
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
 /// Searches until the page is full or `over` says so.
 ///
 /// Lines after a match that a running job has yet to write are not waited for, and do not come later either.
 ///
 /// # Errors
-/// When the text cannot be read.
+/// [`Error`].
 pub fn search(
     text: &impl Text,
     pattern: &Pattern,
@@ -74,7 +96,7 @@ pub fn search(
     limits: Limits,
     sizes: Sizes,
     over: impl FnMut() -> bool,
-) -> io::Result<Found> {
+) -> Result<Found, Error> {
     let offset = range.offset.min(range.end);
     let (lines, line) = lines_before(text, offset, sizes)?;
     let part = size(sizes.part);
@@ -175,7 +197,7 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
         Ok(true)
     }
 
-    fn run(mut self, ended: bool) -> io::Result<Found> {
+    fn run(mut self, ended: bool) -> Result<Found, Error> {
         let next = loop {
             if self.at >= self.window.bytes().len() {
                 self.earlier = self.behind();
@@ -192,7 +214,7 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
             let stopped = if self.after > 0 {
                 self.follow()
             } else {
-                self.find()
+                self.find()?
             };
             if let Some(next) = stopped {
                 break next;
@@ -208,12 +230,14 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
         let segment = self.segment();
         let found = self.pattern.find(self.text(segment));
         match found {
-            Some(_) if self.is_full() || (self.over)() => return Some(self.place()),
-            Some(found) => {
+            // The next page says so, if it cannot help it.
+            Err(TooHard) => return Some(self.place()),
+            Ok(Some(_)) if self.is_full() || (self.over)() => return Some(self.place()),
+            Ok(Some(found)) => {
                 self.show(segment, Some(found));
                 self.after = self.limits.context;
             }
-            None => {
+            Ok(None) => {
                 self.show(segment, None);
                 self.after -= 1;
             }
@@ -224,20 +248,20 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
     }
 
     /// Looks for the next match in the window; where to go on if the page ends before.
-    fn find(&mut self) -> Option<u64> {
+    fn find(&mut self) -> Result<Option<u64>, Error> {
         if self.is_full() {
-            return Some(self.place());
+            return Ok(Some(self.place()));
         }
         if (self.over)() {
             let next = self.go_back();
             if next > self.from {
-                return Some(next);
+                return Ok(Some(next));
             }
         }
         let rest = self.window.bytes().get(self.at..).unwrap_or_default();
         let Some(candidate) = self.pattern.candidate(rest) else {
             self.go_to(self.window.bytes().len());
-            return None;
+            return Ok(None);
         };
         let candidate = self.at + candidate;
         self.go_to(segment::start_of(
@@ -247,7 +271,10 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
             self.part,
         ));
         let segment = self.segment();
-        if let Some(found) = self.pattern.find(self.text(segment)) {
+        let Ok(found) = self.pattern.find(self.text(segment)) else {
+            return self.give_up();
+        };
+        if let Some(found) = found {
             for line in self.behind() {
                 self.add(line);
             }
@@ -258,7 +285,19 @@ impl<T: Text, O: FnMut() -> bool> Search<'_, T, O> {
         } else {
             self.pass(segment);
         }
-        None
+        Ok(None)
+    }
+
+    /// The line here takes too long: the page ends before it, unless it is the first.
+    fn give_up(&self) -> Result<Option<u64>, Error> {
+        let next = self.go_back();
+        if next > self.from {
+            return Ok(Some(next));
+        }
+        Err(Error::TooHard {
+            number: self.number,
+            offset: self.place(),
+        })
     }
 
     /// Whether another match, with the lines around it, may be too much.

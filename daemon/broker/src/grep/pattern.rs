@@ -4,24 +4,26 @@
 //! line worth looking at as fast as memory is read. The widened one matches wherever the written one does, never
 //! across a newline, and knows no assertions, for what they mean depends on where a line begins.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{
     Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition,
 };
 
+use super::engine::{Engine, TooHard};
+
 /// Groups inside groups.
 const NESTED: u32 = 50;
-/// Bytes of one compiled pattern, and as many for what the engine remembers while it searches.
-const COMPILED: usize = 2 << 20;
 
 /// A pattern, ready to search with.
 #[derive(Debug)]
 pub struct Pattern {
-    line: Regex,
-    block: Regex,
+    line: Engine,
+    block: Engine,
+    /// Blocks take too long: every line is looked at.
+    slow: Cell<bool>,
 }
 
 impl Pattern {
@@ -37,40 +39,33 @@ impl Pattern {
             .parse(pattern)
             .map_err(|error| reason(&error))?;
         Ok(Self {
-            line: compiled(pattern)?,
-            block: compiled(&widened(&hir).to_string())?,
+            line: Engine::new(&hir)?,
+            block: Engine::new(&widened(&hir))?,
+            slow: Cell::new(false),
         })
     }
 
     /// Where the first match lies in a line.
-    pub fn find(&self, line: &[u8]) -> Option<Range<usize>> {
-        self.line.find(line).map(|found| found.range())
+    ///
+    /// # Errors
+    /// That would take too long.
+    pub fn find(&self, line: &[u8]) -> Result<Option<Range<usize>>, TooHard> {
+        self.line.find(line)
     }
 
     /// Where the first line that may match has its possible match: no line before it matches.
     pub fn candidate(&self, lines: &[u8]) -> Option<usize> {
-        self.block.find(lines).map(|found| found.start())
-    }
-}
-
-fn compiled(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern)
-        .nest_limit(NESTED)
-        .size_limit(COMPILED)
-        .dfa_size_limit(COMPILED)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => {
-                format!("compiled, it would take more than {limit} bytes")
+        if self.slow.get() {
+            return Some(0);
+        }
+        match self.block.find_fast(lines) {
+            Ok(found) => found.map(|found| found.start),
+            Err(TooHard) => {
+                self.slow.set(true);
+                Some(0)
             }
-            // The parser has said yes already; the last line is the reason, those before it show the place.
-            other => other
-                .to_string()
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .to_owned(),
-        })
+        }
+    }
 }
 
 fn reason(error: &regex_syntax::Error) -> String {

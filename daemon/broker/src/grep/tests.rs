@@ -242,3 +242,86 @@ fn a_text_that_is_shorter_than_said_ends_there() {
         assert_eq!(page.matching, found);
     }
 }
+
+/// A pattern that needs a new state for every byte of a text of these two letters.
+const HOSTILE: &str = "[ab]*a[ab]{3000}c|x";
+
+fn letters(length: usize) -> Vec<u8> {
+    let mut random = 1_u32;
+    let mut letter = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if random >> 31 == 0 { b'a' } else { b'b' }
+    };
+    (0..length).map(|_| letter()).collect()
+}
+
+/// Simulated, this would take minutes.
+#[test]
+fn a_line_that_takes_too_long_is_told_and_what_stands_before_it_is_found() {
+    let text = [&b"x\na\n"[..], &letters(1 << 20), b"\nx\n"].concat();
+    let text = &text[..];
+    let limits = Limits {
+        matches: 9,
+        context: 0,
+    };
+    let page = |offset| {
+        let range = Range {
+            offset,
+            ..all(text)
+        };
+        let pattern = Pattern::new(HOSTILE).unwrap();
+        search(&text, &pattern, range, limits, SIZES, || false)
+    };
+    let first = page(0).unwrap();
+    assert_eq!((shown(&first.lines), first.next), (vec![(1, 0, true)], 4));
+    let told = page(first.next).unwrap_err();
+    assert!(
+        matches!(
+            told,
+            Error::TooHard {
+                number: 3,
+                offset: 4
+            }
+        ),
+        "{told:?}"
+    );
+    let behind = page(5).unwrap();
+    let offset = text.len() as u64 - 2;
+    assert_eq!(shown(&behind.lines), [(4, offset, true)]);
+}
+
+#[test]
+fn short_lines_are_searched_whatever_the_pattern() {
+    let lines = letters(300_000);
+    let lines = lines.chunks(500).flat_map(|line| [line, b"xz\n"].concat());
+    let text: Vec<u8> = lines.collect();
+    let (text, pattern) = (&text[..], "[ab]*a[ab]{300}(x|c)");
+    let compiled = Pattern::new(pattern).unwrap();
+    let limits = Limits {
+        matches: 1000,
+        context: 0,
+    };
+    let page = search(&text, &compiled, all(text), limits, SIZES, || false).unwrap();
+    assert!(page.lines.len() > 200 && page.lines.len() < 600);
+    let expect = regex::bytes::Regex::new(pattern).unwrap();
+    for line in &page.lines {
+        assert!(expect.is_match(&line.text));
+    }
+    let hits = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| expect.is_match(line));
+    assert_eq!(page.lines.len(), hits.count());
+}
+
+#[test]
+fn edges_of_words_are_found_beside_any_character() {
+    let text = "a\u{e9}b b\u{e9} \u{e9}b\nb \u{e9}\n\u{e9}b\n".as_bytes();
+    let pattern = Pattern::new(r"\bb\b").unwrap();
+    let limits = Limits {
+        matches: 9,
+        context: 0,
+    };
+    let page = search(&text, &pattern, all(text), limits, SIZES, || false).unwrap();
+    let numbers: Vec<_> = page.lines.iter().map(|line| line.number).collect();
+    assert_eq!(numbers, [2]);
+}
