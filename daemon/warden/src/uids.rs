@@ -55,6 +55,12 @@ impl JobUids {
         self.taken.insert(uid);
     }
 
+    /// How many are free.
+    pub fn free(&self) -> usize {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        count.saturating_sub(self.taken.len())
+    }
+
     /// Gives one back. Only for a job that is verified to be empty.
     pub fn give_back(&mut self, uid: JobUid) {
         self.taken.remove(&uid.0);
@@ -72,7 +78,7 @@ mod tests {
         assert_eq!(first.get(), 101);
         let others = [uids.take().unwrap().get(), uids.take().unwrap().get()];
         assert_eq!(others, [102, 103]);
-        assert_eq!(uids.take(), None);
+        assert_eq!((uids.free(), uids.take()), (0, None));
         uids.give_back(first);
         assert_eq!(uids.take().unwrap().get(), 101);
     }

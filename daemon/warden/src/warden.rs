@@ -157,6 +157,9 @@ impl Warden {
                 "{over} and {} of all users wait, more are not allowed",
                 self.queue.len()
             )
+        } else if self.uids.free() <= jobs.max.saturating_sub(all) {
+            // What waits has its uid already; those for free places are not for waiting.
+            format!("{over} and no uid of the jobs' range is left for more that wait")
         } else {
             return Ok(Room::Later);
         };
