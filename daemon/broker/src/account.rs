@@ -23,6 +23,7 @@ pub struct Account {
     asks: Semaphore,
     host: Semaphore,
     search: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     /// What it was refused lately.
     pub denials: RefCell<Denials>,
 }
@@ -53,6 +54,7 @@ impl Account {
             asks: Semaphore::new(caps::ASKS_PER_UID),
             host: Semaphore::new(1),
             search: Arc::new(Semaphore::new(1)),
+            answers: Arc::new(Semaphore::new(1)),
             denials: RefCell::default(),
         }
     }
@@ -71,6 +73,11 @@ impl Account {
     /// Waits until no other call of this uid searches output.
     pub async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.search).acquire_owned().await.ok()
+    }
+
+    /// Waits until no other call of this uid is reading output for its answer.
+    pub async fn answer_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.answers).acquire_owned().await.ok()
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.

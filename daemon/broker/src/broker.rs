@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::JobReport;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
@@ -174,11 +173,5 @@ impl Broker {
             Err(fds) if fds.is_empty() => {}
             Err(_) => tracing::error!(job = %job.id, "a job came with odd descriptors"),
         }
-    }
-
-    /// A job as it is now.
-    pub async fn report(&self, job: &Job) -> Box<JobReport> {
-        self.until_counted(job).await;
-        Box::new(job.report(&self.spool, self.jobs.place(job)))
     }
 }

@@ -25,11 +25,8 @@ impl Call {
         };
         self.wait_for(&job, query.wait_ms, more).await;
         let spool = &self.broker.spool;
-        let report = if job.has_ended() {
-            Some(self.broker.report(&job).await)
-        } else {
-            None
-        };
+        self.ready(&job).await;
+        let report = job.has_ended().then(|| self.report(&job));
         Ok(Reply::Followed(Box::new(Followed {
             state: report.as_ref().map_or(job.state(), |report| report.state),
             place: self.broker.jobs.place(&job),

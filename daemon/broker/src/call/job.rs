@@ -17,12 +17,16 @@ impl Call {
         if query.wait_ms > 0 {
             self.wait(&job, query.wait_ms).await;
         }
-        let part = match &query.part {
-            None => None,
-            Some(PartQuery::Page(page)) => Some(Part::Page(job.page(&self.broker.spool, page))),
-            Some(PartQuery::Grep(query)) => Some(Part::Matches(self.grep(&job, query).await?)),
+        let matches = match &query.part {
+            Some(PartQuery::Grep(query)) => Some(self.grep(&job, query).await?),
+            Some(PartQuery::Page(_)) | None => None,
         };
-        let report = self.broker.report(&job).await;
+        self.ready(&job).await;
+        let report = self.report(&job);
+        let part = match &query.part {
+            Some(PartQuery::Page(page)) => Some(Part::Page(job.page(&self.broker.spool, page))),
+            Some(PartQuery::Grep(_)) | None => matches.map(Part::Matches),
+        };
         Ok(Reply::Job { report, part })
     }
 
@@ -53,7 +57,8 @@ impl Call {
                 Err(refused) => return Err(refused),
             }
         }
-        let report = self.broker.report(&job).await;
+        self.ready(&job).await;
+        let report = self.report(&job);
         Ok(Reply::Job { report, part: None })
     }
 }

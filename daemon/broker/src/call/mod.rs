@@ -15,13 +15,16 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use remit_common::caps;
+use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Access, Reply, Request};
 use remit_link::{Answer, ToWarden};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::Buffered;
 use crate::broker::Broker;
 use crate::check;
+use crate::job::Job;
 use crate::session::Client;
 use crate::warden::Granted;
 
@@ -46,6 +49,8 @@ pub struct Call {
     pub id: u32,
     /// What the request takes of its uid's buffers, until the warden has it.
     pub room: Cell<Option<Buffered>>,
+    /// Its uid's turn to answer, once it has that.
+    pub turn: Cell<Option<OwnedSemaphorePermit>>,
 }
 
 impl Call {
@@ -58,6 +63,7 @@ impl Call {
             Request::Jobs { limit } => {
                 let cap = caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
                 let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
+                self.take_turn().await;
                 Ok(Reply::Jobs(
                     self.broker.jobs.list(&self.client.owner, limit),
                 ))
@@ -66,6 +72,23 @@ impl Call {
             Request::Follow(query) => self.follow(query).await,
             Request::Stop { job, signal } => self.stop(job, signal).await,
         }
+    }
+
+    /// Waits until no other call of this uid reads what it answers: a thousand may be due at once, each for half a
+    /// mebibyte. The turn is over when the answer is sent and everybody else had a look in.
+    async fn take_turn(&self) {
+        self.turn.set(self.client.account.answer_turn().await);
+    }
+
+    /// Waits until `job` can be shown, and for the turn to do so.
+    async fn ready(&self, job: &Job) {
+        self.broker.until_counted(job).await;
+        self.take_turn().await;
+    }
+
+    /// A job as it is now. Not before [`Self::ready`].
+    fn report(&self, job: &Job) -> Box<JobReport> {
+        Box::new(job.report(&self.broker.spool, self.broker.jobs.place(job)))
     }
 
     async fn access(&self, access: Access) -> Result<Reply, Refused> {

@@ -41,7 +41,8 @@ impl Call {
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
         };
         self.wait(&job, wait_ms).await;
-        let report = self.broker.report(&job).await;
+        self.ready(&job).await;
+        let report = self.report(&job);
         Ok(Reply::Job { report, part: None })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use remit_common::wire::{Request, ToClient};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 
 use super::Client;
 use crate::account::Buffered;
@@ -45,6 +45,7 @@ impl Inflight {
             client: Rc::clone(client),
             id,
             room: Cell::new(room),
+            turn: Cell::new(None),
         };
         let ids = Rc::clone(&self.ids);
         let handle = self.tasks.spawn_local(async move {
@@ -59,6 +60,8 @@ impl Inflight {
             };
             ids.borrow_mut().remove(&id);
             call.client.outbox.send(&ToClient::Reply { id, reply });
+            // Still this uid's turn: what others sent meanwhile is seen before its next one.
+            yield_now().await;
         });
         self.ids.borrow_mut().insert(id, handle);
     }

@@ -163,3 +163,49 @@ fn one_that_waits_is_followed_from_its_start() {
     assert_eq!((running.state, running.place), (State::Running, None));
     assert_eq!(running.stdout.bytes.as_slice(), b"hi");
 }
+
+/// As many followers as one user can have, and all of them have their answer at once.
+#[test]
+fn a_crowd_of_followers_keeps_nobody_else_waiting() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut first = broker.client(1000);
+    let mut other = broker.client(1001);
+    let mut job = job(&broker, &mut first, 1);
+    let mut crowd: Vec<_> = (1..caps::SESSIONS_PER_UID)
+        .map(|_| broker.client(1000))
+        .collect();
+    for client in &mut crowd {
+        for _ in 0..caps::CALLS_PER_SESSION {
+            client.call(query(job.id, 0, 0, caps::WAIT_MS));
+            // What one user may ask.
+            thread::sleep(Duration::from_millis(4));
+        }
+    }
+    let mut worst = |during| {
+        let (begin, mut worst) = (Instant::now(), Duration::ZERO);
+        while begin.elapsed() < during {
+            let start = Instant::now();
+            other.job_list();
+            worst = worst.max(start.elapsed());
+            thread::sleep(Duration::from_millis(6));
+        }
+        worst
+    };
+    let idle = worst(Duration::from_secs(2));
+    let readers: Vec<_> = crowd
+        .into_iter()
+        .map(|client| thread::spawn(move || client.rest().len()))
+        .collect();
+    let page = vec![b'x'; caps::PAGE];
+    let writer = thread::spawn(move || job.write(&page, &page));
+    let busy = worst(Duration::from_secs(2));
+    writer.join().unwrap();
+    broker.kill();
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    // It was two seconds where each of them was answered at once.
+    let most = Duration::from_millis(500);
+    assert!(idle < most && busy < most, "{idle:?} {busy:?}");
+}
