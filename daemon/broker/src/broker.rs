@@ -10,7 +10,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{coop, spawn_local};
+use tokio::task::{coop, spawn_blocking, spawn_local};
 
 use crate::account::Accounts;
 use crate::aside;
@@ -117,7 +117,10 @@ impl Broker {
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
             ToBroker::Ended { job, ending } => self.jobs.end(job, *ending),
-            ToBroker::Forgotten { job } => self.jobs.forget(job, &self.spool),
+            ToBroker::Forgotten { job } => {
+                let files = self.jobs.forget(job, &self.spool);
+                drop(spawn_blocking(move || drop(files)));
+            }
             ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
         }
     }

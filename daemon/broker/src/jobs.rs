@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::rc::Rc;
 
 use remit_common::names::JobId;
@@ -86,11 +87,11 @@ impl Jobs {
         }
     }
 
-    /// Drops a job and its output.
-    pub fn forget(&self, id: JobId, spool: &Spool) {
+    /// Drops a job and its output. What comes of that is to be closed, as [`Spool::remove`] says.
+    pub fn forget(&self, id: JobId, spool: &Spool) -> [Option<File>; 2] {
         self.all.borrow_mut().remove(&id);
         self.ended.borrow_mut().retain(|ended| *ended != id);
-        spool.forget(id);
+        spool.forget(id)
     }
 
     /// Bytes of `uid` in the spool; at most what is in there.
@@ -111,7 +112,8 @@ impl Jobs {
     }
 
     /// Removes the output of a job; its counts, which must be known, are noted for brokers to come.
-    pub fn remove_output(&self, job: &Job, spool: &Spool) {
+    /// What comes of that is to be closed, as [`Spool::remove`] says.
+    pub fn remove_output(&self, job: &Job, spool: &Spool) -> [Option<File>; 2] {
         let note = || {
             BOTH.into_iter().try_for_each(|stream| {
                 let output = job.output(stream);
@@ -125,17 +127,19 @@ impl Jobs {
             })
         };
         let noted = note();
-        for stream in BOTH {
-            spool.remove(job.id, stream);
-        }
-        // A disk that was full takes it now.
-        if let Err(error) = noted.or_else(|_| note()) {
-            tracing::warn!(job = %job.id, %error, "cannot note how much output was removed");
+        let mut files = BOTH.map(|stream| spool.remove(job.id, stream));
+        if noted.is_err() {
+            // A disk that was full takes it now.
+            files = [None, None];
+            if let Err(error) = note() {
+                tracing::warn!(job = %job.id, %error, "cannot note how much output was removed");
+            }
         }
         for stream in BOTH {
             job.output(stream).remove();
         }
         job.lose(Lost::Removed);
+        files
     }
 }
 

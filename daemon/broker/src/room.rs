@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::aside::aside;
 use crate::broker::Broker;
 use crate::job::Job;
 use crate::lost::size;
@@ -55,7 +56,9 @@ impl Broker {
             let oldest: Rc<Job> = oldest.ok_or(full)?;
             // The counts stay when the bytes go.
             self.until_counted(&oldest).await;
-            self.jobs.remove_output(&oldest, &self.spool);
+            let files = self.jobs.remove_output(&oldest, &self.spool);
+            // The disk has no more room before.
+            aside(move || drop(files)).await;
         }
     }
 

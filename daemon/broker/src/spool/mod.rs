@@ -161,22 +161,25 @@ impl Spool {
     }
 
     /// Removes the output of a stream. What [`Self::note`] noted stays until [`Self::forget`].
-    pub fn remove(&self, job: JobId, stream: Stream) {
+    /// The disk has its room again when the file is closed, and that may take a while (64 MiB: 5 to 60 ms on
+    /// ext4): not for the one thread that serves.
+    pub fn remove(&self, job: JobId, stream: Stream) -> Option<File> {
         let file = self.find(job, stream).ok().flatten();
         let size = file
+            .as_ref()
             .and_then(|file| file.metadata().ok())
             .map_or(0, |meta| meta.size());
         self.unlink(name(job, stream).as_bytes());
         self.remove_more(job, stream);
         self.used.set(self.used.get().saturating_sub(size));
+        file
     }
 
-    /// Removes everything of a job.
-    pub fn forget(&self, job: JobId) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.remove(job, stream);
-        }
+    /// Removes everything of a job. What is left to do is to close its files, as in [`Self::remove`].
+    pub fn forget(&self, job: JobId) -> [Option<File>; 2] {
+        let files = [Stream::Stdout, Stream::Stderr].map(|stream| self.remove(job, stream));
         self.unlink(lost(job).as_bytes());
+        files
     }
 
     fn present(&self, name: &str) -> Result<Option<File>, Errno> {
@@ -279,7 +282,12 @@ pub mod tests {
         spool.create_more(job, Stream::Stderr).unwrap();
         spool.note(job, Stream::Stderr).unwrap();
         spool.grew(7);
-        spool.remove(job, Stream::Stderr);
+        let removed = spool.remove(job, Stream::Stderr).unwrap();
+        assert_eq!(
+            removed.metadata().unwrap().nlink(),
+            0,
+            "closing it is all there is left to do"
+        );
         assert_eq!(spool.used(), 3);
         assert_eq!(std::fs::read_dir(&scratch.path).unwrap().count(), 1);
         spool.forget(job);
