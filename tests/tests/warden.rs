@@ -12,6 +12,7 @@
 
 mod warden {
     pub mod admin;
+    pub mod anything;
     pub mod ledger;
     pub mod link;
     pub mod queue;
