@@ -24,6 +24,7 @@ pub struct Account {
     host: Semaphore,
     search: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    background: Semaphore,
     /// What it was refused lately.
     pub denials: RefCell<Denials>,
 }
@@ -55,6 +56,7 @@ impl Account {
             host: Semaphore::new(1),
             search: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(1)),
+            background: Semaphore::new(1),
             denials: RefCell::default(),
         }
     }
@@ -78,6 +80,11 @@ impl Account {
     /// Waits until no other call of this uid is reading output for its answer.
     pub async fn answer_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.answers).acquire_owned().await.ok()
+    }
+
+    /// Waits until no other output of this uid is hashed or counted.
+    pub async fn background_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.background.acquire().await.ok()
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB.

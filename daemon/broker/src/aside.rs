@@ -11,7 +11,7 @@ use crate::job::{BOTH, Job};
 use crate::left::Lines;
 use crate::output;
 
-/// Files that are hashed or counted at once.
+/// Files that are hashed or counted at once, one of each uid.
 pub const PLACES: usize = 2;
 /// Bytes hashed at once. What is no more than this in all needs no thread.
 const BLOCK: u64 = 64 << 10;
@@ -35,6 +35,8 @@ impl Broker {
         let count = async || {
             let left = *output.left();
             let files = [job.file(&self.spool, stream), job.more(&self.spool, stream)];
+            let account = self.accounts.of(job.owner.uid);
+            let _turn = account.background_turn().await;
             let _place = self.background.acquire().await;
             let count = move || {
                 let [file, more] = &files;
@@ -51,6 +53,8 @@ impl Broker {
         if job.kept() <= BLOCK {
             return digest(&parts);
         }
+        let account = self.accounts.of(job.owner.uid);
+        let _turn = account.background_turn().await;
         let _place = self.background.acquire().await;
         aside(move || digest(&parts)).await.unwrap_or_default()
     }
@@ -70,4 +74,34 @@ fn digest(parts: &[(Option<File>, u64)]) -> [u8; 32] {
         }
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::tests::job;
+    use crate::spool::tests::Scratch;
+    use crate::spool::{Limits, Spool};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn what_one_user_has_counted_leaves_a_place_to_others() {
+        let scratch = Scratch::new();
+        let broker = Broker::new(Spool::open(&scratch.path, Limits::default()).unwrap());
+        let [first, second, other] =
+            [(1, 8), (2, 8), (3, 9)].map(|(id, uid)| job(&broker.spool, id, uid, b"a\n"));
+        // The first is being counted, and that takes long.
+        let account = broker.accounts.of(first.owner.uid);
+        let counting = (
+            account.background_turn().await,
+            broker.background.acquire().await,
+        );
+        let soon = Duration::from_millis(100);
+        assert!(timeout(soon, broker.until_counted(&second)).await.is_err());
+        broker.until_counted(&other).await;
+        drop(counting);
+        broker.until_counted(&second).await;
+        assert_eq!(second.output(Stream::Stdout).lines(), 1);
+    }
 }

@@ -34,6 +34,8 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// Reads until both pipes end (or the job has exited and a moment has passed), then tells the warden.
 pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
+    // Before more comes: what an earlier broker left must not move while it is counted. No time limit runs meanwhile.
+    broker.until_counted(&job).await;
     let both = async {
         tokio::join!(
             pump(&broker, &job, Stream::Stdout, out),
@@ -93,8 +95,6 @@ impl Flow<'_> {
         // No read may wait for data.
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
-        // Before more comes: what an earlier broker left must not move while it is counted.
-        self.broker.lines_left(self.job, self.stream).await;
         let mut late = pin!(late(self.job));
         loop {
             // Only between turns: what was moved is counted.
@@ -223,5 +223,36 @@ impl Flow<'_> {
                 self.broker.spool.remove_more(self.job.id, self.stream);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aside::PLACES;
+    use crate::jobs::tests::job;
+    use crate::spool::tests::Scratch;
+    use crate::spool::{Limits, Spool};
+    use std::io::Write;
+
+    #[tokio::test]
+    async fn output_is_not_given_up_while_it_waits_to_be_counted() {
+        let scratch = Scratch::new();
+        let spool = Spool::open(&scratch.path, Limits::default()).unwrap();
+        let broker = Rc::new(Broker::new(spool));
+        let job = job(&broker.spool, 1, 9, b"a\n");
+        let ((out, mut writer), (err, _)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        writer.write_all(b"b\n").unwrap();
+        drop(writer);
+        job.exited();
+        let places = broker.background.acquire_many(PLACES as u32).await.unwrap();
+        let busy = async {
+            sleep(Duration::from_millis(caps::DRAIN_MS) + 2 * TURN).await;
+            drop(places);
+        };
+        let pipes = [out.into(), err.into()];
+        tokio::join!(drain(Rc::clone(&broker), Rc::clone(&job), pipes), busy);
+        let output = job.output(Stream::Stdout);
+        assert_eq!((output.written(), output.lines()), (4, 2));
     }
 }
