@@ -61,10 +61,13 @@ impl Daemon {
     /// Starts a job. The request has a name, the caller's or a new one: it is the same job however often
     /// it is asked for.
     pub fn run(&mut self, mut run: Run) -> Result<JobReport, Failure> {
-        if run.request_id.is_none() {
-            run.request_id = Some(request_id::fresh()?);
-        }
-        match self.ask(&Request::Run(run))? {
+        let id = match run.request_id.take() {
+            Some(id) => id,
+            None => request_id::fresh()?,
+        };
+        run.request_id = Some(id.clone());
+        let answer = self.ask(&Request::Run(run));
+        match answer.map_err(|failure| failure.may_have_started(&id))? {
             Reply::Job { report, .. } => Ok(*report),
             _ => Err(Failure::off_protocol()),
         }

@@ -56,17 +56,31 @@ impl Failure {
 
     /// Says what becomes of `job`, which is not watched any more, where that is in doubt.
     pub fn leaves(self, job: JobId) -> Self {
-        let in_doubt = match &self {
-            Self::Client(ClientError::Refused(refusal)) => refusal.code == Code::DaemonUnavailable,
-            Self::Client(_) | Self::Output(_) => true,
-            _ => false,
-        };
-        if in_doubt {
+        if self.is_in_doubt() {
             output::note(&format!(
                 "job {job} belongs to the daemon; to see what becomes of it: remit job {job} --follow"
             ));
         }
         self
+    }
+
+    /// Says how to get the job of a run whose answer never came, where it may have started.
+    pub fn may_have_started(self, request_id: &str) -> Self {
+        if self.is_in_doubt() {
+            output::note(&format!(
+                "the command may have started: 'remit jobs' lists it; to get that same job and start no other: \
+                 the same line with --request-id {request_id}"
+            ));
+        }
+        self
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Refused(refusal)) => refusal.code == Code::DaemonUnavailable,
+            Self::Client(_) | Self::Output(_) => true,
+            _ => false,
+        }
     }
 
     /// Says what happened: one line on stderr, and with JSON an object with the key `error`.

@@ -259,6 +259,18 @@ fn a_request_is_sent_again_under_the_same_name() {
     }
 }
 
+#[test]
+fn a_run_whose_answer_never_came_says_how_to_get_its_job() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let said = fake.output(&["run", "--request-id", "r1", "x"]);
+    assert_eq!(said.status, Some(69));
+    let told = "remit: the command may have started: 'remit jobs' lists it; to get that same job and start no \
+                other: the same line with --request-id r1\n";
+    assert!(said.stderr.starts_with(told), "{said:?}");
+    let refused = Fake::new(|_| Answer::Refuse(Refusal::new(Code::Busy, "no room")));
+    assert_eq!(refused.output(&["run", "x"]).stderr.lines().count(), 1);
+}
+
 fn name_of(request: Request) -> Option<String> {
     match request {
         Request::Run(run) => run.request_id,
