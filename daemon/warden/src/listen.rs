@@ -7,11 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use remit_common::names::Runtime;
 
 use crate::error::Fatal;
+use crate::lock;
 
 /// Names of the sockets in `LISTEN_FDNAMES`, and where they begin (sd_listen_fds(3)).
 const CLIENTS: &str = "remit";
@@ -28,7 +28,7 @@ pub struct Listeners {
     /// Held back, so that a connection can be taken and refused when no descriptor is left.
     reserve: Option<OwnedFd>,
     /// The directory of sockets bound here: no other daemon replaces them meanwhile.
-    _held: Option<Flock<File>>,
+    _held: Option<File>,
 }
 
 impl Listeners {
@@ -111,12 +111,15 @@ fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<Unix
     }
 }
 
-fn hold(dir: &Path) -> Result<Flock<File>, Fatal> {
-    let file = File::open(dir).map_err(Fatal::call(format!("cannot open '{}'", dir.display())))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+fn hold(dir: &Path) -> Result<File, Fatal> {
+    let path = dir.join("daemon");
+    let cannot = Fatal::call(format!("cannot open '{}'", path.display()));
+    let file = lock::private_file(&path).map_err(cannot)?;
+    lock::hold(&file).map_err(|_| {
         let dir = dir.display();
         Fatal::Unavailable(format!("another remitd has its sockets in '{dir}'"))
-    })
+    })?;
+    Ok(file)
 }
 
 fn own_dir(dir: &Path) -> Result<(), Fatal> {
@@ -134,7 +137,7 @@ fn own_dir(dir: &Path) -> Result<(), Fatal> {
     } else if meta.mode() & 0o022 != 0 {
         "others than root may write it"
     } else {
-        crate::lock::check_way(dir)?;
+        lock::check_way(dir)?;
         // The umask took the right of passage away.
         return fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(cannot);
     };

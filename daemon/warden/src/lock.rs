@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::accounts::Ids;
 use crate::error::Fatal;
@@ -47,7 +48,7 @@ impl Locked {
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    _held: Flock<File>,
+    _held: File,
 }
 
 impl State {
@@ -77,13 +78,13 @@ impl State {
         private(&warden, Ids { uid: 0, gid: 0 }).map_err(cannot(&warden))?;
         let path = warden.join("daemon");
         let file = private_file(&path).map_err(cannot(&path))?;
-        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        hold(&file)
             .map_err(|_| Fatal::Unavailable(format!("another remitd uses '{}'", dir.display())))?;
         let spool = dir.join("spool");
         private(&spool, broker).map_err(cannot(&spool))?;
         Ok(Self {
             dir: dir.to_path_buf(),
-            _held: held,
+            _held: file,
         })
     }
 
@@ -137,6 +138,23 @@ impl State {
     fn lock_path(&self) -> PathBuf {
         self.dir.join("warden").join("locked")
     }
+}
+
+/// Takes a file for this process alone, until it closes any descriptor of it (F_SETLK, fcntl_locking(2)).
+/// Not by flock(2): a child that was just forked would hold that for a moment longer than a daemon
+/// that was killed, and keep out the next one.
+///
+/// # Errors
+/// Another process has it.
+pub fn hold(file: &File) -> Result<(), Errno> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_SETLK(&whole)).map(drop)
 }
 
 /// Opens a file of the daemon's own, as it is, or makes it for root alone. A link is refused.

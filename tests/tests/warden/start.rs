@@ -495,6 +495,8 @@ fn a_hundred_signals_are_one_reload_or_one_stop() {
     }
     stage.alive();
     works(&stage, &broker);
+    // Answered when no load is under way any more.
+    let _ = stage.ask(AdminRequest::Reload);
     stage.idle();
     let _alice = stage.connect(ALICE);
     let session = broker.session();

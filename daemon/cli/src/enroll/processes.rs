@@ -58,7 +58,9 @@ pub fn in_group(uid: u32, gid: u32) -> io::Result<usize> {
     let gid = gid.to_string();
     let has_it = |pid: &i32| {
         // One that cannot be read is gone.
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+        // Its name is any bytes.
+        let status = String::from_utf8_lossy(&status);
         let groups = status.lines().filter_map(|line| {
             line.strip_prefix("Groups:")
                 .or_else(|| line.strip_prefix("Gid:"))
