@@ -7,13 +7,18 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use regex_automata::util::prefilter::Prefilter;
+use regex_automata::{MatchKind, Span};
 use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{
     Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition,
 };
 
 use super::engine::{Engine, TooHard};
 
+/// Bytes of an end that is worth looking for alone.
+const END: usize = 3;
 /// Groups inside groups.
 const NESTED: u32 = 50;
 
@@ -22,6 +27,8 @@ const NESTED: u32 = 50;
 pub struct Pattern {
     line: Engine,
     block: Engine,
+    /// What every match ends with, where none has such a beginning.
+    end: Option<Prefilter>,
     /// Blocks take too long: every line is looked at.
     slow: Cell<bool>,
 }
@@ -38,9 +45,11 @@ impl Pattern {
             .build()
             .parse(pattern)
             .map_err(|error| reason(&error))?;
+        let widened = widened(&hir);
         Ok(Self {
             line: Engine::new(&hir)?,
-            block: Engine::new(&widened(&hir))?,
+            block: Engine::new(&widened)?,
+            end: end(&widened),
             slow: Cell::new(false),
         })
     }
@@ -53,8 +62,12 @@ impl Pattern {
         self.line.find(line)
     }
 
-    /// Where the first line that may match has its possible match: no line before it matches.
+    /// A byte of the first line that may match, where it may: no line before it does.
     pub fn candidate(&self, lines: &[u8]) -> Option<usize> {
+        if let Some(end) = &self.end {
+            let found = end.find(lines, Span::from(0..lines.len()));
+            return found.map(|found| found.start);
+        }
         if self.slow.get() {
             return Some(0);
         }
@@ -66,6 +79,21 @@ impl Pattern {
             }
         }
     }
+}
+
+/// A few words that are found much faster than the whole, one of which every match ends with.
+fn end(hir: &Hir) -> Option<Prefilter> {
+    let kind = MatchKind::LeftmostFirst;
+    if Prefilter::from_hir_prefix(kind, hir).is_some_and(|begin| begin.is_fast()) {
+        return None;
+    }
+    let mut ends = Extractor::new().kind(ExtractKind::Suffix).extract(hir);
+    ends.optimize_for_suffix_by_preference();
+    if ends.min_literal_len().is_none_or(|length| length < END) {
+        return None;
+    }
+    let ends: Vec<_> = ends.literals()?.iter().map(|end| end.as_bytes()).collect();
+    Prefilter::new(kind, &ends).filter(Prefilter::is_fast)
 }
 
 fn reason(error: &regex_syntax::Error) -> String {
@@ -130,6 +158,10 @@ mod tests {
             (r"a\nb", "a\nb\n", None),
             ("(?-u)a\\xffb", "a\nb\n", None),
             (r"a\nb|c", "a\nb\nc", Some(4)),
+            // By its end alone.
+            (r"\d+ items$", "a\nitems\n7 items", Some(9)),
+            (r"\w+ (one|two)", "x\nb two", Some(3)),
+            (r"(?i)\w+ one", "x\nb ONE", Some(2)),
             ("", "a", Some(0)),
         ] {
             let found = Pattern::new(pattern).unwrap().candidate(text.as_bytes());
