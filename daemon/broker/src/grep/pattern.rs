@@ -161,7 +161,7 @@ mod tests {
             // By its end alone.
             (r"\d+ items$", "a\nitems\n7 items", Some(9)),
             (r"\w+ (one|two)", "x\nb two", Some(3)),
-            (r"(?i)\w+ one", "x\nb ONE", Some(2)),
+            (r"(?i)\w+ one", "x\nb ONE", Some(3)),
             ("", "a", Some(0)),
         ] {
             let found = Pattern::new(pattern).unwrap().candidate(text.as_bytes());
