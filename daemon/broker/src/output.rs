@@ -84,6 +84,14 @@ impl Output {
         self.kept.get()
     }
 
+    /// Those of them that are there: somebody may have cut the file short, or removed it.
+    pub fn there(&self, file: Option<&File>) -> u64 {
+        let length = file
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len());
+        self.kept().min(length)
+    }
+
     /// Bytes written by the job.
     pub fn written(&self) -> u64 {
         let beyond = self.beyond.borrow();

@@ -26,7 +26,9 @@ impl Call {
         let place = Arc::clone(&self.broker.searches).acquire_owned().await.ok();
         let (stream, pattern) = (query.stream, query.pattern.clone());
         let output = job.output(stream);
-        let (end, ended, total) = (output.kept(), job.has_ended(), output.written());
+        let file = job.file(&self.broker.spool, stream);
+        let end = output.there(file.as_ref());
+        let (ended, total) = (job.has_ended(), output.written());
         let range = Range {
             offset: query.offset,
             end,
@@ -36,7 +38,6 @@ impl Call {
             matches: query.limit,
             context: query.context,
         };
-        let file = job.file(&self.broker.spool, stream);
         let search = move || {
             // They are free again when the search is over, also when nobody waits for it any more.
             let _places = (turn, place);

@@ -74,10 +74,11 @@ impl Job {
     /// A page of its output.
     pub fn page(&self, spool: &Spool, query: &PageQuery) -> Page {
         let output = self.output(query.stream);
-        let (mut offset, length) = page::range(query, output.kept());
         let file = self.file(spool, query.stream);
+        let there = output.there(file.as_ref());
+        let (mut offset, length) = page::range(query, there);
         let mut bytes = output::read(file.as_ref(), offset, length);
-        let at_end = |bytes: &[u8]| offset.saturating_add(size(bytes)) >= output.kept();
+        let at_end = |bytes: &[u8]| offset.saturating_add(size(bytes)) >= there;
         if query.whole_characters {
             // What a job that ended left unfinished will not be finished any more.
             if !(self.has_ended() && at_end(&bytes)) {
@@ -93,13 +94,12 @@ impl Job {
             }
         }
         let end = offset.saturating_add(size(&bytes));
-        let gone = file.is_none() && output.kept() > 0;
         Page {
             stream: query.stream,
             offset,
             bytes: bytes.into(),
             total: output.written(),
-            eof: self.has_ended() && (gone || end >= output.kept()),
+            eof: self.has_ended() && end >= there,
         }
     }
 
@@ -134,10 +134,8 @@ impl Job {
 
     /// Whether what is kept of a stream is there.
     fn is_whole(&self, stream: Stream, file: Option<&File>) -> bool {
-        let length = file
-            .and_then(|file| file.metadata().ok())
-            .map_or(0, |meta| meta.len());
-        length >= self.output(stream).kept()
+        let output = self.output(stream);
+        output.there(file) == output.kept()
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_common::outcome::JobReport;
+use remit_common::outcome::{JobReport, Stream};
 use remit_link::{JobMeta, ToBroker, ToWarden};
 
 use crate::output::job;
@@ -234,4 +234,9 @@ fn output_that_somebody_removed_is_told_as_such() {
     file.set_len(2).unwrap();
     assert_eq!(client.job(id, 0).stderr.head.as_slice(), b"he");
     assert!(client.grep(id, |_| {}).unwrap().eof);
+    // Who reads on until the end must come to one.
+    let page = client.page(id, Stream::Stderr, 0, 9);
+    assert_eq!((page.bytes.as_slice(), page.eof), (&b"he"[..], true));
+    let found = client.grep(id, |query| query.stream = Stream::Stderr);
+    assert!(found.unwrap().eof);
 }
