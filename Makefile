@@ -131,7 +131,7 @@ fuzz-corpus:
 	tests/fuzz/run 3
 
 .PHONY: bench
-bench: ## what a run costs, on optimised binaries; JSON=FILE keeps the numbers
+bench: ## what a run costs, also beside a flood of output, and a search; optimised; JSON=FILE keeps the numbers
 	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
 	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
 
