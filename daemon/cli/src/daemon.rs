@@ -20,7 +20,7 @@ use crate::places::Places;
 
 /// How often in a row a question about a job is asked again of a daemon that welcomes us and then breaks the
 /// connection. It replaces its broker without losing a job; a third loss is a fault.
-const LOSSES: u32 = 2;
+pub const LOSSES: u32 = 2;
 /// How long to look for a daemon that was there before and is gone: it is restarted, by an upgrade maybe.
 const ABSENCE: Duration = Duration::from_secs(30);
 /// The first and the longest time between two looks.
@@ -175,7 +175,7 @@ fn find(socket: &Path) -> Result<Client, ClientError> {
 }
 
 /// The connection is gone, and nothing was said against the question.
-fn is_loss(error: &ClientError) -> bool {
+pub fn is_loss(error: &ClientError) -> bool {
     match error {
         ClientError::Broken(_) => true,
         ClientError::Refused(refusal) => refusal.code == Code::DaemonUnavailable,

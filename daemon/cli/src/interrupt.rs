@@ -14,6 +14,7 @@ use remit_common::client::Client;
 use remit_common::names::JobId;
 use remit_common::wire::Request;
 
+use crate::daemon::{LOSSES, is_loss};
 use crate::exit::Exit;
 use crate::output;
 
@@ -153,8 +154,17 @@ fn perform(act: Act, socket: &Path) {
 
 fn stop(socket: &Path, job: JobId) {
     let signal = Some(Signal::SIGINT as i32);
-    let asked = Client::connect(socket, &format!("remit {RELEASE}"))
-        .and_then(|mut client| client.call(Request::Stop { job, signal }, |_| ()));
+    let ask = || {
+        Client::connect(socket, &format!("remit {RELEASE}"))
+            .and_then(|mut client| client.call(Request::Stop { job, signal }, |_| ()))
+    };
+    let mut losses = LOSSES;
+    let asked = loop {
+        match ask() {
+            Err(error) if losses > 0 && is_loss(&error) => losses -= 1,
+            asked => break asked,
+        }
+    };
     if let Err(error) = asked {
         output::note(&format!("cannot stop job {job}: {error}"));
     }

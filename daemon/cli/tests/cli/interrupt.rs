@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -88,6 +89,36 @@ fn the_first_stops_the_job() {
                 .to_owned(),
         ]
     );
+}
+
+/// The daemon replaces what it talks to clients with, and loses no job meanwhile.
+#[test]
+fn a_stop_whose_connection_breaks_is_asked_for_again() {
+    let stopped = Door::default();
+    let door = stopped.clone();
+    let stops = AtomicU32::new(0);
+    let fake = Fake::new(move |request| {
+        match request {
+            Request::Stop { .. } if stops.fetch_add(1, Ordering::SeqCst) == 0 => {
+                return Answer::HangUp;
+            }
+            Request::Stop { .. } => door.open(),
+            Request::Follow(_) => door.pass(),
+            _ => return reply(running()),
+        }
+        let report = ended(State::Cancelled, None, Some(2), "by its owner");
+        followed(&report, [b"", b""], request)
+    });
+    let (mut child, lines) = spawn(&fake, &["run", "sleep", "9"]);
+    assert!(matches!(fake.heard(), Request::Run(_)));
+    assert!(matches!(fake.heard(), Request::Follow(_)));
+    press(&child);
+    assert_eq!(
+        (fake.heard(), fake.heard()),
+        (stop_with_int(), stop_with_int())
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(lines.iter().count(), 2);
 }
 
 #[test]

@@ -245,17 +245,26 @@ fn a_job_that_wrote_too_much_keeps_its_status() {
 
 #[test]
 fn a_request_is_sent_again_under_the_same_name() {
-    for args in [&["run", "--request-id", "r1", "x"][..], &["run", "x"]] {
-        let asked = AtomicU32::new(0);
-        let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-            0 => Answer::HangUp,
-            _ => reply(exited(0, b"", b"")),
-        });
-        let said = fake.output(args);
-        assert_eq!(said.status, Some(0), "{said:?}");
-        let names: Vec<_> = fake.heard_as_sent().into_iter().map(name_of).collect();
-        assert_eq!(names.len(), 2);
-        assert!(names[0].is_some() && names[0] == names[1], "{names:?}");
+    let losses: [fn() -> Answer; 2] = [
+        || Answer::HangUp,
+        || match reply(exited(1, b"lost", b"")) {
+            Answer::Reply(reply) => Answer::Torn(reply),
+            other => other,
+        },
+    ];
+    for lose in losses {
+        for args in [&["run", "--request-id", "r1", "x"][..], &["run", "x"]] {
+            let asked = AtomicU32::new(0);
+            let fake = Fake::new(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => lose(),
+                _ => reply(exited(0, b"", b"")),
+            });
+            let said = fake.output(args);
+            assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
+            let names: Vec<_> = fake.heard_as_sent().into_iter().map(name_of).collect();
+            assert_eq!(names.len(), 2);
+            assert!(names[0].is_some() && names[0] == names[1], "{names:?}");
+        }
     }
 }
 
