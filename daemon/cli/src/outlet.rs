@@ -79,7 +79,8 @@ impl Outlet {
         let Captured {
             total, head, tail, ..
         } = captured;
-        if self.next == 0 {
+        let begin = self.next;
+        if begin == 0 {
             self.sink.write(head)?;
             self.next = head.len() as u64;
             if self.next.saturating_add(tail.len() as u64) >= *total {
@@ -94,7 +95,11 @@ impl Outlet {
         }
         self.sink.finish()?;
         if self.next < *total {
-            let lost = format!("only {} of the {total} bytes of {name} are kept", self.next);
+            let lost = match self.next == begin && begin > 0 {
+                // How many are kept before those that were wanted is not known here.
+                true => format!("the last {} bytes of {name} are not kept", total - begin),
+                false => format!("only {} of the {total} bytes of {name} are kept", self.next),
+            };
             // A job that was ended for writing too much has said so with its status.
             if report.state != State::OutputLimit {
                 return Err(Failure::Output(io::Error::other(lost)));

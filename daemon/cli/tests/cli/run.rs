@@ -224,6 +224,12 @@ fn output_that_is_gone_is_no_success() {
         said.stderr,
         "remit: cannot write output: only 300 of the 1000 bytes of standard output are kept\n"
     );
+    let said = fake.output(&["job", &job(), "--follow", "--stdout", "--tail", "5"]);
+    assert_eq!((said.status, said.text()), (Some(74), ""));
+    assert_eq!(
+        said.stderr,
+        "remit: cannot write output: the last 5 bytes of standard output are not kept\n"
+    );
 }
 
 #[test]
