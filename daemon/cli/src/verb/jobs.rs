@@ -31,7 +31,7 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
 }
 
 /// The jobs of all users and how many more there are; nothing for who is no administrator.
-fn everybodys(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Failure> {
+pub fn everybodys(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Failure> {
     let all = AdminRequest::Jobs { limit: u32::MAX };
     match client::admin(&context.runtime.admin_socket(), all) {
         Ok(AdminReply::Jobs { jobs, omitted }) => Ok(Some((jobs, omitted))),

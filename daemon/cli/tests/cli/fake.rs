@@ -97,12 +97,21 @@ impl Fake {
 
     /// Answers one request after the other on admin.sock, each with the same.
     pub fn answer_administrators(&self, reply: AdminReply) -> Receiver<AdminRequest> {
+        self.answer_each_administrator(move |_| reply.clone())
+    }
+
+    /// Answers one request after the other on admin.sock.
+    pub fn answer_each_administrator(
+        &self,
+        answer: impl Fn(&AdminRequest) -> AdminReply + Send + 'static,
+    ) -> Receiver<AdminRequest> {
         let listener = UnixListener::bind(Runtime::new(self.dir()).admin_socket()).unwrap();
         let (tell, heard) = mpsc::channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let call: AdminCall = frame::read(&mut stream, caps::ADMIN_FRAME).unwrap();
+                let reply = answer(&call.request);
                 tell.send(call.request).unwrap();
                 frame::write(&mut stream, &reply, caps::ADMIN_FRAME).unwrap();
             }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::{JobId, Runtime};
 use remit_common::outcome::{JobSummary, State};
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Refusal;
 use remit_common::wire::{Reply, Request};
 
 use crate::fake::{Answer, Fake, JOB, ended, job, reply, running, squeezed};
@@ -231,11 +231,22 @@ fn a_stop_that_was_not_verified_is_no_success() {
     assert!(!said.text().contains("gone"), "{said:?}");
 }
 
+/// What an administrator is answered where `job` is the only one.
+fn the_only(job: AnyJob) -> impl Fn(&AdminRequest) -> AdminReply + Send + 'static {
+    move |request| match request {
+        AdminRequest::Stop { .. } => AdminReply::Stopped(Box::new(job.clone())),
+        _ => AdminReply::Jobs {
+            jobs: vec![job.clone()],
+            omitted: 0,
+        },
+    }
+}
+
 #[test]
 fn administrators_stop_anybodys() {
     let fake = Fake::new(|_| Answer::Refuse(Refusal::no_such_job()));
     let stopped = somebodys(0xab, "alice", 1001, State::Cancelled);
-    let heard = fake.answer_administrators(AdminReply::Stopped(Box::new(stopped)));
+    let heard = fake.answer_each_administrator(the_only(stopped));
     let said = fake.output(&["stop", &job(), "--signal", "KILL"]);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(
@@ -249,19 +260,35 @@ fn administrators_stop_anybodys() {
         job: JOB,
         signal: Some(9),
     };
-    assert_eq!(heard.recv().unwrap(), stop);
+    assert_eq!(heard.iter().nth(1).unwrap(), stop);
     let json = fake.output(&["--json", "stop", &job()]).json();
     assert_eq!(
         (&json["user"], &json["state"]),
         (&"alice".into(), &"cancelled".into())
     );
+    assert_eq!(
+        fake.heard_as_sent(),
+        [],
+        "it would be recorded as a refusal"
+    );
 }
 
 #[test]
-fn what_else_is_refused_is_not_asked_of_the_other_socket() {
-    let fake = Fake::new(|_| Answer::Refuse(Refusal::new(Code::InvalidArgs, "no such signal")));
-    let heard = fake.answer_administrators(AdminReply::Done("x".into()));
+fn administrators_stop_their_own_as_anybody_does() {
+    let fake = Fake::job(ended(State::Cancelled, None, Some(15), "by its owner"));
+    let own = nix::unistd::geteuid().as_raw();
+    let heard =
+        fake.answer_each_administrator(the_only(somebodys(0xab, "me", own, State::Running)));
     let said = fake.output(&["stop", &job()]);
-    assert_eq!(said.status, Some(125), "{said:?}");
-    assert!(heard.try_recv().is_err());
+    assert!(said.text().contains("by its owner"), "{said:?}");
+    let asked: Vec<AdminRequest> = heard.try_iter().collect();
+    assert_eq!(asked, [AdminRequest::Jobs { limit: u32::MAX }]);
+}
+
+#[test]
+fn a_socket_of_administrators_that_answers_nonsense_keeps_nobody_from_a_stop() {
+    let fake = Fake::job(ended(State::Cancelled, None, Some(15), "by its owner"));
+    let _heard = fake.answer_administrators(AdminReply::Done("x".into()));
+    let said = fake.output(&["stop", &job()]);
+    assert_eq!(said.status, Some(0), "{said:?}");
 }
