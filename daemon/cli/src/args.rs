@@ -176,6 +176,8 @@ mod tests {
             ],
             &["job", ID, "--grep", "x", "--stderr", "--wait"],
             &["job", ID, "--stdout", "--tail", "9", "--wait"],
+            &["job", ID, "--tail", "9"],
+            &["job", ID, "--offset", "9", "--limit", "9"],
             &["jobs", "--mine", "--running"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
@@ -217,19 +219,15 @@ mod tests {
                 &["job", ID, "--follow", "--stdout", "--limit", "1"],
                 ArgumentConflict,
             ),
-            (
-                &["job", ID, "--follow", "--offset", "1"],
-                MissingRequiredArgument,
-            ),
+            (&["job", "--tail", "1"], MissingRequiredArgument),
+            (&["job", "--offset", "1"], MissingRequiredArgument),
             (&["job", ID, "--context", "1"], MissingRequiredArgument),
             (
                 &["job", ID, "--grep", "x", "--context", "11"],
                 ValueValidation,
             ),
             (&["job", ID, "--grep", "x", "--tail", "1"], ArgumentConflict),
-            (&["job", ID, "--tail", "1"], MissingRequiredArgument),
             (&["jobs", "--limit", "0"], ValueValidation),
-            (&["job", ID, "--offset", "1"], MissingRequiredArgument),
             (&["job", ID, "--stdout", "--stderr"], ArgumentConflict),
             (
                 &["job", ID, "--stdout", "--tail", "1", "--offset", "1"],

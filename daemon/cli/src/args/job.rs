@@ -7,8 +7,6 @@ use remit_common::outcome::Stream;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("stream").args(["stdout", "stderr"])))]
-#[command(group(ArgGroup::new("part").args(["stdout", "stderr", "grep"]).multiple(true)))]
-#[command(group(ArgGroup::new("written").args(["stdout", "stderr", "follow"]).multiple(true)))]
 pub struct JobArgs {
     /// The job's id; without one, your jobs are listed
     #[arg(value_name = "ID")]
@@ -44,25 +42,30 @@ pub struct JobArgs {
           value_parser = clap::value_parser!(u32).range(..=i64::from(caps::GREP_CONTEXT)))]
     pub context: Option<u32>,
 
-    /// Begin with this byte of the stream [default: 0]
-    #[arg(long, value_name = "N", requires = "part", conflicts_with = "tail")]
+    /// Begin with this byte of stdout, or with --stderr of that [default: 0]
+    #[arg(long, value_name = "N", requires = "id", conflicts_with = "tail")]
     pub offset: Option<u64>,
 
     /// Print at most this many bytes; with --grep, lines that match
-    #[arg(long, value_name = "N", requires = "part", conflicts_with = "tail")]
+    #[arg(long, value_name = "N", requires = "id", conflicts_with = "tail")]
     pub limit: Option<u64>,
 
     /// Print the last bytes, this many; with --follow, begin with them
-    #[arg(long, value_name = "N", requires = "written", conflicts_with = "grep")]
+    #[arg(long, value_name = "N", requires = "id", conflicts_with = "grep")]
     pub tail: Option<u64>,
 }
 
 impl JobArgs {
-    /// The stream to print, if one is.
+    /// The stream to print, if one is: a part that says no stream is one of standard output, but the end that a
+    /// `--follow` begins with is each one's.
     pub fn stream(&self) -> Option<Stream> {
+        let ends = self.tail.is_some() && !self.follow;
         match (self.stdout, self.stderr) {
             (true, _) => Some(Stream::Stdout),
             (false, true) => Some(Stream::Stderr),
+            (false, false) if ends || self.offset.is_some() || self.limit.is_some() => {
+                Some(Stream::Stdout)
+            }
             (false, false) => None,
         }
     }

@@ -104,6 +104,7 @@ fn a_stream_is_printed_in_part_or_whole() {
         let args = [&["job", &id, "--stdout"][..], more].concat();
         fake.output(&args).stdout
     };
+    let print_part = |more: &[&str]| fake.output(&[&["job", &job()][..], more].concat()).stdout;
     assert!(print(&[]) == written);
     assert!(print(&["--offset", "599990"]) == written[599_990..]);
     assert!(print(&["--offset", "10", "--limit", "300000"]) == written[10..300_010]);
@@ -111,6 +112,9 @@ fn a_stream_is_printed_in_part_or_whole() {
     assert!(print(&["--tail", "9000000"]) == written);
     assert!(print(&["--offset", "9000000"]).is_empty());
     assert!(print(&["--limit", "0"]).is_empty());
+    assert!(print_part(&["--tail", "9"]) == written[599_991..]);
+    assert!(print_part(&["--offset", "599990"]) == written[599_990..]);
+    assert!(print_part(&["--limit", "9"]) == written[..9]);
 }
 
 #[test]
