@@ -1,6 +1,7 @@
 //! One stream of a job on its way to one of our descriptors.
 
 use std::io;
+use std::ops::Range;
 
 use remit_common::outcome::{Captured, JobReport, Page, State, Stream};
 
@@ -75,10 +76,9 @@ impl Outlet {
     /// # Errors
     /// As [`Self::take`], and when some of it is no longer kept.
     pub fn rest(mut self, daemon: &mut Daemon, report: &JobReport) -> Result<(), Failure> {
-        let (captured, name) = captured(report, self.stream);
         let Captured {
             total, head, tail, ..
-        } = captured;
+        } = captured(report, self.stream);
         let begin = self.next;
         if begin == 0 {
             self.sink.write(head)?;
@@ -94,26 +94,51 @@ impl Outlet {
             self.next = daemon.copy(job, stream, self.next, rest, &mut self.sink)?;
         }
         self.sink.finish()?;
-        if self.next < *total {
-            let lost = match self.next == begin && begin > 0 {
-                // How many are kept before those that were wanted is not known here.
-                true => format!("the last {} bytes of {name} are not kept", total - begin),
-                false => format!("only {} of the {total} bytes of {name} are kept", self.next),
-            };
-            // A job that was ended for writing too much has said so with its status.
-            if report.state != State::OutputLimit {
-                return Err(Failure::Output(io::Error::other(lost)));
-            }
-            output::note(&lost);
-        }
-        Ok(())
+        lost(report, self.stream, begin..*total, self.next)
     }
 }
 
-/// What a report says of a stream, and what people call it.
-pub fn captured(report: &JobReport, stream: Stream) -> (&Captured, &'static str) {
+/// Says so when of the bytes that were wanted of an ended job's stream only those before `next` are kept.
+///
+/// # Errors
+/// Some of them are not kept. A job that was ended for writing too much has said so with its state: that is a note.
+pub fn lost(
+    report: &JobReport,
+    stream: Stream,
+    wanted: Range<u64>,
+    next: u64,
+) -> Result<(), Failure> {
+    if next >= wanted.end {
+        return Ok(());
+    }
+    let (Captured { total, .. }, name) = (captured(report, stream), stream_name(stream));
+    let lost = match next == wanted.start && next > 0 {
+        // How many are kept before those that were wanted is not known here.
+        true => format!(
+            "the last {} bytes of {name} are not kept",
+            total.saturating_sub(next)
+        ),
+        false => format!("only {next} of the {total} bytes of {name} are kept"),
+    };
+    if report.state != State::OutputLimit {
+        return Err(Failure::Output(io::Error::other(lost)));
+    }
+    output::note(&lost);
+    Ok(())
+}
+
+/// What a report says of a stream.
+pub fn captured(report: &JobReport, stream: Stream) -> &Captured {
     match stream {
-        Stream::Stdout => (&report.stdout, "standard output"),
-        Stream::Stderr => (&report.stderr, "standard error"),
+        Stream::Stdout => &report.stdout,
+        Stream::Stderr => &report.stderr,
+    }
+}
+
+/// What people call it.
+fn stream_name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "standard output",
+        Stream::Stderr => "standard error",
     }
 }

@@ -19,13 +19,34 @@ impl Daemon {
         limit: u64,
     ) -> Result<Page, Failure> {
         let cap = u32::try_from(caps::PAGE).unwrap_or(u32::MAX);
-        let page = PageQuery {
-            stream,
-            offset,
-            limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
-            tail: false,
-            whole_characters: false,
-        };
+        self.asked(
+            job,
+            PageQuery {
+                stream,
+                offset,
+                limit: u32::try_from(limit).map_or(cap, |limit| limit.min(cap)),
+                tail: false,
+                whole_characters: false,
+            },
+        )
+    }
+
+    /// The place after the last byte that is kept by now.
+    pub fn end(&mut self, job: JobId, stream: Stream) -> Result<u64, Failure> {
+        let page = self.asked(
+            job,
+            PageQuery {
+                stream,
+                offset: 0,
+                limit: 1,
+                tail: true,
+                whole_characters: false,
+            },
+        )?;
+        Ok(page.offset.saturating_add(page.bytes.len() as u64))
+    }
+
+    fn asked(&mut self, job: JobId, page: PageQuery) -> Result<Page, Failure> {
         match self.about(job, 0, Some(PartQuery::Page(page)))? {
             (_, Some(Part::Page(page))) => Ok(page),
             (_, Some(Part::Matches(_)) | None) => Err(Failure::off_protocol()),

@@ -73,13 +73,10 @@ fn follow(
     Ok(Exit::of_job(&report))
 }
 
-/// The byte of a stream to begin with.
+/// The byte of a stream to follow from.
 fn start(args: &JobArgs, report: &JobReport, stream: Stream) -> u64 {
     match args.tail {
-        Some(tail) => outlet::captured(report, stream)
-            .0
-            .total
-            .saturating_sub(tail),
+        Some(tail) => outlet::captured(report, stream).total.saturating_sub(tail),
         None => args.offset.unwrap_or(0),
     }
 }
@@ -93,7 +90,11 @@ fn print(
     args: &JobArgs,
     form: Form,
 ) -> Result<(), Failure> {
-    let offset = start(args, report, stream);
+    let offset = match args.tail {
+        // Of what is kept: the end of a long output may not be.
+        Some(tail) => daemon.end(id, stream)?.saturating_sub(tail),
+        None => args.offset.unwrap_or(0),
+    };
     let limit = args.tail.or(args.limit).unwrap_or(u64::MAX);
     match form {
         Form::Json => {
@@ -102,8 +103,18 @@ fn print(
         }
         Form::Text => {
             let mut sink = Sink::new(io::stdout().lock());
-            daemon.copy(id, stream, offset, limit, &mut sink)?;
-            Ok(sink.finish()?)
+            let next = daemon.copy(id, stream, offset, limit, &mut sink)?;
+            sink.finish()?;
+            let total = outlet::captured(report, stream).total;
+            let end = match args.tail {
+                Some(_) => total,
+                None => offset.saturating_add(limit).min(total),
+            };
+            match report.ending {
+                Some(_) => outlet::lost(report, stream, offset..end, next),
+                // What is written meanwhile is not missing.
+                None => Ok(()),
+            }
         }
     }
 }

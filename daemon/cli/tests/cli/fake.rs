@@ -373,7 +373,10 @@ pub fn paged(report: &JobReport, bytes: &[u8], request: &Request) -> Answer {
             panic!("no page: {asked:?}");
         };
         assert!(asked.limit as usize <= caps::PAGE, "{asked:?}");
-        let from = bytes.len().min(asked.offset as usize);
+        let from = match asked.tail {
+            true => bytes.len().saturating_sub(asked.limit as usize),
+            false => bytes.len().min(asked.offset as usize),
+        };
         let to = bytes.len().min(from + asked.limit as usize);
         Part::Page(Page {
             stream: asked.stream,

@@ -230,6 +230,29 @@ fn output_that_is_gone_is_no_success() {
         said.stderr,
         "remit: cannot write output: the last 5 bytes of standard output are not kept\n"
     );
+    let all =
+        "remit: cannot write output: only 300 of the 1000 bytes of standard output are kept\n";
+    let parts: [(&[&str], usize, i32, &str); 6] = [
+        (&["--stdout"], 300, 74, all),
+        (&["--tail", "5"], 5, 74, all),
+        (&["--offset", "290", "--limit", "20"], 10, 74, all),
+        (
+            &["--offset", "990"],
+            0,
+            74,
+            "remit: cannot write output: the last 10 bytes of standard output are not kept\n",
+        ),
+        (&["--offset", "290", "--limit", "10"], 10, 0, ""),
+        (&["--offset", "1000"], 0, 0, ""),
+    ];
+    for (part, length, status, told) in parts {
+        let said = fake.output(&[&["job", &job()][..], part].concat());
+        assert_eq!(
+            (said.stdout.len(), said.status, said.stderr.as_str()),
+            (length, Some(status), told),
+            "{part:?}"
+        );
+    }
 }
 
 #[test]
