@@ -146,3 +146,26 @@ fn json_joins_the_pages() {
     assert_eq!((&json["total"], &json["eof"]), (&40.into(), &false.into()));
     assert_eq!(json["stream"], "stdout");
 }
+
+#[test]
+fn what_is_not_kept_is_not_said_to_hold_no_match() {
+    let fake = Fake::new(|request| match request {
+        Request::Job(query) => match &query.part {
+            Some(PartQuery::Grep(query)) => Answer::Reply(Reply::Job {
+                report: Box::new(exited(0, b"", b"")),
+                part: Some(Part::Matches(Matches {
+                    total: 100,
+                    ..search(2, query)
+                })),
+            }),
+            _ => reply(exited(0, b"", b"")),
+        },
+        _ => Answer::HangUp,
+    });
+    let said = fake.output(&["job", &job(), "--grep", "x"]);
+    assert_eq!((said.status, said.text()), (Some(0), "2:l01\n"));
+    assert_eq!(
+        said.stderr,
+        "remit: the last 92 bytes are not kept, and were not searched\n"
+    );
+}

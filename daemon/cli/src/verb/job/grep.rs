@@ -12,6 +12,7 @@ use crate::args::JobArgs;
 use crate::daemon::Daemon;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::human;
 use crate::output::{self, Form};
 
 /// The most lines that match in one JSON object, unless `--limit` says otherwise.
@@ -50,11 +51,21 @@ pub fn grep(
 /// Prints page after page. Tells whether a line matched.
 fn print(daemon: &mut Daemon, job: JobId, query: GrepQuery, limit: u64) -> Result<bool, Failure> {
     let mut listing = Listing::new(query.context > 0);
-    let mut found = false;
+    let (mut found, mut unsearched) = (false, 0);
     pages(daemon, job, query, limit, |page| {
         found |= page.matching > 0;
+        unsearched = match page.eof {
+            true => page.total.saturating_sub(page.next),
+            false => 0,
+        };
         output::text(&listing.text(&page.lines))
     })?;
+    if unsearched > 0 {
+        let bytes = human::count(unsearched, "byte");
+        output::note(&format!(
+            "the last {bytes} are not kept, and were not searched"
+        ));
+    }
     Ok(found)
 }
 
