@@ -31,6 +31,8 @@ pub enum Failure {
     Unread(JobId),
     /// Output cannot be written.
     Output(io::Error),
+    /// Output of a job that was asked for is not kept: how much of it.
+    Lost(String),
 }
 
 impl From<ClientError> for Failure {
@@ -96,6 +98,10 @@ impl Failure {
             }
             Self::Output(error) => {
                 output::note(&format!("cannot write output: {error}"));
+                return Exit::OUTPUT;
+            }
+            Self::Lost(what) => {
+                output::note(what);
                 return Exit::OUTPUT;
             }
             Self::Input(refusal) => {

@@ -121,7 +121,7 @@ pub fn lost(
         false => format!("only {next} of the {total} bytes of {name} are kept"),
     };
     if report.state != State::OutputLimit {
-        return Err(Failure::Output(io::Error::other(lost)));
+        return Err(Failure::Lost(lost));
     }
     output::note(&lost);
     Ok(())

@@ -222,16 +222,15 @@ fn output_that_is_gone_is_no_success() {
     assert_eq!(said.stdout, [b'x'; 300]);
     assert_eq!(
         said.stderr,
-        "remit: cannot write output: only 300 of the 1000 bytes of standard output are kept\n"
+        "remit: only 300 of the 1000 bytes of standard output are kept\n"
     );
     let said = fake.output(&["job", &job(), "--follow", "--stdout", "--tail", "5"]);
     assert_eq!((said.status, said.text()), (Some(74), ""));
     assert_eq!(
         said.stderr,
-        "remit: cannot write output: the last 5 bytes of standard output are not kept\n"
+        "remit: the last 5 bytes of standard output are not kept\n"
     );
-    let all =
-        "remit: cannot write output: only 300 of the 1000 bytes of standard output are kept\n";
+    let all = "remit: only 300 of the 1000 bytes of standard output are kept\n";
     let parts: [(&[&str], usize, i32, &str); 6] = [
         (&["--stdout"], 300, 74, all),
         (&["--tail", "5"], 5, 74, all),
@@ -240,7 +239,7 @@ fn output_that_is_gone_is_no_success() {
             &["--offset", "990"],
             0,
             74,
-            "remit: cannot write output: the last 10 bytes of standard output are not kept\n",
+            "remit: the last 10 bytes of standard output are not kept\n",
         ),
         (&["--offset", "290", "--limit", "10"], 10, 0, ""),
         (&["--offset", "1000"], 0, 0, ""),
