@@ -57,7 +57,7 @@ impl Warden {
         Ok(())
     }
 
-    /// Asks a job to end; after a grace it is killed.
+    /// Asks a job to end, by a signal to its process group; after a grace it is killed.
     pub fn ask_to_end(&mut self, serial: u64, signal: i32, cause: &str) {
         let Some(job) = self.jobs.get(serial) else {
             return;
@@ -69,8 +69,11 @@ impl Warden {
         // Asked again, it has no more time than it had.
         let first = job.stop.is_none();
         job.stop(State::Cancelled, cause);
-        // One that has just ended gets no signal, and needs none.
-        let _ = floor::pidfd_send_signal(&job.process.pidfd, signal);
+        // To its whole group, as a terminal does: a shell waits for its child before it heeds some
+        // signals. Before there is a group, to the process; one that has just ended needs none.
+        if floor::signal_group(job.process.pid, signal).is_err() {
+            let _ = floor::pidfd_send_signal(&job.process.pidfd, signal);
+        }
         if first {
             self.timers.add(GRACE, Timer::Grace(serial));
         }

@@ -6,7 +6,7 @@ use remit_common::admin::{AdminReply, AnyJob};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_link::JobMeta;
 
@@ -64,7 +64,8 @@ impl Warden {
             return Err(AdminReply::Stopped(Box::new(any_job(ended))));
         }
         if self.jobs.serial(job).is_none() && self.queue.get(job).is_none() {
-            let refusal = Refusal::no_such_job();
+            let refusal = Refusal::new(Code::NotFound, "there is no job with this id")
+                .next("`remit jobs` lists those that run or are remembered");
             self.record_refusal(Some(admin), None, &refusal, None);
             return Err(AdminReply::Refused(refusal));
         }

@@ -286,7 +286,10 @@ impl Ledger {
 
     fn grow(&mut self, writes: &[Write]) -> io::Result<u64> {
         let new = self.slots;
-        match writes.iter().try_for_each(|write| self.write(new, write)) {
+        // All of it, so that no later write into it can find the disk full.
+        let whole = (0, vec![0; SLOT]);
+        let mut writes_all = std::iter::once(&whole).chain(writes);
+        match writes_all.try_for_each(|write| self.write(new, write)) {
             Ok(()) => {
                 self.slots += 1;
                 Ok(new)

@@ -156,6 +156,10 @@ fn again(job: &Found, ended: &Ended) -> Record {
 fn interrupted(job: &Found, ended: &Ended) -> Record {
     let (entry, owner) = (&job.entry, &job.entry.owner);
     let (user, id) = (&owner.user, entry.job.short());
+    let and = match ended.ending.kill_verified {
+        true => "and died too",
+        false => "and hangs in the kernel still",
+    };
     // The command stands last: it is the caller's text.
     let message = match job.past {
         Past::Queued => format!(
@@ -163,11 +167,11 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
             entry.command
         ),
         Past::Unknown => format!(
-            "{user}'s job [{id}] had not ended for sure when remitd died, and died too: {}",
+            "{user}'s job [{id}] had not ended for sure when remitd died, {and}: {}",
             entry.command
         ),
         Past::Running(_) | Past::Lost | Past::Ending(_) | Past::Ended(_) => format!(
-            "{user}'s job [{id}] was running when remitd died, and died too: {}",
+            "{user}'s job [{id}] was running when remitd died, {and}: {}",
             entry.command
         ),
     };

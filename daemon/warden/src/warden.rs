@@ -138,20 +138,22 @@ impl Warden {
         // A place that has just become free is theirs who wait for it.
         let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
         let over = if own >= jobs.max_per_user {
-            format!("{own} of your jobs are running")
+            format!("as many of your jobs are running as may ({own})")
         } else if all >= jobs.max {
-            format!("{all} jobs are running on this machine")
+            format!("as many jobs are running on this machine as may ({all})")
         } else if !self.queue.users().any(is_next) {
             return Ok(Room::Now);
         } else {
             "your jobs take turns with those of others".to_owned()
         };
-        let over = if self.queue.of(uid) >= jobs.queue_per_user {
+        let over = if jobs.queue == 0 || jobs.queue_per_user == 0 {
+            format!("{over}, more are not allowed")
+        } else if self.queue.of(uid) >= jobs.queue_per_user {
             format!(
                 "{over} and {} wait, more are not allowed",
                 self.queue.of(uid)
             )
-        } else if jobs.queue == 0 || self.queue.len() >= jobs.queue && self.queue.of(uid) > 0 {
+        } else if self.queue.len() >= jobs.queue && self.queue.of(uid) > 0 {
             // One who has none waiting is let in: nobody keeps others out.
             format!(
                 "{over} and {} of all users wait, more are not allowed",

@@ -281,3 +281,18 @@ fn a_stop_that_comes_with_the_end_is_answered() {
     daemon.is_well();
     daemon.stop();
 }
+
+#[test]
+fn a_shell_that_waits_for_its_command_ends_at_once() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for (signal, number) in [(Some(libc::SIGINT), 2), (None, 15)] {
+        // Without the group's signal the shell minds SIGINT when sleep has ended: it would be killed first.
+        let job = begun(&mut caller, "echo ready; sleep 1000; echo over");
+        let report = caller.stop_by(job, signal).expect("the job is ours");
+        is_stopped(&report, "a shell");
+        let ending = report.ending.expect("it has ended");
+        assert_eq!(ending.signal, Some(number), "{ending:?}");
+    }
+    daemon.stop();
+}

@@ -24,6 +24,7 @@ pub use peer::{Peer, PidfdSource, loginuid, pass_rights_off, peer};
 pub(crate) use process::*;
 pub use process::{
     Usage, bare_child, default_signals, pidfd_alive, pidfd_open, pidfd_send_signal, reap,
+    signal_group,
 };
 
 use std::{

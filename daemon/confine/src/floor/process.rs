@@ -128,6 +128,22 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends `signal` to the process group that `leader` leads. kill(2).
+///
+/// The leader must not have been reaped by the caller, its parent: so the number is nobody else's.
+///
+/// # Errors
+/// ESRCH before the leader has made its group, and when nothing of it is left; EINVAL for what is
+/// no process's number.
+pub fn signal_group(leader: i32, signal: i32) -> io::Result<()> {
+    if leader <= 1 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(-leader, signal) }.into())?;
+    Ok(())
+}
+
 /// Whether the process of `pidfd` has not ended (a zombie has). pidfd_open(2), poll(2).
 pub fn pidfd_alive(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut poll = libc::pollfd {
