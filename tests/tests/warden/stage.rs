@@ -295,8 +295,12 @@ impl Stage {
     /// The same, with some that are still in use.
     pub fn idle_but(&self, used: usize) {
         self.alive();
-        // Children that were just killed take a moment; each look is a turn of the loop.
-        let now = (0..200)
+        // Children that were just killed take a moment, on a busy machine a long one; each look is a
+        // turn of the loop.
+        let start = Instant::now();
+        let soon = |_: &i32| start.elapsed() < Duration::from_millis(SOON.into());
+        let now = (0..)
+            .take_while(soon)
             .map(|_| self.descriptors())
             .find(|now| *now <= self.idle + used);
         if now.is_none() {
