@@ -14,7 +14,8 @@ use remit_common::wire::Reply;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::lanes::{self, ENTRIES, Entry, Lane};
+use crate::lanes::{self, ENTRIES, Entry};
+use crate::rounds;
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
@@ -84,39 +85,13 @@ pub fn take(stage: &mut Stage, rounds: usize) -> Result<Vec<Meanwhile>, Failure>
     let mut other = stage.client()?;
     for _ in 0..rounds.div_ceil(BLOCK) {
         for (flood, (series, sum)) in FLOODS.iter().zip(all.iter_mut().zip(&mut poured)) {
-            let mut lanes = open(stage, &ways)?;
+            let mut lanes = rounds::open(stage, ways.iter().copied())?;
             sum.add(during(&mut other, flood.argv, || {
-                block(&mut lanes, series)
+                rounds::take_turns(&mut lanes, series, BLOCK)
             })?);
         }
     }
     Ok(summaries(&ways, &all, &poured))
-}
-
-fn open(stage: &mut Stage, ways: &[&Entry]) -> Result<Vec<Box<dyn Lane>>, Failure> {
-    let open = |way: &&Entry| {
-        let mut lane = (way.open)(stage)?;
-        // The first call of a connection is another thing than the ones that follow.
-        lane.go()?;
-        lane.check()?;
-        Ok(lane)
-    };
-    ways.iter().map(open).collect()
-}
-
-fn block(lanes: &mut [Box<dyn Lane>], series: &mut [Series]) -> Result<(), Failure> {
-    for round in 0..BLOCK {
-        let mut turns: Vec<_> = lanes.iter_mut().zip(series.iter_mut()).collect();
-        let first = round % turns.len();
-        turns.rotate_left(first);
-        for (lane, series) in turns {
-            let start = Instant::now();
-            lane.go()?;
-            series.push(start.elapsed());
-            lane.check()?;
-        }
-    }
-    Ok(())
 }
 
 /// What a flood brought, and how long it took.
