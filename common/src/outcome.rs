@@ -115,6 +115,23 @@ pub struct Ending {
     pub runtime_ms: u64,
 }
 
+impl Ending {
+    /// How something ended of which nothing was measured: it never ran, or nobody saw its end.
+    #[must_use]
+    pub const fn unmeasured(state: State, cause: String, kill_verified: bool) -> Self {
+        Self {
+            state,
+            exit: None,
+            signal: None,
+            cause,
+            kill_verified,
+            cpu_usec: 0,
+            memory_peak: 0,
+            runtime_ms: 0,
+        }
+    }
+}
+
 /// The part of a stream that fits in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Captured {

@@ -9,13 +9,13 @@ use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Cgroup, floor};
 use remit_link::{JobMeta, ToBroker, Totals};
 
-use crate::audit::{Event, Record, Unwritten};
+use crate::audit::Unwritten;
 use crate::clock::Timer;
 use crate::error::chain;
 use crate::fault::{self, Point};
 use crate::jobs::Phase;
-use crate::outcome::{end_record, ended, ending};
-use crate::plan::{Plan, who};
+use crate::outcome::{end_record, ending, unrun_record};
+use crate::plan::Plan;
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
 
@@ -300,17 +300,7 @@ impl Warden {
     /// A job that was recorded could not be forked: its end is recorded, and the caller is refused.
     pub fn not_forked(&mut self, plan: Box<Plan>, error: &remit_confine::Error) -> Refusal {
         let cause = format!("{}; nothing ran", chain(error));
-        let record = who(
-            Record::new(Event::End, ended(&plan, State::NotStarted, &cause)),
-            &plan.requester.subject,
-            Some(plan.requester.session),
-        )
-        .field("JOB", plan.job.to_string());
-        let record = plan
-            .asked
-            .program(record)
-            .field("STATE", State::NotStarted.as_str())
-            .field("CAUSE", &cause);
+        let record = unrun_record(&plan, State::NotStarted, &cause);
         match self.audit.write(record) {
             Ok(()) => self.drop_plan(plan),
             // The ledger keeps it: the next start records its end.

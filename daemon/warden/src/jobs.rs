@@ -123,7 +123,7 @@ impl Job {
             queued: false,
             number: self.plan.number,
             started_ms: self.started_ms,
-            age_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            age_ms: clock::millis(self.started.elapsed()),
             waited_ms: self.plan.waited_ms().unwrap_or(0),
             enforced: self.enforced.clone(),
             ending: None,

@@ -8,6 +8,7 @@ use remit_confine::{Cgroup, Oom, Why};
 
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
+use crate::clock;
 use crate::jobs::{Job, Start};
 use crate::plan::{Plan, who};
 
@@ -66,7 +67,7 @@ pub fn ending(job: &Job) -> Ending {
         kill_verified: job.empty,
         cpu_usec: usage.map_or(0, |usage| usage.cpu_usec),
         memory_peak: peak.or(usage.map(|usage| usage.maxrss_bytes)).unwrap_or(0),
-        runtime_ms: u64::try_from(job.runtime().as_millis()).unwrap_or(u64::MAX),
+        runtime_ms: clock::millis(job.runtime()),
     }
 }
 
@@ -125,7 +126,7 @@ fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
 }
 
 /// The sentence of an end: `alice's job [7d025d0d] exited with status 0: uptime`.
-pub fn ended(plan: &Plan, state: State, cause: &str) -> String {
+fn ended(plan: &Plan, state: State, cause: &str) -> String {
     // These causes tell already that it ended.
     let ended = match state {
         State::Exited | State::Signalled | State::TimedOut => "",
@@ -139,6 +140,21 @@ pub fn ended(plan: &Plan, state: State, cause: &str) -> String {
         plan.job.short(),
         plan.command()
     )
+}
+
+/// The record of the end of a plan of which nothing ran.
+pub fn unrun_record(plan: &Plan, state: State, cause: &str) -> Record {
+    let requester = &plan.requester;
+    let record = who(
+        Record::new(Event::End, ended(plan, state, cause)),
+        &requester.subject,
+        Some(requester.session),
+    )
+    .field("JOB", plan.job.to_string());
+    plan.asked
+        .program(record)
+        .field("STATE", state.as_str())
+        .field("CAUSE", cause)
 }
 
 /// The record of an end.

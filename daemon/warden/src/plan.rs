@@ -15,6 +15,7 @@ use remit_common::wire::Purpose;
 use remit_confine::Limits;
 use remit_policy::{Basis, Grant, PATH_DIRS, Policy, Verdict, Who};
 
+use crate::clock;
 use crate::config::JobLimits;
 use crate::peer::Subject;
 use crate::uids::JobUid;
@@ -177,8 +178,7 @@ impl Plan {
 
     /// How long it waited for a place, where it did.
     pub fn waited_ms(&self) -> Option<u64> {
-        let millis = |waited: Duration| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        self.waited.map(millis)
+        self.waited.map(clock::millis)
     }
 }
 

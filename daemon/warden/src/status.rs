@@ -26,7 +26,7 @@ impl Warden {
         Status {
             release: remit_common::RELEASE.to_owned(),
             kernel: self.walls.release().to_owned(),
-            uptime_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: crate::clock::millis(self.since.elapsed()),
             policy: self.policy.digest.clone(),
             rules: count(self.policy.policy.rules()),
             policy_error: self.policy_error.as_ref().map(|text| first_lines(text)),

@@ -9,16 +9,16 @@ use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker};
 
-use crate::audit::{Event, Record, Unwritten};
+use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
 use crate::error::chain;
 use crate::event::TURN;
 use crate::fault::{self, Point};
 use crate::ledger::Ledger;
-use crate::outcome::ended;
+use crate::outcome::unrun_record;
 use crate::parking::unrecorded;
 use crate::pipeline::{self, Told};
-use crate::plan::{Plan, who};
+use crate::plan::Plan;
 use crate::sessions::has_shrunk;
 use crate::turns::Turns;
 use crate::warden::{Gate, Warden, by, taken};
@@ -69,7 +69,7 @@ impl Waiting {
             queued: true,
             number: self.plan.number,
             started_ms: self.asked_ms,
-            age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            age_ms: clock::millis(self.since.elapsed()),
             waited_ms: 0,
             enforced: None,
             ending: None,
@@ -254,14 +254,12 @@ impl Warden {
         true
     }
 
-    /// Ends a job that waits; false when it does not.
-    pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) -> bool {
+    /// Ends a job that waits. One that does not is left as it is.
+    pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) {
         let waiting = self.queue.turns.remove(|waiting| waiting.plan.job == job);
-        let found = waiting.is_some();
         if let Some(waiting) = waiting {
             self.end_waiting(waiting, state, format!("{cause}; it never ran"));
         }
-        found
     }
 
     /// Ends every job that waits.
@@ -293,34 +291,12 @@ impl Warden {
             state,
             cause,
         } = &unrun;
-        let Plan {
-            requester, asked, ..
-        } = waiting.plan.as_ref();
-        let record = who(
-            Record::new(Event::End, ended(&waiting.plan, *state, cause)),
-            &requester.subject,
-            Some(requester.session),
-        )
-        .field("JOB", waiting.plan.job.to_string());
-        let record = asked
-            .program(record)
-            .field("STATE", state.as_str())
-            .field("CAUSE", cause)
-            .field("KILL_VERIFIED", "yes");
+        let record = unrun_record(&waiting.plan, *state, cause).field("KILL_VERIFIED", "yes");
         let meta = JobMeta {
             queued: false,
             age_ms: 0,
-            waited_ms: u64::try_from(waiting.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ending: Some(Ending {
-                state: *state,
-                exit: None,
-                signal: None,
-                cause: cause.clone(),
-                kill_verified: true,
-                cpu_usec: 0,
-                memory_peak: 0,
-                runtime_ms: 0,
-            }),
+            waited_ms: clock::millis(waiting.since.elapsed()),
+            ending: Some(Ending::unmeasured(*state, cause.clone(), true)),
             ..waiting.meta()
         };
         self.ledger.end(meta.job, &meta);

@@ -311,16 +311,7 @@ impl Ended {
             started_ms,
             waited_ms: 0,
             enforced: None,
-            ending: Ending {
-                state: State::Interrupted,
-                exit: None,
-                signal: None,
-                cause,
-                kill_verified,
-                cpu_usec: 0,
-                memory_peak: 0,
-                runtime_ms: 0,
-            },
+            ending: Ending::unmeasured(State::Interrupted, cause, kill_verified),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The record of an intent, made before anything runs. Pure.
+//! The records of a plan that waits and of one that runs, made before anything does. Pure.
 
 use remit_policy::Basis;
 
@@ -9,34 +9,27 @@ use crate::peer::Subject;
 impl Plan {
     /// The record that it waits for a place.
     pub fn queued(&self) -> Record {
-        let Requester {
-            subject, session, ..
-        } = &self.requester;
-        // The command stands last: it is the caller's text, and may look like any of ours.
-        let message = format!(
-            "{} waits for a place in {} [{}]: {}",
-            subject.user(),
-            self.profile,
-            self.job.short(),
-            self.command()
-        );
-        let record = who(Record::new(Event::Queued, message), subject, Some(*session))
-            .field("JOB", self.job.to_string());
-        self.asked
-            .whole(record)
-            .field("RULE", self.basis.to_string())
-            .field("POLICY", &self.policy)
+        self.about(Event::Queued, "waits for a place")
     }
 
     /// The record of the intent.
     pub fn record(&self) -> Record {
-        let Requester {
-            subject, session, ..
-        } = &self.requester;
         let (does, verdict) = match &self.basis {
             Basis::Rule(_) => ("runs", "allow".to_owned()),
             basis @ Basis::TryByRoot => ("tries", basis.to_string()),
         };
+        self.about(Event::Intent, does)
+            .field("VERDICT", verdict)
+            .number("JOB_UID", self.uid.get())
+            .number("RUNTIME_MAX", self.runtime_s)
+            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()))
+    }
+
+    /// What both tell: who does what, what was asked, and by which rule.
+    fn about(&self, event: Event, does: &str) -> Record {
+        let Requester {
+            subject, session, ..
+        } = &self.requester;
         // The command stands last: it is the caller's text, and may look like any of ours.
         let message = format!(
             "{} {does} in {} [{}]: {}",
@@ -45,16 +38,12 @@ impl Plan {
             self.job.short(),
             self.command()
         );
-        let record = who(Record::new(Event::Intent, message), subject, Some(*session))
+        let record = who(Record::new(event, message), subject, Some(*session))
             .field("JOB", self.job.to_string());
         self.asked
             .whole(record)
             .field("RULE", self.basis.to_string())
             .field("POLICY", &self.policy)
-            .field("VERDICT", verdict)
-            .number("JOB_UID", self.uid.get())
-            .number("RUNTIME_MAX", self.runtime_s)
-            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()))
     }
 }
 
