@@ -11,7 +11,7 @@ use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 
 /// The version of this protocol.
-pub const ADMIN_PROTOCOL: u8 = 3;
+pub const ADMIN_PROTOCOL: u8 = 4;
 
 /// A request with its version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub enum AdminReply {
     Done(String),
     /// Refused.
     Refused(Refusal),
+    /// To reload: the new policy is live.
+    Reloaded(Reloaded),
     /// To doctor.
     Doctor(Box<Checkup>),
     /// To jobs.
@@ -74,6 +76,26 @@ pub enum AdminReply {
     },
     /// To stop: the job as it ended.
     Stopped(Box<AnyJob>),
+}
+
+/// A policy that went live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Its digest.
+    pub policy: String,
+    /// Rules in it.
+    pub rules: u32,
+    /// Commands in it.
+    pub commands: u32,
+    /// What it means other than the one before: who gains, who loses what, a line each; at most
+    /// [`crate::caps::POLICY_CHANGES`].
+    pub changes: Vec<String>,
+    /// Changes that are not shown.
+    pub more_changes: u32,
+    /// What its author should look at, a line or more each.
+    pub warnings: Vec<String>,
+    /// Anything else worth a sentence: keys of `remit.toml` that wait for a restart.
+    pub notes: Vec<String>,
 }
 
 /// Somebody's job, as administrators see it: never its output.

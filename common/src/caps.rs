@@ -33,9 +33,11 @@ pub const CLIENT_NAME: usize = 128;
 /// The name of a profile or command.
 pub const NAME: usize = 128;
 /// Arguments of a named command.
-pub const NAMED_ARGS: usize = 16;
+pub const NAMED_ARGS: usize = 64;
 /// One argument of a named command.
-pub const NAMED_VALUE: usize = 1024;
+pub const NAMED_VALUE: usize = 4096;
+/// The reason given for a change.
+pub const REASON: usize = 1024;
 /// Calls in flight on one connection.
 pub const CALLS_PER_SESSION: usize = 32;
 /// Connections of one uid.
@@ -110,5 +112,19 @@ pub const POLICY_FILE: usize = 1 << 20;
 pub const POLICY_FILES: usize = 256;
 /// All policy files together.
 pub const POLICY: usize = 4 << 20;
+/// Grants and denials in all policy files.
+pub const POLICY_RULES: usize = 4096;
+/// Named commands in all policy files.
+pub const POLICY_COMMANDS: usize = 1024;
+/// Profiles in all policy files.
+pub const POLICY_PROFILES: usize = 64;
+/// Paths that one profile lists.
+pub const PROFILE_PATHS: usize = 64;
+/// Network destinations that one profile lists.
+pub const PROFILE_DESTINATIONS: usize = 16;
+/// Commands that one answer about access lists.
+pub const ACCESS_COMMANDS: usize = 64;
+/// Changes of meaning that the answer to a reload lists.
+pub const POLICY_CHANGES: usize = 100;
 /// Refusals that `remit status` shows.
 pub const RECENT_REFUSALS: usize = 5;

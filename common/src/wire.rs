@@ -14,7 +14,7 @@ use crate::outcome::{Followed, JobReport, JobSummary, Part, Place, Stream};
 use crate::refusal::Refusal;
 
 /// The version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,12 +126,17 @@ pub struct Run {
     pub purpose: Purpose,
 }
 
-/// By what right something runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// By what right something runs, and to what end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
-    /// Policy must grant it.
+    /// To look: policy must grant it, and a named command must have the effect `read`.
     #[default]
     Use,
+    /// To change the host: a named command of the effect `change`, which policy must grant.
+    Change {
+        /// Why, in the caller's words: 1 to [`crate::caps::REASON`] bytes.
+        reason: String,
+    },
     /// Root tries what a profile does; no grant is needed and no denial asked.
     Try,
 }
@@ -148,11 +153,12 @@ pub enum What {
         /// Program name or path; `sh` when absent.
         interpreter: Option<Bytes>,
     },
-    /// A command of the daemon's own, see [`crate::builtin`]. It takes neither cwd, env nor stdin.
+    /// A command by its name: one of the daemon's own ([`crate::builtin`]) or of the policy's. It
+    /// takes no cwd, and env and stdin only as its definition says.
     Named {
         /// Its name.
         name: String,
-        /// Its arguments: names with values.
+        /// Its arguments: names with values; a name comes again for each value of a repeated one.
         #[serde(deserialize_with = "few::named")]
         args: Vec<(String, String)>,
     },
@@ -168,6 +174,9 @@ pub struct Access {
     pub profile: Option<String>,
     /// Explain this named command, and whether it would be allowed. Not together with `argv`.
     pub name: Option<String>,
+    /// Only commands with this text in their name or summary, whatever its case; at most
+    /// [`crate::caps::NAME`] bytes. Not together with `name`.
+    pub query: Option<String>,
 }
 
 /// A question about one job.
@@ -282,8 +291,11 @@ pub struct AccessReport {
     pub asked: Option<Asked>,
     /// Names and a sentence each for the profiles named in the grants.
     pub profiles: Vec<ProfileView>,
-    /// Named commands that run may be given; or the one asked for.
+    /// Named commands that this caller may use, at most [`crate::caps::ACCESS_COMMANDS`]; or the one
+    /// asked for.
     pub commands: Vec<CommandView>,
+    /// Commands that are not shown: ask with a query.
+    pub more_commands: u32,
 }
 
 /// A named command.
@@ -296,6 +308,35 @@ pub struct CommandView {
     pub summary: String,
     /// Each argument in a line, where one command is asked for.
     pub args: Vec<String>,
+    /// Whether it looks or changes the host: which tool takes it.
+    pub effect: Effect,
+    /// The sandbox it runs in.
+    pub profile: String,
+    /// Who must approve each run, in words; absent when it runs at once.
+    pub approval: Option<String>,
+}
+
+/// What a named command does to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It looks: `run` takes it.
+    #[default]
+    Read,
+    /// It changes the host: `change` takes it.
+    Change,
+}
+
+impl Effect {
+    /// Its name in policy files and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Change => "change",
+        }
+    }
 }
 
 /// One grant as its holder sees it.
@@ -310,6 +351,8 @@ pub struct GrantView {
     pub profile: String,
     /// Variables a run may set.
     pub env: Vec<String>,
+    /// Who must approve each run, in words; absent when it runs at once.
+    pub approval: Option<String>,
 }
 
 /// A profile in one sentence.
@@ -334,6 +377,8 @@ pub struct Asked {
     pub why: String,
     /// What a human can type to lift a refusal.
     pub lift: Option<String>,
+    /// Who must approve it, in words, where it is allowed only then.
+    pub approval: Option<String>,
 }
 
 /// Lists that are read to their end, but kept only up to one element above their cap: a
@@ -426,11 +471,13 @@ mod tests {
                 argv,
                 profile: profile.clone(),
                 name: None,
+                query: None,
             }));
             let expect = Access {
                 argv: Some(vec![Bytes::new(); kept]),
                 profile,
                 name: None,
+                query: None,
             };
             assert_eq!(asked, Request::Access(expect), "{sent}");
         }
@@ -464,6 +511,7 @@ mod tests {
             argv: None,
             profile: None,
             name: None,
+            query: None,
         };
         assert_eq!(
             there_and_back(Request::Access(none.clone())),

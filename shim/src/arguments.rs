@@ -156,6 +156,7 @@ fn access(args: AccessArgs) -> Result<Call, Refusal> {
         argv,
         profile: None,
         name: args.name,
+        query: None,
     })
     .into())
 }

@@ -432,6 +432,7 @@ mod tests {
                 argv: None,
                 profile: None,
                 name: Some(name.into()),
+                query: None,
             })
         };
         assert!(asked("logs").is_ok() && asked("log").is_err());

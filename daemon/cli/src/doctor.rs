@@ -130,6 +130,7 @@ fn daemon(runtime: &Runtime) -> Told {
             Ok(
                 AdminReply::Status(_)
                 | AdminReply::Done(_)
+                | AdminReply::Reloaded(_)
                 | AdminReply::Refused(_)
                 | AdminReply::Jobs { .. }
                 | AdminReply::Stopped(_),

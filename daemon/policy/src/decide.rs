@@ -191,6 +191,7 @@ impl Policy {
                     allow,
                     profile: rule.profile.name().to_owned(),
                     env: rule.env.iter().cloned().collect(),
+                    approval: None,
                 });
             }
         }

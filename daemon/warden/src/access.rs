@@ -2,7 +2,7 @@
 
 use remit_common::builtin::{self, COMMANDS, Command};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, AccessReport, Asked, CommandView, ProfileView};
+use remit_common::wire::{Access, AccessReport, Asked, CommandView, Effect, ProfileView};
 use remit_link::Answer;
 use remit_policy::{Ask, Verdict};
 
@@ -44,6 +44,7 @@ impl Warden {
                         rule: refusal.by,
                         why: refusal.message,
                         lift: refusal.lift,
+                        approval: None,
                     },
                 })
             }
@@ -60,6 +61,7 @@ impl Warden {
             asked,
             profiles,
             commands,
+            more_commands: 0,
         })))
     }
 }
@@ -70,6 +72,9 @@ fn listed(command: &Command) -> CommandView {
         usage: command.usage(),
         summary: command.summary.to_owned(),
         args: Vec::new(),
+        approval: None,
+        profile: "read".into(),
+        effect: Effect::Read,
     }
 }
 
@@ -94,12 +99,14 @@ fn asked(verdict: Verdict) -> Asked {
                 grant.profile().name()
             ),
             lift: None,
+            approval: None,
         },
         Verdict::Deny(denial) => Asked {
             allowed: false,
             rule: denial.rule.map(|rule| rule.to_string()),
             why: denial.what,
             lift: denial.lift,
+            approval: None,
         },
     }
 }

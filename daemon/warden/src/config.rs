@@ -246,7 +246,7 @@ pub fn load(dir: &Path) -> Result<Config, Fatal> {
 /// Unreadable, not UTF-8, not owned by root, writable by others.
 pub fn read(dir: &Path) -> Result<String, String> {
     let path = dir.join(FILE);
-    match crate::policy_files::read_trusted(&path)? {
+    match remit_policy_files::read_trusted(&path)? {
         Some(bytes) => {
             String::from_utf8(bytes).map_err(|error| unusable(&path, &error.to_string()))
         }

@@ -36,7 +36,6 @@ mod parking;
 mod peer;
 mod pipeline;
 mod plan;
-mod policy_files;
 mod policy_load;
 mod reactor;
 mod recent;

@@ -154,7 +154,7 @@ impl Plan {
     ) -> Result<(), Refusal> {
         let names: Vec<&[u8]> = self.asked_env.iter().map(|(n, _)| n.as_slice()).collect();
         let argv0 = self.argv.first().map_or(&[][..], |argv0| argv0.as_bytes());
-        let asked = call::ask(self.purpose, self.asked_profile.as_deref(), argv0, &names);
+        let asked = call::ask(&self.purpose, self.asked_profile.as_deref(), argv0, &names);
         let grant = match newer.decide(who, &asked) {
             Verdict::Allow(grant) => grant,
             Verdict::Deny(denial) => return Err(denial.into()),

@@ -5,15 +5,15 @@
 //! A reload reads `remit.toml`, too: its values count from the next start on, and one that would
 //! keep the daemon from starting is to be known before that.
 
-use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, User, getgrouplist};
+use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_confine::{Answer, in_child};
-use remit_policy::{AccountTable, Accounts, Diagnostic, Policy, Severity, Source};
+use remit_policy::{AccountTable, Diagnostic, Policy, Severity, Source};
+use remit_policy_files::Names;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,6 @@ use crate::audit::chain::hex;
 use crate::config::{self, Config};
 use crate::error::{Fatal, chain};
 use crate::peer::Subject;
-use crate::policy_files;
 
 /// A policy in force.
 #[derive(Debug)]
@@ -176,11 +175,12 @@ fn bring_settings(dir: &Path) -> Result<String, Refused> {
 fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
     let lines =
         |findings: Vec<Diagnostic>| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let files = policy_files::read(vendor, admin, 0).map_err(|e| lines(e).join("\n"))?;
+    let files = remit_policy_files::read(vendor, admin, 0).map_err(|e| lines(e).join("\n"))?;
     // A first load, only to learn which names are asked for.
-    let names = UserDatabase::default();
+    let names = Names::default();
     let (_, findings) =
         remit_policy::load(&files.sources, &names).map_err(|e| lines(e).join("\n"))?;
+    let table = names.table();
     let mut warnings = lines(files.warnings);
     warnings.extend(lines(findings));
     Ok(Brought {
@@ -189,8 +189,8 @@ fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refu
             .into_iter()
             .map(|source| (source.name, source.text.into()))
             .collect(),
-        users: names.users.into_inner(),
-        groups: names.groups.into_inner(),
+        users: table.users.into_iter().collect(),
+        groups: table.groups.into_iter().collect(),
         warnings,
         members: connected
             .iter()
@@ -246,27 +246,6 @@ fn groups_of(uid: u32) -> Vec<u32> {
     let name = CString::new(user.name).unwrap_or_default();
     let groups = getgrouplist(&name, user.gid).unwrap_or_default();
     groups.into_iter().map(Gid::as_raw).collect()
-}
-
-/// The user database, and what was asked of it.
-#[derive(Debug, Default)]
-struct UserDatabase {
-    users: RefCell<Vec<(String, u32)>>,
-    groups: RefCell<Vec<(String, u32)>>,
-}
-
-impl Accounts for UserDatabase {
-    fn uid(&self, user: &str) -> Option<u32> {
-        let uid = User::from_name(user).ok()??.uid.as_raw();
-        self.users.borrow_mut().push((user.to_owned(), uid));
-        Some(uid)
-    }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        let gid = Group::from_name(group).ok()??.gid.as_raw();
-        self.groups.borrow_mut().push((group.to_owned(), gid));
-        Some(gid)
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Captured, JobSummary, Part, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
-    AccessReport, Asked, Bytes, CommandView, JobQuery, PageQuery, PartQuery, ProfileView, Reply,
-    Request, What,
+    AccessReport, Asked, Bytes, CommandView, Effect, JobQuery, PageQuery, PartQuery, ProfileView,
+    Reply, Request, What,
 };
 use serde_json::{Value, json};
 
@@ -183,6 +183,9 @@ fn an_answer_about_one_command_is_about_no_other() {
         usage: usage.to_owned(),
         summary: String::new(),
         args: vec![],
+        approval: None,
+        profile: "read".into(),
+        effect: Effect::Read,
     };
     let all = vec![command("logs"), command("service.failed")];
     let daemon = Daemon::start(move |request| {
@@ -199,6 +202,7 @@ fn an_answer_about_one_command_is_about_no_other() {
                 rule: None,
                 why: "a rule".to_owned(),
                 lift: None,
+                approval: None,
             }),
             profiles: vec![ProfileView {
                 name: "read".to_owned(),
@@ -208,6 +212,7 @@ fn an_answer_about_one_command_is_about_no_other() {
                 Some(_) => vec![command("logs")],
                 None => all.clone(),
             },
+            more_commands: 0,
         })))
     });
     let mut shim = session(&daemon);
@@ -236,9 +241,11 @@ fn access_and_host_are_passed_through() {
                     rule: None,
                     why: "no rule".to_owned(),
                     lift: None,
+                    approval: None,
                 }),
                 profiles: vec![],
                 commands: vec![],
+                more_commands: 0,
             }),
             _ => Reply::Host(Box::new(HostReport {
                 time: 7,

@@ -157,6 +157,7 @@ fn access() -> Request {
         argv: None,
         profile: None,
         name: None,
+        query: None,
     })
 }
 

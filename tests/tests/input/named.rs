@@ -148,6 +148,7 @@ fn access_lists_and_explains_them() {
             argv,
             profile: None,
             name: name.map(str::to_owned),
+            query: None,
         }))
     };
     let Ok(Reply::Access(all)) = ask(None, None) else {
@@ -174,6 +175,7 @@ fn access_lists_and_explains_them() {
         argv: None,
         profile: None,
         name: None,
+        query: None,
     })) else {
         panic!("a list");
     };

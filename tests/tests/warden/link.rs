@@ -51,6 +51,7 @@ fn a_session_that_was_never_given_may_nothing() {
             argv: None,
             profile: None,
             name: None,
+            query: None,
         };
         broker.say(&ToWarden::Access {
             session,
@@ -285,6 +286,7 @@ fn a_broker_that_never_reads_is_ended_and_costs_little() {
                 argv: Some(vec![Bytes::from(vec![b'x'; 30_000])]),
                 profile: Some("y".repeat(20_000)),
                 name: None,
+                query: None,
             },
         };
         if broker.say_with(&message, &[]).is_err() {

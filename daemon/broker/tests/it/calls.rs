@@ -345,6 +345,7 @@ fn access_is_the_wardens_to_answer() {
         argv: None,
         profile: None,
         name: None,
+        query: None,
     }));
     let ToWarden::Access {
         ticket, session, ..
@@ -360,6 +361,7 @@ fn access_is_the_wardens_to_answer() {
         asked: None,
         profiles: Vec::new(),
         commands: Vec::new(),
+        more_commands: 0,
     };
     broker.tell(
         &ToBroker::Answer {
@@ -374,6 +376,7 @@ fn access_is_the_wardens_to_answer() {
             argv: Some(Vec::new()),
             profile: None,
             name: None,
+            query: None,
         }))
         .unwrap_err();
     assert_eq!(refused.code, Code::InvalidArgs);

@@ -412,6 +412,7 @@ fn a_frame_of_empty_elements_is_refused_and_costs_no_more_than_its_size() {
             argv,
             profile,
             name: None,
+            query: None,
         }))
         .unwrap_err();
     assert_eq!(refused.code, Code::InvalidArgs, "{refused}");

@@ -20,6 +20,7 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
         argv,
         profile: args.profile,
         name: args.name,
+        query: None,
     };
     let Reply::Access(report) = daemon.call(Request::Access(question))? else {
         return Err(Failure::off_protocol());

@@ -23,6 +23,7 @@ pub fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
         },
         AdminReply::Status(_)
         | AdminReply::Doctor(_)
+        | AdminReply::Reloaded(_)
         | AdminReply::Refused(_)
         | AdminReply::Jobs { .. }
         | AdminReply::Stopped(_) => {

@@ -22,6 +22,7 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
         AdminReply::Done(_)
         | AdminReply::Refused(_)
         | AdminReply::Doctor(_)
+        | AdminReply::Reloaded(_)
         | AdminReply::Jobs { .. }
         | AdminReply::Stopped(_) => {
             return Err(Failure::off_protocol());

@@ -72,6 +72,7 @@ fn words_of_the_daemon_are_escaped() {
             asked: None,
             profiles: Vec::new(),
             commands: Vec::new(),
+            more_commands: 0,
         })),
         _ => paged(&report, b"", request),
     });

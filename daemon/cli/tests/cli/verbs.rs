@@ -4,7 +4,7 @@ use remit_common::host::{HostReport, Section};
 use remit_common::outcome::{JobReport, Place, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
-    Access, AccessReport, Asked, Bytes, CommandView, GrantView, ProfileView, Reply, Request,
+    Access, AccessReport, Asked, Bytes, CommandView, Effect, GrantView, ProfileView, Reply, Request,
 };
 
 use crate::fake::{Answer, Fake, ended, exited, job, paged, running, squeezed};
@@ -148,6 +148,7 @@ fn access(asked: Option<Asked>) -> Fake {
                 allow: vec!["run".into()],
                 profile: "read".into(),
                 env: vec!["LANG".into()],
+                approval: None,
             }],
             asked: asked.clone(),
             profiles: vec![ProfileView {
@@ -158,7 +159,11 @@ fn access(asked: Option<Asked>) -> Fake {
                 usage: "logs [unit=UNIT]".into(),
                 summary: "entries".into(),
                 args: vec!["unit: name of a unit".into()],
+                approval: None,
+                profile: "read".into(),
+                effect: Effect::Read,
             }],
+            more_commands: 0,
         }))
     })
 }
@@ -189,6 +194,7 @@ fn access_answers_about_a_command_in_its_status_too() {
             rule: None,
             why: "because".into(),
             lift: Some("add a grant".into()),
+            approval: None,
         }));
         let said = fake.output(&["access", "--profile", "web", "--", "df", "-h"]);
         assert_eq!(said.status, Some(status), "{said:?}");
@@ -200,6 +206,7 @@ fn access_answers_about_a_command_in_its_status_too() {
             argv: Some(argv.to_vec()),
             profile: Some("web".into()),
             name: None,
+            query: None,
         };
         assert_eq!(fake.all_heard(), [Request::Access(question)]);
         let json = fake.output(&["access", "--json", "df"]).json();
@@ -229,6 +236,7 @@ fn access_explains_a_named_command() {
         rule: None,
         why: "because".into(),
         lift: None,
+        approval: None,
     }));
     let said = fake.output(&["access", "--name", "logs"]);
     assert_eq!(said.status, Some(0), "{said:?}");
@@ -244,6 +252,7 @@ fn access_explains_a_named_command() {
         argv: None,
         profile: None,
         name: Some("logs".into()),
+        query: None,
     };
     assert_eq!(fake.all_heard(), [Request::Access(question)]);
 }

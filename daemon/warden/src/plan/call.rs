@@ -57,6 +57,10 @@ impl Call {
     /// `invalid_args` or `too_large`, naming the part.
     pub fn new(spec: Spec, fds: Vec<OwnedFd>) -> Result<Self, Refusal> {
         let content_spec = postcard::to_extend(&Keyed::of(&spec), Vec::new()).unwrap_or_default();
+        if let Purpose::Change { .. } = spec.purpose {
+            let text = "there is no command of the effect 'change'";
+            return Err(Refusal::new(Code::NotFound, text));
+        }
         let mut fds = fds.into_iter();
         let (mut script, mut named) = (None, None);
         let argv = match spec.what {
@@ -115,7 +119,7 @@ impl Call {
     /// What policy is asked about it. The names must outlive the question.
     pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
         let argv0 = self.argv.first().map_or(&[][..], Vec::as_slice);
-        ask(self.purpose, self.profile.as_deref(), argv0, env_names)
+        ask(&self.purpose, self.profile.as_deref(), argv0, env_names)
     }
 
     /// Names of the variables the caller wants.
@@ -147,13 +151,13 @@ impl Call {
 
 /// The question that policy is asked.
 pub(super) fn ask<'a>(
-    purpose: Purpose,
+    purpose: &Purpose,
     profile: Option<&'a str>,
     argv0: &'a [u8],
     env_names: &'a [&'a [u8]],
 ) -> Ask<'a> {
     match purpose {
-        Purpose::Use => Ask::Run {
+        Purpose::Use | Purpose::Change { .. } => Ask::Run {
             profile,
             argv0,
             env_names,
@@ -171,7 +175,7 @@ struct Keyed<'a> {
     stdin: bool,
     profile: &'a Option<String>,
     max_runtime_s: Option<u32>,
-    purpose: Purpose,
+    purpose: &'a Purpose,
 }
 
 impl<'a> Keyed<'a> {
@@ -183,7 +187,7 @@ impl<'a> Keyed<'a> {
             stdin: spec.stdin,
             profile: &spec.profile,
             max_runtime_s: spec.max_runtime_s,
-            purpose: spec.purpose,
+            purpose: &spec.purpose,
         }
     }
 }

@@ -1,0 +1,10 @@
+//! What policy is made from, read from this machine: the drop-in files, and the names they use.
+//!
+//! `remit-policy` is pure and reads nothing; this crate reads for it. The warden calls it in a forked
+//! child, since it may wait for a disk or a directory service; `remit policy` calls it offline.
+
+mod drop_ins;
+mod names;
+
+pub use drop_ins::{PolicyFiles, read, read_trusted};
+pub use names::Names;
