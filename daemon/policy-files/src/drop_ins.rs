@@ -5,7 +5,7 @@
 //! It says nothing about what the files mean; that is `remit-policy`. It is
 //! called in a forked child: it may wait for a disk.
 
-mod trust;
+pub(crate) mod trust;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

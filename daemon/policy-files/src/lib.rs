@@ -5,6 +5,7 @@
 
 mod drop_ins;
 mod names;
+mod programs;
 
 pub use drop_ins::{PolicyFiles, read, read_trusted};
 pub use names::Names;

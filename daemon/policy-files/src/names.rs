@@ -1,37 +1,84 @@
-//! Names of users and groups, looked up as they are asked for.
+//! This machine as a load asks about it, and a table of what was answered.
 
 use std::cell::RefCell;
+use std::ffi::CString;
+use std::net::{IpAddr, ToSocketAddrs};
 
-use nix::unistd::{Group, User};
-use remit_policy::{AccountTable, Accounts};
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use remit_policy::{Ids, Machine, MachineTable, Program};
 
-/// The user database, and what was asked of it.
+/// The machine itself: user database, name service, file system. It may wait for any of them.
 #[derive(Debug, Default)]
 pub struct Names {
-    users: RefCell<Vec<(String, u32)>>,
-    groups: RefCell<Vec<(String, u32)>>,
+    protected: Vec<String>,
+    table: RefCell<MachineTable>,
 }
 
 impl Names {
-    /// The names asked for that there are, as a table.
-    pub fn table(&self) -> AccountTable {
-        AccountTable {
-            users: self.users.borrow().iter().cloned().collect(),
-            groups: self.groups.borrow().iter().cloned().collect(),
+    /// With the daemon's own files, which no profile may write.
+    pub fn new(protected: Vec<String>) -> Self {
+        let table = MachineTable {
+            protected: protected.clone(),
+            ..MachineTable::default()
+        };
+        Self {
+            protected,
+            table: RefCell::new(table),
         }
+    }
+
+    /// All that was answered so far: the same load of the same files asks nothing else.
+    pub fn table(&self) -> MachineTable {
+        self.table.borrow().clone()
     }
 }
 
-impl Accounts for Names {
-    fn uid(&self, user: &str) -> Option<u32> {
-        let uid = User::from_name(user).ok()??.uid.as_raw();
-        self.users.borrow_mut().push((user.to_owned(), uid));
-        Some(uid)
+impl Machine for Names {
+    fn user(&self, name: &str) -> Option<Ids> {
+        let user = User::from_name(name).ok()??;
+        let ids = Ids {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        };
+        self.table.borrow_mut().users.insert(name.to_owned(), ids);
+        Some(ids)
     }
 
-    fn gid(&self, group: &str) -> Option<u32> {
-        let gid = Group::from_name(group).ok()??.gid.as_raw();
-        self.groups.borrow_mut().push((group.to_owned(), gid));
+    fn group(&self, name: &str) -> Option<u32> {
+        let gid = Group::from_name(name).ok()??.gid.as_raw();
+        self.table.borrow_mut().groups.insert(name.to_owned(), gid);
         Some(gid)
+    }
+
+    fn groups_of(&self, user: &str) -> Vec<u32> {
+        let (Some(ids), Ok(name)) = (self.user(user), CString::new(user)) else {
+            return Vec::new();
+        };
+        let groups = getgrouplist(&name, Gid::from_raw(ids.gid)).unwrap_or_default();
+        let gids: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+        let mut table = self.table.borrow_mut();
+        table.members.insert(user.to_owned(), gids.clone());
+        gids
+    }
+
+    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let found = (host, 0).to_socket_addrs().into_iter().flatten();
+        let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut table = self.table.borrow_mut();
+        table.hosts.insert(host.to_owned(), addresses.clone());
+        addresses
+    }
+
+    fn program(&self, path: &str) -> Program {
+        let program = crate::programs::program(path);
+        let mut table = self.table.borrow_mut();
+        table.programs.insert(path.to_owned(), program.clone());
+        program
+    }
+
+    fn protected(&self) -> Vec<String> {
+        self.protected.clone()
     }
 }

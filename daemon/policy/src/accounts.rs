@@ -4,35 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::diagnostic::quoted;
+use crate::machine::Machine;
 use crate::reader::{Placed, Report};
 use crate::rule::Grantees;
-
-/// The names of users and groups, resolved beforehand: a table, not a look-up.
-pub trait Accounts {
-    /// The uid of a user, `None` if there is no such user.
-    fn uid(&self, user: &str) -> Option<u32>;
-    /// The gid of a group, `None` if there is no such group.
-    fn gid(&self, group: &str) -> Option<u32>;
-}
-
-/// [`Accounts`] as two maps.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccountTable {
-    /// Names of users and their uids.
-    pub users: BTreeMap<String, u32>,
-    /// Names of groups and their gids.
-    pub groups: BTreeMap<String, u32>,
-}
-
-impl Accounts for AccountTable {
-    fn uid(&self, user: &str) -> Option<u32> {
-        self.users.get(user).copied()
-    }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        self.groups.get(group).copied()
-    }
-}
 
 /// The uid and gid that stand for ids without a mapping (user_namespaces(7)).
 const OVERFLOW: u32 = 65534;
@@ -70,7 +44,7 @@ pub(crate) struct Resolved {
 pub(crate) fn grantees(
     entries: &[Placed<&str>],
     unknown: Unknown,
-    names: &dyn Accounts,
+    machine: &dyn Machine,
     resolved: &mut Resolved,
     report: &mut Report<'_>,
 ) -> Grantees {
@@ -83,7 +57,7 @@ pub(crate) fn grantees(
         };
         let id = match rest.strip_prefix('#') {
             Some(digits) => number(digits, kind, span.clone(), report),
-            None => lookup(rest, kind, unknown, names, resolved, span.clone(), report),
+            None => lookup(rest, kind, unknown, machine, resolved, span.clone(), report),
         };
         let Some(id) = id else { continue };
         if let Some(why) = refused_id(id) {
@@ -145,7 +119,7 @@ fn lookup(
     name: &str,
     kind: Kind,
     unknown: Unknown,
-    names: &dyn Accounts,
+    machine: &dyn Machine,
     resolved: &mut Resolved,
     span: Range<usize>,
     report: &mut Report<'_>,
@@ -162,8 +136,8 @@ fn lookup(
         return None;
     }
     let id = match kind {
-        Kind::User => names.uid(name),
-        Kind::Group => names.gid(name),
+        Kind::User => machine.user(name).map(|ids| ids.uid),
+        Kind::Group => machine.group(name),
     };
     match kind {
         Kind::User => resolved.users.insert(name.to_owned(), id),

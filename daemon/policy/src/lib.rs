@@ -9,7 +9,7 @@
 //! those calls.
 //!
 //! ```
-//! use remit_policy::{AccountTable, Ask, Source, Verdict, Who, load};
+//! use remit_policy::{Ask, Ids, MachineTable, Source, Verdict, Who, load};
 //!
 //! let text = r##"
 //! [[grant]]
@@ -24,12 +24,13 @@
 //! to = ["#64002"]
 //! deny = ["run"]
 //! "##;
-//! let accounts = AccountTable {
-//!     users: [("deploy".into(), 1001)].into(),
+//! let machine = MachineTable {
+//!     users: [("deploy".into(), Ids { uid: 1001, gid: 1001 })].into(),
 //!     groups: [("ops".into(), 900)].into(),
+//!     ..MachineTable::default()
 //! };
 //! let source = Source { name: "20-ops.toml".into(), text: text.into() };
-//! let Ok((policy, warnings)) = load(&[source], &accounts) else { panic!() };
+//! let Ok((policy, warnings)) = load(&[source], &machine) else { panic!() };
 //! assert!(warnings.is_empty());
 //!
 //! let ask = Ask::Run { profile: None, argv0: b"df", env_names: &[b"TZ"] };
@@ -46,20 +47,25 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod command;
 mod decide;
 mod diagnostic;
 mod env;
 mod load;
+mod machine;
+mod profile;
 mod reader;
 mod request;
 mod rule;
 mod rules;
 mod variables;
 
-pub use accounts::{AccountTable, Accounts};
+pub use command::{Command, Given, Invocation, Kind, Param, Part, Pass, PathIs, Stdin, Word};
 pub use decide::{Ask, Basis, Denial, Grant, Verdict, Who};
 pub use diagnostic::{Diagnostic, Severity};
 pub use env::{PATH_DIRS, environment};
 pub use load::{Policy, Source, load};
+pub use machine::{Ids, Machine, MachineTable, Program};
+pub use profile::{Base, Destination, Listed, Network, ProfileLimits, User};
 pub use request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
 pub use rule::{Profile, RuleId};

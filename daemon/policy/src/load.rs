@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use remit_common::caps;
 
-use crate::accounts::{Accounts, Resolved};
+use crate::accounts::Resolved;
 use crate::diagnostic::{Diagnostic, Findings};
+use crate::machine::Machine;
 use crate::reader::Report;
 use crate::rule::{DenyRule, GrantRule};
 use crate::rules::Loading;
@@ -58,14 +59,14 @@ impl Policy {
 /// at least one of them is an error.
 pub fn load(
     sources: &[Source],
-    names: &dyn Accounts,
+    machine: &dyn Machine,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut sorted: Vec<&Source> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
     let mut findings = Findings::default();
     check_amount(&sorted, &mut findings);
-    let mut loading = Loading::new(names);
+    let mut loading = Loading::new(machine);
     for source in &sorted {
         if let Some(text) = text(source, &mut findings) {
             loading.file(&mut Report::new(&source.name, text, &mut findings));

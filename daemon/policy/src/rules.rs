@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeTable;
 
-use crate::accounts::{Accounts, Resolved, Unknown, grantees};
+use crate::accounts::{Resolved, Unknown, grantees};
 use crate::diagnostic::quoted;
+use crate::machine::Machine;
 use crate::reader::{Fields, Need, Placed, Report};
 use crate::rule::{Action, DenyRule, GrantRule, Profile, RuleId};
 use crate::variables::never_permitted;
 
 /// What the files read so far add up to.
 pub(crate) struct Loading<'a> {
-    names: &'a dyn Accounts,
+    machine: &'a dyn Machine,
     pub(crate) resolved: Resolved,
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
@@ -21,9 +22,9 @@ pub(crate) struct Loading<'a> {
 }
 
 impl<'a> Loading<'a> {
-    pub(crate) fn new(names: &'a dyn Accounts) -> Self {
+    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self {
-            names,
+            machine,
             resolved: Resolved::default(),
             grants: Vec::new(),
             denies: Vec::new(),
@@ -56,7 +57,13 @@ impl<'a> Loading<'a> {
     fn grant(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
         let id = self.id(&mut fields, report);
         let to = fields.strings("to", Need::Required, report);
-        let to = grantees(&to, Unknown::Warns, self.names, &mut self.resolved, report);
+        let to = grantees(
+            &to,
+            Unknown::Warns,
+            self.machine,
+            &mut self.resolved,
+            report,
+        );
         let allow = actions(
             &fields.strings("allow", Need::Required, report),
             "allow",
@@ -86,7 +93,7 @@ impl<'a> Loading<'a> {
         let to = grantees(
             &to,
             Unknown::Refuses,
-            self.names,
+            self.machine,
             &mut self.resolved,
             report,
         );

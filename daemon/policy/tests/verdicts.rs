@@ -336,7 +336,7 @@ fn the_digest_covers_names_bytes_and_accounts() {
     let base = digest(&[("a", grant), ("b", "")], &accounts);
     assert_eq!(base, digest(&[("b", ""), ("a", grant)], &accounts));
     let mut moved = accounts.clone();
-    moved.users.insert("deploy".into(), 5);
+    moved.users.insert("deploy".into(), remit_policy::Ids { uid: 5, gid: 5 });
     let mut born = accounts.clone();
     born.groups.insert("ghosts".into(), 5);
     let commented = format!("{grant} # x");
@@ -350,7 +350,7 @@ fn the_digest_covers_names_bytes_and_accounts() {
         assert_ne!(base, other);
     }
     let mut unrelated = accounts.clone();
-    unrelated.users.insert("new".into(), 5);
+    unrelated.users.insert("new".into(), remit_policy::Ids { uid: 5, gid: 5 });
     assert_eq!(base, digest(&[("a", grant), ("b", "")], &unrelated));
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_confine::{Answer, in_child};
-use remit_policy::{AccountTable, Diagnostic, Policy, Severity, Source};
+use remit_policy::{Diagnostic, MachineTable, Policy, Severity, Source};
 use remit_policy_files::Names;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -55,8 +55,7 @@ type Parts = (String, Brought);
 struct Brought {
     /// Path, content.
     sources: Vec<(String, Bytes)>,
-    users: Vec<(String, u32)>,
-    groups: Vec<(String, u32)>,
+    machine: MachineTable,
     warnings: Vec<String>,
     members: Vec<(u32, Vec<u32>)>,
 }
@@ -180,7 +179,6 @@ fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refu
     let names = Names::default();
     let (_, findings) =
         remit_policy::load(&files.sources, &names).map_err(|e| lines(e).join("\n"))?;
-    let table = names.table();
     let mut warnings = lines(files.warnings);
     warnings.extend(lines(findings));
     Ok(Brought {
@@ -189,8 +187,7 @@ fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refu
             .into_iter()
             .map(|source| (source.name, source.text.into()))
             .collect(),
-        users: table.users.into_iter().collect(),
-        groups: table.groups.into_iter().collect(),
+        machine: names.table(),
         warnings,
         members: connected
             .iter()
@@ -210,11 +207,7 @@ fn make(brought: Brought) -> Result<Live, Refused> {
             text: text.into_vec(),
         })
         .collect();
-    let table = AccountTable {
-        users: brought.users.into_iter().collect(),
-        groups: brought.groups.into_iter().collect(),
-    };
-    let (policy, _) = remit_policy::load(&sources, &table).map_err(|findings| {
+    let (policy, _) = remit_policy::load(&sources, &brought.machine).map_err(|findings| {
         let errors = findings
             .iter()
             .filter(|f| matches!(f.severity(), Severity::Error));

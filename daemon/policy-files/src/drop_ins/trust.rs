@@ -128,6 +128,31 @@ pub fn read(
     Ok(Entry::Bytes(bytes))
 }
 
+/// Whether the program at `path`, which has no links in it, is there and is only root's to change.
+///
+/// # Errors
+/// The first component that others can change, or why it is no program.
+pub fn program(path: &Path) -> Result<bool, Distrusted> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(distrusted(path, "it is not a path of a file"));
+    };
+    let Some(dir) = directory(parent, 0)? else {
+        return Ok(false);
+    };
+    let how = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = match openat(&dir, name, how, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(failed(path, errno)),
+    };
+    let stat = fstat(&opened).map_err(|errno| failed(path, errno))?;
+    if kind(&stat) != SFlag::S_IFREG {
+        return Err(distrusted(path, "it is not a regular file"));
+    }
+    check_owner(path, &stat, 0)?;
+    Ok(true)
+}
+
 /// What differs after a write. Before Linux 6.13 a write within one tick of the
 /// kernel's clock leaves the times alone; the length is compared as well.
 fn stamp(stat: &FileStat) -> impl PartialEq + use<> {

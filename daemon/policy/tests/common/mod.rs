@@ -1,26 +1,30 @@
 //! What the tests of this crate share: accounts, sources, a loaded policy.
 
-use remit_policy::{AccountTable, Diagnostic, Policy, Source, load};
+use remit_policy::{Diagnostic, Ids, MachineTable, Policy, Source, load};
 
 /// Accounts of an invented machine, with those that try to confuse.
-pub fn accounts() -> AccountTable {
-    let table = |entries: &[(&str, u32)]| {
+pub fn accounts() -> MachineTable {
+    let table = |entries: &[(&str, u32)]| -> std::collections::BTreeMap<String, u32> {
         entries
             .iter()
             .map(|(name, id)| ((*name).to_owned(), *id))
             .collect()
     };
-    AccountTable {
-        users: table(&[
-            ("root", 0),
-            ("deploy", 64001),
-            ("mallory", 64003),
-            ("64001", 64010),
-            ("../../x", 64011),
-            ("a b%c", 64012),
-            ("nobody", 65534),
-            ("far", 4_294_967_294),
-        ]),
+    let users = table(&[
+        ("root", 0),
+        ("deploy", 64001),
+        ("mallory", 64003),
+        ("64001", 64010),
+        ("../../x", 64011),
+        ("a b%c", 64012),
+        ("nobody", 65534),
+        ("far", 4_294_967_294),
+    ]);
+    MachineTable {
+        users: users
+            .into_iter()
+            .map(|(name, id): (String, u32)| (name, Ids { uid: id, gid: id }))
+            .collect(),
         groups: table(&[
             ("root", 0),
             ("remit", 900),
@@ -28,6 +32,7 @@ pub fn accounts() -> AccountTable {
             ("deploy", 902),
             ("nogroup", 65534),
         ]),
+        ..MachineTable::default()
     }
 }
 

@@ -1,17 +1,36 @@
 //! Policy files: any text is a policy or a list of findings that each name a place in it.
 #![no_main]
 
-use remit_policy::{Accounts, Severity, Source, load};
+use std::net::IpAddr;
 
-/// Every name of one letter exists.
+use remit_policy::{Ids, Machine, Program, Severity, Source, load};
+
+/// Every name of one letter exists, and every program.
 struct OneLetter;
 
-impl Accounts for OneLetter {
-    fn uid(&self, user: &str) -> Option<u32> {
-        id(user)
+impl Machine for OneLetter {
+    fn user(&self, name: &str) -> Option<Ids> {
+        id(name).map(|id| Ids { uid: id, gid: id })
     }
-    fn gid(&self, group: &str) -> Option<u32> {
-        id(group)
+
+    fn group(&self, name: &str) -> Option<u32> {
+        id(name)
+    }
+
+    fn groups_of(&self, user: &str) -> Vec<u32> {
+        id(user).into_iter().collect()
+    }
+
+    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        id(host).map(|id| IpAddr::from(id.to_be_bytes())).into_iter().collect()
+    }
+
+    fn program(&self, _: &str) -> Program {
+        Program::Trusted
+    }
+
+    fn protected(&self) -> Vec<String> {
+        vec!["/etc/remit".into()]
     }
 }
 
