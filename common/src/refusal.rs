@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{caps, text};
+
 /// Why a request was not done. Stable on the wire, in JSON and in the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -139,6 +141,16 @@ impl Refusal {
     pub fn no_such_job() -> Self {
         Self::new(Code::NotFound, "you have no job with this id")
             .next("`remit jobs`, or the tool job without an id, lists yours")
+    }
+
+    /// The one answer to a command that policy does not know and to one that the caller may not use.
+    #[must_use]
+    pub fn no_such_command(name: &str) -> Self {
+        let shown = text::line(name.as_bytes(), caps::NAME);
+        let message = format!("there is no command '{shown}' that you may use");
+        Self::new(Code::NotFound, message)
+            .object(shown)
+            .next("`remit access`, or the tool access, lists those that you may use")
     }
 }
 

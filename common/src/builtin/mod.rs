@@ -87,7 +87,7 @@ impl Builtin {
                 boot: given.optional("boot")?,
                 lines: given.optional("lines")?.unwrap_or_default(),
             }),
-            _ => return Err(table::unknown(name)),
+            _ => return Err(Refusal::no_such_command(name)),
         };
         Ok(parsed)
     }

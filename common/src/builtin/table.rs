@@ -1,6 +1,5 @@
 //! Names, arguments and sentences of the built-in commands. Data, and how it is told.
 
-use crate::caps;
 use crate::refusal::{Code, Refusal};
 use crate::text;
 
@@ -131,18 +130,7 @@ impl Command {
 pub fn find(name: &str) -> Result<&'static Command, Refusal> {
     let mut all = COMMANDS.iter();
     all.find(|command| command.name == name)
-        .ok_or_else(|| unknown(name))
-}
-
-pub(super) fn unknown(name: &str) -> Refusal {
-    let shown = text::line(name.as_bytes(), caps::NAME);
-    let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-    Refusal::new(Code::NotFound, format!("there is no command '{shown}'"))
-        .object(shown)
-        .next(format!(
-            "the named commands are {}; any program can be run as argv",
-            known.join(", ")
-        ))
+        .ok_or_else(|| Refusal::no_such_command(name))
 }
 
 /// The argument in a word `key=value` that was given for the command `name`.
