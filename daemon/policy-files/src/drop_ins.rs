@@ -5,8 +5,6 @@
 //! It says nothing about what the files mean; that is `remit-policy`. It is
 //! called in a forked child: it may wait for a disk.
 
-pub(crate) mod trust;
-
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -17,7 +15,7 @@ use remit_common::caps;
 use remit_common::text::line;
 use remit_policy::{Diagnostic, Severity, Source};
 
-use trust::{Distrusted, Entry};
+use crate::trust::{self, Distrusted, Entry, Owners};
 
 /// The policy files as read.
 #[derive(Debug, Default)]
@@ -31,17 +29,15 @@ pub struct PolicyFiles {
 /// Reads all `*.toml` of both directories. Either may be missing; without any
 /// file there is a warning, since then nobody may do anything.
 ///
-/// `owner` may own files and directories besides root: 0, except in tests.
-///
 /// # Errors
-/// Every file and directory that is not only root's to change, is no plain
+/// Every file and directory that is not only its `owners`' to change, is no plain
 /// file, or is over the caps, all at once.
-pub fn read(vendor: &Path, admin: &Path, owner: u32) -> Result<PolicyFiles, Vec<Diagnostic>> {
+pub fn read(vendor: &Path, admin: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
     let mut open = Vec::new();
     for path in [vendor, admin] {
-        match OpenDir::open(path, owner) {
+        match OpenDir::open(path, owners) {
             Ok(Some(dir)) => open.push(dir),
             Ok(None) => {}
             Err(error) => {
@@ -82,7 +78,7 @@ pub fn read(vendor: &Path, admin: &Path, owner: u32) -> Result<PolicyFiles, Vec<
     let mut sources = Vec::new();
     let mut total = 0;
     for (name, dir) in chosen {
-        match dir.source(&name, owner) {
+        match dir.source(&name, owners) {
             Ok(None) => {}
             Ok(Some(source)) => {
                 total += source.text.len();
@@ -115,10 +111,18 @@ pub fn read(vendor: &Path, admin: &Path, owner: u32) -> Result<PolicyFiles, Vec<
 /// # Errors
 /// One sentence with the path.
 pub fn read_trusted(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    read_trusted_by(path, 0).map_err(|error| error.to_string())
+    read_file(path, Owners::Root)
 }
 
-fn read_trusted_by(path: &Path, owner: u32) -> Result<Option<Vec<u8>>, Distrusted> {
+/// The same, of a file that may be anybody's.
+///
+/// # Errors
+/// One sentence with the path.
+pub fn read_file(path: &Path, owners: Owners) -> Result<Option<Vec<u8>>, String> {
+    file(path, owners).map_err(|error| error.to_string())
+}
+
+fn file(path: &Path, owners: Owners) -> Result<Option<Vec<u8>>, Distrusted> {
     let error = |why: &str| Distrusted {
         path: path.to_path_buf(),
         why: why.to_owned(),
@@ -126,10 +130,10 @@ fn read_trusted_by(path: &Path, owner: u32) -> Result<Option<Vec<u8>>, Distruste
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(error("it is not a path of a file"));
     };
-    let Some(dir) = trust::directory(parent, owner)? else {
+    let Some(dir) = trust::directory(parent, owners)? else {
         return Ok(None);
     };
-    match trust::read(dir, name, path, owner, caps::POLICY_FILE)? {
+    match trust::read(dir, name, path, owners, caps::POLICY_FILE)? {
         Entry::Missing => Ok(None),
         Entry::Link(_) => Err(error("it is a symbolic link; put the file itself there")),
         Entry::Bytes(bytes) => Ok(Some(bytes)),
@@ -147,12 +151,12 @@ impl OpenDir {
     /// Names in one directory, whatever they are: beyond this it is no policy directory.
     const MOST: usize = 4096;
 
-    fn open(path: &Path, owner: u32) -> Result<Option<Self>, Distrusted> {
+    fn open(path: &Path, owners: Owners) -> Result<Option<Self>, Distrusted> {
         let error = |why: String| Distrusted {
             path: path.to_path_buf(),
             why,
         };
-        let Some(opened) = trust::directory(path, owner)? else {
+        let Some(opened) = trust::directory(path, owners)? else {
             return Ok(None);
         };
         let mut dir = Dir::from_fd(opened).map_err(|errno| error(errno.desc().into()))?;
@@ -173,7 +177,7 @@ impl OpenDir {
     }
 
     /// Reads one file; `None` if it is masked.
-    fn source(&self, name: &OsStr, owner: u32) -> Result<Option<Source>, Distrusted> {
+    fn source(&self, name: &OsStr, owners: Owners) -> Result<Option<Source>, Distrusted> {
         let path = self.path.join(name);
         let error = |why: String| Distrusted {
             path: path.clone(),
@@ -186,7 +190,7 @@ impl OpenDir {
                 "its name must be UTF-8 without control characters".into(),
             ));
         }
-        match trust::read(&self.dir, name, &path, owner, caps::POLICY_FILE)? {
+        match trust::read(&self.dir, name, &path, owners, caps::POLICY_FILE)? {
             // It was listed. A replaced file is never missing, so this one was taken away,
             // and perhaps not alone.
             Entry::Missing => Err(error("it went away while it was read; try again".into())),

@@ -4,8 +4,14 @@
 //! child, since it may wait for a disk or a directory service; `remit policy` calls it offline.
 
 mod drop_ins;
+mod load;
 mod names;
+mod own;
 mod programs;
+mod trust;
 
-pub use drop_ins::{PolicyFiles, read, read_trusted};
+pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
+pub use load::{Loaded, load};
 pub use names::Names;
+pub use own::own_files;
+pub use trust::Owners;

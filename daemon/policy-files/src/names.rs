@@ -1,84 +1,254 @@
 //! This machine as a load asks about it, and a table of what was answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_policy::{Ids, Machine, MachineTable, Program};
 
 /// The machine itself: user database, name service, file system. It may wait for any of them.
-#[derive(Debug, Default)]
+///
+/// Each question is put once: the same one has the same answer until the end.
+#[derive(Debug)]
 pub struct Names {
+    known: RefCell<Known>,
     protected: Vec<String>,
-    table: RefCell<MachineTable>,
+    /// How long host names may still take, all together.
+    patience: Cell<Duration>,
+    /// Host names without an answer in time.
+    late: RefCell<Vec<String>>,
+}
+
+/// What was asked and answered; what is not there has an answer, too.
+#[derive(Debug, Default)]
+struct Known {
+    users: BTreeMap<String, Option<Ids>>,
+    groups: BTreeMap<String, Option<u32>>,
+    members: BTreeMap<String, Vec<u32>>,
+    hosts: BTreeMap<String, Vec<IpAddr>>,
+    programs: BTreeMap<String, Program>,
 }
 
 impl Names {
+    /// How long all host names of a policy together may take to be looked up.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
     /// With the daemon's own files, which no profile may write.
     pub fn new(protected: Vec<String>) -> Self {
-        let table = MachineTable {
-            protected: protected.clone(),
-            ..MachineTable::default()
-        };
         Self {
+            known: RefCell::default(),
             protected,
-            table: RefCell::new(table),
+            patience: Cell::new(Self::PATIENCE),
+            late: RefCell::default(),
         }
+    }
+
+    /// Waits so long for the addresses of all host names together; what comes later counts as
+    /// no address.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        self.patience.set(patience);
+        self
     }
 
     /// All that was answered so far: the same load of the same files asks nothing else.
     pub fn table(&self) -> MachineTable {
-        self.table.borrow().clone()
+        /// Without what is not there.
+        fn there<T: Copy>(all: &BTreeMap<String, Option<T>>) -> BTreeMap<String, T> {
+            all.iter()
+                .filter_map(|(name, found)| Some((name.clone(), (*found)?)))
+                .collect()
+        }
+        let known = self.known.borrow();
+        MachineTable {
+            users: there(&known.users),
+            groups: there(&known.groups),
+            members: known.members.clone(),
+            hosts: known.hosts.clone(),
+            programs: known.programs.clone(),
+            protected: self.protected.clone(),
+        }
     }
+
+    /// Host names that nobody told the addresses of in time.
+    pub fn late(&self) -> Vec<String> {
+        self.late.borrow().clone()
+    }
+
+    /// Asks for addresses in a thread of its own, and leaves it behind when it takes too long.
+    fn resolve(&self, host: &str) -> Vec<IpAddr> {
+        let (tell, told) = mpsc::channel();
+        let name = host.to_owned();
+        let asked = thread::Builder::new().spawn(move || {
+            let found = (name.as_str(), 0).to_socket_addrs();
+            // Nobody waits any more: then it is late.
+            let _ = tell.send(found.map(Vec::from_iter).unwrap_or_default());
+        });
+        let begin = Instant::now();
+        let left = self.patience.get();
+        let found = asked.map(|_| told.recv_timeout(left));
+        self.patience.set(left.saturating_sub(begin.elapsed()));
+        let Ok(Ok(found)) = found else {
+            self.late.borrow_mut().push(host.to_owned());
+            return Vec::new();
+        };
+        let mut addresses: Vec<IpAddr> = found.iter().map(|address| address.ip()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+/// What is known of `name`, asked for if nobody did before.
+fn once<T: Clone>(
+    known: &RefCell<Known>,
+    part: fn(&mut Known) -> &mut BTreeMap<String, T>,
+    name: &str,
+    ask: impl FnOnce() -> T,
+) -> T {
+    if let Some(answer) = part(&mut known.borrow_mut()).get(name) {
+        return answer.clone();
+    }
+    // Not borrowed meanwhile: an answer may need another.
+    let answer = ask();
+    part(&mut known.borrow_mut()).insert(name.to_owned(), answer.clone());
+    answer
 }
 
 impl Machine for Names {
     fn user(&self, name: &str) -> Option<Ids> {
-        let user = User::from_name(name).ok()??;
-        let ids = Ids {
-            uid: user.uid.as_raw(),
-            gid: user.gid.as_raw(),
-        };
-        self.table.borrow_mut().users.insert(name.to_owned(), ids);
-        Some(ids)
+        once(
+            &self.known,
+            |known| &mut known.users,
+            name,
+            || {
+                let user = User::from_name(name).ok()??;
+                Some(Ids {
+                    uid: user.uid.as_raw(),
+                    gid: user.gid.as_raw(),
+                })
+            },
+        )
     }
 
     fn group(&self, name: &str) -> Option<u32> {
-        let gid = Group::from_name(name).ok()??.gid.as_raw();
-        self.table.borrow_mut().groups.insert(name.to_owned(), gid);
-        Some(gid)
+        once(
+            &self.known,
+            |known| &mut known.groups,
+            name,
+            || Some(Group::from_name(name).ok()??.gid.as_raw()),
+        )
     }
 
     fn groups_of(&self, user: &str) -> Vec<u32> {
-        let (Some(ids), Ok(name)) = (self.user(user), CString::new(user)) else {
-            return Vec::new();
-        };
-        let groups = getgrouplist(&name, Gid::from_raw(ids.gid)).unwrap_or_default();
-        let gids: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
-        let mut table = self.table.borrow_mut();
-        table.members.insert(user.to_owned(), gids.clone());
-        gids
+        once(
+            &self.known,
+            |known| &mut known.members,
+            user,
+            || {
+                let (Some(ids), Ok(name)) = (self.user(user), CString::new(user)) else {
+                    return Vec::new();
+                };
+                let groups = getgrouplist(&name, Gid::from_raw(ids.gid)).unwrap_or_default();
+                groups.into_iter().map(Gid::as_raw).collect()
+            },
+        )
     }
 
     fn addresses(&self, host: &str) -> Vec<IpAddr> {
-        let found = (host, 0).to_socket_addrs().into_iter().flatten();
-        let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let mut table = self.table.borrow_mut();
-        table.hosts.insert(host.to_owned(), addresses.clone());
-        addresses
+        once(
+            &self.known,
+            |known| &mut known.hosts,
+            host,
+            || self.resolve(host),
+        )
     }
 
     fn program(&self, path: &str) -> Program {
-        let program = crate::programs::program(path);
-        let mut table = self.table.borrow_mut();
-        table.programs.insert(path.to_owned(), program.clone());
-        program
+        once(
+            &self.known,
+            |known| &mut known.programs,
+            path,
+            || crate::programs::program(path),
+        )
     }
 
     fn protected(&self) -> Vec<String> {
         self.protected.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_answered_is_in_the_table_and_asked_once() {
+        let names = Names::new(vec!["/etc/remit".into()]);
+        assert_eq!(names.user("root"), Some(Ids { uid: 0, gid: 0 }));
+        assert_eq!(names.user("no-such-user"), None);
+        assert_eq!(names.user("a\0b"), None);
+        assert_eq!(names.group("root"), Some(0));
+        assert_eq!(names.group("no-such-group"), None);
+        assert!(names.groups_of("root").contains(&0));
+        assert_eq!(names.groups_of("no-such-user"), Vec::<u32>::new());
+        assert_eq!(names.program("/no/such/program"), Program::Missing);
+        assert_eq!(names.program("/bin/sh"), Program::Trusted);
+
+        let table = names.table();
+        assert_eq!(table.users.len(), 1);
+        assert_eq!(table.groups, [("root".to_owned(), 0)].into());
+        assert_eq!(table.protected, ["/etc/remit"]);
+        // The table answers as the machine did.
+        for user in ["root", "no-such-user"] {
+            assert_eq!(table.user(user), names.user(user));
+            assert_eq!(table.groups_of(user), names.groups_of(user));
+        }
+        for path in ["/no/such/program", "/bin/sh"] {
+            assert_eq!(table.program(path), names.program(path));
+        }
+    }
+
+    #[test]
+    fn an_answer_stays_the_same() {
+        let known = RefCell::default();
+        let part: fn(&mut Known) -> &mut BTreeMap<String, Option<u32>> = |known| &mut known.groups;
+        assert_eq!(once(&known, part, "a", || None), None);
+        assert_eq!(once(&known, part, "a", || Some(7)), None);
+        assert_eq!(once(&known, part, "b", || Some(7)), Some(7));
+    }
+
+    #[test]
+    fn addresses_are_sorted_and_each_is_there_once() {
+        let names = Names::default();
+        let found = names.addresses("localhost");
+        assert!(
+            found.iter().all(IpAddr::is_loopback) && !found.is_empty(),
+            "{found:?}"
+        );
+        assert!(found.is_sorted());
+        assert_eq!(names.late(), Vec::<String>::new());
+        assert_eq!(names.table().hosts["localhost"], found);
+    }
+
+    #[test]
+    fn what_takes_too_long_has_no_address_and_is_told() {
+        let names = Names::default().patience(Duration::ZERO);
+        assert_eq!(names.addresses("localhost"), Vec::<IpAddr>::new());
+        assert_eq!(names.late(), ["localhost"]);
+        // The answer may have come meanwhile; it is the same as before.
+        assert_eq!(names.addresses("localhost"), Vec::<IpAddr>::new());
+        assert_eq!(names.late(), ["localhost"]);
     }
 }

@@ -13,7 +13,7 @@ use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_confine::{Answer, in_child};
 use remit_policy::{Diagnostic, MachineTable, Policy, Severity, Source};
-use remit_policy_files::Names;
+use remit_policy_files::{Names, Owners};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -174,7 +174,8 @@ fn bring_settings(dir: &Path) -> Result<String, Refused> {
 fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
     let lines =
         |findings: Vec<Diagnostic>| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let files = remit_policy_files::read(vendor, admin, 0).map_err(|e| lines(e).join("\n"))?;
+    let files =
+        remit_policy_files::read(vendor, admin, Owners::Root).map_err(|e| lines(e).join("\n"))?;
     // A first load, only to learn which names are asked for.
     let names = Names::default();
     let (_, findings) =

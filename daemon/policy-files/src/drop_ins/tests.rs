@@ -57,7 +57,11 @@ impl Tree {
     }
 
     fn read(&self) -> Result<PolicyFiles, Vec<Diagnostic>> {
-        read(&self.path("usr/policy.d"), &self.path("etc/policy.d"), 0)
+        read(
+            &self.path("usr/policy.d"),
+            &self.path("etc/policy.d"),
+            Owners::Root,
+        )
     }
 
     /// Path below the tree and text of each source.
@@ -433,12 +437,16 @@ fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
         ("", "absolute"),
         ("/run/../run", "'..'"),
     ] {
-        let error = trust::directory(Path::new(path), 0).unwrap_err();
+        let error = trust::directory(Path::new(path), Owners::Root).unwrap_err();
         assert!(error.why.contains(why), "{error}");
     }
     // The way of the real default, and of what must not be trusted.
-    assert!(trust::directory(Path::new("/etc/./"), 0).unwrap().is_some());
-    let error = trust::directory(Path::new("/tmp/x"), 0).unwrap_err();
+    assert!(
+        trust::directory(Path::new("/etc/./"), Owners::Root)
+            .unwrap()
+            .is_some()
+    );
+    let error = trust::directory(Path::new("/tmp/x"), Owners::Root).unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot open '/tmp': it is writable by everybody; chmod go-w"
@@ -446,14 +454,103 @@ fn paths_that_climb_or_depend_on_where_we_are_are_refused() {
 }
 
 #[test]
-fn an_owner_besides_root_is_trusted_only_when_named() {
+fn files_that_are_not_installed_yet_may_be_anybodys() {
     let tree = Tree::new();
     let path = tree.write(B, "b");
     chown(&path, Some(64003), None).unwrap();
-    let vendor = tree.path("usr/policy.d");
-    let admin = tree.path("etc/policy.d");
-    assert_eq!(read(&vendor, &admin, 64003).unwrap().sources.len(), 1);
-    assert!(read(&vendor, &admin, 64004).is_err());
+    chown(tree.path("etc"), Some(64003), None).unwrap();
+    tree.chmod("etc/policy.d", 0o1777);
+    tree.chmod(B, 0o666);
+    fs::hard_link(&path, tree.path("other")).unwrap();
+    let anybody = |tree: &Tree| {
+        let (vendor, admin) = (tree.path("usr/policy.d"), tree.path("etc/policy.d"));
+        read(&vendor, &admin, Owners::Anybody)
+    };
+    assert_eq!(anybody(&tree).unwrap().sources.len(), 1);
+    let text = Some(b"b".to_vec());
+    assert_eq!(read_file(&path, Owners::Anybody), Ok(text));
+    assert!(read_trusted(&path).is_err());
+    // What it is counts all the same.
+    tree.node("etc/policy.d/30.toml", SFlag::S_IFIFO, 0);
+    symlink(B, tree.path("etc/policy.d/40.toml")).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let found = anybody(&tree).unwrap_err();
+    let found: Vec<&str> = found.iter().map(Diagnostic::message).collect();
+    assert_eq!(
+        found,
+        [
+            "it has 1073741824 bytes, the most is 1048576",
+            "it is not a regular file",
+            &format!("it is a symbolic link to '{B}'; only '/dev/null' may be linked to"),
+        ]
+    );
+}
+
+/// A writer that never rests: what is read is whole, or refused.
+#[test]
+fn a_file_that_is_written_meanwhile_is_whole_or_refused() {
+    use std::sync::atomic::AtomicBool;
+    let tree = Tree::new();
+    // As `install` and editors do it, and in place, as `cp` does.
+    let (old, new) = (vec![b'a'; 300_000], vec![b'b'; 500_000]);
+    let path = tree.write(B, &old);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let next = tree.path("next");
+            while !done.load(Ordering::Relaxed) {
+                for text in [&new, &old] {
+                    fs::write(&next, text).unwrap();
+                    fs::rename(&next, &path).unwrap();
+                    fs::write(&path, if text == &new { &old } else { &new }).unwrap();
+                }
+            }
+        });
+        for _ in 0..200 {
+            match tree.read() {
+                Ok(found) => {
+                    let text = &found.sources[0].text;
+                    // In place it is first cut to nothing, and may grow in steps that end on time.
+                    let whole = [&old, &new].into_iter().any(|all| all.starts_with(text));
+                    assert!(whole, "{} bytes of both", text.len());
+                }
+                Err(found) => assert!(
+                    found.iter().all(|one| one.message().ends_with("try again")
+                        || one.message().ends_with("make it a file of its own")
+                        || one.message().contains("has 0 hard links")),
+                    "{found:?}"
+                ),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn include_is_no_key_of_ours_and_reads_nothing() {
+    let tree = Tree::new();
+    tree.write(B, "include = \"/etc/shadow\"\n");
+    tree.write(
+        "etc/policy.d/30.toml",
+        "include = [\"../policy.d/*.toml\"]\n",
+    );
+    let found = crate::load(
+        &tree.path("usr/policy.d"),
+        &tree.path("etc/policy.d"),
+        Owners::Root,
+        &crate::Names::default(),
+    );
+    let found = found.expect_err("it was loaded");
+    assert_eq!(found.len(), 2, "{found:?}");
+    for one in found {
+        assert!(one.message().contains("'include'"), "{one}");
+        assert!(!one.to_string().contains("root:"), "{one}");
+    }
 }
 
 #[test]

@@ -5,6 +5,9 @@
 //! be root's and writable by nobody else; a sticky bit does not help, it lets
 //! others add names. An access control list needs no look of its own: what it
 //! can grant at most stands in the group bits (acl(5)).
+//!
+//! Files that are not installed yet may be anybody's ([`Owners::Anybody`]); what they are, and how
+//! large, is checked all the same.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -36,6 +39,15 @@ impl fmt::Display for Distrusted {
     }
 }
 
+/// Whose files count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Root's, that nobody else can write: whatever is in force.
+    Root,
+    /// Anybody's, whoever can write them: files to look at before they are installed.
+    Anybody,
+}
+
 /// What stands under a name in a trusted directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -49,12 +61,10 @@ pub enum Entry {
 
 /// Opens a directory for reading; `None` if it, or one above it, is not there.
 ///
-/// `owner` may own it besides root: 0, except in tests.
-///
 /// # Errors
-/// The first component that is not a directory only `owner` and root can
+/// The first component that is no directory, or not only its `owners`' to
 /// change; a path that is relative or climbs with `..`.
-pub fn directory(path: &Path, owner: u32) -> Result<Option<OwnedFd>, Distrusted> {
+pub fn directory(path: &Path, owners: Owners) -> Result<Option<OwnedFd>, Distrusted> {
     let mut components = path.components();
     if components.next() != Some(Component::RootDir) {
         return Err(distrusted(path, "the path must be absolute"));
@@ -62,7 +72,7 @@ pub fn directory(path: &Path, owner: u32) -> Result<Option<OwnedFd>, Distrusted>
     let mut so_far = PathBuf::from("/");
     let how = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut reached = open("/", how, Mode::empty()).map_err(|errno| failed(&so_far, errno))?;
-    check_directory(&so_far, &reached, owner)?;
+    check_directory(&so_far, &reached, owners)?;
     for component in components {
         let Component::Normal(name) = component else {
             return Err(distrusted(path, "the path must not contain '..'"));
@@ -73,7 +83,7 @@ pub fn directory(path: &Path, owner: u32) -> Result<Option<OwnedFd>, Distrusted>
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(failed(&so_far, errno)),
         };
-        check_directory(&so_far, &reached, owner)?;
+        check_directory(&so_far, &reached, owners)?;
     }
     // The same inode, now for reading: "." of a descriptor cannot be replaced.
     let how = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -94,7 +104,7 @@ pub fn read(
     dir: impl AsFd,
     name: &OsStr,
     path: &Path,
-    owner: u32,
+    owners: Owners,
     cap: usize,
 ) -> Result<Entry, Distrusted> {
     let how = OFlag::O_RDONLY
@@ -114,7 +124,7 @@ pub fn read(
         Err(errno) => return Err(failed(path, errno)),
     };
     let before = fstat(&opened).map_err(|errno| failed(path, errno))?;
-    check_file(path, &before, owner, cap)?;
+    check_file(path, &before, owners, cap)?;
 
     let mut file = File::from(opened);
     let mut bytes = Vec::new();
@@ -126,31 +136,6 @@ pub fn read(
         return Err(distrusted(path, "it changed while it was read; try again"));
     }
     Ok(Entry::Bytes(bytes))
-}
-
-/// Whether the program at `path`, which has no links in it, is there and is only root's to change.
-///
-/// # Errors
-/// The first component that others can change, or why it is no program.
-pub fn program(path: &Path) -> Result<bool, Distrusted> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(distrusted(path, "it is not a path of a file"));
-    };
-    let Some(dir) = directory(parent, 0)? else {
-        return Ok(false);
-    };
-    let how = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = match openat(&dir, name, how, Mode::empty()) {
-        Ok(opened) => opened,
-        Err(Errno::ENOENT) => return Ok(false),
-        Err(errno) => return Err(failed(path, errno)),
-    };
-    let stat = fstat(&opened).map_err(|errno| failed(path, errno))?;
-    if kind(&stat) != SFlag::S_IFREG {
-        return Err(distrusted(path, "it is not a regular file"));
-    }
-    check_owner(path, &stat, 0)?;
-    Ok(true)
 }
 
 /// What differs after a write. Before Linux 6.13 a write within one tick of the
@@ -165,10 +150,10 @@ fn stamp(stat: &FileStat) -> impl PartialEq + use<> {
     )
 }
 
-fn check_directory(path: &Path, opened: impl AsFd, owner: u32) -> Result<(), Distrusted> {
+fn check_directory(path: &Path, opened: impl AsFd, owners: Owners) -> Result<(), Distrusted> {
     let stat = fstat(opened).map_err(|errno| failed(path, errno))?;
     match kind(&stat) {
-        SFlag::S_IFDIR => check_owner(path, &stat, owner),
+        SFlag::S_IFDIR => check_owner(path, &stat, owners),
         SFlag::S_IFLNK => Err(distrusted(
             path,
             "it is a symbolic link; name the real directory",
@@ -177,12 +162,13 @@ fn check_directory(path: &Path, opened: impl AsFd, owner: u32) -> Result<(), Dis
     }
 }
 
-fn check_file(path: &Path, stat: &FileStat, owner: u32, cap: usize) -> Result<(), Distrusted> {
+fn check_file(path: &Path, stat: &FileStat, owners: Owners, cap: usize) -> Result<(), Distrusted> {
     if kind(stat) != SFlag::S_IFREG {
         return Err(distrusted(path, "it is not a regular file"));
     }
-    check_owner(path, stat, owner)?;
-    if stat.st_nlink != 1 {
+    check_owner(path, stat, owners)?;
+    // A second name is somebody else's way to it, wherever that is.
+    if stat.st_nlink != 1 && owners == Owners::Root {
         let why = format!(
             "it has {} hard links; make it a file of its own",
             stat.st_nlink
@@ -196,9 +182,17 @@ fn check_file(path: &Path, stat: &FileStat, owner: u32, cap: usize) -> Result<()
     Ok(())
 }
 
-fn check_owner(path: &Path, stat: &FileStat, owner: u32) -> Result<(), Distrusted> {
+fn check_owner(path: &Path, stat: &FileStat, owners: Owners) -> Result<(), Distrusted> {
+    match owners {
+        Owners::Root => check_root(path, stat),
+        Owners::Anybody => Ok(()),
+    }
+}
+
+/// Refuses what is not root's, or can be written by somebody else.
+pub fn check_root(path: &Path, stat: &FileStat) -> Result<(), Distrusted> {
     let mode = Mode::from_bits_truncate(stat.st_mode);
-    if stat.st_uid != 0 && stat.st_uid != owner {
+    if stat.st_uid != 0 {
         let why = format!("it is owned by uid {}, not by root; chown it", stat.st_uid);
         return Err(distrusted(path, why));
     }
@@ -212,15 +206,18 @@ fn check_owner(path: &Path, stat: &FileStat, owner: u32) -> Result<(), Distruste
     Ok(())
 }
 
-fn kind(stat: &FileStat) -> SFlag {
+/// The type of a file.
+pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-fn failed(path: &Path, errno: Errno) -> Distrusted {
+/// The system's own error about a path.
+pub fn failed(path: &Path, errno: Errno) -> Distrusted {
     distrusted(path, errno.desc())
 }
 
-fn distrusted(path: &Path, why: impl Into<String>) -> Distrusted {
+/// A reason against a path.
+pub fn distrusted(path: &Path, why: impl Into<String>) -> Distrusted {
     Distrusted {
         path: path.to_path_buf(),
         why: why.into(),
