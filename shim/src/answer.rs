@@ -40,6 +40,15 @@ pub struct JobList {
     more: usize,
 }
 
+/// What the caller may do, as much of it as fits.
+#[derive(Serialize, JsonSchema)]
+pub struct AccessAnswer {
+    #[serde(flatten)]
+    report: AccessReport,
+    /// Grants left out for their length.
+    more_grants: usize,
+}
+
 /// What the answer to a call is made of, apart from the answer itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
@@ -110,18 +119,21 @@ fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
 
 fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
     match (form.tool, reply) {
-        (Tool::Run | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => match &part {
-            None => job(&report),
-            Some(Part::Page(page)) => paged(form, &report, page),
-            Some(Part::Matches(matches)) => searched(form, &report, matches),
+        (Tool::Run | Tool::Change | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => {
+            match &part {
+                None => job(&report),
+                Some(Part::Page(page)) => paged(form, &report, page),
+                Some(Part::Matches(matches)) => searched(form, &report, matches),
+            }
+            .ok_or_else(too_large)
         }
-        .ok_or_else(too_large),
         (Tool::Job, Reply::Jobs(jobs)) => {
             fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
         }
         (Tool::Access, Reply::Access(mut report)) => {
             to_the_point(&mut report);
-            fit::largest(0, |_| &report).ok_or_else(too_large)
+            let entries = report.grants.len() + report.commands.len();
+            fit::largest(entries, |count| access(&report, count)).ok_or_else(too_large)
         }
         (Tool::Host, Reply::Host(report)) => {
             let report = serde_json::to_value(&report).map_err(|_| too_large())?;
@@ -189,6 +201,20 @@ fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
         result.encoding = Encoding::Base64;
     }
     result
+}
+
+/// The first entries of a report, grants before commands: these can be searched for by a query.
+fn access(report: &AccessReport, count: usize) -> AccessAnswer {
+    let mut report = report.clone();
+    let (grants, commands) = (report.grants.len(), report.commands.len());
+    report.grants.truncate(count);
+    report.commands.truncate(count.saturating_sub(grants));
+    let missing = u32::try_from(commands - report.commands.len()).unwrap_or(u32::MAX);
+    report.more_commands = report.more_commands.saturating_add(missing);
+    AccessAnswer {
+        more_grants: grants - report.grants.len(),
+        report,
+    }
 }
 
 fn list(jobs: &[JobSummary], count: usize) -> JobList {

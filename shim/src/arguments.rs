@@ -4,22 +4,22 @@
 //! meaning on the wire, such as a script and an argv at once. Pure.
 
 mod job;
-
-use std::collections::BTreeMap;
-use std::fmt;
+mod named;
+mod run;
 
 use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, Purpose, Request, Run, What};
+use remit_common::wire::{Access, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use self::job::JobArgs;
+pub use self::run::{ChangeArgs, RunArgs};
 use crate::tools::Tool;
 
 /// Bytes quoted of a wrong argument.
@@ -51,6 +51,8 @@ pub struct AccessArgs {
     argv: Option<Vec<String>>,
     /// Explain this named command.
     name: Option<String>,
+    /// Only commands with this text in name or summary.
+    query: Option<String>,
 }
 
 /// Arguments of `host`.
@@ -59,55 +61,6 @@ pub struct AccessArgs {
 pub struct HostArgs {
     /// Which facts; a default set when absent.
     sections: Option<Vec<Section>>,
-}
-
-/// Arguments of `run`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunArgs {
-    /// Program and arguments, one string each; no shell reads them. Or script, or name.
-    argv: Option<Vec<String>>,
-    /// Script text, up to 1 MiB, given to the interpreter as a file: needs no quoting.
-    script: Option<String>,
-    /// Program that reads the script. Default sh.
-    interpreter: Option<String>,
-    /// A command of remit's own: service.status, service.list, service.failed, logs.
-    name: Option<String>,
-    /// Its arguments, such as {"unit": "nginx"}; access explains them.
-    args: Option<BTreeMap<String, Plain>>,
-    /// Working directory. Default /.
-    cwd: Option<String>,
-    /// Environment variables to add; policy says which.
-    env: Option<BTreeMap<String, String>>,
-    /// Standard input, up to 1 MiB. Default none.
-    stdin: Option<String>,
-    /// Milliseconds to wait for the end. Default 20000.
-    #[schemars(range(min = 0, max = 50000))]
-    wait_ms: Option<u32>,
-    /// Seconds after which the job is ended. Default 300.
-    #[schemars(range(min = 1, max = 86400))]
-    max_runtime_s: Option<u32>,
-    /// Own id for safe retries: the same id with the same content is the same job.
-    #[schemars(length(min = 1, max = 128))]
-    request_id: Option<String>,
-}
-
-// A value as text, which some write as a number. (What stands here would stand in the schema.)
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(with = "String")]
-enum Plain {
-    Text(String),
-    Number(i64),
-}
-
-impl fmt::Display for Plain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Number(number) => write!(f, "{number}"),
-        }
-    }
 }
 
 /// Arguments of `job_stop`.
@@ -141,76 +94,27 @@ pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<Call, Refusal> 
             let sections = args.sections.unwrap_or_default();
             Ok(Request::Host { sections }.into())
         }
-        Tool::Run => run(parse(arguments)?),
+        Tool::Run => run::run(parse(arguments)?),
+        Tool::Change => run::change(parse(arguments)?),
         Tool::Job => job::call(parse(arguments)?),
         Tool::JobStop => stop(parse(arguments)?),
     }
 }
 
 fn access(args: AccessArgs) -> Result<Call, Refusal> {
-    let argv = args.argv.map(argv_bytes).transpose()?;
-    if argv.is_some() && args.name.is_some() {
-        return Err(invalid("'argv' and 'name' exclude each other"));
+    let given = [
+        args.argv.is_some(),
+        args.name.is_some(),
+        args.query.is_some(),
+    ];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(invalid("'argv', 'name' and 'query' exclude each other"));
     }
     Ok(Request::Access(Access {
-        argv,
+        argv: args.argv.map(run::argv_bytes).transpose()?,
         profile: None,
         name: args.name,
-        query: None,
-    })
-    .into())
-}
-
-fn run(args: RunArgs) -> Result<Call, Refusal> {
-    if args.interpreter.is_some() && args.script.is_none() {
-        return Err(invalid("'interpreter' belongs to 'script'"));
-    }
-    if args.args.is_some() && args.name.is_none() {
-        return Err(invalid("'args' belongs to 'name'")
-            .next("a program's arguments stand in argv, after its name"));
-    }
-    let what =
-        match (args.argv, args.script, args.name) {
-            (Some(argv), None, None) => What::Argv(argv_bytes(argv)?),
-            (None, Some(script), None) => What::Script {
-                text: Bytes::from(script.into_bytes()),
-                interpreter: optional("interpreter", args.interpreter)?,
-            },
-            (None, None, Some(name)) => What::Named {
-                name,
-                args: args
-                    .args
-                    .into_iter()
-                    .flatten()
-                    .map(|(name, value)| (name, value.to_string()))
-                    .collect(),
-            },
-            (None, None, None) => {
-                return Err(invalid("one of 'argv', 'script' and 'name' is needed").next(
-                "give argv as a list, such as [\"df\", \"-h\"], or a shell script as script",
-            ));
-            }
-            _ => return Err(invalid("'argv', 'script' and 'name' exclude each other")),
-        };
-    let mut env = Vec::new();
-    for (name, value) in args.env.unwrap_or_default() {
-        env.push((bytes("env", name)?, bytes("env", value)?));
-    }
-    let request_id = match args.request_id {
-        Some(id) if id.is_empty() => return Err(invalid("'request_id' is empty")),
-        Some(id) if id.contains('\0') => return Err(has_nul("request_id")),
-        id => id,
-    };
-    Ok(Request::Run(Run {
-        what,
-        cwd: optional("cwd", args.cwd)?,
-        env,
-        stdin: args.stdin.map(|text| Bytes::from(text.into_bytes())),
-        profile: None,
-        wait_ms: wait(args.wait_ms)?,
-        max_runtime_s: args.max_runtime_s,
-        request_id,
-        purpose: Purpose::Use,
+        query: args.query,
     })
     .into())
 }
@@ -277,29 +181,6 @@ fn number(signal: Signal) -> Result<i32, Refusal> {
         })
 }
 
-fn argv_bytes(argv: Vec<String>) -> Result<Vec<Bytes>, Refusal> {
-    if argv.is_empty() {
-        return Err(invalid("'argv' is empty"));
-    }
-    argv.into_iter().map(|arg| bytes("argv", arg)).collect()
-}
-
-fn optional(name: &str, value: Option<String>) -> Result<Option<Bytes>, Refusal> {
-    value.map(|value| bytes(name, value)).transpose()
-}
-
-/// What ends up in execve(2), which ends every string at a NUL.
-fn bytes(name: &str, value: String) -> Result<Bytes, Refusal> {
-    if value.contains('\0') {
-        return Err(has_nul(name));
-    }
-    Ok(Bytes::from(value.into_bytes()))
-}
-
-fn has_nul(name: &str) -> Refusal {
-    invalid(&format!("argument '{name}': it holds a NUL byte"))
-}
-
 fn invalid(message: &str) -> Refusal {
     Refusal::new(Code::InvalidArgs, message)
 }
@@ -356,9 +237,55 @@ mod tests {
             ),
             (
                 Tool::Run,
-                json!({"name": "logs", "args": {"unit": ["a"]}}),
-                "argument 'args'",
+                json!({"name": "logs", "args": ["unit"]}),
+                "argument 'args': invalid type: sequence",
             ),
+            (
+                Tool::Run,
+                json!({"name": "logs", "args": {"unit": null}}),
+                "'unit' in 'args' is null",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b"}),
+                "missing field `reason`",
+            ),
+            (
+                Tool::Change,
+                json!({"reason": "why"}),
+                "missing field `name`",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": ["why"]}),
+                "argument 'reason'",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "args": {"n": 1.5}}),
+                "'n' in 'args' is no whole number",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "argv": ["reboot"]}),
+                "unknown field `argv`",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "wait_ms": 50001}),
+                "argument 'wait_ms': at most 50000",
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "request_id": ""}),
+                "'request_id' is empty",
+            ),
+            (
+                Tool::Access,
+                json!({"name": "logs", "query": "log"}),
+                "exclude each other",
+            ),
+            (Tool::Access, json!({"query": 1}), "argument 'query'"),
             (
                 Tool::Access,
                 json!({"name": "logs", "argv": ["a"]}),
@@ -453,58 +380,6 @@ mod tests {
             let error = try_call(tool, arguments.clone()).unwrap_err();
             assert!(error.contains(expect), "{arguments}: {error}");
         }
-    }
-
-    #[test]
-    fn a_run_is_copied_whole() {
-        let call = try_call(
-            Tool::Run,
-            json!({"script": "echo \u{fc}\0", "interpreter": "bash", "cwd": "/tmp", "env": {"A": "b"},
-                   "stdin": "in\0", "wait_ms": 1, "max_runtime_s": 2, "request_id": "r"}),
-        );
-        let expect = Request::Run(Run {
-            what: What::Script {
-                text: Bytes::from("echo \u{fc}\0".as_bytes().to_vec()),
-                interpreter: Some(Bytes::from(b"bash".to_vec())),
-            },
-            cwd: Some(Bytes::from(b"/tmp".to_vec())),
-            env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],
-            stdin: Some(Bytes::from(b"in\0".to_vec())),
-            profile: None,
-            wait_ms: Some(1),
-            max_runtime_s: Some(2),
-            request_id: Some("r".to_owned()),
-            purpose: Purpose::Use,
-        });
-        assert_eq!(call, Ok(expect.into()));
-    }
-
-    #[test]
-    fn a_named_command_has_texts_for_arguments() {
-        for (args, expect) in [
-            (None, vec![]),
-            (
-                Some(json!({"unit": "nginx", "lines": 50, "boot": -1})),
-                vec![("boot", "-1"), ("lines", "50"), ("unit", "nginx")],
-            ),
-        ] {
-            let mut arguments = json!({"name": "logs"});
-            if let Some(args) = args {
-                arguments["args"] = args;
-            }
-            let call = try_call(Tool::Run, arguments).unwrap();
-            let Request::Run(run) = call.request else {
-                panic!("not a run");
-            };
-            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-            let expect = What::Named {
-                name: "logs".to_owned(),
-                args: expect.into_iter().map(owned).collect(),
-            };
-            assert_eq!(run.what, expect);
-        }
-        let call = try_call(Tool::Access, json!({"name": "logs"})).unwrap();
-        assert!(matches!(call.request, Request::Access(access) if access.name.is_some()));
     }
 
     #[test]

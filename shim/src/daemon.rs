@@ -190,7 +190,7 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
 fn lost_hint(request: &Request) -> String {
     match request {
         Request::Run(run) => format!(
-            "the run may have started: call job without arguments to list your jobs, or run \
+            "it may have started: call job without arguments to list your jobs, or call \
              again with the same arguments and request_id '{}', which gives that same job",
             run.request_id.as_deref().unwrap_or_default()
         ),

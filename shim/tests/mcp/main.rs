@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod calls;
+mod change;
 mod daemon;
 mod eras;
 mod flow;

@@ -1,0 +1,241 @@
+//! Named commands: `change`, arguments of any type, and what `access` tells of them.
+
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{
+    Access, AccessReport, CommandView, Effect, GrantView, Purpose, Reply, Request, Run, What,
+};
+use serde_json::{Value, json};
+
+use crate::calls::{call, session};
+use crate::daemon::{Daemon, React, answer, ended};
+
+fn asked(daemon: &Daemon) -> Run {
+    match daemon.next_call().1 {
+        Request::Run(run) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pairs(run: &Run) -> Vec<(&str, &str)> {
+    match &run.what {
+        What::Named { args, .. } => args.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_is_asked_for_with_its_reason_and_answers_as_a_run() {
+    let daemon = Daemon::start(|_| answer(ended(b"done\n")));
+    let mut shim = session(&daemon);
+    let arguments = json!({
+        "name": "nginx.reload", "reason": "new site", "max_runtime_s": 9, "wait_ms": 7,
+        "args": {"grace": 5, "site": ["b", "a"], "quiet": true}
+    });
+    let result = call(&mut shim, "change", arguments);
+    assert_eq!(result["isError"], false);
+    let job = &result["structuredContent"];
+    assert_eq!(
+        (&job["exit"], &job["stdout"]),
+        (&json!(3), &json!("done\n"))
+    );
+    let run = asked(&daemon);
+    assert!(matches!(&run.what, What::Named { name, .. } if name == "nginx.reload"));
+    assert_eq!(
+        pairs(&run),
+        [
+            ("grace", "5"),
+            ("quiet", "true"),
+            ("site", "b"),
+            ("site", "a")
+        ]
+    );
+    let reason = "new site".to_owned();
+    assert_eq!(run.purpose, Purpose::Change { reason });
+    assert_eq!((run.wait_ms, run.max_runtime_s), (Some(7), Some(9)));
+    assert_eq!((run.cwd, run.profile, run.stdin), (None, None, None));
+    assert!(run.env.is_empty());
+    assert_eq!(run.request_id.unwrap().len(), 32, "an id of our own");
+
+    let arguments = json!({"name": "a.b", "reason": "x", "request_id": "mine", "stdin": "in"});
+    call(&mut shim, "change", arguments);
+    let run = asked(&daemon);
+    assert_eq!(run.request_id.as_deref(), Some("mine"));
+    assert_eq!(run.stdin.unwrap().as_slice(), b"in");
+
+    // The same command by the other tool has the other purpose.
+    call(
+        &mut shim,
+        "run",
+        json!({"name": "nginx.reload", "args": {"site": [1]}}),
+    );
+    let run = asked(&daemon);
+    assert_eq!(
+        (pairs(&run), &run.purpose),
+        (vec![("site", "1")], &Purpose::Use)
+    );
+}
+
+#[test]
+fn a_change_whose_connection_breaks_is_not_made_twice() {
+    let mut first = true;
+    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
+        true => React::Close,
+        false => answer(ended(b"found")),
+    });
+    let mut shim = session(&daemon);
+    let arguments = json!({"name": "a.b", "reason": "why", "args": {"x": [2, 1]}});
+    let result = call(&mut shim, "change", arguments);
+    assert_eq!(result["structuredContent"]["stdout"], "found");
+    let (first, second) = (asked(&daemon), asked(&daemon));
+    assert!(first.request_id.is_some());
+    assert_eq!(
+        (first.request_id, first.what, first.purpose),
+        (second.request_id, second.what, second.purpose)
+    );
+}
+
+#[test]
+fn what_has_no_meaning_is_refused_before_the_daemon_is_asked() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    let named = |value: &str| -> Value {
+        serde_json::from_str(&format!(
+            r#"{{"name": "a.b", "reason": "why", "args": {{"key": {value}}}}}"#
+        ))
+        .unwrap()
+    };
+    for (arguments, says) in [
+        (json!({}), "name"),
+        (json!({"name": "a.b"}), "reason"),
+        (json!({"name": "a.b", "reason": 1}), "reason"),
+        (json!({"name": "a.b", "reason": "why", "cwd": "/"}), "cwd"),
+        (json!({"name": "a.b", "reason": "why", "env": {}}), "env"),
+        (json!({"argv": ["reboot"], "reason": "why"}), "argv"),
+        (json!({"script": "reboot", "reason": "why"}), "script"),
+        (json!({"name": "a.b", "reason": "why", "args": []}), "args"),
+        (
+            json!({"name": "a.b", "reason": "why", "args": "key=1"}),
+            "args",
+        ),
+        (named("null"), "'key' in 'args' is null"),
+        (named("1.0"), "'key' in 'args' is no whole number"),
+        (
+            named("9223372036854775808.5"),
+            "'key' in 'args' is no whole number",
+        ),
+        (named(r#"{"a": 1}"#), "'key' in 'args' is an object"),
+        (named("[[1]]"), "'key' in 'args' holds a list in a list"),
+    ] {
+        let result = call(&mut shim, "change", arguments.clone());
+        assert_eq!(result["isError"], true, "{arguments}");
+        let error = &result["structuredContent"]["error"];
+        assert_eq!(error["code"], "invalid_args", "{arguments}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(says), "{arguments}: {message}");
+        assert!(error["next"].is_string(), "{arguments}");
+    }
+    assert!(daemon.untouched());
+}
+
+#[test]
+fn a_long_name_in_a_long_list_takes_no_memory() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    let args = json!({ "x".repeat(2 << 20): vec![1; 60_000] });
+    let result = call(
+        &mut shim,
+        "change",
+        json!({"name": "a.b", "reason": "why", "args": args}),
+    );
+    assert_eq!(result["structuredContent"]["error"]["code"], "too_large");
+    assert!(shim.peak_memory() < 64 << 20, "{}", shim.peak_memory());
+    assert!(daemon.untouched());
+}
+
+#[test]
+fn what_policy_says_reaches_the_agent_whole() {
+    let refusals = [
+        Refusal::no_such_command("nginx.reload"),
+        Refusal::new(Code::DeniedRule, "denied by 'no-web'")
+            .by("no-web")
+            .object("nginx.reload"),
+        Refusal::new(Code::NeedsApproval, "needs approval by %sre")
+            .by("web")
+            .lift("remit approve")
+            .next("ask"),
+    ];
+    for refusal in refusals {
+        let reply = refusal.clone();
+        let daemon = Daemon::start(move |_| answer(Err(reply.clone())));
+        let mut shim = session(&daemon);
+        let arguments = json!({"name": "nginx.reload", "reason": "why"});
+        let result = call(&mut shim, "change", arguments);
+        assert_eq!(result["isError"], true);
+        assert_eq!(result["structuredContent"], json!({ "error": refusal }));
+    }
+}
+
+fn report(grants: usize, commands: usize) -> AccessReport {
+    let grant = GrantView {
+        rule: "g".repeat(200),
+        allow: vec!["nginx.*".to_owned()],
+        profile: "read".to_owned(),
+        env: vec![],
+        approval: None,
+    };
+    let command = CommandView {
+        usage: "nginx.test [config=PATH]".to_owned(),
+        summary: "s".repeat(256),
+        args: vec![],
+        effect: Effect::Change,
+        profile: "nginx".to_owned(),
+        approval: Some("needs approval by %sre".to_owned()),
+    };
+    AccessReport {
+        user: "agent".to_owned(),
+        uid: 1001,
+        grants: vec![grant; grants],
+        asked: None,
+        profiles: vec![],
+        commands: vec![command; commands],
+        more_commands: 5,
+    }
+}
+
+#[test]
+fn commands_are_searched_for() {
+    let daemon = Daemon::start(|_| answer(Ok(Reply::Access(report(1, 2)))));
+    let mut shim = session(&daemon);
+    let result = call(&mut shim, "access", json!({"query": "nginx"}));
+    let expect = Access {
+        argv: None,
+        profile: None,
+        name: None,
+        query: Some("nginx".to_owned()),
+    };
+    assert_eq!(daemon.next_call().1, Request::Access(expect));
+    let told = &result["structuredContent"];
+    assert_eq!(told["commands"][1]["effect"], "change");
+    assert_eq!(told["commands"][1]["approval"], "needs approval by %sre");
+    assert_eq!(
+        (&told["more_commands"], &told["more_grants"]),
+        (&json!(5), &json!(0))
+    );
+}
+
+#[test]
+fn a_long_answer_about_access_is_cut_and_counted() {
+    for (grants, commands) in [(2, 300), (300, 64), (4096, 0)] {
+        let daemon = Daemon::start(move |_| answer(Ok(Reply::Access(report(grants, commands)))));
+        let mut shim = session(&daemon);
+        let result = call(&mut shim, "access", json!({}));
+        assert_eq!(result["isError"], false);
+        let told = &result["structuredContent"];
+        let all = |list: &str, more: &str| {
+            told[list].as_array().unwrap().len() as u64 + told[more].as_u64().unwrap()
+        };
+        assert_eq!(all("grants", "more_grants"), grants as u64);
+        assert_eq!(all("commands", "more_commands"), commands as u64 + 5);
+        assert!(result["content"][0]["text"].as_str().unwrap().len() > 38_000);
+    }
+}
