@@ -1,0 +1,241 @@
+//! The network of a sandbox that has one of its own: a namespace with nothing in it, or with a
+//! loopback interface, or with that and the addresses of what it may reach.
+//!
+//! Such an address stands on the job's own loopback interface, and a relay listens there on the one
+//! port that the profile names. It carries what is said to the real address, from the host's network.
+//! So a job holds no socket of the host's, whatever it does, and needs no route, no name server and
+//! no filter. Only TCP is carried.
+//!
+//! Everything here is made before the fork; what a child does allocates nothing.
+
+mod netlink;
+mod pair;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Doing, Error, Result};
+use crate::floor::{self, ForkCall, Handled};
+use crate::seccomp::{self, Program};
+use crate::{Kernel, fence::fence, wall::Walls};
+use netlink::Message;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::{
+    fmt::Write,
+    io,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    os::fd::{AsFd, OwnedFd},
+};
+
+pub(crate) use relay::Relay;
+
+/// What a `strict` job reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing, not even itself.
+    #[default]
+    None,
+    /// Itself, by a loopback interface of its own.
+    Loopback,
+    /// Itself, and by TCP these.
+    Connect(Vec<Destination>),
+    /// What the host reaches: no network of its own.
+    Host,
+}
+
+/// Where a job may connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// A name, which the job's `/etc/hosts` will have, or an address as text.
+    pub host: String,
+    /// What it stands for. Where a connection to the one that a job chose fails, the others are
+    /// tried.
+    pub addresses: Vec<IpAddr>,
+    /// The TCP port, not 0.
+    pub port: u16,
+}
+
+/// Most pairs of address and port that one profile may reach.
+const MOST: usize = 64;
+
+/// A network, ready to be made.
+#[derive(Debug)]
+pub(crate) struct Net {
+    loopback: bool,
+    /// Messages that put the addresses on the loopback interface.
+    addresses: Vec<Message>,
+    /// Where the relay listens, and what it connects to.
+    targets: Vec<Target>,
+    /// Landlock's rights for the relay, where there is Landlock.
+    handled: Option<Handled>,
+    filter: Program,
+}
+
+/// One address that a job reaches.
+#[derive(Clone, Debug)]
+struct Target {
+    address: SocketAddr,
+    /// The targets of its destination, itself among them.
+    kin: Range<usize>,
+}
+
+/// A process in its own network. Holds the host's, where a relay needs it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    host: Option<OwnedFd>,
+}
+
+impl Net {
+    /// Makes everything ready. `None`: jobs stay in the host's network.
+    ///
+    /// # Errors
+    /// An address that nobody can listen on, port 0, a destination without an address, IPv6 alone on
+    /// a kernel without it, or more than 64 pairs of address and port.
+    pub(crate) fn of(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
+        let none: &[Destination] = &[];
+        let (loopback, destinations) = match network {
+            Network::None => (false, none),
+            Network::Loopback => (true, none),
+            Network::Connect(destinations) => (true, destinations.as_slice()),
+            Network::Host => return Ok(None),
+        };
+        let targets = targets(destinations, has_ipv6()?)?;
+        let mut addresses: Vec<IpAddr> = targets.iter().map(|t| t.address.ip()).collect();
+        addresses.retain(|address| !address.is_loopback());
+        addresses.sort_unstable();
+        addresses.dedup();
+        Ok(Some(Net {
+            loopback,
+            addresses: addresses.into_iter().map(Message::address).collect(),
+            targets,
+            handled: fence(kernel.landlock_abi, Walls::ALL).map(|fence| fence.handled),
+            filter: seccomp::relay()?,
+        }))
+    }
+
+    /// The text of `/etc/hosts` for such jobs: nothing else gives names a meaning there.
+    pub(crate) fn hosts(network: &Network) -> String {
+        let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
+        let Network::Connect(destinations) = network else {
+            return text;
+        };
+        for destination in destinations {
+            if destination.host.parse::<IpAddr>().is_ok() {
+                continue;
+            }
+            for address in &destination.addresses {
+                let _ = writeln!(text, "{} {}", address.to_canonical(), destination.host);
+            }
+        }
+        text
+    }
+
+    /// Moves this process into a network of its own and puts everything there but the relay.
+    ///
+    /// Every port may be bound there: the ports of a job's own network are nobody's privilege.
+    pub(crate) fn enter(&self) -> io::Result<Entered> {
+        let own = || floor::open(c"/proc/thread-self/ns/net", libc::O_RDONLY);
+        let host = (!self.targets.is_empty()).then(own).transpose()?;
+        floor::own_network()?;
+        open_ports()?;
+        if self.loopback {
+            let netlink = netlink::open()?;
+            netlink::ask(netlink.as_fd(), &Message::loopback_up())?;
+            for message in &self.addresses {
+                netlink::ask(netlink.as_fd(), message)?;
+            }
+        }
+        Ok(Entered { host })
+    }
+
+    /// Forks the relay, if there is something to carry, as `uid` and `gid`, which must not be 0.
+    /// Returns when it listens and has given everything else up.
+    pub(crate) fn relay(
+        &self,
+        entered: Entered,
+        call: ForkCall,
+        uid: u32,
+        gid: u32,
+    ) -> io::Result<Option<Relay>> {
+        entered
+            .host
+            .map(|host| relay::start(self, host, call, uid, gid))
+            .transpose()
+    }
+}
+
+/// `ip_unprivileged_port_start` of this network namespace is 0. In a container `/proc/sys` is often
+/// read-only: then by a `/proc` mounted for this descriptor alone.
+fn open_ports() -> io::Result<()> {
+    let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let file = floor::open(path, libc::O_WRONLY).or_else(|_| {
+        let proc = floor::detached_proc()?;
+        let path = c"sys/net/ipv4/ip_unprivileged_port_start";
+        floor::open_at(Some(proc.as_fd()), path, libc::O_WRONLY)
+    })?;
+    floor::write(file.as_fd(), b"0").map(drop)
+}
+
+fn has_ipv6() -> Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    match socket(AddressFamily::Inet6, SockType::Stream, flags, None) {
+        Ok(_) => Ok(true),
+        Err(nix::Error::EAFNOSUPPORT) => Ok(false),
+        Err(e) => Err(e).doing(|| "cannot ask for IPv6".into()),
+    }
+}
+
+/// Where to listen, each address and port once: that of the first destination that has it.
+fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
+    let mut targets: Vec<Target> = Vec::new();
+    for destination in destinations {
+        let Destination { host, port, .. } = destination;
+        let refused = |why: &str| Error::refused(format!("cannot connect jobs to '{host}'"), why);
+        if *port == 0 {
+            return Err(refused("port 0 is none"));
+        }
+        let first = targets.len();
+        let usable = destination.addresses.iter().map(IpAddr::to_canonical);
+        for ip in usable.filter(|ip| ipv6 || ip.is_ipv4()) {
+            if let Some(why) = unusable(ip) {
+                return Err(refused(&format!("{ip} is {why}")));
+            }
+            let address = SocketAddr::new(ip, *port);
+            if targets.iter().all(|target| target.address != address) {
+                targets.push(Target { address, kin: 0..0 });
+            }
+        }
+        let of_others = destination
+            .addresses
+            .iter()
+            .any(|ip| ipv6 || ip.to_canonical().is_ipv4());
+        if !of_others {
+            return Err(refused("it has no address that this kernel knows"));
+        }
+        let kin = first..targets.len();
+        for target in targets.iter_mut().skip(first) {
+            target.kin = kin.clone();
+        }
+    }
+    if targets.len() > MOST {
+        let why = format!("{} addresses and ports; at most {MOST}", targets.len());
+        return Err(Error::refused("cannot connect jobs", why));
+    }
+    Ok(targets)
+}
+
+/// Why nobody can listen on it.
+fn unusable(ip: IpAddr) -> Option<&'static str> {
+    match ip {
+        _ if ip.is_unspecified() => Some("no address"),
+        _ if ip.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V4(ip) if ip.octets()[0] == 0 => Some("no address of a host"),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            Some("a link-local address, which needs an interface")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,177 @@
+//! The two requests of rtnetlink(7) that a job's network needs, made by hand.
+
+use crate::floor;
+use nix::sys::socket::{
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, socket,
+};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+};
+
+/// Index of the loopback interface of every network namespace.
+const LOOPBACK: i32 = 1;
+/// Longest request: header, `ifaddrmsg`, two attributes of an IPv6 address and one of flags.
+const LONGEST: usize = 72;
+/// Bytes of `nlmsghdr`.
+const HEADER: usize = 16;
+
+/// One request that wants an acknowledgement.
+#[derive(Debug)]
+pub(super) struct Message {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Message {
+    fn new(kind: u16, flags: i32) -> Self {
+        let mut message = Message {
+            bytes: [0; LONGEST],
+            len: 0,
+        };
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
+        message.push(&[0; 4]);
+        message.push(&kind.to_ne_bytes());
+        message.push(&flags.to_ne_bytes());
+        // Sequence number and port: one request at a time, on a socket of its own.
+        message.push(&[0; 8]);
+        message
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(free) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    /// `struct rtattr` with a value of whole words.
+    fn attribute(&mut self, kind: u16, value: &[u8]) {
+        self.push(&((4 + value.len()) as u16).to_ne_bytes());
+        self.push(&kind.to_ne_bytes());
+        self.push(value);
+    }
+
+    /// Writes the length that the header begins with.
+    fn whole(mut self) -> Self {
+        let len = (self.len as u32).to_ne_bytes();
+        if let Some(first) = self.bytes.first_chunk_mut() {
+            *first = len;
+        }
+        self
+    }
+
+    /// `RTM_NEWLINK`: the loopback interface goes up, by `struct ifinfomsg`.
+    pub(super) fn loopback_up() -> Self {
+        let up = (libc::IFF_UP as u32).to_ne_bytes();
+        let mut message = Self::new(libc::RTM_NEWLINK, 0);
+        message.push(&[libc::AF_UNSPEC as u8, 0, 0, 0]);
+        message.push(&LOOPBACK.to_ne_bytes());
+        message.push(&up);
+        // Which of the flags are meant.
+        message.push(&up);
+        message.whole()
+    }
+
+    /// `RTM_NEWADDR`: `address` alone, without a network, stands on the loopback interface, by
+    /// `struct ifaddrmsg`.
+    pub(super) fn address(address: IpAddr) -> Self {
+        let (family, prefix) = match address {
+            IpAddr::V4(_) => (libc::AF_INET, 32),
+            IpAddr::V6(_) => (libc::AF_INET6, 128),
+        };
+        let host = libc::RT_SCOPE_HOST;
+        let mut message = Self::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        // Nobody else can have it: it is there at once.
+        message.push(&[family as u8, prefix, libc::IFA_F_NODAD as u8, host]);
+        message.push(&LOOPBACK.to_ne_bytes());
+        for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+            match address {
+                IpAddr::V4(ip) => message.attribute(kind, &ip.octets()),
+                IpAddr::V6(ip) => message.attribute(kind, &ip.octets()),
+            }
+        }
+        message.whole()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A socket that speaks with the kernel alone.
+pub(super) fn open() -> io::Result<OwnedFd> {
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Sends `message` and waits for the kernel's answer, which is made while it is sent.
+pub(super) fn ask(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
+    floor::write(socket, message.bytes())?;
+    let mut answer = [0; 256];
+    let length = floor::read(socket, &mut answer)?;
+    judge(answer.get(..length).unwrap_or_default())
+}
+
+/// `struct nlmsgerr`: 0 or minus an errno, after the header.
+fn judge(answer: &[u8]) -> io::Result<()> {
+    let odd = || io::Error::from(io::ErrorKind::InvalidData);
+    let kind: &[u8; 2] = answer
+        .get(4..)
+        .and_then(<[u8]>::first_chunk)
+        .ok_or_else(odd)?;
+    let code: &[u8; 4] = answer
+        .get(HEADER..)
+        .and_then(<[u8]>::first_chunk)
+        .ok_or_else(odd)?;
+    if i32::from(u16::from_ne_bytes(*kind)) != libc::NLMSG_ERROR {
+        return Err(odd());
+    }
+    match i32::from_ne_bytes(*code) {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_as_the_kernel_reads_them() {
+        let up = Message::loopback_up();
+        assert_eq!(up.bytes().len(), 32);
+        let v4 = Message::address([192, 0, 2, 1].into());
+        assert_eq!(v4.bytes().len(), 40);
+        let v6 = Message::address("2001:db8::1".parse().unwrap());
+        assert_eq!(v6.bytes().len(), 64);
+        for message in [up, v4, v6] {
+            let (length, _) = message.bytes().split_first_chunk::<4>().unwrap();
+            assert_eq!(u32::from_ne_bytes(*length) as usize, message.bytes().len());
+        }
+    }
+
+    #[test]
+    fn answers_are_judged() {
+        let answer = |kind: i32, code: i32| {
+            let mut bytes = vec![0; 4];
+            bytes.extend((kind as u16).to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(code.to_ne_bytes());
+            bytes
+        };
+        assert!(judge(&answer(libc::NLMSG_ERROR, 0)).is_ok());
+        let errno = judge(&answer(libc::NLMSG_ERROR, -libc::EEXIST)).unwrap_err();
+        assert_eq!(errno.raw_os_error(), Some(libc::EEXIST));
+        assert!(judge(&answer(libc::NLMSG_DONE, 0)).is_err());
+        assert!(judge(&[]).is_err());
+        assert!(judge(&answer(libc::NLMSG_ERROR, 0)[..18]).is_err());
+    }
+}
