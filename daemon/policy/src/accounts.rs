@@ -50,6 +50,7 @@ pub(crate) fn grantees(
 ) -> Grantees {
     let mut found = Grantees::default();
     for entry in entries {
+        found.words.push(entry.value.to_owned());
         let span = entry.span.clone();
         let (kind, rest) = match entry.value.strip_prefix('%') {
             Some(rest) => (Kind::Group, rest),

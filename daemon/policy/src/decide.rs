@@ -1,22 +1,31 @@
 //! The verdict on one request.
 //!
 //! In this order: an id that can never be granted anything; the first matching
-//! `[[deny]]`; the first `[[grant]]` that covers the whole request. First means
-//! by file name, then by line. One grant decides alone: two that each cover a
-//! half do not add up.
+//! `[[deny]]`, by file name and line; the strictest matching `[[grant]]`. One that
+//! asks for approval is stricter than one that does not, then the one whose requests
+//! are void sooner, then by file name and line. One grant must list all variables
+//! that are asked for: two that each list a half do not add up. A variable is no way
+//! around an approval: that of the strictest grant holds, whichever lists them.
+//!
+//! Who is not granted a command is told the same as of a command that does not exist,
+//! also where a `[[deny]]` speaks of it.
 //!
 //! Root's trial of a profile asks no rule: it gives root nothing that root has not.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
+use std::sync::Arc;
 
-use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::GrantView;
+use remit_common::wire::Effect;
 
 use crate::accounts::refused_id;
-use crate::diagnostic::quoted;
-use crate::load::Policy;
-use crate::rule::{Action, DenyRule, GrantRule, Grantees, Profile, RuleId};
+use crate::approval::Approval;
+use crate::command::Command;
+use crate::denial::{self, Denial};
+use crate::names::{Named, RUN};
+use crate::policy::Policy;
+use crate::profile::{Base, Profile};
+use crate::rule::{GrantRule, RuleId};
 use crate::variables::never_permitted;
 
 /// Who asks: ids that the kernel gave for the peer of a socket.
@@ -41,6 +50,13 @@ pub enum Ask<'a> {
         /// Names of the variables that the caller wants set.
         env_names: &'a [&'a [u8]],
     },
+    /// A command by its name.
+    Command {
+        /// The name.
+        name: &'a str,
+        /// What the tool is for through which it is asked.
+        effect: Effect,
+    },
     /// Run any program or script as root's own trial of a profile: no rule is asked.
     Try {
         /// The sandbox to try; `read` when none is named.
@@ -56,6 +72,8 @@ pub enum Ask<'a> {
 pub enum Verdict {
     /// It may run, exactly so.
     Allow(Grant),
+    /// It may run so once another person has agreed.
+    Ask(Pending),
     /// It may not.
     Deny(Denial),
 }
@@ -63,9 +81,17 @@ pub enum Verdict {
 /// A permission. Only [`Policy::decide`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    profile: Profile,
+    profile: Arc<Profile>,
     basis: Basis,
     env: Vec<String>,
+    command: Option<Arc<Command>>,
+}
+
+/// A permission that waits for an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    grant: Grant,
+    approval: Approval,
 }
 
 /// Why something is allowed.
@@ -88,8 +114,13 @@ impl fmt::Display for Basis {
 
 impl Grant {
     /// The sandbox to run in.
-    pub fn profile(&self) -> Profile {
-        self.profile
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The command that the policy defines; `None` for a program, a script and a built-in command.
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        self.command.as_ref()
     }
 
     /// The rule that decided, or what took its place.
@@ -102,49 +133,37 @@ impl Grant {
         &self.env
     }
 
-    fn of(rule: &GrantRule) -> Self {
-        Self {
-            profile: rule.profile,
-            basis: Basis::Rule(rule.id.clone()),
-            env: rule.env.iter().cloned().collect(),
-        }
-    }
-
     /// A grant that no policy gave.
     #[cfg(test)]
     pub(crate) fn fake(env: &[&str]) -> Self {
         Self {
-            profile: Profile::Read,
+            profile: Arc::new(Profile::read()),
             basis: Basis::TryByRoot,
             env: env.iter().map(|name| (*name).to_owned()).collect(),
+            command: None,
         }
     }
 }
 
-/// A refusal, in words for the agent and for the administrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    /// The rule that refused, or that came closest; `None` when no rule speaks
-    /// of the caller.
-    pub rule: Option<RuleId>,
-    /// What was refused and why, one sentence.
-    pub what: String,
-    /// What an administrator can do to allow it.
-    pub lift: Option<String>,
-    /// What the agent can do instead.
-    pub next: String,
-}
+impl Pending {
+    /// Who must agree.
+    pub fn approval(&self) -> &Approval {
+        &self.approval
+    }
 
-impl From<Denial> for Refusal {
-    fn from(denial: Denial) -> Self {
-        Self {
-            code: Code::DeniedRule,
-            message: denial.what,
-            object: None,
-            by: denial.rule.map(|rule| rule.to_string()),
-            lift: denial.lift,
-            next: Some(denial.next),
-        }
+    /// The rule that asks for it.
+    pub fn basis(&self) -> &Basis {
+        self.grant.basis()
+    }
+
+    /// The sandbox that it would run in.
+    pub fn profile(&self) -> &Arc<Profile> {
+        self.grant.profile()
+    }
+
+    /// The command that the policy defines; `None` for a program, a script and a built-in command.
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        self.grant.command()
     }
 }
 
@@ -152,234 +171,125 @@ impl Policy {
     /// Judges one request. Total: any input has a verdict.
     pub fn decide(&self, who: Who<'_>, ask: &Ask<'_>) -> Verdict {
         if let Some(why) = refused_id(who.uid) {
-            return Verdict::Deny(denial_of_id(who.uid, why));
+            return Verdict::Deny(denial::of_id(who.uid, why));
         }
-        match ask {
+        let verdict = match ask {
             Ask::Run {
                 profile,
                 argv0: _,
                 env_names,
-            } => {
-                if let Some(rule) = self.denying(who, Action::Run) {
-                    return Verdict::Deny(denial_by(rule, Action::Run));
-                }
-                self.run(who, profile.unwrap_or(Profile::Read.name()), env_names)
-            }
+            } => self.run(who, profile.unwrap_or(&self.read.name), env_names),
+            Ask::Command { name, effect } => self.call(who, name, *effect),
             Ask::Try { profile, env_names } => {
-                attempt(who, profile.unwrap_or(Profile::Read.name()), env_names)
+                self.attempt(who, profile.unwrap_or(&self.read.name), env_names)
             }
-        }
+        };
+        verdict.unwrap_or_else(Verdict::Deny)
     }
 
-    /// What this caller may do, after denials, as `decide` would answer.
-    pub fn access(&self, who: Who<'_>) -> Vec<GrantView> {
-        if refused_id(who.uid).is_some() {
-            return Vec::new();
-        }
-        let mut views = Vec::new();
-        for rule in self.grants.iter().filter(|rule| rule.to.include(who)) {
-            let open = |action: &&Action| self.denying(who, **action).is_none();
-            let allow: Vec<String> = rule
-                .allow
-                .iter()
-                .filter(open)
-                .map(|action| action.name().to_owned())
-                .collect();
-            if !allow.is_empty() {
-                views.push(GrantView {
-                    rule: rule.id.to_string(),
-                    allow,
-                    profile: rule.profile.name().to_owned(),
-                    env: rule.env.iter().cloned().collect(),
-                    approval: None,
-                });
-            }
-        }
-        views
-    }
-
-    fn denying(&self, who: Who<'_>, action: Action) -> Option<&DenyRule> {
-        self.denies
-            .iter()
-            .find(|rule| rule.deny.contains(&action) && rule.to.include(who))
-    }
-
-    fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Verdict {
-        let granting =
-            |rule: &&GrantRule| rule.allow.contains(&Action::Run) && rule.to.include(who);
-        let mut granted = self.grants.iter().filter(granting).peekable();
+    fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Result<Verdict, Denial> {
+        self.not_denied(who, RUN)?;
+        let speaking = self.granting.of(who);
+        let granted = self.granting.places(&speaking, RUN);
+        let mut granted = granted.filter_map(|at| self.grants.get(at)).peekable();
         if granted.peek().is_none() {
-            return Verdict::Deny(no_grant(who.uid));
+            return Err(denial::no_grant(who.uid));
         }
         let mut in_profile = granted
-            .filter(|rule| rule.profile.name() == profile)
+            .filter(|rule| rule.profile.name == profile)
             .peekable();
-        let Some(closest) = in_profile.peek().copied() else {
-            return Verdict::Deny(no_profile(who.uid, profile));
+        let Some(strictest) = in_profile.peek().copied() else {
+            return Err(denial::no_profile(who.uid, profile));
         };
-        let covers = |rule: &&GrantRule| env_names.iter().all(|name| lists(rule, name));
-        match in_profile.find(covers) {
-            Some(rule) => Verdict::Allow(Grant::of(rule)),
-            None => Verdict::Deny(no_variable(closest, env_names)),
+        let listing = in_profile
+            .find(|rule| env_names.iter().all(|name| lists(rule, name)))
+            .ok_or_else(|| denial::no_variable(strictest, env_names))?;
+        let decides = match strictest.approval {
+            Some(_) => strictest,
+            None => listing,
+        };
+        let grant = Grant {
+            profile: Arc::clone(&listing.profile),
+            basis: Basis::Rule(decides.id.clone()),
+            env: listing.env.iter().cloned().collect(),
+            command: None,
+        };
+        Ok(Verdict::of(grant, decides))
+    }
+
+    fn call(&self, who: Who<'_>, name: &str, effect: Effect) -> Result<Verdict, Denial> {
+        let unknown = || denial::no_command(name);
+        let named = self.named(name).ok_or_else(unknown)?;
+        let speaking = self.granting.of(who);
+        let strictest = self.granting.places(&speaking, name).next();
+        let rule = strictest
+            .and_then(|at| self.grants.get(at))
+            .ok_or_else(unknown)?;
+        self.not_denied(who, name)?;
+        if named.effect() != effect {
+            return Err(denial::other_tool(&named));
+        }
+        let grant = Grant {
+            profile: Arc::clone(self.profile_of(named)),
+            basis: Basis::Rule(rule.id.clone()),
+            env: Vec::new(),
+            command: match named {
+                Named::Builtin(_) => None,
+                Named::Command(command) => Some(Arc::clone(command)),
+            },
+        };
+        Ok(Verdict::of(grant, rule))
+    }
+
+    fn not_denied(&self, who: Who<'_>, name: &str) -> Result<(), Denial> {
+        let speaking = self.denying.of(who);
+        let first = self.denying.places(&speaking, name).next();
+        match first.and_then(|at| self.denies.get(at)) {
+            Some(rule) => Err(denial::by(rule, name)),
+            None => Ok(()),
         }
     }
-}
 
-/// Root's own trial. Its variables are those that any policy may permit.
-fn attempt(who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Verdict {
-    if who.uid != 0 {
-        return Verdict::Deny(not_root(who.uid));
-    }
-    let Some(profile) = Profile::named(profile) else {
-        return Verdict::Deny(unknown_profile(profile));
-    };
-    let permitted = |name: &&[u8]| {
-        let name = std::str::from_utf8(name).ok()?;
-        never_permitted(name).is_none().then(|| name.to_owned())
-    };
-    match env_names
-        .iter()
-        .map(|name| permitted(name).ok_or(name))
-        .collect()
-    {
-        Ok(env) => Verdict::Allow(Grant {
-            profile,
+    /// Root's own trial. Its variables are those that any policy may permit.
+    fn attempt(&self, who: Who<'_>, profile: &str, env: &[&[u8]]) -> Result<Verdict, Denial> {
+        if who.uid != 0 {
+            return Err(denial::not_root(who.uid));
+        }
+        let tried = self.profiles().find(|known| known.name == profile);
+        let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
+        if tried.base == Base::Host {
+            return Err(denial::nothing_to_try(profile));
+        }
+        let permitted = |name: &&[u8]| {
+            let name = std::str::from_utf8(name).ok()?;
+            never_permitted(name).is_none().then(|| name.to_owned())
+        };
+        let env = env.iter().map(|name| permitted(name).ok_or(name));
+        Ok(Verdict::Allow(Grant {
+            profile: Arc::clone(tried),
             basis: Basis::TryByRoot,
-            env,
-        }),
-        Err(name) => Verdict::Deny(Denial {
-            rule: None,
-            what: format!("no job can have the variable {} set", quoted(name)),
-            lift: None,
-            next: "leave it out, or set it inside a script".into(),
-        }),
+            env: env
+                .collect::<Result<_, _>>()
+                .map_err(|name| denial::never_set(name))?,
+            command: None,
+        }))
     }
 }
 
-impl Grantees {
-    /// Whether the caller is one of them, by uid or by one of the gids.
-    fn include(&self, who: Who<'_>) -> bool {
-        self.uids.contains(&who.uid) || self.gids.iter().any(|gid| who.gids.contains(gid))
-    }
-}
-
-fn lists(rule: &GrantRule, name: &[u8]) -> bool {
-    rule.env.iter().any(|listed| listed.as_bytes() == name)
-}
-
-fn is_never_permitted(name: &[u8]) -> bool {
-    std::str::from_utf8(name).map_or(true, |name| never_permitted(name).is_some())
-}
-
-fn denial_of_id(uid: u32, why: &str) -> Denial {
-    Denial {
-        rule: None,
-        what: format!("uid {uid} can be granted nothing: {why}"),
-        lift: None,
-        next: "connect as a user of this machine".into(),
-    }
-}
-
-fn denial_by(rule: &DenyRule, action: Action) -> Denial {
-    Denial {
-        rule: Some(rule.id.clone()),
-        what: format!("'{}' is denied by rule {}", action.name(), rule.id),
-        lift: Some(format!(
-            "change the [[deny]] at {}:{}",
-            rule.id.file, rule.id.line
-        )),
-        next: "nothing of this kind will be allowed; ask an administrator".into(),
-    }
-}
-
-fn not_root(uid: u32) -> Denial {
-    Denial {
-        rule: None,
-        what: format!("only root may try a profile without a grant, and this is uid {uid}"),
-        lift: None,
-        next: "use run, which policy may grant; access shows what is granted".into(),
-    }
-}
-
-fn unknown_profile(profile: &str) -> Denial {
-    let known: Vec<&str> = Profile::ALL.map(Profile::name).into();
-    Denial {
-        rule: None,
-        what: format!(
-            "there is no profile {} (there is: {})",
-            quoted(profile),
-            known.join(", ")
-        ),
-        lift: None,
-        next: "leave the profile out, or name one that there is".into(),
-    }
-}
-
-/// The same text whatever was asked: it tells a stranger nothing of the policy.
-fn no_grant(uid: u32) -> Denial {
-    Denial {
-        rule: None,
-        what: format!("no rule grants anything to uid {uid} or its groups"),
-        lift: Some(format!(
-            "{}; or add the user to a group that has a grant",
-            grant_of(uid, Profile::Read)
-        )),
-        next: "call access to see what is granted; ask an administrator for a grant".into(),
-    }
-}
-
-fn no_profile(uid: u32, profile: &str) -> Denial {
-    Denial {
-        rule: None,
-        what: format!(
-            "no rule grants uid {uid} 'run' in a profile {}",
-            quoted(profile)
-        ),
-        lift: Profile::named(profile).map(|profile| grant_of(uid, profile)),
-        next: "call access to see the profiles granted, or leave the profile out".into(),
-    }
-}
-
-/// A line that an administrator can put into a file as it stands.
-fn grant_of(uid: u32, profile: Profile) -> String {
-    let profile = profile.name();
-    format!(
-        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]; \
-         then remit policy reload"
-    )
-}
-
-fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
-    const MOST: usize = 8;
-    let missing: Vec<&[u8]> = env_names
-        .iter()
-        .copied()
-        .filter(|name| !lists(closest, name))
-        .collect();
-    let mut shown: Vec<String> = missing.iter().take(MOST).map(quoted).collect();
-    if missing.len() > MOST {
-        shown.push(format!("{} more", missing.len() - MOST));
-    }
-    let shown = shown.join(", ");
-    let mut what = format!(
-        "no single rule lets this caller set all variables asked for; rule {} lacks {shown}",
-        closest.id
-    );
-    let lift = match missing.iter().find(|name| is_never_permitted(name)) {
-        Some(never) => {
-            what += &format!("; no policy can permit {}", quoted(never));
-            None
+impl Verdict {
+    /// What `rule` makes of a grant.
+    fn of(grant: Grant, rule: &GrantRule) -> Self {
+        match &rule.approval {
+            None => Self::Allow(grant),
+            Some(approval) => Self::Ask(Pending {
+                grant,
+                approval: approval.clone(),
+            }),
         }
-        None => Some(format!(
-            "add {shown} to 'env' of the [[grant]] at {}:{}; a package's file is copied into \
-             /etc/remit/policy.d first",
-            closest.id.file, closest.id.line
-        )),
-    };
-    Denial {
-        rule: Some(closest.id.clone()),
-        what,
-        lift,
-        next: "leave these variables out, or set them inside a script".into(),
     }
+}
+
+/// Whether a grant lets the caller set this variable.
+pub(crate) fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+    rule.env.iter().any(|listed| listed.as_bytes() == name)
 }

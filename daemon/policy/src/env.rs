@@ -14,7 +14,6 @@ use remit_common::refusal::Refusal;
 use crate::decide::Grant;
 use crate::diagnostic::quoted;
 use crate::request::{malformed, no_nul, within};
-use crate::rule::Profile;
 use crate::variables::{check_value, never_permitted};
 
 /// Where programs are looked up, in this order. The job's `PATH` is these.
@@ -60,11 +59,8 @@ const READ: [(&str, &str); 16] = [
 /// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
 /// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
 pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
-    let profile = match grant.profile() {
-        Profile::Read => READ,
-    };
     let mut variables = vec![("PATH".to_owned(), PATH_DIRS.join(":").into_bytes())];
-    variables.extend(profile.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
+    variables.extend(READ.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
 
     within("env", extra.len(), caps::ENV_COUNT, "variables")?;
     let mut seen: Vec<&str> = Vec::new();

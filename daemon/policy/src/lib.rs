@@ -46,13 +46,20 @@
 //! - one error in one file refuses the whole load.
 #![forbid(unsafe_code)]
 
+mod access;
 mod accounts;
+mod approval;
 mod command;
 mod decide;
+mod denial;
 mod diagnostic;
 mod env;
+mod glob;
+mod index;
 mod load;
 mod machine;
+mod names;
+mod policy;
 mod profile;
 mod reader;
 mod request;
@@ -60,12 +67,18 @@ mod rule;
 mod rules;
 mod variables;
 
+pub use access::{Access, Usable};
+pub use approval::Approval;
 pub use command::{Command, Given, Invocation, Kind, Param, Part, Pass, PathIs, Stdin, Word};
-pub use decide::{Ask, Basis, Denial, Grant, Verdict, Who};
+pub use decide::{Ask, Basis, Grant, Pending, Verdict, Who};
+pub use denial::Denial;
 pub use diagnostic::{Diagnostic, Severity};
 pub use env::{PATH_DIRS, environment};
-pub use load::{Policy, Source, load};
+pub use glob::Glob;
+pub use load::{Source, load};
 pub use machine::{Ids, Machine, MachineTable, Program};
-pub use profile::{Base, Destination, Listed, Network, ProfileLimits, User};
+pub use names::Named;
+pub use policy::Policy;
+pub use profile::{Base, Destination, Listed, Network, Profile, ProfileLimits, User};
 pub use request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
-pub use rule::{Profile, RuleId};
+pub use rule::RuleId;

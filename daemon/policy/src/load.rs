@@ -1,14 +1,12 @@
 //! From texts to a [`Policy`]: bounds, text, the sum of all files.
 
-use std::collections::BTreeSet;
-
 use remit_common::caps;
 
 use crate::accounts::Resolved;
 use crate::diagnostic::{Diagnostic, Findings};
 use crate::machine::Machine;
+use crate::policy::{Parts, Policy};
 use crate::reader::Report;
-use crate::rule::{DenyRule, GrantRule};
 use crate::rules::Loading;
 
 /// One policy file, as read by the warden.
@@ -18,34 +16,6 @@ pub struct Source {
     pub name: String,
     /// Its content, not looked at yet.
     pub text: Vec<u8>,
-}
-
-/// All rules of all files, checked and resolved.
-#[derive(Debug)]
-pub struct Policy {
-    pub(crate) grants: Vec<GrantRule>,
-    pub(crate) denies: Vec<DenyRule>,
-    digest_input: Vec<u8>,
-    groups_named: BTreeSet<u32>,
-}
-
-impl Policy {
-    /// What a digest of this policy covers: every source by name and bytes, and
-    /// the id that every account name stood for. Equal bytes, equal verdicts.
-    pub fn digest_input(&self) -> &[u8] {
-        &self.digest_input
-    }
-
-    /// Every gid that a rule names: a change of membership in another group
-    /// changes no verdict.
-    pub fn groups_named(&self) -> &BTreeSet<u32> {
-        &self.groups_named
-    }
-
-    /// How many grants and denials there are.
-    pub fn rules(&self) -> usize {
-        self.grants.len().saturating_add(self.denies.len())
-    }
 }
 
 /// Reads all sources. Their order does not matter; names that two of them
@@ -81,17 +51,13 @@ pub fn load(
         resolved,
         ..
     } = loading;
-    let gids_of_grants = grants.iter().flat_map(|rule| &rule.to.gids);
-    let gids_of_denies = denies.iter().flat_map(|rule| &rule.to.gids);
-    let groups_named = gids_of_grants.chain(gids_of_denies).copied().collect();
-    let digest_input = canonical(&sorted, &resolved);
-    let policy = Policy {
+    let parts = Parts {
         grants,
         denies,
-        digest_input,
-        groups_named,
+        digest_input: canonical(&sorted, &resolved),
+        ..Parts::default()
     };
-    Ok((policy, findings.sorted()))
+    Ok((Policy::new(parts), findings.sorted()))
 }
 
 /// Bounds over all sources together.

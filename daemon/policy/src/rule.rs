@@ -2,6 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::approval::Approval;
+use crate::glob::Glob;
+use crate::profile::Profile;
 
 /// Where a rule stands, and its name if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,71 +44,33 @@ impl fmt::Display for RuleId {
     }
 }
 
-/// A sandbox that a job runs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Profile {
-    /// Sees what an operator's account sees, changes nothing.
-    Read,
-}
-
-impl Profile {
-    /// Every profile there is.
-    pub const ALL: [Self; 1] = [Self::Read];
-
-    /// Its name in policy files and requests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|profile| profile.name() == name)
-    }
-}
-
-/// What a rule speaks of in `allow` and `deny`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Action {
-    /// Any program or script, in the rule's profile.
-    Run,
-}
-
-impl Action {
-    pub(crate) const ALL: [Self; 1] = [Self::Run];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.name() == name)
-    }
-}
-
 /// Those a rule speaks of. Empty means nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grantees {
     pub(crate) uids: BTreeSet<u32>,
     pub(crate) gids: BTreeSet<u32>,
+    /// Each as it was written, also who does not exist.
+    pub(crate) words: Vec<String>,
 }
 
 /// A `[[grant]]`.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GrantRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
-    pub(crate) allow: BTreeSet<Action>,
-    pub(crate) profile: Profile,
+    pub(crate) allow: Vec<Glob>,
+    /// That of `run`; a named command has its own.
+    pub(crate) profile: Arc<Profile>,
     pub(crate) env: BTreeSet<String>,
+    pub(crate) approval: Option<Approval>,
+    /// Commands of base `host` may run without approval.
+    pub(crate) unconfined: bool,
 }
 
 /// A `[[deny]]`.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DenyRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
-    pub(crate) deny: BTreeSet<Action>,
+    pub(crate) deny: Vec<Glob>,
 }

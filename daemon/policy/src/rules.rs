@@ -1,14 +1,19 @@
 //! The keys of policy files and what they mean: one file's tables become rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use remit_common::builtin::COMMANDS;
 use toml::de::DeTable;
 
 use crate::accounts::{Resolved, Unknown, grantees};
 use crate::diagnostic::quoted;
+use crate::glob::Glob;
 use crate::machine::Machine;
+use crate::names::RUN;
+use crate::profile::Profile;
 use crate::reader::{Fields, Need, Placed, Report};
-use crate::rule::{Action, DenyRule, GrantRule, Profile, RuleId};
+use crate::rule::{DenyRule, GrantRule, RuleId};
 use crate::variables::never_permitted;
 
 /// What the files read so far add up to.
@@ -64,7 +69,7 @@ impl<'a> Loading<'a> {
             &mut self.resolved,
             report,
         );
-        let allow = actions(
+        let allow = globs(
             &fields.strings("allow", Need::Required, report),
             "allow",
             report,
@@ -84,6 +89,8 @@ impl<'a> Loading<'a> {
             allow,
             profile,
             env,
+            approval: None,
+            unconfined: false,
         });
     }
 
@@ -97,7 +104,7 @@ impl<'a> Loading<'a> {
             &mut self.resolved,
             report,
         );
-        let deny = actions(
+        let deny = globs(
             &fields.strings("deny", Need::Required, report),
             "deny",
             report,
@@ -136,16 +143,19 @@ fn is_rule_name(name: &str) -> bool {
         })
 }
 
-fn actions(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> BTreeSet<Action> {
-    let mut found = BTreeSet::new();
+fn globs(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> Vec<Glob> {
+    let builtins = COMMANDS.iter().map(|builtin| builtin.name);
+    let names: Vec<&str> = [RUN].into_iter().chain(builtins).collect();
+    let mut found = Vec::new();
     for item in list {
-        if let Some(action) = Action::named(item.value) {
-            found.insert(action);
+        let glob = Glob::new(item.value);
+        if names.iter().any(|name| glob.matches(name)) {
+            found.push(glob);
         } else {
             let message = format!(
                 "{} is nothing that '{key}' can name (it can name: {})",
                 quoted(item.value),
-                Action::ALL.map(Action::name).join(", ")
+                RUN
             );
             report.error(item.span.clone(), message);
         }
@@ -153,19 +163,17 @@ fn actions(list: &[Placed<&str>], key: &str, report: &mut Report<'_>) -> BTreeSe
     found
 }
 
-fn profile(named: Option<Placed<&str>>, report: &mut Report<'_>) -> Profile {
-    let Some(named) = named else {
-        return Profile::Read;
-    };
-    Profile::named(named.value).unwrap_or_else(|| {
+fn profile(named: Option<Placed<&str>>, report: &mut Report<'_>) -> Arc<Profile> {
+    let read = Profile::read();
+    if let Some(named) = named.filter(|named| named.value != read.name) {
         let message = format!(
             "there is no profile {} (there is: {})",
             quoted(named.value),
-            Profile::ALL.map(Profile::name).join(", ")
+            read.name
         );
         report.error(named.span, message);
-        Profile::Read
-    })
+    }
+    Arc::new(read)
 }
 
 fn variables(list: &[Placed<&str>], report: &mut Report<'_>) -> BTreeSet<String> {

@@ -105,7 +105,7 @@ proptest! {
     #[test]
     fn access_and_decide_agree(files in files(), who in caller()) {
         let policy = loaded(&files);
-        let shown = policy.access(Who { uid: who.0, gids: &who.1 });
+        let shown = policy.access(Who { uid: who.0, gids: &who.1 }).grants;
         prop_assert_eq!(!shown.is_empty(), allows(&verdict(&policy, &who, &[])));
         for view in shown {
             let env: Vec<&[u8]> = view.env.iter().map(String::as_bytes).collect();

@@ -15,7 +15,7 @@ impl Warden {
     /// The session is gone, or what is asked about is no argv and no named command.
     pub fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
-        let grants = self.policy.policy.access(by(&subject));
+        let grants = self.policy.policy.access(by(&subject)).grants;
         let profiles = match grants.is_empty() {
             true => Vec::new(),
             false => vec![read_profile()],
@@ -96,10 +96,17 @@ fn asked(verdict: Verdict) -> Asked {
             rule: Some(grant.basis().to_string()),
             why: format!(
                 "it runs in profile {}, without approval; the kernel keeps it from changing anything",
-                grant.profile().name()
+                grant.profile().name
             ),
             lift: None,
             approval: None,
+        },
+        Verdict::Ask(pending) => Asked {
+            allowed: false,
+            rule: Some(pending.basis().to_string()),
+            why: pending.approval().to_string(),
+            lift: None,
+            approval: Some(pending.approval().to_string()),
         },
         Verdict::Deny(denial) => Asked {
             allowed: false,

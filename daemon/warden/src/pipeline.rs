@@ -85,6 +85,7 @@ fn begun(
     let room = warden.room_for(subject.uid())?;
     let grant = match warden.decide(subject, &call) {
         Verdict::Allow(grant) => grant,
+        Verdict::Ask(pending) => return Err(pending.into()),
         Verdict::Deny(denial) => return Err(denial.into()),
     };
     let new = warden.new_job()?;

@@ -79,7 +79,7 @@ pub struct Plan {
     /// When it ends at the latest, in seconds.
     pub runtime_s: u32,
     /// The profile's name.
-    pub profile: &'static str,
+    pub profile: String,
     /// The caller's request id with the content's hash.
     pub request: Option<(String, [u8; 32])>,
     /// In words.
@@ -127,7 +127,7 @@ impl Plan {
             cwd,
             limits: config.limits(),
             runtime_s,
-            profile: grant.profile().name(),
+            profile: grant.profile().name.clone(),
             asked,
             request: call.request().map(|(id, content)| (id.to_owned(), content)),
             basis: grant.basis().clone(),
@@ -157,10 +157,11 @@ impl Plan {
         let asked = call::ask(&self.purpose, self.asked_profile.as_deref(), argv0, &names);
         let grant = match newer.decide(who, &asked) {
             Verdict::Allow(grant) => grant,
+            Verdict::Ask(pending) => return Err(pending.into()),
             Verdict::Deny(denial) => return Err(denial.into()),
         };
         self.env = remit_policy::environment(&grant, &self.asked_env)?;
-        self.profile = grant.profile().name();
+        self.profile.clone_from(&grant.profile().name);
         self.basis = grant.basis().clone();
         self.policy = digest.to_owned();
         Ok(())

@@ -110,7 +110,7 @@ impl Built {
             &self.clamped(&plan.limits),
         ));
         Enforced {
-            profile: plan.profile.to_owned(),
+            profile: plan.profile.clone(),
             uid: plan.uid.get(),
             walls: steps.iter().map(|step| step.name().to_owned()).collect(),
             landlock: match steps.contains(&Step::Landlock) {

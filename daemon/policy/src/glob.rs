@@ -1,0 +1,108 @@
+//! Names with `*` in them, as rules use them.
+
+use std::fmt;
+
+/// A name, or a pattern of names: `*` stands for any text, also none; everything else for itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Glob(String);
+
+impl Glob {
+    /// The pattern as it is written.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, where it is one and no pattern.
+    pub fn literal(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(self.0.as_str())
+    }
+
+    /// What each name that matches begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.split('*').next().unwrap_or_default()
+    }
+
+    /// Whether it matches the whole name. Takes time in proportion to both at worst: each piece
+    /// between stars is taken where it first fits, which is as good as any later place.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return self.0 == name;
+        };
+        let Some(mut left) = name.strip_prefix(first) else {
+            return false;
+        };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for piece in middle.split('*') {
+            let Some((_, after)) = left.split_once(piece) else {
+                return false;
+            };
+            left = after;
+        }
+        left.ends_with(last)
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text_and_nothing_else_is() {
+        let check = |glob: &str, yes: &[&str], no: &[&str]| {
+            let glob = Glob::new(glob);
+            for name in yes {
+                assert!(glob.matches(name), "{glob} {name:?}");
+                assert!(name.starts_with(glob.prefix()));
+            }
+            for name in no {
+                assert!(!glob.matches(name), "{glob} {name:?}");
+            }
+        };
+        check("run", &["run"], &["", "runs", "Run", "ru", "xrun"]);
+        check("*", &["", "run", "a.b", "*"], &[]);
+        check(
+            "nginx.*",
+            &["nginx.", "nginx.test", "nginx.a.b"],
+            &["nginx", "xnginx.test"],
+        );
+        check(
+            "*.reload",
+            &[".reload", "a.reload", "a.reload.reload"],
+            &["reload", "a.reload2"],
+        );
+        check(
+            "a*b*c",
+            &["abc", "a--b--c", "abbcc"],
+            &["ab", "acb", "abcd"],
+        );
+        check("a**c", &["ac", "abc"], &["a", "c"]);
+        // One character cannot serve two pieces.
+        check("aba*aba", &["abaaba", "aba-aba"], &["aba", "ababa"]);
+        check("*ab*ab*", &["abab", "xabyabz"], &["ab", "aba"]);
+        check("", &[""], &["a"]);
+        check("a?[b]", &["a?[b]"], &["axb"]);
+    }
+
+    #[test]
+    fn matching_takes_no_exponential_time() {
+        let glob = Glob::new("a*".repeat(60) + "b");
+        assert!(!glob.matches(&"a".repeat(4096)));
+    }
+
+    #[test]
+    fn only_a_name_without_stars_is_literal() {
+        assert_eq!(Glob::new("run").literal(), Some("run"));
+        assert_eq!(Glob::new("ru*").literal(), None);
+    }
+}

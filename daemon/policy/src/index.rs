@@ -1,0 +1,142 @@
+//! Which rules speak of whom and of what, found without a look at every rule.
+//!
+//! Rules are known by their place in the order in which they decide. Each caller and each name has the
+//! set of places that speak of it; what decides is the first place in both. All of it is made once.
+
+use std::collections::BTreeMap;
+
+use remit_common::builtin::COMMANDS;
+
+use crate::decide::Who;
+use crate::glob::Glob;
+use crate::names::RUN;
+use crate::rule::Grantees;
+
+/// A set of places: words of 64 bits that are not zero, by number. As large as what is in it.
+#[derive(Debug, Clone, Default)]
+struct Places(Vec<(usize, u64)>);
+
+/// The rules of one kind, by whom and by what they speak of.
+#[derive(Debug)]
+pub(crate) struct Index {
+    uids: BTreeMap<u32, Places>,
+    gids: BTreeMap<u32, Places>,
+    names: BTreeMap<String, Places>,
+    words: usize,
+}
+
+/// The places that speak of one caller: one bit each.
+pub(crate) struct Speaking(Vec<u64>);
+
+impl Places {
+    /// Adds a place that is none before those that are in.
+    fn add(&mut self, place: usize) {
+        let (word, bit) = (place / 64, 1 << (place % 64));
+        match self.0.last_mut() {
+            Some((last, bits)) if *last == word => *bits |= bit,
+            _ => self.0.push((word, bit)),
+        }
+    }
+}
+
+impl Index {
+    /// Of rules in the order in which they decide. `implies` tells of a place whether its speaking of
+    /// this name, which is `run`, is about the built-in commands too.
+    pub(crate) fn new<'a>(
+        commands: impl Iterator<Item = &'a String>,
+        rules: impl Iterator<Item = (&'a Grantees, &'a [Glob])>,
+        implies: impl Fn(usize) -> bool,
+    ) -> Self {
+        let builtins = COMMANDS.iter().map(|builtin| builtin.name);
+        let known = commands.map(String::as_str).chain(builtins).chain([RUN]);
+        let known = known.map(|name| (name.to_owned(), Places::default()));
+        let mut index = Self {
+            uids: BTreeMap::new(),
+            gids: BTreeMap::new(),
+            names: known.collect(),
+            words: 0,
+        };
+        // Most rules share a few patterns: each is matched once.
+        let mut matched: BTreeMap<&Glob, Vec<String>> = BTreeMap::new();
+        for (place, (to, globs)) in rules.enumerate() {
+            index.words = place / 64 + 1;
+            for uid in &to.uids {
+                index.uids.entry(*uid).or_default().add(place);
+            }
+            for gid in &to.gids {
+                index.gids.entry(*gid).or_default().add(place);
+            }
+            for glob in globs {
+                let names = matched.entry(glob).or_insert_with(|| index.matching(glob));
+                for name in names.iter() {
+                    index.speaks(place, name);
+                    if name == RUN && implies(place) {
+                        COMMANDS
+                            .iter()
+                            .for_each(|builtin| index.speaks(place, builtin.name));
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    fn matching(&self, glob: &Glob) -> Vec<String> {
+        let prefix = glob.prefix();
+        let from = self.names.range::<str, _>((
+            std::ops::Bound::Included(prefix),
+            std::ops::Bound::Unbounded,
+        ));
+        from.map(|(name, _)| name)
+            .take_while(|name| name.starts_with(prefix))
+            .filter(|name| glob.matches(name))
+            .cloned()
+            .collect()
+    }
+
+    fn speaks(&mut self, place: usize, name: &str) {
+        if let Some(places) = self.names.get_mut(name) {
+            places.add(place);
+        }
+    }
+
+    /// What speaks of this caller.
+    pub(crate) fn of(&self, who: Who<'_>) -> Speaking {
+        let mut speaking = vec![0; self.words];
+        let of_gids = who.gids.iter().filter_map(|gid| self.gids.get(gid));
+        for places in self.uids.get(&who.uid).into_iter().chain(of_gids) {
+            for (word, bits) in &places.0 {
+                if let Some(all) = speaking.get_mut(*word) {
+                    *all |= bits;
+                }
+            }
+        }
+        Speaking(speaking)
+    }
+
+    /// The places that speak of this name too, in order.
+    pub(crate) fn places<'a>(
+        &'a self,
+        speaking: &'a Speaking,
+        name: &str,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        let of_name = self
+            .names
+            .get(name)
+            .into_iter()
+            .flat_map(|places| &places.0);
+        of_name.flat_map(|(word, bits)| {
+            let both = bits & speaking.0.get(*word).copied().unwrap_or_default();
+            ones(both).map(move |bit| word * 64 + bit)
+        })
+    }
+}
+
+/// The numbers of the bits that are set, the lowest first.
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (bits != 0).then_some(bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(lowest)
+    })
+}
