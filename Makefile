@@ -21,7 +21,8 @@ TEST := cargo $(if $(NEXTEST),nextest run,test)
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # What the tests use besides bash, coreutils and util-linux.
-PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv $(if $(shell command -v npm),,npm)
+PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
+	curl findutils make mawk openssh-client sed strace tar vim zip $(if $(shell command -v npm),,npm)
 # What makes and checks packages, besides those.
 PACKAGING := gcc libc6-dev git binutils jq dpkg-dev lintian rpm rpmlint
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.

@@ -35,6 +35,27 @@ pub fn script(text: &str) -> Run {
     })
 }
 
+/// A named command with its arguments, to look; waited for.
+#[must_use]
+pub fn named(name: &str, args: &[(&str, &str)]) -> Run {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    run(What::Named {
+        name: name.to_owned(),
+        args: args.iter().map(owned).collect(),
+    })
+}
+
+/// The same of a command that changes something.
+#[must_use]
+pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
+    Run {
+        purpose: Purpose::Change {
+            reason: "a test".into(),
+        },
+        ..named(name, args)
+    }
+}
+
 /// Anything, waited for as long as a call may wait.
 #[must_use]
 pub fn run(what: What) -> Run {
