@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::host::Section;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_common::wire::{Access, Bytes, GrepQuery, Run, What};
+use remit_common::wire::{Access, Bytes, GrepQuery, Purpose, Run, What};
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidArgs, message)
@@ -31,24 +31,24 @@ fn no_nul(what: &str, bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks everything a run brings.
+/// Checks everything a run brings. Comes back with the built-in command that it means, where it
+/// means one: what a name of the policy means, and whether there is one, the warden says.
 ///
 /// # Errors
 /// The first bound or rule it breaks.
-pub fn run(run: &Run) -> Result<(), Refusal> {
-    match &run.what {
-        What::Argv(args) => argv(args)?,
+pub fn run(run: &Run) -> Result<Option<Builtin>, Refusal> {
+    let builtin = match &run.what {
+        What::Argv(args) => argv(args).map(|()| None)?,
         What::Script { text, interpreter } => {
             within("script bytes", text.len(), caps::SCRIPT)?;
             if let Some(interpreter) = interpreter {
                 path("interpreter", interpreter)?;
             }
+            None
         }
-        What::Named { name, args } => {
-            Builtin::parse(name, args)?;
-            alone(run)?;
-        }
-    }
+        What::Named { name, args } => named(run, name, args)?,
+    };
+    purpose(run)?;
     if let Some(cwd) = &run.cwd {
         path("cwd", cwd)?;
         if !cwd.starts_with(b"/") {
@@ -82,15 +82,52 @@ pub fn run(run: &Run) -> Result<(), Refusal> {
             );
         }
     }
-    Ok(())
+    Ok(builtin)
 }
 
-/// A named command has its own arguments and nothing else that shapes a run.
-fn alone(run: &Run) -> Result<(), Refusal> {
+/// No value is told: it may be a secret.
+fn named(run: &Run, name: &str, args: &[(String, String)]) -> Result<Option<Builtin>, Refusal> {
+    within("command name bytes", name.len(), caps::NAME)?;
+    within("arguments of a command", args.len(), caps::NAMED_ARGS)?;
+    for (name, value) in args {
+        within("bytes of an argument's name", name.len(), caps::NAME)?;
+        let what = format!("bytes of argument '{}'", text::line(name.as_bytes(), 64));
+        within(&what, value.len(), caps::NAMED_VALUE)?;
+    }
+    let builtin = match builtin::find(name) {
+        Ok(_) => Some(Builtin::parse(name, args)?),
+        Err(_) => None,
+    };
+    alone(run, builtin.is_some())?;
+    Ok(builtin)
+}
+
+/// A change has a name, by which policy knows it, and a reason.
+fn purpose(run: &Run) -> Result<(), Refusal> {
+    match (&run.purpose, &run.what) {
+        (Purpose::Use | Purpose::Try, _) => Ok(()),
+        (Purpose::Change { reason }, What::Named { .. }) => {
+            within("reason bytes", reason.len(), caps::REASON)?;
+            match reason.trim().is_empty() {
+                true => Err(invalid("reason is empty").object("reason")),
+                false => Ok(()),
+            }
+        }
+        (Purpose::Change { .. }, What::Argv(_) | What::Script { .. }) => {
+            Err(invalid("only a named command can change the host")
+                .object("name")
+                .next("`remit access`, or the tool access, lists the commands that you may use"))
+        }
+    }
+}
+
+/// A named command has its own directory, and a built-in one nothing but its arguments. Whether one of
+/// the policy's takes variables or standard input, its definition says.
+fn alone(run: &Run, builtin: bool) -> Result<(), Refusal> {
     let given = [
         ("cwd", run.cwd.is_some()),
-        ("env", !run.env.is_empty()),
-        ("stdin", run.stdin.is_some()),
+        ("env", builtin && !run.env.is_empty()),
+        ("stdin", builtin && run.stdin.is_some()),
     ];
     match given.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
@@ -129,8 +166,19 @@ pub fn grep(query: &GrepQuery) -> Result<(), Refusal> {
 /// As [`run`].
 pub fn access(access: &Access) -> Result<(), Refusal> {
     profile(access.profile.as_deref())?;
-    if let Some(name) = &access.name {
-        builtin::find(name)?;
+    let given = [
+        access.argv.is_some(),
+        access.name.is_some(),
+        access.query.is_some(),
+    ];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(invalid("'argv', 'name' and 'query' exclude each other").object("name"));
+    }
+    for (what, text) in [
+        ("command name bytes", &access.name),
+        ("query bytes", &access.query),
+    ] {
+        within(what, text.as_ref().map_or(0, String::len), caps::NAME)?;
     }
     access.argv.as_deref().map_or(Ok(()), argv)
 }
@@ -226,7 +274,6 @@ fn profile(profile: Option<&str>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remit_common::wire::Purpose;
 
     fn bytes(length: usize) -> Bytes {
         vec![b'x'; length].into()
@@ -401,41 +448,133 @@ mod tests {
         assert_eq!(interpreter("python3"), None);
     }
 
+    /// The same for a named command.
+    fn named(
+        name: &str,
+        args: &[(&str, &str)],
+        change: impl FnOnce(&mut Run),
+    ) -> Result<Option<Builtin>, Refusal> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut changed = plain();
+        changed.what = What::Named {
+            name: name.to_owned(),
+            args: args.iter().map(owned).collect(),
+        };
+        change(&mut changed);
+        run(&changed)
+    }
+
+    fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
+        result.err().map(|refusal| refusal.code)
+    }
+
     #[test]
-    fn a_named_command_stands_alone() {
-        let named = |change: &dyn Fn(&mut Run)| {
-            check(|run| {
-                run.what = What::Named {
-                    name: "logs".into(),
-                    args: vec![("unit".into(), "nginx".into())],
-                };
-                change(run);
-            })
+    fn a_built_in_command_stands_alone() {
+        let logs = |change: &dyn Fn(&mut Run)| named("logs", &[("unit", "nginx")], change);
+        assert_eq!(logs(&|_| {}).unwrap().unwrap().name(), "logs");
+        for changed in [
+            logs(&|run| run.cwd = Some(b"/".to_vec().into())),
+            logs(&|run| run.stdin = Some(bytes(0))),
+            logs(&|run| run.env = vec![(bytes(1), bytes(1))]),
+            named("logs", &[("unit", "-x")], |_| {}),
+            named("logs", &[("unit", "a"), ("unit", "b")], |_| {}),
+        ] {
+            assert_eq!(code(changed), WRONG);
+        }
+    }
+
+    #[test]
+    fn what_other_names_mean_is_the_wardens_to_say() {
+        for name in ["nginx.test", "df", "", "log", "logs ", "\u{202e}\n"] {
+            let passed = named(name, &[("-x", "a\0"), ("-x", "")], |run| {
+                run.stdin = Some(bytes(0));
+                run.env = vec![(bytes(1), bytes(1))];
+            });
+            assert_eq!(passed, Ok(None), "{name}");
+        }
+        let inside = named("nginx.test", &[], |run| run.cwd = Some(bytes(1)));
+        assert_eq!(code(inside), WRONG);
+    }
+
+    #[test]
+    fn a_named_command_is_bounded_and_its_values_are_never_told() {
+        let check = |name: usize, args: usize, key: usize, value: usize| {
+            let (name, key, value) = ("n".repeat(name), "k".repeat(key), "s".repeat(value));
+            let args = vec![(key.as_str(), value.as_str()); args];
+            named(&name, &args, |_| {})
         };
-        assert_eq!(named(&|_| {}), None);
-        assert_eq!(named(&|run| run.cwd = Some(b"/".to_vec().into())), WRONG);
-        assert_eq!(named(&|run| run.stdin = Some(bytes(0))), WRONG);
-        assert_eq!(named(&|run| run.env = vec![(bytes(1), bytes(1))]), WRONG);
-        let wrong = |args: Vec<(String, String)>, name: &str| {
-            let name = name.to_owned();
-            named(&move |run| {
-                let (name, args) = (name.clone(), args.clone());
-                run.what = What::Named { name, args };
-            })
+        let (name, args, value) = (caps::NAME, caps::NAMED_ARGS, caps::NAMED_VALUE);
+        assert_eq!(check(name, args, name, value), Ok(None));
+        for over in [
+            check(name + 1, 1, 1, 1),
+            check(1, args + 1, 1, 1),
+            check(1, 2, name + 1, 1),
+            check(1, 2, 1, value + 1),
+        ] {
+            let refusal = over.unwrap_err();
+            assert_eq!(refusal.code, Code::TooLarge);
+            assert!(!format!("{refusal:?}").contains("sss"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_has_a_name_and_a_reason() {
+        let because = |reason: String| Purpose::Change { reason };
+        let check = |reason: String| code(named("a.b", &[], |run| run.purpose = because(reason)));
+        for (reason, expect) in [
+            ("x".repeat(caps::REASON), None),
+            ("x".repeat(caps::REASON + 1), LARGE),
+            (String::new(), WRONG),
+            (" \n\t".to_owned(), WRONG),
+            ("new site\nfor \u{fc}".to_owned(), None),
+        ] {
+            assert_eq!(check(reason.clone()), expect, "{reason}");
+        }
+        let script = What::Script {
+            text: bytes(1),
+            interpreter: None,
         };
-        assert_eq!(wrong(Vec::new(), "df"), Some(Code::NotFound));
-        assert_eq!(wrong(vec![("unit".into(), "-x".into())], "logs"), WRONG);
-        let many = vec![(String::new(), String::new()); caps::NAMED_ARGS + 1];
-        assert_eq!(wrong(many, "logs"), LARGE);
-        let asked = |name: &str| {
-            access(&Access {
-                argv: None,
+        for what in [plain().what, script] {
+            let unnamed = self::check(|run| {
+                run.what = what;
+                run.purpose = because("why".to_owned());
+            });
+            assert_eq!(unnamed, WRONG);
+        }
+        let tried = self::check(|run| run.purpose = Purpose::Try);
+        assert_eq!(tried, None);
+    }
+
+    #[test]
+    fn a_question_about_access_is_one_question_and_bounded() {
+        let ask = |argv: Option<usize>, name: Option<usize>, query: Option<usize>| {
+            let text = |length: usize| "x".repeat(length);
+            code(access(&Access {
+                argv: argv.map(|length| vec![bytes(length)]),
                 profile: None,
-                name: Some(name.into()),
-                query: None,
-            })
+                name: name.map(text),
+                query: query.map(text),
+            }))
         };
-        assert!(asked("logs").is_ok() && asked("log").is_err());
+        let cap = caps::NAME;
+        for ((argv, name, query), expect) in [
+            ((None, None, None), None),
+            ((Some(1), None, None), None),
+            ((None, Some(cap), None), None),
+            ((None, None, Some(cap)), None),
+            ((None, None, Some(0)), None),
+            ((None, Some(cap + 1), None), LARGE),
+            ((None, None, Some(cap + 1)), LARGE),
+            ((Some(1), Some(1), None), WRONG),
+            ((Some(1), None, Some(1)), WRONG),
+            ((None, Some(1), Some(1)), WRONG),
+        ] {
+            assert_eq!(
+                ask(argv, name, query),
+                expect,
+                "{argv:?} {name:?} {query:?}"
+            );
+        }
     }
 
     #[test]

@@ -30,7 +30,11 @@ struct Denial {
 impl Denials {
     /// Counts a refusal. What the client is told, and how long it waits for that.
     pub fn count(&mut self, refusal: Refusal, now: Instant) -> (Refusal, Duration) {
-        if !matches!(refusal.code, Code::DeniedRule | Code::ApprovalDenied) {
+        // The warden's not_found is about a command that policy does not give this user.
+        if !matches!(
+            refusal.code,
+            Code::DeniedRule | Code::NotFound | Code::NeedsApproval | Code::ApprovalDenied
+        ) {
             return (refusal, Duration::ZERO);
         }
         self.0
@@ -134,6 +138,21 @@ mod tests {
             )
         );
         assert_eq!((told.object, told.by), (denied("a").object, denied("a").by));
+    }
+
+    #[test]
+    fn whatever_policy_says_no_with_counts() {
+        let (mut denials, now) = (Denials::default(), Instant::now());
+        for code in [Code::NeedsApproval, Code::ApprovalDenied] {
+            let refusal = Refusal::new(code, "no");
+            let waits = [(); 3].map(|()| denials.count(refusal.clone(), now).1.as_millis());
+            assert_eq!(waits, [0, 0, 500], "{code}");
+        }
+        // Names that are tried one after the other are reasons of their own.
+        for (name, expect) in [("a.a", 0), ("a.b", 0), ("a.c", 0), ("a.a", 0), ("a.a", 500)] {
+            let (_, wait) = denials.count(Refusal::no_such_command(name), now);
+            assert_eq!(wait.as_millis(), expect, "{name}");
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 
-use remit_common::builtin::Builtin;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Reply, Run, What};
@@ -16,9 +15,8 @@ use crate::warden::Granted;
 impl Call {
     /// Starts a job, or finds the one that this request id started, and waits a while for its end.
     pub async fn run(&self, mut run: Run) -> Result<Reply, Refused> {
-        check::run(&run)?;
-        if let What::Named { name, args } = &run.what {
-            run.stdin = self.facts(&Builtin::parse(name, args)?).await?;
+        if let Some(command) = check::run(&run)? {
+            run.stdin = self.facts(&command).await?;
         }
         let wait_ms = run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT);
         let notes = notes::of_run(&run);

@@ -24,7 +24,7 @@ pub fn of_run(run: &Run) -> Vec<&'static str> {
             of_argv(&argv)
         }
         What::Script { text, .. } => of_script(text),
-        // It is made for the sandbox, and says itself what it cannot see.
+        // A built-in says itself what it cannot see; what one of the policy's executes is not known here.
         What::Named { .. } => Vec::new(),
     }
 }

@@ -7,7 +7,6 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Enforced, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::service::ServiceFacts;
 use remit_common::wire::{Access, FromClient, Reply, Request, What};
 use remit_link::{Answer, SpecWhat, ToBroker, ToWarden};
 
@@ -112,44 +111,6 @@ fn script_and_stdin_travel_sealed_in_this_order() {
         "{:?}",
         report.notes
     );
-}
-
-#[test]
-fn a_named_command_comes_with_what_the_manager_said() {
-    let dir = Dir::new();
-    let mut broker = Broker::fresh(&dir);
-    let mut client = broker.client(1000);
-    let named = |name: &str, args: &[(&str, &str)]| {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut request = run(&[]);
-        request.wait_ms = Some(0);
-        request.what = What::Named {
-            name: name.into(),
-            args: args.iter().map(owned).collect(),
-        };
-        Request::Run(request)
-    };
-    client.call(named("service.status", &[("unit", "a")]));
-    let (ToWarden::Run { spec, .. }, mut fds) = broker.hear_with_fds() else {
-        panic!()
-    };
-    let expect = SpecWhat::Named {
-        name: "service.status".into(),
-        args: vec![("unit".into(), "a".into())],
-    };
-    assert_eq!((&spec.what, spec.stdin, fds.len()), (&expect, true, 1));
-    let json = remit_link::memfd::read(fds.remove(0), caps::STDIN).unwrap();
-    // Whatever this machine's manager says, it is told in the form that both sides know.
-    let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
-    assert!(facts.time > 0);
-    // The journal is not asked for here.
-    client.call(named("logs", &[]));
-    let (ToWarden::Run { spec, .. }, fds) = broker.hear_with_fds() else {
-        panic!()
-    };
-    assert!(!spec.stdin && fds.is_empty());
-    let refused = client.ask(named("logs", &[("unit", "-x")])).unwrap_err();
-    assert_eq!(refused.code, Code::InvalidArgs);
 }
 
 #[test]
@@ -341,19 +302,22 @@ fn access_is_the_wardens_to_answer() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
-    let call = client.call(Request::Access(Access {
+    let question = Access {
         argv: None,
         profile: None,
         name: None,
-        query: None,
-    }));
+        query: Some("nginx".into()),
+    };
+    let call = client.call(Request::Access(question.clone()));
     let ToWarden::Access {
-        ticket, session, ..
+        ticket,
+        session,
+        access,
     } = broker.hear()
     else {
         panic!()
     };
-    assert_eq!(session, client.session);
+    assert_eq!((session, access), (client.session, question));
     let report = remit_common::wire::AccessReport {
         user: "u".into(),
         uid: 1000,

@@ -12,6 +12,7 @@ mod clients;
 mod confinement;
 mod damage;
 mod follow;
+mod named;
 mod output;
 mod queue;
 mod search;

@@ -1,0 +1,173 @@
+//! Named commands: what the broker knows of them, and what it leaves to the warden.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::service::ServiceFacts;
+use remit_common::wire::{Purpose, Request, Run, What};
+use remit_link::{SpecWhat, ToBroker, ToWarden};
+
+use crate::stage::{Broker, Dir, run};
+
+fn named(name: &str, args: &[(&str, &str)]) -> Run {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut request = run(&[]);
+    request.wait_ms = Some(0);
+    request.what = What::Named {
+        name: name.into(),
+        args: args.iter().map(owned).collect(),
+    };
+    request
+}
+
+fn change(name: &str, args: &[(&str, &str)], reason: &str) -> Run {
+    let mut request = named(name, args);
+    request.purpose = Purpose::Change {
+        reason: reason.into(),
+    };
+    request
+}
+
+#[test]
+fn a_built_in_command_comes_with_what_the_manager_said() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    client.call(Request::Run(named("service.status", &[("unit", "a")])));
+    let (ToWarden::Run { spec, .. }, mut fds) = broker.hear_with_fds() else {
+        panic!()
+    };
+    let expect = SpecWhat::Named {
+        name: "service.status".into(),
+        args: vec![("unit".into(), "a".into())],
+    };
+    assert_eq!((&spec.what, spec.stdin, fds.len()), (&expect, true, 1));
+    let json = remit_link::memfd::read(fds.remove(0), caps::STDIN).unwrap();
+    // Whatever this machine's manager says, it is told in the form that both sides know.
+    let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
+    assert!(facts.time > 0);
+    // The journal is not asked for here.
+    client.call(Request::Run(named("logs", &[])));
+    let (ToWarden::Run { spec, .. }, fds) = broker.hear_with_fds() else {
+        panic!()
+    };
+    assert!(!spec.stdin && fds.is_empty());
+    let wrong = Request::Run(named("logs", &[("unit", "-x")]));
+    assert_eq!(client.ask(wrong).unwrap_err().code, Code::InvalidArgs);
+}
+
+#[test]
+fn any_other_name_is_passed_on_with_what_came_along() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let args = [("site", "b"), ("quiet", "true"), ("site", "a")];
+    let mut request = change("site.write", &args, "new site");
+    request.stdin = Some(b"input".to_vec().into());
+    request.env = vec![(b"TZ".to_vec().into(), b"UTC".to_vec().into())];
+    client.call(Request::Run(request.clone()));
+    let (ToWarden::Run { spec, session, .. }, mut fds) = broker.hear_with_fds() else {
+        panic!()
+    };
+    let What::Named { name, args } = request.what else {
+        panic!()
+    };
+    assert_eq!(session, client.session);
+    assert_eq!(spec.what, SpecWhat::Named { name, args });
+    assert_eq!((spec.purpose, spec.env), (request.purpose, request.env));
+    assert_eq!((spec.stdin, fds.len()), (true, 1));
+    let stdin = remit_link::memfd::read(fds.remove(0), caps::STDIN).unwrap();
+    assert_eq!(stdin, b"input");
+    // Nothing is read that did not come.
+    client.call(Request::Run(named("nginx.test", &[])));
+    let (ToWarden::Run { spec, .. }, fds) = broker.hear_with_fds() else {
+        panic!()
+    };
+    assert!(!spec.stdin && fds.is_empty());
+    assert_eq!(spec.purpose, Purpose::Use);
+}
+
+#[test]
+fn a_change_without_name_or_reason_does_not_reach_the_warden() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let mut reboot = run(&["reboot"]);
+    let reason = "why".into();
+    reboot.purpose = Purpose::Change { reason };
+    let long = "x".repeat(caps::REASON + 1);
+    for (request, code) in [
+        (reboot, Code::InvalidArgs),
+        (change("a.b", &[], ""), Code::InvalidArgs),
+        (change("a.b", &[], &long), Code::TooLarge),
+    ] {
+        let refusal = client.ask(Request::Run(request)).unwrap_err();
+        assert_eq!(refusal.code, code);
+        assert!(matches!(broker.hear(), ToWarden::Refused { .. }));
+    }
+    assert!(broker.hears_nothing(Duration::from_millis(50)));
+}
+
+#[test]
+fn what_the_warden_says_of_a_command_reaches_the_client_whole() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    for refusal in [
+        Refusal::no_such_command("nginx.reload"),
+        Refusal::new(Code::DeniedRule, "denied").by("10-web.toml:3"),
+        Refusal::new(Code::NeedsApproval, "needs approval by %sre").next("tell the user"),
+    ] {
+        let call = client.call(Request::Run(change("nginx.reload", &[], "why")));
+        let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+            panic!()
+        };
+        let answer = Err(refusal.clone());
+        broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
+        assert_eq!(client.reply(call).0, Err(refusal));
+    }
+}
+
+#[test]
+fn values_stand_neither_in_the_log_nor_in_what_the_audit_is_told() {
+    const SECRET: &str = "correct-horse-battery";
+    let dir = Dir::new();
+    let path = dir.spool.with_extension("log");
+    let log = File::create(&path).unwrap();
+    let mut broker = Broker::start_with(&dir, "", Stdio::from(log));
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    broker.tell(&ToBroker::Adopted, &[]);
+    let mut client = broker.client(1000);
+    let long = SECRET.repeat(caps::NAMED_VALUE / SECRET.len() + 1);
+    let mut inside = change("db.password", &[("password", SECRET)], "why");
+    inside.cwd = Some(b"/".to_vec().into());
+    for request in [
+        change("db.password", &[("password", &long)], "why"),
+        change("db.password", &[("password", SECRET)], ""),
+        inside,
+    ] {
+        let told = client.ask(Request::Run(request)).unwrap_err();
+        let recorded = broker.hear();
+        assert!(matches!(recorded, ToWarden::Refused { .. }));
+        assert!(!format!("{told:?} {recorded:?}").contains(SECRET));
+    }
+    // One that the warden has, and one whose answer makes no sense.
+    let request = change("db.password", &[("password", SECRET)], "why");
+    let call = client.call(Request::Run(request));
+    let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+        panic!()
+    };
+    let job = remit_common::names::JobId([1; 16]);
+    let answer = Ok(remit_link::Answer::Stopping(job));
+    broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
+    let refusal = client.reply(call).0.unwrap_err();
+    assert_eq!(refusal.code, Code::DaemonUnavailable);
+    drop(client);
+    broker.kill();
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains("does not fit the request"), "{log}");
+    assert!(!log.contains(SECRET), "{log}");
+}
