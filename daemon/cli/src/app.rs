@@ -39,6 +39,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(args) => verb::run::run(context, args),
+        Verb::Change(args) => verb::change::change(context, args),
         Verb::Try(args) => verb::r#try::attempt(context, args),
         Verb::Access(args) => verb::access::access(context, args),
         Verb::Host(args) => verb::host::host(context, args),

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueHint};
 use remit_common::builtin;
 use remit_common::names::Runtime;
@@ -23,12 +23,13 @@ pub use job::JobArgs;
 pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
 pub use machine::{ClientConfigArgs, EnrollArgs, McpClient, UnenrollArgs};
-pub use run::{RunArgs, TryArgs};
+pub use run::{ChangeArgs, GivenArgs, RunArgs, Secret, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
 const EXIT: &str = "\
 Exit status:
-  of 'run', 'job --wait' and 'job --follow': that of the command; 128 and its number when a signal ended it
+  of 'run', 'change', 'job --wait' and 'job --follow': that of the command; 128 and its number when a
+  signal ended it
   of 'doctor': how many checks failed, 63 at most
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
@@ -64,6 +65,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a command or script and pass on what it writes until its end
     Run(RunArgs),
+    /// Run a named command that changes this machine, as 'run' does
+    Change(ChangeArgs),
     /// Run a command in a sandbox without a grant and show what confined it (root)
     Try(TryArgs),
     /// Show what you may do here, or whether a command would be allowed
@@ -84,7 +87,7 @@ pub enum Verb {
     Lock(LockArgs),
     /// Accept requests again (administrators)
     Unlock,
-    /// Work with the policy (administrators)
+    /// Check, test, explain and compare policy files; reload them (administrators)
     #[command(disable_help_subcommand = true)]
     Policy {
         #[command(subcommand)]
@@ -100,9 +103,33 @@ pub enum Verb {
     Completions(CompletionsArgs),
 }
 
-/// A name among the commands of remit's own.
-fn command() -> PossibleValuesParser {
-    PossibleValuesParser::new(builtin::COMMANDS.map(|command| command.name))
+/// The name of a command: the policy's are the daemon's to know, remit's own can be completed.
+fn command() -> impl TypedValueParser<Value = String> {
+    Command
+}
+
+#[derive(Clone)]
+struct Command;
+
+impl TypedValueParser for Command {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        cmd: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(cmd, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            builtin::COMMANDS
+                .iter()
+                .map(|command| PossibleValue::new(command.name)),
+        ))
+    }
 }
 
 /// Words as the bytes they are.
@@ -200,7 +227,10 @@ mod tests {
                 &["run", "--name", "logs", "--script", "x"],
                 ArgumentConflict,
             ),
-            (&["run", "--name", "logs", "--stdin"], ArgumentConflict),
+            (
+                &["run", "--name", "logs", "--profile", "read"],
+                ArgumentConflict,
+            ),
             (&["run", "--name", "logs", "--cwd", "/"], ArgumentConflict),
             (&["try"], MissingRequiredArgument),
             (&["try", "--script", "x", "ls"], ArgumentConflict),
@@ -235,7 +265,13 @@ mod tests {
             ),
             (&["stop", ID, "--signal", "0"], ValueValidation),
             (&["stop", ID, "--signal", "TREM"], ValueValidation),
-            (&["run", "--name", "log"], InvalidValue),
+            (&["run", "--secret", "a", "ls"], ValueValidation),
+            (&["change", "nginx.reload"], MissingRequiredArgument),
+            (
+                &["access", "--name", "logs", "--query", "x"],
+                ArgumentConflict,
+            ),
+            (&["access", "--query", "x", "ls"], ArgumentConflict),
             (&["lock"], MissingRequiredArgument),
             (&["completions", "powershell"], InvalidValue),
         ];

@@ -159,9 +159,26 @@ fn sentence(error: &ClientError, refusal: &Refusal) -> String {
 
 /// A refusal in the words of this program: agents call a tool, people type a verb.
 fn typed(refusal: &Refusal) -> Refusal {
+    const TOOLS: [(&str, &str); 3] = [
+        ("call access", "run 'remit access'"),
+        (
+            "call run with the name",
+            "use 'remit run --name' with the name",
+        ),
+        (
+            "call change with the name",
+            "use 'remit change' with the name",
+        ),
+    ];
     let next = refusal.next.as_deref();
+    let typed = |next: &str| {
+        let all = TOOLS.iter();
+        all.fold(next.to_owned(), |next, (tool, verb)| {
+            next.replace(tool, verb)
+        })
+    };
     Refusal {
-        next: next.map(|next| next.replace("call access", "run 'remit access'")),
+        next: next.map(typed),
         ..refusal.clone()
     }
 }

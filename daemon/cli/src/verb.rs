@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod access;
+pub mod change;
 pub mod client_config;
 pub mod completions;
 pub mod doctor;
@@ -9,6 +10,7 @@ pub mod host;
 pub mod job;
 pub mod jobs;
 pub mod lock;
+pub mod named;
 pub mod policy;
 pub mod run;
 pub mod status;

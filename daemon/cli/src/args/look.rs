@@ -13,9 +13,14 @@ pub struct AccessArgs {
     #[arg(long, value_name = "NAME", requires = "argv")]
     pub profile: Option<String>,
 
-    /// Explain this command of remit's own
-    #[arg(long, value_name = "COMMAND", value_parser = super::command(), conflicts_with = "argv")]
+    /// Explain this named command, and whether you may use it
+    #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
+          conflicts_with = "argv")]
     pub name: Option<String>,
+
+    /// List those named commands alone that have this text in their name or summary
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["name", "argv"])]
+    pub query: Option<String>,
 
     /// Ask whether this command would be allowed
     #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]

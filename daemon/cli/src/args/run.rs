@@ -1,4 +1,4 @@
-//! Arguments of `remit run` and `remit try`.
+//! Arguments of `remit run`, `remit change` and `remit try`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -29,9 +29,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["name", "argv"])]
     pub interpreter: Option<OsString>,
 
-    /// Run a command of remit's own, such as service.status; 'remit access' lists them
-    #[arg(long, value_name = "COMMAND", value_parser = super::command(),
-          conflicts_with_all = ["cwd", "env", "stdin"])]
+    /// Run a named command that only looks, such as service.status; 'remit access' lists them
+    #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
+          conflicts_with_all = ["cwd", "profile"])]
     pub name: Option<String>,
 
     /// Sandbox profile [default: read]
@@ -41,6 +41,42 @@ pub struct RunArgs {
     /// Working directory [default: /]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub given: GivenArgs,
+
+    /// Program and its arguments, passed on as they are; with --name its KEY=VALUE
+    #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
+    pub argv: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "\
+remit change [OPTIONS] --reason TEXT COMMAND [KEY=VALUE...]
+       remit change [OPTIONS] --reason TEXT --name COMMAND [KEY=VALUE...]")]
+pub struct ChangeArgs {
+    /// Run this named command; 'remit access' lists them [default: the first word]
+    #[arg(long, value_name = "COMMAND")]
+    pub name: Option<String>,
+
+    /// Why, in your words; it is recorded, and whoever approves it reads it
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    pub reason: String,
+
+    #[command(flatten)]
+    pub given: GivenArgs,
+
+    /// The command and its arguments, each KEY=VALUE
+    #[arg(value_name = "WORD")]
+    pub words: Vec<OsString>,
+}
+
+/// What a job may be given besides what it runs.
+#[derive(Debug, Args)]
+pub struct GivenArgs {
+    /// Take the value of an argument from a file, '-' is standard input; may be given again
+    #[arg(long, value_name = "KEY=FILE", value_parser = OsStringValueParser::new().try_map(secret))]
+    pub secret: Vec<Secret>,
 
     /// Set a variable that policy permits; may be given again
     #[arg(long, value_name = "NAME=VALUE",
@@ -58,10 +94,6 @@ pub struct RunArgs {
     /// Start nothing if this id was used before: answer with the job it started
     #[arg(long, value_name = "ID")]
     pub request_id: Option<String>,
-
-    /// Program and its arguments, passed on as they are; with --name its KEY=VALUE
-    #[arg(trailing_var_arg = true, value_name = "ARGV", value_hint = ValueHint::CommandWithArguments)]
-    pub argv: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -98,18 +130,37 @@ pub struct Variable {
     pub value: Vec<u8>,
 }
 
+/// An argument whose value does not stand in the list of processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub key: String,
+    pub file: PathBuf,
+}
+
 fn variable(text: OsString) -> Result<Variable, &'static str> {
-    let bytes = text.into_vec();
-    match bytes.iter().position(|byte| *byte == b'=') {
-        None | Some(0) => Err("it is not NAME=VALUE"),
-        Some(at) => {
-            let (name, value) = bytes.split_at(at);
-            Ok(Variable {
-                name: name.to_vec(),
-                value: value.get(1..).unwrap_or_default().to_vec(),
-            })
-        }
+    let (name, value) = split(text).ok_or("it is not NAME=VALUE")?;
+    Ok(Variable { name, value })
+}
+
+fn secret(text: OsString) -> Result<Secret, &'static str> {
+    let (key, file) = split(text).ok_or("it is not KEY=FILE")?;
+    let key = String::from_utf8(key).map_err(|_| "the key is not UTF-8")?;
+    match file.is_empty() {
+        true => Err("it names no file"),
+        false => Ok(Secret {
+            key,
+            file: OsString::from_vec(file).into(),
+        }),
     }
+}
+
+/// What stands before and after the first `=`; nothing without something before.
+fn split(text: OsString) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = text.into_vec();
+    let at = bytes.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = bytes.split_at(at);
+    let value = value.get(1..).unwrap_or_default();
+    (at > 0).then(|| (name.to_vec(), value.to_vec()))
 }
 
 #[cfg(test)]
@@ -122,5 +173,18 @@ mod tests {
         assert_eq!((made.name, made.value), (b"A".to_vec(), b"b=c".to_vec()));
         let empty = variable("A=".into()).unwrap();
         assert_eq!((empty.name, empty.value), (b"A".to_vec(), Vec::new()));
+        assert!(variable("=a".into()).is_err() && variable("a".into()).is_err());
+    }
+
+    #[test]
+    fn a_secret_names_a_file() {
+        let token = Secret {
+            key: "token".into(),
+            file: "a=b".into(),
+        };
+        assert_eq!(secret("token=a=b".into()), Ok(token));
+        for wrong in ["token=", "=file", "token", ""] {
+            assert!(secret(wrong.into()).is_err(), "{wrong}");
+        }
     }
 }

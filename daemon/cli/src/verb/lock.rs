@@ -1,12 +1,14 @@
 //! `remit lock` and `remit unlock`.
 
-use remit_common::admin::AdminRequest;
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::client;
+use serde_json::json;
 
-use super::policy::done;
 use crate::app::Context;
 use crate::args::LockArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::{self, Form};
 
 /// Refuses everything from now on.
 pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
@@ -20,4 +22,23 @@ pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
 /// Undoes a lock.
 pub fn unlock(context: &Context) -> Result<Exit, Failure> {
     done(context, AdminRequest::Unlock)
+}
+
+/// Makes a request that is answered by a sentence.
+fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
+    match client::admin(&context.runtime.admin_socket(), request)? {
+        AdminReply::Done(sentence) => match context.form {
+            Form::Json => output::json(&json!({ "done": sentence }))?,
+            Form::Text => output::text(&format!("{sentence}\n"))?,
+        },
+        AdminReply::Status(_)
+        | AdminReply::Doctor(_)
+        | AdminReply::Reloaded(_)
+        | AdminReply::Refused(_)
+        | AdminReply::Jobs { .. }
+        | AdminReply::Stopped(_) => {
+            return Err(Failure::off_protocol());
+        }
+    }
+    Ok(Exit::OK)
 }

@@ -1,13 +1,11 @@
 //! `remit run`: run something, and pass on what it writes until its end.
 
-use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use remit_common::builtin;
 use remit_common::caps;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
@@ -15,7 +13,7 @@ use remit_common::result::JobResult;
 use remit_common::wire::{Bytes, Purpose, Run, What};
 
 use crate::app::Context;
-use crate::args::{self, Cli, RunArgs};
+use crate::args::{self, Cli, GivenArgs, RunArgs};
 use crate::daemon::Daemon;
 use crate::ending;
 use crate::exit::Exit;
@@ -23,6 +21,7 @@ use crate::failure::Failure;
 use crate::follow::Streams;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Form};
+use crate::verb::named;
 
 /// How long the first answer may take, in milliseconds. A short command is done
 /// in one exchange; of a longer one the id is known so soon that Ctrl-C can
@@ -68,12 +67,16 @@ pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> 
 
 fn request(args: RunArgs) -> Result<Run, Failure> {
     let from_stdin = args.script_file.as_deref() == Some(Path::new("-"));
-    if from_stdin && args.stdin {
-        let error = Cli::command().error(
-            ErrorKind::ArgumentConflict,
-            "standard input cannot be both the script ('--script-file -') and its input ('--stdin')",
-        );
-        return Err(Failure::Usage(error));
+    if from_stdin && args.given.stdin {
+        return Err(conflict(
+            "the script ('--script-file -')",
+            "its input ('--stdin')",
+        ));
+    }
+    if args.name.is_none() && !args.given.secret.is_empty() {
+        return Err(usage(
+            "'--secret' gives an argument of a command: it needs '--name'",
+        ));
     }
     let interpreter = args.interpreter.map(|name| name.into_vec().into());
     let what = match (args.script, args.script_file, args.name) {
@@ -84,71 +87,62 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
         (None, Some(file), _) => What::Script {
             text: match from_stdin {
                 true => bounded(&mut io::stdin(), "standard input", caps::SCRIPT)?,
-                false => script(&file)?,
+                false => file_of("script", &file, caps::SCRIPT)?,
             },
             interpreter,
         },
-        (None, None, Some(name)) => named(name, &args.argv)?,
+        (None, None, Some(name)) => named::what(name, &args.argv, &args.given)?,
         (None, None, None) => What::Argv(args::bytes(&args.argv)),
     };
-    let stdin = match args.stdin {
-        true => Some(bounded(&mut io::stdin(), "standard input", caps::STDIN)?),
-        false => None,
-    };
     Ok(Run {
-        what,
         cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
-        env: args
-            .env
-            .into_iter()
-            .map(|variable| (variable.name.into(), variable.value.into()))
-            .collect(),
-        stdin,
         profile: args.profile,
-        wait_ms: None,
-        max_runtime_s: args.timeout,
-        request_id: args.request_id,
-        purpose: Purpose::Use,
+        ..given(what, args.given, Purpose::Use)?
     })
 }
 
-/// A command of remit's own; each word after its name is `KEY=VALUE`.
-fn named(name: String, words: &[OsString]) -> Result<What, Failure> {
-    let pair = |word: &OsString| match word.to_str() {
-        Some(word) => builtin::pair(&name, word).map_err(|refusal| {
-            let meant = meant(&name, word).map(|meant| format!("'{meant}' is likely meant"));
-            let then = meant.or(refusal.next).unwrap_or_default();
-            usage(&format!("{}; {then}", refusal.message))
-        }),
-        None => Err(Failure::Input(Refusal::new(
-            Code::InvalidArgs,
-            format!("an argument of '{name}' is not UTF-8"),
-        ))),
+/// What is to run, with what it is given.
+pub fn given(what: What, given: GivenArgs, purpose: Purpose) -> Result<Run, Failure> {
+    let stdin = match given.stdin {
+        true => Some(bounded(&mut io::stdin(), "standard input", caps::STDIN)?),
+        false => None,
     };
-    let args = words.iter().map(pair).collect::<Result<_, _>>()?;
-    Ok(What::Named { name, args })
+    let env = given.env.into_iter();
+    Ok(Run {
+        what,
+        cwd: None,
+        env: env
+            .map(|variable| (variable.name.into(), variable.value.into()))
+            .collect(),
+        stdin,
+        profile: None,
+        wait_ms: None,
+        max_runtime_s: given.timeout,
+        request_id: given.request_id,
+        purpose,
+    })
 }
 
-/// The word as it was most likely meant: `ssh` is the unit of `service.status`.
-fn meant(name: &str, word: &str) -> Option<String> {
-    let command = builtin::find(name).ok()?;
-    let mut args = command.args.iter().map(|arg| arg.name);
-    let key = args.find(|name| matches!(*name, "unit" | "pattern"))?;
-    Some(format!("{key}={word}"))
-}
-
-fn usage(why: &str) -> Failure {
+/// Arguments that make no sense.
+pub fn usage(why: &str) -> Failure {
     Failure::Usage(Cli::command().error(ErrorKind::ValueValidation, why))
 }
 
-fn script(file: &Path) -> Result<Bytes, Failure> {
-    let name = format!("script '{}'", file.display());
+/// There is one standard input.
+pub fn conflict(one: &str, other: &str) -> Failure {
+    let why = format!("standard input cannot be both {one} and {other}");
+    Failure::Usage(Cli::command().error(ErrorKind::ArgumentConflict, why))
+}
+
+/// What stands in a file, unless that is more than `cap` bytes.
+pub fn file_of(what: &str, file: &Path, cap: usize) -> Result<Bytes, Failure> {
+    let name = format!("{what} '{}'", file.display());
     let mut opened = std::fs::File::open(file).map_err(|error| unreadable(&name, &error))?;
-    bounded(&mut opened, &name, caps::SCRIPT)
+    bounded(&mut opened, &name, cap)
 }
 
 /// All that is to be read, unless that is more than `cap` bytes.
-fn bounded(from: &mut impl Read, name: &str, cap: usize) -> Result<Bytes, Failure> {
+pub fn bounded(from: &mut impl Read, name: &str, cap: usize) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     from.take(cap as u64 + 1)
         .read_to_end(&mut bytes)

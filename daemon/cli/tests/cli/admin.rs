@@ -1,6 +1,6 @@
 //! The verbs on admin.sock.
 
-use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
+use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Reloaded, Status};
 use remit_common::refusal::{Code, Refusal};
 
 use crate::fake::Fake;
@@ -96,7 +96,6 @@ fn each_verb_asks_for_its_own() {
         (&["lock", "-m", "incident 7"][..], lock(false)),
         (&["lock", "--message", "incident 7", "--kill"], lock(true)),
         (&["unlock"], AdminRequest::Unlock),
-        (&["policy", "reload"], AdminRequest::Reload),
     ] {
         let said = fake.output(args);
         assert_eq!(
@@ -108,6 +107,53 @@ fn each_verb_asks_for_its_own() {
     }
     let json = fake.output(&["--json", "unlock"]).json();
     assert_eq!(json, serde_json::json!({ "done": "it is done" }));
+}
+
+fn reloaded(changes: &[&str], more_changes: u32) -> Reloaded {
+    Reloaded {
+        policy: "ab12".into(),
+        rules: 7,
+        commands: 2,
+        changes: changes.iter().map(|line| (*line).to_owned()).collect(),
+        more_changes,
+        warnings: vec!["/p/20.toml:3:7: warning: there is no user 'x'\n  3 | to".into()],
+        notes: vec!["jobs.max counts after a restart".into()],
+    }
+}
+
+#[test]
+fn a_reload_tells_what_it_changed() {
+    let reply = reloaded(&["%ops gains run", "ann loses nginx.\x1b*"], 3);
+    let (fake, heard) = Fake::admin(AdminReply::Reloaded(reply));
+    let said = fake.output(&["policy", "reload"]);
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Reload);
+    let expect = "\
+policy ab12 is in force
+  rules        7
+  commands     2
+what it means now and did not before:
+  %ops gains run
+  ann loses nginx.\\x1b*
+  … and 3 more
+/p/20.toml:3:7: warning: there is no user 'x'
+  3 | to
+note: jobs.max counts after a restart
+";
+    assert_eq!((said.status, said.text()), (Some(0), expect));
+    let json = fake.output(&["--json", "policy", "reload"]).json();
+    assert_eq!(json["changes"][0], "%ops gains run");
+    assert_eq!(
+        (&json["rules"], &json["more_changes"]),
+        (&7.into(), &3.into())
+    );
+
+    let (fake, _heard) = Fake::admin(AdminReply::Reloaded(reloaded(&[], 0)));
+    let said = fake.output(&["policy", "reload"]);
+    assert!(
+        said.text()
+            .contains("\nnothing that it means has changed\n"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -94,6 +94,160 @@ fn a_named_command_takes_keys_and_values() {
 }
 
 #[test]
+fn a_command_of_the_policy_takes_what_its_definition_says() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let secret = fake.dir().join("token");
+    std::fs::write(&secret, "s3cret=\n\n").unwrap();
+    let secret = format!("token={}", secret.display());
+    let args = [
+        "run",
+        "--stdin",
+        "--env",
+        "TZ=UTC",
+        "--secret",
+        &secret,
+        "--name",
+        "nginx.test",
+        "host=a",
+        "host=b",
+        "empty=",
+    ];
+    let said = with_input(&fake, &args, b"in");
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let pairs = [
+        ("host", "a"),
+        ("host", "b"),
+        ("empty", ""),
+        ("token", "s3cret=\n"),
+    ];
+    let what = What::Named {
+        name: "nginx.test".into(),
+        args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+    };
+    let asked = Run {
+        stdin: Some(bytes("in")),
+        env: vec![(bytes("TZ"), bytes("UTC"))],
+        ..plain(what.clone())
+    };
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+}
+
+#[test]
+fn a_change_has_a_reason() {
+    let fake = Fake::job(exited(3, b"out\n", b""));
+    let what = What::Named {
+        name: "service.reload".into(),
+        args: vec![("unit".into(), "nginx.service".into())],
+    };
+    let asked = Run {
+        purpose: Purpose::Change {
+            reason: "new -site".into(),
+        },
+        ..plain(what)
+    };
+    for args in [
+        &[
+            "change",
+            "service.reload",
+            "unit=nginx.service",
+            "-m",
+            "new -site",
+        ][..],
+        &[
+            "change",
+            "--reason",
+            "new -site",
+            "--name",
+            "service.reload",
+            "unit=nginx.service",
+        ],
+        &[
+            "change",
+            "--reason=new -site",
+            "service.reload",
+            "--",
+            "unit=nginx.service",
+        ],
+    ] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(3), "out\n"), "{said:?}");
+        assert_eq!(fake.all_heard(), [Request::Run(asked.clone())], "{args:?}");
+    }
+    let input = [
+        "change",
+        "a.b",
+        "-m",
+        "x",
+        "--timeout",
+        "9",
+        "--secret",
+        "token=-",
+    ];
+    let said = with_input(&fake, &input, b"from a pipe\n");
+    assert_eq!(said.status, Some(3), "{said:?}");
+    let asked = Run {
+        max_runtime_s: Some(9),
+        purpose: Purpose::Change { reason: "x".into() },
+        ..plain(What::Named {
+            name: "a.b".into(),
+            args: vec![("token".into(), "from a pipe".into())],
+        })
+    };
+    assert_eq!(fake.all_heard(), [Request::Run(asked)]);
+}
+
+#[test]
+fn a_change_that_cannot_be_meant_is_not_asked_for() {
+    let fake = Fake::job(exited(0, b"", b""));
+    let binary = fake.dir().join("binary");
+    std::fs::write(&binary, b"s3cret\xff").unwrap();
+    let binary = format!("a={}", binary.display());
+    for (args, status, why) in [
+        (&["-m", "x"][..], 64, "it names no command"),
+        (
+            &["-m", "x", "unit=ssh.service"],
+            64,
+            "the command's name comes first",
+        ),
+        (&["-m", "x", "a.b", "unit"], 64, "each is KEY=VALUE"),
+        (&["a.b"], 64, "--reason"),
+        (
+            &["-m", "x", "a.b", "--stdin", "--secret", "a=-"],
+            64,
+            "standard input cannot be both",
+        ),
+        (
+            &["-m", "x", "a.b", "--secret", "a=-", "--secret", "b=-"],
+            64,
+            "cannot be both",
+        ),
+        (
+            &["-m", "x", "a.b", "--secret", "a=/nonexistent"],
+            125,
+            "cannot read 'a' from '/non",
+        ),
+        (
+            &["-m", "x", "a.b", "--secret", "a=/dev/zero"],
+            125,
+            "has more than",
+        ),
+        (
+            &["-m", "x", "a.b", "--secret", &binary],
+            125,
+            "the value of 'a' is not UTF-8",
+        ),
+    ] {
+        let said = fake.output(&[&["change"][..], args].concat());
+        assert_eq!((said.status, said.text()), (Some(status), ""), "{said:?}");
+        assert!(said.stderr.contains(why), "{why}: {said:?}");
+        assert!(!said.stderr.contains("s3cret"), "{said:?}");
+    }
+    let said = fake.output(&["run", "--secret", "a=-", "ls"]);
+    assert_eq!(said.status, Some(64), "{said:?}");
+    assert_eq!(fake.all_heard(), []);
+}
+
+#[test]
 fn a_trial_tells_what_confined_it() {
     let fake = Fake::job(exited(7, b"out\n", b"err\n"));
     let said = fake.output(&["try", "--profile", "web", "--cwd", "/srv", "--", "df", "-h"]);
@@ -559,7 +713,14 @@ fn a_word_without_a_key_is_a_usage_error_that_names_the_key() {
             &["service.failed", "x"],
             "service.failed takes no arguments",
         ),
-        (&["log", "nginx"], "[possible values: service.status, "),
+        (
+            &["nginx.test", "a\x1bb"],
+            "'a\\x1bb' is no argument: each is KEY=VALUE; 'remit access --name nginx.test' tells",
+        ),
+        (
+            &["nginx.test", "a=b", "--stdin"],
+            "'--stdin' is no argument",
+        ),
     ] {
         let said = fake.output(&[&["run", "--name"][..], args].concat());
         assert_eq!((said.status, said.text()), (Some(64), ""), "{said:?}");

@@ -187,6 +187,85 @@ fn access_shows_grants() {
 }
 
 #[test]
+fn access_shows_who_must_approve_and_how_to_see_more() {
+    let approval = "needs approval by %sre, asked for at most 10 min";
+    let fake = Fake::new(move |_| {
+        let grant = GrantView {
+            rule: "web".into(),
+            allow: vec!["nginx.*".into()],
+            profile: "read".into(),
+            env: Vec::new(),
+            approval: Some(approval.into()),
+        };
+        let command = |usage: &str, effect, approval: Option<&str>| CommandView {
+            usage: usage.into(),
+            summary: "does it".into(),
+            args: Vec::new(),
+            effect,
+            profile: "nginx".into(),
+            approval: approval.map(str::to_owned),
+        };
+        Answer::Reply(Reply::Access(AccessReport {
+            user: "alice".into(),
+            uid: 1001,
+            grants: vec![grant],
+            asked: None,
+            profiles: Vec::new(),
+            commands: vec![
+                command("nginx.test [config=CONFIG]", Effect::Read, None),
+                command("nginx.reload", Effect::Change, Some(approval)),
+            ],
+            more_commands: 12,
+        }))
+    });
+    let said = fake.output(&["access", "--query", "NGINX"]);
+    assert_eq!(
+        squeezed(said.text()),
+        [
+            "alice (uid 1001)",
+            "ALLOWED PROFILE VARIABLES RULE",
+            "nginx.* read - web",
+            &format!("approval web: {approval}"),
+            "run --name nginx.test [config=CONFIG]",
+            "does it",
+            "in profile nginx",
+            "change nginx.reload",
+            "does it",
+            &format!("in profile nginx; {approval}"),
+            "… and 12 more",
+            "to see those that have some text: remit access --query TEXT",
+        ]
+    );
+    let question = Access {
+        argv: None,
+        profile: None,
+        name: None,
+        query: Some("NGINX".into()),
+    };
+    assert_eq!(fake.all_heard(), [Request::Access(question)]);
+}
+
+#[test]
+fn access_tells_what_is_allowed_only_after_approval() {
+    let fake = access(Some(Asked {
+        allowed: false,
+        rule: Some("web".into()),
+        why: "because".into(),
+        lift: None,
+        approval: Some("needs approval by %sre".into()),
+    }));
+    let said = fake.output(&["access", "--name", "logs"]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    let lines = squeezed(said.text());
+    for line in [
+        "allowed not without approval",
+        "approval needs approval by %sre",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
+    }
+}
+
+#[test]
 fn access_answers_about_a_command_in_its_status_too() {
     for (allowed, status) in [(true, 0), (false, 125)] {
         let fake = access(Some(Asked {
@@ -242,8 +321,10 @@ fn access_explains_a_named_command() {
     assert_eq!(said.status, Some(0), "{said:?}");
     let lines = squeezed(said.text());
     for line in [
-        "usage logs [unit=UNIT]",
+        "usage run --name logs [unit=UNIT]",
         "answers entries",
+        "effect read",
+        "profile read",
         "unit name of a unit",
     ] {
         assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");

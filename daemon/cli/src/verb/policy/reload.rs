@@ -1,0 +1,58 @@
+//! `remit policy reload`: the daemon reads the files again, and tells what it changed.
+
+use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
+use remit_common::client;
+
+use crate::app::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::table;
+
+/// Has the policy loaded again, and shows what is different now.
+pub fn reload(context: &Context) -> Result<Exit, Failure> {
+    let reloaded = match client::admin(&context.runtime.admin_socket(), AdminRequest::Reload)? {
+        AdminReply::Reloaded(reloaded) => reloaded,
+        AdminReply::Done(_)
+        | AdminReply::Status(_)
+        | AdminReply::Doctor(_)
+        | AdminReply::Refused(_)
+        | AdminReply::Jobs { .. }
+        | AdminReply::Stopped(_) => return Err(Failure::off_protocol()),
+    };
+    match context.form {
+        Form::Json => output::json(&reloaded)?,
+        Form::Text => output::text(&show(&reloaded))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn show(reloaded: &Reloaded) -> String {
+    let Reloaded {
+        policy,
+        rules,
+        commands,
+        changes,
+        more_changes,
+        warnings,
+        notes,
+    } = reloaded;
+    let mut lines = format!("policy {policy} is in force\n");
+    lines += &table::fact("rules", &rules.to_string());
+    lines += &table::fact("commands", &commands.to_string());
+    lines += match changes.is_empty() {
+        true => "nothing that it means has changed\n",
+        false => "what it means now and did not before:\n",
+    };
+    for change in changes {
+        lines += &format!("  {change}\n");
+    }
+    lines += &table::more((*more_changes).into());
+    for warning in warnings {
+        lines += &format!("{warning}\n");
+    }
+    for note in notes {
+        lines += &format!("note: {note}\n");
+    }
+    lines
+}
