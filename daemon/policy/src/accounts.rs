@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::diagnostic::quoted;
 use crate::machine::Machine;
 use crate::reader::{Placed, Report};
-use crate::rule::Grantees;
+use crate::rule::{Grantees, Principal};
 
 /// The uid and gid that stand for ids without a mapping (user_namespaces(7)).
 const OVERFLOW: u32 = 65534;
@@ -66,10 +66,11 @@ pub(crate) fn grantees(
             report.error(span, message);
             continue;
         }
-        match kind {
-            Kind::User => found.uids.insert(id),
-            Kind::Group => found.gids.insert(id),
+        let principal = match kind {
+            Kind::User => Principal::User(id),
+            Kind::Group => Principal::Group(id),
         };
+        found.ids.entry(principal).or_insert_with(|| entry.value.to_owned());
     }
     found
 }

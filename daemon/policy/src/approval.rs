@@ -1,6 +1,5 @@
 //! What a grant asks for before each run.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::rule::Grantees;
@@ -19,13 +18,13 @@ impl Approval {
     }
 
     /// Their uids.
-    pub fn uids(&self) -> &BTreeSet<u32> {
-        &self.by.uids
+    pub fn uids(&self) -> impl Iterator<Item = u32> {
+        self.by.uids()
     }
 
     /// Gids, each of whose members can approve.
-    pub fn gids(&self) -> &BTreeSet<u32> {
-        &self.by.gids
+    pub fn gids(&self) -> impl Iterator<Item = u32> {
+        self.by.gids()
     }
 
     /// How long they are asked, in seconds; then the request is void.

@@ -136,8 +136,13 @@ impl Grant {
     /// A grant that no policy gave.
     #[cfg(test)]
     pub(crate) fn fake(env: &[&str]) -> Self {
+        Self::fake_in(Profile::read(), env)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fake_in(profile: Profile, env: &[&str]) -> Self {
         Self {
-            profile: Arc::new(Profile::read()),
+            profile: Arc::new(profile),
             basis: Basis::TryByRoot,
             env: env.iter().map(|name| (*name).to_owned()).collect(),
             command: None,

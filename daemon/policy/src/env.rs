@@ -13,6 +13,7 @@ use remit_common::refusal::Refusal;
 
 use crate::decide::Grant;
 use crate::diagnostic::quoted;
+use crate::profile::{Base, Profile, User};
 use crate::request::{malformed, no_nul, within};
 use crate::variables::{check_value, never_permitted};
 
@@ -26,13 +27,10 @@ pub const PATH_DIRS: [&str; 6] = [
     "/bin",
 ];
 
-/// Variables of every job in `read`, besides `PATH`.
-const READ: [(&str, &str); 16] = [
+/// Variables of every job, besides `PATH` and who it is.
+const ALL: [(&str, &str); 10] = [
     ("LANG", "C.UTF-8"),
     ("TERM", "dumb"),
-    ("USER", "remit-job"),
-    ("LOGNAME", "remit-job"),
-    ("HOME", "/tmp/home"),
     ("TMPDIR", "/tmp"),
     // No pager: nobody is there to turn a page.
     ("PAGER", "cat"),
@@ -42,25 +40,79 @@ const READ: [(&str, &str); 16] = [
     ("NO_COLOR", "1"),
     // git status would otherwise try to write the index (git(1)).
     ("GIT_OPTIONAL_LOCKS", "0"),
-    // git refuses repositories of other owners, and here all are others'
-    // (git-config(1), safe.directory; the environment counts as command scope).
-    ("GIT_CONFIG_COUNT", "1"),
-    ("GIT_CONFIG_KEY_0", "safe.directory"),
-    ("GIT_CONFIG_VALUE_0", "*"),
     ("DEBIAN_FRONTEND", "noninteractive"),
 ];
 
-/// The whole environment of a job that `grant` permits, as `NAME=value`: the
-/// profile's own variables, with those of `extra`, which the caller asked for,
-/// in their place or after them. Each name is there once.
+/// git refuses repositories of other owners, and to a uid of its own all are others'
+/// (git-config(1), safe.directory; the environment counts as command scope). Not for a user who has
+/// something to lose: a repository's configuration can name programs to run.
+const SAFE_DIRECTORY: [(&str, &str); 3] = [
+    ("GIT_CONFIG_COUNT", "1"),
+    ("GIT_CONFIG_KEY_0", "safe.directory"),
+    ("GIT_CONFIG_VALUE_0", "*"),
+];
+
+/// Variables that are there once each, a later value in the place of an earlier one.
+struct Variables(Vec<(String, Vec<u8>)>);
+
+impl Variables {
+    fn set(&mut self, name: &str, value: &[u8]) {
+        match self.0.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => value.clone_into(own),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    fn set_all<'a>(&mut self, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in all {
+            self.set(name, value.as_bytes());
+        }
+    }
+}
+
+/// Who a job is to itself: name and home. A user's own home is nothing that the sandbox shows; on
+/// the bare host root has its own, and of another user's nothing is known here.
+fn identity(profile: &Profile) -> [(&'static str, String); 3] {
+    let (name, home) = match (&profile.user, profile.base) {
+        (User::Own, _) => ("remit-job", "/tmp/home"),
+        (User::Fixed { name, .. }, Base::Read | Base::Strict) => (name.as_str(), "/tmp/home"),
+        (User::Fixed { name, uid: 0, .. }, Base::Host) => (name.as_str(), "/root"),
+        (User::Fixed { name, .. }, Base::Host) => (name.as_str(), "/"),
+    };
+    let name = name.trim_start_matches('#');
+    [
+        ("USER", name.to_owned()),
+        ("LOGNAME", name.to_owned()),
+        ("HOME", home.to_owned()),
+    ]
+}
+
+/// The whole environment of a job that `grant` permits, as `NAME=value`, each name once; a later one
+/// of these takes the place of an earlier one: what every job has, the profile's own, the command's,
+/// and those of `extra`, which the caller asked for.
 ///
 /// # Errors
 /// `invalid_args` for a name that the grant does not list, that comes twice, or
 /// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
 /// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
 pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
-    let mut variables = vec![("PATH".to_owned(), PATH_DIRS.join(":").into_bytes())];
-    variables.extend(READ.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
+    let profile = grant.profile();
+    let mut variables = Variables(Vec::new());
+    variables.set("PATH", PATH_DIRS.join(":").as_bytes());
+    variables.set_all(ALL);
+    for (name, value) in identity(profile) {
+        variables.set(name, value.as_bytes());
+    }
+    if profile.user == User::Own {
+        variables.set_all(SAFE_DIRECTORY);
+    }
+    let own = grant.command().map(|command| &command.env);
+    for env in [&profile.env].into_iter().chain(own) {
+        variables.set_all(
+            env.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+    }
 
     within("env", extra.len(), caps::ENV_COUNT, "variables")?;
     let mut seen: Vec<&str> = Vec::new();
@@ -81,12 +133,9 @@ pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
         check_value(name, value)?;
         let size = name.len() + value.len() + 2;
         within(name, size, caps::ENV_ELEMENT, "bytes as a variable")?;
-        match variables.iter_mut().find(|(own, _)| own == name) {
-            Some((_, own)) => own.clone_from(value),
-            None => variables.push((name.to_owned(), value.clone())),
-        }
+        variables.set(name, value);
     }
-    let strings = variables.into_iter().map(|(name, value)| {
+    let strings = variables.0.into_iter().map(|(name, value)| {
         CString::new([name.as_bytes(), b"=", &value].concat())
             .map_err(|_| malformed(name.as_str(), format!("the variable '{name}' has a NUL")))
     });
@@ -122,11 +171,71 @@ mod tests {
     #[test]
     fn without_extras_it_is_exactly_this() {
         let expect = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            LANG=C.UTF-8 TERM=dumb USER=remit-job LOGNAME=remit-job HOME=/tmp/home TMPDIR=/tmp \
-            PAGER=cat GIT_PAGER=cat MANPAGER=cat SYSTEMD_PAGER=cat NO_COLOR=1 \
-            GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory \
-            GIT_CONFIG_VALUE_0=* DEBIAN_FRONTEND=noninteractive";
+            LANG=C.UTF-8 TERM=dumb TMPDIR=/tmp PAGER=cat GIT_PAGER=cat MANPAGER=cat \
+            SYSTEMD_PAGER=cat NO_COLOR=1 GIT_OPTIONAL_LOCKS=0 DEBIAN_FRONTEND=noninteractive \
+            USER=remit-job LOGNAME=remit-job HOME=/tmp/home GIT_CONFIG_COUNT=1 \
+            GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*";
         assert_eq!(built(&[], &[]).unwrap().join(" "), expect);
+    }
+
+    #[test]
+    fn a_profile_says_who_the_job_is_and_adds_its_own() {
+        let check = |profile: Profile, has: &[&str], has_not: &str| {
+            let grant = Grant::fake_in(profile, &["A"]);
+            let caller = [(b"A".to_vec(), b"caller".to_vec())];
+            let built = environment(&grant, &caller).unwrap();
+            let built: Vec<String> = built
+                .into_iter()
+                .map(|one| one.into_string().unwrap())
+                .collect();
+            for one in has {
+                assert!(built.iter().any(|entry| entry == one), "{one}: {built:?}");
+            }
+            assert!(
+                !built.iter().any(|entry| entry.starts_with(has_not)),
+                "{built:?}"
+            );
+        };
+        let fixed = |name: &str, uid| User::Fixed {
+            name: name.into(),
+            uid,
+            gid: uid,
+        };
+        let read = Profile::read();
+        let env = [("A", "b"), ("LANG", "C")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let env = Profile {
+            env: env.into(),
+            ..read
+        };
+        check(
+            env,
+            &["A=caller", "LANG=C", "USER=remit-job"],
+            "LANG=C.UTF-8",
+        );
+        check(
+            Profile::strict(),
+            &["HOME=/tmp/home", "GIT_CONFIG_COUNT=1"],
+            "A=b",
+        );
+        let www = Profile {
+            user: fixed("www-data", 33),
+            ..Profile::strict()
+        };
+        check(
+            www,
+            &["USER=www-data", "LOGNAME=www-data", "HOME=/tmp/home"],
+            "GIT_CONFIG_",
+        );
+        check(
+            Profile::host(),
+            &["USER=root", "HOME=/root", "TMPDIR=/tmp"],
+            "GIT_CONFIG_",
+        );
+        let other = Profile {
+            user: fixed("#1001", 1001),
+            ..Profile::host()
+        };
+        check(other, &["USER=1001", "HOME=/"], "HOME=/root");
     }
 
     #[test]

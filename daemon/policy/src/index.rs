@@ -10,7 +10,7 @@ use remit_common::builtin::COMMANDS;
 use crate::decide::Who;
 use crate::glob::Glob;
 use crate::names::RUN;
-use crate::rule::Grantees;
+use crate::rule::{Grantees, Principal};
 
 /// A set of places: words of 64 bits that are not zero, by number. As large as what is in it.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +19,7 @@ struct Places(Vec<(usize, u64)>);
 /// The rules of one kind, by whom and by what they speak of.
 #[derive(Debug)]
 pub(crate) struct Index {
-    uids: BTreeMap<u32, Places>,
-    gids: BTreeMap<u32, Places>,
+    principals: BTreeMap<Principal, Places>,
     names: BTreeMap<String, Places>,
     words: usize,
 }
@@ -51,8 +50,7 @@ impl Index {
         let known = commands.map(String::as_str).chain(builtins).chain([RUN]);
         let known = known.map(|name| (name.to_owned(), Places::default()));
         let mut index = Self {
-            uids: BTreeMap::new(),
-            gids: BTreeMap::new(),
+            principals: BTreeMap::new(),
             names: known.collect(),
             words: 0,
         };
@@ -60,11 +58,8 @@ impl Index {
         let mut matched: BTreeMap<&Glob, Vec<String>> = BTreeMap::new();
         for (place, (to, globs)) in rules.enumerate() {
             index.words = place / 64 + 1;
-            for uid in &to.uids {
-                index.uids.entry(*uid).or_default().add(place);
-            }
-            for gid in &to.gids {
-                index.gids.entry(*gid).or_default().add(place);
+            for one in to.ids.keys() {
+                index.principals.entry(*one).or_default().add(place);
             }
             for glob in globs {
                 let names = matched.entry(glob).or_insert_with(|| index.matching(glob));
@@ -102,9 +97,14 @@ impl Index {
 
     /// What speaks of this caller.
     pub(crate) fn of(&self, who: Who<'_>) -> Speaking {
+        let groups = who.gids.iter().copied().map(Principal::Group);
+        let all = [Principal::User(who.uid)].into_iter().chain(groups);
+        self.of_all(all)
+    }
+
+    fn of_all(&self, principals: impl Iterator<Item = Principal>) -> Speaking {
         let mut speaking = vec![0; self.words];
-        let of_gids = who.gids.iter().filter_map(|gid| self.gids.get(gid));
-        for places in self.uids.get(&who.uid).into_iter().chain(of_gids) {
+        for places in principals.filter_map(|one| self.principals.get(&one)) {
             for (word, bits) in &places.0 {
                 if let Some(all) = speaking.get_mut(*word) {
                     *all |= bits;

@@ -54,9 +54,9 @@ impl Policy {
         ] {
             profiles.insert(profile.name.clone(), profile);
         }
-        let gids_of_grants = grants.iter().flat_map(|rule| &rule.to.gids);
-        let gids_of_denies = denies.iter().flat_map(|rule| &rule.to.gids);
-        let groups_named = gids_of_grants.chain(gids_of_denies).copied().collect();
+        let gids_of_grants = grants.iter().flat_map(|rule| rule.to.gids());
+        let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
+        let groups_named = gids_of_grants.chain(gids_of_denies).collect();
         let granting = Index::new(
             commands.keys(),
             grants.iter().map(|rule| (&rule.to, rule.allow.as_slice())),

@@ -1,6 +1,6 @@
 //! Rules as they stand after loading: names resolved, everything checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,13 +44,38 @@ impl fmt::Display for RuleId {
     }
 }
 
+/// One that a rule speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Principal {
+    /// The user of this uid.
+    User(u32),
+    /// Whoever has this gid.
+    Group(u32),
+}
+
 /// Those a rule speaks of. Empty means nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grantees {
-    pub(crate) uids: BTreeSet<u32>,
-    pub(crate) gids: BTreeSet<u32>,
+    /// Each with the word that stands for it.
+    pub(crate) ids: BTreeMap<Principal, String>,
     /// Each as it was written, also who does not exist.
     pub(crate) words: Vec<String>,
+}
+
+impl Grantees {
+    pub(crate) fn uids(&self) -> impl Iterator<Item = u32> {
+        self.ids.keys().filter_map(|one| match one {
+            Principal::User(uid) => Some(*uid),
+            Principal::Group(_) => None,
+        })
+    }
+
+    pub(crate) fn gids(&self) -> impl Iterator<Item = u32> {
+        self.ids.keys().filter_map(|one| match one {
+            Principal::Group(gid) => Some(*gid),
+            Principal::User(_) => None,
+        })
+    }
 }
 
 /// A `[[grant]]`.
