@@ -13,7 +13,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
-    Bytes, FromClient, Hello, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
+    Bytes, Effect, FromClient, Hello, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
 };
 use remit_common::{caps, frame};
 use serde::Serialize;
@@ -53,18 +53,36 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         protocol: PROTOCOL,
         release: "0.1.0".into(),
     };
+    let plain = Run {
+        what: What::Argv(vec![bytes("df"), bytes("-h")]),
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        profile: None,
+        wait_ms: None,
+        max_runtime_s: None,
+        request_id: None,
+        purpose: Purpose::Use,
+    };
     let run = FromClient::Call {
         id: 0,
         request: Request::Run(Run {
-            what: What::Argv(vec![bytes("df"), bytes("-h")]),
-            cwd: None,
             env: vec![(bytes("TZ"), bytes("UTC"))],
-            stdin: None,
-            profile: None,
             wait_ms: Some(300),
-            max_runtime_s: None,
-            request_id: None,
-            purpose: Purpose::Use,
+            ..plain.clone()
+        }),
+    };
+    let change = FromClient::Call {
+        id: 1,
+        request: Request::Run(Run {
+            what: What::Named {
+                name: "web.reload".into(),
+                args: vec![("site".into(), "a".into())],
+            },
+            purpose: Purpose::Change {
+                reason: "new TLS".into(),
+            },
+            ..plain
         }),
     };
     let job = ToClient::Reply {
@@ -89,6 +107,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("hello", encoded(&hello, caps::FRAME)),
         ("welcome", encoded(&welcome, caps::FRAME)),
         ("run", encoded(&run, caps::FRAME)),
+        ("change", encoded(&change, caps::FRAME)),
         ("job", encoded(&job, caps::FRAME)),
         ("refused", encoded(&refused, caps::FRAME)),
         ("lock", encoded(&lock, caps::ADMIN_FRAME)),
@@ -179,6 +198,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
     let page = page();
     let expect = [
         ("State", values(|state: &State| state.as_str().to_owned())),
+        ("Effect", values(|effect: &Effect| effect.name().to_owned())),
         (
             "Stream",
             values(|stream: &Stream| format!("{stream:?}").to_lowercase()),
@@ -200,7 +220,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 27] = [
+    let caps: [(&str, u64); 30] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
@@ -216,6 +236,9 @@ fn the_bounds_are_those_of_the_code() {
         ("NAME", caps::NAME as u64),
         ("NAMED_ARGS", caps::NAMED_ARGS as u64),
         ("NAMED_VALUE", caps::NAMED_VALUE as u64),
+        ("REASON", caps::REASON as u64),
+        ("ACCESS_COMMANDS", caps::ACCESS_COMMANDS as u64),
+        ("POLICY_CHANGES", caps::POLICY_CHANGES as u64),
         ("INLINE_OUTPUT", caps::INLINE_OUTPUT as u64),
         ("PAGE", caps::PAGE as u64),
         ("PATTERN", caps::PATTERN as u64),
