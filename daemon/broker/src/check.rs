@@ -87,12 +87,17 @@ pub fn run(run: &Run) -> Result<Option<Builtin>, Refusal> {
 
 /// No value is told: it may be a secret.
 fn named(run: &Run, name: &str, args: &[(String, String)]) -> Result<Option<Builtin>, Refusal> {
-    within("command name bytes", name.len(), caps::NAME)?;
-    within("arguments of a command", args.len(), caps::NAMED_ARGS)?;
+    let bounded = |object: &str, what: &str, value, cap| {
+        within(what, value, cap).map_err(|refusal| refusal.object(object))
+    };
+    bounded("name", "bytes of the name", name.len(), caps::NAME)?;
+    bounded("args", "arguments", args.len(), caps::NAMED_ARGS)?;
     for (name, value) in args {
-        within("bytes of an argument's name", name.len(), caps::NAME)?;
-        let what = format!("bytes of argument '{}'", text::line(name.as_bytes(), 64));
-        within(&what, value.len(), caps::NAMED_VALUE)?;
+        let what = "bytes of an argument's name";
+        bounded("args", what, name.len(), caps::NAME)?;
+        let shown = text::line(name.as_bytes(), 64);
+        let what = format!("bytes of argument '{shown}'");
+        bounded(&shown, &what, value.len(), caps::NAMED_VALUE)?;
     }
     let builtin = match builtin::find(name) {
         Ok(_) => Some(Builtin::parse(name, args)?),
