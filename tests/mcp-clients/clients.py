@@ -11,7 +11,17 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
-NAMES = ["access", "host", "job", "job_stop", "run"]
+NAMES = ["access", "host", "run", "change", "job", "job_stop"]
+
+# What differs from a change that is granted, and the code of the refusal.
+REFUSED = [
+    ({"name": "clients.secret"}, "not_found"),
+    ({"name": "clients.nothing"}, "not_found"),
+    ({"name": "clients.ask"}, "needs_approval"),
+    ({"args": {"words": ["--help"]}}, "invalid_args"),
+    ({"args": {"words": None}}, "invalid_args"),
+    ({"reason": " "}, "invalid_args"),
+]
 
 
 def check(condition, what):
@@ -49,6 +59,18 @@ async def session(mode, command, arguments):
             for part, said in [({"tail": True}, "page"), ({"grep": "hel+o"}, "matches")]:
                 result = await client.call_tool("job", {"job_id": job["job_id"], **part})
                 check(said in result.structured_content, result)
+            words = {"words": ["b", "a", 7], "loud": True}
+            change = {"name": "clients.say", "args": words, "reason": "a test of clients"}
+            result = await client.call_tool("change", change)
+            check(not result.is_error, result)
+            check(result.structured_content["stdout"] == "--loud b a 7\n", result)
+            listed = await client.call_tool("access", {"query": "CLIENTS.S"})
+            commands = listed.structured_content["commands"]
+            check([command["effect"] for command in commands] == ["change"], commands)
+            for refused, code in REFUSED:
+                result = await client.call_tool("change", {**change, **refused})
+                check(result.is_error, result)
+                check(result.structured_content["error"]["code"] == code, result)
         else:
             check(result.is_error, result)
             check(result.structured_content["error"]["code"] == "daemon_unavailable", result)

@@ -2,12 +2,20 @@
 // 'unavailable'; see the script 'run'.
 import assert from "node:assert/strict";
 
+// What differs from a change that is granted, and the code of the refusal.
+const REFUSED = [
+  [{ name: "clients.secret" }, "not_found"],
+  [{ name: "clients.ask" }, "needs_approval"],
+  [{ args: { words: ["--help"] } }, "invalid_args"],
+  [{ reason: " " }, "invalid_args"],
+];
+
 export async function session(kind, client, call) {
   assert.equal(client.getServerVersion()?.name, "remit");
   assert.match(client.getInstructions() ?? "", /^Root-safe access/);
 
   const { tools } = await client.listTools();
-  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "job", "job_stop", "run"]);
+  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "run", "change", "job", "job_stop"]);
 
   const heard = [];
   const options = { onprogress: ({ progress }) => heard.push(progress) };
@@ -27,6 +35,15 @@ export async function session(kind, client, call) {
     for (const [part, said] of [[{ tail: true }, "page"], [{ grep: "hel+o" }, "matches"]]) {
       const { structuredContent } = await call({ name: "job", arguments: { job_id, ...part } });
       assert.ok(said in structuredContent, JSON.stringify(structuredContent));
+    }
+    const words = { words: ["b", "a", 7], loud: true };
+    const change = { name: "clients.say", args: words, reason: "a test of clients" };
+    const { structuredContent } = await call({ name: "change", arguments: change });
+    assert.equal(structuredContent.stdout, "--loud b a 7\n", JSON.stringify(structuredContent));
+    for (const [refused, code] of REFUSED) {
+      const result = await call({ name: "change", arguments: { ...change, ...refused } });
+      assert.ok(result.isError, JSON.stringify(result));
+      assert.equal(result.structuredContent.error.code, code);
     }
   } else {
     assert.ok(result.isError);

@@ -38,6 +38,12 @@ async def session(mode, command, arguments):
         job = await call("run", {"name": "logs", "args": {"unit": "remitd"}})
         check(job["exit"] == 0 and "agent runs in read" in job["stdout"], job)
 
+        # Nothing is granted that changes the machine, whatever it is called.
+        change = {"name": "service.restart", "args": {"unit": "ssh"}, "reason": "first use"}
+        result = await client.call_tool("change", change)
+        check(result.is_error, result)
+        check(result.structured_content["error"]["code"] == "not_found", result)
+
         job = await call("run", {"script": "touch /etc/remit/mine"})
         check(job["exit"] != 0 and "Read-only" in job["stderr"], job)
         print(f"python {mode}: {client.protocol_version}, content")

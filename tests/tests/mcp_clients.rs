@@ -7,10 +7,51 @@ use remit_tests::daemon::{Daemon, Options, user_a};
 /// What the script answers when a client cannot be installed.
 const NOT_INSTALLED: i32 = 75;
 
+/// What the clients call, beside what every test may run.
+const COMMANDS: &str = r##"
+[[command]]
+name = "clients.say"
+summary = "Print words"
+argv = ["/usr/bin/echo", "{loud}", "{words}"]
+effect = "change"
+profile = "read"
+args.loud = { type = "bool", flag = "--loud" }
+args.words = { type = "string", repeat = 4 }
+
+[[command]]
+name = "clients.ask"
+summary = "Print words, when somebody agrees"
+argv = ["/usr/bin/echo", "{loud}", "{words}"]
+effect = "change"
+profile = "read"
+args.loud = { type = "bool", flag = "--loud" }
+args.words = { type = "string", repeat = 4 }
+
+[[command]]
+name = "clients.secret"
+summary = "Granted to nobody"
+argv = ["/usr/bin/echo"]
+effect = "change"
+profile = "read"
+
+[[grant]]
+name = "clients"
+to = ["#64001"]
+allow = ["clients.say"]
+
+[[grant]]
+name = "clients-ask"
+to = ["#64001"]
+allow = ["clients.ask"]
+approval = { by = ["%root"], expires = "10min" }
+"##;
+
 #[test]
-fn each_client_initializes_lists_runs_and_is_told_of_bad_arguments() {
+fn each_client_initializes_lists_runs_changes_and_is_told_of_bad_arguments() {
     let here = env!("CARGO_MANIFEST_DIR");
-    let mut daemon = Daemon::start(Options::default());
+    let options = Options::default();
+    let policy = options.policy.clone() + COMMANDS;
+    let mut daemon = Daemon::start(Options { policy, ..options });
     let user = user_a();
     let groups: Vec<_> = user.groups.iter().map(ToString::to_string).collect();
     // The clients lie where the tests are built; the shim they start is the unprivileged user's.
