@@ -198,13 +198,13 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         }
         "exe-chmod" => {
             let own = dir.join("program");
-            fs::copy(&ground.program, &own).expect("the directory is ours");
+            copy(&ground.program, &own);
             give(&own, 0o755, ground);
             scene.program = own;
         }
         "setuid-program" => {
             let setuid = dir.join("program");
-            fs::copy(&ground.program, &setuid).expect("the directory is ours");
+            copy(&ground.program, &setuid);
             fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755))
                 .expect("the copy is ours");
             scene.arguments = vec![inside("program")];
@@ -219,6 +219,19 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "daemon-audit" => scene.arguments = vec![ground.trail.display().to_string()],
         "daemon-environ" => scene.arguments = vec![format!("/proc/{}/environ", ground.daemon)],
         "sysctl" => scene.arguments = vec!["/proc/sys/kernel/hostname".into()],
+        "host-process" => scene.arguments = vec![format!("/proc/{}/stat", std::process::id())],
+        "host-file" => scene.arguments = vec![hidden(ground, number)],
+        "host-file-upwards" => scene.arguments = vec![format!("/../..{}", hidden(ground, number))],
+        "host-scratch" => shared_directory(&mut scene, &beside(ground, SCRATCH), number),
+        "exec-scratch" => scene.arguments = vec![beside(ground, SCRATCH)],
+        "exec-tmp" | "map-tmp" => scene.arguments = vec!["/tmp".into()],
+        "exec-listed" => {
+            let program = Path::new(&beside(ground, LISTED)).join(number.to_string());
+            copy(&ground.program, &program);
+            scene.arguments = vec![program.display().to_string()];
+        }
+        "init-root" | "init-environ" | "init-memory" | "cgroup" | "sysctl-net" | "sysrq"
+        | "kernel-log" | "accounts" | "program-file" => scene.arguments = vec![of_the_host(id)],
         "disk" => scene.arguments = vec![disk()],
         "device-node" => {
             crate::attack::objects::null_device(&dir.join("null"));
@@ -386,6 +399,49 @@ const WATCHED: &[&str] = &[
     "proc-cwd",
     "proc-fd",
 ];
+
+/// Beside the ground: where sandboxes of base `strict` have a scratch directory.
+pub const SCRATCH: &str = "scratch";
+/// Beside the ground: what they list for reading.
+pub const LISTED: &str = "listed";
+
+/// A directory beside the ground in which everybody may make files, as in /tmp.
+fn beside(ground: &Ground, name: &str) -> String {
+    let dir = ground.dir.with_file_name(name);
+    fs::create_dir_all(&dir).expect("the place is ours");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).expect("the place is ours");
+    dir.display().to_string()
+}
+
+/// By a process of its own, for the reason of [`crate::place::Place::program`].
+fn copy(program: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(program).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp works");
+}
+
+/// A world-readable file beside the ground, in no directory that is listed.
+fn hidden(ground: &Ground, number: u32) -> String {
+    let path = ground.dir.with_file_name(format!("hidden-{number}"));
+    fs::write(&path, "hidden\n").expect("the place is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
+    path.display().to_string()
+}
+
+/// Files that every host has, by the attack on them.
+fn of_the_host(id: &str) -> String {
+    match id {
+        "init-root" => "/proc/1/root",
+        "init-environ" => "/proc/1/environ",
+        "init-memory" => "/proc/1/mem",
+        "cgroup" => "/sys/fs/cgroup/cgroup.procs",
+        "sysctl-net" => "/proc/sys/net/ipv4/ip_forward",
+        "sysrq" => "/proc/sysrq-trigger",
+        "kernel-log" => "/dev/kmsg",
+        "accounts" => "/etc/passwd",
+        _ => "/usr/lib/os-release",
+    }
+    .into()
+}
 
 fn give(path: &Path, mode: u32, ground: &Ground) {
     chown(path, Some(ground.job.uid), Some(ground.job.gid)).expect("the tests run as root");

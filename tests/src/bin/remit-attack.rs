@@ -1,7 +1,8 @@
 //! Tries one way out of a sandbox and says what the kernel answered.
 //!
-//! `remit-attack list` prints every attack, `remit-attack allowed` every thing
-//! that must work, one JSON object a line; `remit-attack ID [ARGS]` does one.
+//! `remit-attack list` prints every attack, `remit-attack allowed` every thing that must work,
+//! `remit-attack strict` what is otherwise in profile `strict`, one JSON object a line;
+//! `remit-attack ID [ARGS]` does one.
 //! `victim` waits to be attacked, `euid` prints the effective uid, `hand-over` connects for somebody else.
 
 use std::io::IoSlice;
@@ -13,13 +14,17 @@ use remit_tests::attack;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((id, arguments)) = arguments.split_first() else {
-        eprintln!("usage: remit-attack list | allowed | ID [ARGS]");
+        eprintln!("usage: remit-attack list | allowed | strict | ID [ARGS]");
         return ExitCode::from(64);
     };
     match id.as_str() {
-        "list" => attack::all().for_each(|attack| println!("{}", attack.describe())),
+        "list" => {
+            let attacks = attack::all().chain(attack::hidden::ATTACKS);
+            attacks.for_each(|attack| println!("{}", attack.describe()));
+        }
+        "strict" => attack::strict::describe().for_each(|row| println!("{row}")),
         "allowed" => {
-            for check in attack::allowed::ALL.iter().chain(attack::allowed::WALLS) {
+            for check in attack::allowed::all() {
                 println!(
                     "{}",
                     serde_json::json!({ "id": check.id, "description": check.what })

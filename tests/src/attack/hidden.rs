@@ -1,0 +1,145 @@
+//! What a `strict` sandbox hides or takes besides what `read` does: the host's processes and files,
+//! its control files, and whatever root might do by its uid alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+
+use super::raw::sys;
+use super::{Attack, Expect, Refused, Tried, argument, attack};
+
+const GONE: Expect = Expect::Errno(libc::ENOENT);
+const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
+const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
+
+/// Why there is no control.
+const ANOTHER_INIT: &str =
+    "pid 1 is another process outside, of which root of a container may see as little";
+
+/// All of them, with what must happen in `strict` under a uid of its own.
+#[rustfmt::skip] // a table, one row a line
+pub const ATTACKS: &[Attack] = &[
+    attack("host-process", "pid_namespace", GONE, "see a process of the host", read),
+    attack("host-file", "root", GONE, "read a world-readable file that is not listed", read),
+    attack("host-file-upwards", "root", GONE, "the same from above its root", read),
+    attack("host-scratch", "root", Expect::NoEffect, "write a file into the host's directory beneath a scratch one", create),
+    attack("init-root", "identity", NO_ACCESS, "look into the root of pid 1", list).impossible(ANOTHER_INIT),
+    attack("init-environ", "identity", NO_ACCESS, "read the environment of pid 1", read).impossible(ANOTHER_INIT),
+    attack("init-memory", "identity", NO_ACCESS, "read the memory of pid 1", read_open).impossible(ANOTHER_INIT),
+    attack("namespace-parent", "pid_namespace", REFUSED, "take hold of the pid namespace above its own", namespace_parent).impossible("no namespace shows its parent to those in it"),
+    attack("cgroup", "root", GONE, "move processes into a cgroup of the host", write_open).root().optional(),
+    attack("sysctl-net", "proc", GONE, "open a network setting of the kernel for writing", write_open).root(),
+    attack("sysrq", "proc", GONE, "open the kernel's emergency switch", write_open).root().optional(),
+    attack("kernel-log", "root", GONE, "open the kernel's log", write_open).root().optional(),
+    attack("oom-score", "proc", READ_ONLY, "change which process memory is taken from", oom_score),
+    attack("accounts", "read_only_mounts", READ_ONLY, "open the list of accounts for writing", write_open).root(),
+    attack("program-file", "read_only_mounts", READ_ONLY, "open a file beneath /usr for writing", write_open).root(),
+    attack("give-away", "capabilities", REFUSED, "give a file of its own to somebody else", give_away).root(),
+    attack("exec-tmp", "noexec", NO_ACCESS, "execute a program that it has written to /tmp", exec_copy),
+    attack("map-tmp", "noexec", REFUSED, "map code that it has written to /tmp, as LD_PRELOAD does", map_copy),
+    attack("exec-scratch", "noexec", NO_ACCESS, "execute a program that it has written to a scratch directory", exec_copy),
+    attack("exec-listed", "noexec", NO_ACCESS, "execute a program in a directory listed for reading", exec),
+];
+
+fn read(arguments: &[String]) -> Tried {
+    let content = fs::read(argument(arguments, 0))?;
+    Ok(format!("read {} bytes", content.len()))
+}
+
+fn read_open(arguments: &[String]) -> Tried {
+    File::open(argument(arguments, 0))?;
+    Ok("opened".into())
+}
+
+fn create(arguments: &[String]) -> Tried {
+    fs::write(argument(arguments, 0), "attacked\n")?;
+    Ok("created".into())
+}
+
+fn list(arguments: &[String]) -> Tried {
+    let entries = fs::read_dir(argument(arguments, 0))?.count();
+    Ok(format!("{entries} entries"))
+}
+
+/// Opens and writes nothing: with these files that would be too much.
+fn write_open(arguments: &[String]) -> Tried {
+    OpenOptions::new()
+        .write(true)
+        .open(argument(arguments, 0))?;
+    Ok("opened".into())
+}
+
+fn namespace_parent(_: &[String]) -> Tried {
+    const NS_GET_PARENT: u32 = 0xb702;
+    let own = File::open("/proc/self/ns/pid")?;
+    sys!(libc::SYS_ioctl, own.as_raw_fd(), NS_GET_PARENT, 0)?;
+    Ok("taken".into())
+}
+
+/// Its own value once more, which anybody may write.
+fn oom_score(_: &[String]) -> Tried {
+    let now = fs::read_to_string("/proc/self/oom_score_adj")?;
+    fs::write("/proc/self/oom_score_adj", now)?;
+    Ok("written".into())
+}
+
+/// What it makes goes again: without a sandbox it would stay.
+struct Made(String);
+
+impl Made {
+    fn inside(directory: &str) -> Self {
+        Self(format!("{directory}/remit-attack-{}", std::process::id()))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn give_away(_: &[String]) -> Tried {
+    let made = Made::inside("/tmp");
+    fs::write(&made.0, "text")?;
+    chown(&made.0, Some(1), None)?;
+    Ok("given away".into())
+}
+
+fn copy_of_itself(directory: &str) -> Result<Made, Refused> {
+    let made = Made::inside(directory);
+    fs::copy("/proc/self/exe", &made.0)?;
+    fs::set_permissions(&made.0, fs::Permissions::from_mode(0o755))?;
+    Ok(made)
+}
+
+fn exec_copy(arguments: &[String]) -> Tried {
+    let copy = copy_of_itself(argument(arguments, 0))?;
+    execute(&copy.0)
+}
+
+fn exec(arguments: &[String]) -> Tried {
+    execute(argument(arguments, 0))
+}
+
+fn execute(program: &str) -> Tried {
+    Command::new(program).arg("euid").output()?;
+    Ok("executed".into())
+}
+
+fn map_copy(arguments: &[String]) -> Tried {
+    let copy = copy_of_itself(argument(arguments, 0))?;
+    let file = File::open(&copy.0)?;
+    let prot = libc::PROT_READ | libc::PROT_EXEC;
+    sys!(
+        libc::SYS_mmap,
+        0,
+        4096,
+        prot,
+        libc::MAP_PRIVATE,
+        file.as_raw_fd(),
+        0
+    )?;
+    Ok("mapped".into())
+}
