@@ -8,7 +8,6 @@ use remit_common::wire::GrantView;
 use crate::accounts::refused_id;
 use crate::approval::Approval;
 use crate::decide::Who;
-use crate::glob::Glob;
 use crate::index::Speaking;
 use crate::names::{Named, RUN};
 use crate::policy::Policy;
@@ -97,13 +96,10 @@ impl Policy {
 
     /// The rules by which this caller may `run`, each with the approval that the strictest of the same
     /// profile asks for; none that lists no variable that the others do not.
-    fn runs<'a>(
-        &'a self,
-        granting: &'a Speaking,
-    ) -> impl Iterator<Item = (usize, Option<&'a Approval>)> {
+    pub(crate) fn runs<'a>(&'a self, granting: &Speaking) -> Vec<(usize, Option<&'a Approval>)> {
         let mut of_profile: BTreeMap<&str, (Option<&Approval>, Vec<&GrantRule>)> = BTreeMap::new();
         let places = self.granting.places(granting, RUN);
-        places.filter_map(move |place| {
+        let deciding = places.filter_map(|place| {
             let rule = self.grants.get(place)?;
             let (approval, kept) = of_profile
                 .entry(&rule.profile.name)
@@ -113,7 +109,8 @@ impl Policy {
             }
             kept.push(rule);
             Some((place, *approval))
-        })
+        });
+        deciding.collect()
     }
 }
 
@@ -133,14 +130,14 @@ fn views<'a>(
         .into_iter()
         .flatten()
         .filter_map(move |approval| {
-            let here = |name: &str| names.iter().any(|one| *one == (name, approval));
+            let here = |name: &str| names.contains(&(name, approval));
             let allow: Vec<String> = rule
                 .allow
                 .iter()
                 .filter(|glob| {
                     names
                         .iter()
-                        .any(|(name, _)| here(name) && speaks(glob, name))
+                        .any(|(name, _)| here(name) && rule.allows_by(glob, name))
                 })
                 .map(ToString::to_string)
                 .collect();
@@ -156,9 +153,4 @@ fn views<'a>(
                 approval: approval.map(ToString::to_string),
             })
         })
-}
-
-/// Whether the name is granted by this pattern of a rule.
-fn speaks(glob: &Glob, name: &str) -> bool {
-    glob.matches(name) || (glob.matches(RUN) && remit_common::builtin::find(name).is_ok())
 }

@@ -29,6 +29,13 @@ pub struct Denial {
     pub next: String,
 }
 
+impl Denial {
+    /// Whether it says what is said of a command that does not exist.
+    pub(crate) fn is_as_unknown(&self) -> bool {
+        self.code == Code::NotFound
+    }
+}
+
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         Self {

@@ -13,8 +13,8 @@ use crate::names::RUN;
 use crate::rule::{Grantees, Principal};
 
 /// A set of places: words of 64 bits that are not zero, by number. As large as what is in it.
-#[derive(Debug, Clone, Default)]
-struct Places(Vec<(usize, u64)>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Places(Vec<(usize, u64)>);
 
 /// The rules of one kind, by whom and by what they speak of.
 #[derive(Debug)]
@@ -102,7 +102,13 @@ impl Index {
         self.of_all(all)
     }
 
-    fn of_all(&self, principals: impl Iterator<Item = Principal>) -> Speaking {
+    /// The rules that speak of one.
+    pub(crate) fn rules_of(&self, principal: Principal) -> Option<&Places> {
+        self.principals.get(&principal)
+    }
+
+    /// What speaks of any of these.
+    pub(crate) fn of_all(&self, principals: impl Iterator<Item = Principal>) -> Speaking {
         let mut speaking = vec![0; self.words];
         for places in principals.filter_map(|one| self.principals.get(&one)) {
             for (word, bits) in &places.0 {

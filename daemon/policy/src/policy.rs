@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::command::Command;
 use crate::index::Index;
-use crate::profile::{Base, Profile};
+use crate::profile::Profile;
 use crate::rule::{DenyRule, GrantRule};
 
 /// All rules of all files, checked and resolved. It never changes.
@@ -60,12 +60,7 @@ impl Policy {
         let granting = Index::new(
             commands.keys(),
             grants.iter().map(|rule| (&rule.to, rule.allow.as_slice())),
-            // Built-ins run in `read`: who may run less than that is not given more by `run`.
-            |place| {
-                grants
-                    .get(place)
-                    .is_some_and(|rule| rule.profile.base == Base::Read)
-            },
+            |place| grants.get(place).is_some_and(GrantRule::run_is_builtins),
         );
         let denying = Index::new(
             commands.keys(),

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use remit_common::builtin::COMMANDS;
+
 use crate::approval::Approval;
+use crate::decide::Who;
 use crate::glob::Glob;
-use crate::profile::Profile;
+use crate::names::RUN;
+use crate::profile::{Base, Profile};
 
 /// Where a rule stands, and its name if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +66,43 @@ pub(crate) struct Grantees {
     pub(crate) words: Vec<String>,
 }
 
+impl GrantRule {
+    /// Whether it allows this name, to whom it is about.
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        self.allow.iter().any(|glob| self.allows_by(glob, name))
+    }
+
+    /// Whether it is this of its patterns that allows the name.
+    pub(crate) fn allows_by(&self, glob: &Glob, name: &str) -> bool {
+        glob.matches(name) || (self.run_is_builtins() && glob.matches(RUN) && is_builtin(name))
+    }
+
+    /// Whether its `run` stands for the built-in commands too: they run in `read`, and who may run
+    /// less than that is not given more.
+    pub(crate) fn run_is_builtins(&self) -> bool {
+        self.profile.base == Base::Read
+    }
+}
+
+impl DenyRule {
+    /// Whether it denies this name, to whom it is about.
+    pub(crate) fn denies(&self, name: &str) -> bool {
+        let speaks = |glob: &Glob| glob.matches(name) || (glob.matches(RUN) && is_builtin(name));
+        self.deny.iter().any(speaks)
+    }
+}
+
+fn is_builtin(name: &str) -> bool {
+    COMMANDS.iter().any(|builtin| builtin.name == name)
+}
+
 impl Grantees {
+    /// Whether the caller is one of them, by uid or by one of the gids.
+    pub(crate) fn include(&self, who: Who<'_>) -> bool {
+        let has = |gid: &u32| self.ids.contains_key(&Principal::Group(*gid));
+        self.ids.contains_key(&Principal::User(who.uid)) || who.gids.iter().any(has)
+    }
+
     pub(crate) fn uids(&self) -> impl Iterator<Item = u32> {
         self.ids.keys().filter_map(|one| match one {
             Principal::User(uid) => Some(*uid),
