@@ -1,0 +1,173 @@
+//! Every example of remit-policy(5), and every file of packaging/examples, is loaded: without a complaint, and with
+//! its own tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use remit_policy::{Diagnostic, Ids, MachineTable, Source, load};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+}
+
+/// A machine that has everybody whom the examples name.
+fn machine() -> MachineTable {
+    let ids = |id| Ids { uid: id, gid: id };
+    let user = |(name, id): (&str, u32)| (name.to_owned(), ids(id));
+    let group = |(name, gid): (&str, u32)| (name.to_owned(), gid);
+    let protected = [
+        "/etc/remit",
+        "/run/remit",
+        "/usr/lib/remit",
+        "/usr/libexec/remit",
+        "/var/lib/remit",
+    ];
+    MachineTable {
+        users: [("root", 0), ("www-data", 33), ("deploy", 1001)]
+            .map(user)
+            .into(),
+        groups: [
+            ("adm", 4),
+            ("ops", 900),
+            ("remit", 901),
+            ("remit-admin", 902),
+            ("remit-auditors", 903),
+        ]
+        .map(group)
+        .into(),
+        hosts: [(
+            "git.example.com".to_owned(),
+            vec!["192.0.2.7".parse().expect("an address")],
+        )]
+        .into(),
+        protected: protected.map(str::to_owned).into(),
+        ..MachineTable::default()
+    }
+}
+
+/// What is wrong with these files together.
+fn complaints(files: &[(String, String)]) -> Vec<String> {
+    let sources: Vec<Source> = files
+        .iter()
+        .map(|(name, text)| Source {
+            name: name.clone(),
+            text: text.clone().into(),
+        })
+        .collect();
+    let found: Vec<Diagnostic> = match load(&sources, &machine()) {
+        Ok((_, warnings)) => warnings,
+        Err(errors) => errors,
+    };
+    found.iter().map(ToString::to_string).collect()
+}
+
+fn shipped() -> Vec<(String, String)> {
+    let dir = root().join("packaging/examples");
+    let entries = fs::read_dir(dir).expect("there are examples");
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let file = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("it is text");
+        (path.display().to_string(), text)
+    };
+    paths.into_iter().map(file).collect()
+}
+
+/// The examples of a page: what stands between `.EX` and `.EE`, but for those marked as a shell's.
+fn of_page(page: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    let mut shell = false;
+    for (number, line) in (1..).zip(page.lines()) {
+        match line {
+            ".\\\" shell" => shell = true,
+            ".EX" => open = Some((format!("remit-policy.5:{number}"), String::new())),
+            ".EE" => found.extend(open.take().filter(|_| !std::mem::take(&mut shell))),
+            line => {
+                if let Some((_, text)) = &mut open {
+                    let plain = [("\\-", "-"), ("\\(aq", "'"), ("\\(ti", "~"), ("\\(ha", "^")];
+                    let line = plain
+                        .iter()
+                        .fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
+                    text.push_str(&line.replace("\\e", "\\"));
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    found
+}
+
+fn page() -> String {
+    fs::read_to_string(root().join("packaging/man/remit-policy.5")).expect("there is a page")
+}
+
+#[test]
+fn each_example_of_the_page_loads_without_a_warning() {
+    let examples = of_page(&page());
+    assert!(examples.len() >= 6, "{}", examples.len());
+    for example in examples {
+        assert_eq!(
+            complaints(std::slice::from_ref(&example)),
+            [""; 0],
+            "{}",
+            example.1
+        );
+    }
+}
+
+#[test]
+fn each_example_that_is_shipped_loads_without_a_warning() {
+    let examples = shipped();
+    assert!(examples.len() >= 4, "{}", examples.len());
+    for example in &examples {
+        assert_eq!(complaints(std::slice::from_ref(example)), [""; 0]);
+        for part in ["[[test]]", "accepts", "rejects"] {
+            assert!(example.1.contains(part), "{}: no {part}", example.0);
+        }
+    }
+    assert_eq!(complaints(&examples), [""; 0], "all together");
+}
+
+/// A table that fails refuses the load: so the tests of the examples can fail.
+#[test]
+fn an_example_that_says_something_else_is_refused() {
+    for (name, text) in shipped() {
+        let wrong = text.replacen("verdict = \"allow\"", "verdict = \"deny\"", 1);
+        assert_ne!(wrong, text, "{name}");
+        assert_ne!(complaints(&[(name.clone(), wrong)]), [""; 0], "{name}");
+        let wrong = text.replacen("rejects = [", "accepts = [", 1);
+        assert_ne!(complaints(&[(name.clone(), wrong)]), [""; 0], "{name}");
+    }
+}
+
+/// Keys that the loader knows and the page does not tell would be keys that nobody knows.
+#[test]
+fn the_page_tells_every_key_that_a_shipped_example_uses() {
+    let page = page();
+    for (name, text) in shipped() {
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((key, _)) = line.split_once(" = ") else {
+                continue;
+            };
+            let key = key.trim().split('.').next().unwrap_or_default();
+            if !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                assert!(page.contains(key), "{name}: '{key}'");
+            }
+        }
+    }
+}
+
+#[test]
+fn examples_of_a_page_are_found() {
+    let page = ".EX\na \\- b\n.EE\n.\\\" shell\n.EX\nc\n.EE\n.EX\n\\eq\n.EE\n";
+    assert_eq!(
+        of_page(page),
+        [
+            ("remit-policy.5:1".to_owned(), "a - b\n".to_owned()),
+            ("remit-policy.5:8".to_owned(), "\\q\n".to_owned()),
+        ]
+    );
+}

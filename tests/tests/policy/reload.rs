@@ -1,0 +1,172 @@
+//! A reload: all or nothing, told in what it means.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+use remit_tests::caller::{Caller, argv, named, stdout};
+use remit_tests::daemon::{Daemon, user_a, user_b};
+use remit_tests::process::Identity;
+
+use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
+
+fn policy(word: &str) -> String {
+    prints("site.look", &format!("\"{word}\""), "") + GRANTS
+}
+
+#[test]
+fn who_gains_and_who_loses_what_is_told_to_whoever_reloads() {
+    let daemon = with(&prints("site.look", "\"x\"", ""));
+    let same = reload(&daemon).expect("it is right");
+    assert_eq!((same.changes, same.more_changes), (Vec::new(), 0));
+    let more = policy("x") + "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.look\"]\n";
+    daemon.set_file(FILE, &more);
+    let gains = reload(&daemon).expect("it is right").changes;
+    let gains = gains.join("\n");
+    assert!(
+        gains.contains("64002") && gains.contains("site.look"),
+        "{gains}"
+    );
+    assert!(!gains.contains("64001"), "{gains}");
+    // Comments, order and blank lines mean nothing.
+    daemon.set_file(FILE, &format!("# a comment\n\n\n{more}"));
+    assert_eq!(reload(&daemon).expect("it is right").changes, [""; 0]);
+    daemon.set_file(FILE, &policy("y"));
+    let output = daemon.remit(&Identity::new(0, &[0]), &["policy", "reload"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("64002") && text.contains("site.look"),
+        "{text}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn of_two_files_either_both_or_none_go_live() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    let digest = status(&daemon).policy;
+    daemon.set_file(FILE, &policy("new"));
+    daemon.set_file(
+        "config/policy.d/60-half.toml",
+        "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.lo",
+    );
+    assert!(reload(&daemon).is_err());
+    assert_eq!(status(&daemon).policy, digest);
+    let look = || asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
+    assert_eq!(stdout(&look()), "[old]");
+    daemon.set_file(
+        "config/policy.d/60-half.toml",
+        "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.look\"]\n",
+    );
+    let _ = reload(&daemon).expect("both are right");
+    assert_ne!(status(&daemon).policy, digest);
+    assert_eq!(stdout(&look()), "[new]");
+    assert!(asked(&daemon, &user_b(), named("site.look", &[])).is_ok());
+    daemon.stop();
+}
+
+/// Somebody writes the file anew, again and again, while it is loaded: each load is one of the two, never a mixture.
+#[test]
+fn a_file_that_is_replaced_while_it_is_read_is_one_or_the_other() {
+    let daemon = with(&prints("site.look", "\"a\"", ""));
+    let texts = ["a", "b"].map(policy);
+    let digests: Vec<String> = texts
+        .iter()
+        .map(|text| {
+            daemon.set_file(FILE, text);
+            let _ = reload(&daemon).expect("it is right");
+            status(&daemon).policy
+        })
+        .collect();
+    assert_ne!(digests[0], digests[1]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let path = daemon.path().join(FILE);
+    let writer = std::thread::spawn({
+        let (stop, texts) = (Arc::clone(&stop), texts);
+        move || {
+            let next = path.with_extension("new~");
+            while !stop.load(Ordering::Relaxed) {
+                for text in &texts {
+                    fs::write(&next, text).expect("it is ours");
+                    fs::rename(&next, &path).expect("it is ours");
+                }
+            }
+        }
+    });
+    let mut live = [0, 0];
+    for _ in 0..100 {
+        let before = status(&daemon).policy;
+        if let Err(refusal) = reload(&daemon) {
+            // It had gone from under its name, or had no name any more, when it was looked at: that is said.
+            assert!(refusal.message.contains("10-test.toml"), "{refusal:?}");
+            assert_eq!(status(&daemon).policy, before);
+        }
+        let now = status(&daemon).policy;
+        let at = digests
+            .iter()
+            .position(|digest| *digest == now)
+            .expect("it is one of the two");
+        live[at] += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().expect("it does not panic");
+    assert!(live[0] + live[1] == 100, "{live:?}");
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn what_runs_goes_on_and_who_is_connected_is_judged_by_the_new_policy_at_once() {
+    let daemon = with(&prints("site.look", "\"x\"", ""));
+    let mut a = Caller::new(&daemon, &user_a());
+    let job = a
+        .run(remit_tests::caller::at_once(argv(&["sleep", "60"])))
+        .expect("it is granted")
+        .job;
+    daemon.set_file(
+        FILE,
+        "[[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n",
+    );
+    let _ = reload(&daemon).expect("it is right");
+    assert!(a.run(named("site.look", &[])).is_err());
+    assert!(a.run(argv(&["true"])).is_err());
+    let report = a.stop(job).expect("it is still theirs");
+    assert_eq!(report.state, remit_common::outcome::State::Cancelled);
+    daemon.is_well();
+    daemon.stop();
+}
+
+fn signalled(daemon: &Daemon, times: usize) {
+    for _ in 0..times {
+        daemon.signal(Signal::SIGHUP);
+    }
+}
+
+#[test]
+fn a_storm_of_reloads_ends_with_the_newest_and_harms_nobody() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    daemon.set_file(FILE, &policy("newest"));
+    signalled(&daemon, 100);
+    let _ = reload(&daemon).expect("it is right");
+    let report = asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
+    assert_eq!(stdout(&report), "[newest]");
+    signalled(&daemon, 100);
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn a_policy_that_is_broken_keeps_a_daemon_from_starting_and_not_from_running() {
+    let mut daemon = with(&prints("site.look", "\"old\"", ""));
+    daemon.set_file("config/policy.d/60-bad.toml", "[[command]]\n");
+    assert!(reload(&daemon).is_err());
+    daemon.is_well();
+    fs::remove_file(daemon.path().join("config/policy.d/60-bad.toml")).expect("it is ours");
+    daemon.restart_cleanly();
+    let report = asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
+    assert_eq!(stdout(&report), "[old]");
+    daemon.stop();
+}

@@ -1,0 +1,219 @@
+//! Who may use a command, and what everybody else learns of it: nothing.
+
+use remit_common::outcome::State;
+use remit_common::refusal::Code;
+use remit_common::wire::{Access, AccessReport, Effect, Purpose, Reply, Request, Run};
+use remit_tests::caller::{Caller, argv, change, named, stdout};
+use remit_tests::daemon::{Daemon, user_a, user_b, user_m};
+use remit_tests::process::Identity;
+
+use super::scene::{FILE, GRANTS, answer, asked, exit, prints, reload, with};
+
+fn secret() -> String {
+    prints(
+        "site.secret",
+        "\"{word}\"",
+        "args.word = { type = \"string\" }",
+    )
+}
+
+fn access(name: Option<&str>, query: Option<&str>) -> Request {
+    Request::Access(Access {
+        argv: None,
+        profile: None,
+        name: name.map(str::to_owned),
+        query: query.map(str::to_owned),
+    })
+}
+
+fn report(daemon: &Daemon, who: &Identity, request: Request) -> AccessReport {
+    match Caller::new(daemon, who).ask(request) {
+        Ok(Reply::Access(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_command_that_is_not_granted_answers_as_one_that_does_not_exist_to_the_last_byte() {
+    let daemon = with(&secret());
+    let rush = |run: Run| {
+        Request::Run(Run {
+            wait_ms: Some(0),
+            ..run
+        })
+    };
+    let requests = || {
+        let right = [("word", "x")];
+        let wrong: [&[(&str, &str)]; 4] =
+            [&[], &[("word", "-x")], &[("other", "x")], &[("word", "")]];
+        let mut requests = vec![
+            rush(named("site.secret", &right)),
+            rush(change("site.secret", &right)),
+            rush(Run {
+                stdin: Some(remit_common::wire::Bytes::from(b"x".to_vec())),
+                ..named("site.secret", &right)
+            }),
+            rush(Run {
+                profile: Some("read".into()),
+                ..named("site.secret", &right)
+            }),
+            access(Some("site.secret"), None),
+            access(None, Some("secret")),
+            access(None, None),
+        ];
+        requests.extend(wrong.map(|args| rush(named("site.secret", args))));
+        requests
+    };
+    let answers = |who: &Identity| -> Vec<Vec<u8>> {
+        let one = |request| answer(&daemon, who, request);
+        requests().into_iter().map(one).collect()
+    };
+    let there = [user_b(), user_m()].map(|who| answers(&who));
+    assert!(asked(&daemon, &user_a(), named("site.secret", &[("word", "x")])).is_ok());
+
+    daemon.set_file(FILE, GRANTS);
+    let gone = reload(&daemon).expect("it is right");
+    assert!(
+        gone.changes.iter().any(|line| line.contains("site.secret")),
+        "{:?}",
+        gone.changes
+    );
+    let not_there = [user_b(), user_m()].map(|who| answers(&who));
+    assert_eq!(there, not_there);
+    let refusal =
+        asked(&daemon, &user_a(), named("site.secret", &[("word", "x")])).expect_err("it is gone");
+    assert_eq!(refusal.code, Code::NotFound, "{refusal}");
+    daemon.stop();
+}
+
+#[test]
+fn a_grant_of_run_is_none_of_a_command_and_the_other_way_round() {
+    let daemon = with(&(secret() + &prints("site.other", "\"x\"", "")));
+    daemon.set_file(
+        FILE,
+        &(secret()
+            + &prints("site.other", "\"x\"", "")
+            + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.s*\"]\n\
+               [[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n"),
+    );
+    let _ = reload(&daemon).expect("it is right");
+    let args = [("word", "x")];
+    let a = |run| asked(&daemon, &user_a(), run);
+    let b = |run| asked(&daemon, &user_b(), run);
+    let own = a(named("site.secret", &args)).expect("it is granted");
+    assert_eq!((exit(&own), stdout(&own).as_str()), (Some(0), "[x]"));
+    for refused in [
+        a(named("site.other", &[])),
+        a(named("service.failed", &[])),
+        b(named("site.secret", &args)),
+    ] {
+        let refusal = refused.expect_err("it is not granted");
+        assert_eq!(refusal.code, Code::NotFound, "{refusal}");
+    }
+    let refusal = a(argv(&["true"])).expect_err("it is not granted");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal}");
+    assert_eq!(
+        b(argv(&["true"])).expect("it is granted").state,
+        State::Exited
+    );
+    assert!(b(named("service.failed", &[])).is_ok());
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn a_denial_wins_over_every_grant_and_is_named_to_whom_it_takes_something() {
+    let daemon = with(&secret());
+    let deny = "[[deny]]\nname = \"not-now\"\nto = [\"#64001\", \"#64003\"]\ndeny = [\"site.*\"]\n";
+    daemon.set_file(FILE, &(secret() + GRANTS + deny));
+    let changes = reload(&daemon).expect("it is right").changes;
+    assert!(!changes.is_empty());
+    let args = [("word", "x")];
+    let refusal = asked(&daemon, &user_a(), named("site.secret", &args)).expect_err("denied");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    assert!(format!("{refusal:?}").contains("not-now"), "{refusal:?}");
+    // Whoever has no grant learns nothing of the denial either.
+    let refusal = asked(&daemon, &user_m(), named("site.secret", &args)).expect_err("not granted");
+    assert_eq!(refusal.code, Code::NotFound, "{refusal:?}");
+    assert!(!format!("{refusal:?}").contains("not-now"), "{refusal:?}");
+    assert!(
+        asked(&daemon, &user_a(), argv(&["true"])).is_ok(),
+        "the rest stays"
+    );
+    let last = daemon
+        .records("refusal")
+        .pop()
+        .expect("each refusal is recorded");
+    assert_eq!(last["REMIT_UID"], "64003", "{last}");
+    daemon.stop();
+}
+
+#[test]
+fn access_lists_searches_and_explains_what_the_caller_may_use() {
+    let changes = secret()
+        .replace("site.secret", "site.deploy")
+        .replace("\"read\"\nprofile", "\"change\"\nprofile")
+        .replace("summary = \"prints\"", "summary = \"Bring the SITE up\"");
+    let daemon = with(&(secret() + &changes));
+    let all = report(&daemon, &user_a(), access(None, None));
+    let built_in = remit_common::builtin::COMMANDS.len();
+    assert_eq!(all.commands.len(), built_in + 2, "{all:?}");
+    assert_eq!(all.more_commands, 0);
+    let found = report(&daemon, &user_a(), access(None, Some("the site")));
+    assert_eq!(found.commands.len(), 1, "{found:?}");
+    let view = &found.commands[0];
+    assert_eq!(view.usage, "site.deploy word=WORD", "{view:?}");
+    assert_eq!(
+        (view.effect, view.profile.as_str()),
+        (Effect::Change, "read")
+    );
+    let one = report(&daemon, &user_a(), access(Some("site.deploy"), None));
+    assert_eq!(one.commands.len(), 1);
+    assert!(one.commands[0].args[0].starts_with("word: "), "{one:?}");
+    let asked = one.asked.expect("it was asked for");
+    assert!(asked.allowed && asked.rule.is_some_and(|rule| rule.contains("commands")));
+    let none = report(&daemon, &user_b(), access(None, Some("site")));
+    assert!(none.commands.is_empty(), "{none:?}");
+    daemon.stop();
+}
+
+#[test]
+fn what_needs_approval_is_refused_and_says_whose() {
+    let policy = secret()
+        + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.*\"]\n\
+           approval = { by = [\"%#64200\"], expires = \"10min\" }\n\
+           [[grant]]\nname = \"at-once\"\nto = [\"#64001\"]\nallow = [\"site.secret\"]\n\
+           [[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n\
+           [[test]]\nwho = \"#64001\"\nwhat = \"run site.secret word=x\"\nverdict = \"ask\"\n";
+    let daemon = with(&secret());
+    daemon.set_file(FILE, &policy);
+    let _ = reload(&daemon).expect("it is right");
+    let before = daemon.records("intent").len();
+    let refusal = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]))
+        .expect_err("nobody has approved it");
+    assert_eq!(refusal.code, Code::NeedsApproval, "{refusal:?}");
+    assert!(format!("{refusal:?}").contains("64200"), "{refusal:?}");
+    assert_eq!(daemon.records("intent").len(), before, "nothing ran");
+    let view = report(&daemon, &user_a(), access(Some("site.secret"), None));
+    assert!(view.commands[0].approval.is_some(), "{view:?}");
+    let asked = view.asked.expect("it was asked for");
+    assert!(!asked.allowed && asked.approval.is_some(), "{asked:?}");
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn root_is_asked_like_anybody_else() {
+    let daemon = with(&secret());
+    let root = Identity::new(0, &[0]);
+    let refusal =
+        asked(&daemon, &root, named("site.secret", &[("word", "x")])).expect_err("no grant");
+    assert_eq!(refusal.code, Code::NotFound, "{refusal}");
+    let tried = Run {
+        purpose: Purpose::Try,
+        ..named("site.secret", &[("word", "x")])
+    };
+    // Root may try a profile, which is not the same as a command.
+    assert!(asked(&daemon, &root, tried).is_err());
+    daemon.stop();
+}
