@@ -47,8 +47,10 @@ impl From<Request> for Call {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessArgs {
-    /// Would running this be allowed? One string for each argument.
+    /// Would running this be allowed?
     argv: Option<Vec<String>>,
+    /// In this sandbox. Default read.
+    profile: Option<String>,
     /// Explain this named command.
     name: Option<String>,
     /// Only commands with this text in name or summary.
@@ -112,7 +114,7 @@ fn access(args: AccessArgs) -> Result<Call, Refusal> {
     }
     Ok(Request::Access(Access {
         argv: args.argv.map(run::argv_bytes).transpose()?,
-        profile: None,
+        profile: args.profile,
         name: args.name,
         query: args.query,
     })
@@ -343,8 +345,8 @@ mod tests {
                 "'interpreter' belongs to",
             ),
             (
-                Tool::Run,
-                json!({"argv": ["a"], "profile": "host"}),
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "profile": "host"}),
                 "unknown field `profile`",
             ),
             (Tool::Job, json!({"job_id": "x"}), "argument 'job_id'"),

@@ -79,9 +79,9 @@ pub enum Tool {
 enum Effect {
     /// It looks; again is the same.
     Look,
-    /// It starts something that can change nothing outside its sandbox. The hint for reading only
-    /// is right and stays so: what changes the host is another tool, and this one never runs in
-    /// a profile that may.
+    /// It starts a program that can change nothing outside its sandbox, or a command of which
+    /// policy says that it looks. The hint for reading only is right and stays so: what changes the
+    /// host is another tool, and a policy that grants `run` in a profile that may does not load.
     Sandboxed,
     /// It changes what policy lets it change, which may be far from here; again is another change,
     /// unless both calls have the same request_id.
@@ -136,9 +136,9 @@ impl Tool {
                  owns them. Shorter and safer to read than command output."
             }
             Self::Run => {
-                "Run any program or script on this server, or a named command that looks, in a \
-                 sandbox in which the kernel refuses every change: it sees what an operator sees \
-                 and can write, connect or signal nothing. Answers when it ends or after wait_ms; \
+                "Run any program or script on this server in a sandbox in which the kernel refuses \
+                 every change: it sees what an operator sees and can write, connect or signal \
+                 nothing. Or a named command that looks. Answers when it ends or after wait_ms; \
                  then state is running, or queued for a place, and job follows it."
             }
             Self::Change => {
@@ -148,8 +148,7 @@ impl Tool {
             Self::Job => {
                 "Your jobs: without job_id a list; with it the job's state and output, after \
                  waiting for its end. stream, offset, limit, tail or encoding give a page of its \
-                 output, grep the lines that match. Cancelling a call or disconnecting ends the \
-                 wait, not the job."
+                 output, grep the lines that match."
             }
             Self::JobStop => {
                 "End a job of yours, with all its processes, and check that they are gone."
@@ -278,8 +277,8 @@ mod tests {
     #[test]
     fn the_list_is_short_and_always_the_same() {
         let list = || serde_json::to_string(&list()).unwrap();
-        // The promise is 3,000 tokens. Measured, 11,939 bytes of it were 2,878 tokens of the
-        // encoding o200k_base and 2,693 of cl100k_base: 4.1 bytes a token or more.
+        // The promise is 3,000 tokens. Measured, 11,985 bytes of it were 2,888 tokens of the
+        // encoding o200k_base and 2,701 of cl100k_base: 4.1 bytes a token or more.
         assert!(list().len() <= 12_000, "{} bytes", list().len());
         assert_eq!(list(), list());
         assert!(INSTRUCTIONS.len() <= 2048);

@@ -35,11 +35,11 @@ pub struct JobArgs {
     /// At most so many bytes, default 16384; with grep lines that match, default 100; without job_id jobs, default 20.
     #[schemars(range(min = 1, max = 262144))]
     limit: Option<u32>,
-    /// The last bytes of the stream instead.
+    /// The last bytes instead.
     tail: Option<bool>,
     /// base64 gives the raw bytes. Default text.
     encoding: Option<PageEncoding>,
-    /// Only lines that match this regular expression, with their numbers. (?i) ignores case.
+    /// Only lines that match this regular expression. (?i) ignores case.
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]

@@ -24,6 +24,8 @@ pub struct RunArgs {
     name: Option<String>,
     /// Its arguments, as {"unit": "nginx"}; a list gives one several times. access explains them.
     args: Option<Map<String, Value>>,
+    /// Sandbox of argv or script. Default read; access lists yours.
+    profile: Option<String>,
     /// Working directory. Default /.
     cwd: Option<String>,
     /// Environment variables to add; policy says which.
@@ -36,8 +38,8 @@ pub struct RunArgs {
     /// Seconds after which the job is ended. Default 300.
     #[schemars(range(min = 1, max = 86400))]
     max_runtime_s: Option<u32>,
-    /// Own id for safe retries: the same id with the same content is the same job.
-    #[schemars(length(min = 1, max = 128))]
+    /// For safe retries: the same id with the same content is the same job.
+    #[schemars(length(max = 128))]
     request_id: Option<String>,
 }
 
@@ -52,7 +54,7 @@ pub struct ChangeArgs {
     /// Why, for the record.
     #[schemars(length(max = 1024))]
     reason: String,
-    /// Where the command reads one.
+    /// As of run.
     stdin: Option<String>,
     /// As of run.
     wait_ms: Option<u32>,
@@ -95,7 +97,7 @@ pub fn run(args: RunArgs) -> Result<Call, Refusal> {
         cwd: optional("cwd", args.cwd)?,
         env,
         stdin: args.stdin.map(text_bytes),
-        profile: None,
+        profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: args.max_runtime_s,
         request_id: request_id(args.request_id)?,
@@ -183,7 +185,7 @@ mod tests {
         let run = asked(
             Tool::Run,
             json!({"script": "echo \u{fc}\0", "interpreter": "bash", "cwd": "/tmp", "env": {"A": "b"},
-                   "stdin": "in\0", "wait_ms": 1, "max_runtime_s": 2, "request_id": "r"}),
+                   "profile": "wide", "stdin": "in\0", "wait_ms": 1, "max_runtime_s": 2, "request_id": "r"}),
         );
         let expect = Run {
             what: What::Script {
@@ -193,7 +195,7 @@ mod tests {
             cwd: Some(Bytes::from(b"/tmp".to_vec())),
             env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],
             stdin: Some(Bytes::from(b"in\0".to_vec())),
-            profile: None,
+            profile: Some("wide".to_owned()),
             wait_ms: Some(1),
             max_runtime_s: Some(2),
             request_id: Some("r".to_owned()),
