@@ -149,19 +149,22 @@ fn captured(captured: &Captured, budget: usize) -> Captured {
 
 /// The start of the character that `place` lies in, if it lies in one.
 fn floor(bytes: &[u8], place: usize) -> usize {
-    let starts = |place: usize| bytes.get(place).is_none_or(|byte| byte & 0xc0 != 0x80);
     (place.saturating_sub(3)..=place)
         .rev()
-        .find(|place| starts(*place))
+        .find(|place| is_between(bytes, *place))
         .unwrap_or(place)
 }
 
 /// The end of the character that `place` lies in, if it lies in one.
 fn ceil(bytes: &[u8], place: usize) -> usize {
-    let starts = |place: usize| bytes.get(place).is_none_or(|byte| byte & 0xc0 != 0x80);
     (place..=bytes.len().min(place + 3))
-        .find(|place| starts(*place))
+        .find(|place| is_between(bytes, *place))
         .unwrap_or(place)
+}
+
+/// Whether no character of UTF-8 goes on at `place`.
+fn is_between(bytes: &[u8], place: usize) -> bool {
+    bytes.get(place).is_none_or(|byte| byte & 0xc0 != 0x80)
 }
 
 #[cfg(test)]
