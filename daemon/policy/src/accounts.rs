@@ -1,10 +1,12 @@
 //! Users and groups that rules name, turned into ids when a policy is loaded.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::diagnostic::quoted;
-use crate::machine::Machine;
+use crate::machine::{Ids, Machine};
+use crate::profile::User;
 use crate::reader::{Placed, Report};
 use crate::rule::{Grantees, Principal};
 
@@ -31,13 +33,16 @@ pub(crate) enum Unknown {
     Warns,
     /// A denial that hits nobody allows what it was written to refuse: an error.
     Refuses,
+    /// A profile without the account is another one than was written: an error.
+    Missing,
 }
 
 /// Each name that a load asked for with its answer: part of what the policy means.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
-    pub(crate) users: BTreeMap<String, Option<u32>>,
+    pub(crate) users: BTreeMap<String, Option<Ids>>,
     pub(crate) groups: BTreeMap<String, Option<u32>>,
+    pub(crate) hosts: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// Resolves the entries of a `to` list.
@@ -70,9 +75,80 @@ pub(crate) fn grantees(
             Kind::User => Principal::User(id),
             Kind::Group => Principal::Group(id),
         };
-        found.ids.entry(principal).or_insert_with(|| entry.value.to_owned());
+        found
+            .ids
+            .entry(principal)
+            .or_insert_with(|| entry.value.to_owned());
     }
     found
+}
+
+/// The user of a profile's jobs, by name or `#uid`; of a number the primary group is the same number.
+pub(crate) fn job_user(
+    entry: &Placed<&str>,
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Option<User> {
+    let span = entry.span.clone();
+    let ids = match entry.value.strip_prefix('#') {
+        Some(digits) => {
+            let id = number(digits, Kind::User, span.clone(), report)?;
+            Ids { uid: id, gid: id }
+        }
+        None => {
+            let (kind, unknown) = (Kind::User, Unknown::Missing);
+            lookup(
+                entry.value,
+                kind,
+                unknown,
+                machine,
+                resolved,
+                span.clone(),
+                report,
+            )?;
+            machine.user(entry.value)?
+        }
+    };
+    if let Some(why) = refused_id(ids.uid).or_else(|| refused_id(ids.gid)) {
+        let message = format!("no job can be {}: {why}", quoted(entry.value));
+        report.error(span, message);
+        return None;
+    }
+    Some(User::Fixed {
+        name: entry.value.to_owned(),
+        uid: ids.uid,
+        gid: ids.gid,
+    })
+}
+
+/// A group of a profile's jobs, by name or `#gid`.
+pub(crate) fn job_group(
+    entry: &Placed<&str>,
+    machine: &dyn Machine,
+    resolved: &mut Resolved,
+    report: &mut Report<'_>,
+) -> Option<u32> {
+    let span = entry.span.clone();
+    let (kind, unknown) = (Kind::Group, Unknown::Missing);
+    let gid = match entry.value.strip_prefix('#') {
+        Some(digits) => number(digits, kind, span.clone(), report)?,
+        None => lookup(
+            entry.value,
+            kind,
+            unknown,
+            machine,
+            resolved,
+            span.clone(),
+            report,
+        )?,
+    };
+    if let Some(why) = refused_id(gid) {
+        let message = format!("no job can be in group {}: {why}", quoted(entry.value));
+        report.error(span, message);
+        return None;
+    }
+    Some(gid)
 }
 
 #[derive(Clone, Copy)]
@@ -138,12 +214,16 @@ fn lookup(
         return None;
     }
     let id = match kind {
-        Kind::User => machine.user(name).map(|ids| ids.uid),
-        Kind::Group => machine.group(name),
-    };
-    match kind {
-        Kind::User => resolved.users.insert(name.to_owned(), id),
-        Kind::Group => resolved.groups.insert(name.to_owned(), id),
+        Kind::User => {
+            let ids = machine.user(name);
+            resolved.users.insert(name.to_owned(), ids);
+            ids.map(|ids| ids.uid)
+        }
+        Kind::Group => {
+            let gid = machine.group(name);
+            resolved.groups.insert(name.to_owned(), gid);
+            gid
+        }
     };
     if id.is_none() {
         let number = name.bytes().all(|byte| byte.is_ascii_digit());
@@ -153,6 +233,10 @@ fn lookup(
             Unknown::Warns => {
                 let message = format!("{message}: nobody is granted anything by that name");
                 report.warning(span, message, help.as_deref());
+            }
+            Unknown::Missing => {
+                let help = help.unwrap_or_else(|| "create it, or name another".into());
+                report.error_with_help(span, message, &help);
             }
             Unknown::Refuses => {
                 let message = format!("{message}, so this denial would hit nobody");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use remit_common::wire::Effect;
 
+use crate::pattern::Pattern;
 use crate::profile::{Profile, ProfileLimits};
 use crate::rule::RuleId;
 
@@ -77,8 +78,8 @@ pub struct Param {
 pub enum Kind {
     /// Text that matches as a whole.
     Text {
-        /// A regular expression of the linear kind, over bytes.
-        pattern: String,
+        /// What the whole of it matches.
+        pattern: Pattern,
         /// Bytes at most.
         max: usize,
         /// May begin with a hyphen.

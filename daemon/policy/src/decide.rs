@@ -151,6 +151,11 @@ impl Grant {
 }
 
 impl Pending {
+    /// The permission that it becomes then.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// Who must agree.
     pub fn approval(&self) -> &Approval {
         &self.approval

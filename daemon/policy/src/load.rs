@@ -1,13 +1,14 @@
-//! From texts to a [`Policy`]: bounds, text, the sum of all files.
+//! From texts to a [`Policy`]: bounds, the order of reading, the digest.
 
 use remit_common::caps;
 
 use crate::accounts::Resolved;
 use crate::diagnostic::{Diagnostic, Findings};
+use crate::document::Document;
+use crate::loading::Loading;
 use crate::machine::Machine;
 use crate::policy::{Parts, Policy};
-use crate::reader::Report;
-use crate::rules::Loading;
+use crate::tables;
 
 /// One policy file, as read by the warden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,28 +37,61 @@ pub fn load(
 
     let mut findings = Findings::default();
     check_amount(&sorted, &mut findings);
+    let documents: Vec<Document<'_>> = sorted
+        .iter()
+        .filter_map(|source| Document::parse(source, &mut findings))
+        .collect();
     let mut loading = Loading::new(machine);
-    for source in &sorted {
-        if let Some(text) = text(source, &mut findings) {
-            loading.file(&mut Report::new(&source.name, text, &mut findings));
+    let mut tests = Vec::new();
+    for document in &documents {
+        let (mut top, mut report) = document.open(&mut findings);
+        for key in ["command", "grant", "deny"] {
+            top.get(key);
         }
+        loading.read_profiles(&mut top, &mut report);
+        let tables = top.tables("test", "[[test]]", &mut report);
+        let read = tables
+            .into_iter()
+            .map(|fields| tables::read(fields, machine, &mut report));
+        tests.push((document, read.flatten().collect::<Vec<_>>()));
+        top.finish(&mut report);
+    }
+    for document in &documents {
+        let (mut top, mut report) = document.open(&mut findings);
+        loading.read_commands(&mut top, &mut report);
+    }
+    for document in &documents {
+        let (mut top, mut report) = document.open(&mut findings);
+        loading.read_rules(&mut top, &mut report);
     }
     if findings.errors() > 0 {
         return Err(findings.sorted());
     }
-    let Loading {
-        grants,
-        denies,
-        resolved,
-        ..
-    } = loading;
-    let parts = Parts {
-        grants,
-        denies,
-        digest_input: canonical(&sorted, &resolved),
-        ..Parts::default()
-    };
-    Ok((Policy::new(parts), findings.sorted()))
+    let digest_input = canonical(&sorted, &loading.resolved);
+    let commands = loading.commands.into_iter();
+    let policy = Policy::new(Parts {
+        grants: loading.grants,
+        denies: loading.denies,
+        commands: commands
+            .filter_map(|(name, command)| Some((name, command.value?)))
+            .collect(),
+        profiles: loading
+            .profiles
+            .into_iter()
+            .map(|(name, one)| (name, one.value))
+            .collect(),
+        digest_input,
+    });
+    for (document, tests) in tests {
+        let (_, mut report) = document.open(&mut findings);
+        for test in tests {
+            test.check(&policy, &mut report);
+        }
+    }
+    match findings.errors() {
+        0 => Ok((policy, findings.sorted())),
+        _ => Err(findings.sorted()),
+    }
 }
 
 /// Bounds over all sources together.
@@ -87,37 +121,11 @@ fn check_amount(sorted: &[&Source], findings: &mut Findings) {
     }
 }
 
-/// The text of a file that a TOML parser may see.
-fn text<'a>(source: &'a Source, findings: &mut Findings) -> Option<&'a str> {
-    let refusal = if source.text.len() > caps::POLICY_FILE {
-        format!(
-            "the file has {} bytes, over {}",
-            source.text.len(),
-            caps::POLICY_FILE
-        )
-    } else if source.text.starts_with(b"\xef\xbb\xbf") {
-        "the file begins with a byte order mark; save it as plain UTF-8".into()
-    } else if let Some(at) = source.text.iter().position(|byte| *byte == 0) {
-        format!("the file has a NUL at byte {at}, so it is not text")
-    } else {
-        match std::str::from_utf8(&source.text) {
-            Ok(text) => return Some(text),
-            Err(error) => {
-                let good = source.text.get(..error.valid_up_to()).unwrap_or_default();
-                let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-                format!("the file is not UTF-8 at byte {} (line {line})", good.len())
-            }
-        }
-    };
-    findings.refuse_file(&source.name, refusal);
-    None
-}
-
 /// The encoding behind [`Policy::digest_input`]: a version line, then every
 /// part with its length before it (u64, little-endian), so that no two
 /// different inputs encode alike.
 fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
-    let mut out = b"remit policy 1\n".to_vec();
+    let mut out = b"remit policy 2\n".to_vec();
     let number = |out: &mut Vec<u8>, number: usize| {
         out.extend((number as u64).to_le_bytes());
     };
@@ -130,14 +138,24 @@ fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
         part(&mut out, source.name.as_bytes());
         part(&mut out, &source.text);
     }
-    for names in [&resolved.users, &resolved.groups] {
-        number(&mut out, names.len());
-        for (name, id) in names {
-            part(&mut out, name.as_bytes());
-            match id {
-                Some(id) => part(&mut out, &id.to_le_bytes()),
-                None => part(&mut out, b""),
-            }
+    number(&mut out, resolved.users.len());
+    for (name, ids) in &resolved.users {
+        part(&mut out, name.as_bytes());
+        let ids = ids.map(|ids| [ids.uid.to_le_bytes(), ids.gid.to_le_bytes()].concat());
+        part(&mut out, &ids.unwrap_or_default());
+    }
+    number(&mut out, resolved.groups.len());
+    for (name, gid) in &resolved.groups {
+        part(&mut out, name.as_bytes());
+        let gid = gid.map(|gid| gid.to_le_bytes().to_vec());
+        part(&mut out, &gid.unwrap_or_default());
+    }
+    number(&mut out, resolved.hosts.len());
+    for (name, addresses) in &resolved.hosts {
+        part(&mut out, name.as_bytes());
+        number(&mut out, addresses.len());
+        for address in addresses {
+            part(&mut out, address.to_string().as_bytes());
         }
     }
     out

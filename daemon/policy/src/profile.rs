@@ -172,6 +172,11 @@ impl Profile {
         }
     }
 
+    /// The names of its capabilities, as `CAP_CHOWN`.
+    pub fn capability_names(&self) -> Vec<String> {
+        crate::capabilities::names(self.capabilities)
+    }
+
     /// Whether nothing that runs in it can change the host or reach beyond it, whatever it is: then
     /// `run` may be granted in it.
     pub fn changes_nothing(&self) -> bool {

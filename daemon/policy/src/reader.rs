@@ -1,6 +1,7 @@
 //! Reads tables of a TOML file by their keys, and reports every mistake with
 //! its place. Knows types and spans, not what the keys mean.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -9,24 +10,32 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, Findings, Severity, quoted};
 
 /// A part of a file with its place.
+#[derive(Clone)]
 pub(crate) struct Placed<T> {
     pub(crate) value: T,
     pub(crate) span: Range<usize>,
 }
+
+/// A value of any type, not looked at yet.
+pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
 
 /// Reports findings about one file.
 pub(crate) struct Report<'a> {
     file: &'a str,
     text: &'a str,
     /// Where each line but the first begins.
-    lines: Vec<usize>,
+    lines: &'a [usize],
     findings: &'a mut Findings,
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(file: &'a str, text: &'a str, findings: &'a mut Findings) -> Self {
-        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let lines = newlines.map(|(at, _)| at + 1).collect();
+    /// `lines` are those of `text`, from [`Report::lines`].
+    pub(crate) fn new(
+        file: &'a str,
+        text: &'a str,
+        lines: &'a [usize],
+        findings: &'a mut Findings,
+    ) -> Self {
         Self {
             file,
             text,
@@ -35,12 +44,24 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Where each line but the first begins.
+    pub(crate) fn lines(text: &str) -> Vec<usize> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        newlines.map(|(at, _)| at + 1).collect()
+    }
+
+    /// How many errors there are so far, in all files.
+    pub(crate) fn errors(&self) -> usize {
+        self.findings.errors()
+    }
+
     pub(crate) fn file(&self) -> &'a str {
         self.file
     }
 
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
+    /// Where a byte stands, as other files refer to it.
+    pub(crate) fn place(&self, at: usize) -> String {
+        format!("{}:{}", self.file, self.line(at))
     }
 
     pub(crate) fn error(&mut self, span: Range<usize>, message: String) {
@@ -87,7 +108,7 @@ pub(crate) enum Need {
 
 /// One table. Every key that is asked for is known; [`Fields::finish`] refuses the others.
 pub(crate) struct Fields<'a> {
-    what: &'static str,
+    what: Cow<'static, str>,
     header: Range<usize>,
     table: &'a DeTable<'a>,
     known: Vec<&'static str>,
@@ -96,18 +117,29 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// `what` names the table in messages; `header` is the place to underline
     /// when something is missing.
-    pub(crate) fn new(what: &'static str, header: Range<usize>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn new(
+        what: impl Into<Cow<'static, str>>,
+        header: Range<usize>,
+        table: &'a DeTable<'a>,
+    ) -> Self {
         Self {
-            what,
+            what: what.into(),
             header,
             table,
             known: Vec::new(),
         }
     }
 
-    fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    /// Whatever stands at a key.
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<&'a Value<'a>> {
         self.known.push(key);
         self.table.get(key)
+    }
+
+    /// Reports a key that must be there.
+    pub(crate) fn lacks(&self, key: &str, report: &mut Report<'_>) {
+        let message = format!("{} lacks the key '{key}'", self.what);
+        report.error(self.header.clone(), message);
     }
 
     /// A string, if the key is there.
@@ -124,20 +156,97 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// A key that can have one value so far, if it is there at all.
-    pub(crate) fn only(
+    /// A string that must be there.
+    pub(crate) fn required(
         &mut self,
         key: &'static str,
-        value: &str,
-        why: &str,
         report: &mut Report<'_>,
-    ) {
-        if let Some(found) = self.get(key)
-            && found.get_ref().as_str() != Some(value)
-        {
-            let message = format!("'{key}' can only be '{value}': {why}");
-            report.error(found.span(), message);
+    ) -> Option<Placed<&'a str>> {
+        if !self.table.contains_key(key) {
+            self.lacks(key, report);
         }
+        self.string(key, report)
+    }
+
+    /// A boolean; `false` when the key is missing.
+    pub(crate) fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> bool {
+        let Some(value) = self.get(key) else {
+            return false;
+        };
+        value.get_ref().as_bool().unwrap_or_else(|| {
+            mistyped(key, "true or false", value, report);
+            false
+        })
+    }
+
+    /// A list of whatever, which must be there.
+    pub(crate) fn list(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        report: &mut Report<'_>,
+    ) -> Option<&'a [Value<'a>]> {
+        let Some(value) = self.get(key) else {
+            self.lacks(key, report);
+            return None;
+        };
+        let Some(list) = value.get_ref().as_array() else {
+            mistyped(key, what, value, report);
+            return None;
+        };
+        Some(list)
+    }
+
+    /// An integer from `least` to `most`, if the key is there.
+    pub(crate) fn integer(
+        &mut self,
+        key: &'static str,
+        (least, most): (i64, i64),
+        report: &mut Report<'_>,
+    ) -> Option<i64> {
+        let value = self.get(key)?;
+        let Some(number) = value.get_ref().as_integer() else {
+            mistyped(key, "an integer", value, report);
+            return None;
+        };
+        let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        let within = number.filter(|number| (least..=most).contains(number));
+        if within.is_none() {
+            let message = format!("'{key}' is a number from {least} to {most}");
+            report.error(value.span(), message);
+        }
+        within
+    }
+
+    /// A table within this one, if the key is there.
+    pub(crate) fn table(
+        &mut self,
+        key: &'static str,
+        what: &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Fields<'a>> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            mistyped(key, "a table", value, report);
+            return None;
+        };
+        Some(Fields::new(what, value.span(), table))
+    }
+
+    /// What stands in a table within this one, key by key in their order; nothing when it is missing.
+    pub(crate) fn entries(
+        &mut self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> Vec<(Placed<&'a str>, &'a Value<'a>)> {
+        let Some(value) = self.get(key) else {
+            return Vec::new();
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            mistyped(key, "a table", value, report);
+            return Vec::new();
+        };
+        entries(table)
     }
 
     /// A list of strings. Empty when the key is missing or mistyped: an empty list means none.
@@ -149,8 +258,7 @@ impl<'a> Fields<'a> {
     ) -> Vec<Placed<&'a str>> {
         let Some(value) = self.get(key) else {
             if need == Need::Required {
-                let message = format!("{} lacks the key '{key}'", self.what);
-                report.error(self.header.clone(), message);
+                self.lacks(key, report);
             }
             return Vec::new();
         };
@@ -193,6 +301,11 @@ impl<'a> Fields<'a> {
         found
     }
 
+    /// The place of what stands at a key.
+    pub(crate) fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get(key).map(Spanned::span)
+    }
+
     /// The place of the table's header.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
@@ -214,14 +327,28 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn string<'a>(value: &'a Spanned<DeValue<'a>>) -> Option<Placed<&'a str>> {
+/// The keys and values of a table, in the order of the keys.
+pub(crate) fn entries<'a>(table: &'a DeTable<'a>) -> Vec<(Placed<&'a str>, &'a Value<'a>)> {
+    let placed = |key: &'a Spanned<Cow<'a, str>>| Placed {
+        value: key.get_ref().as_ref(),
+        span: key.span(),
+    };
+    table
+        .iter()
+        .map(|(key, value)| (placed(key), value))
+        .collect()
+}
+
+/// A string with its place; `None` if it is something else.
+pub(crate) fn string<'a>(value: &'a Value<'a>) -> Option<Placed<&'a str>> {
     value.get_ref().as_str().map(|text| Placed {
         value: text,
         span: value.span(),
     })
 }
 
-fn mistyped(key: &str, expected: &str, value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) {
+/// Reports a value of the wrong type.
+pub(crate) fn mistyped(key: &str, expected: &str, value: &Value<'_>, report: &mut Report<'_>) {
     let message = format!("'{key}' is {expected}, but here is {}", a(value.get_ref()));
     report.error(value.span(), message);
 }

@@ -1,0 +1,167 @@
+//! What all files define: profiles first, then commands in them, then rules about those. So a file may
+//! speak of what a later one defines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use remit_common::caps;
+
+use crate::accounts::Resolved;
+use crate::command::Command;
+use crate::commands::command;
+use crate::diagnostic::quoted;
+use crate::machine::Machine;
+use crate::profile::Profile;
+use crate::profiles::profile;
+use crate::reader::{Fields, Placed, Report, mistyped};
+use crate::rule::{DenyRule, GrantRule};
+
+/// What has been read so far.
+pub(crate) struct Loading<'a> {
+    pub(crate) machine: &'a dyn Machine,
+    pub(crate) resolved: Resolved,
+    pub(crate) profiles: BTreeMap<String, Defined<Arc<Profile>>>,
+    /// Those with an error have their name only.
+    pub(crate) commands: BTreeMap<String, Defined<Option<Arc<Command>>>>,
+    pub(crate) grants: Vec<GrantRule>,
+    pub(crate) denies: Vec<DenyRule>,
+    /// Names given to rules, and where.
+    pub(crate) taken: BTreeMap<String, String>,
+    /// Patterns that rules have named so far, and whether they match anything.
+    pub(crate) matched: BTreeMap<String, bool>,
+}
+
+/// Something with a name, and where it got it.
+pub(crate) struct Defined<T> {
+    pub(crate) value: T,
+    place: String,
+}
+
+impl<'a> Loading<'a> {
+    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
+        let built_in = [Profile::read(), Profile::strict(), Profile::host()];
+        let built_in = built_in.map(|profile| {
+            let defined = Defined {
+                value: Arc::new(profile.clone()),
+                place: "remit itself".into(),
+            };
+            (profile.name, defined)
+        });
+        Self {
+            machine,
+            resolved: Resolved::default(),
+            profiles: built_in.into(),
+            commands: BTreeMap::new(),
+            grants: Vec::new(),
+            denies: Vec::new(),
+            taken: BTreeMap::new(),
+            matched: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the profiles of one file.
+    pub(crate) fn read_profiles(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
+        for (name, value) in top.entries("profile", report) {
+            let Some(table) = value.get_ref().as_table() else {
+                mistyped("profile", "tables, as [profile.nginx]", value, report);
+                continue;
+            };
+            let shown = quoted(name.value);
+            let what = format!("[profile.{}]", shown.trim_matches('\''));
+            let fields = Fields::new(what, name.span.clone(), table);
+            let profile = profile(&name, fields, self.machine, &mut self.resolved, report);
+            let most = caps::POLICY_PROFILES + 3;
+            define(
+                &mut self.profiles,
+                "profile",
+                &name,
+                Arc::new(profile),
+                most,
+                report,
+            );
+        }
+    }
+
+    /// Adds the commands of one file.
+    pub(crate) fn read_commands(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
+        for fields in top.tables("command", "[[command]]", report) {
+            if self.commands.len() > caps::POLICY_COMMANDS {
+                return;
+            }
+            let profiles = &self.profiles;
+            let find = |name: &Placed<&str>, report: &mut Report<'_>| find(profiles, name, report);
+            let Some(draft) = command(fields, find, self.machine, report) else {
+                continue;
+            };
+            let command = draft.command.map(Arc::new);
+            let most = caps::POLICY_COMMANDS;
+            define(
+                &mut self.commands,
+                "command",
+                &draft.name,
+                command,
+                most,
+                report,
+            );
+        }
+    }
+
+    /// The profile of this name.
+    pub(crate) fn profile(
+        &self,
+        name: &Placed<&str>,
+        report: &mut Report<'_>,
+    ) -> Option<Arc<Profile>> {
+        find(&self.profiles, name, report)
+    }
+}
+
+fn find(
+    profiles: &BTreeMap<String, Defined<Arc<Profile>>>,
+    name: &Placed<&str>,
+    report: &mut Report<'_>,
+) -> Option<Arc<Profile>> {
+    const SHOWN: usize = 16;
+    if let Some(defined) = profiles.get(name.value) {
+        return Some(Arc::clone(&defined.value));
+    }
+    let mut known: Vec<&str> = profiles.keys().map(String::as_str).take(SHOWN).collect();
+    if profiles.len() > SHOWN {
+        known.push("…");
+    }
+    let known = known.join(", ");
+    let message = format!(
+        "there is no profile {} (there is: {known})",
+        quoted(name.value)
+    );
+    report.error(name.span.clone(), message);
+    None
+}
+
+/// Gives a name to one thing only.
+fn define<T>(
+    all: &mut BTreeMap<String, Defined<T>>,
+    what: &str,
+    name: &Placed<&str>,
+    value: T,
+    most: usize,
+    report: &mut Report<'_>,
+) {
+    if let Some(first) = all.get(name.value) {
+        let message = format!(
+            "there is a {what} {} already, from {}",
+            quoted(name.value),
+            first.place
+        );
+        report.error(name.span.clone(), message);
+        return;
+    }
+    if all.len() == most {
+        report.error(
+            name.span.clone(),
+            format!("there are too many {what}s: over {most}"),
+        );
+    }
+    let place = report.place(name.span.start);
+    all.insert(name.value.to_owned(), Defined { value, place });
+}
