@@ -31,6 +31,7 @@ fn main() -> std::result::Result<(), Failure> {
         &ReadProfile {
             groups: vec![4],
             limits,
+            ..ReadProfile::default()
         },
         &kernel,
     )?;
@@ -53,6 +54,7 @@ fn main() -> std::result::Result<(), Failure> {
             gid: uid,
             loginuid: None,
             argv: &argv,
+            places: &[],
             path: &[],
             env: &env,
             cwd: c"/",

@@ -6,6 +6,7 @@
 
 use crate::floor;
 use crate::limits::Row;
+use crate::sandbox::Base;
 use crate::{Sandbox, Wall};
 use libc::c_long;
 use std::ffi::{CStr, CString};
@@ -17,12 +18,43 @@ pub(crate) struct Stage<'a> {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) limits: &'a [Row],
+    /// Where mounts may be written, devices used, files executed: as mountinfo has them.
+    pub(crate) writable: &'a [CString],
+    pub(crate) devices: &'a [CString],
+    pub(crate) executable: &'a [CString],
     /// A process of the same uid in the same pid namespace, outside the walls.
     pub(crate) bystander: i32,
-    /// The device of `/tmp` outside.
-    pub(crate) host_tmp: u64,
-    /// The inode of the warden's pid namespace.
-    pub(crate) host_pids: u64,
+    pub(crate) outside: Outside,
+}
+
+/// What things outside are known by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outside {
+    /// The device of `/tmp`, and of `/`.
+    pub(crate) tmp: u64,
+    pub(crate) root: u64,
+    /// The inodes of the warden's namespaces, in the order of `NAMESPACES`.
+    pub(crate) namespaces: [u64; 5],
+    /// That of the jobs' pid namespace.
+    pub(crate) jobs: u64,
+}
+
+/// Pid, network, ipc, uts and cgroup namespaces of whoever asks.
+pub(crate) const NAMESPACES: [&CStr; 5] = [
+    c"/proc/self/ns/pid",
+    c"/proc/self/ns/net",
+    c"/proc/self/ns/ipc",
+    c"/proc/self/ns/uts",
+    c"/proc/self/ns/cgroup",
+];
+
+/// Whether namespace `which` is another than the warden's.
+fn own_namespace(stage: &Stage<'_>, which: usize) -> i32 {
+    let (Some(path), Some(outside)) = (NAMESPACES.get(which), stage.outside.namespaces.get(which))
+    else {
+        return 0;
+    };
+    holds(floor::stat(path).is_ok_and(|own| own.st_ino != *outside))
 }
 
 /// Files of the stage: a tmpfs over `/sys` in the witness's own namespace, open to all.
@@ -30,6 +62,7 @@ pub(crate) const STAGE: &CStr = c"/sys";
 pub(crate) const FILE: &CStr = c"/sys/file";
 pub(crate) const FIFO: &CStr = c"/sys/fifo";
 pub(crate) const DEVICE: &CStr = c"/sys/zero";
+pub(crate) const PROGRAM: &CStr = c"/sys/program";
 
 /// One attempt.
 #[derive(Debug)]
@@ -41,6 +74,26 @@ pub(crate) struct Attempt {
     /// The answer without the walls, where there is one.
     pub(crate) control: Option<i32>,
     pub(crate) run: fn(&Stage<'_>) -> i32,
+    /// In which sandboxes the wall is to be tried like this.
+    fits: fn(&Sandbox) -> bool,
+}
+
+impl Attempt {
+    const fn when(self, fits: fn(&Sandbox) -> bool) -> Attempt {
+        Attempt { fits, ..self }
+    }
+}
+
+fn always(_: &Sandbox) -> bool {
+    true
+}
+
+fn is_strict(sandbox: &Sandbox) -> bool {
+    matches!(sandbox.base, Base::Strict(_))
+}
+
+fn is_read(sandbox: &Sandbox) -> bool {
+    matches!(sandbox.base, Base::Read(_))
 }
 
 /// The answer of an attempt that looks at a state and finds it as it must be.
@@ -65,6 +118,7 @@ const fn state(wall: Wall, what: &'static str, run: fn(&Stage<'_>) -> i32) -> At
         held: HOLDS,
         control: None,
         run,
+        fits: always,
     }
 }
 
@@ -81,12 +135,15 @@ const fn refusal(
         held,
         control: Some(control),
         run,
+        fits: always,
     }
 }
 
 /// All attempts. Those of a wall that this kernel cannot have are left out.
-pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> {
-    let there = |attempt: &&Attempt| attempt.wall.absent(&sandbox.kernel).is_none();
+pub(crate) fn attempts(sandbox: &Sandbox) -> impl Iterator<Item = &'static Attempt> + '_ {
+    let there = |attempt: &&Attempt| {
+        attempt.wall.absent(&sandbox.kernel).is_none() && (attempt.fits)(sandbox)
+    };
     ATTEMPTS.iter().filter(there)
 }
 
@@ -94,22 +151,29 @@ static ATTEMPTS: &[Attempt] = &[
     state(Wall::Identity, "own ids and groups", |s| {
         let mut groups = [0; 64];
         let n = floor::groups(&mut groups).unwrap_or(usize::MAX);
-        holds(floor::is_user(s.uid, s.gid) && groups.get(..n) == Some(s.sandbox.groups.as_slice()))
+        holds(
+            floor::is_user(s.uid, s.gid)
+                && groups.get(..n) == Some(s.sandbox.who.groups.as_slice()),
+        )
     }),
     state(
         Wall::Capabilities,
-        "five empty sets, securebits locked",
-        |_| {
-            let none = floor::has_no_capability().unwrap_or(false);
-            holds(none && floor::bounding_is_empty() && floor::securebits_locked())
+        "five sets as the profile has them, mostly empty, securebits locked",
+        |s| {
+            let exactly = floor::has_exactly(s.sandbox.who.capabilities).unwrap_or(false);
+            holds(exactly && floor::securebits_locked())
         },
     ),
     state(Wall::NoNewPrivs, "no_new_privs", |_| {
         holds(floor::has_no_new_privs())
     }),
     state(Wall::PidNamespace, "own pid namespace", |s| {
-        holds(floor::stat(c"/proc/self/ns/pid").is_ok_and(|ns| ns.st_ino != s.host_pids))
+        own_namespace(s, 0)
     }),
+    state(Wall::PidNamespace, "not even that of other jobs", |s| {
+        holds(floor::stat(c"/proc/self/ns/pid").is_ok_and(|ns| ns.st_ino != s.outside.jobs))
+    })
+    .when(is_strict),
     refusal(
         Wall::ReadOnlyMounts,
         "open a file of mode 0666 for writing",
@@ -118,20 +182,79 @@ static ATTEMPTS: &[Attempt] = &[
         |_| errno(floor::open(FILE, libc::O_WRONLY)),
     ),
     state(Wall::ReadOnlyMounts, "every mount is read-only", |s| {
-        each_mount(b"ro", &s.sandbox.places.private)
+        each_mount(b"ro", s.writable)
     }),
     state(Wall::NoSuid, "every mount is nosuid", |_| {
         each_mount(b"nosuid", &[])
     }),
     state(Wall::NoDev, "every mount is nodev", |s| {
-        each_mount(b"nodev", &s.sandbox.places.devices)
+        each_mount(b"nodev", s.devices)
     }),
     refusal(Wall::NoDev, "open a device node", libc::EACCES, 0, |_| {
         errno(floor::open(DEVICE, libc::O_RDONLY))
     }),
     state(Wall::PrivateTmp, "another /tmp than the host's", |s| {
-        holds(floor::stat(c"/tmp").is_ok_and(|tmp| tmp.st_dev != s.host_tmp))
+        holds(floor::stat(c"/tmp").is_ok_and(|tmp| tmp.st_dev != s.outside.tmp))
     }),
+    state(Wall::PrivateTmp, "/tmp can be written", |_| {
+        let made = floor::make_dir(c"/tmp/witness", 0o700).is_ok();
+        let here = floor::stat(c"/tmp").map(|tmp| tmp.st_dev);
+        let root = floor::stat(c"/").map(|root| root.st_dev);
+        holds(made && here.ok() != root.ok())
+    })
+    .when(is_strict),
+    refusal(
+        Wall::PrivateRoot,
+        "another root than the host's",
+        HOLDS,
+        0,
+        |s| holds(floor::stat(c"/").is_ok_and(|root| root.st_dev != s.outside.root)),
+    )
+    .when(is_strict),
+    refusal(
+        Wall::NoExec,
+        "execute a file of mode 0755",
+        libc::EACCES,
+        0,
+        |_| errno(floor::may_execute(PROGRAM)),
+    )
+    .when(is_strict),
+    state(Wall::NoExec, "every mount is noexec", |s| {
+        each_mount(b"noexec", s.executable)
+    })
+    .when(is_strict),
+    refusal(
+        Wall::NetworkNamespace,
+        "a network of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 1),
+    )
+    .when(|sandbox| matches!(&sandbox.base, Base::Strict(strict) if strict.net.is_some())),
+    refusal(
+        Wall::IpcNamespace,
+        "an ipc namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 2),
+    )
+    .when(is_strict),
+    refusal(
+        Wall::UtsNamespace,
+        "a uts namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 3),
+    )
+    .when(is_strict),
+    refusal(
+        Wall::CgroupNamespace,
+        "a cgroup namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 4),
+    )
+    .when(is_strict),
     refusal(
         Wall::Landlock,
         "open a FIFO of mode 0666",
@@ -145,6 +268,26 @@ static ATTEMPTS: &[Attempt] = &[
         libc::EPERM,
         0,
         |s| call(libc::SYS_kill, [s.bystander.into(), 0, 0, 0]),
+    )
+    .when(is_read),
+    Attempt {
+        wall: Wall::LandlockScope,
+        what: "signal the sandbox's init, of the same uid",
+        held: libc::EPERM,
+        // There is none without the walls.
+        control: None,
+        run: |_| call(libc::SYS_kill, [1, 0, 0, 0]),
+        fits: |sandbox| is_strict(sandbox) && sandbox.who.user.is_none(),
+    },
+    refusal(
+        Wall::SeccompSockets,
+        "make a packet socket",
+        libc::EAFNOSUPPORT,
+        libc::EPERM,
+        |_| {
+            let (family, kind) = (libc::AF_PACKET.into(), libc::SOCK_RAW.into());
+            call(libc::SYS_socket, [family, kind, 0, 0])
+        },
     ),
     refusal(
         Wall::SeccompSockets,
@@ -157,7 +300,8 @@ static ATTEMPTS: &[Attempt] = &[
                 [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0],
             )
         },
-    ),
+    )
+    .when(|sandbox| !sandbox.class.unix),
     Attempt {
         wall: Wall::SeccompSockets,
         what: "make a UDP socket",
@@ -169,6 +313,7 @@ static ATTEMPTS: &[Attempt] = &[
                 [libc::AF_INET.into(), libc::SOCK_DGRAM.into(), 0, 0],
             )
         },
+        fits: |sandbox| !sandbox.class.internet,
     },
     refusal(
         Wall::SeccompSocketpair,
@@ -181,7 +326,8 @@ static ATTEMPTS: &[Attempt] = &[
                 [libc::AF_UNIX.into(), libc::SOCK_DGRAM.into(), 0, 0],
             )
         },
-    ),
+    )
+    .when(|sandbox| !sandbox.class.unix),
     refusal(
         Wall::SeccompIpc,
         "make a shared memory segment",
@@ -195,7 +341,8 @@ static ATTEMPTS: &[Attempt] = &[
             }
             (-id).max(0)
         },
-    ),
+    )
+    .when(|sandbox| !sandbox.class.ipc),
     refusal(
         Wall::SeccompLocks,
         "lock a file that another has locked, which must seem to work",
@@ -208,7 +355,8 @@ static ATTEMPTS: &[Attempt] = &[
             let lock = c_long::from(libc::LOCK_SH | libc::LOCK_NB);
             call(libc::SYS_flock, [file.as_raw_fd().into(), lock, 0, 0])
         },
-    ),
+    )
+    .when(|sandbox| !sandbox.class.locks),
     refusal(Wall::SeccompRefused, "be traced", libc::EPERM, 0, |_| {
         call(libc::SYS_ptrace, [0; 4])
     }),
@@ -219,6 +367,7 @@ static ATTEMPTS: &[Attempt] = &[
         // Without the wall it faults on its null arguments; in some containers it is missing.
         control: None,
         run: |_| call(libc::SYS_clone3, [0; 4]),
+        fits: always,
     },
     state(Wall::Descriptors, "no other descriptor is open", |_| {
         // 0, 1 and 2, and the pipe that carries this.

@@ -3,14 +3,21 @@
 //! Everything that allocates was made ready before the fork. The order is forced: what needs
 //! root first (mounts), then the identity, then what only takes away. The login uid and the
 //! oom score are files of /proc and so come before the tree is read-only.
+//!
+//! In a `strict` sandbox the child becomes the job's monitor half-way, and the job goes on from
+//! there as its child (`monitor`).
 
+use crate::arguments::{self, MOST, Prepared, Thing};
 use crate::fence::Fence;
 use crate::floor::{self, Pointers};
-use crate::keeper::become_nobody;
+use crate::identity;
 use crate::limits::Row;
-use crate::places::{MAX_DEVICES, MAX_PRIVATE};
-use crate::steps::{FAILED, FAILURE_LEN, Step, Why};
-use crate::{Sandbox, Wall};
+use crate::monitor::{Go, Monitor};
+use crate::net::Relay;
+use crate::notes::{Failure, Fault, Notes, Taken};
+use crate::root::{self, Given};
+use crate::sandbox::{Base, Strict};
+use crate::{Sandbox, Step, Wall, execute, mounts};
 use std::{
     ffi::{CStr, CString},
     io,
@@ -20,6 +27,9 @@ use std::{
 /// All that the child needs, made by the parent.
 pub(crate) struct Way<'a> {
     pub(crate) sandbox: &'a Sandbox,
+    /// Of processes that serve this job alone.
+    pub(crate) own: (u32, u32),
+    /// The job's, which may be another's.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) loginuid: Option<CString>,
@@ -28,156 +38,216 @@ pub(crate) struct Way<'a> {
     pub(crate) join_cgroup: Option<BorrowedFd<'a>>,
     /// The child is in its cgroup, one way or the other.
     pub(crate) has_cgroup: bool,
+    /// Options of a private directory that is anybody's, as `/tmp` is, and of one that is not.
     pub(crate) tmpfs: CString,
+    pub(crate) scratch: CString,
     pub(crate) stdin: Option<BorrowedFd<'a>>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
     pub(crate) script: Option<BorrowedFd<'a>>,
+    pub(crate) arguments: &'a [Prepared<'a>],
     pub(crate) steps: BorrowedFd<'a>,
     pub(crate) cwd: &'a CStr,
     pub(crate) candidates: Vec<CString>,
     pub(crate) argv: Pointers<'a>,
     pub(crate) env: Pointers<'a>,
+    /// What a witness wants to see in a private root.
+    pub(crate) stage: Option<&'a root::Mount>,
 }
 
 /// Where a job's home is.
 pub(crate) const HOME: &CStr = c"/tmp/home";
 
-/// Where a step ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Failure {
-    step: Step,
-    why: Why,
-    errno: i32,
-}
-
-impl Failure {
-    /// Whether the step pipe still has the number that the parent gave it.
-    pub(crate) fn is_early(self) -> bool {
-        self.step <= Step::Descriptors
-    }
-}
-
-/// Steps done so far, in memory.
-#[derive(Default)]
-pub(crate) struct Notes {
-    bytes: [u8; 32],
-    len: usize,
-}
-
-/// What a step that did not fail did.
-enum Taken {
-    Done,
-    /// This kernel or this job has no such thing.
-    Absent,
-}
-
-impl Notes {
-    fn push(&mut self, byte: u8) {
-        if let Some(free) = self.bytes.get_mut(self.len) {
-            *free = byte;
-            self.len += 1;
-        }
-    }
-
-    fn take(&mut self, step: Step, taken: io::Result<Taken>) -> Result<(), Failure> {
-        match taken {
-            Ok(Taken::Done) => self.push(step as u8),
-            Ok(Taken::Absent) => {}
-            Err(e) => {
-                let why = if e.raw_os_error().is_some() {
-                    Why::Errno
-                } else {
-                    Why::Unmet
-                };
-                return Err(Failure {
-                    step,
-                    why,
-                    errno: e.raw_os_error().unwrap_or(0),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the notes, with the failure if there is one, in one write.
-    pub(crate) fn send(&mut self, to: BorrowedFd<'_>, failure: Option<Failure>) -> io::Result<()> {
-        if let Some(failure) = failure {
-            let [a, b, c, d] = failure.errno.to_le_bytes();
-            let record: [u8; FAILURE_LEN] =
-                [FAILED, failure.step as u8, failure.why as u8, a, b, c, d];
-            record.into_iter().for_each(|byte| self.push(byte));
-        }
-        let notes = self.bytes.get(..self.len).unwrap_or_default();
-        floor::write(to, notes).map(drop)
-    }
-}
-
-/// The child's body: confines itself, then executes. Returns its exit status when it could not.
-pub(crate) fn run(way: &Way<'_>) -> i32 {
-    let mut notes = Notes::default();
-    let steps = floor::placed(steps_at(way));
-    match confine(way, &mut notes) {
-        Ok(()) => {
-            // The notes go first: nothing can be written after the exec.
-            if notes.send(steps, None).is_err() {
-                return NOT_STARTED;
-            }
-            let failure = execute(way);
-            let _ = Notes::default().send(steps, Some(failure));
-        }
-        Err(failure) => {
-            let to = if failure.step <= Step::Descriptors {
-                way.steps
-            } else {
-                steps
-            };
-            let _ = notes.send(to, Some(failure));
-        }
-    }
-    NOT_STARTED
-}
-
 /// Exit status of a child that did not become the job. Its step pipe says why.
 const NOT_STARTED: i32 = 127;
 
-/// The step pipe's number: the first free one.
-pub(crate) fn steps_at(way: &Way<'_>) -> RawFd {
-    if way.script.is_some() { 4 } else { 3 }
+/// The child's body: confines itself, then executes. Returns its exit status when it could not.
+pub(crate) fn run(way: &Way<'_>) -> i32 {
+    confined(way, |steps| {
+        let failure = execute::execute(way);
+        let _ = Notes::default().send(steps, Some(failure));
+        NOT_STARTED
+    })
 }
 
-/// Every step before the exec.
-pub(crate) fn confine(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
-    let sandbox = way.sandbox;
-    let only = |wall, take: &dyn Fn() -> io::Result<Taken>| match sandbox.walls.up(wall) {
-        true => take(),
-        false => Ok(Taken::Absent),
+/// The number of the first descriptor that an argument can get.
+pub(crate) fn arguments_at(script: bool) -> RawFd {
+    if script { 4 } else { 3 }
+}
+
+/// The step pipe's number: the first free one.
+pub(crate) fn steps_at(way: &Way<'_>) -> RawFd {
+    let last = way.arguments.iter().filter_map(|a| a.number).max();
+    last.map_or(arguments_at(way.script.is_some()), |last| last + 1)
+}
+
+/// Takes every step and says so, then does `then`, in the process that is the job. Returns an
+/// exit status.
+pub(crate) fn confined(way: &Way<'_>, then: impl FnOnce(BorrowedFd<'_>) -> i32) -> i32 {
+    let mut notes = Notes::default();
+    let taken = match &way.sandbox.base {
+        Base::Read(_) | Base::Host => in_place(way, &mut notes).map(|()| then),
+        Base::Strict(strict) => match apart(way, strict, &mut notes, then) {
+            Err(failure) => Err(failure),
+            Ok(never) => match never {},
+        },
     };
+    match taken {
+        Ok(then) => go_on(way, &mut notes, then),
+        Err(failure) => fail(way, &mut notes, failure),
+    }
+}
+
+/// The notes go first: nothing can be written after an exec.
+fn go_on(way: &Way<'_>, notes: &mut Notes, then: impl FnOnce(BorrowedFd<'_>) -> i32) -> i32 {
+    let steps = floor::placed(steps_at(way));
+    match notes.send(steps, None) {
+        Ok(()) => then(steps),
+        Err(_) => NOT_STARTED,
+    }
+}
+
+fn fail(way: &Way<'_>, notes: &mut Notes, failure: Failure) -> i32 {
+    let to = match failure.is_early() {
+        true => way.steps,
+        false => floor::placed(steps_at(way)),
+    };
+    let _ = notes.send(to, Some(failure));
+    NOT_STARTED
+}
+
+fn only(
+    way: &Way<'_>,
+    wall: Wall,
+    take: impl FnOnce() -> io::Result<Taken>,
+) -> Result<Taken, Fault> {
+    match way.sandbox.walls.up(wall) {
+        true => Ok(take()?),
+        false => Ok(Taken::Absent),
+    }
+}
+
+/// The steps that every job begins with.
+fn begin(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     notes.take(Step::Session, session())?;
     notes.take(Step::Cgroup, cgroup(way))?;
     notes.take(Step::Descriptors, descriptors(way))?;
     notes.take(Step::Loginuid, loginuid(way))?;
-    notes.take(Step::Scheduling, only(Wall::Scheduling, &|| scheduling()))?;
-    notes.take(Step::Rlimits, only(Wall::Rlimits, &|| rlimits(way)))?;
-    notes.take(Step::Namespaces, namespaces())?;
-    let mut ruleset = None;
-    notes.take(Step::Mounts, mounts(way, &mut ruleset))?;
-    notes.take(Step::Keyring, only(Wall::Keyring, &|| keyring(sandbox)))?;
-    notes.take(Step::Identity, identity(way))?;
-    notes.take(Step::NoNewPrivs, only(Wall::NoNewPrivs, &|| no_new_privs()))?;
-    notes.take(Step::Cwd, cwd(way))?;
-    notes.take(Step::Landlock, landlock(ruleset))?;
-    notes.take(Step::Seccomp, seccomp(sandbox))
+    notes.take(
+        Step::Scheduling,
+        only(way, Wall::Scheduling, || scheduling(way)),
+    )
 }
 
-fn session() -> io::Result<Taken> {
+/// Every step of a job that is the forked child itself.
+fn in_place(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
+    begin(way, notes)?;
+    notes.take(Step::Rlimits, only(way, Wall::Rlimits, || rlimits(way)))?;
+    let mut ruleset = None;
+    if let Base::Read(places) = &way.sandbox.base {
+        notes.take(Step::Namespaces, namespaces())?;
+        let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
+            let given = Given {
+                walls: way.sandbox.walls,
+                whole: true,
+                shared: &way.tmpfs,
+                own: &way.tmpfs,
+                ruleset: granted(way, &ruleset),
+                stage: None,
+            };
+            mounts::confine(places, &given)?;
+            Ok(Taken::Done)
+        });
+        notes.take(Step::Mounts, taken)?;
+    }
+    settle(way, notes, ruleset)
+}
+
+/// Every step of a job that has namespaces of its own. In the monitor it returns with a failure
+/// only.
+fn apart(
+    way: &Way<'_>,
+    strict: &Strict,
+    notes: &mut Notes,
+    then: impl FnOnce(BorrowedFd<'_>) -> i32,
+) -> Result<std::convert::Infallible, Failure> {
+    begin(way, notes)?;
+    let mut relay = None;
+    notes.take(Step::Network, network(way, strict, &mut relay))?;
+    notes.take(Step::Rlimits, only(way, Wall::Rlimits, || rlimits(way)))?;
+    let monitor = Monitor {
+        filters: &strict.filters,
+        walls: way.sandbox.walls,
+        call: way.sandbox.kernel.fork,
+        uid: way.own.0,
+        gid: way.own.1,
+    };
+    let entered = monitor.enter().map(|()| Taken::Done);
+    let before = *notes;
+    notes.take(Step::Namespaces, entered.map_err(Fault::from))?;
+    let mut job = *notes;
+    let watched = monitor.watch(relay, |go| match inside(way, strict, &mut job, go) {
+        Ok(true) => go_on(way, &mut job, then),
+        Ok(false) => NOT_STARTED,
+        Err(failure) => fail(way, &mut job, failure),
+    });
+    *notes = before;
+    watched.map_err(|fault| Failure {
+        step: Step::Namespaces,
+        fault,
+    })
+}
+
+/// The rest of a `strict` job's steps, in the job. False: it must not execute, and the monitor has
+/// said why.
+fn inside(way: &Way<'_>, strict: &Strict, notes: &mut Notes, go: Go) -> Result<bool, Failure> {
+    let mut ruleset = None;
+    let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
+        let given = Given {
+            walls: way.sandbox.walls,
+            whole: false,
+            shared: &way.tmpfs,
+            own: &way.scratch,
+            ruleset: granted(way, &ruleset),
+            stage: way.stage,
+        };
+        root::build(&strict.root, &given)?;
+        Ok(Taken::Done)
+    });
+    notes.take(Step::Root, taken)?;
+    if !go.wait() {
+        return Ok(false);
+    }
+    settle(way, notes, ruleset)?;
+    Ok(true)
+}
+
+/// The steps that every job ends with.
+fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<(), Failure> {
+    notes.take(
+        Step::Keyring,
+        only(way, Wall::Keyring, || keyring(way.sandbox)),
+    )?;
+    notes.take(Step::Identity, identity::become_job(way))?;
+    if let Base::Host = way.sandbox.base {
+        notes.take(Step::Cwd, cwd(way))?;
+        return notes.take(Step::Arguments, arguments::open(way.arguments, way.uid));
+    }
+    notes.take(Step::NoNewPrivs, only(way, Wall::NoNewPrivs, no_new_privs))?;
+    notes.take(Step::Cwd, cwd(way))?;
+    notes.take(Step::Arguments, arguments::open(way.arguments, way.uid))?;
+    notes.take(Step::Landlock, landlock(ruleset))?;
+    notes.take(Step::Seccomp, seccomp(way.sandbox))
+}
+
+fn session() -> Result<Taken, Fault> {
     floor::new_session()?;
     floor::default_signals()?;
     floor::plain_manners()?;
     Ok(Taken::Done)
 }
 
-fn cgroup(way: &Way<'_>) -> io::Result<Taken> {
+fn cgroup(way: &Way<'_>) -> Result<Taken, Fault> {
     if let Some(dir) = way.join_cgroup {
         let procs = floor::open_at(Some(dir), c"cgroup.procs", libc::O_WRONLY)?;
         floor::write(procs.as_fd(), b"0")?;
@@ -190,21 +260,32 @@ fn cgroup(way: &Way<'_>) -> io::Result<Taken> {
 }
 
 /// Copies out of the way first, so that no copy covers what is still to be placed.
-fn descriptors(way: &Way<'_>) -> io::Result<Taken> {
-    const ABOVE: RawFd = 16;
-    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, ABOVE);
+fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
+    let steps_at = steps_at(way);
+    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, (steps_at + 1).max(16));
     let stdout = above(way.stdout)?;
     let stderr = above(way.stderr)?;
     let steps = above(way.steps)?;
     // Without a stdin, /dev/null is opened inside; until then something must hold its number.
     let stdin = above(way.stdin.unwrap_or(way.steps))?;
     let script = way.script.map(above).transpose()?;
-    let steps_at = steps_at(way);
+    let mut opened = [None; MOST];
+    for (copy, argument) in opened.iter_mut().zip(way.arguments) {
+        *copy = match (argument.number, &argument.thing) {
+            (Some(at), Thing::Secret(fd)) => Some((above(*fd)?, at)),
+            // Opened inside; the same goes for its number.
+            (Some(at), Thing::Path { .. }) => Some((above(way.steps)?, at)),
+            (None, _) => None,
+        };
+    }
     floor::place(stdin, 0)?;
     floor::place(stdout, 1)?;
     floor::place(stderr, 2)?;
     if let Some(script) = script {
         floor::place(script, 3)?;
+    }
+    for (copy, at) in opened.into_iter().flatten() {
+        floor::place(copy, at)?;
     }
     floor::place_closing(steps, steps_at)?;
     if way.sandbox.walls.up(Wall::Descriptors) {
@@ -213,23 +294,31 @@ fn descriptors(way: &Way<'_>) -> io::Result<Taken> {
     Ok(Taken::Done)
 }
 
-fn loginuid(way: &Way<'_>) -> io::Result<Taken> {
+fn loginuid(way: &Way<'_>) -> Result<Taken, Fault> {
     let Some(uid) = &way.loginuid else {
         return Ok(Taken::Absent);
     };
     match floor::open(c"/proc/self/loginuid", libc::O_WRONLY) {
-        Ok(file) => floor::write(file.as_fd(), uid.as_bytes()).map(|_| Taken::Done),
+        Ok(file) => {
+            floor::write(file.as_fd(), uid.as_bytes())?;
+            Ok(Taken::Done)
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Taken::Absent),
-        Err(e) => Err(e),
+        Err(e) => Err(e.into()),
     }
 }
 
-fn scheduling() -> io::Result<Taken> {
+fn scheduling(way: &Way<'_>) -> io::Result<Taken> {
     floor::plain_scheduling()?;
     let file = floor::open(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
-    // The most: what a job holds in pipes and sockets counts for no process, so that with less
-    // a large program of the host would be the worse one.
-    floor::write(file.as_fd(), b"1000")?;
+    let score = match way.sandbox.base {
+        // What changes the host must not be the first to go half-way.
+        Base::Host => &b"0"[..],
+        // The most: what a job holds in pipes and sockets counts for no process, so that with
+        // less a large program of the host would be the worse one.
+        Base::Read(_) | Base::Strict(_) => b"1000",
+    };
+    floor::write(file.as_fd(), score)?;
     Ok(Taken::Done)
 }
 
@@ -240,47 +329,35 @@ fn rlimits(way: &Way<'_>) -> io::Result<Taken> {
     Ok(Taken::Done)
 }
 
-fn namespaces() -> io::Result<Taken> {
+fn namespaces() -> Result<Taken, Fault> {
     floor::own_mounts()?;
     Ok(Taken::Done)
 }
 
-/// One call cuts the whole tree off from the host's and makes it read-only. After it the
-/// private directories and the minimal `/dev` are put in place, and granted in the ruleset
-/// while their descriptors are at hand.
-fn mounts(way: &Way<'_>, ruleset: &mut Option<(OwnedFd, Fence)>) -> io::Result<Taken> {
-    let sandbox = way.sandbox;
-    let flag = |wall, flag| if sandbox.walls.up(wall) { flag } else { 0 };
-    let attributes = flag(Wall::ReadOnlyMounts, floor::RDONLY)
-        | flag(Wall::NoSuid, floor::NOSUID)
-        | flag(Wall::NoDev, floor::NODEV);
-    floor::set_whole_tree(attributes, true)?;
-    if let Some(fence) = sandbox.fence {
-        *ruleset = Some((floor::landlock_ruleset(&fence.handled)?, fence));
-    }
-    let grant = |place: BorrowedFd<'_>, rights: fn(&Fence) -> u64| match &*ruleset {
-        Some((ruleset, fence)) => floor::landlock_grant(ruleset.as_fd(), place, rights(fence)),
-        None => Ok(()),
+fn network(way: &Way<'_>, strict: &Strict, relay: &mut Option<Relay>) -> Result<Taken, Fault> {
+    let Some(net) = strict.net.as_ref() else {
+        return Ok(Taken::Absent);
     };
-    for path in sandbox.places.private.iter().take(MAX_PRIVATE) {
-        if sandbox.walls.up(Wall::PrivateTmp) {
-            floor::mount_tmpfs(path, &way.tmpfs)?;
-        }
-        grant(floor::open(path, libc::O_PATH)?.as_fd(), |f| {
-            f.in_private_dirs
-        })?;
+    if !way.sandbox.walls.up(Wall::NetworkNamespace) {
+        return Ok(Taken::Absent);
     }
-    for path in sandbox.places.devices.iter().take(MAX_DEVICES) {
-        let mount = floor::copy_mount(path)?;
-        floor::attach_mount(mount.as_fd(), path)?;
-        floor::allow_devices(mount.as_fd())?;
-        grant(mount.as_fd(), |f| f.on_devices)?;
-    }
-    if way.stdin.is_none() {
-        let null = floor::open(c"/dev/null", libc::O_RDONLY)?;
-        floor::place(null.as_fd(), 0)?;
-    }
+    let entered = net.enter()?;
+    let (uid, gid) = way.own;
+    *relay = net.relay(entered, way.sandbox.kernel.fork, uid, gid)?;
     Ok(Taken::Done)
+}
+
+fn new_ruleset(way: &Way<'_>, ruleset: &mut Option<OwnedFd>) -> Result<(), Fault> {
+    if let Some(fence) = &way.sandbox.fence {
+        *ruleset = Some(floor::landlock_ruleset(&fence.handled)?);
+    }
+    Ok(())
+}
+
+/// The ruleset and what it can grant.
+fn granted<'a>(way: &Way<'a>, ruleset: &'a Option<OwnedFd>) -> Option<(BorrowedFd<'a>, &'a Fence)> {
+    let fence = way.sandbox.fence.as_ref()?;
+    Some((ruleset.as_ref()?.as_fd(), fence))
 }
 
 fn keyring(sandbox: &Sandbox) -> io::Result<Taken> {
@@ -291,88 +368,42 @@ fn keyring(sandbox: &Sandbox) -> io::Result<Taken> {
     Ok(Taken::Done)
 }
 
-fn identity(way: &Way<'_>) -> io::Result<Taken> {
-    let walls = way.sandbox.walls;
-    match (walls.up(Wall::Identity), walls.up(Wall::Capabilities)) {
-        (true, true) => become_nobody(way.uid, way.gid, &way.sandbox.groups)?,
-        // For tests of the witness alone.
-        (true, false) => {
-            floor::keep_capabilities()?;
-            floor::become_user(way.uid, way.gid, &way.sandbox.groups)?;
-        }
-        (false, _) => {
-            floor::drop_bounding()?;
-            floor::lock_securebits()?;
-            floor::clear_capabilities()?;
-        }
-    }
-    Ok(Taken::Done)
-}
-
 fn no_new_privs() -> io::Result<Taken> {
     floor::no_new_privs()?;
     Ok(Taken::Done)
 }
 
 /// The home is made and the directory opened by the job's own identity, inside.
-fn cwd(way: &Way<'_>) -> io::Result<Taken> {
-    if way.sandbox.walls.up(Wall::PrivateTmp) {
+fn cwd(way: &Way<'_>) -> Result<Taken, Fault> {
+    let walls = way.sandbox.walls;
+    let private = match way.sandbox.base {
+        Base::Read(_) => walls.up(Wall::PrivateTmp),
+        Base::Strict(_) => walls.up(Wall::PrivateTmp) && walls.up(Wall::PrivateRoot),
+        Base::Host => false,
+    };
+    if private {
         floor::make_dir(HOME, 0o700)?;
+    }
+    if way.stdin.is_none() {
+        let null = floor::open(c"/dev/null", libc::O_RDONLY)?;
+        floor::place(null.as_fd(), 0)?;
     }
     floor::change_dir(way.cwd)?;
     Ok(Taken::Done)
 }
 
-fn landlock(ruleset: Option<(OwnedFd, Fence)>) -> io::Result<Taken> {
-    let Some((ruleset, _)) = ruleset else {
+fn landlock(ruleset: Option<OwnedFd>) -> Result<Taken, Fault> {
+    let Some(ruleset) = ruleset else {
         return Ok(Taken::Absent);
     };
     floor::landlock_restrict(ruleset.as_fd())?;
     Ok(Taken::Done)
 }
 
-fn seccomp(sandbox: &Sandbox) -> io::Result<Taken> {
-    floor::install_filter(sandbox.program.instructions())?;
+fn seccomp(sandbox: &Sandbox) -> Result<Taken, Fault> {
+    match &sandbox.program {
+        Some(program) => floor::install_filter(program.instructions())?,
+        None => return Err(Fault::because(crate::Why::Unmet)),
+    }
     Ok(Taken::Done)
-}
-
-/// Tries each candidate; like execvp(3) it goes on after one that may not be executed, but
-/// never hands a file to a shell.
-fn execute(way: &Way<'_>) -> Failure {
-    let exec = |why, errno| Failure {
-        step: Step::Exec,
-        why,
-        errno,
-    };
-    let mut refused = None;
-    for program in &way.candidates {
-        let errno = floor::execve(program, &way.argv, &way.env)
-            .raw_os_error()
-            .unwrap_or(0);
-        match errno {
-            libc::ENOENT if floor::mode_of(program).is_ok() => {
-                return exec(Why::BadInterpreter, errno);
-            }
-            libc::ENOENT | libc::ENOTDIR => {}
-            libc::EACCES => {
-                refused.get_or_insert(exec(classify(program), errno));
-            }
-            libc::ENOEXEC => return exec(Why::NotExecutable, errno),
-            _ => return exec(Why::Errno, errno),
-        }
-    }
-    refused.unwrap_or(exec(Why::NotFound, libc::ENOENT))
-}
-
-/// Why execve(2) said EACCES.
-fn classify(program: &CStr) -> Why {
-    match floor::mode_of(program) {
-        Err(_) => Why::PermissionDenied,
-        Ok(mode) => match mode & libc::S_IFMT {
-            libc::S_IFDIR => Why::IsDirectory,
-            libc::S_IFREG if mode & 0o111 == 0 => Why::NotExecutable,
-            libc::S_IFREG => Why::PermissionDenied,
-            _ => Why::NotRegular,
-        },
-    }
 }

@@ -31,7 +31,17 @@ const SCOPE_SIGNAL: u64 = 1 << 1;
 pub(crate) struct Fence {
     pub(crate) handled: Handled,
     pub(crate) in_private_dirs: u64,
+    pub(crate) on_files: u64,
     pub(crate) on_devices: u64,
+    pub(crate) on_listed_devices: u64,
+}
+
+impl Fence {
+    /// The same for jobs that have a network: its walls stand elsewhere.
+    pub(crate) fn without_network(mut self) -> Fence {
+        self.handled.net = 0;
+        self
+    }
 }
 
 /// The fence that a kernel of `abi` can build; `None` without Landlock. Every right of the
@@ -63,7 +73,9 @@ pub(crate) fn fence(abi: u32, walls: Walls) -> Option<Fence> {
             scoped: since(6, scoped),
         },
         in_private_dirs: fs & !(nodes | IOCTL_DEV),
+        on_files: fs & (WRITE_FILE | TRUNCATE),
         on_devices: fs & (WRITE_FILE | TRUNCATE),
+        on_listed_devices: fs & (WRITE_FILE | TRUNCATE | IOCTL_DEV),
     })
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Doing, Result};
 use crate::floor::{self, ForkCall};
 use crate::pids::LastPid;
 use crate::{Error, kernel, seccomp};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The init of the jobs' pid namespace. When it has died, start another one.
@@ -22,7 +23,7 @@ pub struct Keeper {
 const PIDS: i32 = libc::CLONE_NEWPID;
 
 /// All that the keeper needs once its filter stands: say so, close, sleep.
-const KEEPER_CALLS: &[libc::c_long] = &[
+pub(crate) const KEEPER_CALLS: &[libc::c_long] = &[
     libc::SYS_write,
     libc::SYS_close_range,
     libc::SYS_ppoll,
@@ -43,7 +44,14 @@ impl Keeper {
         let filter = seccomp::only(KEEPER_CALLS)?;
         let (ready, told) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing(doing)?;
         floor::new_pids_for_children().doing(|| "cannot make the jobs' pid namespace".into())?;
-        let child = || match settle(uid, gid, &warden, &told, filter.instructions()) {
+        let child = || match settle(
+            c"remit-keeper",
+            uid,
+            gid,
+            &warden,
+            &told,
+            filter.instructions(),
+        ) {
             Ok(()) => floor::pause_for_ever(),
             Err(_) => 1,
         };
@@ -85,6 +93,11 @@ impl Keeper {
     /// Its pid, as the warden sees it; to be reaped by the warden.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// The jobs' pid namespace.
+    pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
+        self.jobs.as_fd()
     }
 
     /// Forks into the jobs' namespace. Whatever happens, later children of this process are
@@ -131,9 +144,11 @@ impl Keeper {
     }
 }
 
-/// What the keeper does before it says that it is there: identity, then its own walls. The
-/// kernel reaps for it, since it ignores SIGCHLD (wait(2)). No allocation.
-fn settle(
+/// What an init does before it says that it is there: identity, then its own walls. The
+/// kernel reaps for it, since it ignores SIGCHLD (wait(2)). It lives no longer than `warden`, which
+/// has forked it. No allocation.
+pub(crate) fn settle(
+    name: &CStr,
     uid: u32,
     gid: u32,
     warden: &OwnedFd,
@@ -144,7 +159,7 @@ fn settle(
     floor::default_signals()?;
     floor::leave_no_zombies()?;
     floor::plain_manners()?;
-    floor::set_name(c"remit-keeper")?;
+    floor::set_name(name)?;
     let warden = floor::copy_above(warden.as_fd(), 16)?;
     let told = floor::copy_above(told.as_fd(), 16)?;
     floor::place(warden, 0)?;

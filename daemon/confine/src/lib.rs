@@ -4,28 +4,39 @@
 //! It decides nothing: what may run, as whom, with which limits is its callers' affair. It is
 //! for a process of one thread; children made here run ordinary code before their exec.
 
+mod arguments;
 mod attempts;
 mod cgroup;
 mod checklist;
 mod ending;
 mod error;
+mod execute;
 mod fence;
 pub mod floor;
 mod handed;
+mod identity;
 mod keeper;
 mod kernel;
 mod limits;
+mod monitor;
+mod mounts;
+mod net;
+mod notes;
 mod pids;
 mod places;
 mod profile;
+mod root;
+mod sandbox;
 mod seccomp;
 mod service;
 mod spawn;
 mod steps;
 mod task;
+mod trust;
 mod wall;
 mod witness;
 
+pub use arguments::{Argument, PathIs, What};
 pub use cgroup::{Cgroup, Cgroups, Controller, Oom};
 pub use ending::{Killing, kill_uid};
 pub use error::{Error, Result};
@@ -33,7 +44,9 @@ pub use handed::inherited_listener;
 pub use keeper::Keeper;
 pub use kernel::Kernel;
 pub use limits::{Clamped, Limits};
-pub use profile::{ReadProfile, Sandbox};
+pub use net::{Destination, Network};
+pub use profile::{HostProfile, Place, ReadProfile, StrictProfile};
+pub use sandbox::Sandbox;
 pub use seccomp::filtered_calls;
 pub use service::spawn_service;
 pub use spawn::{Job, Spawned, spawn};

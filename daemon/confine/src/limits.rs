@@ -4,8 +4,8 @@
 use crate::error::{Doing, Result};
 use crate::floor;
 
-/// Limits of one job. All are upper bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Limits of one job. All are upper bounds. The default lets nothing run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Open descriptors of a process; at least 32.
     pub nofile: u64,
@@ -100,18 +100,7 @@ impl Ceilings {
         if floor::has_capability(SYS_RESOURCE).doing(|| "cannot read own capabilities".into())? {
             return Ok(Ceilings(Vec::new()));
         }
-        let any = Limits {
-            nofile: 0,
-            nproc: 0,
-            data: 0,
-            cpu_s: 0,
-            fsize: 0,
-            tmp_bytes: 0,
-            tmp_inodes: 0,
-            memory: None,
-            tasks: None,
-            cpu_percent: None,
-        };
+        let any = Limits::default();
         let hard = |row: Row| -> Result<(u32, u64)> {
             let (_, hard) = floor::limit(row.resource)
                 .doing(|| format!("cannot read the limit '{}'", row.name))?;

@@ -2,6 +2,8 @@
 //! Root owns every parent of them, so that the answer stays true.
 
 use crate::error::{Doing, Error, Result};
+use crate::profile::ReadProfile;
+use crate::root::{self, Mount};
 use std::{
     ffi::CString,
     fs,
@@ -10,16 +12,18 @@ use std::{
 };
 
 /// Directories and devices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Places {
     /// To be covered with a tmpfs each, links resolved.
     pub(crate) private: Vec<CString>,
     /// Device nodes that stay usable.
     pub(crate) devices: Vec<CString>,
+    /// What the profile lists besides, each onto its own place.
+    pub(crate) listed: Vec<Mount>,
 }
 
 /// Name and `(major, minor)`; devices(4).
-const DEVICES: [(&str, u32, u32); 6] = [
+pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),
@@ -34,10 +38,11 @@ pub(crate) const MAX_DEVICES: usize = DEVICES.len();
 pub(crate) const MAX_PRIVATE: usize = 3;
 
 /// Looks at this machine. `/tmp` and `/dev/null` must be there; of the others, those that are.
-pub(crate) fn find() -> Result<Places> {
+pub(crate) fn find(profile: &ReadProfile) -> Result<Places> {
     Ok(Places {
         private: private()?,
         devices: devices()?,
+        listed: root::listed(&profile.write, &profile.devices)?,
     })
 }
 
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_them() {
-        let places = find().unwrap();
+        let places = find(&ReadProfile::default()).unwrap();
         assert!(places.private.contains(&c"/tmp".to_owned()));
         assert!(places.devices.contains(&c"/dev/null".to_owned()));
         assert!(places.private.len() <= MAX_PRIVATE && places.devices.len() <= MAX_DEVICES);

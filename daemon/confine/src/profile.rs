@@ -1,62 +1,77 @@
-//! A `read` profile and what is compiled of it, once for all its jobs.
+//! Profiles: what policy says of a sandbox. Data alone.
 
-use crate::fence::{Fence, fence};
-use crate::limits::{Ceilings, Clamped, Limits};
-use crate::places::{self, Places};
-use crate::seccomp::{self, Program};
-use crate::wall::Walls;
-use crate::{Kernel, Result};
+use crate::Limits;
+use crate::net::Network;
+use std::path::PathBuf;
 
-/// What policy says of a `read` sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A path that a profile lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Absolute, without `.`, `..`, doubled or final slashes.
+    pub path: PathBuf,
+    /// Left out where it is not there; else nothing runs without it.
+    pub optional: bool,
+}
+
+/// A `read` sandbox: sees what its user sees, changes nothing but what is listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadProfile {
     /// Supplementary groups of its jobs, exactly these.
     pub groups: Vec<u32>,
     /// The most a job may ask for, and what the witness runs with.
     pub limits: Limits,
+    /// Capabilities that its jobs keep, bits as in capabilities(7).
+    pub capabilities: u64,
+    /// Can be changed on the host, not executed.
+    pub write: Vec<Place>,
+    /// Device nodes that work, besides the harmless ones.
+    pub devices: Vec<Place>,
+    /// Internet sockets, in the host's network.
+    pub network: bool,
 }
 
-/// A compiled profile. Cheap to keep, nothing in it belongs to one job.
-#[derive(Debug)]
-pub struct Sandbox {
-    pub(crate) walls: Walls,
-    pub(crate) program: Program,
-    pub(crate) fence: Option<Fence>,
-    pub(crate) places: Places,
-    pub(crate) groups: Vec<u32>,
-    pub(crate) limits: Limits,
-    pub(crate) ceilings: Ceilings,
-    pub(crate) kernel: Kernel,
+/// A `strict` sandbox: sees only what is listed and a base set, in namespaces of its own.
+///
+/// A path stands for the one mount it lies on: what is mounted beneath it is listed by itself.
+/// Where `sockets` or `network` let Unix sockets be made, every socket that lies in a listed
+/// directory can be connected to, as far as its mode lets the job's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StrictProfile {
+    /// Uid and gid of its jobs; `None`: a uid of its own for each.
+    pub user: Option<(u32, u32)>,
+    /// Supplementary groups of its jobs, exactly these.
+    pub groups: Vec<u32>,
+    /// Capabilities that its jobs keep, bits as in capabilities(7).
+    pub capabilities: u64,
+    /// Seen, not changed, not executed.
+    pub read: Vec<Place>,
+    /// Seen and changed on the host, not executed.
+    pub write: Vec<Place>,
+    /// Seen and executed, not changed, besides `/usr`.
+    pub exec: Vec<Place>,
+    /// Device nodes that work, besides the harmless ones.
+    pub devices: Vec<Place>,
+    /// Unix sockets of the host that can be connected to.
+    pub sockets: Vec<Place>,
+    /// The job's own, empty at the start, writable, gone at the end, not executed; besides `/tmp`,
+    /// `/var/tmp` and `/dev/shm`.
+    pub scratch: Vec<PathBuf>,
+    /// What stands in `write` and `exec` both may be both at once; refused without.
+    pub write_and_exec: bool,
+    /// What it reaches.
+    pub network: Network,
+    /// The most a job may ask for, and what the witness runs with.
+    pub limits: Limits,
 }
 
-impl Sandbox {
-    /// Compiles `profile` for this kernel and this machine's directories.
-    pub fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-        Self::compile(profile, kernel, Walls::ALL)
-    }
-
-    /// The same with one wall missing, for tests that must then fail.
-    #[cfg(feature = "mutate")]
-    pub fn without(profile: &ReadProfile, kernel: &Kernel, wall: crate::Wall) -> Result<Sandbox> {
-        Self::compile(profile, kernel, Walls::without(wall))
-    }
-
-    fn compile(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
-        Ok(Sandbox {
-            walls,
-            program: seccomp::compile(walls)?,
-            fence: fence(kernel.landlock_abi, walls),
-            places: places::find()?,
-            groups: profile.groups.clone(),
-            limits: profile.limits,
-            ceilings: Ceilings::own()?,
-            kernel: kernel.clone(),
-        })
-    }
-
-    /// Which of `limits` will be lower than asked for, because this process's own hard limits
-    /// are and it lacks `CAP_SYS_RESOURCE`. To be told with the result.
-    pub fn clamped(&self, limits: &Limits) -> Vec<Clamped> {
-        self.ceilings.clamped(limits)
-    }
+/// No sandbox: a user's whole rights. What holds are the jobs' pid namespace, the cgroup, the
+/// login uid, a session, descriptors, environment and limits of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostProfile {
+    /// Uid and gid of its jobs.
+    pub user: (u32, u32),
+    /// Supplementary groups of its jobs, exactly these.
+    pub groups: Vec<u32>,
+    /// The most a job may ask for.
+    pub limits: Limits,
 }

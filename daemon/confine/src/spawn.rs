@@ -1,9 +1,10 @@
 //! One job: its pipes, everything made ready for its child, and the fork.
 
-use crate::checklist::{self, Way};
+use crate::arguments;
+use crate::checklist::{self, Way, arguments_at};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
-use crate::{Cgroup, Keeper, Limits, Sandbox, Wall};
+use crate::{Argument, Cgroup, Keeper, Limits, Sandbox, Wall};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
@@ -16,7 +17,8 @@ use std::{
 /// What to run.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// The job's own uid, never 0.
+    /// The job's own uid, never 0. Where the profile has another user, that of the processes that
+    /// serve this job alone.
     pub uid: u32,
     /// The job's own gid, never 0.
     pub gid: u32,
@@ -24,6 +26,8 @@ pub struct Job<'a> {
     pub loginuid: Option<u32>,
     /// At least the program's name.
     pub argv: &'a [CString],
+    /// Elements of `argv` that stand for a path or a secret.
+    pub places: &'a [Argument<'a>],
     /// Absolute directories searched when `argv[0]` has no `/`.
     pub path: &'a [CString],
     /// The whole environment, `NAME=value`.
@@ -61,35 +65,43 @@ const LEAST_NOFILE: u64 = 32;
 
 /// Forks the job. Returns when the child exists, not when it executes: read `steps`.
 ///
-/// Refused are uid or gid 0, an empty argv, a relative cwd, a script that is not sealed, fewer
-/// than 32 descriptors, and private directories without a limit.
+/// Refused are uid or gid 0, an empty argv, a relative cwd, a script or secret that is not sealed,
+/// a path argument that is not a plain one, fewer than 32 descriptors, private directories without a
+/// limit, and a profile's user without a cgroup.
 pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
-    vet(job)?;
-    let owner = (Uid::from_raw(job.uid), Gid::from_raw(job.gid));
+    vet(sandbox, job)?;
+    let (uid, gid) = sandbox.who.user.unwrap_or((job.uid, job.gid));
+    let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
     let (stdout, out) = pipe(Some(owner))?;
     let (stderr, err) = pipe(Some(owner))?;
     let (steps, told) = pipe(None)?;
     let call = sandbox.kernel.fork;
     let cgroup = job.cgroup.map(Cgroup::fd);
-    let rows = sandbox.ceilings.apply(job.limits);
+    let rows = sandbox.ceilings.apply(&sandbox.processes(job.limits));
+    let first = arguments_at(job.script.is_some());
+    let (argv, arguments) = arguments::prepare(job.argv, job.places, first)?;
     let way = Way {
         sandbox,
-        uid: job.uid,
-        gid: job.gid,
+        own: (job.uid, job.gid),
+        uid,
+        gid,
         loginuid: job.loginuid.map(|uid| text(uid.to_string())).transpose()?,
         limits: &rows,
         join_cgroup: cgroup.filter(|_| call == ForkCall::Clone),
         has_cgroup: cgroup.is_some(),
-        tmpfs: tmpfs_options(job.limits, job.uid, job.gid)?,
+        tmpfs: tmpfs_options(job.limits, 0o1777, uid, gid)?,
+        scratch: tmpfs_options(job.limits, 0o755, uid, gid)?,
         stdin: job.stdin,
         stdout: out.as_fd(),
         stderr: err.as_fd(),
         script: job.script,
+        arguments: &arguments,
         steps: told.as_fd(),
         cwd: job.cwd,
         candidates: candidates(job)?,
-        argv: Pointers::of(job.argv),
+        argv: Pointers::of(&argv),
         env: Pointers::of(job.env),
+        stage: None,
     };
     let into = cgroup.filter(|_| call == ForkCall::Clone3);
     let child = || checklist::run(&way);
@@ -107,17 +119,20 @@ pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawne
     })
 }
 
-fn vet(job: &Job<'_>) -> Result<()> {
+fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
     let why = if job.uid == 0 || job.gid == 0 {
         "a job is never root"
+    } else if sandbox.who.user.is_some() && job.cgroup.is_none() {
+        // Its processes cannot be told by their uid, nor counted by it.
+        "its user is not its own: that needs cgroup v2"
     } else if job.argv.first().is_none_or(|name| name.is_empty()) {
         "no program is named"
     } else if job.cwd.to_bytes().first() != Some(&b'/') {
         "its working directory is not absolute"
     } else if job.script.is_some_and(|script| !floor::is_sealed(script)) {
         "its script is not a sealed memfd"
-    } else if job.limits.nofile < LEAST_NOFILE {
-        "it needs at least 32 descriptors"
+    } else if job.limits.nofile < LEAST_NOFILE + job.places.len() as u64 {
+        "it needs at least 32 descriptors, and one for each path or secret"
     } else if job.limits.tmp_bytes == 0 || job.limits.tmp_inodes == 0 {
         // To a tmpfs, 0 means none.
         "its private directories need a limit"
@@ -138,14 +153,14 @@ pub(crate) fn pipe(owner: Option<(Uid, Gid)>) -> Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-pub(crate) fn tmpfs_options(limits: &Limits, uid: u32, gid: u32) -> Result<CString> {
+pub(crate) fn tmpfs_options(limits: &Limits, mode: u32, uid: u32, gid: u32) -> Result<CString> {
     let Limits {
         tmp_bytes,
         tmp_inodes,
         ..
     } = limits;
     text(format!(
-        "size={tmp_bytes},nr_inodes={tmp_inodes},mode=1777,uid={uid},gid={gid}"
+        "size={tmp_bytes},nr_inodes={tmp_inodes},mode={mode:o},uid={uid},gid={gid}"
     ))
 }
 
@@ -194,8 +209,8 @@ mod tests {
         };
         let sandbox = Sandbox::read(
             &ReadProfile {
-                groups: vec![],
                 limits,
+                ..ReadProfile::default()
             },
             &kernel,
         )
@@ -217,6 +232,7 @@ mod tests {
             gid: 1_879_099_998,
             loginuid: None,
             argv: &argv,
+            places: &[],
             path: &[c"/usr/bin".to_owned(), c"/bin".to_owned()],
             env: &[],
             cwd: c"/",

@@ -20,20 +20,28 @@ pub enum Step {
     Loginuid,
     /// Nice, policy, affinity, ioprio, timer slack and `oom_score_adj`.
     Scheduling,
+    /// A network of its own, and the relay where there is one. Base `strict`.
+    Network,
     /// Resource limits.
     Rlimits,
-    /// A mount namespace of its own (the pid namespace is entered by the fork).
+    /// A mount namespace of its own (the pid namespace is entered by the fork); base `strict`: own
+    /// pid, ipc, uts and cgroup namespaces too.
     Namespaces,
-    /// Whole tree private, read-only, nosuid, nodev; private `/tmp`s; a minimal `/dev`.
+    /// Whole tree private, read-only, nosuid, nodev; private `/tmp`s; a minimal `/dev`. Base `read`.
     Mounts,
+    /// A root of its own with what the profile lists, the host's left behind. Base `strict`.
+    Root,
     /// A session keyring of its own. Absent on kernels without keyrings.
     Keyring,
-    /// Own uid, groups, no capability in any of five sets, securebits locked.
+    /// Own uid, or the profile's; exactly its groups; in each of five sets exactly its capabilities,
+    /// mostly none; securebits locked. Base `host`: the user as root gives it to anyone.
     Identity,
     /// `no_new_privs`.
     NoNewPrivs,
     /// The job's home and the working directory, opened inside by the job's identity.
     Cwd,
+    /// Paths and secrets that arguments name, opened inside. Absent where there are none.
+    Arguments,
     /// The Landlock domain. Absent on kernels without Landlock.
     Landlock,
     /// The system call filter.
@@ -44,19 +52,22 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 15] = [
+    pub const ALL: [Step; 18] = [
         Step::Session,
         Step::Cgroup,
         Step::Descriptors,
         Step::Loginuid,
         Step::Scheduling,
+        Step::Network,
         Step::Rlimits,
         Step::Namespaces,
         Step::Mounts,
+        Step::Root,
         Step::Keyring,
         Step::Identity,
         Step::NoNewPrivs,
         Step::Cwd,
+        Step::Arguments,
         Step::Landlock,
         Step::Seccomp,
         Step::Exec,
@@ -72,7 +83,10 @@ impl Step {
             Step::Scheduling => "scheduling",
             Step::Rlimits => "rlimits",
             Step::Namespaces => "namespaces",
+            Step::Network => "network",
             Step::Mounts => "mounts",
+            Step::Root => "root",
+            Step::Arguments => "arguments",
             Step::Keyring => "keyring",
             Step::Identity => "identity",
             Step::NoNewPrivs => "no_new_privs",
@@ -106,6 +120,12 @@ pub enum Why {
     BadInterpreter,
     /// Exec: this identity may not execute it.
     PermissionDenied,
+    /// Arguments: neither a file nor a directory, or not the one that was wanted. Root: a device or
+    /// a socket is listed, and something else is there.
+    WrongKind,
+    /// Arguments: a directory on the way can be changed by others than root and the job's user.
+    /// Exec: the program or a directory on the way can.
+    Untrusted,
     /// The process that confines itself had to check something and it did not hold.
     Unmet,
     /// The child ended before the exec and could not say why (killed, out of memory).
@@ -122,6 +142,8 @@ impl Why {
             Why::NotRegular,
             Why::BadInterpreter,
             Why::PermissionDenied,
+            Why::WrongKind,
+            Why::Untrusted,
             Why::Unmet,
         ]
         .into_iter()
@@ -147,13 +169,20 @@ pub enum Progress {
         errno: i32,
         /// The kind.
         why: Why,
+        /// Which one: of steps `Mounts` and `Root` a path of the profile (`Sandbox::path`), of
+        /// `Arguments` the element of `argv`.
+        at: Option<u16>,
     },
 }
 
 /// First byte of a failure record; no step has it.
 pub(crate) const FAILED: u8 = 0xff;
-/// Bytes of a failure record: mark, step, kind, errno.
-pub(crate) const FAILURE_LEN: usize = 7;
+/// Last byte of the notes of a child that is about to execute; no step has it.
+pub(crate) const DONE: u8 = 0xfe;
+/// Bytes of a failure record: mark, step, kind, errno, path or argument.
+pub(crate) const FAILURE_LEN: usize = 9;
+/// No path and no argument.
+pub(crate) const NOWHERE: u16 = u16::MAX;
 
 /// Reads the step pipe.
 #[derive(Debug, Default)]
@@ -188,32 +217,36 @@ impl StepReader {
 
 fn parse(mut got: &[u8]) -> Progress {
     let mut done = Vec::new();
+    let mut ready = false;
     let mut byte = [0u8; 1];
     while got.read_exact(&mut byte).is_ok() {
         match byte {
+            [DONE] if !ready => ready = true,
             [FAILED] => {
                 let mut rest = [0u8; FAILURE_LEN - 1];
                 if got.read_exact(&mut rest).is_err() || !got.is_empty() {
                     return died(done);
                 }
-                let [step, why, e @ ..] = rest;
+                let [step, why, a, b, c, d, at, at_high] = rest;
+                let at = u16::from_le_bytes([at, at_high]);
                 let Some(step) = Step::of(step) else {
                     return died(done);
                 };
                 return Progress::Failed {
                     done,
                     step,
-                    errno: i32::from_le_bytes(e),
+                    errno: i32::from_le_bytes([a, b, c, d]),
                     why: Why::of(why),
+                    at: (at != NOWHERE).then_some(at),
                 };
             }
             [b] => match Step::of(b) {
-                Some(step) => done.push(step),
-                None => return died(done),
+                Some(step) if !ready => done.push(step),
+                _ => return died(done),
             },
         }
     }
-    if done.contains(&Step::Seccomp) {
+    if ready {
         Progress::Executed(done)
     } else {
         died(done)
@@ -231,6 +264,7 @@ fn died(done: Vec<Step>) -> Progress {
         step,
         errno: 0,
         why: Why::Died,
+        at: None,
     }
 }
 
@@ -240,8 +274,9 @@ mod tests {
 
     #[test]
     fn records_are_read_as_written() {
-        let all: Vec<u8> = Step::ALL.iter().take(14).map(|s| *s as u8).collect();
-        assert_eq!(parse(&all), Progress::Executed(Step::ALL[..14].to_vec()));
+        let steps = Step::ALL.iter().take(17).map(|s| *s as u8);
+        let all: Vec<u8> = steps.chain([DONE]).collect();
+        assert_eq!(parse(&all), Progress::Executed(Step::ALL[..17].to_vec()));
         let failed = [
             Step::Session as u8,
             Step::Descriptors as u8,
@@ -252,12 +287,15 @@ mod tests {
             0,
             0,
             0,
+            2,
+            1,
         ];
         let want = Progress::Failed {
             done: vec![Step::Session, Step::Descriptors],
             step: Step::Mounts,
             errno: 13,
             why: Why::Errno,
+            at: Some(0x102),
         };
         assert_eq!(parse(&failed), want);
         for cut in 0..failed.len() {
@@ -272,7 +310,9 @@ mod tests {
         for odd in [
             vec![0],
             vec![77],
-            vec![FAILED, 99, 0, 0, 0, 0, 0],
+            vec![FAILED, 99, 0, 0, 0, 0, 0, 0, 0],
+            [&all[..], &[1]].concat(),
+            [&all[..], &[DONE]].concat(),
             [&failed[..], &[1]].concat(),
         ] {
             assert!(

@@ -47,11 +47,23 @@ pub enum Wall {
     Rlimits,
     /// Ordinary priority, policy and io class; first to be killed for memory.
     Scheduling,
+    /// Base `strict`: nothing of the host's tree but what is listed.
+    PrivateRoot,
+    /// Base `strict`: nothing is executed but what is listed for it.
+    NoExec,
+    /// Base `strict`: no interface and no name of the host's network.
+    NetworkNamespace,
+    /// Base `strict`: no System V or POSIX object of the host.
+    IpcNamespace,
+    /// Base `strict`: the host's name cannot be changed, whatever a job may.
+    UtsNamespace,
+    /// Base `strict`: nothing of the host's cgroups but the job's own.
+    CgroupNamespace,
 }
 
 impl Wall {
     /// Every wall.
-    pub const ALL: [Wall; 20] = [
+    pub const ALL: [Wall; 26] = [
         Wall::Identity,
         Wall::Capabilities,
         Wall::NoNewPrivs,
@@ -72,6 +84,12 @@ impl Wall {
         Wall::Descriptors,
         Wall::Rlimits,
         Wall::Scheduling,
+        Wall::PrivateRoot,
+        Wall::NoExec,
+        Wall::NetworkNamespace,
+        Wall::IpcNamespace,
+        Wall::UtsNamespace,
+        Wall::CgroupNamespace,
     ];
 
     /// Its name in findings and in the audit.
@@ -97,6 +115,12 @@ impl Wall {
             Wall::Descriptors => "descriptors",
             Wall::Rlimits => "rlimits",
             Wall::Scheduling => "scheduling",
+            Wall::PrivateRoot => "private_root",
+            Wall::NoExec => "noexec",
+            Wall::NetworkNamespace => "network_namespace",
+            Wall::IpcNamespace => "ipc_namespace",
+            Wall::UtsNamespace => "uts_namespace",
+            Wall::CgroupNamespace => "cgroup_namespace",
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Proof by trying: a child takes the whole checklist and then tries each wall.
 
-use crate::attempts::{Attempt, DEVICE, FIFO, FILE, STAGE, Stage, attempts};
-use crate::checklist::{Notes, Way, confine};
+use crate::attempts::{
+    Attempt, DEVICE, FIFO, FILE, NAMESPACES, Outside, PROGRAM, STAGE, Stage, attempts,
+};
+use crate::checklist::{Way, confined};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
+use crate::root::{Access, Content, Host, Mount};
+use crate::sandbox::Base;
 use crate::spawn::{pipe, tmpfs_options};
 use crate::{Keeper, Progress, Sandbox, Step, StepReader, Wall};
 use nix::{
@@ -13,7 +17,7 @@ use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod, umask},
 };
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::process::ExitStatusExt,
@@ -58,29 +62,49 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
     }
     let (answers, told) = pipe(None)?;
     let (steps, noted) = pipe(None)?;
-    let rows = sandbox.ceilings.apply(&sandbox.limits);
+    if let Base::Host = sandbox.base {
+        return Err(Error::refused("cannot witness", "the profile has no walls"));
+    }
+    let own = (uid, gid);
+    let (uid, gid) = sandbox.who.user.unwrap_or(own);
+    let rows = sandbox.ceilings.apply(&sandbox.processes(&sandbox.limits));
     let stat = |path: &CStr| {
         floor::stat(path).doing(|| format!("cannot look at '{}'", path.to_string_lossy()))
     };
-    let (host_tmp, host_pids) = (stat(c"/tmp")?.st_dev, stat(c"/proc/self/ns/pid")?.st_ino);
+    let jobs = floor::stat_of(keeper.namespace()).doing(|| "cannot look at the keeper".into())?;
+    let mut outside = Outside {
+        tmp: stat(c"/tmp")?.st_dev,
+        root: stat(c"/")?.st_dev,
+        namespaces: [0; NAMESPACES.len()],
+        jobs: jobs.st_ino,
+    };
+    for (inode, path) in outside.namespaces.iter_mut().zip(NAMESPACES) {
+        *inode = stat(path)?.st_ino;
+    }
+    let [writable, devices, executable] = places(sandbox);
+    let mount = Mount::stage();
     let way = Way {
         sandbox,
+        own,
         uid,
         gid,
         loginuid: None,
         limits: &rows,
         join_cgroup: None,
         has_cgroup: false,
-        tmpfs: tmpfs_options(&sandbox.limits, uid, gid)?,
+        tmpfs: tmpfs_options(&sandbox.limits, 0o1777, uid, gid)?,
+        scratch: tmpfs_options(&sandbox.limits, 0o755, uid, gid)?,
         stdin: None,
         stdout: told.as_fd(),
         stderr: told.as_fd(),
         script: None,
+        arguments: &[],
         steps: noted.as_fd(),
         cwd: c"/",
         candidates: Vec::new(),
         argv: Pointers::of(&[]),
         env: Pointers::of(&[]),
+        stage: Some(&mount),
     };
     let asked: Vec<&Attempt> = attempts(sandbox).collect();
     let child = || {
@@ -89,9 +113,11 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
             uid,
             gid,
             limits: &rows,
+            writable: &writable,
+            devices: &devices,
+            executable: &executable,
             bystander: 0,
-            host_tmp,
-            host_pids,
+            outside,
         };
         testify(&way, stage, &asked)
     };
@@ -227,29 +253,44 @@ fn testify(way: &Way<'_>, mut stage: Stage<'_>, asked: &[&Attempt]) -> i32 {
     }
     for (control, attempt) in controls.iter_mut().zip(asked) {
         *control = try_one(attempt, &stage, way.sandbox.kernel.fork, || {
-            floor::become_user(stage.uid, stage.gid, &stage.sandbox.groups)
+            floor::become_user(stage.uid, stage.gid, &stage.sandbox.who.groups)?;
+            floor::clear_capabilities()
         });
     }
-    let mut notes = Notes::default();
-    let steps = floor::placed(3);
-    if let Err(failure) = confine(way, &mut notes) {
-        let _ = notes.send(
-            if failure.is_early() { way.steps } else { steps },
-            Some(failure),
-        );
-        return 1;
-    }
-    if notes.send(steps, None).is_err() {
-        return 1;
-    }
-    // Behind the filter clone3 does not exist.
-    for (control, attempt) in controls.iter().zip(asked) {
-        let answer = try_one(attempt, &stage, ForkCall::Clone, || Ok(()));
-        if floor::write(floor::placed(1), &[*control, answer]).is_err() {
-            return 1;
+    confined(way, |_| {
+        // Behind the filter clone3 does not exist.
+        for (control, attempt) in controls.iter().zip(asked) {
+            let answer = try_one(attempt, &stage, ForkCall::Clone, || Ok(()));
+            if floor::write(floor::placed(1), &[*control, answer]).is_err() {
+                return 1;
+            }
         }
+        0
+    })
+}
+
+/// Where mounts may be written, devices used, and files executed.
+fn places(sandbox: &Sandbox) -> [Vec<CString>; 3] {
+    let access = |what: &Content| match what {
+        Content::Host(Host { access, .. }) => Some(*access),
+        Content::Private(_) => None,
+    };
+    match &sandbox.base {
+        Base::Read(places) => [places.private.clone(), places.devices.clone(), Vec::new()],
+        Base::Strict(strict) => [
+            strict.root.places(|what| {
+                let access = access(what);
+                access.is_none() || matches!(access, Some(Access::Files { write: true, .. }))
+            }),
+            strict
+                .root
+                .places(|what| access(what) == Some(Access::Device)),
+            strict
+                .root
+                .places(|what| matches!(access(what), Some(Access::Files { exec: true, .. }))),
+        ],
+        Base::Host => [Vec::new(), Vec::new(), Vec::new()],
     }
-    0
 }
 
 /// One attempt in a process of its own, after `before`; its exit status is the answer.
@@ -298,6 +339,7 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     let open = Mode::from_bits_truncate(0o666);
     mknod(FILE, SFlag::S_IFREG, open, 0)?;
     mknod(FIFO, SFlag::S_IFIFO, open, 0)?;
+    mknod(PROGRAM, SFlag::S_IFREG, Mode::from_bits_truncate(0o755), 0)?;
     mknod(DEVICE, SFlag::S_IFCHR, open, makedev(1, 5))?;
     let file = floor::open(FILE, libc::O_RDONLY)?;
     let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?;
@@ -306,6 +348,7 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     let witness = floor::pidfd_open(i32::try_from(std::process::id()).unwrap_or_default())?;
     let (pid, _pidfd) = floor::fork(stage.sandbox.kernel.fork, None, || {
         let settled = floor::become_user(uid, gid, &[])
+            .and_then(|()| floor::clear_capabilities())
             .and_then(|()| floor::die_with_parent())
             .and_then(|()| floor::write(told.as_fd(), &[1]))
             .and_then(|_| floor::place(lock.as_fd(), 0))

@@ -48,7 +48,12 @@ pub(crate) fn securebits_locked() -> bool {
 
 /// Empties the bounding set. Needs `CAP_SETPCAP`.
 pub(crate) fn drop_bounding() -> io::Result<()> {
-    for cap in 0..64 {
+    drop_bounding_but(0)
+}
+
+/// Leaves nothing in the bounding set but `kept`. Needs `CAP_SETPCAP`.
+pub(crate) fn drop_bounding_but(kept: u64) -> io::Result<()> {
+    for cap in (0..64).filter(|cap| kept & (1 << cap) == 0) {
         // SAFETY: integers only.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap) }.into()) {
             Ok(_) => {}
@@ -58,15 +63,6 @@ pub(crate) fn drop_bounding() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether the bounding set is empty.
-pub(crate) fn bounding_is_empty() -> bool {
-    (0..64).all(|cap| {
-        // SAFETY: integers only; past the last capability it answers -1.
-        let there = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) };
-        there < 1
-    })
 }
 
 /// Clears the ambient, effective, permitted and inheritable sets.
@@ -90,6 +86,63 @@ pub(crate) fn clear_capabilities() -> io::Result<()> {
     // SAFETY: the structures of capset(2), valid for the call.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
     Ok(())
+}
+
+/// User, groups and exactly `kept` in all five sets, so that it survives execve(2) for any uid;
+/// securebits locked. Needs a bounding set of no more than `kept`, and `CAP_SETPCAP`.
+pub(crate) fn become_user_with(uid: u32, gid: u32, groups: &[u32], kept: u64) -> io::Result<()> {
+    // For now without the lock on raising ambient ones.
+    let open = SECUREBITS & 0b0011_1111;
+    // SAFETY: integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, open) }.into())?;
+    become_user(uid, gid, groups)?;
+    let setpcap = 1 << 8;
+    set_capabilities(kept | setpcap, kept)?;
+    let (zero, raise) = (0, libc::PR_CAP_AMBIENT_RAISE);
+    for cap in (0..64).filter(|cap| kept & (1 << cap) != 0) {
+        // SAFETY: integers only.
+        check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, cap, zero, zero) }.into())?;
+    }
+    lock_securebits()?;
+    set_capabilities(kept, kept)
+}
+
+/// Permitted and effective, and inheritable. capset(2).
+fn set_capabilities(permitted: u64, inheritable: u64) -> io::Result<()> {
+    let header = CapHeader {
+        version: CAP_VERSION_3,
+        pid: 0,
+    };
+    let half = |shift: u32| CapData {
+        effective: (permitted >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [half(0), half(32)];
+    // SAFETY: the structures of capset(2), valid for the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    Ok(())
+}
+
+/// Whether all five sets are exactly `kept`.
+pub(crate) fn has_exactly(kept: u64) -> io::Result<bool> {
+    let both = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+    let [low, high] = capabilities()?;
+    let three = [
+        both(low.effective, high.effective),
+        both(low.permitted, high.permitted),
+        both(low.inheritable, high.inheritable),
+    ];
+    let (zero, ask) = (0, libc::PR_CAP_AMBIENT_IS_SET);
+    let bounds = (0..64).all(|cap: u64| {
+        // SAFETY: integers only; past the last capability it answers -1.
+        let bounding = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) } == 1;
+        // SAFETY: as above.
+        let ambient = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, ask, cap, zero, zero) } == 1;
+        let wanted = kept & (1 << cap) != 0;
+        bounding == wanted && ambient == wanted
+    });
+    Ok(bounds && three == [kept; 3])
 }
 
 fn capabilities() -> io::Result<[CapData; 2]> {

@@ -11,8 +11,10 @@ mod identity;
 mod landlock;
 mod memfd;
 mod mount;
+mod net;
 mod peer;
 mod process;
+mod root;
 
 pub(crate) use exec::{Pointers, execve};
 pub use identity::set_dumpable;
@@ -20,12 +22,14 @@ pub(crate) use identity::*;
 pub(crate) use landlock::*;
 pub use memfd::{SEALED, is_sealed, sealed_memfd};
 pub(crate) use mount::*;
+pub(crate) use net::*;
 pub use peer::{Peer, PidfdSource, loginuid, pass_rights_off, peer};
 pub(crate) use process::*;
 pub use process::{
     Usage, bare_child, default_signals, pidfd_alive, pidfd_open, pidfd_send_signal, reap,
     signal_group,
 };
+pub(crate) use root::*;
 
 use std::{
     io,

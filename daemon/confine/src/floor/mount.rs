@@ -10,21 +10,27 @@ use std::{
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
 #[derive(Default)]
-struct MountAttr {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns_fd: u64,
+pub(super) struct MountAttr {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    pub(super) propagation: u64,
+    pub(super) userns_fd: u64,
 }
 
 pub(crate) const RDONLY: u64 = 1;
 pub(crate) const NOSUID: u64 = 2;
 pub(crate) const NODEV: u64 = 4;
+pub(crate) const NOEXEC: u64 = 8;
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
 
-fn set_attributes(at: RawFd, path: &CStr, flags: i32, attr: &MountAttr) -> io::Result<()> {
+pub(super) fn set_attributes(
+    at: RawFd,
+    path: &CStr,
+    flags: i32,
+    attr: &MountAttr,
+) -> io::Result<()> {
     let size = size_of::<MountAttr>();
     // SAFETY: a path and a structure of the given size, valid for the call.
     check(unsafe {

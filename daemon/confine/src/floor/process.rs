@@ -253,6 +253,24 @@ pub fn default_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Blocks every signal that can be, but `open`.
+pub(crate) fn block_signals(open: Option<i32>) -> io::Result<()> {
+    let bit = open.and_then(|signal| u32::try_from(signal).ok()?.checked_sub(1));
+    let mask = !bit.map_or(0, |bit| 1u64.checked_shl(bit).unwrap_or(0));
+    let old = std::ptr::null::<u64>();
+    // SAFETY: the kernel's sigset of 8 bytes.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            old,
+            8,
+        )
+    })?;
+    Ok(())
+}
+
 /// SIGCHLD ignored: the kernel reaps this process's children, adopted ones too. wait(2).
 pub(crate) fn leave_no_zombies() -> io::Result<()> {
     let ignore = [libc::SIG_IGN as u64, 0, 0, 0];

@@ -42,15 +42,10 @@ const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Relay {
-    pid: i32,
+    pub(super) pid: i32,
 }
 
 impl Relay {
-    /// Its pid, as its parent sees it.
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid
-    }
-
     /// Once nothing of the job lives: what the job has said is carried for a second more at most,
     /// then the relay ends, and this returns. By the process that started it, with a right to signal
     /// it.

@@ -295,9 +295,9 @@ fn who_never_reads_stops_nobody_else_and_burns_no_cpu() {
                     stuck.shutdown(Shutdown::Write).unwrap();
                 }
                 talks((V4, port)).unwrap();
-                let before = ticks(relay.pid());
+                let before = ticks(relay.pid);
                 thread::sleep(Duration::from_millis(300));
-                assert!(ticks(relay.pid()) - before < 5, "it spins");
+                assert!(ticks(relay.pid) - before < 5, "it spins");
             }
         });
     });
@@ -372,7 +372,7 @@ fn its_end_is_not_put_off_for_ever() {
         let port = server(keep);
         in_job(reach(&[V4], port), move |relay| {
             let relay = relay.unwrap();
-            let pid = relay.pid();
+            let pid = relay.pid;
             let connection = TcpStream::connect((V4, port)).unwrap();
             let begun = std::time::Instant::now();
             relay.finish().unwrap();
@@ -392,8 +392,8 @@ fn killed_it_takes_its_connections_along_and_nobody_listens() {
             let mut connection = TcpStream::connect((V4, port)).unwrap();
             connection.write_all(b"x").unwrap();
             connection.read_exact(&mut [0]).unwrap();
-            floor::kill(relay.pid(), libc::SIGKILL).unwrap();
-            floor::wait(relay.pid(), 0).unwrap();
+            floor::kill(relay.pid, libc::SIGKILL).unwrap();
+            floor::wait(relay.pid, 0).unwrap();
             assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
             assert_eq!(refused((V4, port)), libc::ECONNREFUSED);
         });
@@ -405,7 +405,7 @@ fn it_dies_with_whoever_started_it_and_has_nothing_but_sockets() {
     on_host(|| {
         let port = server(echo);
         let pidfd = in_job(reach(&[V4, V6], port), |relay| {
-            let pid = relay.unwrap().pid();
+            let pid = relay.unwrap().pid;
             talks((V4, port)).unwrap();
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             for line in [

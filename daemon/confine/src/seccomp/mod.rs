@@ -6,10 +6,12 @@
 //! each spawn.
 
 mod bpf;
+mod relay;
 mod table;
 
 use crate::{Error, Result, Wall, wall::Walls};
 pub(crate) use bpf::Program;
+pub(crate) use relay::relay;
 
 /// What to do with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,13 @@ struct Group {
     wall: Option<Wall>,
     rule: Rule,
     rows: &'static [table::Row],
+}
+
+/// What jobs of some kinds of profile have in place of the table's rule.
+#[derive(Debug)]
+struct Instead {
+    of: fn(Class) -> bool,
+    group: Group,
 }
 
 /// An architecture whose numbers the table has.
@@ -96,9 +105,22 @@ pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
     filtered.flat_map(|group| group.rows.iter().map(|(name, ..)| (*name, group.why)))
 }
 
-/// Compiles the filter of this machine.
-pub(crate) fn compile(walls: Walls) -> Result<Program> {
-    Ok(compile_for(Arch::here()?, walls))
+/// What jobs of a kind of profile need beyond the table: each opens its rows of `table::INSTEAD`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Class {
+    /// Real locks and flushes, since files of the host are written.
+    pub(crate) locks: bool,
+    /// Internet sockets. Raw ones need a capability besides.
+    pub(crate) internet: bool,
+    /// Unix sockets.
+    pub(crate) unix: bool,
+    /// System V objects, in a namespace of the job's own.
+    pub(crate) ipc: bool,
+}
+
+/// Compiles the filter of this machine for one kind of profile.
+pub(crate) fn compile(walls: Walls, class: Class) -> Result<Program> {
+    Ok(compile_for(Arch::here()?, walls, class))
 }
 
 /// A filter that allows `numbers` of this machine and answers EPERM to the rest.
@@ -115,7 +137,7 @@ pub(crate) fn only(numbers: &[libc::c_long]) -> Result<Program> {
     ))
 }
 
-fn compile_for(arch: Arch, walls: Walls) -> Program {
+fn compile_for(arch: Arch, walls: Walls, class: Class) -> Program {
     let mut rules: Vec<(u32, Rule)> = Vec::new();
     for group in table::GROUPS {
         let rule = match group.wall {
@@ -128,6 +150,19 @@ fn compile_for(arch: Arch, walls: Walls) -> Program {
                 .iter()
                 .filter_map(|row| Some((arch.number(row)?, rule))),
         );
+    }
+    for Instead { group, .. } in table::INSTEAD.iter().filter(|other| (other.of)(class)) {
+        // A wall that is off lets all of it through already.
+        if group.wall.is_some_and(|wall| !walls.up(wall)) {
+            continue;
+        }
+        let numbers: Vec<u32> = group
+            .rows
+            .iter()
+            .filter_map(|row| arch.number(row))
+            .collect();
+        let same = rules.iter_mut().filter(|(n, _)| numbers.contains(n));
+        same.for_each(|(_, rule)| *rule = group.rule);
     }
     rules.sort_unstable_by_key(|(number, _)| *number);
     let unknown = if walls.up(Wall::SeccompUnknown) {

@@ -4,7 +4,7 @@
 //! What stands nowhere answers ENOSYS: newer calls, x32 numbers, calls that no kernel has any
 //! more, and `clone3`, whose flags a filter cannot see (libc falls back to `clone`).
 
-use super::{Check, Group, Rule, Want};
+use super::{Check, Group, Instead, Rule, Want};
 use crate::Wall;
 
 /// Name and numbers of one call.
@@ -185,6 +185,65 @@ pub(super) const GROUPS: &[Group] = &[
         rule: Rule::Checked(&[
             Check { arg: 2, mask: !0, want: Want::OneOf(&[2, 3, 11, 12, 13, 14, 15, 18, 19, 20]), errno: EPERM },
         ]), rows: &[("semctl", 66, 191)] },
+];
+
+/// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
+const INTERNET_ADDRESSES: [u32; 2] = [16, 28];
+/// Protocols of sockets: the netlink ones; with these, any, ICMP, TCP, UDP and ICMPv6. Others
+/// (SCTP, DCCP, MPTCP) would load modules or pass by walls that know TCP alone.
+const NETLINK_PROTOCOLS: &[u32] = &[0, 4, 16];
+const PROTOCOLS: &[u32] = &[0, 4, 16, 1, 6, 17, 58];
+/// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW`, which netlink has and the internet only with
+/// `CAP_NET_RAW`; and for Unix sockets `SOCK_SEQPACKET`.
+const TYPES: &[u32] = &[1, 2, 3];
+const UNIX_TYPES: &[u32] = &[1, 2, 3, 5];
+
+/// What some kinds of profile have in place of rules above; of two for one call the last.
+#[rustfmt::skip]
+pub(super) const INSTEAD: &[Instead] = &[
+    Instead { of: |class| class.locks, group: Group { why: "a job that writes files of the host has to lock and flush them as others do", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Allow, rows: &[
+        ("flock", 73, 32), ("fsync", 74, 82), ("fdatasync", 75, 83), ("syncfs", 306, 267),
+        ("sync_file_range", 277, 84), ("msync", 26, 227),
+    ] } },
+    Instead { of: |class| class.locks, group: Group { why: "likewise; leases, F_NOTIFY, write hints and pipe sizes stay refused", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]), errno: EPERM },
+        ]), rows: &[("fcntl", 72, 25)] } },
+    Instead { of: |class| class.ipc, group: Group { why: "System V objects of an own namespace are the job's alone and end with it", wall: Some(Wall::SeccompIpc),
+        rule: Rule::Allow, rows: &[
+        ("shmget", 29, 194), ("shmat", 30, 196), ("shmctl", 31, 195), ("semget", 64, 190),
+        ("semop", 65, 193), ("semtimedop", 220, 192), ("semctl", 66, 191), ("msgget", 68, 186),
+        ("msgsnd", 69, 189), ("msgrcv", 70, 188), ("msgctl", 71, 187),
+    ] } },
+    Instead { of: |class| class.internet && !class.unix, group: Group { why: "netlink queries and internet sockets", wall: Some(Wall::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 2, 10]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(TYPES), errno: EAFNOSUPPORT },
+            Check { arg: 2, mask: !0, want: Want::OneOf(PROTOCOLS), errno: EAFNOSUPPORT },
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { of: |class| class.internet && !class.unix, group: Group { why: "addresses of netlink and the internet by their sizes: no path, no other Unix name fits by chance", wall: Some(Wall::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: !0, want: Want::OneOf(&[NETLINK_ADDRESS, INTERNET_ADDRESSES[0], INTERNET_ADDRESSES[1]]), errno: EPERM },
+        ]), rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
+    Instead { of: |class| class.unix && !class.internet, group: Group { why: "netlink queries and Unix sockets", wall: Some(Wall::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 1]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
+            Check { arg: 2, mask: !0, want: Want::OneOf(NETLINK_PROTOCOLS), errno: EAFNOSUPPORT },
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { of: |class| class.unix && class.internet, group: Group { why: "netlink queries, internet and Unix sockets", wall: Some(Wall::SeccompSockets),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 2, 10, 1]), errno: EAFNOSUPPORT },
+            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
+            Check { arg: 2, mask: !0, want: Want::OneOf(PROTOCOLS), errno: EAFNOSUPPORT },
+        ]), rows: &[("socket", 41, 198)] } },
+    Instead { of: |class| class.unix, group: Group { why: "Unix sockets have names of any length", wall: Some(Wall::SeccompSocketpair),
+        rule: Rule::Allow, rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
+    Instead { of: |class| class.unix, group: Group { why: "a datagram pair reaches no more than the sockets it may make", wall: Some(Wall::SeccompSocketpair),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::OneOf(&[1]), errno: EAFNOSUPPORT },
+        ]), rows: &[("socketpair", 53, 199)] } },
 ];
 
 #[rustfmt::skip]

@@ -52,7 +52,7 @@ fn rules(arch: Arch) -> BTreeMap<u32, (&'static str, Rule)> {
 #[test]
 fn every_number_has_its_verdict_on_both_architectures() {
     for arch in [Arch::X86_64, Arch::Aarch64] {
-        let program = compile_for(arch, Walls::ALL);
+        let program = compile_for(arch, Walls::ALL, Class::default());
         let rules = rules(arch);
         // The kernel compiles it for every job: about 0.2 µs an instruction.
         let length = program.instructions().len();
@@ -148,7 +148,7 @@ fn if_set(program: &Program, arch: Arch, n: u32, name: &str, rule: (u8, &[Check]
 
 #[test]
 fn design_examples() {
-    let p = compile_for(Arch::X86_64, Walls::ALL);
+    let p = compile_for(Arch::X86_64, Walls::ALL, Class::default());
     let at = |n: libc::c_long, args: [u64; 6]| run(&p, Arch::X86_64.audit(), n as u32, args);
     #[cfg(target_arch = "x86_64")]
     for (n, args, want) in [
@@ -240,7 +240,7 @@ fn numbers_are_libcs() {
 #[test]
 fn the_kernel_answers_as_the_table_says() {
     let arch = Arch::here().unwrap();
-    let program = compile_for(arch, Walls::ALL);
+    let program = compile_for(arch, Walls::ALL, Class::default());
     let rules = rules(arch);
     let mut calls: Vec<(u32, [libc::c_long; 4], i32)> = Vec::new();
     for n in 0..1100 {
@@ -325,7 +325,7 @@ fn decimal(mut n: u32) -> [u8; 10] {
 #[allow(unsafe_code)]
 fn the_other_architecture_is_killed() {
     use std::os::unix::process::ExitStatusExt;
-    let program = compile_for(Arch::X86_64, Walls::ALL);
+    let program = compile_for(Arch::X86_64, Walls::ALL, Class::default());
     let signal = |filtered: bool| {
         let child = || {
             if filtered {

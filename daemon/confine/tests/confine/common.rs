@@ -35,6 +35,7 @@ pub fn profile() -> ReadProfile {
     ReadProfile {
         groups: vec![4],
         limits: LIMITS,
+        ..ReadProfile::default()
     }
 }
 
@@ -98,6 +99,7 @@ pub fn start(
         gid: uid,
         loginuid: with.loginuid,
         argv: &argv,
+        places: &[],
         path: &path,
         env: with.env.unwrap_or(&env),
         cwd: with.cwd.unwrap_or(c"/"),

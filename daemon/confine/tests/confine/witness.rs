@@ -3,6 +3,16 @@
 use super::common::*;
 use remit_confine::*;
 
+/// Walls of base `strict` alone.
+const STRICT: [Wall; 6] = [
+    Wall::PrivateRoot,
+    Wall::NoExec,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+    Wall::UtsNamespace,
+    Wall::CgroupNamespace,
+];
+
 fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
     let keeper = keeper();
     let uid = uid();
@@ -28,7 +38,7 @@ fn every_wall_holds() {
     }
     for wall in Wall::ALL {
         let told = findings.iter().any(|f| f.wall == wall);
-        let absent = wall.absent(&kernel).is_some();
+        let absent = wall.absent(&kernel).is_some() || STRICT.contains(&wall);
         assert_eq!(told, !absent, "{} was tried, or is absent", wall.name());
     }
 }
@@ -82,7 +92,7 @@ fn one_without_room_for_attempts_has_seen_nothing() {
 #[test]
 fn a_missing_wall_is_seen() {
     let kernel = Kernel::probe().unwrap();
-    for wall in Wall::ALL {
+    for wall in Wall::ALL.into_iter().filter(|w| !STRICT.contains(w)) {
         let sandbox = Sandbox::without(&profile(), &kernel, wall).unwrap();
         match ask(&sandbox) {
             // The filter cannot even be installed.

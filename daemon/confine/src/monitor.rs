@@ -1,0 +1,210 @@
+//! A pid namespace for one job, though the warden knows the job's end.
+//!
+//! The process that the warden has forked becomes the monitor. It forks an init for the new
+//! namespace and then the job, which is process 2 there. Init only reaps; when it dies the kernel
+//! kills all that is left of the job. The monitor waits for the job, kills init, waits for that
+//! too, and ends as the job did: so when the warden sees it end, nothing of the job lives.
+//!
+//! Neither of them has a right, and both stand outside what the job can reach: the monitor in the
+//! namespace above, init behind the kernel's care for process 1. The job executes nothing before
+//! both are confined. The monitor blocks every signal: one for the process group is meant for the
+//! job, which is in the same.
+//!
+//! When the monitor is killed, init dies with it, and so does the job. When the keeper is, all do.
+
+use crate::floor::{self, ForkCall};
+use crate::keeper::{KEEPER_CALLS, become_nobody, settle};
+use crate::net::Relay;
+use crate::notes::Fault;
+use crate::seccomp::{self, Program};
+use crate::{Result, Wall, wall::Walls};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+};
+
+/// Filters of the two, made once.
+#[derive(Debug)]
+pub(crate) struct Filters {
+    monitor: Program,
+    init: Program,
+}
+
+/// All that the monitor needs once its filter stands: let the job go, close, wait, kill, end.
+const MONITOR_CALLS: &[libc::c_long] = &[
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_wait4,
+    libc::SYS_kill,
+    libc::SYS_getpid,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit_group,
+];
+
+/// Of a job's uid: monitor, init and relay.
+pub(crate) const PROCESSES: u64 = 3;
+
+impl Filters {
+    pub(crate) fn compile() -> Result<Filters> {
+        Ok(Filters {
+            monitor: seccomp::only(MONITOR_CALLS)?,
+            init: seccomp::only(KEEPER_CALLS)?,
+        })
+    }
+}
+
+/// Who the monitor is, and what it has.
+pub(crate) struct Monitor<'a> {
+    pub(crate) filters: &'a Filters,
+    pub(crate) walls: Walls,
+    pub(crate) call: ForkCall,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// What a job waits for before it executes.
+pub(crate) struct Go(OwnedFd);
+
+impl Go {
+    /// Waits until monitor and init are confined. Where that cannot be, the monitor has said so,
+    /// and this process has nothing to say.
+    pub(crate) fn wait(self) -> bool {
+        let mut byte = [0];
+        matches!(floor::read(self.0.as_fd(), &mut byte), Ok(1))
+    }
+}
+
+/// The namespaces of its own that a job gets here, besides its network and its pids.
+fn kinds(walls: Walls) -> i32 {
+    let flag = |wall, flag| if walls.up(wall) { flag } else { 0 };
+    libc::CLONE_NEWNS
+        | flag(Wall::IpcNamespace, libc::CLONE_NEWIPC)
+        | flag(Wall::UtsNamespace, libc::CLONE_NEWUTS)
+        | flag(Wall::CgroupNamespace, libc::CLONE_NEWCGROUP)
+}
+
+impl Monitor<'_> {
+    /// Enters the namespaces. After it this process can still be where it was by its memory
+    /// alone: it holds no descriptor of the namespaces before.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        let pids = match self.walls.up(Wall::PidNamespace) {
+            true => libc::CLONE_NEWPID,
+            false => 0,
+        };
+        floor::own_namespaces(kinds(self.walls) | pids)
+    }
+
+    /// Forks init and `job`, and is the monitor of them to the end. Returns only what failed while
+    /// `job` had not begun to execute; then it never does.
+    pub(crate) fn watch(
+        self,
+        relay: Option<Relay>,
+        job: impl FnOnce(Go) -> i32,
+    ) -> std::result::Result<std::convert::Infallible, Fault> {
+        // A stop that comes from here on is the job's affair.
+        floor::block_signals(None)?;
+        let (ready, told) = pipe()?;
+        let (go, gone) = pipe()?;
+        let init = match self.walls.up(Wall::PidNamespace) {
+            true => Some(self.init(&told)?),
+            false => None,
+        };
+        drop(told);
+        let job = floor::fork(self.call, None, || {
+            // The end of these pipes must be that of the monitor.
+            floor::close_one(raw(&gone));
+            floor::close_one(raw(&ready));
+            job(Go(floor::owned(raw(&go))))
+        });
+        drop(go);
+        let (job, _pidfd) = job.inspect_err(|_| kill_init(init))?;
+        if let Err(e) = self.confine(init.map(|_| ready.as_fd()), gone.as_fd()) {
+            kill_init(init);
+            return Err(e.into());
+        }
+        // No destructor may run for descriptors that are closed by number.
+        floor::exit(attend(init, job, relay))
+    }
+
+    fn init(&self, told: &OwnedFd) -> io::Result<i32> {
+        let monitor = floor::pidfd_open(std::process::id().cast_signed())?;
+        let filter = self.filters.init.instructions();
+        let (uid, gid) = (self.uid, self.gid);
+        let child = || match settle(c"remit-init", uid, gid, &monitor, told, filter) {
+            Ok(()) => floor::pause_for_ever(),
+            Err(_) => 1,
+        };
+        let (pid, _pidfd) = floor::fork(self.call, None, child)?;
+        Ok(pid)
+    }
+
+    /// Gives up every right, sees that init has too, and lets the job go.
+    fn confine(&self, init: Option<BorrowedFd<'_>>, job: BorrowedFd<'_>) -> io::Result<()> {
+        floor::set_name(c"remit-monitor")?;
+        become_nobody(self.uid, self.gid, &[])?;
+        if let Some(ready) = init {
+            let mut byte = [0];
+            if floor::read(ready, &mut byte)? != 1 {
+                return Err(io::Error::from_raw_os_error(libc::ECHILD));
+            }
+        }
+        floor::no_new_privs()?;
+        floor::install_filter(self.filters.monitor.instructions())?;
+        floor::write(job, &[1])?;
+        Ok(())
+    }
+}
+
+/// Waits for the job, ends what it left, and answers as it ended.
+fn attend(init: Option<i32>, job: i32, relay: Option<Relay>) -> i32 {
+    let _ = floor::close_from(0);
+    let ended = wait(job);
+    kill_init(init);
+    if let Some(relay) = relay {
+        let _ = relay.finish();
+    }
+    end_as(ended)
+}
+
+fn wait(pid: i32) -> Option<ExitStatus> {
+    floor::wait(pid, 0).ok().flatten().map(|(status, _)| status)
+}
+
+/// Returns when nothing of its namespace is left.
+fn kill_init(init: Option<i32>) {
+    // One that still has more rights than the monitor is killed by the monitor's end.
+    if let Some(pid) = init
+        && floor::kill(pid, libc::SIGKILL).is_ok()
+    {
+        wait(pid);
+    }
+}
+
+/// Exits with the job's status, or dies of the signal that it died of. Nothing here can dump core.
+fn end_as(ended: Option<ExitStatus>) -> i32 {
+    const UNKNOWN: i32 = 255;
+    let Some(status) = ended else {
+        return UNKNOWN;
+    };
+    if let Some(code) = status.code() {
+        return code;
+    }
+    let signal = status.signal().unwrap_or(libc::SIGKILL);
+    let _ = floor::block_signals(Some(signal));
+    let _ = floor::kill(std::process::id().cast_signed(), signal);
+    UNKNOWN
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}
+
+fn raw(fd: &OwnedFd) -> i32 {
+    use std::os::fd::AsRawFd;
+    fd.as_raw_fd()
+}

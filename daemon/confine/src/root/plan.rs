@@ -1,0 +1,200 @@
+//! Working out a root: what is listed, what stands there anyhow, and what must be made for it.
+
+use super::{Access, Content, Host, Link, Mount, Private, Root, relative};
+use crate::profile::Place;
+use crate::{Error, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CString,
+    path::{Path, PathBuf},
+};
+
+/// A root under way, by path, so that parents come before what is beneath them.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    directories: BTreeSet<PathBuf>,
+    links: BTreeMap<PathBuf, CString>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    mounts: BTreeMap<PathBuf, Content>,
+    /// Mounts that no profile has listed.
+    base: BTreeSet<PathBuf>,
+}
+
+impl Plan {
+    /// A place of the base set that the job gets a directory of its own for.
+    pub(super) fn base_private(&mut self, path: &str) {
+        let what = Content::Private(Private::Shared);
+        self.mounts.insert(path.into(), what);
+    }
+
+    /// Something of the host in the base set; `source` has no link in it.
+    pub(super) fn base(&mut self, path: &Path, source: &Path, access: Access) -> Result<()> {
+        let host = Host {
+            source: relative(source)?,
+            optional: true,
+            access,
+        };
+        self.mounts.insert(path.into(), Content::Host(host));
+        self.base.insert(path.into());
+        Ok(())
+    }
+
+    /// A link of the base set.
+    pub(super) fn link(&mut self, path: &Path, to: CString) {
+        self.links.insert(path.into(), to);
+    }
+
+    /// A file of the base set.
+    pub(super) fn file(&mut self, path: &str, text: &str) {
+        self.files.insert(path.into(), text.as_bytes().to_vec());
+    }
+
+    /// A directory of the base set.
+    pub(super) fn directory(&mut self, path: &str) {
+        self.directories.insert(path.into());
+    }
+
+    /// A path that the profile lists, once or for two purposes.
+    pub(super) fn list(&mut self, place: &Place, access: Access, both: bool) -> Result<()> {
+        let path = &place.path;
+        let doing = || format!("cannot show '{}' in a sandbox", path.display());
+        let source = relative(path)?;
+        let (access, optional) = match self.mounts.get(path) {
+            None => (access, place.optional),
+            Some(Content::Private(_)) => {
+                return Err(Error::refused(doing(), "the job has its own there"));
+            }
+            Some(Content::Host(before)) => {
+                let both = join(before.access, access, both).ok_or_else(|| {
+                    Error::refused(
+                        doing(),
+                        "it is listed for two purposes that do not go together",
+                    )
+                })?;
+                (both, place.optional && before.optional)
+            }
+        };
+        let host = Host {
+            source,
+            optional,
+            access,
+        };
+        // What stood there for the base set makes way.
+        self.links.remove(path);
+        self.files.remove(path);
+        self.base.remove(path);
+        self.mounts.insert(path.clone(), Content::Host(host));
+        Ok(())
+    }
+
+    /// A directory that the profile lists as the job's own.
+    pub(super) fn private(&mut self, path: &Path, whose: Private) -> Result<()> {
+        relative(path)?;
+        match self.mounts.get(path) {
+            Some(Content::Host(_)) => Err(Error::refused(
+                format!("cannot make a private '{}'", path.display()),
+                "the sandbox shows the host's there",
+            )),
+            Some(Content::Private(_)) => Ok(()),
+            None => {
+                self.mounts.insert(path.into(), Content::Private(whose));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Root> {
+        // What lies beneath a directory of the host is as the host has it there.
+        let listed: Vec<PathBuf> = self.hosts_directories().cloned().collect();
+        let covered = |path: &Path| listed.iter().any(|l| path != l && path.starts_with(l));
+        self.links.retain(|path, _| !covered(path));
+        self.files.retain(|path, _| !covered(path));
+        self.directories.retain(|path| !covered(path));
+        self.mounts
+            .retain(|path, _| !(covered(path) && self.base.contains(path)));
+        let mut directories = BTreeSet::new();
+        for path in self.links.keys().chain(self.files.keys()) {
+            directories.extend(parents(path, None));
+        }
+        for path in &self.directories {
+            directories.extend(parents(path, None));
+            directories.insert(path.clone());
+        }
+        let mut mounts = Vec::new();
+        for (path, what) in &self.mounts {
+            let above = self.above(path);
+            let parents = match above {
+                Some((_, Content::Host(_))) => None,
+                Some((above, Content::Private(_))) => Some(all(parents(path, Some(above)))?),
+                None => {
+                    directories.extend(parents(path, None));
+                    Some(Vec::new())
+                }
+            };
+            mounts.push(Mount {
+                name: path.clone(),
+                target: relative(path)?,
+                parents,
+                what: what.clone(),
+            });
+        }
+        let link = |(path, to): (PathBuf, CString)| {
+            Ok(Link {
+                path: relative(&path)?,
+                to,
+            })
+        };
+        let file = |(path, text): (PathBuf, Vec<u8>)| Ok((relative(&path)?, text));
+        Ok(Root {
+            directories: all(directories)?,
+            links: self.links.into_iter().map(link).collect::<Result<_>>()?,
+            files: self.files.into_iter().map(file).collect::<Result<_>>()?,
+            mounts,
+        })
+    }
+
+    /// Places that show the host's.
+    fn hosts_directories(&self) -> impl Iterator<Item = &PathBuf> {
+        let host = |what: &&Content| matches!(what, Content::Host(_));
+        self.mounts
+            .iter()
+            .filter(move |(_, what)| host(what))
+            .map(|(path, _)| path)
+    }
+
+    /// The nearest mount above `path`.
+    fn above(&self, path: &Path) -> Option<(&PathBuf, &Content)> {
+        let mut above = path.ancestors().skip(1);
+        above.find_map(|path| self.mounts.get_key_value(path))
+    }
+}
+
+/// Both accesses to one path. Writing and executing go together only where `both` says so.
+fn join(a: Access, b: Access, both: bool) -> Option<Access> {
+    match (a, b) {
+        (
+            Access::Files { write, exec },
+            Access::Files {
+                write: writes,
+                exec: executes,
+            },
+        ) => {
+            let (write, exec) = (write || writes, exec || executes);
+            (!(write && exec) || both).then_some(Access::Files { write, exec })
+        }
+        _ => (a == b).then_some(a),
+    }
+}
+
+/// The directories on the way to `path`, the first one first, those above `below` and itself left
+/// out.
+fn parents(path: &Path, below: Option<&PathBuf>) -> Vec<PathBuf> {
+    let skip = below.map_or(1, |below| below.components().count());
+    let mut all: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+    all.reverse();
+    all.into_iter().skip(skip).collect()
+}
+
+fn all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<CString>> {
+    paths.into_iter().map(|path| relative(&path)).collect()
+}

@@ -1,0 +1,193 @@
+//! A profile compiled, once for all its jobs.
+
+use crate::fence::{Fence, fence};
+use crate::limits::{Ceilings, Clamped, Limits};
+use crate::monitor::{Filters, PROCESSES};
+use crate::net::Net;
+use crate::places::{self, Places};
+use crate::profile::{HostProfile, ReadProfile, StrictProfile};
+use crate::root::Root;
+use crate::seccomp::{self, Class, Program};
+use crate::wall::Walls;
+use crate::{Kernel, Result};
+use std::path::Path;
+
+/// A compiled profile. Cheap to keep, nothing in it belongs to one job.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub(crate) walls: Walls,
+    pub(crate) base: Base,
+    pub(crate) who: Who,
+    pub(crate) class: Class,
+    pub(crate) program: Option<Program>,
+    pub(crate) fence: Option<Fence>,
+    pub(crate) limits: Limits,
+    pub(crate) ceilings: Ceilings,
+    pub(crate) kernel: Kernel,
+}
+
+/// What a sandbox is made of.
+#[derive(Debug)]
+pub(crate) enum Base {
+    /// The host's tree, read-only.
+    Read(Places),
+    /// A root, namespaces and, mostly, a network of its own.
+    Strict(Box<Strict>),
+    /// Nothing is changed.
+    Host,
+}
+
+/// What a `strict` sandbox is made of.
+#[derive(Debug)]
+pub(crate) struct Strict {
+    pub(crate) root: Root,
+    pub(crate) net: Option<Net>,
+    pub(crate) filters: Filters,
+}
+
+/// Who the jobs of a sandbox are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// Uid and gid; `None`: those that each job brings.
+    pub(crate) user: Option<(u32, u32)>,
+    /// Exactly these.
+    pub(crate) groups: Vec<u32>,
+    /// Kept, and nothing else.
+    pub(crate) capabilities: u64,
+}
+
+impl Sandbox {
+    /// Compiles `profile` for this kernel and this machine's directories.
+    pub fn read(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
+        Self::compile_read(profile, kernel, Walls::ALL)
+    }
+
+    /// The same with one wall missing, for tests that must then fail.
+    #[cfg(feature = "mutate")]
+    pub fn without(profile: &ReadProfile, kernel: &Kernel, wall: crate::Wall) -> Result<Sandbox> {
+        Self::compile_read(profile, kernel, Walls::without(wall))
+    }
+
+    /// Compiles `profile` for this kernel and this machine's directories. Its paths are looked up
+    /// when a job starts.
+    pub fn strict(profile: &StrictProfile, kernel: &Kernel) -> Result<Sandbox> {
+        Self::compile_strict(profile, kernel, Walls::ALL)
+    }
+
+    /// The same with one wall missing, for tests that must then fail.
+    #[cfg(feature = "mutate")]
+    pub fn strict_without(
+        profile: &StrictProfile,
+        kernel: &Kernel,
+        wall: crate::Wall,
+    ) -> Result<Sandbox> {
+        Self::compile_strict(profile, kernel, Walls::without(wall))
+    }
+
+    /// Compiles `profile`. Its jobs need a cgroup.
+    pub fn host(profile: &HostProfile, kernel: &Kernel) -> Result<Sandbox> {
+        Ok(Sandbox {
+            walls: Walls::ALL,
+            base: Base::Host,
+            who: Who {
+                user: Some(profile.user),
+                groups: profile.groups.clone(),
+                capabilities: 0,
+            },
+            class: Class::default(),
+            program: None,
+            fence: None,
+            limits: profile.limits,
+            ceilings: Ceilings::own()?,
+            kernel: kernel.clone(),
+        })
+    }
+
+    fn compile_read(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
+        let class = Class {
+            locks: !profile.write.is_empty(),
+            internet: profile.network,
+            ..Class::default()
+        };
+        Ok(Sandbox {
+            walls,
+            base: Base::Read(places::find(profile)?),
+            who: Who {
+                user: None,
+                groups: profile.groups.clone(),
+                capabilities: profile.capabilities,
+            },
+            class,
+            program: Some(seccomp::compile(walls, class)?),
+            fence: fence(kernel.landlock_abi, walls).map(|fence| match profile.network {
+                true => fence.without_network(),
+                false => fence,
+            }),
+            limits: profile.limits,
+            ceilings: Ceilings::own()?,
+            kernel: kernel.clone(),
+        })
+    }
+
+    fn compile_strict(profile: &StrictProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
+        let class = Class {
+            locks: !profile.write.is_empty(),
+            internet: true,
+            unix: !profile.sockets.is_empty(),
+            ipc: true,
+        };
+        let strict = Strict {
+            root: Root::of(profile, &Net::hosts(&profile.network))?,
+            net: Net::of(&profile.network, kernel)?,
+            filters: Filters::compile()?,
+        };
+        Ok(Sandbox {
+            walls,
+            base: Base::Strict(Box::new(strict)),
+            who: Who {
+                user: profile.user,
+                groups: profile.groups.clone(),
+                capabilities: profile.capabilities,
+            },
+            class,
+            program: Some(seccomp::compile(walls, class)?),
+            fence: fence(kernel.landlock_abi, walls).map(Fence::without_network),
+            limits: profile.limits,
+            ceilings: Ceilings::own()?,
+            kernel: kernel.clone(),
+        })
+    }
+
+    /// The path of the profile that a failed step is about: `Progress::Failed::at` of `Step::Root`
+    /// and `Step::Mounts`.
+    pub fn path(&self, at: u16) -> Option<&Path> {
+        match &self.base {
+            Base::Strict(strict) => strict.root.path(at),
+            Base::Read(places) => {
+                let listed = places.listed.get(usize::from(at));
+                listed.map(|mount| mount.name.as_path())
+            }
+            Base::Host => None,
+        }
+    }
+
+    /// The limits of one process, of those of a job.
+    pub(crate) fn processes(&self, limits: &Limits) -> Limits {
+        let more = match (&self.base, self.who.user) {
+            // They count those of that user everywhere; the cgroup counts the job's.
+            (_, Some(_)) => u64::MAX,
+            (Base::Strict(_), None) => PROCESSES,
+            (Base::Read(_) | Base::Host, None) => 0,
+        };
+        Limits {
+            nproc: limits.nproc.saturating_add(more),
+            ..*limits
+        }
+    }
+
+    /// Which of `limits` will be lower than asked for, because this process's own hard limits
+    /// are and it lacks `CAP_SYS_RESOURCE`. To be told with the result.
+    pub fn clamped(&self, limits: &Limits) -> Vec<Clamped> {
+        self.ceilings.clamped(limits)
+    }
+}
