@@ -22,9 +22,9 @@ pub(crate) fn confine(places: &Places, given: &Given<'_>) -> Result<(), Fault> {
         Some((ruleset, _)) => floor::landlock_grant(ruleset, place, rights),
         None => Ok(()),
     };
-    let (in_private_dirs, on_devices) = given
-        .ruleset
-        .map_or((0, 0), |(_, fence)| (fence.in_private_dirs, fence.on_devices));
+    let (in_private_dirs, on_devices) = given.ruleset.map_or((0, 0), |(_, fence)| {
+        (fence.in_private_dirs, fence.on_devices)
+    });
     for path in places.private.iter().take(MAX_PRIVATE) {
         if walls.up(Wall::PrivateTmp) {
             floor::mount_tmpfs(path, given.shared)?;

@@ -12,5 +12,7 @@ mod endings;
 mod facilities;
 mod identity;
 mod mounts;
+mod network;
+mod read_extras;
 mod spawn;
 mod witness;

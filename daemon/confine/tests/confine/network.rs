@@ -1,0 +1,252 @@
+//! What a job reaches: by a network of its own with a relay, or by the host's.
+//!
+//! The relay by itself is tested in `src/net/tests.rs`; here it stands where a job uses it.
+
+use super::common::*;
+use remit_confine::*;
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+};
+
+/// Clients are bash with its `/dev/tcp/HOST/PORT`.
+fn has_bash() -> bool {
+    has("bash", std::path::Path::new("/usr/bin/bash").exists())
+}
+
+fn strict(network: Network) -> Sandbox {
+    let profile = StrictProfile {
+        network,
+        limits: LIMITS,
+        ..StrictProfile::default()
+    };
+    Sandbox::strict(&profile, &Kernel::probe().unwrap()).unwrap()
+}
+
+fn connect(host: &str, addresses: &[&str], port: u16) -> Network {
+    Network::Connect(vec![Destination {
+        host: host.into(),
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        port,
+    }])
+}
+
+fn bash(sandbox: &Sandbox, script: &str) -> Ran {
+    let keeper = keeper();
+    let ran = run_in(sandbox, &keeper, &["bash", "-c", script], &With::default());
+    end(keeper);
+    ran
+}
+
+/// Sends back what comes, on each address, until the test program ends. Its port.
+fn echo(addresses: &[&str]) -> u16 {
+    let first = TcpListener::bind((addresses[0], 0)).unwrap();
+    let port = first.local_addr().unwrap().port();
+    let others = addresses[1..]
+        .iter()
+        .map(|a| TcpListener::bind((*a, port)).unwrap());
+    for listener in std::iter::once(first).chain(others) {
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                std::thread::spawn(move || serve(connection.unwrap()));
+            }
+        });
+    }
+    port
+}
+
+fn serve(mut connection: TcpStream) {
+    let mut copy = connection.try_clone().unwrap();
+    let _ = std::io::copy(&mut connection, &mut copy);
+    let _ = copy.shutdown(Shutdown::Write);
+}
+
+/// Says a word and hears it again.
+fn talk(host: &str, port: u16) -> String {
+    format!("exec 3<>/dev/tcp/{host}/{port} && echo word >&3 && read -r said <&3 && echo \"$said\"")
+}
+
+#[test]
+fn exactly_the_destinations_are_reached() {
+    if !has_bash() {
+        return;
+    }
+    let port = echo(&["127.0.0.1", "::1"]);
+    let other = echo(&["127.0.0.1"]);
+    let sandbox = strict(connect("there.example", &["127.0.0.1", "::1"], port));
+    for host in ["127.0.0.1", "::1", "there.example"] {
+        let ran = bash(&sandbox, &talk(host, port));
+        assert_eq!(ran.out, "word\n", "{host}: {ran:?}");
+    }
+    for (host, port) in [("127.0.0.1", other), ("127.0.0.2", port)] {
+        let ran = bash(&sandbox, &talk(host, port));
+        assert!(ran.out.is_empty() && ran.err.contains("refused"), "{ran:?}");
+    }
+    let ran = bash(&sandbox, &talk("192.0.2.1", port));
+    assert!(ran.err.contains("unreachable"), "{ran:?}");
+    // No other name means anything.
+    let ran = bash(&sandbox, &talk("elsewhere.example", port));
+    assert!(ran.out.is_empty() && ran.code() != Some(0), "{ran:?}");
+}
+
+#[test]
+fn without_a_destination_the_hosts_loopback_is_another() {
+    if !has_bash() {
+        return;
+    }
+    let port = echo(&["127.0.0.1"]);
+    let ran = bash(&strict(Network::None), &talk("127.0.0.1", port));
+    assert!(ran.err.contains("unreachable"), "{ran:?}");
+    let ran = bash(&strict(Network::Loopback), &talk("127.0.0.1", port));
+    assert!(ran.err.contains("refused"), "{ran:?}");
+    let links = bash(&strict(Network::Loopback), "cat /proc/self/net/dev");
+    assert_eq!(links.out.lines().count(), 3, "{links:?}");
+}
+
+#[test]
+fn the_hosts_network_is_reached_where_it_is_listed() {
+    if !has_bash() {
+        return;
+    }
+    let port = echo(&["127.0.0.1"]);
+    let kernel = Kernel::probe().unwrap();
+    let ran = bash(&strict(Network::Host), &talk("127.0.0.1", port));
+    assert_eq!(ran.out, "word\n", "{ran:?}");
+    for (network, said) in [(true, "word\n"), (false, "")] {
+        let profile = ReadProfile {
+            network,
+            ..profile()
+        };
+        let ran = bash(
+            &Sandbox::read(&profile, &kernel).unwrap(),
+            &talk("127.0.0.1", port),
+        );
+        assert_eq!(ran.out, said, "{ran:?}");
+    }
+    // Unix sockets are another thing: none by the network.
+    let dir = HostDir::new();
+    let _listener = std::os::unix::net::UnixListener::bind(dir.0.join("socket")).unwrap();
+    let list = bash(
+        &strict(Network::Host),
+        &format!("ls {}", dir.path("socket")),
+    );
+    assert_ne!(list.code(), Some(0), "{list:?}");
+}
+
+#[test]
+fn many_bytes_and_many_connections_go_through() {
+    const SIZE: usize = 64 << 20;
+    if !has_bash() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut copy = connection.try_clone().unwrap();
+        let pour = std::thread::spawn(move || {
+            let zeros = vec![0; 1 << 20];
+            for _ in 0..SIZE >> 20 {
+                copy.write_all(&zeros).unwrap();
+            }
+            copy.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut got = 0;
+        let mut room = vec![0; 1 << 20];
+        while got < SIZE {
+            got += match connection.read(&mut room).unwrap() {
+                0 => break,
+                n => n,
+            };
+        }
+        pour.join().unwrap();
+        got
+    });
+    let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
+    let ran = bash(
+        &sandbox,
+        &format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; head -c {SIZE} /dev/zero >&3 & wc -c <&3; wait"
+        ),
+    );
+    assert_eq!(ran.out.trim(), SIZE.to_string(), "{ran:?}");
+    assert_eq!(server.join().unwrap(), SIZE);
+
+    let port = echo(&["127.0.0.1"]);
+    let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
+    let one = talk("127.0.0.1", port);
+    let ran = bash(
+        &sandbox,
+        &format!("for i in {{1..200}}; do {one}; exec 3>&-; done"),
+    );
+    assert_eq!(ran.out, "word\n".repeat(200), "{ran:?}");
+}
+
+#[test]
+fn nothing_of_a_job_that_ends_while_connected_is_left() {
+    if !has_bash() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
+    let keeper = keeper();
+    // The job ends by itself and leaves a process that holds the connection; then, one is killed.
+    for kill in [false, true] {
+        let uid = uid();
+        let with = With {
+            uid: Some(uid),
+            ..With::default()
+        };
+        let rest = if kill { "wait" } else { "exit 7" };
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; echo last words >&3; sleep 1000 & echo ready; {rest}"
+        );
+        let spawned = start(&sandbox, &keeper, &["bash", "-c", &script], &with).unwrap();
+        let (mut connection, _) = listener.accept().unwrap();
+        if kill {
+            wait_for_line(&spawned.stdout, "ready");
+            assert!(!processes(uid).is_empty());
+            floor::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
+        }
+        let ran = finish(spawned);
+        let (code, signal) = if kill {
+            (None, Some(libc::SIGKILL))
+        } else {
+            (Some(7), None)
+        };
+        assert_eq!((ran.code(), ran.signal()), (code, signal), "{ran:?}");
+        let mut heard = Vec::new();
+        let end = connection.read_to_end(&mut heard);
+        if !kill {
+            assert!(end.is_ok() && heard == b"last words\n", "{end:?} {heard:?}");
+        }
+        gone(uid);
+    }
+    end(keeper);
+}
+
+/// The kernel ends what is left in a namespace before its init is reaped, and a child of whoever died
+/// at once after.
+fn gone(uid: u32) {
+    for pid in processes(uid) {
+        if let Ok(pidfd) = floor::pidfd_open(pid) {
+            wait_readable(pidfd);
+        }
+    }
+    assert_eq!(processes(uid), Vec::<i32>::new());
+}
+
+#[test]
+fn a_job_sees_nothing_of_its_relay() {
+    let port = echo(&["127.0.0.1"]);
+    let sandbox = strict(connect("127.0.0.1", &["127.0.0.1"], port));
+    let keeper = keeper();
+    let script =
+        "ls /proc/self/fd | wc -l; for p in /proc/[0-9]*; do read -r n < $p/comm && echo $n; done";
+    let ran = run_in(&sandbox, &keeper, &["sh", "-c", script], &With::default());
+    end(keeper);
+    assert!(!ran.out.contains("relay"), "{ran:?}");
+    // Its three, and that of the listing itself.
+    assert_eq!(ran.out.lines().next().map(str::trim), Some("4"), "{ran:?}");
+}
