@@ -1,129 +1,214 @@
 //! What a caller may do, and whether something would be allowed.
 
-use remit_common::builtin::{self, COMMANDS, Command};
+use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Access, AccessReport, Asked, CommandView, Effect, ProfileView};
 use remit_link::Answer;
-use remit_policy::{Ask, Verdict};
+use remit_policy::{Ask, Base, Grant, Named, Profile, Usable, Verdict};
 
+use crate::peer::Subject;
 use crate::warden::{Warden, by};
 
 impl Warden {
     /// Answers a question of a session's.
     ///
     /// # Errors
-    /// The session is gone, or what is asked about is no argv and no named command.
+    /// The session is gone, or what is asked about is no argv and no command that the caller may use.
     pub fn access(&self, session: u64, access: &Access) -> Result<Answer, Refusal> {
         let subject = self.subject(session)?;
-        let grants = self.policy.policy.access(by(&subject)).grants;
-        let profiles = match grants.is_empty() {
-            true => Vec::new(),
-            false => vec![read_profile()],
-        };
-        let named = access.name.as_deref().map(builtin::find).transpose()?;
-        if let (Some(argv), None) = (&access.argv, named) {
+        check(access)?;
+        let policy = &self.policy.policy;
+        let own = policy.access(by(&subject));
+        let mut asked = None;
+        if let Some(argv) = &access.argv {
             remit_policy::check_argv(argv)?;
+            let ask = Ask::Run {
+                profile: access.profile.as_deref(),
+                argv0: argv.first().map_or(&[][..], |argv0| argv0.as_slice()),
+                env_names: &[],
+            };
+            asked = Some(self.answer_about(policy.decide(by(&subject), &ask)));
         }
-        let asked = match (&access.argv, named) {
-            (None, None) => None,
-            (Some(_), Some(_)) => {
-                let text = "'argv' and 'name' exclude each other";
-                return Err(Refusal::new(Code::InvalidArgs, text).object("name"));
+        let (commands, more_commands) = match &access.name {
+            Some(name) => {
+                let (view, answer) = self.explained(&subject, name, &own.commands)?;
+                asked = Some(answer);
+                (vec![view], 0)
             }
-            (argv, _) => {
-                let program = argv.iter().flatten().next();
-                let ask = Ask::Run {
-                    profile: access.profile.as_deref(),
-                    argv0: program.map_or(&[], |arg| arg.as_slice()),
-                    env_names: &[],
-                };
-                Some(match self.open_for_work() {
-                    Ok(()) => asked(self.policy.policy.decide(by(&subject), &ask)),
-                    Err(refusal) => Asked {
-                        allowed: false,
-                        rule: refusal.by,
-                        why: refusal.message,
-                        lift: refusal.lift,
-                        approval: None,
-                    },
-                })
+            None => {
+                let matching = own.commands.iter().filter(|usable| found(usable, access));
+                let all: Vec<_> = matching.map(listed).collect();
+                let more = all.len().saturating_sub(caps::ACCESS_COMMANDS);
+                let commands = all.into_iter().take(caps::ACCESS_COMMANDS).collect();
+                (commands, u32::try_from(more).unwrap_or(u32::MAX))
             }
-        };
-        let commands = match named {
-            Some(command) => vec![explained(command)],
-            None if grants.is_empty() => Vec::new(),
-            None => COMMANDS.iter().map(listed).collect(),
         };
         Ok(Answer::Access(Box::new(AccessReport {
             user: subject.user().to_owned(),
             uid: subject.uid(),
-            grants,
+            grants: own.grants,
             asked,
-            profiles,
+            profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
             commands,
-            more_commands: 0,
+            more_commands,
         })))
     }
+
+    /// One command with a line for each argument, and whether it would be allowed.
+    ///
+    /// # Errors
+    /// There is none that this caller may use.
+    fn explained(
+        &self,
+        subject: &Subject,
+        name: &str,
+        own: &[Usable<'_>],
+    ) -> Result<(CommandView, Asked), Refusal> {
+        let policy = &self.policy.policy;
+        let usable = own.iter().find(|usable| usable.named.name() == name);
+        let effect = usable.map_or(Effect::Read, |usable| usable.named.effect());
+        let verdict = policy.decide(by(subject), &Ask::Command { name, effect });
+        match (usable, verdict) {
+            (Some(usable), verdict) => {
+                let args = match usable.named {
+                    Named::Command(command) => command.describe(),
+                    Named::Builtin(command) => {
+                        let args = command.args.iter();
+                        args.map(|arg| format!("{}: {}", arg.name, arg.what))
+                            .collect()
+                    }
+                };
+                let view = CommandView {
+                    args,
+                    ..listed(usable)
+                };
+                Ok((view, self.answer_about(verdict)))
+            }
+            (None, Verdict::Deny(denial)) => Err(denial.into()),
+            (None, Verdict::Allow(_) | Verdict::Ask(_)) => Err(Refusal::no_such_command(name)),
+        }
+    }
+
+    /// Whether it would be allowed just now: also by the gate and by the sandbox.
+    fn answer_about(&self, verdict: Verdict) -> Asked {
+        match verdict {
+            Verdict::Allow(grant) => match self.would_run(&grant) {
+                Ok(()) => Asked {
+                    allowed: true,
+                    rule: Some(grant.basis().to_string()),
+                    why: why(grant.profile()),
+                    lift: None,
+                    approval: None,
+                },
+                Err(refusal) => Asked {
+                    allowed: false,
+                    rule: refusal.by,
+                    why: refusal.message,
+                    lift: refusal.lift,
+                    approval: None,
+                },
+            },
+            Verdict::Ask(pending) => {
+                let approval = Some(pending.approval().to_string());
+                let refusal = Refusal::from(pending);
+                Asked {
+                    allowed: false,
+                    rule: refusal.by,
+                    why: refusal.message,
+                    lift: refusal.lift,
+                    approval,
+                }
+            }
+            Verdict::Deny(denial) => Asked {
+                allowed: false,
+                rule: denial.rule.map(|rule| rule.to_string()),
+                why: denial.what,
+                lift: denial.lift,
+                approval: None,
+            },
+        }
+    }
+
+    fn would_run(&self, grant: &Grant) -> Result<(), Refusal> {
+        self.open_for_work()?;
+        self.sandboxes.get(grant.profile())?;
+        self.walls.open_for(grant.profile().base)
+    }
 }
 
-/// A named command in one line.
-fn listed(command: &Command) -> CommandView {
+/// One question at a time.
+fn check(access: &Access) -> Result<(), Refusal> {
+    let Access {
+        argv,
+        profile: _,
+        name,
+        query,
+    } = access;
+    let refuse = |code, text: String, object: &str| Err(Refusal::new(code, text).object(object));
+    if argv.is_some() && name.is_some() {
+        let text = "'argv' and 'name' exclude each other";
+        return refuse(Code::InvalidArgs, text.into(), "name");
+    }
+    if query.is_some() && name.is_some() {
+        let text = "'query' and 'name' exclude each other";
+        return refuse(Code::InvalidArgs, text.into(), "query");
+    }
+    for (object, text) in [("name", name), ("query", query)] {
+        let length = text.as_ref().map_or(0, String::len);
+        if length > caps::NAME {
+            let text = format!("{object} has {length} bytes, the most is {}", caps::NAME);
+            return refuse(Code::TooLarge, text, object);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a command is one of those that are searched for.
+fn found(usable: &Usable<'_>, access: &Access) -> bool {
+    access.query.as_deref().is_none_or(|query| {
+        let query = query.to_lowercase();
+        let texts = [usable.named.name(), summary(usable)];
+        texts
+            .iter()
+            .any(|text| text.to_lowercase().contains(&query))
+    })
+}
+
+fn summary<'a>(usable: &Usable<'a>) -> &'a str {
+    match usable.named {
+        Named::Builtin(command) => command.summary,
+        Named::Command(command) => &command.summary,
+    }
+}
+
+/// A command in one line.
+fn listed(usable: &Usable<'_>) -> CommandView {
     CommandView {
-        usage: command.usage(),
-        summary: command.summary.to_owned(),
+        usage: match usable.named {
+            Named::Builtin(command) => command.usage(),
+            Named::Command(command) => command.usage(),
+        },
+        summary: summary(usable).to_owned(),
         args: Vec::new(),
-        approval: None,
-        profile: "read".into(),
-        effect: Effect::Read,
+        effect: usable.named.effect(),
+        profile: usable.profile.name.clone(),
+        approval: usable.approval.map(ToString::to_string),
     }
 }
 
-/// The same, with a line for each argument.
-fn explained(command: &Command) -> CommandView {
-    let args = command.args.iter();
-    CommandView {
-        args: args
-            .map(|arg| format!("{}: {}", arg.name, arg.what))
-            .collect(),
-        ..listed(command)
-    }
+fn why(profile: &Profile) -> String {
+    let name = &profile.name;
+    let what = match profile.base {
+        _ if profile.changes_nothing() => "the kernel keeps it from changing anything",
+        Base::Read | Base::Strict => "it can change only what that profile lists",
+        Base::Host => "nothing confines it",
+    };
+    format!("it runs in profile {name}, without approval; {what}")
 }
 
-fn asked(verdict: Verdict) -> Asked {
-    match verdict {
-        Verdict::Allow(grant) => Asked {
-            allowed: true,
-            rule: Some(grant.basis().to_string()),
-            why: format!(
-                "it runs in profile {}, without approval; the kernel keeps it from changing anything",
-                grant.profile().name
-            ),
-            lift: None,
-            approval: None,
-        },
-        Verdict::Ask(pending) => Asked {
-            allowed: false,
-            rule: Some(pending.basis().to_string()),
-            why: pending.approval().to_string(),
-            lift: None,
-            approval: Some(pending.approval().to_string()),
-        },
-        Verdict::Deny(denial) => Asked {
-            allowed: false,
-            rule: denial.rule.map(|rule| rule.to_string()),
-            why: denial.what,
-            lift: denial.lift,
-            approval: None,
-        },
-    }
-}
-
-fn read_profile() -> ProfileView {
+fn profile_view(profile: &Profile) -> ProfileView {
     ProfileView {
-        name: "read".into(),
-        summary: "any program or script, as an own uid without privilege: sees what an operator's \
-                  account sees (files, logs, processes, network state), can change nothing, reaches \
-                  no network; /tmp is private and empty"
-            .into(),
+        name: profile.name.clone(),
+        summary: profile.summary.clone(),
     }
 }

@@ -294,7 +294,7 @@ impl Warden {
     /// The policy that was asked for is in force, or refused.
     pub fn tell_reloaded(&mut self) {
         let reply = match &self.policy_error {
-            None => AdminReply::Done(self.loaded()),
+            None => AdminReply::Reloaded(self.reloaded()),
             Some(why) => {
                 // It may quote a file: what is longer than a frame would not be told at all.
                 let first = remit_common::text::line(in_short(why).as_bytes(), FINDING);

@@ -1,11 +1,12 @@
 //! `remit doctor`'s half of the daemon: all walls tried while jobs run, and nobody waits.
 //!
-//! One trial at a time; whoever asks meanwhile shares its findings. A wall that does not hold
-//! refuses the profile for good: that it holds again later proves nothing about in between.
+//! One trial at a time; whoever asks meanwhile shares its findings. The bases are tried one after
+//! the other, each by a witness of its own. A wall that does not hold refuses its base for good: that it
+//! holds again later proves nothing about in between.
 
 use std::time::Duration;
 
-use remit_common::admin::{AdminReply, Checkup};
+use remit_common::admin::{AdminReply, Checkup, ProfileCheck};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Finding, Killing, Witness};
@@ -18,32 +19,51 @@ use crate::peer::Subject;
 use crate::plan::who;
 use crate::reactor::{Interest, Token};
 use crate::uids::JobUid;
-use crate::walls::{Asked, broken};
+use crate::walls::{Asked, Walled, broken};
 use crate::warden::Warden;
 
-/// For a witness to try every wall.
+/// For a witness to try every wall of a base.
 const TRY: Duration = Duration::from_secs(10);
 /// For whatever is left of its uid to end.
 const CLEAR: Duration = Duration::from_secs(5);
 /// Before walls that nobody has tried yet are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// All walls being tried. Its uid is no job's meanwhile.
+/// All walls being tried.
 #[derive(Debug)]
 pub struct Trial {
-    uid: JobUid,
     phase: Phase,
-    asked: Option<Subject>,
+    tour: Tour,
 }
 
+/// What was tried, and is to be.
+#[derive(Debug)]
+struct Tour {
+    asked: Option<Subject>,
+    /// The base that is being tried, and those after it.
+    left: Vec<Walled>,
+    /// Bases of which each wall held, below the keeper that there is.
+    held: Vec<Walled>,
+    done: Vec<ProfileCheck>,
+}
+
+/// The uid of a witness is no job's meanwhile.
 #[derive(Debug)]
 enum Phase {
-    Trying(Witness),
-    /// It was killed and has not ended.
-    Stuck(Witness),
-    /// It has ended; what it left of its uid is being killed. Then this is the answer, where
-    /// somebody still waits for one.
-    Clearing(Killing, Option<AdminReply>),
+    Trying(Witness, JobUid),
+    /// It was killed and has not ended; who waited has been told.
+    Stuck(Witness, JobUid),
+    /// It has ended; what it left of its uid is being killed.
+    Clearing(Killing, JobUid, Then),
+}
+
+/// What comes when a witness is gone.
+#[derive(Debug)]
+enum Then {
+    /// The next base, or the report when there is none.
+    GoOn,
+    /// This answer, where somebody still waits for one.
+    Tell(Option<AdminReply>),
 }
 
 /// What an administrator's question leads to.
@@ -57,29 +77,38 @@ pub enum Begun {
 impl Warden {
     /// Has all walls tried. `asked`: who wants to know; nobody, when the daemon itself does.
     pub fn check_walls(&mut self, asked: Option<&Subject>) -> Begun {
-        if !self.walls.are_built() {
-            let report = self.checkup(&[], asked);
-            return Begun::Now(AdminReply::Doctor(Box::new(report)));
-        }
         match self.trial.as_ref().map(|trial| &trial.phase) {
-            Some(Phase::Trying(_) | Phase::Clearing(_, Some(_))) => Begun::Later,
-            Some(Phase::Stuck(_) | Phase::Clearing(_, None)) => {
+            Some(Phase::Trying(..) | Phase::Clearing(_, _, Then::GoOn | Then::Tell(Some(_)))) => {
+                Begun::Later
+            }
+            Some(Phase::Stuck(..) | Phase::Clearing(_, _, Then::Tell(None))) => {
                 Begun::Now(untried("an earlier witness has not ended"))
             }
-            None => match self.try_walls(asked) {
-                Ok(()) => Begun::Later,
-                Err(why) => {
-                    let reply = self.could_not_try(&why, asked);
-                    self.trial_over();
-                    Begun::Now(reply)
+            None => {
+                let tour = Tour {
+                    asked: asked.cloned(),
+                    left: Walled::ALL.to_vec(),
+                    held: Vec::new(),
+                    done: Vec::new(),
+                };
+                match self.go_on(tour) {
+                    None => Begun::Later,
+                    Some(reply) => {
+                        self.trial_over();
+                        Begun::Now(reply)
+                    }
                 }
-            },
+            }
         }
     }
 
-    /// Has walls tried that were put up anew. No trial of what stood before is under way then: its
-    /// witness lives below the keeper, whose end is told only when all below it are reaped.
+    /// Has walls tried that were put up anew. No witness of what stood before is at work then: it
+    /// lives below the keeper, whose end is told only when all below it are reaped. What one has found
+    /// is void.
     pub fn try_anew(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.tour.held.clear();
+        }
         if let Begun::Now(AdminReply::Refused(refusal)) = self.check_walls(None) {
             say!("{refusal}");
         }
@@ -92,14 +121,34 @@ impl Warden {
         }
     }
 
-    fn try_walls(&mut self, asked: Option<&Subject>) -> Result<(), String> {
+    /// Tries the next base of a tour. The answer, when none is left or one cannot be tried.
+    fn go_on(&mut self, mut tour: Tour) -> Option<AdminReply> {
+        while let Some(walled) = tour.left.first().copied() {
+            if self.walls.is_built(walled) {
+                let asked = tour.asked.clone();
+                return match self.begin_trial(walled, tour) {
+                    Ok(()) => None,
+                    Err(why) => Some(self.could_not_try(&why, asked.as_ref())),
+                };
+            }
+            tour.done.push(self.walls.checked(walled, &[]));
+            tour.left.remove(0);
+        }
+        for walled in tour.held {
+            self.walls.prove(walled);
+        }
+        let report = self.checkup(tour.done, tour.asked.as_ref());
+        Some(AdminReply::Doctor(Box::new(report)))
+    }
+
+    fn begin_trial(&mut self, walled: Walled, tour: Tour) -> Result<(), String> {
         let uid = self
             .uids
             .take()
             .ok_or("no uid of the jobs' range is free")?;
         let begun = self
             .walls
-            .witness(uid.get())
+            .witness(walled, &uid)
             .map_err(|error| chain(&error))
             .and_then(|witness| {
                 let watched = self.reactor.add(witness.fd(), Token::Trial, Interest::Read);
@@ -109,11 +158,8 @@ impl Warden {
         match begun {
             Ok(witness) => {
                 self.timers.add(TRY, Timer::Trial);
-                self.trial = Some(Trial {
-                    uid,
-                    phase: Phase::Trying(witness),
-                    asked: asked.cloned(),
-                });
+                let phase = Phase::Trying(witness, uid);
+                self.trial = Some(Trial { phase, tour });
                 Ok(())
             }
             Err(why) => {
@@ -125,75 +171,74 @@ impl Warden {
 
     /// The trial got on.
     pub fn trial_event(&mut self) {
-        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
+        let Some(Trial { phase, mut tour }) = self.trial.take() else {
             return;
         };
         match phase {
-            Phase::Trying(mut witness) => match witness.read() {
+            Phase::Trying(mut witness, uid) => match witness.read() {
                 Ok(None) => {
-                    self.trial = Some(Trial {
-                        uid,
-                        phase: Phase::Trying(witness),
-                        asked,
-                    });
+                    let phase = Phase::Trying(witness, uid);
+                    self.trial = Some(Trial { phase, tour });
                 }
-                read => {
+                Ok(Some(findings)) => {
                     self.reactor.remove(witness.fd());
-                    let asked = asked.as_ref();
-                    let reply = match read {
-                        Ok(findings) => self.found(&findings.unwrap_or_default(), asked),
-                        Err(error) => self.could_not_try(&chain(&error), asked),
-                    };
-                    self.clear(uid, Some(reply));
+                    self.timers.cancel(Timer::Trial);
+                    if !tour.left.is_empty() {
+                        let walled = tour.left.remove(0);
+                        self.found(walled, &findings, &mut tour);
+                    }
+                    self.clear(uid, Then::GoOn, tour);
+                }
+                Err(error) => {
+                    self.reactor.remove(witness.fd());
+                    let reply = self.could_not_try(&chain(&error), tour.asked.as_ref());
+                    self.clear(uid, Then::Tell(Some(reply)), tour);
                 }
             },
-            Phase::Stuck(witness) => {
+            Phase::Stuck(witness, uid) => {
                 self.reactor.remove(witness.fd());
-                self.clear(uid, None);
+                self.clear(uid, Then::Tell(None), tour);
             }
-            Phase::Clearing(killing, reply) => {
+            Phase::Clearing(killing, uid, then) => {
                 self.timers.cancel(Timer::Trial);
                 self.reactor.remove(killing.fd());
                 match killing.verified() {
                     Ok(true) => self.uids.give_back(uid),
                     Ok(false) | Err(_) => keeps(&uid),
                 }
-                self.end_trial(reply.as_ref());
+                self.cleared(then, tour);
             }
         }
     }
 
     /// The trial has had its time, or its time has come.
     pub fn trial_late(&mut self) {
-        let Some(Trial { uid, phase, asked }) = self.trial.take() else {
+        let Some(Trial { phase, tour }) = self.trial.take() else {
             if self.walls.are_untried() {
                 self.try_anew();
             }
             return;
         };
         match phase {
-            Phase::Trying(witness) | Phase::Stuck(witness) => {
+            Phase::Trying(witness, uid) | Phase::Stuck(witness, uid) => {
                 witness.kill();
                 let why = format!("the witness was not done in {} s", TRY.as_secs());
-                let reply = self.could_not_try(&why, asked.as_ref());
-                self.trial = Some(Trial {
-                    uid,
-                    phase: Phase::Stuck(witness),
-                    asked: None,
-                });
+                let reply = self.could_not_try(&why, tour.asked.as_ref());
+                let phase = Phase::Stuck(witness, uid);
+                self.trial = Some(Trial { phase, tour });
                 self.tell_checked(Some(&reply));
             }
-            Phase::Clearing(killing, reply) => {
+            Phase::Clearing(killing, uid, then) => {
                 self.reactor.remove(killing.fd());
                 keeps(&uid);
-                self.end_trial(reply.as_ref());
+                self.cleared(then, tour);
             }
         }
     }
 
-    /// Ends what has the witness's uid, before a job may; then `reply` is told.
-    fn clear(&mut self, uid: JobUid, reply: Option<AdminReply>) {
-        let killing = self.walls.kill_uid(uid.get());
+    /// Ends what has the witness's uid, before a job may.
+    fn clear(&mut self, uid: JobUid, then: Then, tour: Tour) {
+        let killing = self.walls.kill_uid(&uid);
         let watched = killing.map_err(|error| chain(&error)).and_then(|killing| {
             let watched = self.reactor.add(killing.fd(), Token::Trial, Interest::Read);
             watched.map_err(|error| error.to_string())?;
@@ -202,22 +247,26 @@ impl Warden {
         match watched {
             Ok(killing) => {
                 self.timers.add(CLEAR, Timer::Trial);
-                self.trial = Some(Trial {
-                    uid,
-                    phase: Phase::Clearing(killing, reply),
-                    asked: None,
-                });
+                let phase = Phase::Clearing(killing, uid, then);
+                self.trial = Some(Trial { phase, tour });
             }
             Err(why) => {
                 say!("what a witness left cannot be killed: {why}");
                 keeps(&uid);
-                self.end_trial(reply.as_ref());
+                self.cleared(then, tour);
             }
         }
     }
 
-    fn end_trial(&mut self, reply: Option<&AdminReply>) {
-        self.tell_checked(reply);
+    fn cleared(&mut self, then: Then, tour: Tour) {
+        let reply = match then {
+            Then::GoOn => match self.go_on(tour) {
+                None => return,
+                reply => reply,
+            },
+            Then::Tell(reply) => reply,
+        };
+        self.tell_checked(reply.as_ref());
         self.trial_over();
     }
 
@@ -227,20 +276,20 @@ impl Warden {
         }
     }
 
-    /// Every wall was tried. One that did not hold ends what runs, and nothing runs any more.
-    fn found(&mut self, findings: &[Finding], asked: Option<&Subject>) -> AdminReply {
-        self.timers.cancel(Timer::Trial);
+    /// Every wall of a base was tried. One that did not hold ends what runs behind such walls, and
+    /// nothing runs there any more.
+    fn found(&mut self, walled: Walled, findings: &[Finding], tour: &mut Tour) {
         if let Some(why) = broken(findings, Asked::Later) {
-            say_error!("nothing runs any more: {why}");
-            self.walls.refuse(why);
-            for serial in self.jobs.serials() {
-                let cause = "a wall of its sandbox does not hold any more";
+            say_error!("nothing runs in {} any more: {why}", walled.name());
+            self.walls.refuse(walled, why);
+            let cause = "a wall of its sandbox does not hold any more";
+            for serial in self.jobs.behind(walled) {
                 self.end_job(serial, State::Interrupted, cause);
             }
         } else {
-            self.walls.prove();
+            tour.held.push(walled);
         }
-        AdminReply::Doctor(Box::new(self.checkup(findings, asked)))
+        tour.done.push(self.walls.checked(walled, findings));
     }
 
     fn could_not_try(&mut self, why: &str, asked: Option<&Subject>) -> AdminReply {
@@ -256,18 +305,19 @@ impl Warden {
     }
 
     /// The report, which the trail has too: so it also tells whether the trail takes records.
-    fn checkup(&mut self, findings: &[Finding], asked: Option<&Subject>) -> Checkup {
-        let (message, verdict) = match self.walls.refused() {
-            None => ("each wall of the sandbox holds".to_owned(), "held"),
-            Some(why) => (format!("nothing runs: {why}"), "refused"),
+    fn checkup(&mut self, profiles: Vec<ProfileCheck>, asked: Option<&Subject>) -> Checkup {
+        let refused = self.walls.refused();
+        let (message, verdict) = match &refused {
+            None => ("each wall of the sandboxes holds".to_owned(), "held"),
+            Some(why) => (format!("nothing runs in {why}"), "refused"),
         };
         let mut record = Record::new(Event::Walls, message);
-        if self.walls.refused().is_some() {
+        if refused.is_some() {
             record = record.grave();
         }
         let record = record
             .field("VERDICT", verdict)
-            .maybe("CAUSE", self.walls.refused());
+            .maybe("CAUSE", refused.as_ref());
         let recorded = self.audit.write(by_whom(record, asked));
         let (landlock, landlock_errata) = self.walls.landlock();
         let (controllers, missing_controllers) = self.walls.controllers();
@@ -281,7 +331,7 @@ impl Warden {
             lowered_limits: self.walls.lowered(&self.config.limits.limits()),
             audit: self.audit.sink().to_owned(),
             audit_error: recorded.err().map(|why| why.to_string()),
-            profiles: self.walls.checked(findings),
+            profiles,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Warden {
         let killed = match &job.cgroup {
             Some(cgroup) => cgroup.kill(),
             None if job.killing.is_some() => Ok(()),
-            None => self.walls.kill_uid(job.plan.uid.get()).map(|killing| {
+            None => self.walls.kill_uid(&job.plan.uid).map(|killing| {
                 let _ = self
                     .reactor
                     .add(killing.fd(), Token::Killing(serial), Interest::Read);

@@ -86,7 +86,10 @@ impl Warden {
     fn timer(&mut self, timer: Timer) -> Result<(), Fatal> {
         match timer {
             Timer::Runtime(serial) => {
-                let seconds = self.jobs.get(serial).map_or(0, |job| job.plan.runtime_s);
+                let seconds = self
+                    .jobs
+                    .get(serial)
+                    .map_or(0, |job| job.plan.bound.runtime_s);
                 let text = format!("ended after {seconds} s (max_runtime_s)");
                 self.end_job(serial, State::TimedOut, &text);
             }
@@ -281,18 +284,18 @@ impl Warden {
         // One that could not be started is not watched: the old one's end would be told for ever.
         let renewed = self.walls.renew_keeper();
         if renewed && let Err(error) = self.watch_keeper() {
-            self.walls.refuse(error.to_string());
+            self.walls.give_up(&error.to_string());
         }
         let why = self.walls.refused().unwrap_or_default();
         let verdict = match self.walls.are_untried() {
             true => "untried",
             false => "refused",
         };
-        let message = format!("the keeper died, and nothing runs: {why}");
+        let message = format!("the keeper died, and nothing runs in {why}");
         let record = Record::new(Event::Walls, message)
             .grave()
             .field("VERDICT", verdict);
-        self.audit.note(record.field("CAUSE", why));
+        self.audit.note(record.field("CAUSE", &why));
         for serial in self.jobs.serials() {
             self.end_job(
                 serial,

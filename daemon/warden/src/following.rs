@@ -9,13 +9,14 @@ use remit_link::ToBroker;
 use crate::clock::Timer;
 use crate::jobs::{self, Job, Start};
 use crate::reactor::{Interest, Token};
+use crate::unstarted::Failure;
 use crate::warden::Warden;
 
 impl Warden {
     /// Follows a job that was just forked, and gives it to the broker.
     pub fn follow(&mut self, job: Job) {
         let ticket = job.plan.requester.ticket;
-        let runtime = Duration::from_secs(job.plan.runtime_s.into());
+        let runtime = Duration::from_secs(job.plan.bound.runtime_s.into());
         let serial = self.jobs.add(job);
         self.timers.add(runtime, Timer::Runtime(serial));
         let Some(job) = self.jobs.get(serial) else {
@@ -65,9 +66,18 @@ impl Warden {
             Progress::More => return,
             Progress::Executed(steps) => steps,
             Progress::Failed {
-                step, errno, why, ..
+                done: _,
+                step,
+                errno,
+                why,
+                at,
             } => {
-                job.start = Start::Failed { step, errno, why };
+                job.start = Start::Failed(Failure {
+                    step,
+                    errno,
+                    why,
+                    at,
+                });
                 self.reactor.remove(&job.process.steps);
                 return;
             }

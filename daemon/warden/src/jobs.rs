@@ -10,12 +10,14 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor::Usage;
-use remit_confine::{Cgroup, Killing, Spawned, Step, StepReader, Why};
+use remit_confine::{Cgroup, Killing, Spawned, StepReader};
 use remit_link::{JobMeta, Owner, Totals};
 
 use crate::clock;
 use crate::plan::Plan;
 use crate::stuck::AllStuck;
+use crate::unstarted::Failure;
+use crate::walls::Walled;
 
 /// Where a living job is.
 #[derive(Debug)]
@@ -47,14 +49,7 @@ pub enum Start {
     /// The program was executed.
     Executed,
     /// Nothing ran.
-    Failed {
-        /// The step that failed.
-        step: Step,
-        /// Its errno, 0 without one.
-        errno: i32,
-        /// The kind.
-        why: Why,
-    },
+    Failed(Failure),
 }
 
 /// A living job.
@@ -260,6 +255,13 @@ impl Jobs {
     /// Serials of all living jobs.
     pub fn serials(&self) -> Vec<u64> {
         self.live.keys().copied().collect()
+    }
+
+    /// Serials of those behind walls of this base.
+    pub fn behind(&self, walled: Walled) -> Vec<u64> {
+        let base = |job: &Job| Walled::of(job.plan.bound.compiled.base());
+        let behind = self.live().filter(|(_, job)| base(job) == Some(walled));
+        behind.map(|(serial, _)| serial).collect()
     }
 
     /// How many live.

@@ -48,6 +48,7 @@ mod stuck;
 mod survivors;
 mod turns;
 mod uids;
+mod unstarted;
 mod waiting;
 mod walls;
 mod warden;

@@ -16,7 +16,7 @@ pub enum Note {
     Serving(usize),
     /// An administrator has locked.
     Locked(usize),
-    /// Nothing may run, and why.
+    /// In what nothing may run, and why.
     Refusing(String),
     /// On its way out; so many jobs are still being ended.
     Stopping(usize),
@@ -27,7 +27,7 @@ impl std::fmt::Display for Note {
         match self {
             Self::Serving(jobs) => write!(f, "serving; jobs: {jobs}"),
             Self::Locked(jobs) => write!(f, "locked, refusing all runs; jobs: {jobs}"),
-            Self::Refusing(why) => write!(f, "refusing all runs: {why}"),
+            Self::Refusing(why) => write!(f, "refusing all runs in {why}"),
             Self::Stopping(jobs) => write!(f, "stopping; jobs to end: {jobs}"),
         }
     }
@@ -144,7 +144,7 @@ mod tests {
         assert!(!notify.note(&Note::Serving(1)));
         assert_eq!(hear(), "READY=1\nSTATUS=serving; jobs: 1");
         assert!(notify.note(&Note::Refusing("a\nb".into())));
-        assert_eq!(hear(), "STATUS=refusing all runs: a\\nb");
+        assert_eq!(hear(), "STATUS=refusing all runs in a\\nb");
         // Nobody reads: a queue of datagrams is short.
         (0..10_000).for_each(|_| notify.alive());
         assert!(notify.note(&Note::Locked(0)), "there is something to say");

@@ -11,6 +11,7 @@ use crate::audit::{Event, Record};
 use crate::clock;
 use crate::jobs::{Job, Start};
 use crate::plan::{Plan, who};
+use crate::unstarted;
 
 /// How a job ended, from everything that is known of it.
 pub fn ending(job: &Job) -> Ending {
@@ -21,16 +22,13 @@ pub fn ending(job: &Job) -> Ending {
     let mut exit = status.and_then(|status| status.code());
     let mut signal = status.and_then(|status| status.signal());
     let oom = job.cgroup.as_ref().and_then(Cgroup::oom_killed);
-    let stopped_early = matches!(job.start, Start::Failed { why: Why::Died, .. });
+    let stopped_early = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Died);
     let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
         (stop.state, format!("{}, before it ran", stop.cause))
-    } else if let Start::Failed { step, errno, why } = &job.start {
-        exit = not_started_status(*why);
+    } else if let Start::Failed(failure) = &job.start {
+        exit = unstarted::status(failure);
         signal = None;
-        (
-            State::NotStarted,
-            not_started(job, step.name(), *errno, *why),
-        )
+        (State::NotStarted, unstarted::cause(&job.plan, failure))
     } else if let Some(stop) = &job.stop {
         (stop.state, stop.cause.clone())
     } else if let Some(whose) = oom {
@@ -50,7 +48,7 @@ pub fn ending(job: &Job) -> Ending {
     let cause = match refused {
         true => format!(
             "{cause}; it wanted more than {} tasks (limits.tasks)",
-            job.plan.limits.nproc
+            job.plan.bound.limits.nproc
         ),
         false => cause,
     };
@@ -82,49 +80,6 @@ fn signal_cause(number: i32) -> String {
     format!("ended by signal {number} ({name}){why}")
 }
 
-/// 127 and 126 mean what they mean to env(1).
-const fn not_started_status(why: Why) -> Option<i32> {
-    match why {
-        Why::NotFound => Some(127),
-        Why::NotExecutable
-        | Why::IsDirectory
-        | Why::NotRegular
-        | Why::BadInterpreter
-        | Why::PermissionDenied => Some(126),
-        Why::Errno | Why::Unmet | Why::Died => None,
-    }
-}
-
-fn not_started(job: &Job, step: &str, errno: i32, why: Why) -> String {
-    let program = job.plan.argv.first().map_or(String::new(), |program| {
-        remit_common::text::line(program.as_bytes(), 256)
-    });
-    match why {
-        Why::NotFound if program.contains('/') => format!("'{program}' does not exist"),
-        Why::NotFound => format!("there is no program '{program}' on the PATH of jobs"),
-        Why::NotExecutable => format!("'{program}' is not an executable file"),
-        Why::IsDirectory => format!("'{program}' is a directory"),
-        Why::NotRegular => format!("'{program}' is not a regular file"),
-        Why::BadInterpreter => {
-            format!("the interpreter named in the first line of '{program}' is missing")
-        }
-        Why::PermissionDenied => {
-            format!("'{program}' may not be executed by the job's uid")
-        }
-        Why::Errno if step == "cwd" => {
-            let error = std::io::Error::from_raw_os_error(errno);
-            let cwd = remit_common::text::line(job.plan.cwd.as_bytes(), 256);
-            format!("the working directory '{cwd}' cannot be entered: {error}")
-        }
-        Why::Errno => {
-            let error = std::io::Error::from_raw_os_error(errno);
-            format!("step '{step}' of the sandbox failed: {error}; nothing ran")
-        }
-        Why::Unmet => format!("step '{step}' of the sandbox did not hold; nothing ran"),
-        Why::Died => format!("the child died in step '{step}' of the sandbox; nothing ran"),
-    }
-}
-
 /// The sentence of an end: `alice's job [7d025d0d] exited with status 0: uptime`.
 fn ended(plan: &Plan, state: State, cause: &str) -> String {
     // These causes tell already that it ended.
@@ -151,8 +106,8 @@ pub fn unrun_record(plan: &Plan, state: State, cause: &str) -> Record {
         Some(requester.session),
     )
     .field("JOB", plan.job.to_string());
-    plan.asked
-        .program(record)
+    let record = plan.asked().program(record);
+    plan.marked(record)
         .field("STATE", state.as_str())
         .field("CAUSE", cause)
 }
@@ -169,9 +124,9 @@ pub fn end_record(job: &Job, ending: &Ending) -> Record {
         Some(requester.session),
     )
     .field("JOB", job.plan.job.to_string());
+    let record = job.plan.asked().program(record);
     job.plan
-        .asked
-        .program(record)
+        .marked(record)
         .maybe("ENFORCED", enforced)
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)

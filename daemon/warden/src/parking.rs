@@ -42,7 +42,7 @@ impl Warden {
     pub fn unpark(&mut self) {
         for (since, plan) in std::mem::take(&mut self.parked) {
             let (session, ticket) = (plan.requester.session, plan.requester.ticket);
-            let asked = Rc::clone(&plan.asked);
+            let asked = Rc::clone(plan.asked());
             let refused = |refusal| Refused {
                 refusal,
                 asked: Some(asked),
@@ -77,6 +77,7 @@ impl Warden {
     /// session has ended.
     fn still_wanted(&self, plan: &Plan) -> Result<(), Refusal> {
         self.open_for_work()?;
+        self.walls.open_for(plan.bound.compiled.base())?;
         self.subject(plan.requester.session)?;
         if plan.policy() == self.policy.digest {
             return Ok(());
@@ -91,7 +92,7 @@ impl Warden {
             let text = "the broker died while the request waited for its record";
             let refusal = Refusal::new(Code::DaemonUnavailable, text);
             let (subject, session) = (plan.requester.subject.clone(), plan.requester.session);
-            self.record_refusal(Some(&subject), Some(session), &refusal, Some(&plan.asked));
+            self.record_refusal(Some(&subject), Some(session), &refusal, Some(plan.asked()));
             self.drop_plan(plan);
         }
     }

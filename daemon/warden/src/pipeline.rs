@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec};
-use remit_policy::Verdict;
 
 use crate::audit::Recorded;
 use crate::fault::{self, Point};
@@ -58,24 +57,19 @@ pub fn run(
 ) -> Result<Told, Refused> {
     let subject = warden.subject(session)?;
     let call = Call::new(spec, fds)?;
-    let asked = Rc::new(Asked::from(&call));
+    let asked = Rc::new(warden.asked(&call));
     let requester = Requester {
         subject,
         session,
         ticket,
     };
-    begun(warden, requester, call, &asked).map_err(|refusal| Refused {
+    begun(warden, requester, call).map_err(|refusal| Refused {
         refusal,
         asked: Some(asked),
     })
 }
 
-fn begun(
-    warden: &mut Warden,
-    requester: Requester,
-    call: Call,
-    asked: &Rc<Asked>,
-) -> Result<Told, Refusal> {
+fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, Refusal> {
     let subject: &Subject = &requester.subject;
     if let Some(job) = warden.jobs.same_request(subject.owner(), call.request())? {
         return Ok(Told::Answered(Answer::Known(job)));
@@ -83,23 +77,11 @@ fn begun(
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
     let room = warden.room_for(subject.uid())?;
-    let grant = match warden.decide(subject, &call) {
-        Verdict::Allow(grant) => grant,
-        Verdict::Ask(pending) => return Err(pending.into()),
-        Verdict::Deny(denial) => return Err(denial.into()),
-    };
+    // Only who may use a command learns what its arguments are.
+    let grant = warden.decide(subject, &call)?;
+    let bound = warden.bind(&call, &grant)?;
     let new = warden.new_job()?;
-    let call = (call, Rc::clone(asked));
-    let policy = &warden.policy.digest;
-    let limits = &warden.config.limits;
-    let plan = match Plan::new(call, &grant, requester, policy, limits, new) {
-        Ok(plan) => plan,
-        Err((uid, refusal)) => {
-            warden.uids.give_back(uid);
-            return Err(refusal);
-        }
-    };
-    let plan = Box::new(plan);
+    let plan = Box::new(Plan::new(call, bound, requester, new));
     match room {
         Room::Now => execute(warden, plan),
         Room::Later => warden.wait_for_place(plan),

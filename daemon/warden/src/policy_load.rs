@@ -6,11 +6,15 @@
 //! keep the daemon from starting is to be known before that.
 
 use std::ffi::CString;
+use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::wire::Bytes;
+use remit_common::{caps, text};
 use remit_confine::{Answer, in_child};
 use remit_policy::{Diagnostic, MachineTable, Policy, Severity, Source};
 use remit_policy_files::{Names, Owners};
@@ -18,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::accounts;
+use crate::args::Args;
 use crate::audit::chain::hex;
 use crate::config::{self, Config};
 use crate::error::{Fatal, chain};
@@ -36,6 +41,42 @@ pub struct Live {
     pub warnings: Vec<String>,
     /// The groups that connected users have now; none for one who is gone.
     pub members: Vec<(u32, Vec<u32>)>,
+    /// What it means other than the one before.
+    pub changes: Changes,
+}
+
+/// Who gains and who loses what, a line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// At most [`caps::POLICY_CHANGES`].
+    pub lines: Vec<String>,
+    /// How many more there are.
+    pub more: u32,
+}
+
+impl Changes {
+    /// These, and then `later`.
+    pub fn and(mut self, later: Self) -> Self {
+        self.lines.extend(later.lines);
+        let over = self.lines.len().saturating_sub(caps::POLICY_CHANGES);
+        self.lines.truncate(caps::POLICY_CHANGES);
+        self.more = self
+            .more
+            .saturating_add(later.more)
+            .saturating_add(u32::try_from(over).unwrap_or(u32::MAX));
+        self
+    }
+}
+
+/// A line each; one line where there is none.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.lines.as_slice(), self.more) {
+            ([], 0) => f.write_str("nobody gains or loses anything"),
+            (lines, 0) => f.write_str(&lines.join("\n")),
+            (lines, more) => write!(f, "{}\nand {more} more changes", lines.join("\n")),
+        }
+    }
 }
 
 /// What a reload found.
@@ -58,6 +99,7 @@ struct Brought {
     machine: MachineTable,
     warnings: Vec<String>,
     members: Vec<(u32, Vec<u32>)>,
+    changes: Changes,
 }
 
 /// A load under way.
@@ -69,10 +111,30 @@ pub struct Loading {
     pub again: bool,
     /// Who asked for it; nobody when it was a signal.
     pub asked: Option<Subject>,
+    /// What a load has changed of which nobody who waits was told.
+    pub before: Changes,
 }
 
 /// Why a policy was not loaded: every finding, a line or more each.
-pub type Refused = String;
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// In words.
+    pub why: String,
+    /// The same files may be right in a minute: a name server did not answer.
+    pub may_pass: bool,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        let may_pass = false;
+        Self { why, may_pass }
+    }
+}
+
+/// For the policy to be read, and names in it to be looked up. More than host names alone may take.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+/// Of a change, on its line.
+const CHANGE: usize = 400;
 
 /// Each finding by its sentence, without the lines that show the place in the file.
 pub fn findings(why: &str) -> Vec<&str> {
@@ -91,28 +153,30 @@ pub fn in_short(why: &str) -> String {
 }
 
 impl Loading {
-    /// Forks the child, which also looks up the groups of `connected` users.
+    /// Forks the child, which also looks up the groups of `connected` users, and compares with the
+    /// policy in force, which it has as of now.
     ///
     /// # Errors
     /// It cannot be forked.
     pub fn start(
-        vendor: &Path,
-        config: &Path,
+        args: &Args,
+        live: Option<&Live>,
         connected: &[u32],
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
-        let (vendor, admin) = dirs(vendor, config);
         let answer = in_child(|| {
-            let parts = bring_settings(config)
-                .and_then(|text| Ok((text, bring(&vendor, &admin, connected)?)));
+            let old = live.map(|live| &live.policy);
+            let parts = bring_settings(&args.config)
+                .and_then(|(text, group)| Ok((text, bring(args, group, old, connected)?)));
             postcard::to_extend(&parts, Vec::new()).unwrap_or_default()
         });
         match answer {
             Ok(answer) => Ok(Self {
                 answer,
-                config: config.to_path_buf(),
+                config: args.config.clone(),
                 again: false,
                 asked: asked.cloned(),
+                before: Changes::default(),
             }),
             Err(error) => Err(Fatal::System(chain(&error))),
         }
@@ -129,7 +193,7 @@ impl Loading {
             Ok(None) => None,
             Ok(Some(bytes)) => Some(
                 postcard::from_bytes::<Result<Parts, Refused>>(&bytes)
-                    .map_err(|_| "the child that reads the policy died".to_owned())
+                    .map_err(|_| "the child that reads the policy died".to_owned().into())
                     .and_then(|parts| {
                         let (text, brought) = parts?;
                         let settings = config::parse_file(&self.config, &text)?;
@@ -137,59 +201,94 @@ impl Loading {
                         Ok(Loaded { live, settings })
                     }),
             ),
-            Err(error) => Some(Err(chain(&error))),
+            Err(error) => Some(Err(chain(&error).into())),
         }
     }
 }
 
-/// Loads at once, for the start-up and `--check`.
+/// Loads and waits for it, for the start-up and `--check`: by a child as always, since looking names
+/// up makes threads.
 ///
 /// # Errors
 /// Every finding.
-pub fn load_now(vendor: &Path, config: &Path) -> Result<Live, Refused> {
-    let (vendor, admin) = dirs(vendor, config);
-    bring(&vendor, &admin, &[]).and_then(make)
-}
-
-fn dirs(vendor: &Path, config: &Path) -> (PathBuf, PathBuf) {
-    (vendor.join("policy.d"), config.join("policy.d"))
-}
-
-/// The text of `remit.toml`, which a start would take.
-fn bring_settings(dir: &Path) -> Result<String, Refused> {
-    let text = config::read(dir)?;
-    let Config { accounts, jobs, .. } = config::parse_file(dir, &text)?;
-    let names = [
-        accounts::user("accounts.broker", &accounts.broker).map(drop),
-        accounts::group("accounts.socket_group", &accounts.socket_group).map(drop),
-        accounts::group("accounts.admin_group", &accounts.admin_group).map(drop),
-        accounts::check_range(jobs.uid_first, jobs.uid_count),
-    ];
-    match names.into_iter().find_map(Result::err) {
-        None => Ok(text),
-        Some(error) => Err(error.to_string()),
+pub fn load_now(args: &Args) -> Result<Live, Fatal> {
+    let mut loading = Loading::start(args, None, &[], None)?;
+    let end = Instant::now() + PATIENCE;
+    let read = loop {
+        if let Some(read) = loading.read() {
+            break read;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        if let Ok(0) = poll(&mut fds, left) {
+            break Err(late());
+        }
+    };
+    match read {
+        Ok(loaded) => Ok(loaded.live),
+        Err(refused) if refused.may_pass => Err(Fatal::Unavailable(refused.why)),
+        Err(refused) => Err(Fatal::Config(refused.why)),
     }
 }
 
-fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refused> {
-    let lines =
-        |findings: Vec<Diagnostic>| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let files =
-        remit_policy_files::read(vendor, admin, Owners::Root).map_err(|e| lines(e).join("\n"))?;
-    // A first load, only to learn which names are asked for.
-    let names = Names::default();
-    let (_, findings) =
-        remit_policy::load(&files.sources, &names).map_err(|e| lines(e).join("\n"))?;
-    let mut warnings = lines(files.warnings);
-    warnings.extend(lines(findings));
+/// The child has had its time.
+pub fn late() -> Refused {
+    let seconds = PATIENCE.as_secs();
+    Refused {
+        why: format!(
+            "the policy was not read, or the names in it not looked up, in {seconds} s: a disk or a \
+             directory service does not answer"
+        ),
+        may_pass: true,
+    }
+}
+
+/// The text of `remit.toml`, which a start would take, and the group of `remit.sock`.
+fn bring_settings(dir: &Path) -> Result<(String, u32), Refused> {
+    let text = config::read(dir)?;
+    let Config { accounts, jobs, .. } = config::parse_file(dir, &text)?;
+    let socket_group = accounts::group("accounts.socket_group", &accounts.socket_group);
+    let names = [
+        accounts::user("accounts.broker", &accounts.broker).map(drop),
+        accounts::group("accounts.admin_group", &accounts.admin_group).map(drop),
+        accounts::check_range(jobs.uid_first, jobs.uid_count),
+    ];
+    let names: Result<(), Fatal> = names.into_iter().collect();
+    match (names, socket_group) {
+        (Ok(()), Ok(group)) => Ok((text, group)),
+        (Err(error), _) | (_, Err(error)) => Err(error.to_string().into()),
+    }
+}
+
+/// All that a policy is made from, and what the child alone can tell of it.
+fn bring(
+    args: &Args,
+    _socket_group: u32,
+    old: Option<&Policy>,
+    connected: &[u32],
+) -> Result<Brought, Refused> {
+    let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
+    let own = [&args.config, &args.vendor, &args.state, &args.runtime];
+    let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
+    let loaded = remit_policy_files::load(&vendor, &admin, Owners::Root, &names);
+    let remit_policy_files::Loaded {
+        policy,
+        warnings,
+        sources,
+        machine,
+    } = loaded.map_err(|found| Refused {
+        why: lines(&found).join("\n"),
+        may_pass: names.table().hosts.values().any(Vec::is_empty),
+    })?;
     Ok(Brought {
-        sources: files
-            .sources
+        changes: old.map_or_else(Changes::default, |old| changes(old, &policy)),
+        sources: sources
             .into_iter()
             .map(|source| (source.name, source.text.into()))
             .collect(),
-        machine: names.table(),
-        warnings,
+        machine,
+        warnings: lines(&warnings),
         members: connected
             .iter()
             .map(|uid| (*uid, groups_of(*uid)))
@@ -197,6 +296,23 @@ fn bring(vendor: &Path, admin: &Path, connected: &[u32]) -> Result<Brought, Refu
     })
 }
 
+fn lines(findings: &[Diagnostic]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+fn changes(old: &Policy, new: &Policy) -> Changes {
+    let all = remit_policy::diff(old, new);
+    let more = all.len().saturating_sub(caps::POLICY_CHANGES);
+    let lines = all.iter().take(caps::POLICY_CHANGES);
+    Changes {
+        lines: lines
+            .map(|line| text::line(line.as_bytes(), CHANGE))
+            .collect(),
+        more: u32::try_from(more).unwrap_or(u32::MAX),
+    }
+}
+
+/// The same files and the same answers make the same policy again.
 fn make(brought: Brought) -> Result<Live, Refused> {
     let files = brought.sources.iter().map(|(name, _)| name.clone());
     let files = files.collect();
@@ -229,6 +345,7 @@ fn make(brought: Brought) -> Result<Live, Refused> {
         files,
         warnings,
         members: brought.members,
+        changes: brought.changes,
     })
 }
 
@@ -245,6 +362,19 @@ fn groups_of(uid: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_of_two_loads_are_told_together_within_their_bound() {
+        let changes = |count: usize, more| Changes {
+            lines: vec!["x".to_owned(); count],
+            more,
+        };
+        assert_eq!(changes(2, 0).and(changes(1, 0)), changes(3, 0));
+        let most = caps::POLICY_CHANGES;
+        assert_eq!(changes(most, 7).and(changes(2, 1)), changes(most, 10));
+        assert_eq!(changes(0, 0).to_string(), "nobody gains or loses anything");
+        assert_eq!(changes(1, 2).to_string(), "x\nand 2 more changes");
+    }
 
     #[test]
     fn in_short_it_is_the_first_error_and_a_count() {

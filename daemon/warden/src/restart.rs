@@ -3,6 +3,7 @@
 //! Nothing is run again. A job without an end gets one here: its record, and what its owner is told.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use remit_common::outcome::State;
 
@@ -42,7 +43,9 @@ impl Warden {
             Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
             Past::Queued | Past::Running(_) | Past::Lost | Past::Unknown => {
                 let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
-                let ended = cut_off(job, pid.map(|(pid, _)| *pid));
+                let left = pid.map(|(pid, _)| format!("pid {pid}"));
+                let left = left.or_else(|| self.left_in_cgroup(job));
+                let ended = cut_off(job, left.as_deref());
                 self.ledger.note_end(job.entry.job, &ended);
                 ended
             }
@@ -63,6 +66,12 @@ impl Warden {
             self.ledger.forget(forgotten);
         }
         Ok(())
+    }
+
+    fn left_in_cgroup(&self, job: &Found) -> Option<String> {
+        let base = self.walls.cgroup().filter(|_| may_live(&job.past))?;
+        let left = survivors::in_cgroup(Path::new(&base), job.entry.job);
+        left.then(|| format!("in its cgroup in '{base}'"))
     }
 
     /// A uid that some process has, whyever, is no job's own.
@@ -101,7 +110,7 @@ const fn may_live(past: &Past) -> bool {
 
 /// The ending of a job that had none, from what is known now; `stuck` is a process of it that
 /// could not be ended.
-fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
+fn cut_off(job: &Found, stuck: Option<&str>) -> Ended {
     let begun_ms = job.entry.begun_ms;
     let (started_ms, what) = match job.past {
         Past::Queued => (begun_ms, "remitd ended before it got a place; it never ran"),
@@ -118,8 +127,8 @@ fn cut_off(job: &Found, stuck: Option<i32>) -> Ended {
     let cause = match (may_live(&job.past), stuck) {
         (false, _) => what.to_owned(),
         (true, None) => format!("{what}; all its processes are gone"),
-        (true, Some(pid)) => {
-            format!("{what}; a process of it is stuck in the kernel (pid {pid})")
+        (true, Some(it)) => {
+            format!("{what}; a process of it is stuck in the kernel ({it})")
         }
     };
     Ended::interrupted(started_ms, cause, stuck.is_none())
@@ -244,7 +253,7 @@ mod tests {
         );
         check(
             Past::Running(30),
-            Some(99),
+            Some("pid 99"),
             30,
             false,
             "remitd died while it ran; a process of it is stuck in the kernel (pid 99)",

@@ -49,14 +49,18 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;
     let admins = accounts::group("accounts.admin_group", &config.accounts.admin_group)?;
     accounts::check_range(config.jobs.uid_first, config.jobs.uid_count)?;
-    let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
+    let policy = policy_load::load_now(&args)?;
     policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
     let broker = Broker::find(ids, state.spool(), config.output.clone())?;
     let walls = Walls::raise(&config)?;
     if let Some(why) = walls.refused() {
-        say_error!("every run will be refused: {why}");
+        say_error!("every run will be refused in {why}");
+    }
+    let sandboxes = walls.sandboxes(&policy.policy);
+    for (name, why) in sandboxes.refused() {
+        say_error!("every run will be refused in {name}: {why}");
     }
     let audit = Audit::open(&config.audit, state.dir())?;
     let runtime = Runtime::new(&args.runtime);
@@ -90,6 +94,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         loading: None,
         needs_restart: Vec::new(),
         walls,
+        sandboxes,
         trial: None,
         broker,
         gate,
@@ -120,7 +125,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
 /// `--check`: everything that can be told without touching the machine.
 fn check(args: &Args) -> Result<(), Fatal> {
     config::load(&args.config)?;
-    let policy = policy_load::load_now(&args.vendor, &args.config).map_err(Fatal::Config)?;
+    let policy = policy_load::load_now(args)?;
     let right = format!(
         "configuration and policy are right; policy {}",
         policy.digest
@@ -141,7 +146,7 @@ impl Warden {
             self.walls.release(),
         );
         if let Some(why) = self.walls.refused() {
-            message += &format!(", and runs nothing: {why}");
+            message += &format!(", and runs nothing in {why}");
         }
         let mut record = Record::new(Event::Start, message);
         if self.walls.refused().is_some() {

@@ -1,17 +1,19 @@
 //! How the daemon is, for those who administer it.
 
-use remit_common::admin::Status;
+use remit_common::admin::{Reloaded, Status};
 
 use crate::policy_load::{Live, findings};
 use crate::warden::{Gate, Warden};
 
 /// Policy files, and warnings about them, that an answer names.
 const LISTED: usize = 8;
+/// Bytes of warnings and of notes in the answer to a reload. A frame has 64 KiB, and changes take 40.
+const WARNINGS: usize = 12 << 10;
+const NOTES: usize = 6 << 10;
 
 impl Warden {
     /// On one screen.
     pub fn status(&self) -> Status {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let (landlock, _) = self.walls.landlock();
         let (controllers, _) = self.walls.controllers();
         let limits = &self.config.limits;
@@ -47,37 +49,62 @@ impl Warden {
             cgroup: self.walls.cgroup(),
             controllers,
             broker_restarts: self.broker.restarts(),
-            refused: self.walls.refused_profiles(),
+            refused: self.walls.refused_profiles(&self.sandboxes),
             missing: self.walls.absent(),
             refusals: self.recent.list(),
         }
     }
 
-    /// What is in force, in a sentence.
-    pub fn loaded(&self) -> String {
+    /// The policy that came into force, for who asked for it. Within a frame.
+    pub fn reloaded(&self) -> Reloaded {
         let Live {
             policy,
             digest,
             files,
+            warnings,
+            changes,
             ..
         } = &self.policy;
-        let rules = policy.rules();
-        let mut text = format!(
-            "policy {digest} is in force; rules: {rules}, from {}",
-            listed(files)
-        );
+        let mut notes = vec![format!("from {}", listed(files))];
         if !self.needs_restart.is_empty() {
-            text += &format!(
-                "; changed in remit.toml, and in force after 'systemctl restart remitd': {}",
+            notes.push(format!(
+                "changed in remit.toml, and in force after 'systemctl restart remitd': {}",
                 self.needs_restart.join(", ")
-            );
+            ));
         }
-        for warning in &self.policy.warnings {
-            text.push('\n');
-            text += warning;
+        let refused = self.sandboxes.refused();
+        notes.extend(
+            refused.map(|(name, why)| format!("nothing runs in '{name}' on this machine: {why}")),
+        );
+        Reloaded {
+            policy: digest.clone(),
+            rules: count(policy.rules()),
+            commands: count(policy.commands().count()),
+            changes: changes.lines.clone(),
+            more_changes: changes.more,
+            warnings: within(warnings, WARNINGS),
+            notes: within(&notes, NOTES),
         }
-        first_lines(&text)
     }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// As many as fit into so many bytes, and how many did not.
+fn within(texts: &[String], mut room: usize) -> Vec<String> {
+    let fits = |text: &&String| {
+        let fits = text.len() <= room;
+        room = room.saturating_sub(text.len());
+        fits
+    };
+    let mut shown: Vec<String> = texts.iter().take_while(fits).cloned().collect();
+    if shown.len() < texts.len() {
+        let more = texts.len() - shown.len();
+        shown.push(format!("{more} more, which the log of remitd has"));
+    }
+    shown
 }
 
 /// Each by its sentence; of many the first ones and a count.
@@ -114,4 +141,22 @@ fn listed(files: &[String]) -> String {
 fn first_lines(text: &str) -> String {
     let cut = text.floor_char_boundary(16 << 10);
     text.get(..cut).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let texts: Vec<String> = ["aa", "bbb", "c"].map(str::to_owned).into();
+        assert_eq!(within(&texts, 6), texts);
+        let two = ["aa", "bbb", "1 more, which the log of remitd has"];
+        assert_eq!(within(&texts, 5), two);
+        assert_eq!(
+            within(&texts, 4),
+            ["aa", "2 more, which the log of remitd has"]
+        );
+        assert!(within(&[], 0).is_empty());
+    }
 }

@@ -11,14 +11,13 @@ use remit_confine::floor;
 use remit_link::ToBroker;
 
 use crate::accounts::UserNames;
-use crate::args::Args;
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::notify::Note;
 use crate::peer::Subject;
 use crate::plan::who;
-use crate::policy_load::{Loaded, Loading, Refused, findings, in_short};
+use crate::policy_load::{Live, Loaded, Loading, PATIENCE, Refused, findings, in_short, late};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
 
@@ -29,9 +28,6 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Between two words to the service manager.
 const NOTE: Duration = Duration::from_secs(1);
-
-/// For the policy to be read, and names in it to be looked up.
-const LOAD: Duration = Duration::from_secs(30);
 
 impl Warden {
     /// A signal came in.
@@ -59,13 +55,12 @@ impl Warden {
             loading.again = true;
             return Ok(());
         }
-        let Args { vendor, config, .. } = &self.args;
-        let loading = Loading::start(vendor, config, &self.users(), asked)?;
+        let loading = Loading::start(&self.args, Some(&self.policy), &self.users(), asked)?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
         self.loading = Some(loading);
-        self.timers.add(LOAD, Timer::Policy);
+        self.timers.add(PATIENCE, Timer::Policy);
         Ok(())
     }
 
@@ -78,8 +73,7 @@ impl Warden {
 
     /// The child that reads the policy has had its time.
     pub fn policy_late(&mut self) {
-        let text = format!("it was not read in {} s", LOAD.as_secs());
-        self.policy_done(Err(text));
+        self.policy_done(Err(late()));
     }
 
     /// The child that reads the policy got on.
@@ -95,7 +89,7 @@ impl Warden {
 
     fn policy_done(&mut self, read: Result<Loaded, Refused>) {
         self.timers.cancel(Timer::Policy);
-        let Some(done) = self.loading.take() else {
+        let Some(mut done) = self.loading.take() else {
             return;
         };
         self.reactor.remove(done.fd());
@@ -112,40 +106,60 @@ impl Warden {
                         Record::new(Event::Policy, message).doubtful()
                     }
                 };
+                let changes = live.changes.to_string();
                 let record = record
                     .field("POLICY", &live.digest)
-                    .field("VERDICT", "loaded");
+                    .field("VERDICT", "loaded")
+                    .field("CHANGES", changes.replace('\n', "; "));
                 let record = by_whom(record, done.asked.as_ref());
                 // A policy that the trail does not know must not decide.
                 match self.audit.write(record) {
                     Ok(()) => {
-                        live.warnings.iter().for_each(|line| say!("{line}"));
-                        let named = live.policy.groups_named();
-                        let shrunk = self.sessions.shrunk(named, &live.members);
-                        let lost = self.queue.of_shrunk(named, &live.members);
-                        self.policy = live;
-                        self.policy_error = None;
+                        let changes = std::mem::take(&mut done.before).and(live.changes);
+                        let live = Live { changes, ..live };
                         self.needs_restart = self.config.changed(&settings);
-                        self.names = UserNames::read();
-                        self.send_away(&shrunk);
-                        let why = "its user has lost a group that the policy names";
-                        for job in lost {
-                            self.end_if_waiting(job, State::Denied, why);
-                        }
+                        self.take_policy(live);
                     }
                     Err(why) => self.policy_refused(why.to_string(), done.asked.as_ref()),
                 }
             }
-            Err(why) => self.policy_refused(why, done.asked.as_ref()),
+            Err(refused) => self.policy_refused(refused.why, done.asked.as_ref()),
         }
         if done.again {
             match self.reload(done.asked.as_ref()) {
-                // Whoever waits hears of the last load.
-                Ok(()) => return,
+                // Whoever waits hears of the last load, and of what all changed.
+                Ok(()) => {
+                    let told = self.policy_error.is_none();
+                    if let Some(loading) = self.loading.as_mut().filter(|_| told) {
+                        loading.before = self.policy.changes.clone();
+                    }
+                    return;
+                }
                 Err(error) => self.policy_refused(error.to_string(), done.asked.as_ref()),
             }
         }
         self.tell_reloaded();
+    }
+
+    /// From now on this one decides.
+    fn take_policy(&mut self, live: Live) {
+        live.warnings.iter().for_each(|line| say!("{line}"));
+        say!("policy {} is in force:\n{}", live.digest, live.changes);
+        let named = live.policy.groups_named();
+        let shrunk = self.sessions.shrunk(named, &live.members);
+        let lost = self.queue.of_shrunk(named, &live.members);
+        self.sandboxes = self.walls.sandboxes(&live.policy);
+        for (name, why) in self.sandboxes.refused() {
+            say_error!("every run will be refused in {name}: {why}");
+        }
+        self.policy = live;
+        self.policy_error = None;
+        self.names = UserNames::read();
+        self.send_away(&shrunk);
+        let why = "its user has lost a group that the policy names";
+        for job in lost {
+            self.end_if_waiting(job, State::Denied, why);
+        }
     }
 
     /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
@@ -225,7 +239,7 @@ impl Warden {
         let note = match (&self.gate, self.walls.refused()) {
             (Gate::Stopping, _) => Note::Stopping(jobs),
             (Gate::Locked(_), _) => Note::Locked(jobs),
-            (Gate::Open, Some(why)) => Note::Refusing(why.to_owned()),
+            (Gate::Open, Some(why)) => Note::Refusing(why),
             (Gate::Open, None) => Note::Serving(jobs),
         };
         if self.notify.note(&note) {

@@ -111,7 +111,7 @@ impl Warden {
         if stuck.killing.is_some() {
             return;
         }
-        match self.walls.kill_uid(stuck.uid.get()) {
+        match self.walls.kill_uid(&stuck.uid) {
             Ok(killing) => {
                 let token = Token::Killing(serial);
                 let _ = self.reactor.add(killing.fd(), token, Interest::Read);

@@ -1,16 +1,18 @@
 //! Processes of jobs that outlived the daemon that ran them: found by uid, waited for, killed.
 //!
 //! The kernel ends every job together with its daemon; this looks whether it did. Names are not
-//! looked at, only the uids that a job has and nobody else.
+//! looked at, only the uids that a job has and nobody else, and the cgroups of jobs.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::names::JobId;
 use remit_confine::floor;
 
 /// For the kernel to end what it is ending already, and then for what was killed.
@@ -55,6 +57,37 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
     }
     let left = waited(left, deadline + PATIENCE);
     Ok(left.iter().map(|one| (one.pid, one.uid)).collect())
+}
+
+/// Whether anything is left in the cgroup of a job, where it had one beneath `base`: for jobs whose
+/// program has a uid that others have, too. All in there was killed before; it is waited for.
+pub fn in_cgroup(base: &Path, job: JobId) -> bool {
+    let dir = base.join(format!("remit-{job}"));
+    let events = dir.join("cgroup.events");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Looked at anew each time: a change since then ends the wait for one.
+        let Ok(file) = fs::File::open(&events) else {
+            return false;
+        };
+        let Ok(text) = io::read_to_string(&file) else {
+            return false;
+        };
+        if text.lines().any(|line| line == "populated 0") {
+            let _ = fs::remove_dir(&dir);
+            return false;
+        }
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        match poll(
+            &mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)],
+            patience,
+        ) {
+            Ok(0) => return true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return true,
+        }
+    }
 }
 
 /// The processes with a uid in this range that live, each with its uid. They are not touched.

@@ -21,7 +21,7 @@ use crate::pipeline::{self, Told};
 use crate::plan::Plan;
 use crate::sessions::has_shrunk;
 use crate::turns::Turns;
-use crate::warden::{Gate, Warden, by, taken};
+use crate::warden::{Warden, taken};
 
 /// Before the next one is begun when one could not be forked.
 const FORK_AGAIN: Duration = Duration::from_secs(1);
@@ -173,14 +173,13 @@ impl Warden {
             return;
         }
         if let Err(refusal) = self.open_for_work() {
-            // A locked or broken daemon keeps nobody waiting; walls being tried are a matter of a moment.
-            if self.gate != Gate::Open || !self.walls.are_untried() {
-                let cause = format!("{}; it never ran", refusal.message);
-                self.end_all_waiting(State::NotStarted, &cause);
-            }
+            // A locked daemon keeps nobody waiting.
+            let cause = format!("{}; it never ran", refusal.message);
+            self.end_all_waiting(State::NotStarted, &cause);
             return;
         }
-        if self.timers.has(Timer::Begin) {
+        // Walls being tried are a matter of a moment.
+        if self.walls.are_untried() || self.timers.has(Timer::Begin) {
             return;
         }
         let start = Instant::now();
@@ -204,16 +203,16 @@ impl Warden {
     /// Runs what has waited. False when the trail takes no record just now, or nothing can be forked.
     fn begin(&mut self, mut waiting: Waiting) -> bool {
         fault::point(self, Point::BeforeBegin);
-        let plan = &mut waiting.plan;
-        plan.waited = Some(waiting.since.elapsed());
-        if plan.policy() != self.policy.digest {
-            let subject = plan.requester.subject.clone();
-            let (policy, digest) = (&self.policy.policy, &self.policy.digest);
-            if let Err(refusal) = plan.grant_anew(policy, digest, by(&subject)) {
-                let cause = format!("the policy has changed: {}; it never ran", refusal.message);
-                self.end_waiting(waiting, State::Denied, cause);
-                return true;
-            }
+        waiting.plan.waited = Some(waiting.since.elapsed());
+        if let Err(refusal) = self.judge_anew(&mut waiting.plan) {
+            let cause = format!("the policy has changed: {}; it never ran", refusal.message);
+            self.end_waiting(waiting, State::Denied, cause);
+            return true;
+        }
+        if let Err(refusal) = self.walls.open_for(waiting.plan.bound.compiled.base()) {
+            let cause = format!("{}; it never ran", refusal.message);
+            self.end_waiting(waiting, State::NotStarted, cause);
+            return true;
         }
         if let Err(error) = self.ledger.open(&waiting.plan) {
             let cause = format!("the ledger of jobs cannot be written: {error}; it never ran");
@@ -252,6 +251,19 @@ impl Warden {
             return false;
         }
         true
+    }
+
+    /// Asks the policy in force about a plan that an earlier one granted, and takes what it makes of it:
+    /// the command as it is defined now.
+    ///
+    /// # Errors
+    /// It does not allow it, or not with these arguments.
+    fn judge_anew(&self, plan: &mut Plan) -> Result<(), Refusal> {
+        if plan.policy() == self.policy.digest {
+            return Ok(());
+        }
+        let grant = self.decide(&plan.requester.subject, plan.call())?;
+        plan.bind_anew(&grant, &self.setting())
     }
 
     /// Ends a job that waits. One that does not is left as it is.

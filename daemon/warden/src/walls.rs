@@ -1,111 +1,163 @@
-//! The sandbox that jobs run in, and whether it was seen to hold. Nothing is forked behind walls
-//! that were not: [`Walls::spawn`] has them from [`Standing::Proved`] alone.
+//! The sandboxes that jobs run in, and whether they were seen to hold. Nothing is forked behind
+//! walls that were not: [`Walls::spawn`] has them proved alone.
 
-mod built;
+mod compiled;
+mod ground;
 mod limits;
 mod proof;
+mod report;
+mod secrets;
+mod standing;
 
-use std::mem;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use remit_common::admin::{ProfileCheck, WallCheck, WallState};
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{
-    Cgroup, Cgroups, Controller, Error, Finding, Keeper, Kernel, Killing, Limits, Spawned, Step,
-    Wall, Witness,
-};
+use remit_confine::{Cgroup, Controller, Error, Keeper, Kernel, Killing, Spawned, Step, Witness};
+use remit_policy::{Base, Policy, Profile};
 
+use crate::accounts::optional_group;
 use crate::audit::Recorded;
 use crate::config::{Config, Need};
 use crate::error::{Fatal, chain};
 use crate::plan::Plan;
-use built::Built;
+use crate::uids::JobUid;
+pub use compiled::{Compiled, Sandboxes, Workshop};
+use ground::Ground;
 pub use proof::{Asked, broken};
+use standing::{Stand, UNTRIED};
 
-/// The one profile of this release.
-const PROFILE: &str = "read";
-/// Why nothing runs in what is put up and not tried yet.
-const UNTRIED: &str =
-    "the keeper of the jobs died, and the walls around a new one are not tried yet";
+/// What walls are tried of, each by a witness of its own: `host` has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walled {
+    /// Base `read`.
+    Read,
+    /// Base `strict`.
+    Strict,
+}
 
-/// The sandbox, whatever its standing.
+impl Walled {
+    /// In the order in which they are tried.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Strict];
+
+    /// The profile that a witness has.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// Of a profile; `None` for one without walls.
+    pub const fn of(base: Base) -> Option<Self> {
+        match base {
+            Base::Read => Some(Self::Read),
+            Base::Strict => Some(Self::Strict),
+            Base::Host => None,
+        }
+    }
+
+    fn profile(self) -> Arc<Profile> {
+        Arc::new(match self {
+            Self::Read => Profile::read(),
+            Self::Strict => Profile::strict(),
+        })
+    }
+}
+
+/// The sandboxes, whatever their standing.
 #[derive(Debug)]
 pub struct Walls {
-    standing: Standing,
+    /// Why there is none, if so: then nothing runs, in whatever profile.
+    ground: Result<Ground, String>,
+    workshop: Option<Workshop>,
+    read: Stand,
+    strict: Stand,
     /// `uname -r`.
     release: String,
 }
 
-#[derive(Debug)]
-enum Standing {
-    /// A witness tried each wall from inside, and each held.
-    Proved(Built),
-    /// Proved once, and put up anew since: nothing runs until each wall was tried again.
-    Untried(Built),
-    /// Nothing runs any more, until the daemon is started again.
-    Refused {
-        /// Which wall, and what was seen of it.
-        why: String,
-        /// What could be built: jobs that run are ended by it.
-        built: Option<Built>,
-    },
-}
-
 impl Walls {
-    /// Puts all walls up and has a witness try each one. What cannot be built or does not hold
-    /// refuses the profile, not the start: an administrator can ask why.
+    /// Puts all walls up and has a witness of each base try each one. What cannot be built or does
+    /// not hold refuses that base, not the start: an administrator can ask why.
     ///
     /// # Errors
     /// `sandbox.require` names what this machine lacks.
     pub fn raise(config: &Config) -> Result<Self, Fatal> {
         let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
-        let refused = |why, built| Standing::Refused { why, built };
-        let standing = match Built::build(config) {
-            Err(error) => refused(chain(&error), None),
-            Ok(built) => {
-                check_needs(&built, &config.sandbox.require)?;
-                // The last uid of the range: no job has it before the others were used.
-                let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
-                match proof::now(&built, uid) {
-                    Ok(()) => Standing::Proved(built),
-                    Err(why) => refused(why, Some(built)),
-                }
+        let ground = match Ground::lay(config) {
+            Ok(ground) => ground,
+            Err(error) => {
+                let why = chain(&error);
+                return Ok(Self {
+                    read: Stand::refused(None, why.clone()),
+                    strict: Stand::refused(None, why.clone()),
+                    ground: Err(why),
+                    workshop: None,
+                    release,
+                });
             }
         };
-        Ok(Self { standing, release })
+        check_needs(&ground, &config.sandbox.require)?;
+        let groups = config.jobs.groups.iter().filter_map(optional_group);
+        let workshop = Workshop::new(
+            ground.kernel().clone(),
+            groups.collect(),
+            config.limits.clone(),
+        );
+        // The last uid of the range: no job has it before the others were used.
+        let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
+        let stand = |walled: Walled| match workshop.compile(&walled.profile()).map(Rc::new) {
+            Err(error) => Stand::refused(None, chain(&error)),
+            Ok(compiled) => match proof::now(&ground, &compiled, uid) {
+                Ok(()) => Stand::proved(compiled),
+                Err(why) => Stand::refused(Some(compiled), why),
+            },
+        };
+        Ok(Self {
+            read: stand(Walled::Read),
+            strict: stand(Walled::Strict),
+            workshop: Some(workshop),
+            ground: Ok(ground),
+            release,
+        })
     }
 
-    /// Why nothing may run, if so.
-    pub fn refused(&self) -> Option<&str> {
-        match &self.standing {
-            Standing::Proved(_) => None,
-            Standing::Untried(_) => Some(UNTRIED),
-            Standing::Refused { why, .. } => Some(why),
-        }
+    /// Compiles the profiles of a policy.
+    pub fn sandboxes(&self, policy: &Policy) -> Sandboxes {
+        let workshop = self.workshop.as_ref();
+        let why = self.ground.as_ref().err().map_or("", String::as_str);
+        Sandboxes::of(policy, workshop.ok_or(why))
     }
 
-    /// Whether they wait to be tried again.
+    /// Whether any wait to be tried again.
     pub fn are_untried(&self) -> bool {
-        matches!(self.standing, Standing::Untried(_))
+        self.read.is_untried() || self.strict.is_untried()
     }
 
-    /// The same for whoever wants to run something.
+    /// Whether a job may be put in a sandbox of this base just now.
     ///
     /// # Errors
-    /// `busy` while they wait to be tried again; else `unsupported_kernel`, naming the wall and
+    /// `busy` while the walls wait to be tried again; else `unsupported_kernel`, naming the wall and
     /// what was seen of it.
-    pub fn open_for_work(&self) -> Result<(), Refusal> {
-        if self.are_untried() {
-            return Err(Refusal::new(Code::Busy, format!("nothing runs just now: {UNTRIED}"))
-                .by("the daemon's own trial of the sandbox")
-                .lift("it is tried every second; remit status and the log tell what is in the way")
-                .next("ask again in a second"));
-        }
-        let Some(why) = self.refused() else {
-            return Ok(());
+    pub fn open_for(&self, base: Base) -> Result<(), Refusal> {
+        let (name, why) = match (Walled::of(base), &self.ground) {
+            (Some(walled), _) => {
+                let stand = self.stand(walled);
+                if stand.is_untried() {
+                    return Err(busy());
+                }
+                match stand.why_not() {
+                    Some(why) => (walled.name(), why),
+                    None => return Ok(()),
+                }
+            }
+            (None, Err(why)) => ("host", why.as_str()),
+            (None, Ok(_)) => return Ok(()),
         };
         let text = format!(
-            "nothing runs in '{PROFILE}' on this machine (Linux {}): {why}",
+            "nothing runs in '{name}' on this machine (Linux {}): {why}",
             self.release
         );
         Err(Refusal::new(Code::UnsupportedKernel, text)
@@ -116,206 +168,115 @@ impl Walls {
             ))
     }
 
-    /// Lets nothing run any more.
-    pub fn refuse(&mut self, why: String) {
-        self.turn(|standing| {
-            let built = match standing {
-                Standing::Proved(built) | Standing::Untried(built) => Some(built),
-                Standing::Refused { built, .. } => built,
-            };
-            Standing::Refused { why, built }
-        });
+    /// Lets nothing run any more in what is made of this base.
+    pub fn refuse(&mut self, walled: Walled, why: String) {
+        self.stand_mut(walled).refuse(why);
     }
 
-    /// Each wall was tried as it stands now, and held. What is refused stays so.
-    pub fn prove(&mut self) {
-        self.turn(|standing| match standing {
-            Standing::Proved(built) | Standing::Untried(built) => Standing::Proved(built),
-            refused @ Standing::Refused { .. } => refused,
-        });
+    /// Each wall of this base was tried as it stands now, and held. What is refused stays so.
+    pub fn prove(&mut self, walled: Walled) {
+        self.stand_mut(walled).prove();
     }
 
-    fn turn(&mut self, into: impl FnOnce(Standing) -> Standing) {
-        let between = Standing::Refused {
-            why: String::new(),
-            built: None,
-        };
-        self.standing = into(mem::replace(&mut self.standing, between));
-    }
-
-    /// Forks a job behind all walls. Takes only what is recorded.
+    /// Forks a job in its sandbox. Takes only what is recorded.
     ///
     /// # Errors
     /// Nothing was forked.
     pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>), Error> {
-        match &self.standing {
-            Standing::Proved(built) => built.spawn(plan),
-            Standing::Untried(_) => Err(unbuilt(UNTRIED)),
-            Standing::Refused { why, .. } => Err(unbuilt(why)),
+        let walled = Walled::of(plan.bound.compiled.base());
+        match walled.and_then(|walled| self.stand(walled).why_not()) {
+            None => self.ground()?.spawn(plan),
+            Some(why) => Err(unbuilt(why)),
         }
     }
 
     /// What stood when a job was executed, from its own steps.
     pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
-        self.built().map(|built| built.enforced(plan, steps))
+        let ground = self.ground.as_ref().ok()?;
+        Some(ground.enforced(plan, steps))
     }
 
-    /// A new keeper, after the old one has died and all jobs with it; nothing runs below it until
-    /// the walls are tried. Whether there is one: without, nothing runs any more.
+    /// A new keeper, after the old one has died and all jobs with it; nothing runs behind walls below
+    /// it until they are tried. Whether there is one: without, nothing runs any more.
     pub fn renew_keeper(&mut self) -> bool {
-        let renewed = match &mut self.standing {
-            Standing::Proved(built) | Standing::Untried(built) => built.renew_keeper(),
-            Standing::Refused {
-                built: Some(built), ..
-            } => built.renew_keeper(),
-            Standing::Refused { built: None, .. } => return false,
+        let renewed = match &mut self.ground {
+            Ok(ground) => ground.renew_keeper(),
+            Err(_) => return false,
         };
         if let Err(error) = renewed {
-            self.refuse(chain(&error));
+            self.give_up(&chain(&error));
             return false;
         }
-        self.turn(|standing| match standing {
-            Standing::Proved(built) => Standing::Untried(built),
-            other @ (Standing::Untried(_) | Standing::Refused { .. }) => other,
-        });
+        self.read.renew();
+        self.strict.renew();
         true
     }
 
-    /// A child that tries every wall, under a uid that nothing else has.
-    ///
-    /// # Errors
-    /// It cannot be forked, or there are no walls.
-    pub fn witness(&self, uid: u32) -> Result<Witness, Error> {
-        match self.built() {
-            Some(built) => built.witness(uid),
-            None => Err(unbuilt(self.refused().unwrap_or_default())),
+    /// Lets nothing run any more at all.
+    pub fn give_up(&mut self, why: &str) {
+        self.ground = Err(why.to_owned());
+        self.workshop = None;
+        for walled in Walled::ALL {
+            self.refuse(walled, why.to_owned());
         }
     }
 
-    /// Begins to kill everything of a uid of jobs.
+    /// A child that tries every wall of a base, under a uid that nothing else has.
+    ///
+    /// # Errors
+    /// It cannot be forked, or there are no walls.
+    pub fn witness(&self, walled: Walled, uid: &JobUid) -> Result<Witness, Error> {
+        let stand = self.stand(walled);
+        match stand.compiled() {
+            Some(compiled) => self.ground()?.witness(compiled, uid.get()),
+            None => Err(unbuilt(stand.why_not().unwrap_or_default())),
+        }
+    }
+
+    /// Begins to kill everything of a uid that one job has: never of one that others have, too.
     ///
     /// # Errors
     /// The child that kills cannot be forked.
-    pub fn kill_uid(&self, uid: u32) -> Result<Killing, Error> {
-        match self.built() {
-            Some(built) => built.kill_uid(uid),
-            None => Err(unbuilt("there is no keeper")),
-        }
+    pub fn kill_uid(&self, uid: &JobUid) -> Result<Killing, Error> {
+        self.ground()?.kill_uid(uid.get())
     }
 
     /// The init of the jobs' pid namespace.
     pub fn keeper(&self) -> Option<&Keeper> {
-        self.built().map(Built::keeper)
+        self.ground.as_ref().ok().map(Ground::keeper)
     }
 
-    /// Whether there is anything that a witness can try.
-    pub fn are_built(&self) -> bool {
-        self.built().is_some()
+    fn ground(&self) -> Result<&Ground, Error> {
+        self.ground.as_ref().map_err(|why| unbuilt(why))
     }
 
-    /// `uname -r`.
-    pub fn release(&self) -> &str {
-        &self.release
+    fn stand(&self, walled: Walled) -> &Stand {
+        match walled {
+            Walled::Read => &self.read,
+            Walled::Strict => &self.strict,
+        }
     }
 
-    /// Landlock's version and its fixed errata, 0 without.
-    pub fn landlock(&self) -> (u32, u32) {
-        self.built().map_or((0, 0), |built| {
-            let kernel = built.kernel();
-            (kernel.landlock_abi, kernel.landlock_errata)
-        })
-    }
-
-    /// The directory of the jobs' cgroups.
-    pub fn cgroup(&self) -> Option<String> {
-        let path = self.built()?.cgroups().map(Cgroups::path)?;
-        Some(path.display().to_string())
-    }
-
-    /// Names of the controllers of the jobs' cgroups, and of those that are not there.
-    pub fn controllers(&self) -> (Vec<String>, Vec<String>) {
-        let there = self.built().map_or(&[][..], Built::controllers);
-        let (there, missing): (Vec<_>, Vec<_>) = Controller::ALL
-            .into_iter()
-            .partition(|controller| there.contains(controller));
-        let names = |list: Vec<Controller>| list.iter().map(|c| c.name().to_owned()).collect();
-        (names(there), names(missing))
-    }
-
-    /// What limits a job, in words.
-    pub fn limits(&self, limits: &Limits) -> Vec<String> {
-        let Some(built) = self.built() else {
-            return Vec::new();
-        };
-        limits::told(limits, built.controllers(), &built.clamped(limits))
-    }
-
-    /// What of these limits the daemon's own hard limits take away.
-    pub fn lowered(&self, limits: &Limits) -> Vec<String> {
-        let clamped = self.built().map(|built| built.clamped(limits));
-        clamped
-            .unwrap_or_default()
-            .iter()
-            .map(limits::lowered)
-            .collect()
-    }
-
-    /// Profiles in which nothing runs, with the reason.
-    pub fn refused_profiles(&self) -> Vec<String> {
-        let why = self.refused().map(|why| format!("{PROFILE}: {why}"));
-        why.into_iter().collect()
-    }
-
-    /// Walls that this kernel does not have.
-    pub fn absent(&self) -> Vec<String> {
-        let absent = self.absent_walls();
-        absent
-            .map(|(wall, why)| format!("{}: {why}", wall.name()))
-            .collect()
-    }
-
-    /// What a witness found, with the walls that it could not try.
-    pub fn checked(&self, findings: &[Finding]) -> Vec<ProfileCheck> {
-        let tried = findings.iter().map(|finding| WallCheck {
-            name: finding.wall.name().to_owned(),
-            state: match finding.held {
-                true => WallState::Held,
-                false => WallState::Broken,
-            },
-            detail: finding.detail.clone(),
-        });
-        let absent = self.absent_walls().map(|(wall, why)| WallCheck {
-            name: wall.name().to_owned(),
-            state: WallState::Absent,
-            detail: why.to_owned(),
-        });
-        vec![ProfileCheck {
-            name: PROFILE.to_owned(),
-            refused: self.refused().map(str::to_owned),
-            walls: tried.chain(absent).collect(),
-        }]
-    }
-
-    fn absent_walls(&self) -> impl Iterator<Item = (Wall, &'static str)> {
-        let built = self.built();
-        Wall::ALL
-            .into_iter()
-            .filter_map(move |wall| Some((wall, wall.absent(built?.kernel())?)))
-    }
-
-    fn built(&self) -> Option<&Built> {
-        match &self.standing {
-            Standing::Proved(built) | Standing::Untried(built) => Some(built),
-            Standing::Refused { built, .. } => built.as_ref(),
+    fn stand_mut(&mut self, walled: Walled) -> &mut Stand {
+        match walled {
+            Walled::Read => &mut self.read,
+            Walled::Strict => &mut self.strict,
         }
     }
 }
 
-fn check_needs(built: &Built, needs: &[Need]) -> Result<(), Fatal> {
-    let has = |controller| built.controllers().contains(&controller);
+fn busy() -> Refusal {
+    Refusal::new(Code::Busy, format!("nothing runs just now: {UNTRIED}"))
+        .by("the daemon's own trial of the sandbox")
+        .lift("it is tried every second; remit status and the log tell what is in the way")
+        .next("ask again in a second")
+}
+
+fn check_needs(ground: &Ground, needs: &[Need]) -> Result<(), Fatal> {
+    let has = |controller| ground.controllers().contains(&controller);
     let missing = needs.iter().find(|need| match need {
-        Need::Landlock => built.kernel().landlock_abi == 0,
-        Need::Cgroup => built.cgroups().is_none(),
+        Need::Landlock => ground.kernel().landlock_abi == 0,
+        Need::Cgroup => ground.cgroups().is_none(),
         Need::Controllers => !has(Controller::Memory) || !has(Controller::Pids),
     });
     match missing {
@@ -323,7 +284,7 @@ fn check_needs(built: &Built, needs: &[Need]) -> Result<(), Fatal> {
         Some(need) => Err(Fatal::Unavailable(format!(
             "sandbox.require names '{}', and this machine (Linux {}) does not have it",
             need.name(),
-            built.kernel().release
+            ground.kernel().release
         ))),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
-use remit_policy::{Verdict, Who};
+use remit_policy::{Grant, Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
@@ -25,14 +25,14 @@ use crate::lock::{Locked, State};
 use crate::notify::Notify;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
-use crate::plan::{Asked, Call, NewJob, Plan, who};
+use crate::plan::{Asked, Bound, Call, NewJob, Plan, Setting, who};
 use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
 use crate::sessions::Sessions;
 use crate::uids::JobUids;
 use crate::waiting::{Queue, Room};
-use crate::walls::Walls;
+use crate::walls::{Sandboxes, Walls};
 
 /// Whether new work is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Warden {
     /// Keys of `remit.toml` that a reload found changed.
     pub needs_restart: Vec<&'static str>,
     pub walls: Walls,
+    /// Of the policy in force.
+    pub sandboxes: Sandboxes,
     /// All walls being tried again.
     pub trial: Option<Trial>,
     pub broker: Broker,
@@ -113,10 +115,10 @@ impl Warden {
     /// Whether new work is taken at all.
     ///
     /// # Errors
-    /// Locked, stopping, or without a wall.
+    /// Locked or stopping.
     pub fn open_for_work(&self) -> Result<(), Refusal> {
         match &self.gate {
-            Gate::Open => self.walls.open_for_work(),
+            Gate::Open => Ok(()),
             Gate::Locked(locked) => Err(Refusal::new(
                 Code::Locked,
                 format!("an administrator has locked remit: {}", locked.why),
@@ -168,10 +170,44 @@ impl Warden {
         Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
     }
 
+    /// A request in words, as far as it is known before anything is decided.
+    pub fn asked(&self, call: &Call) -> Asked {
+        let command = call
+            .named()
+            .and_then(|name| self.policy.policy.command(name));
+        Asked::new(call, command.map(AsRef::as_ref))
+    }
+
     /// What policy says.
-    pub fn decide(&self, subject: &Subject, call: &Call) -> Verdict {
+    ///
+    /// # Errors
+    /// It says no, or that somebody has to approve it, whom this release cannot ask.
+    pub fn decide(&self, subject: &Subject, call: &Call) -> Result<Grant, Refusal> {
         let names = call.env_names();
-        self.policy.policy.decide(by(subject), &call.ask(&names))
+        match self.policy.policy.decide(by(subject), &call.ask(&names)) {
+            Verdict::Allow(grant) => Ok(grant),
+            Verdict::Ask(pending) => Err(pending.into()),
+            Verdict::Deny(denial) => Err(denial.into()),
+        }
+    }
+
+    /// What exactly is to be executed for a request that was granted.
+    ///
+    /// # Errors
+    /// See [`Bound::new`]; or the walls of its sandbox do not hold.
+    pub fn bind(&self, call: &Call, grant: &Grant) -> Result<Bound, Refusal> {
+        let bound = Bound::new(call, grant, &self.setting())?;
+        self.walls.open_for(bound.compiled.base())?;
+        Ok(bound)
+    }
+
+    /// What requests are bound to just now.
+    pub fn setting(&self) -> Setting<'_> {
+        Setting {
+            digest: &self.policy.digest,
+            sandboxes: &self.sandboxes,
+            limits: &self.config.limits,
+        }
     }
 
     /// An id, a number and a uid for a new job.

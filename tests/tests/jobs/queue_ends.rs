@@ -97,7 +97,7 @@ fn a_lock_ends_what_waits_and_says_so() {
         kill: false,
     };
     let done = daemon.administer(lock);
-    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
     for job in &jobs {
         let report = a.end_of(*job);
         never_ran(&daemon, &report, &[State::NotStarted, State::Denied]);
@@ -110,7 +110,7 @@ fn a_lock_ends_what_waits_and_says_so() {
         .expect("the job is theirs");
     assert_eq!(running.state, State::Running);
     let done = daemon.administer(AdminRequest::Unlock);
-    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
     holder.leave();
     let after = a.run(script("echo after")).expect("it is unlocked");
     assert_eq!(stdout(&after), "after\n");
@@ -132,7 +132,7 @@ fn a_lock_that_kills_lets_nothing_that_waits_begin() {
         why: "an alarm".into(),
         kill: true,
     });
-    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
     let ended = Caller::new(&daemon, &user_b()).end_of(holder.job);
     assert_eq!(ended.state, State::Cancelled, "{ended:?}");
     let are_ended = |daemon: &Daemon| {
@@ -149,7 +149,7 @@ fn a_lock_that_kills_lets_nothing_that_waits_begin() {
         .expect_err("it is locked");
     assert_eq!(refusal.code, Code::Locked, "{refusal}");
     let done = daemon.administer(AdminRequest::Unlock);
-    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
     are_ended(&daemon);
     daemon.is_well();
     daemon.stop();
@@ -165,7 +165,7 @@ fn policy(to: &str) -> String {
 fn reload(daemon: &Daemon, to: &str) {
     daemon.set_file("config/policy.d/10-test.toml", &policy(to));
     let done = daemon.administer(AdminRequest::Reload);
-    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn what_waits_outlives_a_reload_that_still_grants_it() {
     reload(&daemon, "\"#64001\", \"#64002\", \"#64003\"");
     daemon.set_file("config/policy.d/10-test.toml", "[[grant]\n");
     let refused = daemon.administer(AdminRequest::Reload);
-    assert!(!matches!(refused, Ok(AdminReply::Done(_))), "{refused:?}");
+    assert!(!matches!(refused, Ok(AdminReply::Reloaded(_))), "{refused:?}");
     assert_eq!(a.job(job, 0).expect("the job is ours").state, State::Queued);
     holder.leave();
     assert_eq!(stdout(&a.end_of(job)), "still\n");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
 use remit_common::caps;
 use remit_common::refusal::Code;
 use remit_link::ToWarden;
@@ -108,9 +108,9 @@ fn a_service_manager_that_does_not_read_keeps_nobody_waiting() {
 
 const CONFIG: &str = "config/remit.toml";
 
-fn reload(stage: &Stage) -> Result<String, String> {
+fn reload(stage: &Stage) -> Result<Reloaded, String> {
     match stage.ask(AdminRequest::Reload) {
-        AdminReply::Done(said) => Ok(said),
+        AdminReply::Reloaded(reloaded) => Ok(reloaded),
         AdminReply::Refused(refusal) => {
             assert_eq!(refusal.code, Code::InvalidArgs);
             Err(refusal.message)
@@ -124,19 +124,27 @@ fn a_reload_says_what_it_loaded_and_what_needs_a_restart() {
     let (stage, _broker) = Stage::start();
     let policy = stage.place.path().join("config/policy.d/10-test.toml");
     let digest = stage.status().policy;
-    let first = format!(
-        "policy {digest} is in force; rules: 1, from {}",
-        policy.display()
-    );
+    let first = Reloaded {
+        policy: digest,
+        rules: 1,
+        commands: 0,
+        changes: Vec::new(),
+        more_changes: 0,
+        warnings: Vec::new(),
+        notes: vec![format!("from {}", policy.display())],
+    };
     assert_eq!(reload(&stage).as_ref(), Ok(&first));
     let old = std::fs::read_to_string(stage.place.path().join(CONFIG)).unwrap();
     let changed = old.replace("sink = \"file\"", "sink = \"file\"\nsync = \"never\"");
     stage.write(CONFIG, &format!("{changed}max = 9\nmax_per_user = 3\n"));
     let said = reload(&stage).unwrap();
     let keys = ["audit.sync", "jobs.max", "jobs.max_per_user"];
-    assert!(said.starts_with(&first), "{said}");
-    assert!(said.contains("systemctl restart remitd"), "{said}");
-    assert!(said.ends_with(&keys.join(", ")), "{said}");
+    let [from, restart] = &said.notes[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(from, &first.notes[0]);
+    assert!(restart.contains("systemctl restart remitd"), "{restart}");
+    assert!(restart.ends_with(&keys.join(", ")), "{restart}");
     let status = stage.status();
     assert_eq!(status.needs_restart, keys);
     assert_eq!(usize::try_from(status.max_jobs), Ok(caps::JOBS));

@@ -224,12 +224,12 @@ fn with_a_wall_missing_it_serves_and_runs_nothing() {
     assert!(status.refused[0].contains(seen), "{status:?}");
     assert_eq!(status.refusals[0].code, Code::UnsupportedKernel);
     let start = &stage.records("start")[0];
-    assert_eq!(start["REMIT_REFUSED"], seen);
+    assert_eq!(start["REMIT_REFUSED"], format!("read: {seen}"));
     assert!(start["MESSAGE"].as_str().unwrap().contains("runs nothing"));
     assert!(
         stage
             .log()
-            .contains(&format!("every run will be refused: {seen}"))
+            .contains(&format!("every run will be refused in read: {seen}"))
     );
     assert!(stage.records("intent").is_empty());
     let checkup = doctor(&stage);

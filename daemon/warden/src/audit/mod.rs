@@ -161,7 +161,7 @@ impl Audit {
         let linked = self.chain.link(&record);
         let sync = match self.sync {
             Sync::Always => true,
-            Sync::Changes => record.event.is_change(),
+            Sync::Changes => record.is_change,
             Sync::Never => false,
         };
         let written = match &mut self.sink {

@@ -99,8 +99,8 @@ impl Event {
         }
     }
 
-    /// Whether `audit.sync = "changes"` waits for the disk.
-    pub const fn is_change(self) -> bool {
+    /// Whether it always is about a change.
+    const fn is_change(self) -> bool {
         match self {
             Self::Lock | Self::Unlock => true,
             Self::Start
@@ -132,6 +132,8 @@ pub struct Record {
     pub priority: &'static str,
     /// Names without the `REMIT_` prefix, with their values.
     pub fields: Vec<(&'static str, String)>,
+    /// It is about a change: `audit.sync = "changes"` waits for the disk.
+    pub is_change: bool,
 }
 
 impl Record {
@@ -142,7 +144,14 @@ impl Record {
             message: text::line(message.as_ref(), FIELD),
             priority: event.priority(),
             fields: Vec::with_capacity(16),
+            is_change: event.is_change(),
         }
+    }
+
+    /// Marks it as being about a change of the host.
+    pub fn of_change(self) -> Self {
+        let is_change = true;
+        Self { is_change, ..self }
     }
 
     /// Marks it as an error: something does not work until somebody mends it.

@@ -2,6 +2,7 @@
 
 use remit_common::caps;
 use remit_confine::Limits;
+use remit_policy::ProfileLimits;
 use serde::Deserialize;
 
 /// `[limits]`: of one job. Bytes, seconds, counts.
@@ -57,6 +58,31 @@ impl JobLimits {
         self.memory.min(half)
     }
 
+    /// With what a profile, and then a command, changes of them. The last word counts; a bound on the
+    /// runtime is one for the caller, too, and never above that for all.
+    pub fn with(&self, changes: &[ProfileLimits]) -> Self {
+        fn last<T>(
+            changes: &[ProfileLimits],
+            of: impl Fn(&ProfileLimits) -> Option<T>,
+        ) -> Option<T> {
+            changes.iter().rev().find_map(of)
+        }
+        let runtime_s = last(changes, |limits| limits.runtime_s);
+        let runtime_s = runtime_s.map(|seconds| seconds.min(self.max_runtime_s));
+        Self {
+            runtime_s: runtime_s.unwrap_or(self.runtime_s),
+            max_runtime_s: runtime_s.unwrap_or(self.max_runtime_s),
+            memory: last(changes, |limits| limits.memory).unwrap_or(self.memory),
+            tasks: last(changes, |limits| limits.tasks).unwrap_or(self.tasks),
+            cpu_percent: last(changes, |limits| limits.cpu_percent).unwrap_or(self.cpu_percent),
+            files: last(changes, |limits| limits.open_files).unwrap_or(self.files),
+            tmp: last(changes, |limits| limits.tmp).unwrap_or(self.tmp),
+            cpu_s: self.cpu_s,
+            tmp_files: self.tmp_files,
+            machine: self.machine,
+        }
+    }
+
     /// As the sandbox wants them.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -92,6 +118,45 @@ fn memory_of(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_has_the_last_word_but_not_on_all_runtimes() {
+        let config = JobLimits::default();
+        let profile = ProfileLimits {
+            runtime_s: Some(30),
+            memory: Some(1 << 20),
+            tmp: Some(7),
+            ..ProfileLimits::default()
+        };
+        let command = ProfileLimits {
+            runtime_s: Some(60),
+            memory: Some(2 << 20),
+            tasks: Some(3),
+            open_files: Some(64),
+            cpu_percent: Some(50),
+            ..ProfileLimits::default()
+        };
+        assert_eq!(config.with(&[]), config);
+        let one = config.with(&[profile]);
+        assert_eq!((one.runtime_s, one.max_runtime_s), (30, 30));
+        assert_eq!((one.memory, one.tmp, one.tasks), (1 << 20, 7, 256));
+        let both = config.with(&[profile, command]);
+        assert_eq!((both.runtime_s, both.max_runtime_s), (60, 60));
+        let others = (
+            both.memory,
+            both.tasks,
+            both.files,
+            both.cpu_percent,
+            both.tmp,
+        );
+        assert_eq!(others, (2 << 20, 3, 64, 50, 7));
+        let long = ProfileLimits {
+            runtime_s: Some(1 << 30),
+            ..ProfileLimits::default()
+        };
+        let long = config.with(&[long]);
+        assert_eq!((long.runtime_s, long.max_runtime_s), (3600, 3600));
+    }
 
     #[test]
     fn a_job_has_half_of_the_machine_at_most() {

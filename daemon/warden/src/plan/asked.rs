@@ -1,20 +1,33 @@
 //! What a request asks for, as every record about it tells: intent, end and refusal. Pure.
 
-use remit_common::builtin::Builtin;
-use remit_common::text;
+use std::ffi::{CStr, CString};
 
-use super::{COMMAND_LINE, Call, DEFAULT_PROFILE};
+use remit_common::builtin;
+use remit_common::text;
+use remit_common::wire::{Effect, Purpose};
+use remit_policy::{Command, Kind};
+
+use super::COMMAND_LINE;
+use super::call::{Call, What};
+use super::slot::HIDDEN;
 use crate::audit::Record;
 use crate::audit::chain::hex;
 
-/// A request in words. Never values of its environment, nor its standard input.
+/// What a run without a profile means (remit-policy decides the same).
+const DEFAULT_PROFILE: &str = "read";
+/// Of a script, on one line, for lists; a record has more of it.
+const SCRIPT_LINE: usize = 200;
+
+/// A request in words. Never values of its environment, nor its standard input, nor secrets.
 #[derive(Debug)]
 pub struct Asked {
     command: String,
-    named: Option<&'static str>,
+    named: Option<String>,
     argv: String,
     cwd: Vec<u8>,
-    profile: String,
+    profile: Option<String>,
+    effect: Effect,
+    reason: Option<String>,
     script: Option<(Vec<u8>, [u8; 32])>,
     stdin_sha256: Option<[u8; 32]>,
     request: Option<String>,
@@ -22,47 +35,30 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What runs, on one line.
-    pub fn command(&self) -> &str {
-        &self.command
-    }
-
-    /// Adds what names the program: for the records that belong to an intent.
-    pub fn program(&self, record: Record) -> Record {
-        record
-            .maybe("COMMAND", self.named)
-            .field("ARGV", &self.argv)
-            .field("PROFILE", &self.profile)
-    }
-
-    /// Adds all of it.
-    pub fn whole(&self, record: Record) -> Record {
-        let script = self.script.as_ref();
-        self.program(record)
-            .field("CWD", &self.cwd)
-            .maybe("SCRIPT", script.map(|(start, _)| start))
-            .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
-            .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
-            .maybe("REQUEST_ID", self.request.as_ref())
-            .field("CLIENT", &self.client)
-    }
-}
-
-impl From<&Call> for Asked {
-    fn from(call: &Call) -> Self {
-        let command = call.command();
-        let argv = match call.named {
-            // The command is what the caller wrote, the argv what is executed for it.
-            Some(_) => text::command_line(&call.argv, COMMAND_LINE),
-            None => command.clone(),
+    /// As far as it is known before anybody has decided about it. `command`: what the policy in force
+    /// has by its name, if it has.
+    pub fn new(call: &Call, command: Option<&Command>) -> Self {
+        let (line, profile) = match &call.what {
+            What::Program(argv) => (program_line(call, argv), call.profile.as_deref()),
+            What::Named { name, args } => {
+                let line = text::command_line(&told(name, args, command), COMMAND_LINE);
+                (line, None)
+            }
         };
-        let profile = call.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
+        let default = match call.what {
+            What::Program(_) => Some(DEFAULT_PROFILE),
+            What::Named { .. } => None,
+        };
         Self {
-            command,
-            named: call.named.as_ref().map(Builtin::name),
-            argv,
-            cwd: call.cwd.clone(),
-            profile: profile.to_owned(),
+            argv: line.clone(),
+            command: line,
+            named: call
+                .named()
+                .map(|name| text::line(name.as_bytes(), COMMAND_LINE)),
+            cwd: call.cwd.as_bytes().to_vec(),
+            profile: profile.or(default).map(str::to_owned),
+            effect: call.effect(),
+            reason: reason(&call.purpose),
             script: call
                 .script
                 .as_ref()
@@ -72,4 +68,96 @@ impl From<&Call> for Asked {
             client: call.client.clone(),
         }
     }
+
+    /// As it is bound to a grant. `words`: a named command as it may be told.
+    pub(super) fn bound(
+        call: &Call,
+        words: Option<&[String]>,
+        argv: &[CString],
+        cwd: &CStr,
+        profile: &str,
+    ) -> Self {
+        let line = argv_line(argv);
+        Self {
+            command: match words {
+                // The command is what the caller wrote, the argv what is executed for it.
+                Some(words) => text::command_line(words, COMMAND_LINE),
+                None => program_line(call, argv),
+            },
+            argv: match words {
+                Some(_) => line,
+                None => program_line(call, argv),
+            },
+            cwd: cwd.to_bytes().to_vec(),
+            profile: Some(profile.to_owned()),
+            ..Self::new(call, None)
+        }
+    }
+
+    /// What runs, on one line.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Adds what names the program: for the records that belong to an intent.
+    pub fn program(&self, record: Record) -> Record {
+        record
+            .maybe("COMMAND", self.named.as_ref())
+            .field("ARGV", &self.argv)
+            .maybe("PROFILE", self.profile.as_ref())
+            .field("EFFECT", self.effect.name())
+    }
+
+    /// Adds all of it.
+    pub fn whole(&self, record: Record) -> Record {
+        let script = self.script.as_ref();
+        self.program(record)
+            .maybe("REASON", self.reason.as_ref())
+            .field("CWD", &self.cwd)
+            .maybe("SCRIPT", script.map(|(start, _)| start))
+            .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
+            .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
+            .maybe("REQUEST_ID", self.request.as_ref())
+            .field("CLIENT", &self.client)
+    }
+}
+
+fn reason(purpose: &Purpose) -> Option<String> {
+    match purpose {
+        Purpose::Change { reason } => Some(reason.clone()),
+        Purpose::Use | Purpose::Try => None,
+    }
+}
+
+/// The argv, or the interpreter and how its script begins.
+fn program_line(call: &Call, argv: &[CString]) -> String {
+    match (&call.script, argv.first()) {
+        (Some(script), Some(interpreter)) => format!(
+            "{} script: {}",
+            text::line(interpreter.as_bytes(), SCRIPT_LINE),
+            text::line(script.start.trim_ascii(), SCRIPT_LINE)
+        ),
+        _ => argv_line(argv),
+    }
+}
+
+fn argv_line(argv: &[CString]) -> String {
+    let argv: Vec<_> = argv.iter().map(|arg| arg.as_bytes()).collect();
+    text::command_line(&argv, COMMAND_LINE)
+}
+
+/// A named command as it was asked for. A value is told where it is known to be none to hide: by
+/// the definition, or because the command is one of our own.
+fn told(name: &str, args: &[(String, String)], command: Option<&Command>) -> Vec<String> {
+    let ours = builtin::find(name).is_ok();
+    let is_plain = |arg: &str| {
+        let param = command.and_then(|c| c.params.iter().find(|param| param.name == arg));
+        ours || param.is_some_and(|param| !matches!(param.kind, Kind::Secret { .. }))
+    };
+    let word = |(arg, value): &(String, String)| match is_plain(arg) {
+        true => format!("{arg}={value}"),
+        false => format!("{arg}={HIDDEN}"),
+    };
+    let args = args.iter().map(word);
+    std::iter::once(name.to_owned()).chain(args).collect()
 }

@@ -1,5 +1,6 @@
 //! The records of a plan that waits and of one that runs, made before anything does. Pure.
 
+use remit_common::wire::Effect;
 use remit_policy::Basis;
 
 use super::{Plan, Requester};
@@ -14,15 +15,29 @@ impl Plan {
 
     /// The record of the intent.
     pub fn record(&self) -> Record {
-        let (does, verdict) = match &self.basis {
-            Basis::Rule(_) => ("runs", "allow".to_owned()),
-            basis @ Basis::TryByRoot => ("tries", basis.to_string()),
+        let (does, verdict) = match (&self.bound.basis, self.bound.effect) {
+            (Basis::Rule(_), Effect::Read) => ("runs", "allow".to_owned()),
+            (Basis::Rule(_), Effect::Change) => ("changes the host", "allow".to_owned()),
+            (basis @ Basis::TryByRoot, _) => ("tries", basis.to_string()),
         };
-        self.about(Event::Intent, does)
+        let record = self
+            .about(Event::Intent, does)
             .field("VERDICT", verdict)
-            .number("JOB_UID", self.uid.get())
-            .number("RUNTIME_MAX", self.runtime_s)
-            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()))
+            .number(
+                "JOB_UID",
+                self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
+            )
+            .number("RUNTIME_MAX", self.bound.runtime_s)
+            .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
+        self.marked(record)
+    }
+
+    /// Marks a record of a change as one: it may have to be on the disk before anything is done.
+    pub fn marked(&self, record: Record) -> Record {
+        match self.bound.effect {
+            Effect::Read => record,
+            Effect::Change => record.of_change(),
+        }
     }
 
     /// What both tell: who does what, what was asked, and by which rule.
@@ -34,16 +49,16 @@ impl Plan {
         let message = format!(
             "{} {does} in {} [{}]: {}",
             subject.user(),
-            self.profile,
+            self.bound.compiled.name(),
             self.job.short(),
             self.command()
         );
         let record = who(Record::new(event, message), subject, Some(*session))
             .field("JOB", self.job.to_string());
-        self.asked
+        self.asked()
             .whole(record)
-            .field("RULE", self.basis.to_string())
-            .field("POLICY", &self.policy)
+            .field("RULE", self.bound.basis.to_string())
+            .field("POLICY", self.policy())
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_confine::Finding;
 
-use super::Built;
+use super::Compiled;
+use super::ground::Ground;
 use crate::error::chain;
 
 /// How long the start-up may wait for a child of its own. The loop waits for none.
@@ -25,9 +26,9 @@ pub enum Asked {
 ///
 /// # Errors
 /// Those that did not hold, or why they cannot be tried.
-pub fn now(built: &Built, uid: u32) -> Result<(), String> {
+pub fn now(ground: &Ground, compiled: &Compiled, uid: u32) -> Result<(), String> {
     let failed = |error: remit_confine::Error| chain(&error);
-    let mut witness = built.witness(uid).map_err(failed)?;
+    let mut witness = ground.witness(compiled, uid).map_err(failed)?;
     let findings = loop {
         wait_for(witness.fd())?;
         if let Some(findings) = witness.read().map_err(failed)? {
@@ -35,7 +36,7 @@ pub fn now(built: &Built, uid: u32) -> Result<(), String> {
         }
     };
     // Whether others have the uid does not matter before there are jobs.
-    let killing = built.kill_uid(uid).map_err(failed)?;
+    let killing = ground.kill_uid(uid).map_err(failed)?;
     let _ = wait_for(killing.fd());
     match broken(&findings, Asked::AtStart) {
         None => Ok(()),

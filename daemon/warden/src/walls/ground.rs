@@ -1,53 +1,47 @@
-//! The walls as they were put up: keeper, compiled filters, cgroups. Whether they hold is not said here.
+//! What all sandboxes stand on: kernel, keeper, cgroups. Whether walls hold is not said here.
 
 use std::os::fd::AsFd;
 
 use remit_common::outcome::Enforced;
 use remit_confine::{
-    Cgroup, Cgroups, Clamped, Controller, Job, Keeper, Kernel, Killing, Limits, ReadProfile,
-    Result, Sandbox, Spawned, Step, Witness, kill_uid, spawn, witness,
+    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Killing, Limits, Result, Spawned, Step,
+    Witness, kill_uid, spawn, witness,
 };
+use remit_policy::Base;
 
-use super::limits;
-use crate::accounts::optional_group;
+use super::secrets::Secrets;
+use super::{Compiled, limits};
 use crate::audit::Recorded;
 use crate::config::Config;
 use crate::error::chain;
-use crate::plan::Plan;
+use crate::plan::{Bound, Plan};
 
 /// Of a uid, beyond those of a job's cgroup.
 const SPARE_TASKS: u64 = 16;
+/// What a job of base `strict` has beside its own: a monitor, an init, a relay.
+const COMPANIONS: u64 = 3;
+/// What stands in `enforced` instead of walls where there are none.
+const NO_WALLS: &str = "none (host)";
 
-/// Everything that confines a job.
+/// Everything that every job needs, whatever its sandbox.
 #[derive(Debug)]
-pub struct Built {
+pub struct Ground {
     kernel: Kernel,
-    sandbox: Sandbox,
     keeper: Keeper,
     keeper_id: u32,
     cgroups: Option<Cgroups>,
 }
 
-impl Built {
-    /// Puts all walls up.
+impl Ground {
+    /// Looks what the kernel has, starts the keeper, and finds a place for cgroups.
     ///
     /// # Errors
-    /// A wall that cannot be built here.
-    pub fn build(config: &Config) -> Result<Self> {
+    /// The kernel cannot confine, or there can be no keeper.
+    pub fn lay(config: &Config) -> Result<Self> {
         let kernel = Kernel::probe()?;
-        let profile = ReadProfile {
-            groups: config
-                .jobs
-                .groups
-                .iter()
-                .filter_map(optional_group)
-                .collect(),
-            limits: config.limits.limits(),
-        };
         let keeper_id = config.jobs.uid_first;
         let cgroups = Cgroups::open("remit")?;
         Ok(Self {
-            sandbox: compile(&profile, &kernel)?,
             kernel,
             keeper: Keeper::start(keeper_id, keeper_id)?,
             keeper_id,
@@ -55,26 +49,29 @@ impl Built {
         })
     }
 
-    /// Forks a job behind all walls.
+    /// Forks a job in its sandbox.
     pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>)> {
+        let bound = &plan.bound;
+        let secrets = Secrets::seal(bound)?;
         let cgroup = match &self.cgroups {
-            Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &plan.limits)?),
+            Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &together(bound))?),
             None => None,
         };
         let job = Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
             loginuid: plan.requester.subject.loginuid(),
-            argv: &plan.argv,
+            argv: &bound.argv,
+            places: &secrets.arguments(),
             path: &plan.path,
-            env: &plan.env,
-            cwd: &plan.cwd,
-            stdin: plan.stdin.as_ref().map(AsFd::as_fd),
-            script: plan.script.as_ref().map(AsFd::as_fd),
+            env: &bound.env,
+            cwd: &bound.cwd,
+            stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(plan.stdin()),
+            script: plan.script(),
             cgroup: cgroup.as_ref(),
-            limits: &self.own(&plan.limits),
+            limits: &self.own(&bound.limits),
         };
-        match spawn(&self.sandbox, &self.keeper, &job) {
+        match spawn(bound.compiled.sandbox(), &self.keeper, &job) {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(error) => {
                 if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
@@ -99,20 +96,22 @@ impl Built {
 
     /// What stood when a job was executed, from its own steps.
     pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Enforced {
+        let bound = &plan.bound;
         let controllers = match steps.contains(&Step::Cgroup) {
             true => self.controllers(),
             false => &[],
         };
-        let mut told = vec![format!("runtime {} s", plan.runtime_s)];
-        told.extend(limits::told(
-            &plan.limits,
-            controllers,
-            &self.clamped(&plan.limits),
-        ));
+        let clamped = bound.compiled.sandbox().clamped(&bound.limits);
+        let mut told = vec![format!("runtime {} s", bound.runtime_s)];
+        told.extend(limits::told(&bound.limits, controllers, &clamped));
+        let walls = match bound.compiled.base() {
+            Base::Host => vec![NO_WALLS.to_owned()],
+            Base::Read | Base::Strict => steps.iter().map(|step| step.name().to_owned()).collect(),
+        };
         Enforced {
-            profile: plan.profile.clone(),
-            uid: plan.uid.get(),
-            walls: steps.iter().map(|step| step.name().to_owned()).collect(),
+            profile: bound.compiled.name().to_owned(),
+            uid: bound.compiled.fixed_uid().unwrap_or(plan.uid.get()),
+            walls,
             landlock: match steps.contains(&Step::Landlock) {
                 true => self.kernel.landlock_abi,
                 false => 0,
@@ -131,9 +130,9 @@ impl Built {
         Ok(())
     }
 
-    /// A child that tries every wall, under a uid that nothing else has.
-    pub fn witness(&self, uid: u32) -> Result<Witness> {
-        witness(&self.sandbox, &self.keeper, uid, uid)
+    /// A child that tries every wall of a sandbox, under a uid that nothing else has.
+    pub fn witness(&self, compiled: &Compiled, uid: u32) -> Result<Witness> {
+        witness(compiled.sandbox(), &self.keeper, uid, uid)
     }
 
     /// Begins to kill everything of a uid of jobs.
@@ -160,30 +159,16 @@ impl Built {
     pub fn controllers(&self) -> &[Controller] {
         self.cgroups.as_ref().map_or(&[], Cgroups::controllers)
     }
-
-    /// What of these limits the daemon's own hard limits take away.
-    pub fn clamped(&self, limits: &Limits) -> Vec<Clamped> {
-        self.sandbox.clamped(limits)
-    }
 }
 
-#[cfg(not(feature = "mutate"))]
-fn compile(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-    Sandbox::read(profile, kernel)
-}
-
-/// Under test, `REMIT_MUTATE=wall` leaves one wall out.
-#[cfg(feature = "mutate")]
-fn compile(profile: &ReadProfile, kernel: &Kernel) -> Result<Sandbox> {
-    use remit_confine::Wall;
-    let Ok(name) = std::env::var("REMIT_MUTATE") else {
-        return Sandbox::read(profile, kernel);
+/// The limits of a job and all that belongs to it.
+fn together(bound: &Bound) -> Limits {
+    let more = match bound.compiled.base() {
+        Base::Strict => COMPANIONS,
+        Base::Read | Base::Host => 0,
     };
-    let wall = Wall::ALL
-        .into_iter()
-        .find(|wall| format!("{wall:?}") == name);
-    match wall {
-        Some(wall) => Sandbox::without(profile, kernel, wall),
-        None => Sandbox::read(profile, kernel),
+    Limits {
+        tasks: bound.limits.tasks.map(|tasks| tasks.saturating_add(more)),
+        ..bound.limits
     }
 }

@@ -1,0 +1,171 @@
+//! What a grant makes of a request: exactly what is executed, and in which sandbox.
+//!
+//! Done once when it is asked for, and again where the policy changed while it waited.
+
+use std::ffi::CString;
+use std::rc::Rc;
+
+use remit_common::builtin::Builtin;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
+use remit_confine::Limits;
+use remit_policy::{Basis, Command, Given, Grant};
+
+use super::asked::Asked;
+use super::call::{Call, What};
+use super::slot::{Slot, element};
+use crate::config::JobLimits;
+use crate::look;
+use crate::walls::{Compiled, Sandboxes};
+
+/// What a request is bound to.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// The policy's digest.
+    pub digest: &'a str,
+    /// Its sandboxes.
+    pub sandboxes: &'a Sandboxes,
+    /// What `remit.toml` lets a job use.
+    pub limits: &'a JobLimits,
+}
+
+/// What is executed, to the last byte.
+#[derive(Debug)]
+pub struct Bound {
+    /// The program and its arguments; where an element is more than text, as it is shown.
+    pub argv: Rc<[CString]>,
+    /// Those elements.
+    pub slots: Vec<Slot>,
+    /// Standard input, where it is a secret argument.
+    pub secret_stdin: Option<Vec<u8>>,
+    /// The whole environment.
+    pub env: Vec<CString>,
+    /// The working directory.
+    pub cwd: CString,
+    /// What the job may use.
+    pub limits: Limits,
+    /// When it ends at the latest, in seconds.
+    pub runtime_s: u32,
+    /// Its sandbox.
+    pub compiled: Rc<Compiled>,
+    /// In words.
+    pub asked: Rc<Asked>,
+    /// Whether it looks or changes the host.
+    pub effect: Effect,
+    /// By which rule.
+    pub basis: Basis,
+    /// The policy's digest.
+    pub policy: String,
+}
+
+/// The part of it that a command's definition gives, or the caller.
+struct Executed {
+    argv: Rc<[CString]>,
+    slots: Vec<Slot>,
+    secret_stdin: Option<Vec<u8>>,
+    cwd: CString,
+    /// The command and its arguments as they may be told; none for a program.
+    words: Option<Vec<String>>,
+}
+
+impl Bound {
+    /// Binds a request to what was granted.
+    ///
+    /// # Errors
+    /// Arguments that the command does not take, a variable that the grant does not list, a runtime
+    /// over the limit, a profile that this machine cannot have.
+    pub fn new(call: &Call, grant: &Grant, setting: &Setting<'_>) -> Result<Self, Refusal> {
+        let command = grant.command().map(AsRef::as_ref);
+        let executed = match (&call.what, command) {
+            (What::Named { args, .. }, Some(command)) => of_policy(command, args, call)?,
+            (What::Named { name, args }, None) => of_ours(name, args)?,
+            (What::Program(argv), _) => Executed {
+                argv: Rc::clone(argv),
+                slots: Vec::new(),
+                secret_stdin: None,
+                cwd: call.cwd.clone(),
+                words: None,
+            },
+        };
+        let profile = grant.profile();
+        let changes = [
+            profile.limits,
+            command.map(|command| command.limits).unwrap_or_default(),
+        ];
+        let limits = setting.limits.with(&changes);
+        let effect = command.map_or(Effect::Read, |command| command.effect);
+        Ok(Self {
+            env: remit_policy::environment(grant, &call.env)?,
+            runtime_s: runtime(call.runtime_s, &limits)?,
+            limits: limits.limits(),
+            compiled: setting.sandboxes.get(profile)?,
+            asked: Rc::new(Asked::bound(
+                call,
+                executed.words.as_deref(),
+                &executed.argv,
+                &executed.cwd,
+                &profile.name,
+            )),
+            argv: executed.argv,
+            slots: executed.slots,
+            secret_stdin: executed.secret_stdin,
+            cwd: executed.cwd,
+            effect,
+            basis: grant.basis().clone(),
+            policy: setting.digest.to_owned(),
+        })
+    }
+}
+
+/// A command of the policy's, with these arguments.
+fn of_policy(
+    command: &Command,
+    args: &[(String, String)],
+    call: &Call,
+) -> Result<Executed, Refusal> {
+    let invocation = command.bind(args, call.stdin.is_some())?;
+    let (argv, slots) = elements(invocation.argv)?;
+    Ok(Executed {
+        argv,
+        slots,
+        secret_stdin: invocation.stdin,
+        cwd: CString::new(command.cwd.as_str()).map_err(|_| nul("cwd"))?,
+        words: Some(invocation.words),
+    })
+}
+
+/// One of our own.
+fn of_ours(name: &str, args: &[(String, String)]) -> Result<Executed, Refusal> {
+    let builtin = Builtin::parse(name, args)?;
+    let argv = look::argv(&builtin)?;
+    let (argv, slots) = elements(argv.into_iter().map(Given::Text).collect())?;
+    Ok(Executed {
+        argv,
+        slots,
+        secret_stdin: None,
+        cwd: c"/".to_owned(),
+        words: Some(builtin.words()),
+    })
+}
+
+fn elements(argv: Vec<Given>) -> Result<(Rc<[CString]>, Vec<Slot>), Refusal> {
+    let elements = argv.into_iter().enumerate();
+    let elements: Option<Vec<_>> = elements.map(|(at, given)| element(at, given)).collect();
+    let (argv, slots): (Vec<_>, Vec<_>) = elements.ok_or_else(|| nul("args"))?.into_iter().unzip();
+    remit_policy::check_argv(&argv.iter().map(|arg| arg.as_bytes()).collect::<Vec<_>>())?;
+    Ok((argv.into(), slots.into_iter().flatten().collect()))
+}
+
+fn runtime(asked: Option<u32>, limits: &JobLimits) -> Result<u32, Refusal> {
+    let runtime_s = asked.unwrap_or(limits.runtime_s);
+    let max = limits.max_runtime_s;
+    if (1..=max).contains(&runtime_s) {
+        return Ok(runtime_s);
+    }
+    let text = format!("max_runtime_s is {runtime_s}, it must be 1 to {max}");
+    Err(Refusal::new(Code::InvalidArgs, text).object("max_runtime_s"))
+}
+
+fn nul(name: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgs, format!("{name} holds a NUL byte")).object(name)
+}
