@@ -59,6 +59,9 @@ impl Plan {
         let path = &place.path;
         let doing = || format!("cannot show '{}' in a sandbox", path.display());
         let source = relative(path)?;
+        if path.starts_with("/proc") {
+            return Err(Error::refused(doing(), "'/proc' is the sandbox's own"));
+        }
         let (access, optional) = match self.mounts.get(path) {
             None => (access, place.optional),
             Some(Content::Private(_)) => {
@@ -91,6 +94,10 @@ impl Plan {
     pub(super) fn private(&mut self, path: &Path, whose: Private) -> Result<()> {
         relative(path)?;
         match self.mounts.get(path) {
+            _ if path.starts_with("/proc") || path == Path::new("/dev") => Err(Error::refused(
+                format!("cannot make a private '{}'", path.display()),
+                "it is the sandbox's own",
+            )),
             Some(Content::Host(_)) => Err(Error::refused(
                 format!("cannot make a private '{}'", path.display()),
                 "the sandbox shows the host's there",
