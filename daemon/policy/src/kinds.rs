@@ -29,17 +29,15 @@ pub(crate) fn params(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Vec<Pl
                 "1 to 64 of a-z 0-9 _ -, a letter first",
             );
         }
-        let Some(table) = value.get_ref().as_table() else {
-            mistyped(name.value, "a table", value, report);
-            continue;
-        };
-        let table = Fields::new(
-            format!("args.{}", shown(name.value)),
-            name.span.clone(),
-            table,
-        );
         let span = name.span.clone();
-        found.extend(param(&name, table, report).map(|value| Placed { value, span }));
+        let value = if let Some(table) = value.get_ref().as_table() {
+            let what = format!("args.{}", shown(name.value));
+            param(&name, Fields::new(what, span.clone(), table), report)
+        } else {
+            mistyped(name.value, "a table", value, report);
+            broken(name.value)
+        };
+        found.push(Placed { value, span });
         if found.len() > caps::NAMED_ARGS {
             let message = format!("a command has at most {} arguments", caps::NAMED_ARGS);
             report.error(name.span, message);
@@ -53,14 +51,29 @@ fn shown(name: &str) -> String {
     quoted(name).trim_matches('\'').to_owned()
 }
 
-fn param(name: &Placed<&str>, mut fields: Fields<'_>, report: &mut Report<'_>) -> Option<Param> {
+/// What stands for an argument that cannot be read, so that its places are not the next mistakes. No
+/// command that has one comes into being.
+fn broken(name: &str) -> Param {
+    Param {
+        name: name.to_owned(),
+        kind: Kind::Unit,
+        summary: String::new(),
+        optional: true,
+        default: None,
+        most: 1,
+    }
+}
+
+fn param(name: &Placed<&str>, mut fields: Fields<'_>, report: &mut Report<'_>) -> Param {
     let kind = kind(&mut fields, report);
     let summary = summary(fields.string("summary", report), report);
     let optional = fields.boolean("optional", report);
     let most = fields.integer("repeat", (1, caps::NAMED_ARGS as i64), report);
     let default = fields.get("default");
     fields.finish(report);
-    let kind = kind?;
+    let Some(kind) = kind else {
+        return broken(name.value);
+    };
     let flag = matches!(kind, Kind::Flag(_));
     let single = flag || matches!(kind, Kind::Secret { .. });
     if single && most.is_some_and(|most| most > 1) {
@@ -79,14 +92,14 @@ fn param(name: &Placed<&str>, mut fields: Fields<'_>, report: &mut Report<'_>) -
         );
     }
     let default = default.and_then(|value| self::default(&kind, value, report));
-    Some(Param {
+    Param {
         name: name.value.to_owned(),
         kind,
         summary,
         optional: optional || (flag && default.is_none()),
         default,
         most: most.and_then(|most| most.try_into().ok()).unwrap_or(1),
-    })
+    }
 }
 
 fn default(kind: &Kind, value: &Value<'_>, report: &mut Report<'_>) -> Option<String> {

@@ -10,6 +10,8 @@ use crate::diagnostic::quoted;
 use crate::paths::not_plain;
 use crate::reader::{Fields, Placed, Report, Value, mistyped, string};
 
+/// What `argv` is.
+const WHAT: &str = "a list of words and of lists of words";
 /// Elements of a template.
 const MOST: usize = 256;
 /// Bytes of one.
@@ -21,7 +23,6 @@ pub(crate) fn argv(
     params: &[Placed<Param>],
     report: &mut Report<'_>,
 ) -> Vec<Placed<Part>> {
-    const WHAT: &str = "a list of words and of lists of words";
     let Some(list) = fields.list("argv", WHAT, report) else {
         return Vec::new();
     };
@@ -84,7 +85,7 @@ fn group<'a>(
     for value in words {
         match string(value) {
             Some(text) => found.extend(word(&text, params, report)),
-            None => mistyped("argv", "a list within the list holds words", value, report),
+            None => mistyped("argv", WHAT, value, report),
         }
     }
     if report.errors() > errors {

@@ -19,7 +19,7 @@ pub(super) struct Lists {
 }
 
 /// Directories that many others rely on: whoever writes there is root, or anybody, at once.
-const NEVER_WRITTEN: [&str; 27] = [
+const NEVER_WRITTEN: [&str; 22] = [
     "/",
     "/bin",
     "/boot",
@@ -30,19 +30,14 @@ const NEVER_WRITTEN: [&str; 27] = [
     "/lib32",
     "/lib64",
     "/libx32",
-    "/media",
-    "/mnt",
-    "/opt",
     "/proc",
     "/root",
     "/run",
     "/sbin",
-    "/srv",
     "/sys",
     "/tmp",
     "/usr",
     "/var",
-    "/var/cache",
     "/var/lib",
     "/var/log",
     "/var/spool",
@@ -183,11 +178,15 @@ fn written(path: &str, protected: &[String]) -> Why {
     if let Some(file) = protected.iter().find(|file| nested(path, file)) {
         return Some(format!("is not to be written: '{file}' is remit's own"));
     }
-    let system = NEVER_WRITTEN.contains(&path)
-        || NEVER_WRITTEN_BENEATH
-            .iter()
-            .any(|root| beneath(path, root).is_some());
-    system.then(|| "is not to be written: list the directory below it that is meant".into())
+    if NEVER_WRITTEN.contains(&path) {
+        return Some("is not to be written: list the directory below it that is meant".into());
+    }
+    let system = NEVER_WRITTEN_BENEATH
+        .iter()
+        .find(|root| beneath(path, root).is_some())?;
+    Some(format!(
+        "is not to be written: what lies below {system} is the system itself"
+    ))
 }
 
 /// For `scratch`, which covers what the host has there.

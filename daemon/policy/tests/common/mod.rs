@@ -1,6 +1,6 @@
 //! What the tests of this crate share: accounts, sources, a loaded policy.
 
-use remit_policy::{Diagnostic, Ids, MachineTable, Policy, Source, load};
+use remit_policy::{Diagnostic, Ids, MachineTable, Policy, Program, Source, load};
 
 /// Accounts of an invented machine, with those that try to confuse.
 pub fn accounts() -> MachineTable {
@@ -32,7 +32,17 @@ pub fn accounts() -> MachineTable {
             ("deploy", 902),
             ("nogroup", 65534),
         ]),
-        ..MachineTable::default()
+        members: [("deploy".to_owned(), vec![64001, 901])].into(),
+        hosts: [("api.example.com".to_owned(), vec![[192, 0, 2, 7].into()])].into(),
+        programs: [
+            ("/usr/bin/absent".to_owned(), Program::Missing),
+            (
+                "/opt/mine".to_owned(),
+                Program::Distrusted("it is writable by group 'users'".to_owned()),
+            ),
+        ]
+        .into(),
+        protected: vec!["/etc/remit".to_owned(), "/var/lib/remit".to_owned()],
     }
 }
 
@@ -55,4 +65,39 @@ pub fn policy(text: &str) -> (Policy, Vec<Diagnostic>) {
 #[allow(dead_code, reason = "not every test file needs it")]
 pub fn lines(found: &[Diagnostic]) -> String {
     found.iter().map(|one| format!("{one}\n")).collect()
+}
+
+/// Two commands, one for each effect, and the profile of one.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub const COMMANDS: &str = r#"
+[[command]]
+name = "nginx.test"
+summary = "Check the configuration"
+argv = ["/usr/sbin/nginx", "-t"]
+effect = "read"
+profile = "strict"
+
+[[command]]
+name = "nginx.reload"
+summary = "Take over the configuration"
+argv = ["/usr/sbin/nginx", "-s", "reload"]
+effect = "change"
+profile = "nginx"
+
+[profile.nginx]
+base = "strict"
+user = "root"
+write = ["/run/nginx"]
+"#;
+
+/// One file after the commands; it must load. Its first line is the first line of `rules`.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub fn with_commands(rules: &str) -> Policy {
+    match load(
+        &[source("0.toml", COMMANDS), source("a.toml", rules)],
+        &accounts(),
+    ) {
+        Ok((policy, _)) => policy,
+        Err(found) => panic!("{}", lines(&found)),
+    }
 }
