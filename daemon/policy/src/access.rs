@@ -1,6 +1,6 @@
 //! What one caller may use, as [`Policy::decide`] would answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remit_common::wire::GrantView;
@@ -8,6 +8,7 @@ use remit_common::wire::GrantView;
 use crate::accounts::refused_id;
 use crate::approval::Approval;
 use crate::decide::Who;
+use crate::glob::Glob;
 use crate::index::Speaking;
 use crate::names::{Named, RUN};
 use crate::policy::Policy;
@@ -38,8 +39,13 @@ pub struct Usable<'a> {
     pub approval: Option<&'a Approval>,
 }
 
-/// What a rule decides for a caller: names, each with the approval that holds.
-type Decides<'a> = BTreeMap<usize, Vec<(&'a str, Option<&'a Approval>)>>;
+/// A name about which a rule decides for a caller.
+#[derive(Debug, Clone, Copy)]
+struct Decided<'a> {
+    name: &'a str,
+    profile: &'a Arc<Profile>,
+    approval: Option<&'a Approval>,
+}
 
 impl Policy {
     /// What this caller may do, after denials, as `decide` would answer.
@@ -51,10 +57,17 @@ impl Policy {
         let denying = self.denying.of(who);
         let is_open = |name: &str| self.denying.places(&denying, name).next().is_none();
 
-        let mut decides = Decides::new();
+        let mut decides: BTreeMap<usize, Vec<Decided<'_>>> = BTreeMap::new();
         if is_open(RUN) {
             for (place, approval) in self.runs(&granting) {
-                decides.entry(place).or_default().push((RUN, approval));
+                let Some(rule) = self.grants.get(place) else {
+                    continue;
+                };
+                decides.entry(place).or_default().push(Decided {
+                    name: RUN,
+                    profile: &rule.profile,
+                    approval,
+                });
             }
         }
         let mut commands = Vec::new();
@@ -63,34 +76,35 @@ impl Policy {
             let Some((place, rule)) = first.and_then(|at| Some((at, self.grants.get(at)?))) else {
                 continue;
             };
-            let approval = rule.approval.as_ref();
-            decides
-                .entry(place)
-                .or_default()
-                .push((named.name(), approval));
+            let (profile, approval) = (self.profile_of(named), rule.approval.as_ref());
+            decides.entry(place).or_default().push(Decided {
+                name: named.name(),
+                profile,
+                approval,
+            });
             commands.push(Usable {
                 named,
-                profile: self.profile_of(named),
+                profile,
                 rule: &rule.id,
                 approval,
             });
         }
-
-        let mut grants = Vec::new();
-        for (place, names) in &decides {
-            if let Some(rule) = self.grants.get(*place) {
-                grants.extend(views(rule, names));
-            }
-        }
-        let in_commands =
-            |profile: &Profile| commands.iter().any(|one| one.profile.name == profile.name);
-        let in_grants = |profile: &Profile| grants.iter().any(|view| view.profile == profile.name);
-        let reached = |profile: &&Arc<Profile>| in_commands(profile) || in_grants(profile);
-        let profiles = self.profiles().filter(reached).collect();
+        let of_rules = decides.iter().filter_map(|(place, decided)| {
+            let rule = self.grants.get(*place)?;
+            Some(views(rule, decided))
+        });
+        let reached: BTreeSet<&str> = decides
+            .values()
+            .flatten()
+            .map(|decided| decided.profile.name.as_str())
+            .collect();
         Access {
-            grants,
+            grants: of_rules.flatten().collect(),
             commands,
-            profiles,
+            profiles: self
+                .profiles()
+                .filter(|profile| reached.contains(profile.name.as_str()))
+                .collect(),
         }
     }
 
@@ -114,43 +128,34 @@ impl Policy {
     }
 }
 
-/// A rule as it is shown to a caller for whom it decides about `names`: the patterns that match one of
+/// A rule as it is shown to a caller for whom it decides about these: the patterns that match one of
 /// them, together where they need the same approval.
-fn views<'a>(
-    rule: &'a GrantRule,
-    names: &'a [(&'a str, Option<&'a Approval>)],
-) -> impl Iterator<Item = GrantView> + use<'a> {
+fn views(rule: &GrantRule, decided: &[Decided<'_>]) -> Vec<GrantView> {
     let own = rule.approval.as_ref();
     // A rule that is not the strictest about `run` needs the approval of the one that is.
-    let other = names
-        .iter()
-        .map(|(_, approval)| *approval)
-        .find(|approval| *approval != own);
-    [Some(own), other]
-        .into_iter()
-        .flatten()
-        .filter_map(move |approval| {
-            let here = |name: &str| names.contains(&(name, approval));
-            let allow: Vec<String> = rule
+    let approvals = decided.iter().map(|one| one.approval);
+    let other = approvals.clone().find(|approval| *approval != own);
+    let needed = [approvals.clone().find(|approval| *approval == own), other];
+    let view = |approval: Option<&Approval>| {
+        let here = || decided.iter().filter(move |one| one.approval == approval);
+        let matches = |glob: &&Glob| here().any(|one| rule.allows_by(glob, one.name));
+        let run = here().find(|one| one.name == RUN);
+        let profiles: BTreeSet<&str> = here().map(|one| one.profile.name.as_str()).collect();
+        GrantView {
+            rule: rule.id.to_string(),
+            allow: rule
                 .allow
                 .iter()
-                .filter(|glob| {
-                    names
-                        .iter()
-                        .any(|(name, _)| here(name) && rule.allows_by(glob, name))
-                })
+                .filter(matches)
                 .map(ToString::to_string)
-                .collect();
-            (!allow.is_empty()).then(|| GrantView {
-                rule: rule.id.to_string(),
-                allow,
-                profile: rule.profile.name.clone(),
-                env: if here(RUN) {
-                    rule.env.iter().cloned().collect()
-                } else {
-                    Vec::new()
-                },
-                approval: approval.map(ToString::to_string),
-            })
-        })
+                .collect(),
+            profile: match run {
+                Some(run) => run.profile.name.clone(),
+                None => profiles.into_iter().collect::<Vec<_>>().join(", "),
+            },
+            env: run.map_or_else(Vec::new, |_| rule.env.iter().cloned().collect()),
+            approval: approval.map(ToString::to_string),
+        }
+    };
+    needed.into_iter().flatten().map(view).collect()
 }

@@ -218,25 +218,27 @@ fn variables(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     lines
 }
 
-/// Those of `sets` that no one of `by` holds: what is more than the largest of `by` within it, or all
-/// of it, where it was there only in parts.
-fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> Vec<String> {
+/// Those of `sets` that no one of `by` holds: what none of `by` within it has; or all of it, where it
+/// was there in parts.
+fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> BTreeSet<String> {
     let is_covered = |set: &BTreeSet<String>| by.iter().any(|other| set.is_subset(other));
     let is_part = |set: &BTreeSet<String>| {
-        let larger = |other: &&&BTreeSet<String>| set.is_subset(other) && set.len() < other.len();
-        sets.iter().any(|other| larger(&other))
+        let mut larger = sets.iter().filter(|other| set.len() < other.len());
+        larger.any(|other| set.is_subset(other))
     };
-    let beyond = sets.iter().filter(|set| !is_covered(set) && !is_part(set));
     let told = |set: &&BTreeSet<String>| {
-        let within = by.iter().filter(|other| other.is_subset(set));
-        let known = within.max_by_key(|other| other.len());
-        let is_new = |name: &&String| known.is_none_or(|known| !known.contains(*name));
-        let names: Vec<&str> = set.iter().filter(is_new).map(String::as_str).collect();
-        match names.len() == set.len() && names.len() > 1 {
-            true => format!("{} together", names.join(", ")),
-            false => names.join(", "),
+        let parts: Vec<_> = by.iter().filter(|other| other.is_subset(set)).collect();
+        let is_new = |name: &&String| !parts.iter().any(|part| part.contains(*name));
+        let names = |all: Vec<&String>| {
+            let names: Vec<&str> = all.into_iter().map(String::as_str).collect();
+            names.join(", ")
+        };
+        match set.iter().filter(is_new).collect::<Vec<_>>() {
+            none if none.is_empty() => format!("{} together", names(set.iter().collect())),
+            some => names(some),
         }
     };
+    let beyond = sets.iter().filter(|set| !is_covered(set) && !is_part(set));
     beyond.map(told).collect()
 }
 
