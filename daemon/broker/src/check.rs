@@ -88,7 +88,8 @@ pub fn run(run: &Run) -> Result<Option<Builtin>, Refusal> {
 /// No value is told: it may be a secret.
 fn named(run: &Run, name: &str, args: &[(String, String)]) -> Result<Option<Builtin>, Refusal> {
     let bounded = |object: &str, what: &str, value, cap| {
-        within(what, value, cap).map_err(|refusal| refusal.object(object))
+        let next = "`remit access --name NAME`, or the tool access with the name, explains it";
+        within(what, value, cap).map_err(|refusal| refusal.object(object).next(next))
     };
     bounded("name", "bytes of the name", name.len(), caps::NAME)?;
     bounded("args", "arguments", args.len(), caps::NAMED_ARGS)?;
@@ -518,6 +519,7 @@ mod tests {
         ] {
             let refusal = over.unwrap_err();
             assert_eq!(refusal.code, Code::TooLarge);
+            assert!(refusal.next.is_some());
             assert!(!format!("{refusal:?}").contains("sss"), "{refusal:?}");
         }
     }
