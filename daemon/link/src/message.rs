@@ -182,8 +182,8 @@ pub enum SpecWhat {
         /// Program name or path; `sh` when absent.
         interpreter: Option<Bytes>,
     },
-    /// A command of [`remit_common::builtin`]. What comes as its standard input is not the
-    /// caller's: the broker gathered it.
+    /// A command by its name. What comes as the standard input of one of [`remit_common::builtin`] is
+    /// not the caller's: the broker gathered it.
     Named {
         /// Its name.
         name: String,
