@@ -39,10 +39,15 @@ pub fn script(text: &str) -> Run {
 #[must_use]
 pub fn named(name: &str, args: &[(&str, &str)]) -> Run {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    run(What::Named {
+    let what = What::Named {
         name: name.to_owned(),
         args: args.iter().map(owned).collect(),
-    })
+    };
+    Run {
+        // As the command has it.
+        max_runtime_s: None,
+        ..run(what)
+    }
 }
 
 /// The same of a command that changes something.

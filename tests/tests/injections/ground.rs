@@ -99,7 +99,7 @@ impl Ground {
             .replace("@V", &path("out/victim"))
             .replace("@R", &path("ground/repo"))
             .replace("@D", &path("ground"))
-            .replace("@P", &path(""))
+            .replace("@P", &self.place.display().to_string())
     }
 
     /// The traces of a success.

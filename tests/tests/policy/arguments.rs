@@ -36,7 +36,7 @@ const TYPES: &[(&str, &str)] = &[
     ("t.either", "{ type = \"string\", pattern = 'a|b' }"),
     (
         "t.slow",
-        "{ type = \"string\", pattern = '(a+)+', max = 200000 }",
+        "{ type = \"string\", pattern = '(a+)+', max = 4096 }",
     ),
     ("t.int", "{ type = \"int\", min = 1, max = 100 }"),
     ("t.signed", "{ type = \"int\", min = -5, max = 5 }"),

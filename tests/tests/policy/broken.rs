@@ -9,9 +9,9 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use remit_common::caps;
 use remit_tests::caller::{named, stdout};
-use remit_tests::daemon::{Daemon, user_a, user_b};
+use remit_tests::daemon::{Daemon, user_a};
 
-use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
+use super::scene::{FILE, GRANTS, asked, nobody, prints, reload, status, with};
 
 const COMMAND: &str = "[[command]]\nname = \"a.b\"\nsummary = \"s\"\nargv = [\"/usr/bin/true\"]\n\
                        effect = \"read\"\nprofile = \"read\"\n";
@@ -32,7 +32,7 @@ const BROKEN: &[(&str, u32, &str)] = &[
         2,
         "4294967295",
     ),
-    ("[[grant]]\nto = [\"#-1\"]\nallow = [\"run\"]\n", 2, "#-1"),
+    ("[[grant]]\nto = [\"#-1\"]\nallow = [\"run\"]\n", 2, "-1"),
     (
         "[[grant]]\nto = [\"#1\"]\nallow = [\"run\"]\nprofile = \"none\"\n",
         4,
@@ -209,7 +209,7 @@ fn serves_as_before(daemon: &Daemon, digest: &str, what: &str) {
     let report = report.unwrap_or_else(|why| panic!("{what}: {why}"));
     assert_eq!(stdout(&report), "[old]", "{what}");
     assert_eq!(status(daemon).policy, digest, "{what}");
-    let refused = asked(daemon, &user_b(), named("site.look", &[]));
+    let refused = asked(daemon, &nobody(), named("site.look", &[]));
     assert!(refused.is_err(), "{what}: it was not granted");
 }
 
@@ -445,7 +445,14 @@ fn leftovers_are_not_read_a_mask_hides_and_a_vendor_s_file_is_replaced() {
     let vendor = "[[grant]]\nname = \"vendor\"\nto = [\"#64002\"]\nallow = [\"site.look\"]\n";
     daemon.set_file("vendor/policy.d/90-vendor.toml", vendor);
     let _ = reload(&daemon).expect("it is right");
-    assert!(asked(&daemon, &user_b(), named("site.look", &[])).is_ok());
+    assert!(
+        asked(
+            &daemon,
+            &remit_tests::daemon::user_b(),
+            named("site.look", &[])
+        )
+        .is_ok()
+    );
     let mask = daemon.path().join("config/policy.d/90-vendor.toml");
     symlink("/dev/null", &mask).expect("it is ours");
     let _ = reload(&daemon).expect("it is right");
@@ -454,7 +461,12 @@ fn leftovers_are_not_read_a_mask_hides_and_a_vendor_s_file_is_replaced() {
     daemon.set_file("config/policy.d/90-vendor.toml", "# nothing\n");
     let _ = reload(&daemon).expect("it is right");
     assert!(
-        asked(&daemon, &user_b(), named("site.look", &[])).is_err(),
+        asked(
+            &daemon,
+            &remit_tests::daemon::user_b(),
+            named("site.look", &[])
+        )
+        .is_err(),
         "replaced"
     );
     daemon.stop();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_common::admin::{AdminReply, AdminRequest, Reloaded, Status};
 use remit_common::caps;
@@ -11,7 +12,7 @@ use remit_common::outcome::JobReport;
 use remit_common::refusal::Refusal;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::Caller;
-use remit_tests::daemon::{Daemon, Options};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
 
 /// The file that every daemon of these tests has.
@@ -29,6 +30,12 @@ name = "others"
 to = ["#0", "#64002"]
 allow = ["run"]
 "##;
+
+/// Somebody new who may connect and has no grant: whoever is refused again and again waits for each answer.
+pub fn nobody() -> Identity {
+    static NEXT: AtomicU32 = AtomicU32::new(66_000);
+    Identity::new(NEXT.fetch_add(1, Ordering::Relaxed), &[SOCKET_GROUP])
+}
 
 /// A daemon with these commands, all of them granted to user A.
 pub fn with(commands: &str) -> Daemon {

@@ -4,7 +4,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Access, AccessReport, Effect, Purpose, Reply, Request, Run};
 use remit_tests::caller::{Caller, argv, change, named, stdout};
-use remit_tests::daemon::{Daemon, user_a, user_b, user_m};
+use remit_tests::daemon::{Daemon, SOCKET_GROUP, user_a, user_b, user_m};
 use remit_tests::process::Identity;
 
 use super::scene::{FILE, GRANTS, answer, asked, exit, prints, reload, with};
@@ -33,56 +33,68 @@ fn report(daemon: &Daemon, who: &Identity, request: Request) -> AccessReport {
     }
 }
 
-#[test]
-fn a_command_that_is_not_granted_answers_as_one_that_does_not_exist_to_the_last_byte() {
-    let daemon = with(&secret());
+/// Everything one can ask of a command, with right and wrong arguments.
+fn questions() -> Vec<Request> {
     let rush = |run: Run| {
         Request::Run(Run {
             wait_ms: Some(0),
             ..run
         })
     };
-    let requests = || {
-        let right = [("word", "x")];
-        let wrong: [&[(&str, &str)]; 4] =
-            [&[], &[("word", "-x")], &[("other", "x")], &[("word", "")]];
-        let mut requests = vec![
-            rush(named("site.secret", &right)),
-            rush(change("site.secret", &right)),
-            rush(Run {
-                stdin: Some(remit_common::wire::Bytes::from(b"x".to_vec())),
-                ..named("site.secret", &right)
-            }),
-            rush(Run {
-                profile: Some("read".into()),
-                ..named("site.secret", &right)
-            }),
-            access(Some("site.secret"), None),
-            access(None, Some("secret")),
-            access(None, None),
-        ];
-        requests.extend(wrong.map(|args| rush(named("site.secret", args))));
-        requests
-    };
-    let answers = |who: &Identity| -> Vec<Vec<u8>> {
-        let one = |request| answer(&daemon, who, request);
-        requests().into_iter().map(one).collect()
-    };
-    let there = [user_b(), user_m()].map(|who| answers(&who));
-    assert!(asked(&daemon, &user_a(), named("site.secret", &[("word", "x")])).is_ok());
+    let right = [("word", "x")];
+    let wrong: [&[(&str, &str)]; 4] = [&[], &[("word", "-x")], &[("other", "x")], &[("word", "")]];
+    let mut questions = vec![
+        rush(named("site.secret", &right)),
+        rush(change("site.secret", &right)),
+        rush(Run {
+            stdin: Some(remit_common::wire::Bytes::from(b"x".to_vec())),
+            ..named("site.secret", &right)
+        }),
+        rush(Run {
+            profile: Some("read".into()),
+            ..named("site.secret", &right)
+        }),
+        rush(Run {
+            request_id: Some("one".into()),
+            ..named("site.secret", &right)
+        }),
+        access(Some("site.secret"), None),
+        access(None, Some("secret")),
+        access(None, None),
+    ];
+    questions.extend(wrong.map(|args| rush(named("site.secret", args))));
+    questions
+}
 
-    daemon.set_file(FILE, GRANTS);
-    let gone = reload(&daemon).expect("it is right");
-    assert!(
-        gone.changes.iter().any(|line| line.contains("site.secret")),
-        "{:?}",
-        gone.changes
-    );
-    let not_there = [user_b(), user_m()].map(|who| answers(&who));
-    assert_eq!(there, not_there);
-    let refusal =
-        asked(&daemon, &user_a(), named("site.secret", &[("word", "x")])).expect_err("it is gone");
-    assert_eq!(refusal.code, Code::NotFound, "{refusal}");
+/// All answers, each to somebody new: strangers without any grant, then people of a group that may run anything.
+fn answers(daemon: &Daemon) -> Vec<Vec<u8>> {
+    let group = |uid| Identity::new(uid, &[SOCKET_GROUP, 64_777]);
+    let strangers = (0..).map(|n| Identity::new(67_000 + n, &[SOCKET_GROUP]));
+    let members = (0..).map(|n| group(67_100 + n));
+    let strangers = questions().into_iter().zip(strangers);
+    let members = questions().into_iter().zip(members);
+    strangers
+        .chain(members)
+        .map(|(question, who)| answer(daemon, &who, question))
+        .collect()
+}
+
+#[test]
+fn a_command_that_is_not_granted_answers_as_one_that_does_not_exist_to_the_last_byte() {
+    let members = "[[grant]]\nname = \"members\"\nto = [\"%#64777\"]\nallow = [\"run\"]\n";
+    let mut daemon = with(&(members.to_owned() + &secret()));
+    let used = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]));
+    assert_eq!(exit(&used.expect("it is granted")), Some(0));
+    let there = answers(&daemon);
+    daemon.set_file(FILE, &(members.to_owned() + GRANTS));
+    // A daemon that remembers nobody whom it has refused.
+    daemon.restart_cleanly();
+    let not_there = answers(&daemon);
+    for (question, (one, other)) in questions().iter().cycle().zip(there.iter().zip(&not_there)) {
+        assert_eq!(one, other, "{question:?}");
+    }
+    let used = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]));
+    assert_eq!(used.expect_err("it is gone").code, Code::NotFound);
     daemon.stop();
 }
 
