@@ -15,12 +15,15 @@ pub struct Args {
     pub sink: String,
     /// `audit.sync` of the daemon.
     pub sync: String,
+    /// Only what verdicts cost: no daemon, no stage.
+    pub decide: bool,
     /// Where the result goes as JSON.
     pub json: Option<PathBuf>,
 }
 
 const HELP: &str = "\
 Usage: remit-bench --stage DIR [OPTIONS]
+       remit-bench --decide
 
 Measures remit with a daemon of its own. Run as root.
 
@@ -29,6 +32,7 @@ Options:
   --rounds N     how often each way is taken (default 600)
   --sink SINK    the daemon's audit.sink: file (default) or journald
   --sync SYNC    the daemon's audit.sync: always, changes (default) or never
+  --decide       only what verdicts cost among many rules: no daemon, no stage, anybody may
   --json FILE    leave the result there, too
   -h, --help     print this
 ";
@@ -38,7 +42,7 @@ pub fn parse() -> Result<Args, Failure> {
     use lexopt::Arg::{Long, Short};
     use lexopt::ValueExt;
     let mut parser = lexopt::Parser::from_env();
-    let mut stage = None;
+    let (mut stage, mut decide) = (None, false);
     let (mut rounds, mut sink, mut sync, mut json) = (600, "file".into(), "changes".into(), None);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -48,6 +52,7 @@ pub fn parse() -> Result<Args, Failure> {
             Long("sync") => {
                 sync = one_of(&["always", "changes", "never"], parser.value()?.string()?)?;
             }
+            Long("decide") => decide = true,
             Long("json") => json = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => {
                 print!("{HELP}");
@@ -60,7 +65,12 @@ pub fn parse() -> Result<Args, Failure> {
         return Err("'--rounds' must be 1 or more".into());
     }
     Ok(Args {
-        stage: stage.ok_or("'--stage' is needed; 'make bench' gives one")?,
+        stage: match stage {
+            Some(stage) => stage,
+            None if decide => PathBuf::new(),
+            None => return Err("'--stage' is needed; 'make bench' gives one".into()),
+        },
+        decide,
         rounds,
         sink,
         sync,

@@ -6,6 +6,7 @@
 
 mod args;
 mod conditions;
+mod decide;
 mod flood;
 mod lanes;
 mod load;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::args::Args;
 use crate::conditions::Conditions;
+use crate::decide::{self, Decision};
 use crate::flood::{self, Meanwhile};
 use crate::lanes::{self, ENTRIES};
 use crate::load::{self, Throughput};
@@ -35,6 +36,8 @@ pub struct Report {
     pub floods: Vec<Meanwhile>,
     /// A large output, searched.
     pub search: Searches,
+    /// Verdicts among many rules.
+    pub decide: Vec<Decision>,
     /// From the start of `mcp-shim` to its answer, microseconds.
     pub initialize: Summary,
     /// Of the processes, bytes.
@@ -72,6 +75,10 @@ pub struct MemoryReport {
 
 /// Measures, prints, leaves the JSON where it is wanted.
 pub fn run(args: Args) -> Result<(), Failure> {
+    if args.decide {
+        table::print_decisions(&decide::take()?);
+        return Ok(());
+    }
     if !nix::unistd::geteuid().is_root() {
         return Err("the daemon must be started by root; 'make bench' sees to it".into());
     }
@@ -96,6 +103,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
     let after = stage.memory()?;
     let floods = flood::take(&mut stage, args.rounds)?;
     let search = search::take(&mut stage)?;
+    let decide = decide::take()?;
 
     let summaries: Vec<_> = series.iter().map(|series| series.summary()).collect();
     let floor = |key| {
@@ -117,6 +125,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         throughput,
         floods,
         search,
+        decide,
         initialize,
         memory: MemoryReport {
             before,

@@ -1,6 +1,7 @@
 //! The result as a table for people.
 
 use crate::conditions::Conditions;
+use crate::decide::Decision;
 use crate::flood::Meanwhile;
 use crate::lanes;
 use crate::load::Throughput;
@@ -14,6 +15,7 @@ pub fn print(report: &Report) {
     print_calls(report);
     print_floods(&report.floods);
     print_search(&report.search);
+    print_decisions(&report.decide);
     print_memory(report);
 }
 
@@ -106,6 +108,26 @@ fn print_floods(floods: &[Meanwhile]) {
                 call.p95_over_idle
             );
         }
+    }
+    println!();
+}
+
+/// Prints what verdicts cost.
+pub fn print_decisions(decisions: &[Decision]) {
+    println!(
+        "{:<44}{:>12}{:>8}{:>14}{:>8}",
+        "decide among 2,000 rules, 500 commands", "spread p50", "p95", "one group p50", "p95 µs"
+    );
+    for Decision {
+        title,
+        spread,
+        one_group,
+    } in decisions
+    {
+        println!(
+            "{title:<44}{:>12.2}{:>8.2}{:>14.2}{:>8.2}",
+            spread.p50, spread.p95, one_group.p50, one_group.p95
+        );
     }
     println!();
 }

@@ -1,0 +1,220 @@
+//! What a verdict costs among many rules and commands: no daemon, no system call, one thread.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Instant;
+
+use remit_common::wire::Effect;
+use remit_policy::{Ask, MachineTable, Policy, Source, Verdict, Who, load};
+use serde::Serialize;
+
+use crate::Failure;
+use crate::series::{Series, Summary};
+
+/// Commands, in families of ten: `svc0.do0` to `svc49.do9`.
+const COMMANDS: u32 = 500;
+const FAMILY: u32 = 10;
+/// Grants; half of them speak of a family, others of one command or of `run`.
+const GRANTS: u32 = 1600;
+/// Denials, of commands of the last ten families.
+const DENIALS: u32 = 400;
+/// Groups that the rules speak of where they do not all speak of one.
+const GROUPS: u32 = 100;
+/// The first gid.
+const GID: u32 = 5000;
+/// Of each verdict.
+const TIMES: usize = 20_000;
+/// Of the longer answers.
+const LONG_TIMES: usize = 2_000;
+
+/// A question, and what it took.
+#[derive(Debug, Serialize)]
+pub struct Decision {
+    /// What is asked.
+    pub title: &'static str,
+    /// Microseconds where the rules speak of a hundred groups, and the caller is in ten.
+    pub spread: Summary,
+    /// Microseconds where all rules speak of one group, the caller's.
+    pub one_group: Summary,
+}
+
+/// A question and the answer that it must have.
+struct Question {
+    title: &'static str,
+    ask: Ask<'static>,
+    is_right: fn(&Verdict) -> bool,
+}
+
+const fn command(name: &'static str) -> Ask<'static> {
+    let effect = Effect::Read;
+    Ask::Command { name, effect }
+}
+
+const QUESTIONS: [Question; 5] = [
+    Question {
+        title: "a command that is granted",
+        ask: command("svc20.do9"),
+        is_right: |verdict| matches!(verdict, Verdict::Allow(_)),
+    },
+    Question {
+        title: "a command that is not granted",
+        ask: command("svc39.do9"),
+        is_right: |verdict| matches!(verdict, Verdict::Deny(denial) if denial.rule.is_none()),
+    },
+    Question {
+        title: "a command that is denied",
+        ask: command("svc49.do9"),
+        is_right: |verdict| matches!(verdict, Verdict::Deny(denial) if denial.rule.is_some()),
+    },
+    Question {
+        title: "any program, a variable of the last rule",
+        ask: Ask::Run {
+            profile: None,
+            argv0: b"df",
+            env_names: &[b"LAST"],
+        },
+        is_right: |verdict| matches!(verdict, Verdict::Allow(_)),
+    },
+    Question {
+        title: "any program, a variable of no rule",
+        ask: Ask::Run {
+            profile: None,
+            argv0: b"df",
+            env_names: &[b"TZ", b"NONE"],
+        },
+        is_right: |verdict| matches!(verdict, Verdict::Deny(denial) if denial.rule.is_some()),
+    },
+];
+
+/// Measures the same questions under two policies of the same size.
+pub fn take() -> Result<Vec<Decision>, Failure> {
+    let spread = policy(GROUPS)?;
+    let one_group = policy(1)?;
+    let gids: Vec<u32> = (GID..GID + 10).collect();
+    let who = Who {
+        uid: 1000,
+        gids: &gids,
+    };
+    let mut decisions = Vec::new();
+    for question in &QUESTIONS {
+        decisions.push(Decision {
+            title: question.title,
+            spread: decided(&spread, who, question)?,
+            one_group: decided(&one_group, who, question)?,
+        });
+    }
+    decisions.push(Decision {
+        title: "all that the caller may use",
+        spread: timed(LONG_TIMES, || black_box(spread.access(who)).commands.len()),
+        one_group: timed(LONG_TIMES, || {
+            black_box(one_group.access(who)).commands.len()
+        }),
+    });
+    Ok(decisions)
+}
+
+fn decided(policy: &Policy, who: Who<'_>, question: &Question) -> Result<Summary, Failure> {
+    let verdict = policy.decide(who, &question.ask);
+    if !(question.is_right)(&verdict) {
+        return Err(format!("{}: {verdict:?}", question.title).into());
+    }
+    Ok(timed(TIMES, || {
+        policy.decide(who, black_box(&question.ask))
+    }))
+}
+
+fn timed<T>(times: usize, mut what: impl FnMut() -> T) -> Summary {
+    let mut series = Series::default();
+    for _ in 0..times {
+        let start = Instant::now();
+        let answer = what();
+        series.push(start.elapsed());
+        drop(black_box(answer));
+    }
+    series.summary()
+}
+
+/// A policy whose rules speak of so many groups in turn.
+fn policy(groups: u32) -> Result<Policy, Failure> {
+    let text = text(groups)?;
+    let machine = MachineTable {
+        groups: (0..GROUPS).map(|at| (format!("g{at}"), GID + at)).collect(),
+        ..MachineTable::default()
+    };
+    let source = Source {
+        name: "bench.toml".into(),
+        text: text.into_bytes(),
+    };
+    let (policy, _) = load(&[source], &machine).map_err(|found| {
+        let first = found.first().map(ToString::to_string);
+        format!("the policy does not load: {}", first.unwrap_or_default())
+    })?;
+    Ok(policy)
+}
+
+fn text(groups: u32) -> Result<String, Failure> {
+    let mut text = String::new();
+    for at in 0..COMMANDS {
+        let (family, member) = (at / FAMILY, at % FAMILY);
+        writeln!(
+            text,
+            "[[command]]\nname = \"svc{family}.do{member}\"\nsummary = \"number {at}\"\n\
+             argv = [\"/usr/bin/printf\", \"x\", \"{{n}}\"]\neffect = \"read\"\nprofile = \"strict\"\n\
+             args.n = {{ type = \"int\", min = 0, max = 9 }}"
+        )?;
+    }
+    // The first of the families that denials speak of.
+    let denied = COMMANDS / FAMILY - 10;
+    // The last ones of each kind speak of the caller, whoever the others speak of.
+    let group = |at: u32, of: u32| if of - at <= 200 { 0 } else { at % groups };
+    for at in 0..GRANTS {
+        let allow = match at % 4 {
+            0 | 1 => format!("svc{}.*", at % (denied - 1)),
+            2 => format!("svc{}.do{}", denied + at / 4 % FAMILY, at / 40 % FAMILY),
+            _ => "run".into(),
+        };
+        let group = group(at, GRANTS);
+        let env = if at == GRANTS - 1 { "LAST" } else { "TZ" };
+        writeln!(
+            text,
+            "[[grant]]\nto = [\"%g{group}\"]\nallow = [\"{allow}\"]\nenv = [\"{env}\"]"
+        )?;
+    }
+    for at in 0..DENIALS {
+        writeln!(
+            text,
+            "[[deny]]\nto = [\"%g{}\"]\ndeny = [\"svc{}.do{}\"]",
+            group(at, DENIALS),
+            denied + at % 10,
+            at / 10 % FAMILY
+        )?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_question_has_its_answer_under_both_policies() {
+        let gids: Vec<u32> = (GID..GID + 10).collect();
+        let who = Who {
+            uid: 1000,
+            gids: &gids,
+        };
+        for groups in [GROUPS, 1] {
+            let policy = policy(groups).expect("it loads");
+            assert_eq!(policy.rules(), (GRANTS + DENIALS) as usize);
+            assert_eq!(policy.commands().count(), COMMANDS as usize);
+            for question in &QUESTIONS {
+                let verdict = policy.decide(who, &question.ask);
+                assert!(
+                    (question.is_right)(&verdict),
+                    "{}: {verdict:?}",
+                    question.title
+                );
+            }
+        }
+    }
+}
