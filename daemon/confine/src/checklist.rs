@@ -203,6 +203,8 @@ fn apart(
 fn inside(way: &Way<'_>, strict: &Strict, notes: &mut Notes, go: Go) -> Result<bool, Failure> {
     let mut ruleset = None;
     let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
+        // The monitor has blocked them.
+        floor::default_signals()?;
         let given = Given {
             walls: way.sandbox.walls,
             whole: false,

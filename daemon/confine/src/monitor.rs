@@ -122,11 +122,15 @@ impl Monitor<'_> {
             job(Go(floor::owned(raw(&go))))
         });
         drop(go);
-        let (job, _pidfd) = job.inspect_err(|_| kill_init(init))?;
-        if let Err(e) = self.confine(init.map(|_| ready.as_fd()), gone.as_fd()) {
-            kill_init(init);
+        let (job, _pidfd) = job.inspect_err(|_| end_init(init, None))?;
+        if let Err(e) = self.confine(init.map(|_| ready.as_fd())) {
+            // The job waits for this pipe, and ends with it.
+            drop(gone);
+            end_init(init, Some(job));
             return Err(e.into());
         }
+        // A job that failed has said why, and waits no more.
+        let _ = floor::write(gone.as_fd(), &[1]);
         // No destructor may run for descriptors that are closed by number.
         floor::exit(attend(init, job, relay))
     }
@@ -143,8 +147,8 @@ impl Monitor<'_> {
         Ok(pid)
     }
 
-    /// Gives up every right, sees that init has too, and lets the job go.
-    fn confine(&self, init: Option<BorrowedFd<'_>>, job: BorrowedFd<'_>) -> io::Result<()> {
+    /// Gives up every right, and sees that init has too.
+    fn confine(&self, init: Option<BorrowedFd<'_>>) -> io::Result<()> {
         floor::set_name(c"remit-monitor")?;
         become_nobody(self.uid, self.gid, &[])?;
         if let Some(ready) = init {
@@ -154,9 +158,7 @@ impl Monitor<'_> {
             }
         }
         floor::no_new_privs()?;
-        floor::install_filter(self.filters.monitor.instructions())?;
-        floor::write(job, &[1])?;
-        Ok(())
+        floor::install_filter(self.filters.monitor.instructions())
     }
 }
 
@@ -164,7 +166,7 @@ impl Monitor<'_> {
 fn attend(init: Option<i32>, job: i32, relay: Option<Relay>) -> i32 {
     let _ = floor::close_from(0);
     let ended = wait(job);
-    kill_init(init);
+    end_init(init, None);
     if let Some(relay) = relay {
         let _ = relay.finish();
     }
@@ -175,13 +177,15 @@ fn wait(pid: i32) -> Option<ExitStatus> {
     floor::wait(pid, 0).ok().flatten().map(|(status, _)| status)
 }
 
-/// Returns when nothing of its namespace is left.
-fn kill_init(init: Option<i32>) {
+/// Kills init, and with it all that is left of the job. Returns when nothing is: a child of the
+/// monitor in there has to be waited for before init can end. pid_namespaces(7).
+fn end_init(init: Option<i32>, job: Option<i32>) {
     // One that still has more rights than the monitor is killed by the monitor's end.
-    if let Some(pid) = init
-        && floor::kill(pid, libc::SIGKILL).is_ok()
-    {
-        wait(pid);
+    let killed = init.is_none_or(|pid| floor::kill(pid, libc::SIGKILL).is_ok());
+    for pid in [job, init].into_iter().flatten() {
+        if killed {
+            wait(pid);
+        }
     }
 }
 

@@ -81,6 +81,7 @@ pub struct With<'a> {
     pub cgroup: Option<&'a Cgroup>,
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
+    pub places: &'a [Argument<'a>],
 }
 
 pub fn start(
@@ -99,7 +100,7 @@ pub fn start(
         gid: uid,
         loginuid: with.loginuid,
         argv: &argv,
-        places: &[],
+        places: with.places,
         path: &path,
         env: with.env.unwrap_or(&env),
         cwd: with.cwd.unwrap_or(c"/"),

@@ -15,4 +15,6 @@ mod mounts;
 mod network;
 mod read_extras;
 mod spawn;
+mod strict;
+mod strict_ends;
 mod witness;

@@ -88,6 +88,80 @@ fn one_without_room_for_attempts_has_seen_nothing() {
     assert!(error.contains("could not be tried: no process"), "{error}");
 }
 
+/// Strict sandboxes of several kinds.
+fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
+    use super::strict::{place, plain};
+    let root = StrictProfile {
+        user: Some((0, 0)),
+        // Root's own groups would prove nothing.
+        groups: vec![4],
+        capabilities: 1,
+        ..plain()
+    };
+    let busy = StrictProfile {
+        read: vec![place("/etc"), place("/sys")],
+        write: vec![place("/srv")],
+        exec: vec![place("/opt")],
+        scratch: vec!["/run".into()],
+        network: Network::Loopback,
+        ..plain()
+    };
+    vec![("plain", plain()), ("root", root), ("busy", busy)]
+}
+
+#[test]
+fn every_wall_of_a_strict_sandbox_holds() {
+    let kernel = Kernel::probe().unwrap();
+    for (name, profile) in strict_profiles() {
+        let findings = ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap();
+        for finding in &findings {
+            let what = finding.wall.name();
+            assert!(finding.held, "{name}: {what}: {}", finding.detail);
+        }
+        for wall in Wall::ALL {
+            let told = findings.iter().any(|f| f.wall == wall);
+            let absent = wall.absent(&kernel).is_some()
+                || match wall {
+                    // Allowed, in a namespace of its own.
+                    Wall::SeccompIpc => true,
+                    Wall::SeccompLocks => name == "busy",
+                    Wall::LandlockScope => name == "root",
+                    _ => false,
+                };
+            assert_eq!(
+                told,
+                !absent,
+                "{name}: {} was tried, or is absent",
+                wall.name()
+            );
+        }
+    }
+}
+
+#[cfg(feature = "mutate")]
+#[test]
+fn a_missing_wall_of_a_strict_sandbox_is_seen() {
+    let kernel = Kernel::probe().unwrap();
+    for (name, profile) in strict_profiles() {
+        for wall in Wall::ALL {
+            let untried = match wall {
+                Wall::SeccompIpc => true,
+                Wall::SeccompLocks => name == "busy",
+                Wall::LandlockScope => name == "root",
+                _ => wall.absent(&kernel).is_some(),
+            };
+            let sandbox = Sandbox::strict_without(&profile, &kernel, wall).unwrap();
+            match ask(&sandbox) {
+                Err(e) => assert_eq!(wall, Wall::NoNewPrivs, "{name}: {e}"),
+                Ok(findings) => {
+                    let broken = findings.iter().any(|f| !f.held && f.wall == wall);
+                    assert!(broken || untried, "{name}: {} is not missed", wall.name());
+                }
+            }
+        }
+    }
+}
+
 #[cfg(feature = "mutate")]
 #[test]
 fn a_missing_wall_is_seen() {
