@@ -50,9 +50,13 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Doctor => verb::doctor::doctor(context),
         Verb::Lock(args) => verb::lock::lock(context, args),
         Verb::Unlock => verb::lock::unlock(context),
-        Verb::Policy {
-            verb: PolicyVerb::Reload,
-        } => verb::policy::reload(context),
+        Verb::Policy { verb } => match verb {
+            PolicyVerb::Check(args) => verb::policy::check(context, &args),
+            PolicyVerb::Test(args) => verb::policy::test(context, &args),
+            PolicyVerb::Explain(args) => verb::policy::explain(context, &args),
+            PolicyVerb::Diff(args) => verb::policy::diff(context, &args),
+            PolicyVerb::Reload => verb::policy::reload(context),
+        },
         Verb::Enroll(args) => verb::enroll::enroll(context, &args),
         Verb::Unenroll(args) => verb::unenroll::unenroll(context, &args),
         Verb::ClientConfig(args) => verb::client_config::client_config(context, args),

@@ -6,6 +6,7 @@ mod job;
 mod jobs;
 mod look;
 mod machine;
+mod policy;
 mod run;
 
 use std::ffi::OsString;
@@ -17,12 +18,13 @@ use clap::{Parser, Subcommand, ValueHint};
 use remit_common::builtin;
 use remit_common::names::Runtime;
 
-pub use admin::{LockArgs, PolicyVerb};
+pub use admin::LockArgs;
 pub use completions::CompletionsArgs;
 pub use job::JobArgs;
 pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
 pub use machine::{ClientConfigArgs, EnrollArgs, McpClient, UnenrollArgs};
+pub use policy::{DiffArgs, ExplainArgs, FilesArgs, PolicyVerb};
 pub use run::{ChangeArgs, GivenArgs, RunArgs, Secret, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.
@@ -31,6 +33,7 @@ Exit status:
   of 'run', 'change', 'job --wait' and 'job --follow': that of the command; 128 and its number when a
   signal ended it
   of 'doctor': how many checks failed, 63 at most
+  of 'policy check', 'test', 'explain' and 'diff': 1 errors, a test failed, not allowed, a difference; 2 trouble
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
 
@@ -87,7 +90,7 @@ pub enum Verb {
     Lock(LockArgs),
     /// Accept requests again (administrators)
     Unlock,
-    /// Check, test, explain and compare policy files; reload them (administrators)
+    /// Check, test, explain and compare policy files; have the daemon reload them (administrators)
     #[command(disable_help_subcommand = true)]
     Policy {
         #[command(subcommand)]

@@ -30,6 +30,10 @@ impl Exit {
     pub const INTERRUPTED: Self = Self(130);
     /// Nobody reads the output of a job that goes on: 128 and SIGPIPE.
     pub const UNREAD: Self = Self(141);
+    /// Of policy files: an error, a test that failed, something not allowed, a difference.
+    pub const FOUND: Self = Self(1);
+    /// Of policy files: nothing can be told of them, as diff(1).
+    pub const TROUBLE: Self = Self(2);
     /// Nothing matched, as grep(1).
     pub const NO_MATCH: Self = Self(1);
 

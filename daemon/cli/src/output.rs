@@ -39,6 +39,13 @@ pub fn text(lines: &str) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(shown.as_bytes())?)
 }
 
+/// Lines for people on stderr, made safe for a terminal.
+pub fn complain(lines: &str) {
+    let shown = text::show(lines.as_bytes()).text;
+    // Without a stderr there is nobody to tell.
+    let _ = io::stderr().lock().write_all(shown.as_bytes());
+}
+
 /// One JSON object on a line of stdout.
 ///
 /// # Errors

@@ -1,13 +1,6 @@
-//! Arguments of `remit lock` and `remit policy`.
+//! Arguments of `remit lock`.
 
-use clap::{Args, Subcommand};
-
-/// What to do with the policy.
-#[derive(Debug, Subcommand)]
-pub enum PolicyVerb {
-    /// Load the policy files again; a policy with an error changes nothing
-    Reload,
-}
+use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct LockArgs {

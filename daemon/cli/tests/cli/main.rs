@@ -16,6 +16,7 @@ mod interrupt;
 mod jobs;
 mod machine;
 mod man;
+mod policy;
 mod protocol;
 mod run;
 mod search;

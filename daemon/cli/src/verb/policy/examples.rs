@@ -1,0 +1,299 @@
+//! `remit policy test`: how the verdict tables and the examples in policy files come out.
+//!
+//! A load runs all of them, and one that fails is an error. Here the files are read once more for a
+//! line about each.
+
+use std::ops::{Range, RangeInclusive};
+
+use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy_files::Loaded;
+use serde_json::{Value, json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::files::{self, count};
+use crate::app::Context;
+use crate::args::FilesArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+
+/// Something that the files say must be so.
+#[derive(Debug, PartialEq, Eq)]
+struct Example {
+    file: String,
+    /// From where to where it stands.
+    at: RangeInclusive<Place>,
+    what: String,
+    /// A load asks for verdicts when it has no error but those of verdicts.
+    is_verdict: bool,
+}
+
+/// Line and column, both from 1, the column in characters.
+type Place = (usize, usize);
+
+/// How an example came out.
+#[derive(Clone, Copy)]
+enum Outcome<'a> {
+    Passed,
+    Failed(&'a Diagnostic),
+    Untried,
+}
+
+/// Shows each test and example. The exit status is 0 if all are as they should be.
+pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
+    let (files, names) = files::read(args);
+    let files = match files {
+        Ok(files) => files,
+        Err(found) => return untested(context, &found),
+    };
+    let examples: Vec<Example> = files.sources.iter().flat_map(examples).collect();
+    let mut errors = Loaded::of(files, &names).err().unwrap_or_default();
+    errors.retain(|one| one.severity() == Severity::Error);
+    let of_none = |one: &Diagnostic| !examples.iter().any(|example| example.has(one));
+    if errors.iter().any(of_none) {
+        return untested(context, &errors);
+    }
+    let asked = errors.iter().all(is_about_verdict);
+    let outcome = |example: &Example| match errors.iter().find(|one| example.has(one)) {
+        Some(error) => Outcome::Failed(error),
+        None if example.is_verdict && !asked => Outcome::Untried,
+        None => Outcome::Passed,
+    };
+    let outcomes: Vec<(&Example, Outcome<'_>)> = examples
+        .iter()
+        .map(|example| (example, outcome(example)))
+        .collect();
+    let is_failed = |(_, outcome): &&(_, Outcome<'_>)| matches!(outcome, Outcome::Failed(_));
+    let failed = outcomes.iter().filter(is_failed).count();
+    match context.form {
+        Form::Json => output::json(&json!({
+            "loads": failed == 0,
+            "tests": outcomes.iter().map(object).collect::<Vec<_>>(),
+            "failed": failed,
+        }))?,
+        Form::Text => output::text(&show(&outcomes, failed))?,
+    }
+    Ok(match failed {
+        0 => Exit::OK,
+        _ => Exit::FOUND,
+    })
+}
+
+/// Files with other errors: nothing in them was tried.
+fn untested(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
+    match context.form {
+        Form::Json => output::json(&json!({
+            "loads": false,
+            "tests": [],
+            "failed": 0,
+            "findings": files::objects(found),
+        }))?,
+        Form::Text => {
+            let why = "nothing was tested: the policy does not load for other reasons";
+            output::text(&format!("{}{why}\n", files::lines(found)))?;
+        }
+    }
+    Ok(Exit::FOUND)
+}
+
+/// An answer that is not the one expected, or about a command that there is not: the table as such is right.
+fn is_about_verdict(error: &Diagnostic) -> bool {
+    const STARTS: [&str; 4] = [
+        "expected allow, got",
+        "expected ask, got",
+        "expected deny, got",
+        "there is no command",
+    ];
+    let message = error.message();
+    STARTS.iter().any(|start| message.starts_with(start))
+}
+
+fn object((example, outcome): &(&Example, Outcome<'_>)) -> Value {
+    let (passed, why) = match outcome {
+        Outcome::Passed => (Some(true), None),
+        Outcome::Failed(error) => (Some(false), Some(error.message())),
+        Outcome::Untried => (None, None),
+    };
+    json!({
+        "file": example.file,
+        "line": example.at.start().0,
+        "what": example.what,
+        "passed": passed,
+        "why": why,
+    })
+}
+
+fn show(outcomes: &[(&Example, Outcome<'_>)], failed: usize) -> String {
+    let mut lines = String::new();
+    let mut untried = false;
+    for (example, outcome) in outcomes {
+        let (word, error) = match outcome {
+            Outcome::Passed => ("ok", None),
+            Outcome::Failed(error) => ("FAILED", Some(error.to_string())),
+            Outcome::Untried => ("-", None),
+        };
+        untried |= matches!(outcome, Outcome::Untried);
+        let Example { file, at, what, .. } = example;
+        lines += &format!("{word:<6} {file}:{}: {what}\n", at.start().0);
+        for line in error.iter().flat_map(|error| error.lines()) {
+            lines += &format!("       {line}\n");
+        }
+    }
+    if untried {
+        lines += "no verdict was asked for, because of the other errors\n";
+    }
+    lines
+        + &match (count(outcomes.len(), "test"), failed) {
+            _ if outcomes.is_empty() => {
+                "there is no [[test]], accepts or rejects in these files\n".to_owned()
+            }
+            (all, 0) => format!("{all}, all passed\n"),
+            (all, failed) => format!("{all}, {failed} failed: the policy does not load\n"),
+        }
+}
+
+impl Example {
+    /// Whether an error is about it.
+    fn has(&self, error: &Diagnostic) -> bool {
+        let place = error.line().zip(error.column());
+        self.file == error.file() && place.is_some_and(|place| self.at.contains(&place))
+    }
+}
+
+/// All of one file; none of one that is no TOML, as the load tells.
+fn examples(source: &Source) -> Vec<Example> {
+    let text = std::str::from_utf8(&source.text).unwrap_or_default();
+    let Ok(table) = DeTable::parse(text) else {
+        return Vec::new();
+    };
+    let example = |span: Range<usize>, what: String, is_verdict| Example {
+        file: source.name.clone(),
+        at: place(text, span.start)..=place(text, span.end.saturating_sub(1)),
+        what,
+        is_verdict,
+    };
+    let mut found = Vec::new();
+    for command in tables(table.get_ref(), "command") {
+        let Some(fields) = command.get_ref().as_table() else {
+            continue;
+        };
+        let name = field(fields, "name");
+        for key in ["accepts", "rejects"] {
+            for item in tables(fields, key) {
+                let what = format!("{name} {key} {}", shown(item.get_ref()));
+                found.push(example(item.span(), what, false));
+            }
+        }
+    }
+    for test in tables(table.get_ref(), "test") {
+        let Some(fields) = test.get_ref().as_table() else {
+            continue;
+        };
+        let [who, what, verdict] = ["who", "what", "verdict"].map(|key| field(fields, key));
+        // The span of a table is its header; what belongs to it stands below.
+        let ends = fields.values().map(|value| value.span().end);
+        let span = test.span().start..ends.fold(test.span().end, usize::max);
+        found.push(example(span, format!("{who}: {what} is {verdict}"), true));
+    }
+    found.sort_by_key(|example| *example.at.start());
+    found
+}
+
+fn field(fields: &DeTable<'_>, key: &str) -> String {
+    let value = fields.get(key);
+    value
+        .map(|value| shown(value.get_ref()))
+        .unwrap_or_default()
+}
+
+/// The items of a list of tables.
+fn tables<'a, 'b>(
+    table: &'a DeTable<'b>,
+    key: &str,
+) -> impl Iterator<Item = &'a Spanned<DeValue<'b>>> {
+    let list = table.get(key).and_then(|value| value.get_ref().as_array());
+    list.into_iter().flat_map(|list| list.iter())
+}
+
+fn place(text: &str, at: usize) -> Place {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    (line, last.chars().count() + 1)
+}
+
+/// A value in words, as on a command line.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Array(list) => {
+            let words = list.iter().map(|item| shown(item.get_ref()));
+            words.collect::<Vec<_>>().join(" ")
+        }
+        DeValue::Table(table) if table.is_empty() => "no argument".to_owned(),
+        DeValue::Table(table) => {
+            let words = table.iter().flat_map(|(key, value)| {
+                let key = key.get_ref().to_string();
+                let values: Vec<String> = match value.get_ref() {
+                    DeValue::Array(list) => list.iter().map(|item| shown(item.get_ref())).collect(),
+                    one => vec![shown(one)],
+                };
+                values
+                    .into_iter()
+                    .map(move |value| format!("{key}={value}"))
+            });
+            words.collect::<Vec<_>>().join(" ")
+        }
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Float(_) | DeValue::Datetime(_) => "?".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_lines_and_words() {
+        let text = r#"
+[[command]]
+name = "a.b"
+accepts = [{ x = "1", y = ["2", 3] },
+           {}]
+rejects = [
+  { x = true },
+]
+
+[[test]]
+who = "%ops"
+what = ["run", "a.b", "x=1"]
+
+verdict = "deny"
+
+[[test]]
+"#;
+        let source = Source {
+            name: "f".into(),
+            text: text.into(),
+        };
+        let found: Vec<_> = examples(&source)
+            .into_iter()
+            .map(|example| (example.at, example.what))
+            .collect();
+        let expect = [
+            ((4, 12)..=(4, 36), "a.b accepts x=1 y=2 y=3"),
+            ((5, 12)..=(5, 13), "a.b accepts no argument"),
+            ((7, 3)..=(7, 14), "a.b rejects x=true"),
+            ((10, 1)..=(14, 16), "%ops: run a.b x=1 is deny"),
+            ((16, 1)..=(16, 8), ":  is "),
+        ];
+        assert_eq!(found, expect.map(|(at, what)| (at, what.to_owned())));
+        let broken = Source {
+            name: "f".into(),
+            text: b"[[test".into(),
+        };
+        assert_eq!(examples(&broken), []);
+    }
+}

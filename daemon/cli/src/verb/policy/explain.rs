@@ -1,0 +1,174 @@
+//! `remit policy explain`: what somebody may do, by which rule, and what would be executed.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+use remit_common::text;
+use remit_policy::{Ask, Call, Subject};
+use serde_json::json;
+
+use super::outcome::Outcome;
+use super::{diff, files, profile};
+use crate::app::Context;
+use crate::args::ExplainArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::table;
+use crate::verb::run::usage;
+
+/// What is asked about.
+enum Question<'a> {
+    /// Any program, or this one; in the profile asked for.
+    Program(&'a ExplainArgs),
+    /// A named command.
+    Named(Call),
+}
+
+/// Shows the verdict and what led to it. The exit status is 0 for what is allowed without anybody's
+/// approval, 1 for anything else, 2 where the policy does not load.
+pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
+    let question = Question::of(args)?;
+    let (made, names) = files::of_args(&args.files);
+    let loaded = match made {
+        Ok(loaded) => loaded,
+        Err(found) => return diff::unloaded(context, &found),
+    };
+    let subject = match Subject::named(&args.who, &names) {
+        Ok(subject) => subject,
+        Err(why) => return diff::trouble(context, &[], &why),
+    };
+    let who = subject.who();
+    let argv0 = args.argv.first().map(|program| program.as_bytes());
+    let ask = match &question {
+        Question::Program(args) => Ask::Run {
+            profile: args.profile.as_deref(),
+            argv0: argv0.unwrap_or_default(),
+            env_names: &[],
+        },
+        Question::Named(call) => call.ask(),
+    };
+    let explanation = loaded.policy.explain(who, &ask);
+    let outcome = match &question {
+        Question::Program(args) => Outcome::of_program(&explanation, &args.argv),
+        Question::Named(call) => Outcome::of_command(&explanation, call),
+    };
+    let words = outcome.profile.map(profile::words);
+    match context.form {
+        Form::Json => output::json(&json!({
+            "who": args.who,
+            "uid": who.uid,
+            "gids": who.gids,
+            "what": question.to_string(),
+            "verdict": outcome.verdict.name(),
+            "why": outcome.why,
+            "rule": outcome.rule,
+            "approval": outcome.approval,
+            "lift": outcome.lift,
+            "argv": outcome.argv,
+            "notes": outcome.notes,
+            "profile": outcome.profile.map(|profile| &profile.name),
+            "profile_words": words.iter().flatten().cloned().collect::<BTreeMap<_, _>>(),
+            "considered": explanation.considered.iter().map(|(rule, why)| json!({
+                "rule": rule.to_string(),
+                "why": why,
+            })).collect::<Vec<_>>(),
+        }))?,
+        Form::Text => {
+            let mut lines = format!(
+                "{} (uid {}, groups {}) asks for: {question}\n",
+                table::cell(&args.who),
+                who.uid,
+                groups(who.gids),
+            );
+            lines += &outcome.lines();
+            for (name, value) in words.iter().flatten() {
+                lines += &table::lines(name, value);
+            }
+            lines += "rules, in the order in which they decide:\n";
+            if explanation.considered.is_empty() {
+                lines += "  none\n";
+            }
+            for (rule, why) in &explanation.considered {
+                lines += &format!("  {rule}\n      {why}\n");
+            }
+            output::text(&lines)?;
+        }
+    }
+    Ok(match outcome.verdict.is_allowed() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+impl<'a> Question<'a> {
+    /// Words as they are, or one word that holds them all.
+    fn of(args: &'a ExplainArgs) -> Result<Self, Failure> {
+        let words: Vec<&str> = match args.what.as_slice() {
+            [one] => one.split_ascii_whitespace().collect(),
+            words => words.iter().map(String::as_str).collect(),
+        };
+        let is_program = matches!(words.as_slice(), [] | ["run"]);
+        if is_program {
+            return Ok(Self::Program(args));
+        }
+        if !args.argv.is_empty() || args.profile.is_some() {
+            return Err(usage(
+                "a named command has its own program and profile: no '--', no '--profile'",
+            ));
+        }
+        Call::parse(&words)
+            .map(Self::Named)
+            .map_err(|why| usage(&why))
+    }
+}
+
+/// As it would be typed.
+impl std::fmt::Display for Question<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Program(args) => match args.argv.is_empty() {
+                true => write!(f, "run (any program or script)")?,
+                false => {
+                    let argv: Vec<&[u8]> = args.argv.iter().map(|word| word.as_bytes()).collect();
+                    write!(f, "run -- {}", text::command_line(&argv, 256))?;
+                }
+            },
+            Self::Named(call) => {
+                let name = call.name.as_deref().unwrap_or_default();
+                write!(f, "{} {name}", tool(call))?;
+                for (key, value) in &call.args {
+                    let word = format!("{key}={value}");
+                    write!(f, " {}", text::command_line(&[word], 256))?;
+                }
+            }
+        }
+        match self {
+            Self::Program(ExplainArgs {
+                profile: Some(profile),
+                ..
+            }) => write!(f, " in profile {}", table::cell(profile)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn tool(call: &Call) -> &'static str {
+    use remit_common::wire::Effect;
+    match call.effect {
+        Effect::Read => "run",
+        Effect::Change => "change",
+    }
+}
+
+/// Names of groups of this machine, or their numbers.
+fn groups(gids: &[u32]) -> String {
+    match gids {
+        [] => "none".to_owned(),
+        gids => gids
+            .iter()
+            .map(|gid| profile::group(*gid))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}

@@ -1,0 +1,109 @@
+//! A sandbox in plain words, a fact a line.
+
+use nix::unistd::{Gid, Group};
+use remit_policy::{Base, Listed, Network, Profile, User};
+
+use crate::human;
+
+/// What jobs in it are, see, change and reach: names, each with a line or more.
+pub fn words(profile: &Profile) -> Vec<(&'static str, String)> {
+    let mut words = vec![("profile", format!("{}\n{}", profile.name, profile.summary))];
+    let base = match profile.base {
+        Base::Read => {
+            "sees what an operator's account sees, changes nothing but what is listed here"
+        }
+        Base::Strict => "sees /usr and what is listed here, in namespaces of its own",
+        Base::Host => "no sandbox: whatever its user may",
+    };
+    words.push(("base", format!("{}: {base}", base_name(profile.base))));
+    words.push((
+        "runs as",
+        match &profile.user {
+            User::Own => "a uid of its own for each job, without privilege".to_owned(),
+            User::Fixed { name, uid, gid } => format!("{name} (uid {uid}, gid {gid})"),
+        },
+    ));
+    let groups: Vec<String> = profile.groups.iter().map(|gid| group(*gid)).collect();
+    let besides = [
+        ("groups", groups.join(" ")),
+        ("capabilities", profile.capability_names().join(" ")),
+        ("reads", listed(&profile.read)),
+        ("writes", written(profile)),
+        ("executes", listed(&profile.exec)),
+        ("scratch", profile.scratch.join(" ")),
+        ("devices", listed(&profile.devices)),
+        ("sockets", listed(&profile.sockets)),
+        ("network", network(&profile.network)),
+        (
+            "variables",
+            profile.env.keys().cloned().collect::<Vec<_>>().join(" "),
+        ),
+        ("limits", limits(profile)),
+    ];
+    words.extend(besides.into_iter().filter(|(_, value)| !value.is_empty()));
+    words
+}
+
+/// The name of a group of this machine, or its number.
+pub fn group(gid: u32) -> String {
+    match Group::from_gid(Gid::from_raw(gid)) {
+        Ok(Some(group)) => group.name,
+        Ok(None) | Err(_) => format!("#{gid}"),
+    }
+}
+
+fn base_name(base: Base) -> &'static str {
+    match base {
+        Base::Read => "read",
+        Base::Strict => "strict",
+        Base::Host => "host",
+    }
+}
+
+fn listed(all: &[Listed]) -> String {
+    let word = |listed: &Listed| match listed.optional {
+        true => format!("{} (if it is there)", listed.path),
+        false => listed.path.clone(),
+    };
+    all.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn written(profile: &Profile) -> String {
+    let all = listed(&profile.write);
+    match profile.write_and_exec {
+        true => format!("{all}\nwhat it writes may be executed"),
+        false => all,
+    }
+}
+
+fn network(network: &Network) -> String {
+    match network {
+        Network::None => "none".to_owned(),
+        Network::Loopback => "itself alone".to_owned(),
+        Network::Host => "what the host reaches".to_owned(),
+        Network::Connect(all) => {
+            let all = all.iter().map(|to| {
+                let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
+                format!("{} port {} ({})", to.host, to.port, addresses.join(" "))
+            });
+            format!("itself, and by TCP {}", all.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn limits(profile: &Profile) -> String {
+    let limits = &profile.limits;
+    let all = [
+        limits.runtime_s.map(|s| format!("runtime {s} s")),
+        limits
+            .memory
+            .map(|bytes| format!("memory {}", human::bytes(bytes))),
+        limits.tasks.map(|tasks| format!("tasks {tasks}")),
+        limits.cpu_percent.map(|percent| format!("cpu {percent} %")),
+        limits.open_files.map(|files| format!("open files {files}")),
+        limits
+            .tmp
+            .map(|bytes| format!("tmp {}", human::bytes(bytes))),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,588 @@
+//! What is told of policy files without a daemon.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use crate::fake::{Directory, Said, remit};
+
+/// A configuration whose names stand for the same on any machine, and a command of each kind.
+const POLICY: &str = r##"
+[[command]]
+name = "disk.usage"
+summary = "How large a directory of logs is"
+argv = ["/usr/bin/du", "-s", ["--threshold={least}"], "--", "{where}"]
+effect = "read"
+profile = "logs"
+args.where = { type = "path", under = "/var/log", default = "/var/log", is = "directory" }
+args.least = { type = "int", min = 1, max = 100, optional = true }
+accepts = [{ where = "/var/log/apt" }, { least = 5 }]
+rejects = [{ where = "/etc" }]
+
+[[command]]
+name = "clock.set"
+summary = "Write down a time"
+argv = ["/usr/bin/touch", "--date={date}", "/srv/stamp"]
+effect = "change"
+profile = "stamp"
+args.date = { type = "string", pattern = "[0-9]{4}-[0-9]{2}" }
+
+[profile.logs]
+base = "strict"
+read = ["/var/log"]
+limits = { runtime = "30s", memory = "64M" }
+
+[profile.stamp]
+summary = "may write a stamp"
+base = "strict"
+user = "daemon"
+groups = ["#64010"]
+write = ["/srv/stamp"]
+network = ["127.0.0.1:8080"]
+
+[[grant]]
+name = "look"
+to = ["#64001", "%#64002"]
+allow = ["run", "disk.*"]
+
+[[grant]]
+name = "stamp"
+to = ["#64001"]
+allow = ["clock.set"]
+approval = { by = ["%#64003"], expires = "10min" }
+
+[[deny]]
+name = "not-them"
+to = ["%#64004"]
+deny = ["disk.usage"]
+
+[[test]]
+who = "#64001"
+what = "run disk.usage"
+verdict = "allow"
+"##;
+
+/// A directory of the configuration with one policy file.
+struct Configuration(Directory);
+
+impl Configuration {
+    fn new(policy: &str) -> Self {
+        let made = Self(Directory::new());
+        fs::create_dir(made.dir().join("policy.d")).unwrap();
+        made.write("20.toml", policy);
+        made
+    }
+
+    fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir().join("policy.d").join(name), text).unwrap();
+    }
+
+    /// `remit policy` about it; what it says, without the directory's own path.
+    fn said(&self, args: &[&str]) -> Said {
+        let dir = self.dir().to_str().unwrap();
+        let files = ["--config", dir, "--vendor", "/nonexistent", "--any-owner"];
+        self.bare(&[&["policy"], args.get(..1).unwrap(), &files, &args[1..]].concat())
+    }
+
+    /// The same with no option besides those given.
+    fn bare(&self, args: &[&str]) -> Said {
+        let mut command = remit(Path::new("/nonexistent"), args);
+        let mut said = Said::from(command.output().unwrap());
+        let dir = self.dir().to_str().unwrap();
+        let cut = |text: &str| text.replace(dir, "~");
+        said.stdout = cut(&String::from_utf8(said.stdout).unwrap()).into_bytes();
+        said.stderr = cut(&said.stderr);
+        said
+    }
+}
+
+#[test]
+fn check_counts_what_loads_and_says_what_was_not_looked_at() {
+    let policy = Configuration::new(POLICY);
+    let said = policy.said(&["check"]);
+    let expect = "\
+the policy loads: 3 rules and 2 commands in 1 file
+whose the files are, and who can write them, was not looked at
+";
+    assert_eq!((said.status, said.text()), (Some(0), expect), "{said:?}");
+    let json = policy.said(&["check", "--json"]).json();
+    assert_eq!(json["loads"], true);
+    assert_eq!((&json["rules"], &json["commands"]), (&3.into(), &2.into()));
+    assert_eq!(json["files"], serde_json::json!(["~/policy.d/20.toml"]));
+    assert_eq!(json["owners"], false);
+}
+
+#[test]
+fn check_shows_every_finding_with_its_place() {
+    let policy = Configuration::new("[[grant]]\nto = [\"no-such-user\"]\nallow = [\"run\"]\n");
+    policy.write(
+        "30.toml",
+        "[[deny]]\nto = [\"no-such-user\"]\ndeny = [\"run\"]\nfor = 1\n",
+    );
+    policy.write("40.toml", "[[grant]\n");
+    policy.write("50.conf", "");
+    let said = policy.said(&["check"]);
+    let text = said.text();
+    for line in [
+        "~/policy.d/20.toml:2:7: warning: there is no user 'no-such-user'",
+        "  2 | to = [\"no-such-user\"]",
+        "    |       ^^^^^^^^^^^^^^",
+        "~/policy.d/30.toml:2:7: error: there is no user 'no-such-user'",
+        "~/policy.d/30.toml:4:1: error: [[deny]] has no key 'for'",
+        "~/policy.d/40.toml:1:9: error: ",
+        "~/policy.d/50.conf: warning: it is not read",
+        "the policy does not load: 3 errors, 2 warnings",
+    ] {
+        assert!(
+            text.lines().any(|one| one.starts_with(line)),
+            "{line}: {text}"
+        );
+    }
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let json = policy.said(&["check", "--json"]).json();
+    assert_eq!(
+        (&json["loads"], &json["errors"]),
+        (&false.into(), &3.into())
+    );
+    let first = &json["findings"][1];
+    assert_eq!(
+        (&first["severity"], &first["line"]),
+        (&"warning".into(), &2.into()),
+        "{json}"
+    );
+}
+
+#[test]
+fn files_that_the_daemon_would_not_take_are_refused() {
+    let policy = Configuration::new(POLICY);
+    let dir = policy.dir().to_str().unwrap().to_owned();
+    // Everybody can write above it.
+    let said = policy.bare(&["policy", "check", "--config", &dir]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let hint = "\nto look at files that are not installed yet: --any-owner\n";
+    assert!(said.text().ends_with(hint), "{said:?}");
+    for verb in ["check", "test"] {
+        let said = policy.bare(&["policy", verb, "--config", "/nonexistent"]);
+        assert_eq!(said.status, Some(1), "{said:?}");
+        assert!(
+            said.text().starts_with("/nonexistent: error: No such file"),
+            "{said:?}"
+        );
+    }
+}
+
+/// In a directory that is root's alone.
+#[test]
+fn who_cannot_connect_is_told() {
+    let name = format!("/run/remit-cli-policy-{}", std::process::id());
+    let dir = PathBuf::from(&name);
+    fs::create_dir_all(dir.join("policy.d")).unwrap();
+    let allow = |text: &str, mode| {
+        let file = dir.join("policy.d/20.toml");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    };
+    let grant = |to: &str| format!("[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\n");
+    let check = || {
+        let args = [
+            "policy",
+            "check",
+            "--vendor",
+            "/nonexistent",
+            "--config",
+            &name,
+        ];
+        let said = Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap());
+        (said.status, said.text().replace(&name, "~"))
+    };
+    let settings = |text: &str| fs::write(dir.join("remit.toml"), text).unwrap();
+    settings("[accounts]\nsocket_group = \"bin\"\n[jobs]\nmax = 7\n");
+
+    allow(&grant("\"daemon\", \"bin\", \"root\", \"#64001\""), 0o644);
+    let told = "~/remit.toml: warning: user 'daemon' cannot use what is granted by look \
+                (~/policy.d/20.toml:1): not in group 'bin', which may connect; gpasswd -a daemon bin\n";
+    let loads = "the policy loads: 1 rule and 0 commands in 1 file, 1 warning\n";
+    assert_eq!(check(), (Some(0), format!("{told}{loads}")));
+
+    // The first group of user 'daemon'; nobody is in that of 'bin' but its own user.
+    allow(&grant("\"%daemon\", \"%bin\""), 0o644);
+    let told = "~/remit.toml: warning: members of group 'daemon' cannot use what is granted by look \
+                (~/policy.d/20.toml:1): not in group 'bin', which may connect: daemon\n";
+    assert_eq!(check(), (Some(0), format!("{told}{loads}")));
+
+    // What is granted is denied as well.
+    let both = grant("\"daemon\"") + "[[deny]]\nto = [\"daemon\"]\ndeny = [\"run\"]\n";
+    allow(&both, 0o644);
+    let (status, text) = check();
+    assert_eq!(
+        (status, text.contains("warning")),
+        (Some(0), false),
+        "{text}"
+    );
+
+    allow(&grant("\"daemon\""), 0o644);
+    for (text, expect) in [
+        ("[accounts]\nsocket_group = \"no-such-group\"\n", None),
+        ("[accounts]\nsocket_group = 1\n", None),
+        (
+            "accounts = 1\n",
+            Some("who may connect cannot be told: invalid type"),
+        ),
+    ] {
+        settings(text);
+        let (status, said) = check();
+        let warning = said.lines().find(|line| line.contains("warning: "));
+        match expect {
+            None => assert_eq!(warning, None, "{text}"),
+            Some(expect) => assert!(warning.is_some_and(|line| line.contains(expect)), "{said}"),
+        }
+        assert_eq!(status, Some(0));
+    }
+
+    allow(&grant("\"daemon\""), 0o666);
+    let (status, text) = check();
+    assert_eq!(status, Some(1), "{text}");
+    assert!(
+        text.contains("20.toml: error: it is writable by everybody; chmod go-w\n"),
+        "{text}"
+    );
+    allow(&grant("\"daemon\""), 0o644);
+    chown(dir.join("policy.d/20.toml"), Some(64003), None).unwrap();
+    let (status, text) = check();
+    assert_eq!(status, Some(1), "{text}");
+    assert!(
+        text.contains("error: it is owned by uid 64003, not by root; chown it\n"),
+        "{text}"
+    );
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn each_test_has_a_line() {
+    let policy = Configuration::new(POLICY);
+    let said = policy.said(&["test"]);
+    let expect = "\
+ok     ~/policy.d/20.toml:10: disk.usage accepts where=/var/log/apt
+ok     ~/policy.d/20.toml:10: disk.usage accepts least=5
+ok     ~/policy.d/20.toml:11: disk.usage rejects where=/etc
+ok     ~/policy.d/20.toml:50: #64001: run disk.usage is allow
+4 tests, all passed
+";
+    assert_eq!((said.status, said.text()), (Some(0), expect), "{said:?}");
+
+    let wrong = POLICY.replace("verdict = \"allow\"", "verdict = \"deny\"");
+    let policy = Configuration::new(&wrong);
+    let said = policy.said(&["test"]);
+    let text = said.text();
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        text.contains("\nFAILED ~/policy.d/20.toml:50: #64001: run disk.usage is deny\n"),
+        "{text}"
+    );
+    assert!(text.contains(": error: expected deny, got allow"), "{text}");
+    assert!(
+        text.ends_with("4 tests, 1 failed: the policy does not load\n"),
+        "{text}"
+    );
+    let json = policy.said(&["test", "--json"]).json();
+    assert_eq!(
+        (&json["failed"], &json["loads"]),
+        (&1.into(), &false.into())
+    );
+    assert_eq!(json["tests"][3]["passed"], false);
+
+    let both = wrong.replace("least = 5", "least = 500") + "\n[[test]]\nwho = \"#1\"\n";
+    let policy = Configuration::new(&both);
+    let said = policy.said(&["test"]);
+    let text = said.text();
+    assert_eq!(said.status, Some(1), "{said:?}");
+    for line in [
+        "ok     ~/policy.d/20.toml:10: disk.usage accepts where=/var/log/apt",
+        "FAILED ~/policy.d/20.toml:10: disk.usage accepts least=500",
+        "-      ~/policy.d/20.toml:50: #64001: run disk.usage is deny",
+        "FAILED ~/policy.d/20.toml:55: #1:  is ",
+        "no verdict was asked for, because of the other errors",
+        "5 tests, 2 failed: the policy does not load",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+
+    let policy = Configuration::new(&format!("x = 1\n{POLICY}"));
+    let said = policy.said(&["test"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let why = "nothing was tested: the policy does not load for other reasons\n";
+    assert!(said.text().ends_with(why), "{said:?}");
+
+    let said = Configuration::new("").said(&["test"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(
+        said.text(),
+        "there is no [[test]], accepts or rejects in these files\n"
+    );
+}
+
+#[test]
+fn explain_tells_what_decides_and_what_would_be_executed() {
+    let policy = Configuration::new(POLICY);
+    let said = policy.said(&["explain", "#64001", "run disk.usage least=7"]);
+    let expect = "\
+#64001 (uid 64001, groups none) asks for: run disk.usage least=7
+  verdict      allow
+  why          allowed in profile logs by look (~/policy.d/20.toml:34)
+  executes     /usr/bin/du -s --threshold=7 -- /var/log
+               '/var/log' must be a directory, reached from '/var/log' without a symbolic link
+  profile      logs
+               PROFILE
+  base         strict: sees /usr and what is listed here, in namespaces of its own
+  runs as      a uid of its own for each job, without privilege
+  reads        /var/log
+  network      none
+  limits       runtime 30 s, memory 64.0 MiB
+rules, in the order in which they decide:
+  not-them (~/policy.d/20.toml:45)
+      is not about this caller
+  stamp (~/policy.d/20.toml:39)
+      does not allow 'disk.usage'
+  look (~/policy.d/20.toml:34)
+      decides: allows 'disk.usage'
+";
+    let summary = policy
+        .said(&["explain", "--json", "#64001", "run", "disk.usage"])
+        .json()["profile_words"]["profile"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("logs\n")
+        .to_owned();
+    assert_eq!(said.text(), expect.replace("PROFILE", &summary));
+    assert_eq!(said.status, Some(0), "{said:?}");
+}
+
+#[test]
+fn explain_answers_about_everybody_and_everything() {
+    let policy = Configuration::new(POLICY);
+    let allowed = "verdict allow";
+    let denied = "verdict deny";
+    for (args, status, lines) in [
+        (
+            &["#64001", "run"][..],
+            0,
+            &[
+                allowed,
+                "why allowed in profile read by look (~/policy.d/20.toml:34)",
+            ][..],
+        ),
+        (&["%#64002", "run disk.usage"], 0, &[allowed]),
+        (
+            &["#64001", "--", "df", "-h"],
+            0,
+            &[
+                "#64001 (uid 64001, groups none) asks for: run -- df -h",
+                "executes df -h",
+            ],
+        ),
+        (
+            &["#64001", "run", "--", "/bin/df"],
+            0,
+            &["executes /bin/df"],
+        ),
+        (
+            &["--profile", "strict", "#64001", "run"],
+            1,
+            &[denied, "allows 'run' in profile read, not in 'strict'"],
+        ),
+        (&["#64009", "run"], 1, &[denied]),
+        (&["%#64004", "run", "disk.usage"], 1, &[denied]),
+        (
+            &["#64001", "run service.status unit=ssh.service"],
+            0,
+            &["executes /usr/libexec/remit/remit-look service.status unit=ssh.service"],
+        ),
+        (&["#64001", "run service.status"], 1, &[denied]),
+        (&["#64001", "run disk.usage where=/etc"], 1, &[denied]),
+        (
+            &["#64001", "run disk.usage where=/var/log/../../etc"],
+            1,
+            &[denied],
+        ),
+        (
+            &["#64001", "change", "clock.set", "date=2026-11"],
+            1,
+            &[
+                "verdict ask",
+                "why allowed in profile stamp by stamp (~/policy.d/20.toml:39); it needs approval by %#64003, asked for at most 10 min",
+                "executes /usr/bin/touch --date=2026-11 /srv/stamp",
+                "may write a stamp",
+                "runs as daemon (uid 1, gid 1)",
+                "groups #64010",
+                "writes /srv/stamp",
+                "network itself, and by TCP 127.0.0.1 port 8080 (127.0.0.1)",
+            ],
+        ),
+        (
+            &["%#64002", "change clock.set date=2026-11"],
+            1,
+            &[
+                "why no rule grants 'clock.set' to this caller, who is told that there is no such command",
+            ],
+        ),
+        (
+            &["#64001", "run no.such"],
+            1,
+            &["why there is no command 'no.such'"],
+        ),
+    ] {
+        let said = policy.said(&[&["explain"], args].concat());
+        assert_eq!(said.status, Some(status), "{args:?} {said:?}");
+        let found = crate::fake::squeezed(said.text());
+        for line in lines {
+            assert!(
+                found.iter().any(|one| one == line),
+                "{args:?}: '{line}' in {found:#?}"
+            );
+        }
+        let profiled = found.iter().any(|line| line.starts_with("profile "));
+        assert_eq!(
+            profiled,
+            !lines.contains(&denied) && !found.contains(&denied.to_owned()),
+            "{found:#?}"
+        );
+    }
+    let json = policy
+        .said(&[
+            "explain",
+            "--json",
+            "#64001",
+            "change clock.set date=2026-11",
+        ])
+        .json();
+    assert_eq!(json["verdict"], "ask");
+    assert_eq!(json["argv"][1], "--date=2026-11");
+    assert_eq!(json["considered"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_question_that_has_no_answer_is_no_verdict() {
+    let policy = Configuration::new(POLICY);
+    for (args, status, why) in [
+        (
+            &["no-such-user", "run"][..],
+            2,
+            "remit: there is no user 'no-such-user'\n",
+        ),
+        (
+            &["%no-such-group", "run"],
+            2,
+            "there is no group 'no-such-group'",
+        ),
+        (&["#x", "run"], 2, "'x' is no id"),
+        (
+            &["#64001", "look"],
+            64,
+            "'look' is neither 'run' nor 'change'",
+        ),
+        (
+            &["#64001", "change"],
+            64,
+            "'change' needs the name of a command",
+        ),
+        (
+            &["#64001", "run disk.usage where"],
+            64,
+            "'where' is no argument: each is KEY=VALUE",
+        ),
+        (
+            &["#64001", "run disk.usage", "--", "df"],
+            64,
+            "a named command has its own program",
+        ),
+        (&["#64001"], 64, "WHAT"),
+    ] {
+        let said = policy.said(&[&["explain"], args].concat());
+        assert_eq!(
+            (said.status, said.text()),
+            (Some(status), ""),
+            "{args:?} {said:?}"
+        );
+        assert!(said.stderr.contains(why), "{why}: {said:?}");
+    }
+    let broken = Configuration::new("[[grant]]\n");
+    let said = broken.said(&["explain", "#64001", "run"]);
+    assert_eq!((said.status, said.text()), (Some(2), ""), "{said:?}");
+    assert!(
+        said.stderr
+            .ends_with("\nremit: the policy does not load: 2 errors\n"),
+        "{said:?}"
+    );
+    let said = broken.said(&["explain", "--json", "#64001", "run"]);
+    assert_eq!(said.json()["findings"][0]["severity"], "error", "{said:?}");
+}
+
+#[test]
+fn diff_tells_what_is_different_in_meaning() {
+    let old = Configuration::new(POLICY);
+    let other = POLICY
+        .replace(
+            "to = [\"#64001\", \"%#64002\"]",
+            "to = [\"%#64002\", \"#64005\"]",
+        )
+        .replace("memory = \"64M\"", "memory = \"1G\"");
+    let new = Configuration::new(
+        &format!("# another comment\n{other}").replace("#64001\"\nwhat", "#64005\"\nwhat"),
+    );
+    let diff = |old: &Path, new: &Path| {
+        let [old_dir, new_dir] = [old, new].map(|path| path.to_str().unwrap());
+        let args = [
+            "policy",
+            "diff",
+            "--vendor",
+            "/nonexistent",
+            old_dir,
+            new_dir,
+        ];
+        Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap())
+    };
+    let said = diff(old.dir(), old.dir());
+    assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
+
+    let said = diff(old.dir(), new.dir());
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let expect = DIFF;
+    assert_eq!(said.text(), expect);
+    // One file, or a directory without a policy.d, is taken as well.
+    let file = new.dir().join("policy.d/20.toml");
+    assert_eq!(diff(old.dir(), &file).text(), expect);
+    assert_eq!(diff(old.dir(), &new.dir().join("policy.d")).text(), expect);
+    let said = diff(&file, &old.dir().join("policy.d"));
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.text().contains("#64005 loses"), "{said:?}");
+
+    let said = diff(old.dir(), Path::new("/nonexistent"));
+    assert_eq!((said.status, said.text()), (Some(2), ""), "{said:?}");
+    assert!(
+        said.stderr.contains("/nonexistent: error: No such file"),
+        "{said:?}"
+    );
+    new.write("30.toml", "x = 1\n");
+    let said = diff(old.dir(), new.dir());
+    assert_eq!((said.status, said.text()), (Some(2), ""), "{said:?}");
+}
+
+const DIFF: &str = "\
+#64001 loses disk.usage, logs, service.failed, service.list, service.status, run (profile read)
+#64005 gains disk.usage, logs, service.failed, service.list, service.status, run (profile read)
+profile logs changes: limits = { runtime = \"30s\", memory = \"1G\" }, before { runtime = \"30s\", memory = \"64M\" }
+";
+
+/// It is for pipes, files and people alike: nothing in it steers a terminal.
+#[test]
+fn no_output_is_coloured() {
+    let policy = Configuration::new("[[grant]]\nto = [\"a\\u001bb\"]\nallow = [\"\u{1b}[31m\"]\n");
+    for verb in ["check", "test"] {
+        let said = policy.said(&[verb]);
+        assert!(!said.text().contains('\u{1b}'), "{said:?}");
+    }
+}
