@@ -14,6 +14,8 @@ use crate::text::{NAME, is_name, summary};
 /// What a string is unless a pattern is given: nothing that any program gives a meaning of its own
 /// within a word (ATTACKS of arguments, spaces and wildcards among them).
 const PLAIN: &str = "[A-Za-z0-9._:@/+-]+";
+/// Values of an enum.
+const VALUES: usize = 256;
 /// Bytes of a string unless said.
 const TEXT: usize = 256;
 
@@ -208,6 +210,14 @@ fn int(fields: &mut Fields<'_>, place: &Range<usize>, report: &mut Report<'_>) -
 fn values(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
     let listed = fields.strings("values", Need::Required, report);
     let mut values: Vec<String> = Vec::new();
+    if let (true, Some(span)) = (listed.len() > VALUES, fields.span_of("values")) {
+        let message = format!(
+            "an enum has at most {VALUES} values, here are {}",
+            listed.len()
+        );
+        report.error(span, message);
+        return None;
+    }
     for value in &listed {
         let bad = value.value.is_empty() || value.value.contains('\0');
         if bad || value.value.len() > caps::NAMED_VALUE {

@@ -62,6 +62,9 @@ impl<'a> Loading<'a> {
     /// Adds the profiles of one file.
     pub(crate) fn read_profiles(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
         for (name, value) in top.entries("profile", report) {
+            if !PROFILES.has_room(self.profiles.len()) {
+                return;
+            }
             let Some(table) = value.get_ref().as_table() else {
                 mistyped("profile", "tables, as [profile.nginx]", value, report);
                 continue;
@@ -70,13 +73,11 @@ impl<'a> Loading<'a> {
             let what = format!("[profile.{}]", shown.trim_matches('\''));
             let fields = Fields::new(what, name.span.clone(), table);
             let profile = profile(&name, fields, self.machine, &mut self.resolved, report);
-            let most = caps::POLICY_PROFILES + 3;
             define(
                 &mut self.profiles,
-                "profile",
+                &PROFILES,
                 &name,
                 Arc::new(profile),
-                most,
                 report,
             );
         }
@@ -85,7 +86,7 @@ impl<'a> Loading<'a> {
     /// Adds the commands of one file.
     pub(crate) fn read_commands(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
         for fields in top.tables("command", "[[command]]", report) {
-            if self.commands.len() > caps::POLICY_COMMANDS {
+            if !COMMANDS.has_room(self.commands.len()) {
                 return;
             }
             let profiles = &self.profiles;
@@ -94,15 +95,7 @@ impl<'a> Loading<'a> {
                 continue;
             };
             let command = draft.command.map(Arc::new);
-            let most = caps::POLICY_COMMANDS;
-            define(
-                &mut self.commands,
-                "command",
-                &draft.name,
-                command,
-                most,
-                report,
-            );
+            define(&mut self.commands, &COMMANDS, &draft.name, command, report);
         }
     }
 
@@ -138,29 +131,51 @@ fn find(
     None
 }
 
+/// How many things of one kind there can be.
+struct Bound {
+    what: &'static str,
+    /// Those of files.
+    most: usize,
+    /// Those of remit itself.
+    built_in: usize,
+}
+
+const PROFILES: Bound = Bound {
+    what: "profile",
+    most: caps::POLICY_PROFILES,
+    built_in: 3,
+};
+const COMMANDS: Bound = Bound {
+    what: "command",
+    most: caps::POLICY_COMMANDS,
+    built_in: 0,
+};
+
+impl Bound {
+    /// Whether one more is looked at, be it to report that it is one too many.
+    fn has_room(&self, count: usize) -> bool {
+        count <= self.most + self.built_in
+    }
+}
+
 /// Gives a name to one thing only.
 fn define<T>(
     all: &mut BTreeMap<String, Defined<T>>,
-    what: &str,
+    bound: &Bound,
     name: &Placed<&str>,
     value: T,
-    most: usize,
     report: &mut Report<'_>,
 ) {
+    let Bound { what, most, .. } = bound;
     if let Some(first) = all.get(name.value) {
-        let message = format!(
-            "there is a {what} {} already, from {}",
-            quoted(name.value),
-            first.place
-        );
+        let shown = quoted(name.value);
+        let message = format!("there is a {what} {shown} already, from {}", first.place);
         report.error(name.span.clone(), message);
         return;
     }
-    if all.len() == most {
-        report.error(
-            name.span.clone(),
-            format!("there are too many {what}s: over {most}"),
-        );
+    if all.len() == most + bound.built_in {
+        let message = format!("there are too many {what}s: over {most}");
+        report.error(name.span.clone(), message);
     }
     let place = report.place(name.span.start);
     all.insert(name.value.to_owned(), Defined { value, place });

@@ -126,8 +126,7 @@ fn package(value: &str) -> Option<String> {
         Some((name, architecture)) => (name, Some(architecture)),
         None => (value, None),
     };
-    let named = name.len() > 1
-        && value.len() <= MOST
+    let named = value.len() <= MOST
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name
             .bytes()

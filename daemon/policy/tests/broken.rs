@@ -129,6 +129,72 @@ fn amounts_are_bounded() {
 }
 
 #[test]
+fn what_files_define_is_bounded() {
+    let many = |count: usize, one: &dyn Fn(usize) -> String| -> Vec<Source> {
+        let text: String = (0..count).map(one).collect();
+        vec![source("a.toml", text)]
+    };
+    let check = |most: usize, one: &dyn Fn(usize) -> String, part: &str| {
+        assert!(load(&many(most, one), &accounts()).is_ok(), "{part}");
+        let found = lines(&refused(&many(most + 1, one)));
+        assert!(found.contains(part), "{part}: {found}");
+    };
+    let rule = |_: usize| "[[grant]]\nto=['deploy']\nallow=['run']\n".to_owned();
+    check(
+        caps::POLICY_RULES,
+        &rule,
+        "there are too many rules: over 4096",
+    );
+    let profile = |at: usize| format!("[profile.p{at}]\nbase='read'\n");
+    check(
+        caps::POLICY_PROFILES,
+        &profile,
+        "there are too many profiles: over 64",
+    );
+    let command = |at: usize| {
+        format!(
+            "[[command]]\nname='a.b{at}'\nsummary='x'\nargv=['/bin/x']\neffect='read'\nprofile='read'\n"
+        )
+    };
+    check(
+        caps::POLICY_COMMANDS,
+        &command,
+        "there are too many commands: over 1024",
+    );
+
+    let one = |text: String| vec![source("a.toml", text)];
+    let paths = |count: usize| {
+        let half: Vec<String> = (0..count).map(|at| format!("/srv/{at}")).collect();
+        let (read, exec) = half.split_at(count / 2);
+        one(format!(
+            "[profile.p]\nbase='strict'\nread={read:?}\nexec={exec:?}\n"
+        ))
+    };
+    assert!(load(&paths(caps::PROFILE_PATHS), &accounts()).is_ok());
+    let found = lines(&refused(&paths(caps::PROFILE_PATHS + 1)));
+    assert!(
+        found.contains("a profile lists at most 64 paths"),
+        "{found}"
+    );
+    let args = |count: usize| {
+        let words: Vec<String> = (0..count).map(|at| format!("{{a{at}}}")).collect();
+        let args: String = (0..count)
+            .map(|at| format!("args.a{at}={{type='unit'}}\n"))
+            .collect();
+        let argv = [vec!["/bin/x".to_owned()], words].concat();
+        one(format!(
+            "[[command]]\nname='a.b'\nsummary='x'\nargv={argv:?}\neffect='read'\nprofile='read'\n{args}"
+        ))
+    };
+    assert!(load(&args(caps::NAMED_ARGS), &accounts()).is_ok());
+    let found = lines(&refused(&args(caps::NAMED_ARGS + 1)));
+    assert!(
+        found.contains("a command has at most 64 arguments"),
+        "{found}"
+    );
+}
+
+#[test]
 fn every_mistake_of_every_file_is_found_at_once() {
     let found = refused(&[
         source("b", "[[deny]]\n"),
@@ -182,6 +248,36 @@ fn bombs_are_refused_without_harm() {
         format!("[[grant]]\nallow=[]\nto=[{}]", "1,".repeat(500_000)),
         format!("[[grant]]\nallow=[]\nto=[{}]", "'*',".repeat(200_000)),
         format!("x = \"\"\"\n{}\"\"\"", most("\n").get(..1_000_000).unwrap()),
+        (0..60_000).map(|at| format!("[profile.a{at}]\n")).collect(),
+        (0..20_000)
+            .map(|at| format!("[[command]]\nname='a.b{at}'\n"))
+            .collect(),
+        most("[[command]]\n"),
+        most("[[test]]\nwho='root'\nwhat='run'\nverdict='allow'\n"),
+        format!(
+            "[profile.a]\nbase='strict'\nread=[{}]",
+            (0..90_000)
+                .map(|at| format!("'/{at}',"))
+                .collect::<String>()
+        ),
+        format!(
+            "[[command]]\nargs.x={{type='enum',values=[{}]}}",
+            (0..90_000).map(|at| format!("'{at}',")).collect::<String>()
+        ),
+        format!("[[command]]\nargv=[{}]", "'{x}',".repeat(100_000)),
+        format!("[[command]]\nargv=['/x',[{}]]", "'{x}',".repeat(100_000)),
+        format!(
+            "[[command]]\nargs={{{}}}",
+            (0..30_000)
+                .map(|at| format!("a{at}={{type='unit'}},"))
+                .collect::<String>()
+        ),
+        format!(
+            "[[deny]]\nto=[]\ndeny=[{}]",
+            (0..90_000)
+                .map(|at| format!("'*{at}*',"))
+                .collect::<String>()
+        ),
     ];
     for text in texts {
         let start: String = text.chars().take(20).collect();

@@ -135,7 +135,8 @@ fn listed(
     report: &mut Report<'_>,
 ) -> Vec<Spanned> {
     let mut found: Vec<Spanned> = Vec::new();
-    for item in given {
+    // More is an error, which has been reported.
+    for item in given.iter().take(caps::PROFILE_PATHS) {
         let (path, optional) = match item.value.strip_prefix('-') {
             Some(path) => (path, true),
             None => (item.value, false),

@@ -1,0 +1,237 @@
+//! A policy that is printed and read again is the same policy, and what files define does not depend
+//! on which file defines it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use common::{accounts, lines, source};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use remit_common::wire::Effect;
+use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load};
+
+fn loaded(sources: &[Source]) -> Policy {
+    match load(sources, &accounts()) {
+        Ok((policy, _)) => policy,
+        Err(found) => panic!("{}\n{sources:?}", lines(&found)),
+    }
+}
+
+/// Some of these lines, each on its own.
+fn some_of(lines: &[&'static str]) -> impl Strategy<Value = String> + use<> {
+    let most = lines.len();
+    subsequence(lines.to_vec(), 0..=most).prop_map(|lines| lines.join("\n"))
+}
+
+fn profile(name: &'static str) -> impl Strategy<Value = String> {
+    let strict = some_of(&[
+        "summary = 'looks \"on\"'",
+        "user = 'deploy'",
+        "groups = ['ops', '#7']",
+        "capabilities = ['CAP_CHOWN', 'CAP_DAC_READ_SEARCH']",
+        "read = ['/etc/b', '-/etc/a', '/srv']",
+        "write = ['-/srv/w', '/srv/a b']",
+        "exec = ['/opt/x']",
+        "scratch = ['/run', '/var/log/x']",
+        "devices = ['/dev/kvm']",
+        "sockets = ['/run/db.sock']",
+        "write_and_exec = true",
+        "network = ['api.example.com:443', '[::1]:80', '127.0.0.1:8080']",
+        "env = { LC_ALL = 'C', X = \"a\\\"b\\\\c\\n\\u202e\" }",
+        "limits = { runtime = '90s', memory = 268435457, tasks = 32, cpu = '50%', open_files = 64, tmp = '64M' }",
+    ]);
+    let read = some_of(&[
+        "groups = ['remit']",
+        "capabilities = ['CAP_AUDIT_READ']",
+        "network = 'host'",
+        "limits = { runtime = '1h' }",
+    ]);
+    let host = some_of(&["user = '#5'", "groups = ['ops']", "env = { A = '' }"]);
+    let of = |base: &'static str| move |lines: String| format!("base = '{base}'\n{lines}\n");
+    prop_oneof![
+        strict.prop_map(of("strict")),
+        read.prop_map(of("read")),
+        host.prop_map(of("host")),
+    ]
+    .prop_map(move |lines| format!("[profile.{name}]\n{lines}"))
+}
+
+fn param(name: &'static str) -> impl Strategy<Value = String> {
+    let kind = select(vec![
+        "type = 'int', min = -5, max = 9, default = '3'",
+        "type = 'int'",
+        "type = 'enum', values = ['-a', 'b \"c\"', 'é']",
+        "type = 'bool', flag = '--x={y}'",
+        "type = 'bool', flag = '-v', default = true",
+        "type = 'unit', optional = true",
+        "type = 'user', repeat = 3",
+        "type = 'package', summary = 'which'",
+        "type = 'secret', max = 64",
+    ]);
+    // No free text: the profile may be of base host.
+    kind.prop_map(move |kind| format!("args.{name} = {{ {kind} }}"))
+}
+
+fn command(name: &'static str) -> impl Strategy<Value = String> {
+    let params = (param("one"), param("two"));
+    let place = select(vec![
+        "'{one}', '{two}'",
+        "['-x', '{one}', '{{}}'], '--', '{two}'",
+        "'', '{two}', ['{one}']",
+    ]);
+    let profile = select(vec!["p.a", "p-b", "read", "strict", "host"]);
+    let rest = some_of(&[
+        "cwd = '/srv'",
+        "stdin = 'caller'",
+        "env = { TZ = 'UTC' }",
+        "limits = { tasks = 5 }",
+    ]);
+    (params, place, profile, rest).prop_map(move |((one, two), place, profile, rest)| {
+        format!(
+            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', {place}]\neffect = 'change'\n\
+             profile = '{profile}'\n{one}\n{two}\n{rest}\n"
+        )
+    })
+}
+
+fn rule(name: &'static str) -> impl Strategy<Value = String> {
+    let to = subsequence(vec!["deploy", "%ops", "#64010", "%#7", "ghost"], 0..5);
+    let what = subsequence(vec!["run", "a.one", "a.*", "*", "logs"], 0..5);
+    let approval = select(vec![
+        "unconfined = true",
+        "approval = { by = ['%ops', 'root'], expires = '90s' }",
+        "approval = { by = ['%remit'] }",
+        "approval = 'none'\nunconfined = true\nenv = ['TZ', 'LANG']",
+    ]);
+    (any::<bool>(), to, what, approval, any::<bool>()).prop_map(
+        move |(deny, to, what, approval, named)| {
+            let name = if named {
+                format!("name = '{name}'\n")
+            } else {
+                String::new()
+            };
+            match deny {
+                true => {
+                    let to: Vec<_> = to.into_iter().filter(|who| *who != "ghost").collect();
+                    format!("[[deny]]\n{name}to = {to:?}\ndeny = {what:?}\n")
+                }
+                false => format!("[[grant]]\n{name}to = {to:?}\nallow = {what:?}\n{approval}\n"),
+            }
+        },
+    )
+}
+
+/// Tables that make a policy together, in an order of their own.
+fn tables() -> impl Strategy<Value = Vec<String>> {
+    let profiles = (profile("\"p.a\""), profile("p-b"));
+    let commands = (command("a.one"), command("a.two-2"));
+    let rules = (rule("r1"), rule("r2"), rule("r3"));
+    (profiles, commands, rules)
+        .prop_map(|((a, b), (c, d), (e, f, g))| vec![a, b, c, d, e, f, g])
+        .prop_shuffle()
+}
+
+/// Each table in a file of its own, in their order.
+fn files(tables: &[String]) -> Vec<Source> {
+    let numbered = tables.iter().enumerate();
+    numbered
+        .map(|(at, text)| source(&format!("{at}.toml"), text))
+        .collect()
+}
+
+fn verdicts(policy: &Policy) -> Vec<&'static str> {
+    let callers: [(u32, &[u32]); 5] = [
+        (64001, &[64001]),
+        (5, &[901]),
+        (64010, &[]),
+        (5, &[7, 901]),
+        (0, &[0]),
+    ];
+    let mut found = Vec::new();
+    for (uid, gids) in callers {
+        for name in ["a.one", "a.two-2", "logs", "a.none"] {
+            let effect = if name == "logs" {
+                Effect::Read
+            } else {
+                Effect::Change
+            };
+            found.push(
+                match policy.decide(Who { uid, gids }, &Ask::Command { name, effect }) {
+                    Verdict::Allow(_) => "allow",
+                    Verdict::Ask(_) => "ask",
+                    Verdict::Deny(_) => "deny",
+                },
+            );
+        }
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_is_read_as_the_same_policy(tables in tables()) {
+        let policy = loaded(&files(&tables));
+        let text = policy.print();
+        let again = loaded(&[source("printed.toml", &text)]);
+        prop_assert_eq!(&text, &again.print());
+        prop_assert_eq!(diff(&policy, &again), Vec::<String>::new());
+        prop_assert_eq!(verdicts(&policy), verdicts(&again));
+    }
+
+    #[test]
+    fn a_definition_means_the_same_in_any_file(
+        (tables, other) in tables().prop_flat_map(|tables| (Just(tables.clone()), Just(tables).prop_shuffle())),
+    ) {
+        let (one, other) = (loaded(&files(&tables)), loaded(&files(&other)));
+        let definitions = |policy: &Policy| {
+            let text = policy.print();
+            text.split("\n[[grant]]").next().unwrap().split("\n[[deny]]").next().unwrap().to_owned()
+        };
+        prop_assert_eq!(definitions(&one), definitions(&other));
+        prop_assert_eq!(verdicts(&one), verdicts(&other));
+        prop_assert_eq!(diff(&one, &other), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_policy_is_printed_in_one_way() {
+    let text = "\
+[profile.nginx]
+summary = \"root, who sees nginx\"
+base = \"strict\"
+user = \"root\"
+groups = [\"#901\"]
+capabilities = [\"CAP_CHOWN\"]
+read = [\"/etc/nginx\", \"-/etc/ssl\"]
+network = [\"[::1]:80\", \"api.example.com:443\"]
+env = { A = \"b\" }
+limits = { runtime = \"30s\", memory = \"256M\", tasks = 32, cpu = \"50%\" }
+
+[[command]]
+name = \"nginx.test\"
+summary = \"Check it\"
+argv = [\"/usr/sbin/nginx\", \"-t\", [\"-q\", \"{quiet}\"], \"--user={user}\", \"{{}}\", \"{config}\"]
+effect = \"read\"
+profile = \"nginx\"
+args.config = { type = \"path\", under = \"/etc/nginx\", is = \"file\", pass = \"path\", default = \"/etc/nginx/nginx.conf\" }
+args.quiet = { type = \"bool\", flag = \"-q\", optional = true }
+args.user = { type = \"string\", pattern = \"[a-z]+\", max = 256, summary = \"Who\", repeat = 2 }
+
+[[grant]]
+name = \"look\"
+to = [\"%ops\", \"deploy\", \"ghost\"]
+allow = [\"run\", \"nginx.*\"]
+env = [\"LANG\", \"TZ\"]
+approval = { by = [\"%remit\"], expires = \"10min\" }
+
+[[deny]]
+to = [\"#64002\"]
+deny = [\"nginx.test\"]
+";
+    assert_eq!(loaded(&[source("a.toml", text)]).print(), text);
+}
