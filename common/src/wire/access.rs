@@ -1,0 +1,124 @@
+//! What a caller may do: the question, and its answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, few};
+
+/// A question about what the caller may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Would running this be allowed?
+    #[serde(deserialize_with = "few::optional_argv")]
+    pub argv: Option<Vec<Bytes>>,
+    /// In this profile; `read` when absent.
+    pub profile: Option<String>,
+    /// Explain this named command, and whether it would be allowed. Not together with `argv`.
+    pub name: Option<String>,
+    /// Only commands with this text in their name or summary, whatever its case; at most
+    /// [`crate::caps::NAME`] bytes. Not together with `name`.
+    pub query: Option<String>,
+}
+
+/// What the caller may do here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AccessReport {
+    /// The caller's name on this machine, or `#uid`.
+    pub user: String,
+    /// The caller's uid as the kernel gave it.
+    pub uid: u32,
+    /// What is granted.
+    pub grants: Vec<GrantView>,
+    /// The answer about the argv or name asked for.
+    pub asked: Option<Asked>,
+    /// Names and a sentence each for the profiles named in the grants.
+    pub profiles: Vec<ProfileView>,
+    /// Named commands that this caller may use, at most [`crate::caps::ACCESS_COMMANDS`]; or the one
+    /// asked for.
+    pub commands: Vec<CommandView>,
+    /// Commands that are not shown: ask with a query.
+    pub more_commands: u32,
+}
+
+/// A named command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CommandView {
+    /// Its name, and its arguments as `key=VALUE`, optional ones in brackets.
+    pub usage: String,
+    /// What it answers.
+    pub summary: String,
+    /// Each argument in a line, where one command is asked for.
+    pub args: Vec<String>,
+    /// Whether it looks or changes the host: which tool takes it.
+    pub effect: Effect,
+    /// The sandbox it runs in.
+    pub profile: String,
+    /// Who must approve each run, in words; absent when it runs at once.
+    pub approval: Option<String>,
+}
+
+/// What a named command does to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It looks: `run` takes it.
+    #[default]
+    Read,
+    /// It changes the host: `change` takes it.
+    Change,
+}
+
+impl Effect {
+    /// Its name in policy files and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// One grant as its holder sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GrantView {
+    /// The grant's name, or file and line.
+    pub rule: String,
+    /// What it allows.
+    pub allow: Vec<String>,
+    /// In this profile.
+    pub profile: String,
+    /// Variables a run may set.
+    pub env: Vec<String>,
+    /// Who must approve each run, in words; absent when it runs at once.
+    pub approval: Option<String>,
+}
+
+/// A profile in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProfileView {
+    /// Its name.
+    pub name: String,
+    /// What it shows and what it refuses.
+    pub summary: String,
+}
+
+/// Whether something would be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Asked {
+    /// Allowed without anybody's approval.
+    pub allowed: bool,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Why.
+    pub why: String,
+    /// What a human can type to lift a refusal.
+    pub lift: Option<String>,
+    /// Who must approve it, in words, where it is allowed only then.
+    pub approval: Option<String>,
+}
