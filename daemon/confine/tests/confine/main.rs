@@ -10,6 +10,7 @@
 mod common;
 mod endings;
 mod facilities;
+mod host;
 mod identity;
 mod mounts;
 mod network;

@@ -1,0 +1,159 @@
+//! Base `host`: no sandbox, and what holds all the same.
+
+use super::common::*;
+use remit_confine::*;
+
+fn host(user: (u32, u32), groups: &[u32]) -> Sandbox {
+    let profile = HostProfile {
+        user,
+        groups: groups.to_vec(),
+        limits: LIMITS,
+    };
+    Sandbox::host(&profile, &Kernel::probe().unwrap()).unwrap()
+}
+
+/// `None`: there is no cgroup v2.
+fn run_host(sandbox: &Sandbox, argv: &[&str], loginuid: Option<u32>) -> Option<Ran> {
+    let name = format!("remit-test-{}-h{}", std::process::id(), uid());
+    let cgroups = Cgroups::open(&name).unwrap();
+    if !has("writable cgroup v2", cgroups.is_some()) {
+        return None;
+    }
+    let cgroup = cgroups.unwrap().create("1", &LIMITS).unwrap();
+    let keeper = keeper();
+    let with = With {
+        cgroup: Some(&cgroup),
+        loginuid,
+        ..With::default()
+    };
+    let ran = run_in(sandbox, &keeper, argv, &with);
+    end(keeper);
+    cgroup.remove().unwrap();
+    Some(ran)
+}
+
+#[test]
+fn only_these_steps_are_taken() {
+    let Some(ran) = run_host(&host((0, 0), &[]), &["true"], Some(4242)) else {
+        return;
+    };
+    let Progress::Executed(done) = &ran.progress else {
+        panic!("{ran:?}")
+    };
+    let kernel = Kernel::probe().unwrap();
+    for step in Step::ALL {
+        let here = match step {
+            Step::Session | Step::Cgroup | Step::Descriptors | Step::Scheduling => true,
+            Step::Rlimits | Step::Identity | Step::Cwd => true,
+            Step::Loginuid => kernel.loginuid,
+            Step::Keyring => kernel.keyrings,
+            _ => false,
+        };
+        assert_eq!(done.contains(&step), here, "{}: {done:?}", step.name());
+    }
+    assert_eq!(ran.code(), Some(0));
+}
+
+/// Root is root: it changes the host. But not its pids, its session, its descriptors, its limits.
+#[test]
+fn root_may_what_root_may() {
+    let dir = HostDir::new();
+    let script = format!(
+        "id -u; id -G; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; \
+         echo changed > {0}/file; chown 5 {0}/file; ls /proc/self/fd | tr '\\n' ' '; echo; \
+         readlink /proc/self/ns/mnt /proc/self/ns/net; ulimit -n; cat /proc/self/oom_score_adj; \
+         [ -e /tmp/home ] || echo no home",
+        dir.0.display()
+    );
+    let Some(ran) = run_host(&host((0, 0), &[4]), &["sh", "-c", &script], None) else {
+        return;
+    };
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let capabilities = own.lines().find(|line| line.starts_with("CapEff:"));
+    let mut lines = ran.out.lines();
+    assert_eq!(lines.next(), Some("0"), "{ran:?}");
+    assert_eq!(lines.next(), Some("0 4"));
+    assert_eq!(lines.next(), capabilities);
+    assert_eq!(lines.next(), Some("NoNewPrivs:\t0"));
+    assert_eq!(lines.next(), Some("Seccomp:\t0"));
+    assert_eq!(lines.next(), Some("0 1 2 3 "));
+    for name in ["mnt", "net"] {
+        let host = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        assert_eq!(lines.next(), host.to_str());
+    }
+    assert_eq!(lines.next(), Some("256"));
+    assert_eq!(lines.next(), Some("0"));
+    assert_eq!(lines.next(), Some("no home"));
+    let ran = run_host(&host((0, 0), &[]), &["env"], None).unwrap();
+    assert_eq!(ran.out.lines().collect::<Vec<_>>(), ENV);
+    let stat = std::fs::metadata(dir.0.join("file")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&stat), 5);
+}
+
+#[test]
+fn another_user_may_what_it_may() {
+    let script =
+        "id -u; id -g; id -G; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status; touch /root/x";
+    let Some(ran) = run_host(&host((33, 34), &[4, 7]), &["sh", "-c", script], None) else {
+        return;
+    };
+    let zeros = "0000000000000000";
+    let want = format!(
+        "33\n34\n34 4 7\nCapInh:\t{zeros}\nCapPrm:\t{zeros}\nCapEff:\t{zeros}\nCapAmb:\t{zeros}\n"
+    );
+    assert_eq!(ran.out, want, "{ran:?}");
+    assert!(ran.err.contains("Permission denied"), "{ran:?}");
+}
+
+/// No process of the host can be named by its pid, so none can be signalled, even by root.
+#[test]
+fn its_pids_are_those_of_jobs() {
+    let own = std::process::id();
+    // More than there can be in the keeper's namespace meanwhile.
+    let script = format!("readlink /proc/self/ns/pid; kill -0 {own} && echo reached");
+    let Some(ran) = run_host(&host((0, 0), &[]), &["sh", "-c", &script], None) else {
+        return;
+    };
+    let host = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    assert_ne!(ran.out.lines().next(), host.to_str());
+    assert!(!ran.out.contains("reached"), "{ran:?}");
+}
+
+#[test]
+fn it_needs_a_cgroup_and_has_no_walls_to_witness() {
+    let (keeper, sandbox, uid) = (keeper(), host((0, 0), &[]), uid());
+    let error = start(&sandbox, &keeper, &["true"], &With::default()).unwrap_err();
+    assert!(error.to_string().contains("needs cgroup v2"), "{error}");
+    let error = witness(&sandbox, &keeper, uid, uid).unwrap_err();
+    assert!(error.to_string().contains("no walls"), "{error}");
+    end(keeper);
+}
+
+#[test]
+fn a_program_that_others_can_change_is_not_executed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = HostDir::new();
+    let open = dir.file("open", 0o777, "#!/bin/sh\n");
+    let mine = dir.file("mine", 0o755, "#!/bin/sh\n");
+    let foreign = dir.file("foreign", 0o755, "#!/bin/sh\n");
+    std::os::unix::fs::chown(&foreign, Some(5), None).unwrap();
+    let sandbox = host((0, 0), &[]);
+    for (program, trusted) in [(&open, false), (&foreign, false), (&mine, true)] {
+        let Some(ran) = run_host(&sandbox, &[program], None) else {
+            return;
+        };
+        let refused = matches!(
+            ran.progress,
+            Progress::Failed {
+                step: Step::Exec,
+                why: Why::Untrusted,
+                ..
+            }
+        );
+        assert_eq!(refused, !trusted, "{program}: {ran:?}");
+    }
+    let wide = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&dir.0, wide).unwrap();
+    let ran = run_host(&sandbox, &[&mine], None).unwrap();
+    assert_eq!(ran.code(), Some(127), "{ran:?}");
+}
