@@ -1,4 +1,4 @@
-//! Of 400 rounds each, the median and, against a busy machine, the lowest tenth: fork and exec of /bin/true, bare and in the `read` sandbox, interleaved.
+//! Of 400 rounds each, the median and, against a busy machine, the lowest tenth: fork and exec of /bin/true, bare, in a `read` and in a `strict` sandbox, interleaved.
 //! From the fork to the moment the process has ended. Run as root, from a small process as the
 //! warden is one.
 
@@ -40,7 +40,16 @@ fn main() -> std::result::Result<(), Failure> {
         [CString::new("/bin/true")?],
         [CString::new("LANG=C.UTF-8")?],
     );
-    let (mut bare, mut confined) = (Vec::new(), Vec::new());
+    let strict = Sandbox::strict(
+        &StrictProfile {
+            limits,
+            ..StrictProfile::default()
+        },
+        &kernel,
+    )?;
+    let sandboxes = [("read", sandbox), ("strict", strict)];
+    let mut bare = Vec::new();
+    let mut confined = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS as u32 {
         let start = Instant::now();
         let (pid, pidfd) = floor::bare_child(&argv, &env)?;
@@ -63,20 +72,27 @@ fn main() -> std::result::Result<(), Failure> {
             cgroup: None,
             limits: &limits,
         };
-        let start = Instant::now();
-        let spawned = spawn(&sandbox, &keeper, &job)?;
-        wait(spawned.pidfd.as_fd())?;
-        confined.push(start.elapsed());
-        let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;
-        if !status.success() {
-            let progress = StepReader::new().read(spawned.steps.as_fd());
-            return Err(format!("the job failed: {status}, {progress:?}").into());
+        for ((_, sandbox), times) in sandboxes.iter().zip(&mut confined) {
+            let start = Instant::now();
+            let spawned = spawn(sandbox, &keeper, &job)?;
+            wait(spawned.pidfd.as_fd())?;
+            times.push(start.elapsed());
+            let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;
+            if !status.success() {
+                let progress = StepReader::new().read(spawned.steps.as_fd());
+                return Err(format!("the job failed: {status}, {progress:?}").into());
+            }
         }
     }
     for (name, place) in [("median", ROUNDS / 2), ("lowest tenth", ROUNDS / 10)] {
-        let (bare, confined) = (at(&mut bare, place), at(&mut confined, place));
-        let ratio = confined.as_secs_f64() / bare.as_secs_f64();
-        println!("{name:<13} bare {bare:>8.1?}   in `read` {confined:>8.1?}   ratio {ratio:.2}");
+        let bare = at(&mut bare, place);
+        print!("{name:<13} bare {bare:>8.1?}");
+        for ((kind, _), times) in sandboxes.iter().zip(&mut confined) {
+            let confined = at(times, place);
+            let ratio = confined.as_secs_f64() / bare.as_secs_f64();
+            print!("   in `{kind}` {confined:>8.1?}   ratio {ratio:.2}");
+        }
+        println!();
     }
     Ok(())
 }
