@@ -246,8 +246,15 @@ const CALLS: &[(&str, &[(&str, &str)])] = &[
     ("tee.note", &[("file", "@P/notes/a")]),
 ];
 
-/// Where right arguments end with another status than 0: no network, no ptrace, no data base of packages.
-const IN_VAIN: [&str; 3] = ["strace.print", "ssh.uptime", "apt-get.simulate"];
+/// Where right arguments may end with another status than 0, in there or on this machine: no network, no ptrace, a
+/// repository of somebody else, no package of this name.
+const IN_VAIN: [&str; 5] = [
+    "strace.print",
+    "ssh.uptime",
+    "git.remote",
+    "apt-get.simulate",
+    "dpkg.status",
+];
 
 fn tool(command: &str) -> &str {
     command.split('.').next().unwrap_or_default()
@@ -343,9 +350,8 @@ fn none_works_as_a_value_of_a_named_command() {
         let report = insist(&mut caller, &run).unwrap_or_else(|why| panic!("{command}: {why}"));
         let exit = report.ending.as_ref().and_then(|ending| ending.exit);
         assert_eq!(report.state, State::Exited, "{command}: {report:?}");
-        assert_eq!(
-            exit == Some(0),
-            !IN_VAIN.contains(command),
+        assert!(
+            exit == Some(0) || IN_VAIN.contains(command),
             "{command}: {report:?}"
         );
     }
