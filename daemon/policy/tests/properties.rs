@@ -7,124 +7,252 @@
 )]
 
 mod common;
+mod model;
 
-use common::{accounts, source};
+use common::{COMMANDS, accounts, source};
+use model::{Answer, NAMES, Rule, rule};
 use proptest::prelude::*;
-use remit_policy::{Ask, Policy, Source, Verdict, Who, load};
+use remit_common::wire::Effect;
+use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load};
 
-/// A rule over few people, so that rules and callers meet.
-fn rule() -> impl Strategy<Value = String> {
-    let who = prop::sample::subsequence(
-        vec![
-            "deploy", "mallory", "root", "%ops", "%remit", "#64010", "%#7",
-        ],
-        0..4,
-    );
-    let env = prop::sample::subsequence(vec!["TZ", "LANG", "A"], 0..3);
-    (any::<bool>(), who, env, any::<bool>()).prop_map(|(deny, who, env, empty)| {
-        let (to, actions) = (who, if empty { vec![] } else { vec!["run"] });
-        if deny {
-            format!("[[deny]]\nto = {to:?}\ndeny = {actions:?}\n")
-        } else {
-            format!("[[grant]]\nto = {to:?}\nallow = {actions:?}\nenv = {env:?}\n")
-        }
-    })
-}
+const PROFILES: [&str; 5] = ["read", "strict", "wide", "host", "none-such"];
+const VARIABLES: [&str; 3] = ["TZ", "LANG", "A"];
 
-fn files() -> impl Strategy<Value = Vec<Source>> {
-    let file = prop::collection::vec(rule(), 0..4).prop_map(|rules| rules.concat());
-    prop::collection::vec(file, 0..5).prop_map(|texts| {
-        let named = texts.iter().enumerate();
-        named
-            .map(|(at, text)| source(&format!("{at}.toml"), text))
-            .collect()
-    })
+/// Rules, a few in each file.
+fn rules() -> impl Strategy<Value = Vec<Vec<Rule>>> {
+    prop::collection::vec(prop::collection::vec(rule(), 0..4), 0..4)
 }
 
 fn caller() -> impl Strategy<Value = (u32, Vec<u32>)> {
     let uid = prop::sample::select(vec![0, 64001, 64003, 64010, 1, 65534, u32::MAX]);
-    (
-        uid,
-        prop::sample::subsequence(vec![0, 7, 900, 901, 65534], 0..5),
-    )
+    let gids = prop::sample::subsequence(vec![0, 7, 900, 901, 65534], 0..5);
+    (uid, gids)
 }
 
-fn names() -> impl Strategy<Value = Vec<&'static [u8]>> {
-    let names: Vec<&'static [u8]> = vec![b"TZ", b"LANG", b"A", b"\xff"];
-    prop::sample::subsequence(names, 0..4)
+fn variables() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(VARIABLES.to_vec(), 0..3)
+}
+
+/// What can be asked, as the model knows it.
+#[derive(Debug, Clone)]
+enum Question {
+    Run(&'static str, Vec<&'static str>),
+    Command(&'static str),
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let run = (prop::sample::select(PROFILES.to_vec()), variables());
+    prop_oneof![
+        run.prop_map(|(profile, env)| Question::Run(profile, env)),
+        prop::sample::select(NAMES.to_vec()).prop_map(Question::Command),
+    ]
+}
+
+fn effect(name: &str) -> Effect {
+    match name {
+        "nginx.reload" => Effect::Change,
+        _ => Effect::Read,
+    }
+}
+
+fn files(rules: &[Vec<Rule>]) -> Vec<Source> {
+    let commands = format!("{COMMANDS}\n[profile.wide]\nbase = 'read'\ngroups = ['ops']\n");
+    let mut files = vec![source("commands.toml", commands)];
+    for (at, rules) in rules.iter().enumerate() {
+        let text: String = rules.iter().map(Rule::toml).collect();
+        files.push(source(&format!("{at}.toml"), text));
+    }
+    files
 }
 
 fn loaded(sources: &[Source]) -> Policy {
-    load(sources, &accounts())
-        .map(|(policy, _)| policy)
-        .unwrap()
+    match load(sources, &accounts()) {
+        Ok((policy, _)) => policy,
+        Err(found) => panic!("{}", common::lines(&found)),
+    }
 }
 
-fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), env_names: &[&[u8]]) -> Verdict {
-    let ask = Ask::Run {
-        profile: None,
-        argv0: b"x",
-        env_names,
-    };
-    policy.decide(Who { uid: *uid, gids }, &ask)
+fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) -> Verdict {
+    let who = Who { uid: *uid, gids };
+    match question {
+        Question::Command(name) => policy.decide(
+            who,
+            &Ask::Command {
+                name,
+                effect: effect(name),
+            },
+        ),
+        Question::Run(profile, names) => {
+            let env_names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+            let ask = Ask::Run {
+                profile: Some(profile),
+                argv0: b"x",
+                env_names: &env_names,
+            };
+            policy.decide(who, &ask)
+        }
+    }
 }
 
-fn allows(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Allow(_))
+/// The kind of a verdict, and how long people are asked.
+fn answer(verdict: &Verdict) -> Answer {
+    match verdict {
+        Verdict::Allow(_) => Answer::Allow,
+        Verdict::Ask(pending) => Answer::Ask(pending.approval().expires_s()),
+        Verdict::Deny(_) => Answer::Deny,
+    }
+}
+
+fn more(mut rules: Vec<Vec<Rule>>, one: Rule) -> Vec<Vec<Rule>> {
+    rules.push(vec![one]);
+    rules
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
     #[test]
-    fn one_more_denial_never_allows_more(files in files(), more in rule(), who in caller(), env in names()) {
-        prop_assume!(more.starts_with("[[deny]]"));
-        let before = verdict(&loaded(&files), &who, &env);
-        let with = [files, vec![source("more.toml", &more)]].concat();
-        let after = verdict(&loaded(&with), &who, &env);
-        prop_assert!(allows(&before) || !allows(&after));
+    fn a_verdict_is_what_a_look_at_every_rule_says(rules in rules(), who in caller(), asks in prop::collection::vec(question(), 8)) {
+        let policy = loaded(&files(&rules));
+        let all: Vec<&Rule> = rules.iter().flatten().collect();
+        for ask in asks {
+            let expect = match &ask {
+                Question::Command(name) => model::command(&all, &who, name),
+                Question::Run(profile, names) => model::run(&all, &who, profile, names),
+            };
+            prop_assert_eq!(answer(&verdict(&policy, &who, &ask)), expect, "{:?}", ask);
+        }
     }
 
     #[test]
-    fn one_more_grant_never_allows_less(files in files(), more in rule(), who in caller(), env in names()) {
-        prop_assume!(more.starts_with("[[grant]]"));
-        let before = verdict(&loaded(&files), &who, &env);
-        let with = [files, vec![source("more.toml", &more)]].concat();
-        prop_assert!(allows(&verdict(&loaded(&with), &who, &env)) || !allows(&before));
+    fn one_more_denial_never_allows_more(rules in rules(), one in rule(), who in caller(), ask in question()) {
+        let one = Rule { deny: true, ..one };
+        let before = verdict(&loaded(&files(&rules)), &who, &ask);
+        let after = verdict(&loaded(&files(&more(rules, one))), &who, &ask);
+        prop_assert!(answer(&after) == answer(&before) || answer(&after) == Answer::Deny);
+    }
+
+    #[test]
+    fn one_more_grant_never_refuses_more(rules in rules(), one in rule(), who in caller(), ask in question()) {
+        let one = Rule { deny: false, ..one };
+        let before = verdict(&loaded(&files(&rules)), &who, &ask);
+        let after = verdict(&loaded(&files(&more(rules, one))), &who, &ask);
+        prop_assert!(answer(&before) == Answer::Deny || answer(&after) != Answer::Deny);
     }
 
     #[test]
     fn the_order_of_sources_does_not_matter(
-        (files, shuffled) in files().prop_flat_map(|files| (Just(files.clone()), Just(files).prop_shuffle())),
+        (files, shuffled) in rules()
+            .prop_map(|rules| files(&rules))
+            .prop_flat_map(|files| (Just(files.clone()), Just(files).prop_shuffle())),
         who in caller(),
-        env in names(),
+        ask in question(),
     ) {
         let (one, other) = (loaded(&files), loaded(&shuffled));
-        prop_assert_eq!(verdict(&one, &who, &env), verdict(&other, &who, &env));
+        prop_assert_eq!(verdict(&one, &who, &ask), verdict(&other, &who, &ask));
         prop_assert_eq!(one.digest_input(), other.digest_input());
+        prop_assert_eq!(diff(&one, &other), Vec::<String>::new());
     }
 
     #[test]
-    fn access_and_decide_agree(files in files(), who in caller()) {
-        let policy = loaded(&files);
-        let shown = policy.access(Who { uid: who.0, gids: &who.1 }).grants;
-        prop_assert_eq!(!shown.is_empty(), allows(&verdict(&policy, &who, &[])));
-        for view in shown {
-            let env: Vec<&[u8]> = view.env.iter().map(String::as_bytes).collect();
-            prop_assert!(allows(&verdict(&policy, &who, &env)));
+    fn access_and_decide_agree(rules in rules(), who in caller(), names in variables()) {
+        let policy = loaded(&files(&rules));
+        let access = policy.access(Who { uid: who.0, gids: &who.1 });
+        for name in NAMES {
+            let shown = access.commands.iter().find(|one| one.named.name() == name);
+            let found = verdict(&policy, &who, &Question::Command(name));
+            let decided = match &found {
+                Verdict::Allow(grant) => Some((grant.basis().to_string(), grant.profile(), None)),
+                Verdict::Ask(pending) => {
+                    let approval = pending.approval().to_string();
+                    Some((pending.basis().to_string(), pending.profile(), Some(approval)))
+                }
+                Verdict::Deny(_) => None,
+            };
+            let shown = shown.map(|one| {
+                (one.rule.to_string(), one.profile, one.approval.map(ToString::to_string))
+            });
+            prop_assert_eq!(shown, decided, "{}", name);
+        }
+        let runs = || access.grants.iter().filter(|view| view.allow.iter().any(|one| ["run", "*", "r*n"].contains(&one.as_str())));
+        for profile in PROFILES {
+            let found = verdict(&policy, &who, &Question::Run(profile, names.clone()));
+            let lists = |env: &[String]| names.iter().all(|name| env.iter().any(|one| one == name));
+            let mut listing = runs().filter(|view| view.profile == profile && lists(&view.env));
+            match &found {
+                Verdict::Deny(_) => prop_assert!(listing.next().is_none()),
+                Verdict::Allow(_) => prop_assert!(listing.any(|view| view.approval.is_none())),
+                Verdict::Ask(pending) => {
+                    let approval = Some(pending.approval().to_string());
+                    prop_assert!(listing.any(|view| view.approval == approval));
+                }
+            }
+            let reaches = access.profiles.iter().any(|one| one.name == profile);
+            prop_assert!(reaches || answer(&found) == Answer::Deny);
+        }
+        // Nothing is shown that decides nothing.
+        prop_assert!(access.grants.iter().all(|view| !view.allow.is_empty()));
+    }
+
+    #[test]
+    fn an_explanation_explains_the_verdict(rules in rules(), who in caller(), name in prop::sample::select(NAMES.to_vec()), run: bool) {
+        let policy = loaded(&files(&rules));
+        let who = Who { uid: who.0, gids: &who.1 };
+        let ask = match run {
+            true => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
+            false => Ask::Command { name, effect: effect(name) },
+        };
+        let explanation = policy.explain(who, &ask);
+        prop_assert_eq!(&explanation.verdict, &policy.decide(who, &ask));
+        prop_assert_eq!(explanation.considered.len(), policy.rules());
+        let deciding = explanation.considered.iter().filter(|(_, why)| why.starts_with("decides"));
+        let deciding: Vec<String> = deciding.map(|(rule, _)| rule.to_string()).collect();
+        let named = match &explanation.verdict {
+            Verdict::Allow(grant) => vec![grant.basis().to_string()],
+            Verdict::Ask(pending) => vec![pending.basis().to_string()],
+            Verdict::Deny(denial) => match &denial.rule {
+                Some(rule) if denial.what.contains("is denied by") => vec![rule.to_string()],
+                _ => Vec::new(),
+            },
+        };
+        prop_assert_eq!(deciding, named);
+    }
+
+    #[test]
+    fn policies_without_a_difference_answer_alike(old in rules(), one in rule(), who in caller(), asks in prop::collection::vec(question(), 12)) {
+        let new = loaded(&files(&more(old.clone(), one)));
+        let old = loaded(&files(&old));
+        prop_assert_eq!(diff(&old, &old), Vec::<String>::new());
+        let told = [diff(&old, &new), diff(&new, &old)];
+        prop_assert_eq!(told[0].is_empty(), told[1].is_empty());
+        for ask in asks {
+            let answers = [&old, &new].map(|policy| answer(&verdict(policy, &who, &ask)));
+            prop_assert!(answers[0] == answers[1] || !told[0].is_empty(), "{:?} {:?}", ask, answers);
         }
     }
 
     #[test]
     fn any_request_has_a_verdict(
-        files in files(),
+        rules in rules(),
         uid: u32,
         gids: Vec<u32>,
-        profile: Option<String>,
+        text: Option<String>,
         argv0: Vec<u8>,
         env: Vec<Vec<u8>>,
+        change: bool,
     ) {
+        let policy = loaded(&files(&rules));
+        let who = Who { uid, gids: &gids };
         let env: Vec<&[u8]> = env.iter().map(Vec::as_slice).collect();
-        let ask = Ask::Run { profile: profile.as_deref(), argv0: &argv0, env_names: &env };
-        let _ = loaded(&files).decide(Who { uid, gids: &gids }, &ask);
+        let name = text.as_deref().unwrap_or("nginx.test");
+        for ask in [
+            Ask::Run { profile: text.as_deref(), argv0: &argv0, env_names: &env },
+            Ask::Try { profile: text.as_deref(), env_names: &env },
+            Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read } },
+        ] {
+            prop_assert_eq!(policy.explain(who, &ask).verdict, policy.decide(who, &ask));
+        }
+        let _ = policy.access(who);
     }
 
     #[test]
@@ -136,14 +264,12 @@ proptest! {
 
     #[test]
     fn a_damaged_policy_loads_or_is_refused_with_a_reason(
-        files in files(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+        rules in rules(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
     ) {
-        let mut text: Vec<u8> = files.iter().flat_map(|file| file.text.clone()).collect();
-        if !text.is_empty() {
-            let at = at.index(text.len());
-            text[at] = byte;
-            text.truncate(cut.index(text.len()) + 1);
-        }
+        let mut text: Vec<u8> = files(&rules).iter().flat_map(|file| file.text.clone()).collect();
+        let at = at.index(text.len());
+        text[at] = byte;
+        text.truncate(cut.index(text.len()) + 1);
         if let Err(found) = load(&[source("f", &text)], &accounts()) {
             prop_assert!(!found.is_empty());
             for one in found {
