@@ -6,7 +6,7 @@ use crate::attempts::{
 use crate::checklist::{Way, confined};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
-use crate::root::{Access, Content, Host, Mount};
+use crate::root::{self, Access, Content, Host, Mount};
 use crate::sandbox::Base;
 use crate::spawn::{pipe, tmpfs_options};
 use crate::{Keeper, Progress, Sandbox, Step, StepReader, Wall};
@@ -275,20 +275,28 @@ fn places(sandbox: &Sandbox) -> [Vec<CString>; 3] {
         Content::Host(Host { access, .. }) => Some(*access),
         Content::Private(_) => None,
     };
+    let of = |mounts: &[Mount]| {
+        let written = |what: &Content| {
+            let access = access(what);
+            access.is_none() || matches!(access, Some(Access::Files { write: true, .. }))
+        };
+        let device = |what: &Content| access(what) == Some(Access::Device);
+        let executed =
+            |what: &Content| matches!(access(what), Some(Access::Files { exec: true, .. }));
+        [
+            root::places(mounts, written),
+            root::places(mounts, device),
+            root::places(mounts, executed),
+        ]
+    };
     match &sandbox.base {
-        Base::Read(places) => [places.private.clone(), places.devices.clone(), Vec::new()],
-        Base::Strict(strict) => [
-            strict.root.places(|what| {
-                let access = access(what);
-                access.is_none() || matches!(access, Some(Access::Files { write: true, .. }))
-            }),
-            strict
-                .root
-                .places(|what| access(what) == Some(Access::Device)),
-            strict
-                .root
-                .places(|what| matches!(access(what), Some(Access::Files { exec: true, .. }))),
-        ],
+        Base::Read(places) => {
+            let [mut written, mut devices, executed] = of(&places.listed);
+            written.extend(places.private.iter().cloned());
+            devices.extend(places.devices.iter().cloned());
+            [written, devices, executed]
+        }
+        Base::Strict(strict) => of(&strict.root.mounts),
         Base::Host => [Vec::new(), Vec::new(), Vec::new()],
     }
 }

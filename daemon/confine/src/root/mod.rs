@@ -157,22 +157,22 @@ impl Root {
     pub(crate) fn path(&self, at: u16) -> Option<&Path> {
         self.mounts.get(usize::from(at)).map(|m| m.name.as_path())
     }
+}
 
-    /// Places of this kind, as proc_pid_mountinfo(5) has them: for the witness.
-    pub(crate) fn places(&self, kind: impl Fn(&Content) -> bool) -> Vec<CString> {
-        let chosen = self.mounts.iter().filter(|mount| kind(&mount.what));
-        let escaped = |mount: &Mount| {
-            let bytes = mount.name.as_os_str().as_bytes().iter();
-            let text: Vec<u8> = bytes
-                .flat_map(|byte| match byte {
-                    b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
-                    byte => vec![*byte],
-                })
-                .collect();
-            CString::new(text).ok()
-        };
-        chosen.filter_map(escaped).collect()
-    }
+/// Places of this kind, as proc_pid_mountinfo(5) has them: for the witness.
+pub(crate) fn places(mounts: &[Mount], kind: impl Fn(&Content) -> bool) -> Vec<CString> {
+    let chosen = mounts.iter().filter(|mount| kind(&mount.what));
+    let escaped = |mount: &Mount| {
+        let bytes = mount.name.as_os_str().as_bytes().iter();
+        let text: Vec<u8> = bytes
+            .flat_map(|byte| match byte {
+                b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+                byte => vec![*byte],
+            })
+            .collect();
+        CString::new(text).ok()
+    };
+    chosen.filter_map(escaped).collect()
 }
 
 /// What a sandbox that shows the host's whole tree lists besides, each onto its own place.

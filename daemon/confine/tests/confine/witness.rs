@@ -88,6 +88,26 @@ fn one_without_room_for_attempts_has_seen_nothing() {
     assert!(error.contains("could not be tried: no process"), "{error}");
 }
 
+/// What a profile adds to `read` is no hole in what is left.
+#[test]
+fn every_wall_holds_that_a_profile_with_more_has() {
+    use super::strict::place;
+    let dir = HostDir::new();
+    let more = ReadProfile {
+        capabilities: 1 << 2,
+        write: vec![place(dir.0.display().to_string())],
+        devices: vec![place("/dev/kmsg")],
+        network: true,
+        ..profile()
+    };
+    let sandbox = Sandbox::read(&more, &Kernel::probe().unwrap()).unwrap();
+    let findings = ask(&sandbox).unwrap();
+    assert!(findings.len() > 20, "{findings:?}");
+    for finding in findings {
+        assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+    }
+}
+
 /// Strict sandboxes of several kinds.
 fn strict_profiles() -> Vec<(&'static str, StrictProfile)> {
     use super::strict::{place, plain};
