@@ -6,6 +6,7 @@
 mod drop_ins;
 mod load;
 mod names;
+mod outsiders;
 mod own;
 mod programs;
 mod trust;
@@ -13,5 +14,6 @@ mod trust;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use load::{Loaded, load};
 pub use names::Names;
+pub use outsiders::outsiders;
 pub use own::own_files;
 pub use trust::Owners;

@@ -80,28 +80,35 @@ impl Names {
         self.late.borrow().clone()
     }
 
-    /// Asks for addresses in a thread of its own, and leaves it behind when it takes too long.
     fn resolve(&self, host: &str) -> Vec<IpAddr> {
-        let (tell, told) = mpsc::channel();
-        let name = host.to_owned();
-        let asked = thread::Builder::new().spawn(move || {
-            let found = (name.as_str(), 0).to_socket_addrs();
-            // Nobody waits any more: then it is late.
-            let _ = tell.send(found.map(Vec::from_iter).unwrap_or_default());
-        });
-        let begin = Instant::now();
         let left = self.patience.get();
-        let found = asked.map(|_| told.recv_timeout(left));
+        let begin = Instant::now();
+        let found = match left.is_zero() {
+            true => None,
+            false => ask(host, left),
+        };
         self.patience.set(left.saturating_sub(begin.elapsed()));
-        let Ok(Ok(found)) = found else {
+        let Some(mut addresses) = found else {
             self.late.borrow_mut().push(host.to_owned());
             return Vec::new();
         };
-        let mut addresses: Vec<IpAddr> = found.iter().map(|address| address.ip()).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses
     }
+}
+
+/// Asks for addresses in a thread of its own, and leaves it behind when it takes longer.
+fn ask(host: &str, patience: Duration) -> Option<Vec<IpAddr>> {
+    let (tell, told) = mpsc::channel();
+    let name = host.to_owned();
+    let look_up = move || {
+        let found = (name.as_str(), 0).to_socket_addrs().into_iter().flatten();
+        // Nobody waits any more: then it is late.
+        let _ = tell.send(found.map(|address| address.ip()).collect());
+    };
+    thread::Builder::new().spawn(look_up).ok()?;
+    told.recv_timeout(patience).ok()
 }
 
 impl Default for Names {

@@ -203,14 +203,14 @@ fn who_cannot_connect_is_told() {
     settings("[accounts]\nsocket_group = \"bin\"\n[jobs]\nmax = 7\n");
 
     allow(&grant("\"daemon\", \"bin\", \"root\", \"#64001\""), 0o644);
-    let told = "~/remit.toml: warning: user 'daemon' cannot use what is granted by look \
+    let told = "policy: warning: user 'daemon' cannot use what is granted by look \
                 (~/policy.d/20.toml:1): not in group 'bin', which may connect; gpasswd -a daemon bin\n";
     let loads = "the policy loads: 1 rule and 0 commands in 1 file, 1 warning\n";
     assert_eq!(check(), (Some(0), format!("{told}{loads}")));
 
     // The first group of user 'daemon'; nobody is in that of 'bin' but its own user.
     allow(&grant("\"%daemon\", \"%bin\""), 0o644);
-    let told = "~/remit.toml: warning: members of group 'daemon' cannot use what is granted by look \
+    let told = "policy: warning: members of group 'daemon' cannot use what is granted by look \
                 (~/policy.d/20.toml:1): not in group 'bin', which may connect: daemon\n";
     assert_eq!(check(), (Some(0), format!("{told}{loads}")));
 

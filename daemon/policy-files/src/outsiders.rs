@@ -1,0 +1,168 @@
+//! Who is granted something and cannot connect: the socket is a group's.
+
+use std::collections::BTreeSet;
+
+use nix::unistd::{Gid, Group, User};
+use remit_policy::{Diagnostic, Machine, Policy, Severity, Who};
+
+use crate::names::Names;
+
+/// Members that are named of one group.
+const NAMED: usize = 5;
+/// The uid of a member of a group who is nobody in particular: the greatest that there is.
+const ANYONE: u32 = 0x7fff_ffff;
+/// Of the user database, bytes that are looked through for users by their first group.
+const PASSWD: u64 = 4 << 20;
+
+/// A warning for each user, and for each group with members, to whom `policy` grants something and who
+/// is not in the group that may connect. `names` are those that the policy was made with; who stands
+/// in it by number alone is not looked at, nor are users by their first group where /etc/passwd does
+/// not list them. None where there is no such group. It may wait for a directory service.
+pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnostic> {
+    let Some(socket) = group(socket_gid) else {
+        return Vec::new();
+    };
+    let table = names.table();
+    let mut found = Vec::new();
+    for (user, ids) in &table.users {
+        // What a group of theirs is granted is told of the group.
+        if ids.uid != 0
+            && let Some(rule) = granting(policy, ids.uid, &[])
+            && !names.groups_of(user).contains(&socket_gid)
+        {
+            found.push(warning(format!(
+                "user '{user}' cannot use what is granted by {rule}: not in group '{0}', which may \
+                 connect; gpasswd -a {user} {0}",
+                socket.name
+            )));
+        }
+    }
+    let inside = members(&socket);
+    for (name, gid) in &table.groups {
+        let Some((rule, group)) = granting(policy, ANYONE, &[*gid]).zip(group(*gid)) else {
+            continue;
+        };
+        let all = members(&group);
+        let outside: Vec<&str> = all
+            .difference(&inside)
+            .map(String::as_str)
+            .filter(|user| *user != "root")
+            .collect();
+        if !outside.is_empty() {
+            found.push(warning(format!(
+                "members of group '{name}' cannot use what is granted by {rule}: not in group '{}', \
+                 which may connect: {}",
+                socket.name,
+                some(&outside)
+            )));
+        }
+    }
+    found
+}
+
+fn warning(why: String) -> Diagnostic {
+    Diagnostic::whole(Severity::Warning, "policy", why)
+}
+
+/// The first rule that grants something to this caller.
+fn granting(policy: &Policy, uid: u32, gids: &[u32]) -> Option<String> {
+    let access = policy.access(Who { uid, gids });
+    access.grants.into_iter().next().map(|grant| grant.rule)
+}
+
+fn group(gid: u32) -> Option<Group> {
+    Group::from_gid(Gid::from_raw(gid)).ok()?
+}
+
+/// The first of them, and how many more there are.
+fn some(all: &[&str]) -> String {
+    let first = all
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// Names of a group's members: those it lists, and those whose first group it is.
+fn members(group: &Group) -> BTreeSet<String> {
+    let listed = group.mem.iter().cloned();
+    listed.chain(by_first_group(group.gid)).collect()
+}
+
+fn by_first_group(gid: Gid) -> Vec<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open("/etc/passwd") {
+        // What cannot be read lists nobody.
+        let _ = file.take(PASSWD).read_to_end(&mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let number = gid.to_string();
+    let of_group = |line: &&str| line.split(':').nth(3) == Some(number.as_str());
+    let user = |line: &str| User::from_name(line.split(':').next()?).ok()?;
+    let users = text.lines().filter(of_group).filter_map(user);
+    users
+        .filter(|user| user.gid == gid)
+        .map(|user| user.name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::Source;
+
+    use super::*;
+
+    /// What is told of a grant of `run` to these, where the group of this gid may connect.
+    fn told(to: &str, more: &str, gid: u32) -> Vec<String> {
+        let text = format!("[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\n{more}");
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let names = Names::default();
+        let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+        let found = outsiders(&policy, &names, gid);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn users_and_members_that_cannot_connect_are_told() {
+        let [daemon, bin] =
+            ["daemon", "bin"].map(|name| Group::from_name(name).unwrap().unwrap().gid.as_raw());
+        let by =
+            "cannot use what is granted by look (a.toml:1): not in group 'bin', which may connect";
+        assert_eq!(
+            told("\"daemon\", \"root\", \"#64001\", \"bin\"", "", bin),
+            [format!(
+                "policy: warning: user 'daemon' {by}; gpasswd -a daemon bin"
+            )]
+        );
+        assert_eq!(
+            told("\"%daemon\", \"%bin\", \"%root\"", "", bin),
+            [format!(
+                "policy: warning: members of group 'daemon' {by}: daemon"
+            )]
+        );
+        assert_eq!(
+            told("\"daemon\", \"%daemon\"", "", daemon),
+            Vec::<String>::new()
+        );
+        let denied = "[[deny]]\nto = [\"daemon\"]\ndeny = [\"run\"]\n";
+        assert_eq!(told("\"daemon\"", denied, bin), Vec::<String>::new());
+        // A group that this machine does not have.
+        assert_eq!(told("\"daemon\"", "", 64_999), Vec::<String>::new());
+    }
+
+    #[test]
+    fn few_are_named() {
+        assert_eq!(some(&["a"]), "a");
+        assert_eq!(some(&["a"; 5]), "a, a, a, a, a");
+        assert_eq!(some(&["a"; 7]), "a, a, a, a, a and 2 more");
+    }
+}
