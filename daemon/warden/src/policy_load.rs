@@ -131,8 +131,9 @@ impl From<String> for Refused {
     }
 }
 
-/// For the policy to be read, and names in it to be looked up. More than host names alone may take.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// For the policy to be read, names in it to be looked up, and what changed to be found. More than host
+/// names alone may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Of a change, on its line.
 const CHANGE: usize = 400;
 
@@ -264,7 +265,7 @@ fn bring_settings(dir: &Path) -> Result<(String, u32), Refused> {
 /// All that a policy is made from, and what the child alone can tell of it.
 fn bring(
     args: &Args,
-    _socket_group: u32,
+    socket_group: u32,
     old: Option<&Policy>,
     connected: &[u32],
 ) -> Result<Brought, Refused> {
@@ -281,6 +282,7 @@ fn bring(
         why: lines(&found).join("\n"),
         may_pass: names.table().hosts.values().any(Vec::is_empty),
     })?;
+    let outsiders = remit_policy_files::outsiders(&policy, &names, socket_group);
     Ok(Brought {
         changes: old.map_or_else(Changes::default, |old| changes(old, &policy)),
         sources: sources
@@ -288,7 +290,7 @@ fn bring(
             .map(|source| (source.name, source.text.into()))
             .collect(),
         machine,
-        warnings: lines(&warnings),
+        warnings: lines(&[warnings, outsiders].concat()),
         members: connected
             .iter()
             .map(|uid| (*uid, groups_of(*uid)))
