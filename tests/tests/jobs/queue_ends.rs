@@ -97,7 +97,7 @@ fn a_lock_ends_what_waits_and_says_so() {
         kill: false,
     };
     let done = daemon.administer(lock);
-    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
     for job in &jobs {
         let report = a.end_of(*job);
         never_ran(&daemon, &report, &[State::NotStarted, State::Denied]);
@@ -132,7 +132,7 @@ fn a_lock_that_kills_lets_nothing_that_waits_begin() {
         why: "an alarm".into(),
         kill: true,
     });
-    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
     let ended = Caller::new(&daemon, &user_b()).end_of(holder.job);
     assert_eq!(ended.state, State::Cancelled, "{ended:?}");
     let are_ended = |daemon: &Daemon| {
