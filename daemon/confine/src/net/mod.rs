@@ -19,13 +19,13 @@ use crate::floor::{self, ForkCall, Handled};
 use crate::seccomp::{self, Program};
 use crate::{Kernel, fence::fence, wall::Walls};
 use netlink::Message;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, socket};
 use std::{
     fmt::Write,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
     ops::Range,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 pub(crate) use relay::Relay;
@@ -92,7 +92,7 @@ impl Net {
     ///
     /// # Errors
     /// An address that nobody can listen on, port 0, a destination without an address, IPv6 alone on
-    /// a kernel without it, or more than 64 pairs of address and port.
+    /// a machine without it, or more than 64 pairs of address and port.
     pub(crate) fn of(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
         let none: &[Destination] = &[];
         let (loopback, destinations) = match network {
@@ -178,11 +178,15 @@ fn open_ports() -> io::Result<()> {
     floor::write(file.as_fd(), b"0").map(drop)
 }
 
+/// Whether this machine speaks IPv6: a kernel that can may have been told not to.
 fn has_ipv6() -> Result<bool> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    match socket(AddressFamily::Inet6, SockType::Stream, flags, None) {
-        Ok(_) => Ok(true),
-        Err(nix::Error::EAFNOSUPPORT) => Ok(false),
+    let localhost = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
+    let tried = socket(AddressFamily::Inet6, SockType::Stream, flags, None)
+        .and_then(|socket| bind(socket.as_raw_fd(), &localhost));
+    match tried {
+        Ok(()) => Ok(true),
+        Err(nix::Error::EAFNOSUPPORT | nix::Error::EADDRNOTAVAIL) => Ok(false),
         Err(e) => Err(e).doing(|| "cannot ask for IPv6".into()),
     }
 }
@@ -212,7 +216,7 @@ fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
             .iter()
             .any(|ip| ipv6 || ip.to_canonical().is_ipv4());
         if !of_others {
-            return Err(refused("it has no address that this kernel knows"));
+            return Err(refused("it has no address that this machine speaks to"));
         }
         let kin = first..targets.len();
         for target in targets.iter_mut().skip(first) {

@@ -454,8 +454,16 @@ fn what_cannot_be_listened_on_is_refused() {
     assert_eq!(refused(&[V4, V6], 443), None);
     for (addresses, port, why) in [
         (&[V4][..], 0, "port 0 is none"),
-        (&[][..], 443, "it has no address that this kernel knows"),
-        (&[V6][..], 443, "it has no address that this kernel knows"),
+        (
+            &[][..],
+            443,
+            "it has no address that this machine speaks to",
+        ),
+        (
+            &[V6][..],
+            443,
+            "it has no address that this machine speaks to",
+        ),
         (&["0.0.0.0"][..], 443, "0.0.0.0 is no address"),
         (&["0.1.2.3"][..], 443, "0.1.2.3 is no address of a host"),
         (&["224.0.0.1"][..], 443, "224.0.0.1 is a multicast address"),
