@@ -1,4 +1,5 @@
-//! Policy files: any text is a policy or a list of findings that each name a place in it.
+//! Policy files: any text is a policy, which is the same when it is printed and read again, or a
+//! list of findings that each name a place in it.
 #![no_main]
 
 use std::net::IpAddr;
@@ -22,7 +23,10 @@ impl Machine for OneLetter {
     }
 
     fn addresses(&self, host: &str) -> Vec<IpAddr> {
-        id(host).map(|id| IpAddr::from(id.to_be_bytes())).into_iter().collect()
+        id(host)
+            .map(|id| IpAddr::from(id.to_be_bytes()))
+            .into_iter()
+            .collect()
     }
 
     fn program(&self, _: &str) -> Program {
@@ -49,7 +53,15 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     match load(&[source], &OneLetter) {
         Ok((policy, findings)) => {
             assert!(findings.iter().all(|f| f.severity() == Severity::Warning));
-            drop(policy);
+            let printed = policy.print();
+            let source = Source {
+                name: "printed.toml".to_owned(),
+                text: printed.clone().into_bytes(),
+            };
+            match load(&[source], &OneLetter) {
+                Ok((again, _)) => assert_eq!(printed, again.print()),
+                Err(findings) => panic!("{printed}\n{}", findings[0]),
+            }
         }
         Err(findings) => {
             assert!(findings.iter().any(|f| f.severity() == Severity::Error));

@@ -1,0 +1,85 @@
+//! Templates of commands: any argv and arguments are a command in which every value has its own
+//! place, or a list of findings. The first line is argv, the others are further keys.
+#![no_main]
+
+use remit_policy::{Command, Given, Kind, MachineTable, Part, Severity, Source, Word, load};
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    let (argv, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let file = format!(
+        "[[command]]\nname = 'a.b'\nsummary = 'x'\neffect = 'read'\nprofile = 'strict'\nargv = [{argv}]\n{rest}"
+    );
+    let source = Source {
+        name: "fuzz.toml".to_owned(),
+        text: file.into_bytes(),
+    };
+    match load(&[source], &MachineTable::default()) {
+        Ok((policy, _)) => policy.commands().for_each(|command| check(command)),
+        Err(findings) => {
+            assert!(findings.iter().any(|f| f.severity() == Severity::Error));
+            for finding in findings {
+                let shown = finding.to_string();
+                assert!(
+                    !shown.contains(|c: char| c.is_control() && c != '\n'),
+                    "{shown:?}"
+                );
+            }
+        }
+    }
+});
+
+fn check(command: &Command) {
+    let program = match command.argv.first() {
+        Some(Part::Word(Word::Literal(path))) => path,
+        other => panic!("the program is {other:?}"),
+    };
+    assert!(
+        program.starts_with('/') && !program.contains("/../"),
+        "{program}"
+    );
+    let mut used = vec![false; command.params.len()];
+    for part in &command.argv {
+        let (words, group) = match part {
+            Part::Word(word) => (std::slice::from_ref(word), false),
+            Part::Group(words) => (words.as_slice(), true),
+        };
+        let mut places: Vec<usize> = words.iter().filter_map(place).collect();
+        places.iter().for_each(|at| used[*at] = true);
+        places.dedup();
+        assert!(places.len() == 1 || !group);
+    }
+    let secret = |kind: &Kind| matches!(kind, Kind::Secret { .. });
+    for (param, used) in command.params.iter().zip(used) {
+        assert!(used || secret(&param.kind), "{}", param.name);
+    }
+    // Its defaults alone are a call, unless it needs more; then one is named.
+    match command.bind(&[], false) {
+        Ok(bound) => {
+            assert_eq!(
+                bound.argv.first(),
+                Some(&Given::Text(program.clone().into_bytes()))
+            );
+        }
+        Err(refusal) => {
+            let object = refusal.object.unwrap_or_default();
+            assert!(
+                command.params.iter().any(|param| param.name == object),
+                "{object}"
+            );
+        }
+    }
+}
+
+fn place(word: &Word) -> Option<usize> {
+    match word {
+        Word::Literal(_) => None,
+        Word::Attached(before, at) => {
+            assert!(before.starts_with('-') && before.ends_with('='), "{before}");
+            Some(*at)
+        }
+        Word::Value(at) => Some(*at),
+    }
+}
