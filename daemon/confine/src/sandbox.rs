@@ -106,6 +106,7 @@ impl Sandbox {
     fn compile_read(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
         let class = Class {
             locks: !profile.write.is_empty(),
+            no_set_id: !profile.write.is_empty(),
             internet: profile.network,
             ..Class::default()
         };
@@ -135,6 +136,8 @@ impl Sandbox {
             internet: true,
             unix: !profile.sockets.is_empty(),
             ipc: true,
+            no_set_id: !profile.write.is_empty(),
+            no_openat2: !profile.write.is_empty() && profile.user.is_some(),
         };
         let strict = Strict {
             root: Root::of(profile, &Net::hosts(&profile.network))?,

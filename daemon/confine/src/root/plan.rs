@@ -205,3 +205,103 @@ fn parents(path: &Path, below: Option<&PathBuf>) -> Vec<PathBuf> {
 fn all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<CString>> {
     paths.into_iter().map(|path| relative(&path)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StrictProfile;
+
+    fn place(path: &str) -> Place {
+        Place {
+            path: path.into(),
+            optional: false,
+        }
+    }
+
+    fn mount<'a>(root: &'a Root, path: &str) -> &'a Mount {
+        let path = Path::new(path);
+        root.mounts.iter().find(|m| m.name == path).unwrap()
+    }
+
+    fn names(all: Option<&[CString]>) -> Option<Vec<&str>> {
+        all.map(|all| all.iter().map(|name| name.to_str().unwrap()).collect())
+    }
+
+    #[test]
+    fn parents_come_first_and_nothing_is_made_in_the_hosts_directories() {
+        let profile = StrictProfile {
+            read: vec![place("/srv/a/b"), place("/run/x/y")],
+            write: vec![place("/srv/a/b/c/d"), place("/srv/a")],
+            scratch: vec!["/run".into(), "/srv/a/b/c/e".into()],
+            ..StrictProfile::default()
+        };
+        let root = Root::of(&profile, "").unwrap();
+        let order: Vec<&Path> = root.mounts.iter().map(|m| m.name.as_path()).collect();
+        for (n, name) in order.iter().enumerate() {
+            assert!(
+                !order[n..]
+                    .iter()
+                    .skip(1)
+                    .any(|later| name.starts_with(later))
+            );
+        }
+        let made = |path| names(mount(&root, path).parents.as_deref());
+        assert_eq!(made("/srv/a"), Some(vec![]));
+        assert_eq!(made("/run"), Some(vec![]));
+        assert_eq!(made("/run/x/y"), Some(vec!["run/x"]));
+        for beneath in ["/srv/a/b", "/srv/a/b/c/d", "/srv/a/b/c/e"] {
+            assert_eq!(made(beneath), None, "{beneath}");
+        }
+        let directories = names(Some(&root.directories)).unwrap();
+        assert!(directories.contains(&"srv") && directories.contains(&"proc"));
+        assert!(
+            !directories
+                .iter()
+                .any(|d| d.starts_with("srv/") || d.starts_with("run/"))
+        );
+    }
+
+    #[test]
+    fn what_is_listed_stands_in_place_of_the_base_set() {
+        let profile = StrictProfile {
+            read: vec![place("/etc")],
+            write: vec![place("/etc/passwd")],
+            ..StrictProfile::default()
+        };
+        let root = Root::of(&profile, "").unwrap();
+        let etc: Vec<&Path> = root
+            .mounts
+            .iter()
+            .map(|m| m.name.as_path())
+            .filter(|name| name.starts_with("/etc"))
+            .collect();
+        assert_eq!(etc, [Path::new("/etc"), Path::new("/etc/passwd")]);
+        assert!(root.files.is_empty());
+        assert!(
+            !root
+                .links
+                .iter()
+                .any(|link| link.path.to_bytes().starts_with(b"etc/"))
+        );
+    }
+
+    #[test]
+    fn one_path_for_two_purposes_is_both_or_refused() {
+        let both = |write_and_exec| StrictProfile {
+            write: vec![place("/srv")],
+            exec: vec![place("/srv")],
+            write_and_exec,
+            ..StrictProfile::default()
+        };
+        assert!(Root::of(&both(false), "").is_err());
+        let root = Root::of(&both(true), "").unwrap();
+        let Content::Host(host) = &mount(&root, "/srv").what else {
+            panic!()
+        };
+        let access = Access::Files {
+            write: true,
+            exec: true,
+        };
+        assert_eq!(host.access, access);
+    }
+}

@@ -105,7 +105,7 @@ pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
     filtered.flat_map(|group| group.rows.iter().map(|(name, ..)| (*name, group.why)))
 }
 
-/// What jobs of a kind of profile need beyond the table: each opens its rows of `table::INSTEAD`.
+/// What jobs of a kind of profile need or lack beyond the table: each its rows of `table::INSTEAD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Class {
     /// Real locks and flushes, since files of the host are written.
@@ -116,6 +116,10 @@ pub(crate) struct Class {
     pub(crate) unix: bool,
     /// System V objects, in a namespace of the job's own.
     pub(crate) ipc: bool,
+    /// Less, not more: no file becomes set-id, since others could execute it on the host. Where
+    /// the job is a user of the host, not even by openat2(2), whose mode no filter sees.
+    pub(crate) no_set_id: bool,
+    pub(crate) no_openat2: bool,
 }
 
 /// Compiles the filter of this machine for one kind of profile.

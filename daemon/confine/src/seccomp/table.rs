@@ -193,6 +193,8 @@ const INTERNET_ADDRESSES: [u32; 2] = [16, 28];
 /// (SCTP, DCCP, MPTCP) would load modules or pass by walls that know TCP alone.
 const NETLINK_PROTOCOLS: &[u32] = &[0, 4, 16];
 const PROTOCOLS: &[u32] = &[0, 4, 16, 1, 6, 17, 58];
+/// `S_ISUID` and `S_ISGID`.
+const SET_ID: u32 = 0o6000;
 /// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW`, which netlink has and the internet only with
 /// `CAP_NET_RAW`; and for Unix sockets `SOCK_SEQPACKET`.
 const TYPES: &[u32] = &[1, 2, 3];
@@ -244,6 +246,20 @@ pub(super) const INSTEAD: &[Instead] = &[
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[1]), errno: EAFNOSUPPORT },
         ]), rows: &[("socketpair", 53, 199)] } },
+    Instead { of: |class| class.no_set_id, group: Group { why: "a set-id file that a job leaves on the host gives its rights to whoever executes it", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("chmod", 90, -1), ("fchmod", 91, 52), ("creat", 85, -1), ("mknod", 133, -1)] } },
+    Instead { of: |class| class.no_set_id, group: Group { why: "likewise, with the mode as third argument", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 2, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("fchmodat", 268, 53), ("fchmodat2", 452, 452), ("open", 2, -1), ("mknodat", 259, 33)] } },
+    Instead { of: |class| class.no_set_id, group: Group { why: "likewise, with the mode as fourth argument", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 3, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
+        ]), rows: &[("openat", 257, 56)] } },
+    Instead { of: |class| class.no_openat2, group: Group { why: "likewise; its mode is in memory, where no filter sees it", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
 ];
 
 #[rustfmt::skip]

@@ -349,3 +349,106 @@ fn the_other_architecture_is_killed() {
     // Kernels without CONFIG_IA32_EMULATION kill it anyhow.
     assert!(matches!(signal(false), None | Some(libc::SIGSEGV)));
 }
+
+/// What a class changes, call by call: the same on both architectures.
+#[test]
+fn each_class_of_profile_has_its_own_verdicts() {
+    let none = Class::default();
+    let locks = Class {
+        locks: true,
+        ..none
+    };
+    let internet = Class {
+        internet: true,
+        ..none
+    };
+    let unix = Class { unix: true, ..none };
+    let both = Class {
+        unix: true,
+        ..internet
+    };
+    let ipc = Class { ipc: true, ..none };
+    let no_set_id = Class {
+        no_set_id: true,
+        ..none
+    };
+    let no_openat2 = Class {
+        no_openat2: true,
+        ..no_set_id
+    };
+    let (stream, datagram, raw, seqpacket) = (1, 2, 3, 5);
+    let unsupported = errno(libc::EAFNOSUPPORT);
+    let eperm = errno(libc::EPERM);
+    type Row<'a> = (&'a str, &'a [Class], [u64; 4], u32);
+    #[rustfmt::skip]
+    let rows: &[Row<'_>] = &[
+        ("socket", &[none], [2, stream, 0, 0], unsupported),
+        ("socket", &[none], [1, stream, 0, 0], unsupported),
+        ("socket", &[internet, both], [2, stream | 0o2_000_000, 6, 0], ALLOW),
+        ("socket", &[internet, both], [10, datagram, 0, 0], ALLOW),
+        ("socket", &[internet, both], [2, raw, 1, 0], ALLOW),
+        ("socket", &[internet], [2, seqpacket, 0, 0], unsupported),
+        ("socket", &[internet, both], [2, stream, 132, 0], unsupported),
+        ("socket", &[internet, both], [2, stream, 262, 0], unsupported),
+        ("socket", &[internet, both, unix, none], [16, raw, 0, 0], ALLOW),
+        ("socket", &[internet, both, unix, none], [16, raw, 9, 0], unsupported),
+        ("socket", &[internet, both, unix, none], [17, raw, 0, 0], unsupported),
+        ("socket", &[internet, both, unix, none], [40, stream, 0, 0], unsupported),
+        ("socket", &[internet], [1, stream, 0, 0], unsupported),
+        ("socket", &[unix, both], [1, seqpacket, 0, 0], ALLOW),
+        ("socket", &[unix], [2, stream, 0, 0], unsupported),
+        ("connect", &[none], [3, 0, 16, 0], eperm),
+        ("connect", &[internet], [3, 0, 16, 0], ALLOW),
+        ("bind", &[internet], [3, 0, 28, 0], ALLOW),
+        ("bind", &[internet], [3, 0, 110, 0], eperm),
+        ("connect", &[unix, both], [3, 0, 110, 0], ALLOW),
+        ("socketpair", &[none, internet], [1, datagram, 0, 0], eperm),
+        ("socketpair", &[unix, both], [1, datagram, 0, 0], ALLOW),
+        ("socketpair", &[unix, both], [2, stream, 0, 0], unsupported),
+        ("flock", &[none, internet, ipc], [3, 2, 0, 0], errno(0)),
+        ("flock", &[locks], [3, 2, 0, 0], ALLOW),
+        ("fsync", &[locks], [3, 0, 0, 0], ALLOW),
+        ("fcntl", &[locks], [3, 6, 0, 0], ALLOW),
+        ("fcntl", &[none], [3, 6, 0, 0], errno(0)),
+        ("fcntl", &[none, locks], [3, 1024, 0, 0], eperm),
+        ("sync", &[none, locks], [0; 4], errno(0)),
+        ("shmget", &[none, locks], [0; 4], eperm),
+        ("shmget", &[ipc], [0; 4], ALLOW),
+        ("semctl", &[ipc], [0, 0, 16, 0], ALLOW),
+        ("mq_open", &[ipc], [0; 4], eperm),
+        ("fchmod", &[none], [3, 0o4755, 0, 0], ALLOW),
+        ("fchmod", &[no_set_id, no_openat2], [3, 0o755, 0, 0], ALLOW),
+        ("fchmod", &[no_set_id, no_openat2], [3, 0o4755, 0, 0], eperm),
+        ("fchmodat", &[no_set_id], [3, 0, 0o2755, 0], eperm),
+        ("fchmodat2", &[no_set_id], [3, 0, 0o6755, 0], eperm),
+        ("openat", &[no_set_id], [3, 0, 0o100, 0o4755], eperm),
+        ("openat", &[no_set_id], [3, 0, 0o6000, 0o644], ALLOW),
+        ("mknodat", &[no_set_id], [3, 0, 0o104_755, 0], eperm),
+        ("openat2", &[none, no_set_id], [0; 4], ALLOW),
+        ("openat2", &[no_openat2], [0; 4], errno(libc::ENOSYS)),
+    ];
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        for (name, classes, [a, b, c, d], want) in rows {
+            let all = table::GROUPS.iter().flat_map(|group| group.rows);
+            let row = all.into_iter().find(|row| row.0 == *name).unwrap();
+            let number = arch.number(row).unwrap();
+            for class in *classes {
+                let program = compile_for(arch, Walls::ALL, *class);
+                let got = run(&program, arch.audit(), number, [*a, *b, *c, *d, 0, 0]);
+                assert_eq!(got, *want, "{name} {a} {b} {c} {d} of {class:?}");
+            }
+        }
+    }
+}
+
+/// A row of another class must be a call that the table has, under the same number.
+#[test]
+fn classes_change_calls_of_the_table_alone() {
+    let known: Vec<&table::Row> = table::GROUPS.iter().flat_map(|g| g.rows).collect();
+    for Instead { group, .. } in table::INSTEAD {
+        assert!(!group.why.is_empty() && group.wall.is_some());
+        for row in group.rows {
+            assert!(known.contains(&row), "{row:?}");
+        }
+    }
+}

@@ -204,6 +204,9 @@ fn listed_paths_are_what_they_are_listed_for() {
         ("chmod 700 @/read/program", false),
         ("@/write/program", false),
         ("touch @/write/new && rm @/write/new", true),
+        ("touch @/write/id && chmod 4755 @/write/id", false),
+        ("cp /bin/true @/write/id && chmod g+s @/write/id", false),
+        ("touch /tmp/id && chmod 4755 /tmp/id", false),
         ("@/exec/program", true),
         ("touch @/exec/new", false),
         ("touch @/both/new && rm @/both/new", true),
@@ -228,6 +231,28 @@ fn listed_paths_are_what_they_are_listed_for() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "more\n");
     tried(&root, true, &tries);
     assert!(!dir.0.join("scratch").exists(), "made on the host");
+}
+
+/// A lock on a file of the host is one; where nothing can be written it only seems so.
+#[test]
+fn locks_are_real_where_files_are_written() {
+    let dir = HostDir::new();
+    let path = dir.file("file", 0o666, "");
+    let file = std::fs::File::open(&path).unwrap();
+    let held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let script = format!("flock -n {path} true");
+    let write = StrictProfile {
+        write: vec![place(&path)],
+        ..plain()
+    };
+    let read = StrictProfile {
+        read: vec![place(&path)],
+        ..plain()
+    };
+    assert_eq!(sh_in(&write, &script).code(), Some(1));
+    assert_eq!(sh_in(&read, &script).code(), Some(0));
+    drop(held);
+    assert_eq!(sh_in(&write, &script).code(), Some(0));
 }
 
 #[test]
