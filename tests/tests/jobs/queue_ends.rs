@@ -110,7 +110,7 @@ fn a_lock_ends_what_waits_and_says_so() {
         .expect("the job is theirs");
     assert_eq!(running.state, State::Running);
     let done = daemon.administer(AdminRequest::Unlock);
-    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
     holder.leave();
     let after = a.run(script("echo after")).expect("it is unlocked");
     assert_eq!(stdout(&after), "after\n");
@@ -149,7 +149,7 @@ fn a_lock_that_kills_lets_nothing_that_waits_begin() {
         .expect_err("it is locked");
     assert_eq!(refusal.code, Code::Locked, "{refusal}");
     let done = daemon.administer(AdminRequest::Unlock);
-    assert!(matches!(done, Ok(AdminReply::Reloaded(_))), "{done:?}");
+    assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
     are_ended(&daemon);
     daemon.is_well();
     daemon.stop();
