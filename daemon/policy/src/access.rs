@@ -91,7 +91,7 @@ impl Policy {
         }
         let of_rules = decides.iter().filter_map(|(place, decided)| {
             let rule = self.grants.get(*place)?;
-            Some(views(rule, decided))
+            Some(self.views(rule, decided))
         });
         let reached: BTreeSet<&str> = decides
             .values()
@@ -128,34 +128,52 @@ impl Policy {
     }
 }
 
-/// A rule as it is shown to a caller for whom it decides about these: the patterns that match one of
-/// them, together where they need the same approval.
-fn views(rule: &GrantRule, decided: &[Decided<'_>]) -> Vec<GrantView> {
-    let own = rule.approval.as_ref();
-    // A rule that is not the strictest about `run` needs the approval of the one that is.
-    let approvals = decided.iter().map(|one| one.approval);
-    let other = approvals.clone().find(|approval| *approval != own);
-    let needed = [approvals.clone().find(|approval| *approval == own), other];
-    let view = |approval: Option<&Approval>| {
-        let here = || decided.iter().filter(move |one| one.approval == approval);
-        let matches = |glob: &&Glob| here().any(|one| rule.allows_by(glob, one.name));
-        let run = here().find(|one| one.name == RUN);
-        let profiles: BTreeSet<&str> = here().map(|one| one.profile.name.as_str()).collect();
-        GrantView {
+/// Names that one view of a rule lists; it counts the others.
+const NAMES: usize = 16;
+
+impl Policy {
+    /// A rule as it is shown to a caller for whom it decides about these, together where they need the
+    /// same approval: the patterns of which it decides all that they match, and other names one by one.
+    fn views(&self, rule: &GrantRule, decided: &[Decided<'_>]) -> Vec<GrantView> {
+        let own = rule.approval.as_ref();
+        // A rule that is not the strictest about `run` needs the approval of the one that is.
+        let (as_own, other): (Vec<_>, Vec<_>) = decided.iter().partition(|one| one.approval == own);
+        let groups = [as_own, other].into_iter();
+        groups
+            .filter_map(|decided| self.view(rule, &decided))
+            .collect()
+    }
+
+    fn view(&self, rule: &GrantRule, decided: &[Decided<'_>]) -> Option<GrantView> {
+        let approval = decided.first()?.approval;
+        let names: BTreeSet<&str> = decided.iter().map(|one| one.name).collect();
+        let is_whole = |glob: &&Glob| {
+            let mut matching = self.granting.matching(glob).peekable();
+            matching.peek().is_some() && matching.all(|name| names.contains(name))
+        };
+        let whole: Vec<&Glob> = rule.allow.iter().filter(is_whole).collect();
+        let is_apart = |name: &&&str| !whole.iter().any(|glob| rule.allows_by(glob, name));
+        let apart: Vec<&str> = names.iter().filter(is_apart).copied().collect();
+
+        let mut allow: Vec<String> = whole.iter().map(ToString::to_string).collect();
+        allow.extend(apart.iter().take(NAMES).map(ToString::to_string));
+        if apart.len() > NAMES {
+            allow.push(format!("{} more", apart.len() - NAMES));
+        }
+        let run = decided.iter().find(|one| one.name == RUN);
+        let profiles: BTreeSet<&str> = decided
+            .iter()
+            .map(|one| one.profile.name.as_str())
+            .collect();
+        Some(GrantView {
             rule: rule.id.to_string(),
-            allow: rule
-                .allow
-                .iter()
-                .filter(matches)
-                .map(ToString::to_string)
-                .collect(),
+            allow,
             profile: match run {
                 Some(run) => run.profile.name.clone(),
                 None => profiles.into_iter().collect::<Vec<_>>().join(", "),
             },
             env: run.map_or_else(Vec::new, |_| rule.env.iter().cloned().collect()),
             approval: approval.map(ToString::to_string),
-        }
-    };
-    needed.into_iter().flatten().map(view).collect()
+        })
+    }
 }

@@ -4,6 +4,7 @@
 //! set of places that speak of it; what decides is the first place in both. All of it is made once.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use remit_common::builtin::COMMANDS;
 
@@ -62,7 +63,9 @@ impl Index {
                 index.principals.entry(*one).or_default().add(place);
             }
             for glob in globs {
-                let names = matched.entry(glob).or_insert_with(|| index.matching(glob));
+                let names = matched
+                    .entry(glob)
+                    .or_insert_with(|| index.matching(glob).map(str::to_owned).collect());
                 for name in names.iter() {
                     index.speaks(place, name);
                     if name == RUN && implies(place) {
@@ -76,17 +79,15 @@ impl Index {
         index
     }
 
-    fn matching(&self, glob: &Glob) -> Vec<String> {
+    /// The names that there are and that it matches.
+    pub(crate) fn matching<'a>(&'a self, glob: &'a Glob) -> impl Iterator<Item = &'a str> {
         let prefix = glob.prefix();
-        let from = self.names.range::<str, _>((
-            std::ops::Bound::Included(prefix),
-            std::ops::Bound::Unbounded,
-        ));
-        from.map(|(name, _)| name)
-            .take_while(|name| name.starts_with(prefix))
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        self.names
+            .range::<str, _>(from)
+            .map(|(name, _)| name.as_str())
+            .take_while(move |name| name.starts_with(prefix))
             .filter(|name| glob.matches(name))
-            .cloned()
-            .collect()
     }
 
     fn speaks(&mut self, place: usize, name: &str) {

@@ -372,7 +372,7 @@ fn access_shows_what_decides_and_nothing_else() {
         grants(&ops),
         [
             format!("ask (a.toml:6): run nginx.reload in read (LANG) {asked}"),
-            "all (a.toml:1): nginx.* in strict ()".into(),
+            "all (a.toml:1): nginx.test in strict ()".into(),
             format!("all (a.toml:1): run in read (TZ) {asked}"),
         ]
     );
