@@ -45,12 +45,12 @@ pub enum Part {
     Group(Vec<Word>),
 }
 
-/// One word of a template. It becomes exactly one element of argv, or none.
+/// One word of a template. It becomes one element of argv for each value, or none without a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
     /// As it stands.
     Literal(String),
-    /// The value of an argument, by its place in [`Command::params`]; none without a value.
+    /// The value of an argument, by its place in [`Command::params`].
     Value(usize),
     /// `--option=` with the value behind it.
     Attached(String, usize),

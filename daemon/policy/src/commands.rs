@@ -66,7 +66,10 @@ pub(crate) fn command<'a>(
     if report.errors() > errors {
         return Some(draft);
     }
-    let stdin = stdin.value;
+    let Placed {
+        value: stdin,
+        span: stdin_at,
+    } = stdin;
     every_argument_has_its_place(&params, &argv, &stdin, report);
     for finding in lint(&argv, &stdin) {
         match finding.severity {
@@ -76,6 +79,13 @@ pub(crate) fn command<'a>(
     }
     check_program(&argv, machine, report);
     suits(effect, &profile, &profile_at, &params, report);
+    if profile.base == Base::Host && stdin == Stdin::Caller {
+        let message = format!(
+            "a command in the profile {} reads nothing that a caller writes",
+            quoted(&profile.name)
+        );
+        report.error(stdin_at, message);
+    }
     can_be_seen(&profile, &params, report);
     let command = Command {
         name: draft.name.value.to_owned(),
@@ -226,6 +236,7 @@ fn suits(
             let kind = match param.value.kind {
                 Kind::Text { .. } => "string",
                 Kind::Path { .. } => "path",
+                Kind::Secret { .. } => "secret",
                 _ => continue,
             };
             let message = format!(

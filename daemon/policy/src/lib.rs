@@ -20,6 +20,28 @@
 //! env = ["TZ", "LANG"]           # variables that a caller may set
 //! approval = "none"              # the default
 //!
+//! [[command]]                    # reached by its name alone, with arguments of these types
+//! name = "nginx.test"
+//! summary = "Check an nginx configuration file"
+//! argv = ["/usr/sbin/nginx", "-t", "-c", "{config}"]
+//! effect = "read"
+//! profile = "nginx"
+//! args.config = { type = "path", under = "/etc/nginx", default = "/etc/nginx/nginx.conf" }
+//! rejects = [{ config = "/etc/shadow" }, { config = "-p" }]
+//!
+//! [profile.nginx]                # its sandbox
+//! base = "strict"
+//! read = ["/etc/nginx"]
+//!
+//! [[grant]]
+//! to = ["%ops"]
+//! allow = ["nginx.*"]
+//!
+//! [[test]]                       # a load that gives another verdict is refused
+//! who = "%ops"
+//! what = "run nginx.test config=/etc/nginx/nginx.conf"
+//! verdict = "allow"
+//!
 //! [[deny]]                       # wins over every grant
 //! to = ["#64002"]
 //! deny = ["run"]
@@ -37,6 +59,11 @@
 //! let may = |uid, gids| matches!(policy.decide(Who { uid, gids }, &ask), Verdict::Allow(_));
 //! assert!(may(1001, &[100]) && may(64005, &[100, 900]));
 //! assert!(!may(64002, &[900]) && !may(0, &[0]));
+//!
+//! let nginx = policy.command("nginx.test").ok_or("it is defined")?;
+//! let escape = [("config".to_owned(), "/etc/nginx/../shadow".to_owned())];
+//! assert!(nginx.bind(&escape, false).is_err() && nginx.bind(&[], false).is_ok());
+//! # Ok::<(), &str>(())
 //! ```
 //!
 //! Three rules hold everywhere:

@@ -53,12 +53,11 @@ fn profile(name: &'static str) -> impl Strategy<Value = String> {
     ]);
     let host = some_of(&["user = '#5'", "groups = ['ops']", "env = { A = '' }"]);
     let of = |base: &'static str| move |lines: String| format!("base = '{base}'\n{lines}\n");
-    prop_oneof![
-        strict.prop_map(of("strict")),
-        read.prop_map(of("read")),
-        host.prop_map(of("host")),
-    ]
-    .prop_map(move |lines| format!("[profile.{name}]\n{lines}"))
+    let bases = match name {
+        "host-c" => host.prop_map(of("host")).boxed(),
+        _ => prop_oneof![strict.prop_map(of("strict")), read.prop_map(of("read"))].boxed(),
+    };
+    bases.prop_map(move |lines| format!("[profile.{name}]\n{lines}"))
 }
 
 fn param(name: &'static str) -> impl Strategy<Value = String> {
@@ -73,7 +72,6 @@ fn param(name: &'static str) -> impl Strategy<Value = String> {
         "type = 'package', summary = 'which'",
         "type = 'secret', max = 64",
     ]);
-    // No free text: the profile may be of base host.
     kind.prop_map(move |kind| format!("args.{name} = {{ {kind} }}"))
 }
 
@@ -84,7 +82,7 @@ fn command(name: &'static str) -> impl Strategy<Value = String> {
         "['-x', '{one}', '{{}}'], '--', '{two}'",
         "'', '{two}', ['{one}']",
     ]);
-    let profile = select(vec!["p.a", "p-b", "read", "strict", "host"]);
+    let profile = select(vec!["p.a", "p-b", "host-c", "read", "strict", "host"]);
     let rest = some_of(&[
         "cwd = '/srv'",
         "stdin = 'caller'",
@@ -92,10 +90,17 @@ fn command(name: &'static str) -> impl Strategy<Value = String> {
         "limits = { tasks = 5 }",
     ]);
     (params, place, profile, rest).prop_map(move |((one, two), place, profile, rest)| {
-        format!(
+        let text = format!(
             "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', {place}]\neffect = 'change'\n\
              profile = '{profile}'\n{one}\n{two}\n{rest}\n"
-        )
+        );
+        // What a caller writes at will is nothing for base host.
+        match profile.starts_with("host") {
+            true => text
+                .replace("'secret', max = 64", "'unit'")
+                .replace("stdin = 'caller'\n", ""),
+            false => text,
+        }
     })
 }
 
@@ -128,11 +133,11 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
 
 /// Tables that make a policy together, in an order of their own.
 fn tables() -> impl Strategy<Value = Vec<String>> {
-    let profiles = (profile("\"p.a\""), profile("p-b"));
+    let profiles = (profile("\"p.a\""), profile("p-b"), profile("host-c"));
     let commands = (command("a.one"), command("a.two-2"));
     let rules = (rule("r1"), rule("r2"), rule("r3"));
     (profiles, commands, rules)
-        .prop_map(|((a, b), (c, d), (e, f, g))| vec![a, b, c, d, e, f, g])
+        .prop_map(|((a, b, h), (c, d), (e, f, g))| vec![a, b, c, d, e, f, g, h])
         .prop_shuffle()
 }
 

@@ -66,6 +66,46 @@ const OWN: [&str; 2] = ["/proc", "/dev"];
 /// Nodes that show or change all memory.
 const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
 
+/// What root, or the service manager, reads as code or as rules about who is root.
+const LEADS_TO_ROOT: [&str; 26] = [
+    "/boot",
+    "/etc/apt",
+    "/etc/cron.d",
+    "/etc/cron.daily",
+    "/etc/cron.hourly",
+    "/etc/cron.monthly",
+    "/etc/cron.weekly",
+    "/etc/crontab",
+    "/etc/group",
+    "/etc/init.d",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/pam.d",
+    "/etc/passwd",
+    "/etc/profile.d",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/systemd",
+    "/etc/udev",
+    "/root",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/sbin",
+    "/var/spool/cron",
+];
+/// Sockets behind which somebody does whatever is asked, as root.
+const ROOT_LISTENS: [&str; 7] = [
+    "/run/containerd",
+    "/run/crio",
+    "/run/dbus/system_bus_socket",
+    "/run/docker.sock",
+    "/run/podman",
+    "/run/systemd",
+    "/run/libvirt",
+];
+
 type Why = Option<String>;
 
 impl Lists {
@@ -107,6 +147,17 @@ impl Lists {
                 }
             }
         }
+        let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
+            for (one, span) in list {
+                if to.iter().any(|root| beneath(&one.path, root).is_some()) {
+                    let path = quoted(&one.path);
+                    let message = format!("{path} can lead to all of root, past this sandbox");
+                    report.warning(span.clone(), message, None);
+                }
+            }
+        };
+        leads(&write, &LEADS_TO_ROOT, report);
+        leads(&sockets, &ROOT_LISTENS, report);
         for (one, span) in &scratch {
             if one.optional {
                 let message = "a directory of 'scratch' is made, so it cannot be missing".into();
