@@ -1,9 +1,9 @@
-//! This machine as a load asks about it, and a table of what was answered.
+//! A machine as a load asks about it, and a table of what was answered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,17 +11,26 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_policy::{Ids, Machine, MachineTable, Program};
 
-/// The machine itself: user database, name service, file system. It may wait for any of them.
+/// This machine itself: user database, name service, file system. It may wait for any of them. Or one
+/// that is elsewhere, of which nothing is known.
 ///
 /// Each question is put once: the same one has the same answer until the end.
 #[derive(Debug)]
 pub struct Names {
+    of: Of,
     known: RefCell<Known>,
     protected: Vec<String>,
     /// How long host names may still take, all together.
     patience: Cell<Duration>,
     /// Host names without an answer in time.
     late: RefCell<Vec<String>>,
+}
+
+/// Whose names they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    This,
+    Another,
 }
 
 /// What was asked and answered; what is not there has an answer, too.
@@ -41,11 +50,36 @@ impl Names {
     /// With the daemon's own files, which no profile may write.
     pub fn new(protected: Vec<String>) -> Self {
         Self {
+            of: Of::This,
             known: RefCell::default(),
             protected,
             patience: Cell::new(Self::PATIENCE),
             late: RefCell::default(),
         }
+    }
+
+    /// Of a machine that cannot be asked: every name stands for something, and each for something else.
+    /// A user is in no group of another name; a host has an address that nobody has (RFC 5737), and a
+    /// program is there and root's. Nothing is waited for.
+    ///
+    /// What a policy means there can be told but for what depends on who is in which group.
+    pub fn elsewhere(protected: Vec<String>) -> Self {
+        Self {
+            of: Of::Another,
+            ..Self::new(protected)
+        }
+    }
+
+    /// Whether nothing is known of the machine.
+    pub fn are_elsewhere(&self) -> bool {
+        self.of == Of::Another
+    }
+
+    /// The name that stood for this gid, if one was asked for that did.
+    pub fn group_of(&self, gid: u32) -> Option<String> {
+        let known = self.known.borrow();
+        let found = known.groups.iter().find(|(_, found)| **found == Some(gid));
+        found.map(|(name, _)| name.clone())
     }
 
     /// Waits so long for the addresses of all host names together; what comes later counts as
@@ -111,6 +145,15 @@ fn ask(host: &str, patience: Duration) -> Option<Vec<IpAddr>> {
     told.recv_timeout(patience).ok()
 }
 
+/// An address for documentation (RFC 5737).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// An id that no account has by chance: above those of people, below those of jobs.
+fn made_up(taken: usize) -> u32 {
+    const FIRST: u32 = 0x6000_0000;
+    FIRST.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX - FIRST))
+}
+
 impl Default for Names {
     fn default() -> Self {
         Self::new(Vec::new())
@@ -140,21 +183,35 @@ impl Machine for Names {
             |known| &mut known.users,
             name,
             || {
-                let user = User::from_name(name).ok()??;
-                Some(Ids {
-                    uid: user.uid.as_raw(),
-                    gid: user.gid.as_raw(),
-                })
+                match self.of {
+                    Of::This => {
+                        let user = User::from_name(name).ok()??;
+                        Some(Ids {
+                            uid: user.uid.as_raw(),
+                            gid: user.gid.as_raw(),
+                        })
+                    }
+                    Of::Another => {
+                        // The group of the same name is the user's own.
+                        let gid = self.group(name)?;
+                        Some(Ids { uid: gid, gid })
+                    }
+                }
             },
         )
     }
 
     fn group(&self, name: &str) -> Option<u32> {
+        let taken = self.known.borrow().groups.len();
         once(
             &self.known,
             |known| &mut known.groups,
             name,
-            || Some(Group::from_name(name).ok()??.gid.as_raw()),
+            || match (self.of, name) {
+                (Of::This, _) => Some(Group::from_name(name).ok()??.gid.as_raw()),
+                (Of::Another, "root") => Some(0),
+                (Of::Another, _) => Some(made_up(taken)),
+            },
         )
     }
 
@@ -167,8 +224,14 @@ impl Machine for Names {
                 let (Some(ids), Ok(name)) = (self.user(user), CString::new(user)) else {
                     return Vec::new();
                 };
-                let groups = getgrouplist(&name, Gid::from_raw(ids.gid)).unwrap_or_default();
-                groups.into_iter().map(Gid::as_raw).collect()
+                match self.of {
+                    Of::This => {
+                        let groups =
+                            getgrouplist(&name, Gid::from_raw(ids.gid)).unwrap_or_default();
+                        groups.into_iter().map(Gid::as_raw).collect()
+                    }
+                    Of::Another => vec![ids.gid],
+                }
             },
         )
     }
@@ -178,7 +241,10 @@ impl Machine for Names {
             &self.known,
             |known| &mut known.hosts,
             host,
-            || self.resolve(host),
+            || match self.of {
+                Of::This => self.resolve(host),
+                Of::Another => vec![NOWHERE],
+            },
         )
     }
 
@@ -187,7 +253,10 @@ impl Machine for Names {
             &self.known,
             |known| &mut known.programs,
             path,
-            || crate::programs::program(path),
+            || match self.of {
+                Of::This => crate::programs::program(path),
+                Of::Another => Program::Trusted,
+            },
         )
     }
 
@@ -225,6 +294,24 @@ mod tests {
         for path in ["/no/such/program", "/bin/sh"] {
             assert_eq!(table.program(path), names.program(path));
         }
+    }
+
+    #[test]
+    fn elsewhere_every_name_stands_for_something_of_its_own() {
+        let names = Names::elsewhere(Vec::new());
+        let [a, b, ops] = [names.user("a"), names.user("b"), names.user("ops")].map(Option::unwrap);
+        let others = [names.group("ops"), names.group("web")].map(Option::unwrap);
+        assert_eq!(others[0], ops.gid);
+        let all = [a.gid, b.gid, others[0], others[1]];
+        for (at, id) in all.iter().enumerate() {
+            assert!(*id != 0 && !all[..at].contains(id), "{all:?}");
+        }
+        assert_eq!(names.groups_of("a"), [a.gid]);
+        assert_eq!(names.user("root"), Some(Ids { uid: 0, gid: 0 }));
+        assert_eq!(names.addresses("no.such.host.invalid"), [NOWHERE]);
+        assert_eq!(names.program("/no/such/program"), Program::Trusted);
+        assert_eq!(names.group_of(ops.gid), Some("ops".into()));
+        assert_eq!(names.table().group("web"), Some(others[1]));
     }
 
     #[test]

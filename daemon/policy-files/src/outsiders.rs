@@ -17,9 +17,10 @@ const PASSWD: u64 = 4 << 20;
 /// A warning for each user, and for each group with members, to whom `policy` grants something and who
 /// is not in the group that may connect. `names` are those that the policy was made with; who stands
 /// in it by number alone is not looked at, nor are users by their first group where /etc/passwd does
-/// not list them. None where there is no such group. It may wait for a directory service.
+/// not list them. None where there is no such group, nor of names that are elsewhere. It may wait for a directory service.
 pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnostic> {
-    let Some(socket) = group(socket_gid) else {
+    let socket = group(socket_gid).filter(|_| !names.are_elsewhere());
+    let Some(socket) = socket else {
         return Vec::new();
     };
     let table = names.table();

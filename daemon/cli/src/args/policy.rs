@@ -26,19 +26,23 @@ pub struct FilesArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
     pub config: PathBuf,
 
-    #[command(flatten)]
-    pub vendor: VendorArgs,
-
     /// Read the files whoever owns and can write them: those that are not installed yet
     #[arg(long)]
     pub any_owner: bool,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct VendorArgs {
+pub struct MachineArgs {
     /// Directory of the package's own: of its policy.d, files that the configuration does not replace
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/usr/lib/remit")]
     pub vendor: PathBuf,
+
+    /// Take every user, group, host and program as there, and read any files: those of another machine
+    #[arg(long)]
+    pub elsewhere: bool,
 }
 
 #[derive(Debug, Args)]
@@ -77,5 +81,5 @@ pub struct DiffArgs {
     pub new: PathBuf,
 
     #[command(flatten)]
-    pub vendor: VendorArgs,
+    pub machine: MachineArgs,
 }

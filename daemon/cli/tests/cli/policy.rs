@@ -175,6 +175,72 @@ fn files_that_the_daemon_would_not_take_are_refused() {
     }
 }
 
+#[test]
+fn files_of_another_machine_have_names_that_are_there() {
+    let policy = Configuration::new(
+        r##"
+[[command]]
+name = "app.fetch"
+summary = "Fetch the application"
+argv = ["/opt/no-such-program", "fetch"]
+effect = "change"
+profile = "app"
+
+[profile.app]
+base = "strict"
+user = "no-such-user"
+network = ["no.such.host.invalid:443"]
+
+[[grant]]
+to = ["%no-such-group"]
+allow = ["app.*"]
+
+[[deny]]
+to = ["no-such-intern"]
+deny = ["*"]
+
+[[test]]
+who = "%no-such-group"
+what = "change app.fetch"
+verdict = "allow"
+"##,
+    );
+    let dir = policy.dir().to_str().unwrap().to_owned();
+    let said = |verb: &str, more: &[&str]| {
+        let args = ["policy", verb, "--config", &dir, "--vendor", "/nonexistent"];
+        policy.bare(&[&args[..], more].concat())
+    };
+    assert_eq!(said("check", &["--any-owner"]).status, Some(1));
+    let checked = said("check", &["--elsewhere"]);
+    let expect = "\
+the policy loads: 2 rules and 1 command in 1 file
+whose the files are, and who can write them, was not looked at
+users, groups, hosts and programs were taken as there, each user in no other group
+";
+    assert_eq!((checked.status, checked.text()), (Some(0), expect));
+    let tested = said("test", &["--elsewhere"]);
+    assert_eq!(tested.status, Some(0), "{tested:?}");
+    let explained = said(
+        "explain",
+        &["--elsewhere", "%no-such-group", "change app.fetch"],
+    );
+    assert_eq!(explained.status, Some(0), "{explained:?}");
+    assert!(
+        explained.text().contains(", groups no-such-group)"),
+        "{explained:?}"
+    );
+    let args = [
+        "policy",
+        "diff",
+        "--vendor",
+        "/nonexistent",
+        "--elsewhere",
+        &dir,
+        &dir,
+    ];
+    assert_eq!(policy.bare(&args).status, Some(0));
+}
+
 /// In a directory that is root's alone.
 #[test]
 fn who_cannot_connect_is_told() {

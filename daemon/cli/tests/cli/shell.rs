@@ -50,6 +50,7 @@ fn usage_is_64_on_stderr() {
 fn completions_name_every_verb() {
     let verbs = [
         "run",
+        "change",
         "access",
         "host",
         "jobs",

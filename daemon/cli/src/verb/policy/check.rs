@@ -35,7 +35,8 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
             "files": loaded.iter().flat_map(files_of).collect::<Vec<_>>(),
             "rules": loaded.as_ref().map(|loaded| loaded.policy.rules()),
             "commands": loaded.as_ref().map(|loaded| loaded.policy.commands().count()),
-            "owners": !args.any_owner,
+            "owners": !args.any_owner && !args.machine.elsewhere,
+            "names": !args.machine.elsewhere,
         }))?,
         Form::Text => output::text(&show(loaded.as_ref(), &found, args))?,
     }
@@ -70,13 +71,15 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
             count(errors, "error")
         ),
     };
-    match (args.any_owner, loaded) {
-        (true, _) => lines += "whose the files are, and who can write them, was not looked at\n",
+    if args.any_owner || args.machine.elsewhere {
+        lines += "whose the files are, and who can write them, was not looked at\n";
+    } else if loaded.is_none() && found.iter().any(|one| one.line().is_none()) {
         // An error about a file as a whole is mostly about its owner.
-        (false, None) if found.iter().any(|one| one.line().is_none()) => {
-            lines += "to look at files that are not installed yet: --any-owner\n";
-        }
-        (false, _) => {}
+        lines += "to look at files that are not installed yet: --any-owner\n";
+    }
+    if args.machine.elsewhere {
+        lines +=
+            "users, groups, hosts and programs were taken as there, each user in no other group\n";
     }
     lines
 }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use remit_common::text;
 use remit_policy::{Ask, Call, Subject};
+use remit_policy_files::Names;
 use serde_json::json;
 
 use super::outcome::Outcome;
@@ -53,7 +54,9 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Question::Program(args) => Outcome::of_program(&explanation, &args.argv),
         Question::Named(call) => Outcome::of_command(&explanation, call),
     };
-    let words = outcome.profile.map(profile::words);
+    let words = outcome
+        .profile
+        .map(|profile| profile::words(profile, &names));
     match context.form {
         Form::Json => output::json(&json!({
             "who": args.who,
@@ -79,7 +82,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
                 "{} (uid {}, groups {}) asks for: {question}\n",
                 table::cell(&args.who),
                 who.uid,
-                groups(who.gids),
+                groups(who.gids, &names),
             );
             lines += &outcome.lines();
             for (name, value) in words.iter().flatten() {
@@ -162,12 +165,12 @@ fn tool(call: &Call) -> &'static str {
 }
 
 /// Names of groups of this machine, or their numbers.
-fn groups(gids: &[u32]) -> String {
+fn groups(gids: &[u32], names: &Names) -> String {
     match gids {
         [] => "none".to_owned(),
         gids => gids
             .iter()
-            .map(|gid| profile::group(*gid))
+            .map(|gid| profile::group(*gid, names))
             .collect::<Vec<_>>()
             .join(" "),
     }

@@ -6,7 +6,7 @@ use remit_policy::{Diagnostic, Severity, Source};
 use remit_policy_files::{Loaded, Names, Owners, PolicyFiles, own_files, read_file};
 use serde_json::{Value, json};
 
-use crate::args::FilesArgs;
+use crate::args::{FilesArgs, MachineArgs};
 
 /// Where the daemon's own files lie, whatever is looked at: no profile may write them.
 const OWN: [&str; 4] = [
@@ -27,25 +27,25 @@ pub fn of_args(args: &FilesArgs) -> (Made, Names) {
 
 /// Reads the files of a configuration and the vendor's.
 pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
-    let owners = match args.any_owner {
+    let owners = match args.any_owner || args.machine.elsewhere {
         true => Owners::Anybody,
         false => Owners::Root,
     };
-    let files = directory(&args.config, &args.vendor.vendor, owners);
-    (files, names(&args.config))
+    let files = directory(&args.config, &args.machine.vendor, owners);
+    (files, names(&args.config, &args.machine))
 }
 
 /// Reads the files of a configuration and the vendor's; or one file alone. They may be anybody's: they
 /// are compared, and nothing comes into force.
-pub fn of_either(path: &Path, vendor: &Path) -> Made {
+pub fn of_either(path: &Path, machine: &MachineArgs) -> Made {
     let files = match path.is_file() {
-        false => directory(path, vendor, Owners::Anybody)?,
+        false => directory(path, &machine.vendor, Owners::Anybody)?,
         true => PolicyFiles {
             sources: vec![source(path)?],
             warnings: Vec::new(),
         },
     };
-    Loaded::of(files, &names(path))
+    Loaded::of(files, &names(path, machine))
 }
 
 /// The directories as the daemon would be given them.
@@ -76,10 +76,14 @@ fn place(dir: &Path, owners: Owners) -> PathBuf {
     }
 }
 
-fn names(config: &Path) -> Names {
+fn names(config: &Path, machine: &MachineArgs) -> Names {
     let config = std::path::absolute(config).unwrap_or_default();
     let own = OWN.iter().map(Path::new).chain([config.as_path()]);
-    Names::new(own_files(&own.collect::<Vec<_>>()))
+    let own = own_files(&own.collect::<Vec<_>>());
+    match machine.elsewhere {
+        true => Names::elsewhere(own),
+        false => Names::new(own),
+    }
 }
 
 fn source(path: &Path) -> Result<Source, Vec<Diagnostic>> {

@@ -2,11 +2,12 @@
 
 use nix::unistd::{Gid, Group};
 use remit_policy::{Base, Listed, Network, Profile, User};
+use remit_policy_files::Names;
 
 use crate::human;
 
 /// What jobs in it are, see, change and reach: names, each with a line or more.
-pub fn words(profile: &Profile) -> Vec<(&'static str, String)> {
+pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
     let mut words = vec![("profile", format!("{}\n{}", profile.name, profile.summary))];
     let base = match profile.base {
         Base::Read => {
@@ -23,7 +24,11 @@ pub fn words(profile: &Profile) -> Vec<(&'static str, String)> {
             User::Fixed { name, uid, gid } => format!("{name} (uid {uid}, gid {gid})"),
         },
     ));
-    let groups: Vec<String> = profile.groups.iter().map(|gid| group(*gid)).collect();
+    let groups: Vec<String> = profile
+        .groups
+        .iter()
+        .map(|gid| group(*gid, names))
+        .collect();
     let besides = [
         ("groups", groups.join(" ")),
         ("capabilities", profile.capability_names().join(" ")),
@@ -44,12 +49,13 @@ pub fn words(profile: &Profile) -> Vec<(&'static str, String)> {
     words
 }
 
-/// The name of a group of this machine, or its number.
-pub fn group(gid: u32) -> String {
-    match Group::from_gid(Gid::from_raw(gid)) {
-        Ok(Some(group)) => group.name,
-        Ok(None) | Err(_) => format!("#{gid}"),
-    }
+/// The name of a group, or its number.
+pub fn group(gid: u32, names: &Names) -> String {
+    let of_machine = || Some(Group::from_gid(Gid::from_raw(gid)).ok()??.name);
+    names
+        .group_of(gid)
+        .or_else(of_machine)
+        .unwrap_or_else(|| format!("#{gid}"))
 }
 
 fn base_name(base: Base) -> &'static str {
