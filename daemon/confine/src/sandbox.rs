@@ -174,13 +174,20 @@ impl Sandbox {
         }
     }
 
+    /// Processes that serve each job besides its own: they count among the tasks of its cgroup.
+    pub fn attendants(&self) -> u64 {
+        match self.base {
+            Base::Strict(_) => PROCESSES,
+            Base::Read(_) | Base::Host => 0,
+        }
+    }
+
     /// The limits of one process, of those of a job.
     pub(crate) fn processes(&self, limits: &Limits) -> Limits {
-        let more = match (&self.base, self.who.user) {
+        let more = match self.who.user {
             // They count those of that user everywhere; the cgroup counts the job's.
-            (_, Some(_)) => u64::MAX,
-            (Base::Strict(_), None) => PROCESSES,
-            (Base::Read(_) | Base::Host, None) => 0,
+            Some(_) => u64::MAX,
+            None => self.attendants(),
         };
         Limits {
             nproc: limits.nproc.saturating_add(more),

@@ -49,7 +49,8 @@ pub enum Wall {
     Scheduling,
     /// Base `strict`: nothing of the host's tree but what is listed.
     PrivateRoot,
-    /// Base `strict`: nothing is executed but what is listed for it.
+    /// Base `strict`: no file is executed but what is listed for it. What a job writes into its own
+    /// memory it can run.
     NoExec,
     /// Base `strict`: no interface and no name of the host's network.
     NetworkNamespace,
