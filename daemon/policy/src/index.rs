@@ -4,7 +4,6 @@
 //! set of places that speak of it; what decides is the first place in both. All of it is made once.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use remit_common::builtin::COMMANDS;
 
@@ -21,8 +20,16 @@ pub(crate) struct Places(Vec<(usize, u64)>);
 #[derive(Debug)]
 pub(crate) struct Index {
     principals: BTreeMap<Principal, Places>,
-    names: BTreeMap<String, Places>,
+    /// Sorted.
+    names: Vec<(String, Places)>,
     words: usize,
+}
+
+/// Where the names stand that a pattern is about: those that it matches, and the built-in commands
+/// that its `run` may stand for.
+struct Matched {
+    names: Vec<usize>,
+    implied: Vec<usize>,
 }
 
 /// The places that speak of one caller: one bit each.
@@ -41,7 +48,7 @@ impl Places {
 
 impl Index {
     /// Of rules in the order in which they decide. `implies` tells of a place whether its speaking of
-    /// this name, which is `run`, is about the built-in commands too.
+    /// `run` is about the built-in commands too.
     pub(crate) fn new<'a>(
         commands: impl Iterator<Item = &'a String>,
         rules: impl Iterator<Item = (&'a Grantees, &'a [Glob])>,
@@ -49,29 +56,28 @@ impl Index {
     ) -> Self {
         let builtins = COMMANDS.iter().map(|builtin| builtin.name);
         let known = commands.map(String::as_str).chain(builtins).chain([RUN]);
-        let known = known.map(|name| (name.to_owned(), Places::default()));
+        let mut names: Vec<_> = known
+            .map(|name| (name.to_owned(), Places::default()))
+            .collect();
+        names.sort();
         let mut index = Self {
             principals: BTreeMap::new(),
-            names: known.collect(),
+            names,
             words: 0,
         };
         // Most rules share a few patterns: each is matched once.
-        let mut matched: BTreeMap<&Glob, Vec<String>> = BTreeMap::new();
+        let mut matched: BTreeMap<&Glob, Matched> = BTreeMap::new();
         for (place, (to, globs)) in rules.enumerate() {
             index.words = place / 64 + 1;
             for one in to.ids.keys() {
                 index.principals.entry(*one).or_default().add(place);
             }
             for glob in globs {
-                let names = matched
-                    .entry(glob)
-                    .or_insert_with(|| index.matching(glob).map(str::to_owned).collect());
-                for name in names.iter() {
-                    index.speaks(place, name);
-                    if name == RUN && implies(place) {
-                        COMMANDS
-                            .iter()
-                            .for_each(|builtin| index.speaks(place, builtin.name));
+                let found = matched.entry(glob).or_insert_with(|| index.find(glob));
+                let implied: &[usize] = if implies(place) { &found.implied } else { &[] };
+                for at in found.names.iter().chain(implied) {
+                    if let Some((_, places)) = index.names.get_mut(*at) {
+                        places.add(place);
                     }
                 }
             }
@@ -79,21 +85,38 @@ impl Index {
         index
     }
 
+    fn find(&self, glob: &Glob) -> Matched {
+        let builtins = COMMANDS
+            .iter()
+            .filter_map(|builtin| self.position(builtin.name));
+        let names = self.matching(glob).filter_map(|name| self.position(name));
+        Matched {
+            names: names.collect(),
+            implied: match glob.matches(RUN) {
+                true => builtins.collect(),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        let found = self
+            .names
+            .binary_search_by(|(known, _)| known.as_str().cmp(name));
+        found.ok()
+    }
+
     /// The names that there are and that it matches.
     pub(crate) fn matching<'a>(&'a self, glob: &'a Glob) -> impl Iterator<Item = &'a str> {
         let prefix = glob.prefix();
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        self.names
-            .range::<str, _>(from)
+        let start = self
+            .names
+            .partition_point(|(name, _)| name.as_str() < prefix);
+        let from = self.names.get(start..).unwrap_or_default();
+        from.iter()
             .map(|(name, _)| name.as_str())
             .take_while(move |name| name.starts_with(prefix))
             .filter(|name| glob.matches(name))
-    }
-
-    fn speaks(&mut self, place: usize, name: &str) {
-        if let Some(places) = self.names.get_mut(name) {
-            places.add(place);
-        }
     }
 
     /// What speaks of this caller.
@@ -127,11 +150,8 @@ impl Index {
         speaking: &'a Speaking,
         name: &str,
     ) -> impl Iterator<Item = usize> + use<'a> {
-        let of_name = self
-            .names
-            .get(name)
-            .into_iter()
-            .flat_map(|places| &places.0);
+        let found = self.position(name).and_then(|at| self.names.get(at));
+        let of_name = found.into_iter().flat_map(|(_, places)| &places.0);
         of_name.flat_map(|(word, bits)| {
             let both = bits & speaking.0.get(*word).copied().unwrap_or_default();
             ones(both).map(move |bit| word * 64 + bit)

@@ -112,8 +112,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_verdict_is_what_a_look_at_every_rule_says(rules in rules(), who in caller(), asks in prop::collection::vec(question(), 8)) {
-        let policy = loaded(&files(&rules));
+    fn a_verdict_is_what_a_look_at_every_rule_says(
+        rules in rules(),
+        others in 0usize..130,
+        who in caller(),
+        asks in prop::collection::vec(question(), 8),
+    ) {
+        // Rules about somebody else push those that matter to later places.
+        let others = "[[grant]]\nto = ['#5']\nallow = ['*']\n[[deny]]\nto = ['#5']\ndeny = ['*']\n".repeat(others);
+        let policy = loaded(&[files(&rules), vec![source("-.toml", others)]].concat());
         let all: Vec<&Rule> = rules.iter().flatten().collect();
         for ask in asks {
             let expect = match &ask {
