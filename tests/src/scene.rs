@@ -354,6 +354,12 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             scene.arguments = vec![dir.display().to_string()];
         }
         "swapon" | "swapoff" => scene.arguments = vec![file(&dir, "file", ground)],
+        "is-apart" => {
+            let kinds = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
+            let own = |kind| fs::read_link(format!("/proc/self/ns/{kind}"));
+            let links = kinds.map(|kind| own(kind).expect("the kernel has all namespaces"));
+            scene.arguments = links.map(|link| link.display().to_string()).into();
+        }
         _ if id.starts_with("may-") => {
             let log = dir.join("log");
             fs::write(&log, "a log line\n").expect("the directory is ours");

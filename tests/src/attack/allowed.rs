@@ -96,7 +96,7 @@ pub const STRICT: &[Check] = &[
     check("may-listen-low6", "the same with IPv6", |_| own_server("[::1]:80")),
     check("may-share-memory", "make, use and remove a System V segment", share_memory),
     check("may-see-itself", "see itself in /proc", |_| read("/proc/self/status")),
-    check("may-run-listed", "see a directory that is listed", |a| read(argument(a, 0))),
+    check("is-apart", "each of its namespaces is another than the host's", is_apart),
     check("is-alone", "no process but its own and pid 1 is to be seen", is_alone),
     check("is-own-network", "its network has a loopback interface and nothing else", is_own_network),
     check("is-own-root", "its root has what is listed and a base set", is_own_root),
@@ -205,6 +205,19 @@ fn share_memory(_: &[String]) -> Tried {
     let at = sys!(libc::SYS_shmat, id, 0, 0)?;
     sys!(libc::SYS_shmdt, at)?;
     made(sys!(libc::SYS_shmctl, id, libc::IPC_RMID, 0))
+}
+
+/// The scene gives the host's, as `kind:[number]`.
+fn is_apart(arguments: &[String]) -> Tried {
+    for host in arguments {
+        let kind = host.split(':').next().unwrap_or_default();
+        let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
+        truth(own.as_os_str() != host.as_str(), host.clone())?;
+    }
+    truth(
+        arguments.len() == 6,
+        format!("{} namespaces", arguments.len()),
+    )
 }
 
 fn is_alone(_: &[String]) -> Tried {

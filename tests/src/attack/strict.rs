@@ -49,6 +49,7 @@ const GONE: Expect = Expect::Errno(libc::ENOENT);
 const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
 const NOBODY_LISTENS: Expect = Expect::Errno(libc::ECONNREFUSED);
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
+const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
 const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
@@ -65,6 +66,8 @@ const DIFFERENT: &[Difference] = &[
     both(&["disk", "fuse", "ptmx", "tty-write"], GONE, "/dev has six harmless devices and no other"),
     each(&["setuid", "setgid", "setuid-program"], REFUSED, Expect::Done, "root is root already, and gains nothing by it"),
     each(&["foreign-file"], NO_ACCESS, Expect::Done, "the file is root's, and listed"),
+    each(&["accounts", "program-file"], NO_ACCESS, READ_ONLY, "root may write the file, but not through this mount"),
+    each(&["init-root", "init-environ", "init-memory"], GONE, NO_ACCESS, "/proc hides others' processes from all but root's group, which may not look into them"),
 ];
 
 /// What is different without Landlock: rows as above.
@@ -116,6 +119,10 @@ pub fn describe() -> impl Iterator<Item = Value> {
 /// What works in `read` and not in `strict`, each with the reason.
 const NOT_ALLOWED: &[(&str, &str)] = &[
     ("may-see-host-process", "the host's processes are hidden"),
+    (
+        "may-see-init",
+        "pid 1 is the sandbox's own, of another uid, and hidden",
+    ),
     (
         "is-own-keyring",
         "/proc/keys is hidden; the start-up witness sees the keyring",
