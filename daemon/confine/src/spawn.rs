@@ -186,7 +186,7 @@ fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader};
+    use crate::{Cgroups, Kernel, Progress, ReadProfile, Step, StepReader, StrictProfile};
 
     /// Where clone3 is refused, the child joins its cgroup itself.
     #[test]
@@ -207,14 +207,14 @@ mod tests {
             fork: ForkCall::Clone,
             ..Kernel::probe().unwrap()
         };
-        let sandbox = Sandbox::read(
-            &ReadProfile {
-                limits,
-                ..ReadProfile::default()
-            },
-            &kernel,
-        )
-        .unwrap();
+        let read = ReadProfile {
+            limits,
+            ..ReadProfile::default()
+        };
+        let strict = StrictProfile {
+            limits,
+            ..StrictProfile::default()
+        };
         let name = format!("remit-unit-{}", std::process::id());
         let Some(cgroups) = Cgroups::open(&name).unwrap() else {
             assert_ne!(
@@ -224,39 +224,42 @@ mod tests {
             );
             return;
         };
-        let cgroup = cgroups.create("job", &limits).unwrap();
         let keeper = Keeper::start(1_879_000_000, 1_879_000_000).unwrap();
-        let argv = [c"cat".to_owned(), c"/proc/self/cgroup".to_owned()];
-        let job = Job {
-            uid: 1_879_099_998,
-            gid: 1_879_099_998,
-            loginuid: None,
-            argv: &argv,
-            places: &[],
-            path: &[c"/usr/bin".to_owned(), c"/bin".to_owned()],
-            env: &[],
-            cwd: c"/",
-            stdin: None,
-            script: None,
-            cgroup: Some(&cgroup),
-            limits: &limits,
-        };
-        let spawned = spawn(&sandbox, &keeper, &job).unwrap();
-        floor::wait(spawned.pid, 0).unwrap();
-        let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
-            panic!()
-        };
-        assert!(done.contains(&Step::Cgroup));
-        let mut text = [0; 4096];
-        let n = floor::read(spawned.stdout.as_fd(), &mut text).unwrap();
-        let text = String::from_utf8_lossy(&text[..n]).into_owned();
-        assert!(
-            text.lines()
-                .any(|l| l.starts_with("0::") && l.ends_with("-job")),
-            "{text}"
-        );
-        assert!(!cgroup.populated().unwrap());
-        cgroup.remove().unwrap();
+        // In a cgroup namespace of its own a job sees itself at the top.
+        for (sandbox, seen) in [
+            (Sandbox::read(&read, &kernel).unwrap(), "-job"),
+            (Sandbox::strict(&strict, &kernel).unwrap(), "/"),
+        ] {
+            let cgroup = cgroups.create("job", &limits).unwrap();
+            let argv = [c"cat".to_owned(), c"/proc/self/cgroup".to_owned()];
+            let job = Job {
+                uid: 1_879_099_998,
+                gid: 1_879_099_998,
+                loginuid: None,
+                argv: &argv,
+                places: &[],
+                path: &[c"/usr/bin".to_owned(), c"/bin".to_owned()],
+                env: &[],
+                cwd: c"/",
+                stdin: None,
+                script: None,
+                cgroup: Some(&cgroup),
+                limits: &limits,
+            };
+            let spawned = spawn(&sandbox, &keeper, &job).unwrap();
+            floor::wait(spawned.pid, 0).unwrap();
+            let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
+                panic!()
+            };
+            assert!(done.contains(&Step::Cgroup));
+            let mut text = [0; 4096];
+            let n = floor::read(spawned.stdout.as_fd(), &mut text).unwrap();
+            let text = String::from_utf8_lossy(&text[..n]).into_owned();
+            let own = |line: &str| line.starts_with("0::") && line.ends_with(seen);
+            assert!(text.lines().any(own), "{text}");
+            assert!(!cgroup.populated().unwrap());
+            cgroup.remove().unwrap();
+        }
         floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
         floor::wait(keeper.pid(), 0).unwrap();
     }

@@ -158,6 +158,18 @@ fn every_wall_of_a_strict_sandbox_holds() {
     }
 }
 
+#[test]
+fn without_landlock_a_strict_sandbox_holds() {
+    let mut kernel = Kernel::probe().unwrap();
+    kernel.landlock_abi = 0;
+    for (name, profile) in strict_profiles() {
+        for finding in ask(&Sandbox::strict(&profile, &kernel).unwrap()).unwrap() {
+            let what = finding.wall.name();
+            assert!(finding.held, "{name}: {what}: {}", finding.detail);
+        }
+    }
+}
+
 #[cfg(feature = "mutate")]
 #[test]
 fn a_missing_wall_of_a_strict_sandbox_is_seen() {
