@@ -15,6 +15,7 @@ mod warden {
     pub mod anything;
     pub mod ledger;
     pub mod link;
+    pub mod profiles;
     pub mod queue;
     pub mod service;
     pub mod stage;

@@ -1,0 +1,261 @@
+//! Profiles of the policy's own: whose their jobs are, how they end, and what is left where one base falls.
+
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::{Enforced, State};
+use remit_common::refusal::Code;
+use remit_common::wire::Purpose;
+use remit_link::{Spec, SpecWhat, ToBroker, ToWarden};
+use remit_tests::place::{built, missing};
+use remit_tests::process::Identity;
+
+use crate::stage::{ALICE, Broker, Stage, Way, all_of, argv};
+
+/// Somebody whom jobs run as, and who has processes of their own.
+const SOMEBODY: u32 = 64_077;
+
+const POLICY: &str = r##"
+[profile.somebody]
+base = "strict"
+user = "#64077"
+
+[profile.everything]
+base = "host"
+
+[[command]]
+name = "sleepers.start"
+summary = "Leave processes behind in all ways"
+argv = ["/usr/bin/sh", "-c", "sleep 50 & setsid sleep 51 & echo up; sleep 52"]
+effect = "read"
+profile = "somebody"
+
+[[command]]
+name = "host.change"
+summary = "Say who one is, and leave a process behind"
+argv = ["/usr/bin/sh", "-c", "id -u; setsid sleep 60 & exit 0"]
+effect = "change"
+profile = "everything"
+
+[[grant]]
+name = "all"
+to = ["#64001"]
+allow = ["*"]
+unconfined = true
+
+[[grant]]
+name = "narrow"
+to = ["#64001"]
+allow = ["run"]
+profile = "strict"
+"##;
+
+fn stage(way: &Way) -> (Stage, Broker) {
+    let mut stage = Stage::set(way);
+    stage.write("config/policy.d/10-test.toml", POLICY);
+    let broker = stage.raise(way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    (stage, broker)
+}
+
+fn named(name: &str, purpose: Purpose) -> Spec {
+    Spec {
+        what: SpecWhat::Named {
+            name: name.into(),
+            args: Vec::new(),
+        },
+        purpose,
+        ..argv(&[])
+    }
+}
+
+fn running(broker: &Broker) -> Enforced {
+    broker.until(|message, fds| match message {
+        ToBroker::Running { enforced, .. } => Ok((**enforced).clone()),
+        _ => Err(fds),
+    })
+}
+
+/// Its standard output, while a process holds standard error.
+fn output(mut pipes: Vec<OwnedFd>) -> String {
+    String::from_utf8(all_of(pipes.remove(0))).unwrap()
+}
+
+/// A process of somebody's own, which nothing here may touch.
+fn bystander() -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("100").stdin(Stdio::null());
+    Identity::new(SOMEBODY, &[]).runs(&mut command);
+    command.spawn().unwrap()
+}
+
+#[test]
+fn a_job_that_runs_as_somebody_is_ended_by_its_cgroup_and_leaves_them_alone() {
+    let (stage, broker) = stage(&Way::default());
+    if stage.status().cgroup.is_none() {
+        return missing("cgroup v2");
+    }
+    let mut bystander = bystander();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, named("sleepers.start", Purpose::Use), &[]);
+    let (job, pipes) = broker.started(1);
+    let enforced = running(&broker);
+    assert_eq!(
+        (enforced.uid, enforced.profile.as_str()),
+        (SOMEBODY, "somebody")
+    );
+    assert!(
+        enforced.walls.iter().any(|wall| wall == "root"),
+        "{enforced:?}"
+    );
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 2,
+        job,
+        signal: Some(libc::SIGKILL),
+    });
+    let ending = broker.finish(job);
+    assert_eq!(ending.state, State::Cancelled, "{ending:?}");
+    assert!(ending.kill_verified, "{ending:?}");
+    // Whoever holds the pipe lives.
+    assert!(["", "up\n"].contains(&output(pipes).as_str()));
+    assert!(
+        bystander.try_wait().unwrap().is_none(),
+        "it was not of the job"
+    );
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    let intent = &stage.records("intent")[0];
+    assert_eq!(intent["REMIT_JOB_UID"], SOMEBODY.to_string());
+    assert_eq!(intent["REMIT_PROFILE"], "somebody");
+    assert_eq!(intent["REMIT_EFFECT"], "read");
+    assert_eq!(intent["REMIT_COMMAND"], "sleepers.start");
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+#[test]
+fn without_walls_it_says_so_and_still_nothing_is_left_of_it() {
+    let (stage, broker) = stage(&Way::default());
+    if stage.status().cgroup.is_none() {
+        return missing("cgroup v2");
+    }
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let reason = "because\nit must".to_owned();
+    let change = named("host.change", Purpose::Change { reason });
+    broker.run(session, 1, change, &[]);
+    let (job, pipes) = broker.started(1);
+    let enforced = running(&broker);
+    assert_eq!(
+        (enforced.uid, enforced.walls),
+        (0, vec!["none (host)".to_owned()])
+    );
+    assert_eq!(enforced.profile, "everything");
+    let ending = broker.finish(job);
+    assert_eq!(
+        (ending.exit, ending.kill_verified),
+        (Some(0), true),
+        "{ending:?}"
+    );
+    assert_eq!(output(pipes), "0\n");
+    for event in ["intent", "end"] {
+        let record = &stage.records(event)[0];
+        assert_eq!(record["REMIT_EFFECT"], "change", "{record}");
+        assert_eq!(record["REMIT_PROFILE"], "everything");
+    }
+    let intent = &stage.records("intent")[0];
+    assert_eq!(intent["REMIT_REASON"], "because\\nit must");
+    assert_eq!(intent["REMIT_JOB_UID"], "0");
+    let rule = intent["REMIT_RULE"].as_str().unwrap();
+    assert!(rule.starts_with("all ("), "{rule}");
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+/// Without a cgroup nobody could tell who of a user's processes is the job's.
+#[test]
+fn without_a_cgroup_nothing_runs_as_somebody_else() {
+    let way = Way {
+        shell: Some("mount -t tmpfs tmpfs /sys/fs/cgroup && exec \"$@\"".into()),
+        ..Way::default()
+    };
+    let (stage, broker) = stage(&way);
+    assert_eq!(stage.status().cgroup, None);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let reason = "x".to_owned();
+    for (ticket, spec) in [
+        (1, named("sleepers.start", Purpose::Use)),
+        (2, named("host.change", Purpose::Change { reason })),
+    ] {
+        broker.run(session, ticket, spec, &[]);
+        let refusal = broker.answer(ticket).unwrap_err();
+        assert_eq!(refusal.code, Code::NotStarted, "{refusal}");
+        assert!(refusal.message.contains("cgroup"), "{refusal}");
+    }
+    broker.run(session, 3, argv(&["true"]), &[]);
+    let (job, _pipes) = broker.started(3);
+    assert_eq!(broker.finish(job).exit, Some(0));
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
+    stage.stop();
+}
+
+/// A wall that one base lacks says nothing of the other.
+#[test]
+fn where_one_base_is_refused_the_other_runs() {
+    let program = built().parent().unwrap().join("mutate/debug/remitd");
+    if !program.exists() {
+        return missing("a remitd built with the feature mutate (make mutate)");
+    }
+    for (wall, fallen, stands) in [
+        ("NoSuid", "read", "strict"),
+        ("strict.NoSuid", "strict", "read"),
+    ] {
+        let (stage, broker) = stage(&Way {
+            program: program.clone(),
+            env: vec![
+                ("REMIT_MUTATE".into(), wall.into()),
+                ("REMIT_MUTATE_PROVE".into(), "start".into()),
+            ],
+            ..Way::default()
+        });
+        let status = stage.status();
+        assert_eq!(status.refused.len(), 1, "{status:?}");
+        assert!(
+            status.refused[0].starts_with(&format!("{fallen}: the wall 'nosuid'")),
+            "{status:?}"
+        );
+        let _alice = stage.connect(ALICE);
+        let session = broker.session();
+        let within = |profile: &str| Spec {
+            profile: Some(profile.into()),
+            ..argv(&["true"])
+        };
+        broker.run(session, 1, within(fallen), &[]);
+        let refusal = broker.answer(1).unwrap_err();
+        assert_eq!(refusal.code, Code::UnsupportedKernel, "{refusal}");
+        assert!(
+            refusal.message.contains(&format!("'{fallen}'")),
+            "{refusal}"
+        );
+        broker.run(session, 2, within(stands), &[]);
+        let (job, _pipes) = broker.started(2);
+        assert_eq!(running(&broker).profile, stands);
+        assert_eq!(broker.finish(job).exit, Some(0));
+        broker.say(&ToWarden::Closed { session });
+        stage.signal(Signal::SIGHUP);
+        stage.alive();
+        stage.stop();
+    }
+}
