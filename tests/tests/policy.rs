@@ -10,6 +10,7 @@ mod policy {
     mod commands;
     mod documents;
     mod paths;
+    mod profiles;
     mod reload;
     mod scene;
     mod strangers;

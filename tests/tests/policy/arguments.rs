@@ -1,9 +1,12 @@
 //! Values: what a type refuses is refused by the argument's name, and what it takes arrives byte for byte.
 
+use std::io::{Read, Write};
+
 use remit_common::caps;
+use remit_common::frame::encode;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::Run;
+use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::user_a;
 
@@ -389,5 +392,35 @@ fn a_template_places_values_and_nothing_else() {
         let refusal = insist(&mut caller, &named("t.default", &[("flag", flag)])).expect_err(flag);
         assert_eq!(refusal.code, Code::InvalidArgs, "{flag}: {refusal:?}");
     }
+    daemon.stop();
+}
+
+/// A value that is not UTF-8 cannot be said in JSON; a client that says it all the same is sent away.
+#[test]
+fn a_value_that_is_no_text_runs_nothing() {
+    let daemon = with(&commands());
+    let value = "canary-of-nine";
+    let request = Request::Run(named("t.free", &[x(value)]));
+    let mut stream = daemon.connect(&user_a()).expect("they may connect");
+    let hello = FromClient::Hello(Hello {
+        protocol: PROTOCOL,
+        client: "somebody".into(),
+    });
+    let call = FromClient::Call { id: 1, request };
+    let [hello, mut call] =
+        [hello, call].map(|message| encode(&message, caps::FRAME).expect("it is short"));
+    let at = call
+        .windows(value.len())
+        .position(|part| part == value.as_bytes())
+        .expect("it is in there");
+    call[at + 3] = 0xff;
+    stream.write_all(&hello).expect("the daemon reads");
+    stream.write_all(&call).expect("the daemon reads");
+    let mut answers = Vec::new();
+    stream
+        .read_to_end(&mut answers)
+        .expect("the daemon ends the connection");
+    assert!(daemon.records("intent").is_empty(), "nothing ran");
+    daemon.is_well();
     daemon.stop();
 }
