@@ -82,7 +82,7 @@ fn arguments_out_of_their_type_or_bounds_are_refused_by_name() {
     }
     assert!(daemon.records("intent").is_empty());
     let nobody = Caller::new(&daemon, &user_m()).run(named("service.failed", &[]));
-    assert_eq!(nobody.expect_err("no grant").code, Code::DeniedRule);
+    assert_eq!(nobody.expect_err("no grant").code, Code::NotFound);
     daemon.is_well();
     daemon.stop();
 }
@@ -209,12 +209,14 @@ fn root_alone_tries_a_profile() {
     let records = daemon.records("intent");
     assert_eq!(records[0]["REMIT_RULE"], "try by root");
     assert_eq!(records[0]["REMIT_VERDICT"], "try by root");
-    let other = Run {
-        profile: Some("host".into()),
-        ..tried(argv(&["true"]))
-    };
-    let refusal = root.run(other).expect_err("there is no such profile");
-    assert!(refusal.message.contains("no profile 'host'"), "{refusal}");
+    for (profile, why) in [("none", "no profile 'none'"), ("host", "is no sandbox")] {
+        let other = Run {
+            profile: Some(profile.into()),
+            ..tried(argv(&["true"]))
+        };
+        let refusal = root.run(other).expect_err("it is not to be tried");
+        assert!(refusal.message.contains(why), "{refusal}");
+    }
     let refusal = Caller::new(&daemon, &user_a())
         .run(tried(argv(&["true"])))
         .expect_err("user A has a grant, and is not root");
