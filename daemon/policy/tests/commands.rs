@@ -524,3 +524,12 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
     assert_eq!(tried.why, "allowed in profile read by try by root");
     assert!(tried.considered.is_empty());
 }
+
+#[test]
+fn a_policy_can_be_shared() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let policy = with_commands("");
+    shared(&policy);
+    shared(policy.command("nginx.test").unwrap());
+    shared(policy.profile("nginx").unwrap());
+}
