@@ -9,6 +9,10 @@ use crate::names::Names;
 
 /// Members that are named of one group.
 const NAMED: usize = 5;
+/// Users and groups that are looked at: a load is to be over soon, whoever stands in the files.
+const LOOKED_AT: usize = 512;
+/// Warnings, before one that there may be more.
+const MOST: usize = 50;
 /// The uid of a member of a group who is nobody in particular: the greatest that there is.
 const ANYONE: u32 = 0x7fff_ffff;
 /// Of the user database, bytes that are looked through for users by their first group.
@@ -17,46 +21,47 @@ const PASSWD: u64 = 4 << 20;
 /// A warning for each user, and for each group with members, to whom `policy` grants something and who
 /// is not in the group that may connect. `names` are those that the policy was made with; who stands
 /// in it by number alone is not looked at, nor are users by their first group where /etc/passwd does
-/// not list them. None where there is no such group, nor of names that are elsewhere. It may wait for a directory service.
+/// not list them. None where there is no such group, nor of names that are elsewhere. It may wait for
+/// a directory service.
 pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnostic> {
     let socket = group(socket_gid).filter(|_| !names.are_elsewhere());
     let Some(socket) = socket else {
         return Vec::new();
     };
     let table = names.table();
-    let mut found = Vec::new();
-    for (user, ids) in &table.users {
+    let users = table.users.iter().take(LOOKED_AT);
+    let users = users.filter_map(|(user, ids)| {
         // What a group of theirs is granted is told of the group.
-        if ids.uid != 0
-            && let Some(rule) = granting(policy, ids.uid, &[])
-            && !names.groups_of(user).contains(&socket_gid)
-        {
-            found.push(warning(format!(
-                "user '{user}' cannot use what is granted by {rule}: not in group '{0}', which may \
-                 connect; gpasswd -a {user} {0}",
-                socket.name
-            )));
-        }
-    }
+        let is_outside = ids.uid != 0 && !names.groups_of(user).contains(&socket_gid);
+        let rule = is_outside.then(|| granting(policy, ids.uid, &[]))??;
+        Some(format!(
+            "user '{user}' cannot use what is granted by {rule}: not in group '{0}', which may \
+             connect; gpasswd -a {user} {0}",
+            socket.name
+        ))
+    });
     let inside = members(&socket);
-    for (name, gid) in &table.groups {
-        let Some((rule, group)) = granting(policy, ANYONE, &[*gid]).zip(group(*gid)) else {
-            continue;
-        };
-        let all = members(&group);
+    let groups = table.groups.iter().take(LOOKED_AT);
+    let groups = groups.filter_map(|(name, gid)| {
+        let all = members(&group(*gid)?);
         let outside: Vec<&str> = all
             .difference(&inside)
             .map(String::as_str)
             .filter(|user| *user != "root")
             .collect();
-        if !outside.is_empty() {
-            found.push(warning(format!(
-                "members of group '{name}' cannot use what is granted by {rule}: not in group '{}', \
-                 which may connect: {}",
-                socket.name,
-                some(&outside)
-            )));
-        }
+        let rule = (!outside.is_empty()).then(|| granting(policy, ANYONE, &[*gid]))??;
+        Some(format!(
+            "members of group '{name}' cannot use what is granted by {rule}: not in group '{}', \
+             which may connect: {}",
+            socket.name,
+            some(&outside)
+        ))
+    });
+    let mut found: Vec<Diagnostic> = users.chain(groups).take(MOST + 1).map(warning).collect();
+    if found.len() > MOST {
+        found.truncate(MOST);
+        let more = "others may not connect either, and are not shown";
+        found.push(warning(more.to_owned()));
     }
     found
 }

@@ -2,30 +2,41 @@
 
 use std::path::Path;
 
-/// The programs of the package, and what starts them: whoever writes one of these is root, or rules
-/// what root does.
-const FIXED: [&str; 12] = [
+/// Programs of the package, and what makes its accounts and directories: whoever writes one of these is
+/// root, or rules what root does.
+const FIXED: [&str; 7] = [
     "/usr/libexec/remit",
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",
-    "/usr/lib/systemd/system/remitd.service",
-    "/usr/lib/systemd/system/remitd.socket",
-    "/usr/lib/systemd/system/remitd-admin.socket",
     "/usr/lib/sysusers.d/remit.conf",
     "/usr/lib/tmpfiles.d/remit.conf",
-    // Where an administrator's units and drop-ins for ours lie, or may come to lie.
-    "/etc/systemd/system/remitd.service.d",
-    "/run/systemd/system/remitd.service.d",
     "/etc/sysusers.d/remit.conf",
     "/etc/tmpfiles.d/remit.conf",
+];
+/// Its units; each can be replaced and added to in several directories (systemd.unit(5)).
+const UNITS: [&str; 3] = ["remitd.service", "remitd.socket", "remitd-admin.socket"];
+const UNIT_DIRS: [&str; 7] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
 ];
 
 /// The daemon's files and directories, absolute: `dirs` are those of its configuration, of the vendor's
 /// files, of its state and of its sockets. No profile may write them, nor what holds them.
 pub fn own_files(dirs: &[&Path]) -> Vec<String> {
+    let units = UNIT_DIRS.iter().flat_map(|dir| {
+        let units = UNITS.iter();
+        units.flat_map(move |unit| [format!("{dir}/{unit}"), format!("{dir}/{unit}.d")])
+    });
+    // A path that is not UTF-8 cannot stand in a policy, and what can stand there for a part above it
+    // is the same text.
+    let given = dirs.iter().map(|dir| dir.to_string_lossy().into_owned());
     let mut all: Vec<String> = FIXED.map(str::to_owned).into();
-    // A path that is not UTF-8 cannot stand in a policy, and none above it is lost: they are beside it.
-    all.extend(dirs.iter().map(|dir| dir.to_string_lossy().into_owned()));
+    all.extend(units.chain(given));
     all.sort();
     all.dedup();
     all
@@ -33,13 +44,50 @@ pub fn own_files(dirs: &[&Path]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    fn lies_in(all: &[String], path: &str) -> bool {
+        all.iter().any(|own| Path::new(path).starts_with(own))
+    }
 
     #[test]
     fn the_directories_given_stand_beside_the_fixed_places() {
         let all = own_files(&[Path::new("/etc/remit"), Path::new("/usr/libexec/remit")]);
-        assert_eq!(all.len(), FIXED.len() + 1);
         assert!(all.is_sorted());
         assert!(all.iter().all(|path| path.starts_with('/')));
+        for path in [
+            "/etc/remit/policy.d/10.toml",
+            "/etc/systemd/system/remitd.service",
+            "/etc/systemd/system/remitd.socket.d/x.conf",
+        ] {
+            assert!(lies_in(&all, path), "{path}");
+        }
+        assert!(!lies_in(&all, "/etc/remit2") && !lies_in(&all, "/usr/bin/ls"));
+    }
+
+    /// Each file that the packages put somewhere, but for documents, and what only tells and completes.
+    #[test]
+    fn what_the_packages_hold_is_the_daemons_own() {
+        const OTHERS: [&str; 5] = [
+            "/usr/share/",
+            "/usr/lib/systemd/catalog/",
+            "/usr/lib/systemd/system-preset/",
+            "/etc/remit/",
+            "/usr/lib/remit/",
+        ];
+        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../cli/Cargo.toml");
+        let text = std::fs::read_to_string(manifest).unwrap();
+        let all = own_files(&[]);
+        let mut seen = 0;
+        for asset in text.split("dest = \"").skip(1) {
+            let path = asset.split('"').next().unwrap();
+            if !OTHERS.iter().any(|dir| path.starts_with(dir)) {
+                assert!(lies_in(&all, path), "{path}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
     }
 }
