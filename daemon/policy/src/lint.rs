@@ -112,6 +112,10 @@ impl Linter {
                 self.wrapper(program, rest, wrapper);
                 "a program that starts others"
             }
+            Some(Class::Joins(joins)) => {
+                self.joins(program, rest, joins);
+                "a program that has a shell read its words"
+            }
             Some(Class::Tool { code, starts }) => return self.tool(program, rest, code, starts),
         };
         if self.found.len() == before {
@@ -244,6 +248,34 @@ impl Linter {
             }
         }
         self.no_script(program);
+    }
+
+    /// `ssh [options] host [words]`: no value in words, nor in options that run code.
+    fn joins(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], joins: &Wrapper) {
+        let mut operands = joins.operands;
+        let mut words = rest.iter();
+        while let Some(word) = words.next() {
+            let option = word.text.strip_suffix('=').unwrap_or(word.text);
+            let bad = if word.is_option() && joins.code.contains(&option) {
+                let text = if word.value { Some(word) } else { words.next() };
+                text.filter(|text| text.value)
+            } else if joins.with_value.contains(&word.text) && !word.value {
+                words.next();
+                None
+            } else if word.is_option() && !word.value {
+                None
+            } else if operands > 0 {
+                operands -= 1;
+                None
+            } else {
+                let first = Some(word).filter(|word| word.value);
+                first.or_else(|| words.find(|word| word.value))
+            };
+            if let Some(value) = bad {
+                let message = format!("a value that {} gives to a shell", quoted(program.text));
+                return self.refuse(&value.span, message);
+            }
+        }
     }
 
     /// A tool with options that run code, or that start another program as `find -exec` does.

@@ -167,18 +167,21 @@ mod tests {
 
     #[test]
     fn time_is_linear_in_the_value() {
-        // V12. A backtracking engine would need longer than the sun has left.
+        // V12. A backtracking engine would need longer than the sun has left. The best of a few
+        // runs, since the machine may be busy.
+        let pattern = Pattern::new("(a+)+$").unwrap();
+        let most = vec![b'a'; 100 << 10];
+        let other = [most.as_slice(), b"b"].concat();
         #[allow(
             clippy::disallowed_types,
             reason = "the test takes time, the crate does not"
         )]
-        let start = std::time::Instant::now();
-        let mut value = vec![b'a'; 100 << 10];
-        let pattern = Pattern::new("(a+)+$").unwrap();
-        assert!(pattern.matches(&value));
-        value.push(b'b');
-        assert!(!pattern.matches(&value));
-        let took = start.elapsed();
-        assert!(took.as_millis() < 50, "{took:?}");
+        let took = (0..5).map(|_| {
+            let start = std::time::Instant::now();
+            assert!(pattern.matches(&most) && !pattern.matches(&other));
+            start.elapsed()
+        });
+        let best = took.min().unwrap();
+        assert!(best.as_millis() < 50, "{best:?}");
     }
 }

@@ -8,6 +8,8 @@ pub(super) enum Class {
     Interpreter { code: &'static [&'static str] },
     /// Starts another program.
     Wrapper(&'static Wrapper),
+    /// Puts its words together into one text, which a shell reads.
+    Joins(&'static Wrapper),
     /// Takes code behind some options, and starts a program that follows others.
     Tool {
         code: &'static [&'static str],
@@ -55,7 +57,12 @@ const WRAPPERS: &[Wrapper] = &[
             "-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U",
         ],
         assigns: true,
-        ..plain(&["sudo", "doas", "pkexec", "runuser", "su"])
+        ..plain(&["sudo", "doas", "pkexec"])
+    },
+    Wrapper {
+        with_value: &["-u", "-g", "-G", "-s", "-w", "--user", "--group", "--shell"],
+        code: &["-c", "--command", "--session-command"],
+        ..plain(&["runuser", "su"])
     },
     Wrapper {
         with_value: &["-n", "--adjustment", "-c", "-p"],
@@ -97,7 +104,7 @@ const WRAPPERS: &[Wrapper] = &[
             "--max-procs",
             "--max-chars",
         ],
-        ..plain(&["xargs", "parallel"])
+        ..plain(&["xargs"])
     },
     Wrapper {
         with_value: &[
@@ -116,16 +123,12 @@ const WRAPPERS: &[Wrapper] = &[
         "numactl",
         "choom",
         "time",
-        "watch",
-        "script",
         "gdb",
         "valgrind",
         "systemd-run",
         "fakeroot",
         "capsh",
         "sshpass",
-        "screen",
-        "tmux",
         "dbus-run-session",
         "unbuffer",
         "linux32",
@@ -133,6 +136,23 @@ const WRAPPERS: &[Wrapper] = &[
         "catchsegv",
         "eatmydata",
     ]),
+];
+
+const JOINS: &[Wrapper] = &[
+    Wrapper {
+        with_value: &["-n", "--interval", "-q", "--equexit"],
+        ..plain(&["watch"])
+    },
+    plain(&["parallel", "script", "screen", "tmux", "entr"]),
+    Wrapper {
+        operands: 1,
+        with_value: &[
+            "-B", "-b", "-c", "-D", "-E", "-e", "-F", "-I", "-i", "-J", "-L", "-l", "-m", "-O",
+            "-o", "-P", "-p", "-Q", "-R", "-S", "-W", "-w",
+        ],
+        code: &["-o", "-F", "-S", "-J"],
+        ..plain(&["ssh"])
+    },
 ];
 
 const INTERPRETERS: &[(&[&str], &[&str])] = &[
@@ -224,7 +244,7 @@ const TOOLS: &[Tool] = &[
         ],
         &[],
     ),
-    (&["ssh", "scp", "sftp"], &["-o", "-F", "-S", "-D"], &[]),
+    (&["scp", "sftp"], &["-o", "-F", "-S", "-D"], &[]),
     (&["rsync"], &["-e", "--rsh", "--rsync-path"], &[]),
     (&["zip"], &["-TT", "--unzip-command"], &[]),
     (
@@ -276,6 +296,9 @@ pub(super) fn class(name: &str) -> Option<Class> {
     }
     if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| is(wrapper.names)) {
         return Some(Class::Wrapper(wrapper));
+    }
+    if let Some(joins) = JOINS.iter().find(|wrapper| is(wrapper.names)) {
+        return Some(Class::Joins(joins));
     }
     let (_, code, starts) = TOOLS.iter().find(|(names, ..)| is(names))?;
     Some(Class::Tool { code, starts })

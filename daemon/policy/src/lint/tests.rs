@@ -78,6 +78,13 @@ fn a_value_is_never_code_nor_a_program() {
         ("/usr/bin/git -c {x} log", 2),
         ("/usr/bin/git fetch --upload-pack={x}", 2),
         ("/usr/bin/ssh -o {x} host", 2),
+        ("/usr/bin/ssh host df {x}", 3),
+        ("/usr/bin/ssh -p 22 {x} -- df {x}", 6),
+        ("/usr/bin/watch -n 1 /bin/ls {x}", 4),
+        ("/usr/bin/watch {x}", 1),
+        ("/usr/bin/tmux new-session {x}", 2),
+        ("/usr/bin/su agent -c {x}", 1),
+        ("/usr/sbin/runuser -u agent -- {x}", 4),
         ("/usr/bin/zip -TT {x} a", 2),
         ("/usr/bin/vim -c {x}", 2),
         ("/usr/bin/make --eval={x}", 1),
@@ -107,6 +114,8 @@ fn fixed_code_is_warned_of_and_plain_programs_are_not() {
         "/usr/bin/timeout -k 1 5 /bin/df {x}",
         "/usr/bin/nice -n 5 /bin/df --x={x}",
         "/bin/busybox ls",
+        "/usr/bin/watch ls",
+        "/usr/bin/ssh -p 22 {x} -- df",
     ] {
         assert_eq!(
             found(template, &Stdin::None),

@@ -1,0 +1,156 @@
+//! What loads and is worth a look, word for word.
+#![allow(clippy::panic, reason = "a test may fail")]
+
+mod common;
+
+use common::{lines, policy};
+
+#[track_caller]
+fn check(text: &str, expect: &str) {
+    let (_, found) = policy(text);
+    assert_eq!(lines(&found), expect);
+}
+
+#[test]
+fn grants_of_nothing_and_to_nobody() {
+    check(
+        "[[grant]]\nto = ['ghost']\nallow = ['nginx.*', 'run']\n",
+        "\
+a.toml:2:7: warning: there is no user 'ghost': nobody is granted anything by that name
+  2 | to = ['ghost']
+    |       ^^^^^^^
+a.toml:3:10: warning: there is no command 'nginx.*': this grants nothing
+  3 | allow = ['nginx.*', 'run']
+    |          ^^^^^^^^^
+",
+    );
+}
+
+#[test]
+fn a_profile_that_no_run_has() {
+    check(
+        "[[grant]]\nto = ['deploy']\nallow = ['logs']\nprofile = 'strict'\n",
+        "\
+a.toml:4:11: warning: 'profile' is that of 'run', which this rule does not allow
+  4 | profile = 'strict'
+    |           ^^^^^^^^
+    = a command has a profile of its own
+",
+    );
+}
+
+#[test]
+fn commands_whose_program_or_directory_is_not_there() {
+    check(
+        "\
+[[command]]
+name = 'a.b'
+summary = 'x'
+argv = ['/usr/bin/absent', '{x}']
+effect = 'read'
+profile = 'strict'
+args.x = { type = 'path', under = '/srv' }
+",
+        "\
+a.toml:4:9: warning: there is no program '/usr/bin/absent' yet
+  4 | argv = ['/usr/bin/absent', '{x}']
+    |         ^^^^^^^^^^^^^^^^^
+    = the command is refused until there is one
+a.toml:7:6: warning: nothing beneath '/srv' is seen in the profile 'strict'
+  7 | args.x = { type = 'path', under = '/srv' }
+    |      ^
+    = list it: read = [\"/srv\"]
+",
+    );
+}
+
+#[test]
+fn commands_that_read_and_can_do_more() {
+    check(
+        "\
+[profile.w]
+base = 'strict'
+write = ['/etc/cron.d', '/srv/w']
+sockets = ['/run/docker.sock']
+
+[profile.n]
+base = 'read'
+network = 'host'
+
+[[command]]
+name = 'a.w'
+summary = 'x'
+argv = ['/bin/sh', '-c', 'true']
+effect = 'read'
+profile = 'w'
+
+[[command]]
+name = 'a.n'
+summary = 'x'
+argv = ['/usr/bin/env', '/bin/true']
+effect = 'read'
+profile = 'n'
+
+[[command]]
+name = 'a.c'
+summary = 'x'
+argv = ['/bin/true']
+effect = 'change'
+profile = 'w'
+",
+        "\
+a.toml:3:10: warning: '/etc/cron.d' can lead to all of root, past this sandbox
+  3 | write = ['/etc/cron.d', '/srv/w']
+    |          ^^^^^^^^^^^^^
+a.toml:4:12: warning: '/run/docker.sock' can lead to all of root, past this sandbox
+  4 | sockets = ['/run/docker.sock']
+    |            ^^^^^^^^^^^^^^^^^^
+a.toml:13:9: warning: '/bin/sh' is a shell: a script of your own, or the inner program itself, says more clearly what is run
+  13 | argv = ['/bin/sh', '-c', 'true']
+     |         ^^^^^^^^^
+a.toml:15:11: warning: a command of effect read runs in the profile 'w', which can change the host
+  15 | profile = 'w'
+     |           ^^^
+a.toml:20:9: warning: '/usr/bin/env' is a program that starts others: a script of your own, or the inner program itself, says more clearly what is run
+  20 | argv = ['/usr/bin/env', '/bin/true']
+     |         ^^^^^^^^^^^^^^
+a.toml:22:11: warning: a command of effect read runs in the profile 'n', which reaches beyond the host
+  22 | profile = 'n'
+     |           ^^^
+",
+    );
+}
+
+#[test]
+fn what_is_as_it_should_be_is_not_warned_of() {
+    check(
+        "\
+[[command]]
+name = 'nginx.test'
+summary = 'Check it'
+argv = ['/usr/sbin/nginx', '-t', '-c', '{config}']
+effect = 'read'
+profile = 'nginx'
+args.config = { type = 'path', under = '/etc/nginx', default = '/etc/nginx/nginx.conf' }
+accepts = [{}]
+rejects = [{ config = '-p' }]
+
+[profile.nginx]
+base = 'strict'
+user = 'root'
+read = ['/etc/nginx']
+network = 'loopback'
+
+[[grant]]
+to = ['%ops']
+allow = ['run', 'nginx.*', '*']
+approval = { by = ['%remit'] }
+
+[[test]]
+who = 'deploy'
+what = 'run nginx.test'
+verdict = 'ask'
+",
+        "",
+    );
+}
