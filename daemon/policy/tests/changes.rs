@@ -283,7 +283,15 @@ fn commands_and_profiles_are_told_by_what_changed() {
             "write = [\"/run/nginx\"]",
             "write = [\"/run/nginx\", \"/srv\"]"
         ),
-        ["profile nginx changes: write = [\"/run/nginx\", \"/srv\"], before [\"/run/nginx\"]"]
+        ["profile nginx changes: write gains \"/srv\""]
+    );
+    assert_eq!(
+        changed("write = [\"/run/nginx\"]", "write = [\"/srv\", \"/run/x\"]"),
+        ["profile nginx changes: write gains \"/run/x\", \"/srv\" and loses \"/run/nginx\""]
+    );
+    assert_eq!(
+        changed("write = [\"/run/nginx\"]", ""),
+        ["profile nginx changes: write unset, before [\"/run/nginx\"]"]
     );
     assert_eq!(
         changed("user = \"root\"", "user = \"deploy\""),

@@ -39,14 +39,14 @@ fn each<T>(
 impl Command {
     /// What is not the same, apart from where it is defined.
     fn differs(&self, new: &Self) -> Vec<String> {
-        between(&command_lines(self), &command_lines(new))
+        between(&command_lines(self), &command_lines(new), whole)
     }
 }
 
 impl Profile {
     /// What is not the same, also in what its names stand for.
     fn differs(&self, new: &Self) -> Vec<String> {
-        let mut found = between(&profile_lines(self), &profile_lines(new));
+        let mut found = between(&profile_lines(self), &profile_lines(new), by_item);
         if let (
             User::Fixed { name, uid, gid },
             User::Fixed {
@@ -86,8 +86,8 @@ impl Profile {
     }
 }
 
-/// What differs between lines `key = value`, by key.
-fn between(old: &[String], new: &[String]) -> Vec<String> {
+/// What differs between lines `key = value`, by key. `tell` has the words for two values.
+fn between(old: &[String], new: &[String], tell: fn(&str, &str, &str) -> String) -> Vec<String> {
     let [old, new] = [old, new].map(|lines| {
         let pairs = lines
             .iter()
@@ -99,10 +99,38 @@ fn between(old: &[String], new: &[String]) -> Vec<String> {
         .into_iter()
         .filter_map(|key| match (old.get(*key), new.get(*key)) {
             (Some(old), Some(new)) if old == new => None,
-            (Some(old), Some(new)) => Some(format!("{key} = {new}, before {old}")),
+            (Some(old), Some(new)) => Some(tell(key, old, new)),
             (None, Some(new)) => Some(format!("{key} = {new}, before unset")),
             (Some(old), None) => Some(format!("{key} unset, before {old}")),
             (None, None) => None,
         });
     told.collect()
+}
+
+fn whole(key: &str, old: &str, new: &str) -> String {
+    format!("{key} = {new}, before {old}")
+}
+
+/// Of lists whose order is nothing, what is in one alone.
+fn by_item(key: &str, old: &str, new: &str) -> String {
+    let items = |list: &'_ str| -> Option<BTreeSet<String>> {
+        let list = list.strip_prefix('[')?.strip_suffix(']')?;
+        Some(list.split(", ").map(str::to_owned).collect())
+    };
+    let (Some(before), Some(now)) = (items(old), items(new)) else {
+        return whole(key, old, new);
+    };
+    let beyond = |verb: &str, all: &BTreeSet<String>, others: &BTreeSet<String>| {
+        let beyond: Vec<&str> = all.difference(others).map(String::as_str).collect();
+        (!beyond.is_empty()).then(|| format!("{verb} {}", beyond.join(", ")))
+    };
+    let parts = [
+        beyond("gains", &now, &before),
+        beyond("loses", &before, &now),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    match parts.is_empty() {
+        true => whole(key, old, new),
+        false => format!("{key} {}", parts.join(" and ")),
+    }
 }
