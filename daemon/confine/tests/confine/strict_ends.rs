@@ -53,24 +53,12 @@ fn every_status_comes_back() {
 
 #[test]
 fn every_signal_comes_back() {
-    // Those that end a process; not the two that libc keeps, which the shell does not name.
+    // Those that end a process; not the two that libc keeps, which the shell does not know.
     let deadly = (1..=31).filter(|s| ![17, 18, 19, 20, 21, 22, 23, 28].contains(s));
     let (keeper, sandbox) = (keeper(), strict(&plain()));
     for signal in deadly.chain([34, 50, 64]) {
-        let script = format!("import os; os.kill(os.getpid(), {signal})");
-        let script = match signal {
-            // Python ignores or catches these.
-            2 | 13 | 25 => format!(
-                "import os, signal; signal.signal({signal}, signal.SIG_DFL); os.kill(os.getpid(), {signal})"
-            ),
-            _ => script,
-        };
-        let ran = run_in(
-            &sandbox,
-            &keeper,
-            &["python3", "-c", &script],
-            &With::default(),
-        );
+        let script = format!("kill -{signal} $$");
+        let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &With::default());
         assert_eq!((ran.code(), ran.signal()), (None, Some(signal)), "{ran:?}");
         assert!(!std::os::unix::process::ExitStatusExt::core_dumped(
             &ran.status
@@ -94,7 +82,7 @@ fn nothing_is_left_of_a_fork_bomb() {
     let (keeper, uid) = (keeper(), uid());
     // The shell itself needs no further process.
     let bomb = "f() { f & f; }; f 2>/dev/null & echo up; i=0; \
-                while [ $i -lt 200000 ]; do i=$((i+1)); done; exit 3";
+                while [ $i -lt 3000 ]; do i=$((i+1)); done; exit 3";
     let spawned = started(&keeper, uid, bomb);
     wait_readable(&spawned.pidfd);
     assert_eq!(processes(uid), []);

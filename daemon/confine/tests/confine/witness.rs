@@ -179,7 +179,7 @@ fn a_missing_wall_of_a_strict_sandbox_is_seen() {
             let untried = match wall {
                 Wall::SeccompIpc => true,
                 Wall::SeccompLocks => name == "busy",
-                Wall::LandlockScope => name == "root",
+                Wall::LandlockScope if name == "root" => true,
                 _ => wall.absent(&kernel).is_some(),
             };
             let sandbox = Sandbox::strict_without(&profile, &kernel, wall).unwrap();
