@@ -2,12 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::raw::{self, path, sys};
-use super::{Refused, Tried, argument, files, locks, network, shared};
+use super::{Refused, Tried, apart, argument, files, locks, network, shared};
 
 /// One thing that must work.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +19,11 @@ pub struct Check {
     pub run: fn(&[String]) -> Tried,
 }
 
-const fn check(id: &'static str, what: &'static str, run: fn(&[String]) -> Tried) -> Check {
+pub(super) const fn check(
+    id: &'static str,
+    what: &'static str,
+    run: fn(&[String]) -> Tried,
+) -> Check {
     Check { id, what, run }
 }
 
@@ -89,23 +92,9 @@ pub const WALLS: &[Check] = &[
     check("is-own-keyring", "its session keyring is its own", is_own_keyring),
 ];
 
-/// What a job in `strict` may besides, and sees of the walls that only it has.
-#[rustfmt::skip] // a table, one row a line
-pub const STRICT: &[Check] = &[
-    check("may-listen-low", "listen on a port below 1024 and connect to it", |_| own_server("127.0.0.1:80")),
-    check("may-listen-low6", "the same with IPv6", |_| own_server("[::1]:80")),
-    check("may-share-memory", "make, use and remove a System V segment", share_memory),
-    check("may-see-itself", "see itself in /proc", |_| read("/proc/self/status")),
-    check("is-apart", "each of its namespaces is another than the host's", is_apart),
-    check("is-alone", "no process but its own and pid 1 is to be seen", is_alone),
-    check("is-own-network", "its network has a loopback interface and nothing else", is_own_network),
-    check("is-own-root", "its root has what is listed and a base set", is_own_root),
-    check("is-never-both", "no mount is writable and executable at once", is_never_both),
-];
-
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    ALL.iter().chain(WALLS).chain(STRICT)
+    ALL.iter().chain(WALLS).chain(apart::CHECKS)
 }
 
 /// The check of this name.
@@ -114,7 +103,7 @@ pub fn named(id: &str) -> Option<&'static Check> {
     all().find(|check| check.id == id)
 }
 
-fn truth(holds: bool, what: String) -> Tried {
+pub(super) fn truth(holds: bool, what: String) -> Tried {
     if holds {
         Ok(what)
     } else {
@@ -191,87 +180,11 @@ fn is_own_keyring(_: &[String]) -> Tried {
     truth(own, format!("{} keys", keys.lines().count()))
 }
 
-fn own_server(address: &str) -> Tried {
-    let listener = TcpListener::bind(address)?;
-    let mut near = TcpStream::connect(address)?;
-    let (mut far, _) = listener.accept()?;
-    near.write_all(b"text")?;
-    far.read_exact(&mut [0; 4])?;
-    Ok("connected".into())
-}
-
-fn share_memory(_: &[String]) -> Tried {
-    let id = sys!(libc::SYS_shmget, libc::IPC_PRIVATE, 4096, 0o600)?;
-    let at = sys!(libc::SYS_shmat, id, 0, 0)?;
-    sys!(libc::SYS_shmdt, at)?;
-    made(sys!(libc::SYS_shmctl, id, libc::IPC_RMID, 0))
-}
-
-/// The scene gives the host's, as `kind:[number]`.
-fn is_apart(arguments: &[String]) -> Tried {
-    for host in arguments {
-        let kind = host.split(':').next().unwrap_or_default();
-        let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
-        truth(own.as_os_str() != host.as_str(), host.clone())?;
-    }
-    truth(
-        arguments.len() == 6,
-        format!("{} namespaces", arguments.len()),
-    )
-}
-
-fn is_alone(_: &[String]) -> Tried {
-    let names =
-        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let pids: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
-    let own = std::process::id();
-    truth(
-        own <= 2 && pids.contains(&own) && pids.iter().all(|pid| [1, own].contains(pid)),
-        format!("{pids:?}, itself {own}"),
-    )
-}
-
-fn is_own_network(_: &[String]) -> Tried {
-    let devices = fs::read_to_string("/proc/self/net/dev")?;
-    let names: Vec<&str> = devices
-        .lines()
-        .skip(2)
-        .filter_map(|line| Some(line.split(':').next()?.trim()))
-        .collect();
-    truth(names == ["lo"], format!("{names:?}"))
-}
-
-/// Of the directories above what the scene lists, the first is enough.
-fn is_own_root(_: &[String]) -> Tried {
-    const BASE: &[&str] = &[
-        "bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "tmp",
-        "usr", "var",
-    ];
-    let names: Vec<String> = fs::read_dir("/")?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    truth(
-        names.iter().all(|name| BASE.contains(&name.as_str())),
-        format!("{names:?}"),
-    )
-}
-
-fn is_never_both(_: &[String]) -> Tried {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let both = mounts.lines().find(|line| {
-        let options = line.split_whitespace().nth(5).unwrap_or_default();
-        !options
-            .split(',')
-            .any(|option| ["ro", "noexec"].contains(&option))
-    });
-    truth(both.is_none(), both.unwrap_or_default().into())
-}
-
-fn made(result: Result<usize, Refused>) -> Tried {
+pub(super) fn made(result: Result<usize, Refused>) -> Tried {
     result.map(|value| format!("answered {value}"))
 }
 
-fn read(name: &str) -> Tried {
+pub(super) fn read(name: &str) -> Tried {
     let content = fs::read(name)?;
     if content.is_empty() {
         return Err(Refused(libc::ENODATA));

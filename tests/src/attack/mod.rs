@@ -9,6 +9,7 @@
 //! leave working.
 
 pub mod allowed;
+mod apart;
 mod devices;
 mod files;
 pub mod hidden;

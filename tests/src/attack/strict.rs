@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::allowed::{self, Check};
-use super::{Attack, Expect, hidden};
+use super::{Attack, Expect, apart, hidden};
 
 /// Who a job in `strict` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         .iter()
         .chain(allowed::WALLS)
         .filter(kept)
-        .chain(allowed::STRICT)
+        .chain(apart::CHECKS)
 }
 
 #[cfg(test)]
