@@ -1,5 +1,6 @@
 //! What is told of policy files without a daemon.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -632,6 +633,9 @@ fn diff_tells_what_is_different_in_meaning() {
         said.stderr.contains("/nonexistent: error: No such file"),
         "{said:?}"
     );
+    let warns = Configuration::new("[[grant]]\nto = [\"no-such-user\"]\nallow = []\nx = 1\n");
+    let said = diff(old.dir(), warns.dir());
+    assert!(!said.stderr.contains("warning"), "{said:?}");
     new.write("30.toml", "x = 1\n");
     let said = diff(old.dir(), new.dir());
     assert_eq!((said.status, said.text()), (Some(2), ""), "{said:?}");
@@ -651,4 +655,61 @@ fn no_output_is_coloured() {
         let said = policy.said(&[verb]);
         assert!(!said.text().contains('\u{1b}'), "{said:?}");
     }
+}
+
+/// Keys of an object and of the objects in its lists.
+fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        found.insert(key.clone());
+        let first = value.as_array().and_then(|list| list.first());
+        if let Some(one) = first {
+            keys(one, found);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_json_stands_in_the_page() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man/remit.1");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, json) = page.split_once("\n.SH JSON\n").unwrap();
+    let broken = Configuration::new("x = 1\n");
+    let policy = Configuration::new(POLICY);
+    let [broken_dir, dir] = [&broken, &policy].map(|one| one.dir().to_str().unwrap().to_owned());
+    for (verb, said) in [
+        ("check", broken.said(&["check", "--json"])),
+        ("test", policy.said(&["test", "--json"])),
+        ("test", broken.said(&["test", "--json"])),
+        (
+            "explain",
+            policy.said(&["explain", "--json", "#64001", "run"]),
+        ),
+        (
+            "diff",
+            policy.bare(&["--json", "policy", "diff", &dir, &dir]),
+        ),
+        (
+            "diff",
+            policy.bare(&["--json", "policy", "diff", &dir, &broken_dir]),
+        ),
+    ] {
+        let mut told = BTreeSet::new();
+        keys(&said.json(), &mut told);
+        assert!(!told.is_empty(), "{said:?}");
+        let (_, part) = json.split_once(&format!("\n.B policy {verb}\n")).unwrap();
+        // Those of a finding stand at 'policy check'.
+        let (_, check) = json.split_once("\n.B policy check\n").unwrap();
+        let [part, check] = [part, check].map(|part| part.split("\n.TP\n").next().unwrap());
+        for key in told {
+            let stands = |part: &str| part.split([' ', '\n', '"']).any(|word| word == key);
+            assert!(
+                stands(part) || said_of_finding(&key) && stands(check),
+                "{verb}: {key}"
+            );
+        }
+    }
+}
+
+fn said_of_finding(key: &str) -> bool {
+    ["severity", "file", "line", "column", "message", "shown"].contains(&key)
 }

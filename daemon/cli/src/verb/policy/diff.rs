@@ -1,10 +1,10 @@
 //! `remit policy diff`: what two states of policy files mean differently.
 
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::Diagnostic;
+use remit_policy::{Diagnostic, Severity};
 use serde_json::json;
 
-use super::files::{self, count, errors};
+use super::files::{self, count};
 use crate::app::Context;
 use crate::args::DiffArgs;
 use crate::exit::Exit;
@@ -18,13 +18,8 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     let changes = match &made {
         [Ok(old), Ok(new)] => remit_policy::diff(&old.policy, &new.policy),
         [old, new] => {
-            let found: Vec<Diagnostic> = [old, new]
-                .into_iter()
-                .filter_map(|made| made.as_ref().err())
-                .flatten()
-                .cloned()
-                .collect();
-            return unloaded(context, &found);
+            let findings = [old, new].map(|made| made.as_ref().err().cloned().unwrap_or_default());
+            return unloaded(context, findings.concat());
         }
     };
     match context.form {
@@ -42,13 +37,11 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Files that do not load: nothing can be told of what they mean.
-pub fn unloaded(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
-    let why = format!(
-        "the policy does not load: {}",
-        count(errors(found), "error")
-    );
-    trouble(context, found, &why)
+/// Files that do not load: nothing can be told of what they mean. Only errors are of interest then.
+pub fn unloaded(context: &Context, mut found: Vec<Diagnostic>) -> Result<Exit, Failure> {
+    found.retain(|one| one.severity() == Severity::Error);
+    let why = format!("the policy does not load: {}", count(found.len(), "error"));
+    trouble(context, &found, &why)
 }
 
 /// Nothing can be told, and why.

@@ -33,7 +33,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
     let (made, names) = files::of_args(&args.files);
     let loaded = match made {
         Ok(loaded) => loaded,
-        Err(found) => return diff::unloaded(context, &found),
+        Err(found) => return diff::unloaded(context, found),
     };
     let subject = match Subject::named(&args.who, &names) {
         Ok(subject) => subject,
