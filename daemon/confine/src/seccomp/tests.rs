@@ -195,6 +195,59 @@ fn design_examples() {
     }
 }
 
+/// The relay's: TCP and what it takes to carry it.
+#[test]
+fn the_relay_makes_tcp_sockets_and_little_else() {
+    let program = relay().unwrap();
+    let arch = Arch::here().unwrap().audit();
+    let at = |n: libc::c_long, args: [u64; 6]| run(&program, arch, n as u32, args);
+    let socket = |family: i32, kind: i32, protocol: u64| {
+        at(
+            libc::SYS_socket,
+            [family as u64, kind as u64, protocol, 0, 0, 0],
+        )
+    };
+    let plain = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        assert_eq!(socket(family, plain, 0), ALLOW);
+        // UDP, raw, multipath.
+        assert_eq!(socket(family, libc::SOCK_DGRAM, 0), errno(libc::EPERM));
+        assert_eq!(socket(family, libc::SOCK_RAW, 1), errno(libc::EPERM));
+        assert_eq!(socket(family, plain, 262), errno(libc::EPERM));
+    }
+    for family in [
+        libc::AF_UNIX,
+        libc::AF_NETLINK,
+        libc::AF_PACKET,
+        libc::AF_VSOCK,
+    ] {
+        assert_eq!(socket(family, plain, 0), errno(libc::EPERM));
+    }
+    let mut allowed = Vec::new();
+    for n in 0..600 {
+        match at(n, [0; 6]) {
+            ALLOW => allowed.push(n),
+            other => assert_eq!(other, errno(libc::EPERM)),
+        }
+    }
+    assert!(allowed.len() < 20, "{allowed:?}");
+    for n in [
+        libc::SYS_openat,
+        libc::SYS_execve,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_kill,
+        libc::SYS_mmap,
+        libc::SYS_setns,
+        libc::SYS_sendmsg,
+        libc::SYS_recvmsg,
+        libc::SYS_ptrace,
+        libc::SYS_clone,
+    ] {
+        assert!(!allowed.contains(&n), "{n}");
+    }
+}
+
 /// The numbers are those of libc, where it has them.
 #[test]
 fn numbers_are_libcs() {

@@ -250,3 +250,77 @@ fn a_job_sees_nothing_of_its_relay() {
     // Its three, and that of the listing itself.
     assert_eq!(ran.out.lines().next().map(str::trim), Some("4"), "{ran:?}");
 }
+
+/// The relay of a job that is root is not.
+#[test]
+fn a_job_that_is_root_has_a_relay_that_is_not() {
+    if !has_bash() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (connection, _) = listener.accept().unwrap();
+        let relays: Vec<String> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("status")).ok())
+            .filter(|status| status.starts_with("Name:\tremit-relay\n"))
+            .collect();
+        serve(connection);
+        relays
+    });
+    let profile = StrictProfile {
+        user: Some((0, 0)),
+        network: connect("127.0.0.1", &["127.0.0.1"], port),
+        limits: LIMITS,
+        ..StrictProfile::default()
+    };
+    let script = format!("id -u; {}", talk("127.0.0.1", port));
+    let Some(ran) = super::strict::run_as(&profile, &["bash", "-c", &script]) else {
+        // Nobody else will come.
+        drop(TcpStream::connect(("127.0.0.1", port)));
+        return;
+    };
+    assert_eq!(ran.out, "0\nword\n", "{ran:?}");
+    let relays = server.join().unwrap();
+    assert!(!relays.is_empty());
+    for status in relays {
+        assert!(!status.contains("Uid:\t0"), "{status}");
+        assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    }
+}
+
+/// Abstract names belong to a network: a job with Unix sockets has none of the host's.
+#[test]
+fn abstract_names_of_the_host_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    if !has("perl", std::path::Path::new("/usr/bin/perl").exists()) {
+        return;
+    }
+    let name = format!("remit-test-{}", uid());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    let script = format!(
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or die \"no socket: $!\"; \
+         connect(S, pack('Sa*', AF_UNIX, \"\\0{name}\")) or die \"no connection: $!\"; print 'met'"
+    );
+    let outside = std::process::Command::new("perl")
+        .args(["-e", &script])
+        .output()
+        .unwrap();
+    assert_eq!(outside.stdout, b"met", "{outside:?}");
+    let dir = HostDir::new();
+    let _other = UnixListener::bind(dir.0.join("socket")).unwrap();
+    let profile = StrictProfile {
+        sockets: vec![super::strict::place(dir.0.join("socket"))],
+        network: Network::Loopback,
+        limits: LIMITS,
+        ..StrictProfile::default()
+    };
+    let ran = super::strict::run_strict(&profile, &["perl", "-e", &script], &With::default());
+    assert!(
+        ran.err.contains("no connection: Connection refused"),
+        "{ran:?}"
+    );
+}
