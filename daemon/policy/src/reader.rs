@@ -333,10 +333,13 @@ pub(crate) fn entries<'a>(table: &'a DeTable<'a>) -> Vec<(Placed<&'a str>, &'a V
         value: key.get_ref().as_ref(),
         span: key.span(),
     };
-    table
+    let mut found: Vec<_> = table
         .iter()
         .map(|(key, value)| (placed(key), value))
-        .collect()
+        .collect();
+    // Whatever order the parser keeps.
+    found.sort_by_key(|(key, _)| key.value);
+    found
 }
 
 /// A string with its place; `None` if it is something else.

@@ -78,6 +78,8 @@ pub struct Call {
     pub name: Option<String>,
     /// Its arguments.
     pub args: Vec<(String, String)>,
+    /// The sandbox of any program or script, where it is not `read`.
+    pub profile: Option<String>,
 }
 
 impl Call {
@@ -108,7 +110,12 @@ impl Call {
             };
             args.push((key.to_owned(), value.to_owned()));
         }
-        Ok(Self { effect, name, args })
+        Ok(Self {
+            effect,
+            name,
+            args,
+            profile: None,
+        })
     }
 
     /// As [`Call::parse`] of the words between spaces.
@@ -124,7 +131,7 @@ impl Call {
     pub fn ask(&self) -> Ask<'_> {
         match &self.name {
             None => Ask::Run {
-                profile: None,
+                profile: self.profile.as_deref(),
                 argv0: b"",
                 env_names: &[],
             },

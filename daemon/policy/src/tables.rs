@@ -45,13 +45,22 @@ pub(crate) fn read(
     report: &mut Report<'_>,
 ) -> Option<Test> {
     let who = fields.required("who", report);
-    let call = call(&mut fields, report);
+    let mut call = call(&mut fields, report);
+    let profile = fields.string("profile", report);
     let verdicts = [Expected::Allow, Expected::Ask, Expected::Deny];
     let verdicts = verdicts.map(|verdict| (verdict.name(), verdict));
     let verdict = fields.required("verdict", report);
     let span = verdict.as_ref().map(|verdict| verdict.span.clone());
     let expected = choice(verdict, &verdicts, report);
     fields.finish(report);
+    if let (Some(profile), Some(call)) = (profile, &mut call) {
+        if call.name.is_some() {
+            let message = "'profile' is that of 'run' alone: a command has one of its own".into();
+            report.error(profile.span, message);
+        } else {
+            call.profile = Some(profile.value.to_owned());
+        }
+    }
     let who = who?;
     let subject = match Subject::named(who.value, machine) {
         Ok(subject) => Some(subject),
@@ -99,6 +108,13 @@ impl Test {
             let message = format!("there is no command {}", quoted(name));
             let help = "a verdict on it would prove nothing";
             report.error_with_help(self.span.clone(), message, help);
+            return;
+        }
+        if let Some(name) = &self.call.profile
+            && policy.profile(name).is_none()
+        {
+            let message = format!("there is no profile {}", quoted(name));
+            report.error(self.span.clone(), message);
             return;
         }
         let (found, why) = self.verdict(policy);
