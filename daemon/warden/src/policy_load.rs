@@ -5,28 +5,26 @@
 //! A reload reads `remit.toml`, too: its values count from the next start on, and one that would
 //! keep the daemon from starting is to be known before that.
 
-use std::ffi::CString;
-use std::fmt;
+mod brought;
+mod changes;
+
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Gid, User, getgrouplist};
-use remit_common::wire::Bytes;
-use remit_common::{caps, text};
 use remit_confine::{Answer, in_child};
-use remit_policy::{Diagnostic, MachineTable, Policy, Severity, Source};
-use remit_policy_files::{Names, Owners};
+use remit_policy::{Diagnostic, Policy, Severity, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::accounts;
 use crate::args::Args;
 use crate::audit::chain::hex;
 use crate::config::{self, Config};
 use crate::error::{Fatal, chain};
 use crate::peer::Subject;
+use brought::Brought;
+pub use changes::Changes;
 
 /// A policy in force.
 #[derive(Debug)]
@@ -45,40 +43,6 @@ pub struct Live {
     pub changes: Changes,
 }
 
-/// Who gains and who loses what, a line each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// At most [`caps::POLICY_CHANGES`].
-    pub lines: Vec<String>,
-    /// How many more there are.
-    pub more: u32,
-}
-
-impl Changes {
-    /// These, and then `later`.
-    pub fn and(mut self, later: Self) -> Self {
-        self.lines.extend(later.lines);
-        let over = self.lines.len().saturating_sub(caps::POLICY_CHANGES);
-        self.lines.truncate(caps::POLICY_CHANGES);
-        self.more = self
-            .more
-            .saturating_add(later.more)
-            .saturating_add(u32::try_from(over).unwrap_or(u32::MAX));
-        self
-    }
-}
-
-/// A line each; one line where there is none.
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.lines.as_slice(), self.more) {
-            ([], 0) => f.write_str("nobody gains or loses anything"),
-            (lines, 0) => f.write_str(&lines.join("\n")),
-            (lines, more) => write!(f, "{}\nand {more} more changes", lines.join("\n")),
-        }
-    }
-}
-
 /// What a reload found.
 #[derive(Debug)]
 pub struct Loaded {
@@ -86,20 +50,6 @@ pub struct Loaded {
     pub live: Live,
     /// `remit.toml` as it is now.
     pub settings: Config,
-}
-
-/// What the child brings: the text of `remit.toml`, and the policy's parts.
-type Parts = (String, Brought);
-
-/// What a policy is made from.
-#[derive(Debug, Serialize, Deserialize)]
-struct Brought {
-    /// Path, content.
-    sources: Vec<(String, Bytes)>,
-    machine: MachineTable,
-    warnings: Vec<String>,
-    members: Vec<(u32, Vec<u32>)>,
-    changes: Changes,
 }
 
 /// A load under way.
@@ -134,8 +84,6 @@ impl From<String> for Refused {
 /// For the policy to be read, names in it to be looked up, and what changed to be found. More than host
 /// names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Of a change, on its line.
-const CHANGE: usize = 400;
 
 /// Each finding by its sentence, without the lines that show the place in the file.
 pub fn findings(why: &str) -> Vec<&str> {
@@ -155,7 +103,8 @@ pub fn in_short(why: &str) -> String {
 
 impl Loading {
     /// Forks the child, which also looks up the groups of `connected` users, and compares with the
-    /// policy in force, which it has as of now.
+    /// policy in force, which it has as of now. Without one, `remit.toml` is not judged either: who
+    /// starts does that.
     ///
     /// # Errors
     /// It cannot be forked.
@@ -166,10 +115,8 @@ impl Loading {
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
         let answer = in_child(|| {
-            let old = live.map(|live| &live.policy);
-            let parts = bring_settings(&args.config)
-                .and_then(|(text, group)| Ok((text, bring(args, group, old, connected)?)));
-            postcard::to_extend(&parts, Vec::new()).unwrap_or_default()
+            let brought = Brought::of(args, live.map(|live| &live.policy), connected);
+            postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
             Ok(answer) => Ok(Self {
@@ -193,11 +140,11 @@ impl Loading {
         match self.answer.read() {
             Ok(None) => None,
             Ok(Some(bytes)) => Some(
-                postcard::from_bytes::<Result<Parts, Refused>>(&bytes)
+                postcard::from_bytes::<Result<Brought, Refused>>(&bytes)
                     .map_err(|_| "the child that reads the policy died".to_owned().into())
-                    .and_then(|parts| {
-                        let (text, brought) = parts?;
-                        let settings = config::parse_file(&self.config, &text)?;
+                    .and_then(|brought| {
+                        let brought = brought?;
+                        let settings = config::parse_file(&self.config, &brought.settings)?;
                         let live = make(brought)?;
                         Ok(Loaded { live, settings })
                     }),
@@ -245,75 +192,6 @@ pub fn late() -> Refused {
     }
 }
 
-/// The text of `remit.toml`, which a start would take, and the group of `remit.sock`.
-fn bring_settings(dir: &Path) -> Result<(String, u32), Refused> {
-    let text = config::read(dir)?;
-    let Config { accounts, jobs, .. } = config::parse_file(dir, &text)?;
-    let socket_group = accounts::group("accounts.socket_group", &accounts.socket_group);
-    let names = [
-        accounts::user("accounts.broker", &accounts.broker).map(drop),
-        accounts::group("accounts.admin_group", &accounts.admin_group).map(drop),
-        accounts::check_range(jobs.uid_first, jobs.uid_count),
-    ];
-    let names: Result<(), Fatal> = names.into_iter().collect();
-    match (names, socket_group) {
-        (Ok(()), Ok(group)) => Ok((text, group)),
-        (Err(error), _) | (_, Err(error)) => Err(error.to_string().into()),
-    }
-}
-
-/// All that a policy is made from, and what the child alone can tell of it.
-fn bring(
-    args: &Args,
-    socket_group: u32,
-    old: Option<&Policy>,
-    connected: &[u32],
-) -> Result<Brought, Refused> {
-    let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
-    let own = [&args.config, &args.vendor, &args.state, &args.runtime];
-    let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
-    let loaded = remit_policy_files::load(&vendor, &admin, Owners::Root, &names);
-    let remit_policy_files::Loaded {
-        policy,
-        warnings,
-        sources,
-        machine,
-    } = loaded.map_err(|found| Refused {
-        why: lines(&found).join("\n"),
-        may_pass: names.table().hosts.values().any(Vec::is_empty),
-    })?;
-    let outsiders = remit_policy_files::outsiders(&policy, &names, socket_group);
-    Ok(Brought {
-        changes: old.map_or_else(Changes::default, |old| changes(old, &policy)),
-        sources: sources
-            .into_iter()
-            .map(|source| (source.name, source.text.into()))
-            .collect(),
-        machine,
-        warnings: lines(&[warnings, outsiders].concat()),
-        members: connected
-            .iter()
-            .map(|uid| (*uid, groups_of(*uid)))
-            .collect(),
-    })
-}
-
-fn lines(findings: &[Diagnostic]) -> Vec<String> {
-    findings.iter().map(ToString::to_string).collect()
-}
-
-fn changes(old: &Policy, new: &Policy) -> Changes {
-    let all = remit_policy::diff(old, new);
-    let more = all.len().saturating_sub(caps::POLICY_CHANGES);
-    let lines = all.iter().take(caps::POLICY_CHANGES);
-    Changes {
-        lines: lines
-            .map(|line| text::line(line.as_bytes(), CHANGE))
-            .collect(),
-        more: u32::try_from(more).unwrap_or(u32::MAX),
-    }
-}
-
 /// The same files and the same answers make the same policy again.
 fn make(brought: Brought) -> Result<Live, Refused> {
     let files = brought.sources.iter().map(|(name, _)| name.clone());
@@ -351,32 +229,9 @@ fn make(brought: Brought) -> Result<Live, Refused> {
     })
 }
 
-/// The groups a login would give this user now; none for one who is gone.
-fn groups_of(uid: u32) -> Vec<u32> {
-    let Ok(Some(user)) = User::from_uid(uid.into()) else {
-        return Vec::new();
-    };
-    let name = CString::new(user.name).unwrap_or_default();
-    let groups = getgrouplist(&name, user.gid).unwrap_or_default();
-    groups.into_iter().map(Gid::as_raw).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn changes_of_two_loads_are_told_together_within_their_bound() {
-        let changes = |count: usize, more| Changes {
-            lines: vec!["x".to_owned(); count],
-            more,
-        };
-        assert_eq!(changes(2, 0).and(changes(1, 0)), changes(3, 0));
-        let most = caps::POLICY_CHANGES;
-        assert_eq!(changes(most, 7).and(changes(2, 1)), changes(most, 10));
-        assert_eq!(changes(0, 0).to_string(), "nobody gains or loses anything");
-        assert_eq!(changes(1, 2).to_string(), "x\nand 2 more changes");
-    }
 
     #[test]
     fn in_short_it_is_the_first_error_and_a_count() {

@@ -1,0 +1,99 @@
+//! What a child brings of files and names: it may wait for a disk or a directory service.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, User, getgrouplist};
+use remit_common::wire::Bytes;
+use remit_policy::{Diagnostic, MachineTable, Policy};
+use remit_policy_files::{Loaded, Names, Owners};
+use serde::{Deserialize, Serialize};
+
+use super::{Changes, Refused};
+use crate::accounts;
+use crate::args::Args;
+use crate::config::{self, Config};
+use crate::error::Fatal;
+
+/// What a policy is made from, and what is known of it beside that.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Brought {
+    /// The text of `remit.toml`.
+    pub settings: String,
+    /// Path, content.
+    pub sources: Vec<(String, Bytes)>,
+    /// What the machine answered.
+    pub machine: MachineTable,
+    /// What the author should look at.
+    pub warnings: Vec<String>,
+    /// The groups of connected users.
+    pub members: Vec<(u32, Vec<u32>)>,
+    /// What is other than in the policy in force.
+    pub changes: Changes,
+}
+
+impl Brought {
+    /// Reads everything. `old`: the policy in force, where there is one.
+    ///
+    /// # Errors
+    /// Every finding.
+    pub fn of(args: &Args, old: Option<&Policy>, connected: &[u32]) -> Result<Self, Refused> {
+        let settings = config::read(&args.config)?;
+        let config = config::parse_file(&args.config, &settings)?;
+        if old.is_some() {
+            judge(&config).map_err(|error| error.to_string())?;
+        }
+        let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
+        let own = [&args.config, &args.vendor, &args.state, &args.runtime];
+        let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
+        let loaded = load(&vendor, &admin, &names)?;
+        let outsiders = accounts::optional_group(&config.accounts.socket_group)
+            .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));
+        let warnings = [loaded.warnings, outsiders.unwrap_or_default()].concat();
+        let sources = loaded.sources.into_iter();
+        Ok(Self {
+            settings,
+            changes: old.map_or_else(Changes::default, |old| {
+                Changes::between(old, &loaded.policy)
+            }),
+            sources: sources
+                .map(|source| (source.name, source.text.into()))
+                .collect(),
+            machine: loaded.machine,
+            warnings: lines(&warnings),
+            members: connected
+                .iter()
+                .map(|uid| (*uid, groups_of(*uid)))
+                .collect(),
+        })
+    }
+}
+
+fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, Refused> {
+    remit_policy_files::load(vendor, admin, Owners::Root, names).map_err(|found| Refused {
+        why: lines(&found).join("\n"),
+        may_pass: names.table().hosts.values().any(Vec::is_empty),
+    })
+}
+
+/// Whether a start would take these settings.
+fn judge(Config { accounts, jobs, .. }: &Config) -> Result<(), Fatal> {
+    accounts::user("accounts.broker", &accounts.broker)?;
+    accounts::group("accounts.socket_group", &accounts.socket_group)?;
+    accounts::group("accounts.admin_group", &accounts.admin_group)?;
+    accounts::check_range(jobs.uid_first, jobs.uid_count)
+}
+
+fn lines(findings: &[Diagnostic]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// The groups a login would give this user now; none for one who is gone.
+fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(uid.into()) else {
+        return Vec::new();
+    };
+    let name = CString::new(user.name).unwrap_or_default();
+    let groups = getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.into_iter().map(Gid::as_raw).collect()
+}
