@@ -149,7 +149,7 @@ impl Linter {
                     }
                 }
                 _ if word.is_option() && !word.text.starts_with("--") => {
-                    text |= word.text.contains('c');
+                    text |= word.text.contains(['c', 'C']);
                 }
                 _ if word.is_option() => {}
                 _ if text => {

@@ -29,6 +29,7 @@ fn a_value_is_never_code_nor_a_program() {
         ("/bin/bash -o errexit -c {x}", 4),
         ("/bin/bash -o {x} -c a", 2),
         ("/bin/bash --norc -lc {x}", 3),
+        ("/usr/bin/pwsh -NoProfile -Command x {x}", 4),
         ("/bin/dash {x}", 1),
         ("/bin/sh -e {x}", 2),
         ("/usr/bin/zsh --x={x}", 1),
