@@ -342,7 +342,8 @@ ok     ~/policy.d/20.toml:50: #64001: run disk.usage is allow
     assert_eq!((said.status, said.text()), (Some(0), expect), "{said:?}");
 
     let wrong = POLICY.replace("verdict = \"allow\"", "verdict = \"deny\"");
-    let policy = Configuration::new(&wrong);
+    let right = "[[test]]\nwho = \"#64009\"\nwhat = \"run\"\nverdict = \"deny\"\n";
+    let policy = Configuration::new(&(wrong.clone() + right));
     let said = policy.said(&["test"]);
     let text = said.text();
     assert_eq!(said.status, Some(1), "{said:?}");
@@ -352,7 +353,9 @@ ok     ~/policy.d/20.toml:50: #64001: run disk.usage is allow
     );
     assert!(text.contains(": error: expected deny, got allow"), "{text}");
     assert!(
-        text.ends_with("4 tests, 1 failed: the policy does not load\n"),
+        text.ends_with(
+            "ok     ~/policy.d/20.toml:54: #64009: run is deny\n5 tests, 1 failed: the policy does not load\n"
+        ),
         "{text}"
     );
     let json = policy.said(&["test", "--json"]).json();
