@@ -230,8 +230,10 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
             copy(&ground.program, &program);
             scene.arguments = vec![program.display().to_string()];
         }
-        "init-root" | "init-environ" | "init-memory" | "cgroup" | "sysctl-net" | "sysrq"
-        | "kernel-log" | "accounts" | "program-file" => scene.arguments = vec![of_the_host(id)],
+        "init-root" | "init-environ" | "init-memory" | "init-program" | "cgroup" | "sysctl-net"
+        | "sysrq" | "kernel-log" | "accounts" | "program-file" => {
+            scene.arguments = vec![of_the_host(id)]
+        }
         "disk" => scene.arguments = vec![disk()],
         "device-node" => {
             crate::attack::objects::null_device(&dir.join("null"));
@@ -439,6 +441,7 @@ fn of_the_host(id: &str) -> String {
         "init-root" => "/proc/1/root",
         "init-environ" => "/proc/1/environ",
         "init-memory" => "/proc/1/mem",
+        "init-program" => "/proc/1/exe",
         "cgroup" => "/sys/fs/cgroup/cgroup.procs",
         "sysctl-net" => "/proc/sys/net/ipv4/ip_forward",
         "sysrq" => "/proc/sysrq-trigger",

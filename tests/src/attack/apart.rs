@@ -17,6 +17,7 @@ pub const CHECKS: &[Check] = &[
     check("may-see-itself", "see itself in /proc", |_| read("/proc/self/status")),
     check("is-apart", "each of its namespaces is another than the host's", is_apart),
     check("is-alone", "no process but its own and pid 1 is to be seen", is_alone),
+    check("is-bare", "it has its three descriptors and no other", is_bare),
     check("is-own-network", "its network has a loopback interface and nothing else", is_own_network),
     check("is-own-root", "its root has what is listed and a base set", is_own_root),
     check("is-never-both", "no mount is writable and executable at once", is_never_both),
@@ -60,6 +61,16 @@ fn is_alone(_: &[String]) -> Tried {
         own <= 2 && pids.contains(&own) && pids.iter().all(|pid| [1, own].contains(pid)),
         format!("{pids:?}, itself {own}"),
     )
+}
+
+/// The fourth is that of the look itself. No directory is among them, by which there might be a way out.
+fn is_bare(_: &[String]) -> Tried {
+    let open = fs::read_dir("/proc/self/fd")?.count();
+    let directory = (0..3).any(|fd| {
+        let meta = fs::metadata(format!("/proc/self/fd/{fd}"));
+        meta.is_ok_and(|meta| meta.is_dir())
+    });
+    truth(open == 4 && !directory, format!("{open} descriptors"))
 }
 
 fn is_own_network(_: &[String]) -> Tried {

@@ -28,6 +28,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("init-root", "proc", GONE, "look into the root of pid 1", list).impossible(ANOTHER_INIT),
     attack("init-environ", "proc", GONE, "read the environment of pid 1", read).impossible(ANOTHER_INIT),
     attack("init-memory", "proc", GONE, "read the memory of pid 1", read_open).impossible(ANOTHER_INIT),
+    attack("init-program", "proc", GONE, "open the program of pid 1, which is the daemon's, for writing", write_open).impossible(ANOTHER_INIT),
     attack("namespace-parent", "pid_namespace", REFUSED, "take hold of the pid namespace above its own", namespace_parent).impossible("no namespace shows its parent to those in it"),
     attack("cgroup", "root", GONE, "move processes into a cgroup of the host", write_open).root().optional(),
     attack("sysctl-net", "proc", GONE, "open a network setting of the kernel for writing", write_open).root(),

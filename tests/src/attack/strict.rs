@@ -67,7 +67,7 @@ const DIFFERENT: &[Difference] = &[
     each(&["setuid", "setgid", "setuid-program"], REFUSED, Expect::Done, "root is root already, and gains nothing by it"),
     each(&["foreign-file"], NO_ACCESS, Expect::Done, "the file is root's, and listed"),
     each(&["accounts", "program-file"], NO_ACCESS, READ_ONLY, "root may write the file, but not through this mount"),
-    each(&["init-root", "init-environ", "init-memory"], GONE, NO_ACCESS, "/proc hides others' processes from all but root's group, which may not look into them"),
+    each(&["init-root", "init-environ", "init-memory", "init-program"], GONE, NO_ACCESS, "/proc hides others' processes from all but root's group, which may not look into them"),
 ];
 
 /// What is different without Landlock: rows as above.

@@ -131,6 +131,12 @@ fn without_a_destination_nothing_is_reached() {
                 );
             }
         });
+        // A list of nothing is nothing, not everything.
+        in_job(Network::Connect(Vec::new()), |relay| {
+            assert!(relay.is_none());
+            assert_eq!(refused((V4, port)), libc::ENETUNREACH);
+            assert_eq!(refused(("127.0.0.1", port)), libc::ECONNREFUSED);
+        });
         in_job(Network::Loopback, |relay| {
             assert!(relay.is_none());
             assert_eq!(refused((V4, port)), libc::ENETUNREACH);
