@@ -239,7 +239,35 @@ users, groups, hosts and programs were taken as there, each user in no other gro
         &dir,
         &dir,
     ];
-    assert_eq!(policy.bare(&args).status, Some(0));
+    let said = policy.bare(&args);
+    assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
+    // The same name stands for the same on both sides, whatever else is asked for first.
+    let other = Configuration::new(
+        "[[grant]]\nto = [\"%a-group\", \"%no-such-group\"]\nallow = [\"run\"]\n",
+    );
+    let other = other.dir().to_str().unwrap();
+    let args = [
+        "policy",
+        "diff",
+        "--vendor",
+        "/nonexistent",
+        "--elsewhere",
+        &dir,
+        other,
+    ];
+    let said = policy.bare(&args);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let changes = |who: &str| {
+        said.text()
+            .lines()
+            .filter(|line| line.starts_with(who))
+            .count()
+    };
+    assert_eq!(
+        (changes("%a-group"), changes("%no-such-group")),
+        (1, 2),
+        "{said:?}"
+    );
 }
 
 /// In a directory that is root's alone.

@@ -14,7 +14,9 @@ use crate::output::{self, Form};
 /// Shows who gains and who loses what. The exit status is that of diff(1): 0 for the same meaning, 1
 /// for another, 2 where one of them does not load.
 pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
-    let made = [&args.old, &args.new].map(|path| files::of_either(path, &args.machine));
+    let names = files::names(&[&args.old, &args.new], &args.machine);
+    let both = [&args.old, &args.new];
+    let made = both.map(|path| files::of_either(path, &args.machine, &names));
     let changes = match &made {
         [Ok(old), Ok(new)] => remit_policy::diff(&old.policy, &new.policy),
         [old, new] => {

@@ -190,7 +190,10 @@ fn examples(source: &Source) -> Vec<Example> {
         let Some(fields) = test.get_ref().as_table() else {
             continue;
         };
-        let [who, what, verdict] = ["who", "what", "verdict"].map(|key| field(fields, key));
+        let [who, mut what, verdict] = ["who", "what", "verdict"].map(|key| field(fields, key));
+        if let Some(profile) = fields.get("profile") {
+            what += &format!(" in profile {}", shown(profile.get_ref()));
+        }
         // The span of a table is its header; what belongs to it stands below.
         let ends = fields.values().map(|value| value.span().end);
         let span = test.span().start..ends.fold(test.span().end, usize::max);
@@ -273,6 +276,7 @@ what = ["run", "a.b", "x=1"]
 verdict = "deny"
 
 [[test]]
+profile = "strict"
 "#;
         let source = Source {
             name: "f".into(),
@@ -287,7 +291,7 @@ verdict = "deny"
             ((5, 12)..=(5, 13), "a.b accepts no argument"),
             ((7, 3)..=(7, 14), "a.b rejects x=true"),
             ((10, 1)..=(14, 16), "%ops: run a.b x=1 is deny"),
-            ((16, 1)..=(16, 8), ":  is "),
+            ((16, 1)..=(17, 18), ":  in profile strict is "),
         ];
         assert_eq!(found, expect.map(|(at, what)| (at, what.to_owned())));
         let broken = Source {

@@ -32,12 +32,12 @@ pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
         false => Owners::Root,
     };
     let files = directory(&args.config, &args.machine.vendor, owners);
-    (files, names(&args.config, &args.machine))
+    (files, names(&[&args.config], &args.machine))
 }
 
 /// Reads the files of a configuration and the vendor's; or one file alone. They may be anybody's: they
 /// are compared, and nothing comes into force.
-pub fn of_either(path: &Path, machine: &MachineArgs) -> Made {
+pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
     let files = match path.is_file() {
         false => directory(path, &machine.vendor, Owners::Anybody)?,
         true => PolicyFiles {
@@ -45,7 +45,7 @@ pub fn of_either(path: &Path, machine: &MachineArgs) -> Made {
             warnings: Vec::new(),
         },
     };
-    Loaded::of(files, &names(path, machine))
+    Loaded::of(files, names)
 }
 
 /// The directories as the daemon would be given them.
@@ -76,10 +76,15 @@ fn place(dir: &Path, owners: Owners) -> PathBuf {
     }
 }
 
-fn names(config: &Path, machine: &MachineArgs) -> Names {
-    let config = std::path::absolute(config).unwrap_or_default();
-    let own = OWN.iter().map(Path::new).chain([config.as_path()]);
-    let own = own_files(&own.collect::<Vec<_>>());
+/// What names stand for, with the files of these configurations. Policies that are compared share it.
+pub fn names(configurations: &[&Path], machine: &MachineArgs) -> Names {
+    let absolute = |path: &&Path| std::path::absolute(path).unwrap_or_default();
+    let given: Vec<PathBuf> = configurations.iter().map(absolute).collect();
+    let own = OWN.iter().map(Path::new);
+    let own = own_files(
+        &own.chain(given.iter().map(PathBuf::as_path))
+            .collect::<Vec<_>>(),
+    );
     match machine.elsewhere {
         true => Names::elsewhere(own),
         false => Names::new(own),
