@@ -171,50 +171,91 @@ fn where_one_address_fails_another_of_its_name_is_tried() {
     });
 }
 
+/// What stands at place `at` of the stream number `seed`: a byte lost, doubled or moved shows.
+fn byte(at: usize, seed: u8) -> u8 {
+    (at ^ (at >> 8) ^ (at >> 16)) as u8 ^ seed
+}
+
+fn pour(mut to: &TcpStream, seed: u8, size: usize, chunk: usize) {
+    let mut at = 0;
+    while at < size {
+        let end = size.min(at + chunk);
+        let bytes: Vec<u8> = (at..end).map(|at| byte(at, seed)).collect();
+        to.write_all(&bytes).unwrap();
+        at = end;
+    }
+    to.shutdown(Shutdown::Write).unwrap();
+}
+
+fn drink(mut from: &TcpStream, seed: u8, size: usize, chunk: usize) {
+    let mut at = 0;
+    let mut room = vec![0; chunk];
+    loop {
+        let n = from.read(&mut room).unwrap();
+        if n == 0 {
+            break;
+        }
+        let wrong = room[..n]
+            .iter()
+            .enumerate()
+            .find(|(i, b)| **b != byte(at + i, seed));
+        assert_eq!(wrong, None, "stream {seed}, after {at}");
+        at += n;
+    }
+    assert_eq!(at, size, "stream {seed}");
+}
+
 #[test]
 fn sixty_four_mebibytes_go_both_ways_at_once() {
     const SIZE: usize = 64 << 20;
-    fn pour(mut to: &TcpStream, seed: u8) {
-        let chunk: Vec<u8> = (0..=255u8)
-            .cycle()
-            .map(|n| n ^ seed)
-            .take(1 << 16)
-            .collect();
-        for _ in 0..SIZE / chunk.len() {
-            to.write_all(&chunk).unwrap();
-        }
-        to.shutdown(Shutdown::Write).unwrap();
-    }
-    fn drink(mut from: &TcpStream, seed: u8) {
-        let mut at = 0usize;
-        let mut chunk = vec![0; 100_000];
-        loop {
-            match from.read(&mut chunk).unwrap() {
-                0 => break,
-                n => {
-                    let whole = chunk[..n].iter().enumerate();
-                    assert!(
-                        whole
-                            .clone()
-                            .all(|(i, b)| *b == ((at + i) % 256) as u8 ^ seed)
-                    );
-                    at += n;
-                }
-            }
-        }
-        assert_eq!(at, SIZE);
-    }
     fn both(connection: &TcpStream, own: u8, other: u8) {
         thread::scope(|scope| {
-            scope.spawn(|| pour(connection, own));
-            drink(connection, other);
+            scope.spawn(|| pour(connection, own, SIZE, 1 << 16));
+            drink(connection, other, SIZE, 100_000);
         });
     }
     on_host(|| {
         let port = server(|connection| both(&connection, 1, 2));
-        in_job(reach(&[V4], port), move |relay| {
+        in_job(reach(&[V4], port), |relay| {
             let _relay = relay.unwrap();
             both(&TcpStream::connect((V4, port)).unwrap(), 2, 1);
+        });
+    });
+}
+
+/// Each with sizes of its own, from nothing to more than any buffer, in pieces odd and even.
+#[test]
+fn many_at_once_are_not_mixed_up() {
+    const STREAMS: u8 = 48;
+    fn size(seed: u8) -> usize {
+        usize::from(seed % 7) * 300_001 * usize::from(seed % 3)
+    }
+    fn chunk(seed: u8) -> usize {
+        [1000, 4096, 65_537, 1 << 20][usize::from(seed % 4)]
+    }
+    fn talk(connection: &TcpStream, own: u8, other: u8) {
+        thread::scope(|scope| {
+            scope.spawn(|| pour(connection, own, size(own), chunk(own)));
+            drink(connection, other, size(other), chunk(other));
+        });
+    }
+    on_host(|| {
+        let port = server(|mut connection| {
+            let mut seed = [0];
+            connection.read_exact(&mut seed).unwrap();
+            talk(&connection, seed[0] + STREAMS, seed[0]);
+        });
+        in_job(reach(&[V4], port), |relay| {
+            let _relay = relay.unwrap();
+            thread::scope(|scope| {
+                for seed in 0..STREAMS {
+                    scope.spawn(move || {
+                        let mut connection = TcpStream::connect((V4, port)).unwrap();
+                        connection.write_all(&[seed]).unwrap();
+                        talk(&connection, seed, seed + STREAMS);
+                    });
+                }
+            });
         });
     });
 }
