@@ -1,6 +1,7 @@
 //! The tables `args.NAME` of a command: its parameters and their types.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use remit_common::caps;
 
@@ -180,7 +181,11 @@ fn text(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
     let max = fields.integer("max", (1, caps::NAMED_VALUE as i64), report);
     let dash = fields.boolean("dash", report);
     let span = pattern.as_ref().map(|pattern| pattern.span.clone());
-    match Pattern::new(pattern.map_or(PLAIN, |pattern| pattern.value)) {
+    let compiled = match pattern {
+        Some(pattern) => Pattern::new(pattern.value),
+        None => plain(),
+    };
+    match compiled {
         Ok(pattern) => Some(Kind::Text {
             pattern,
             max: size(max).unwrap_or(TEXT),
@@ -192,6 +197,12 @@ fn text(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
             None
         }
     }
+}
+
+/// [`PLAIN`], compiled once: most strings of a policy share it.
+fn plain() -> Result<Pattern, String> {
+    static COMPILED: OnceLock<Result<Pattern, String>> = OnceLock::new();
+    COMPILED.get_or_init(|| Pattern::new(PLAIN)).clone()
 }
 
 fn int(fields: &mut Fields<'_>, place: &Range<usize>, report: &mut Report<'_>) -> Option<Kind> {
