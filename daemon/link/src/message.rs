@@ -149,7 +149,7 @@ pub enum Answer {
     Stopping(JobId),
 }
 
-/// A run as the broker passes it on.
+/// A run or a change as the broker passes it on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// What to execute.

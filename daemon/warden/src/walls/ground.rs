@@ -102,8 +102,9 @@ impl Ground {
             false => &[],
         };
         let clamped = bound.compiled.sandbox().clamped(&bound.limits);
+        let own = bound.compiled.fixed_uid().is_none();
         let mut told = vec![format!("runtime {} s", bound.runtime_s)];
-        told.extend(limits::told(&bound.limits, controllers, &clamped));
+        told.extend(limits::told(&bound.limits, controllers, &clamped, own));
         let walls = match bound.compiled.base() {
             Base::Host => vec![NO_WALLS.to_owned()],
             Base::Read | Base::Strict => steps.iter().map(|step| step.name().to_owned()).collect(),

@@ -3,8 +3,13 @@
 use remit_confine::{Clamped, Controller, Limits};
 
 /// Each limit with what holds it: `controllers` are those of the job's cgroup, `clamped` what the
-/// daemon's own hard limits take away.
-pub fn told(limits: &Limits, controllers: &[Controller], clamped: &[Clamped]) -> Vec<String> {
+/// daemon's own hard limits take away. `own`: the job has a uid of its own.
+pub fn told(
+    limits: &Limits,
+    controllers: &[Controller],
+    clamped: &[Clamped],
+    own: bool,
+) -> Vec<String> {
     let has = |controller| controllers.contains(&controller);
     let mut lines = vec![
         format!(
@@ -15,15 +20,15 @@ pub fn told(limits: &Limits, controllers: &[Controller], clamped: &[Clamped]) ->
                 false => "private memory of each process, rlimit",
             }
         ),
-        format!(
-            "tasks {} ({})",
-            limits.nproc,
-            match has(Controller::Pids) {
-                true => "cgroup",
-                // The kernel counts it by uid, and no other job has this one.
-                false => "all processes of the job together, rlimit",
-            }
-        ),
+        match (has(Controller::Pids), own) {
+            (true, _) => format!("tasks {} (cgroup)", limits.nproc),
+            // The kernel counts it by uid, and no other job has this one.
+            (false, true) => format!(
+                "tasks {} (all processes of the job together, rlimit)",
+                limits.nproc
+            ),
+            (false, false) => "tasks not limited (no controller, and its user has others)".into(),
+        },
         match limits.cpu_percent.filter(|_| has(Controller::Cpu)) {
             Some(percent) => format!("cpu {percent} % of one (cgroup)"),
             None => format!("cpu {} s (each process, rlimit)", limits.cpu_s),
@@ -87,7 +92,10 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(&limits, controllers, clamped), want);
+            assert_eq!(told(&limits, controllers, clamped, true), want);
         }
+        let of_somebody = |controllers| told(&limits, controllers, &[], false);
+        assert_eq!(of_somebody(&Controller::ALL)[1], "tasks 256 (cgroup)");
+        assert!(of_somebody(&[])[1].starts_with("tasks not limited"));
     }
 }
