@@ -6,6 +6,7 @@
 
 mod arguments;
 mod attempts;
+mod beginning;
 mod cgroup;
 mod checklist;
 mod ending;

@@ -1,7 +1,8 @@
 //! One job: its pipes, everything made ready for its child, and the fork.
 
 use crate::arguments;
-use crate::checklist::{self, Way, arguments_at};
+use crate::beginning::arguments_at;
+use crate::checklist::{self, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
 use crate::{Argument, Cgroup, Keeper, Limits, Sandbox, Wall};

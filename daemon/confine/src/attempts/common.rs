@@ -1,0 +1,186 @@
+//! What is tried in every sandbox, as far as its profile leaves the wall standing.
+
+use super::{Attempt, DEVICE, FIFO, FILE, HOLDS, always, call, each_mount, errno, holds};
+use super::{own_namespace, refusal, state};
+use crate::sandbox::Base;
+use crate::{Sandbox, Wall, floor};
+use libc::c_long;
+use std::os::fd::{AsFd, AsRawFd};
+
+fn is_read(sandbox: &Sandbox) -> bool {
+    matches!(sandbox.base, Base::Read(_))
+}
+
+pub(super) static COMMON: &[Attempt] = &[
+    state(Wall::Identity, "own ids and groups", |s| {
+        let mut groups = [0; 64];
+        let n = floor::groups(&mut groups).unwrap_or(usize::MAX);
+        holds(
+            floor::is_user(s.uid, s.gid)
+                && groups.get(..n) == Some(s.sandbox.who.groups.as_slice()),
+        )
+    }),
+    state(
+        Wall::Capabilities,
+        "five sets as the profile has them, mostly empty, securebits locked",
+        |s| {
+            let exactly = floor::has_exactly(s.sandbox.who.capabilities).unwrap_or(false);
+            holds(exactly && floor::securebits_locked())
+        },
+    ),
+    state(Wall::NoNewPrivs, "no_new_privs", |_| {
+        holds(floor::has_no_new_privs())
+    }),
+    state(Wall::PidNamespace, "own pid namespace", |s| {
+        own_namespace(s, 0)
+    }),
+    refusal(
+        Wall::ReadOnlyMounts,
+        "open a file of mode 0666 for writing",
+        libc::EROFS,
+        0,
+        |_| errno(floor::open(FILE, libc::O_WRONLY)),
+    ),
+    state(Wall::ReadOnlyMounts, "every mount is read-only", |s| {
+        each_mount(b"ro", s.writable)
+    }),
+    state(Wall::NoSuid, "every mount is nosuid", |_| {
+        each_mount(b"nosuid", &[])
+    }),
+    state(Wall::NoDev, "every mount is nodev", |s| {
+        each_mount(b"nodev", s.devices)
+    }),
+    refusal(Wall::NoDev, "open a device node", libc::EACCES, 0, |_| {
+        errno(floor::open(DEVICE, libc::O_RDONLY))
+    }),
+    state(Wall::PrivateTmp, "another /tmp than the host's", |s| {
+        holds(floor::stat(c"/tmp").is_ok_and(|tmp| tmp.st_dev != s.outside.tmp))
+    }),
+    refusal(
+        Wall::Landlock,
+        "open a FIFO of mode 0666",
+        libc::EACCES,
+        0,
+        |_| errno(floor::open(FIFO, libc::O_RDWR | libc::O_NONBLOCK)),
+    ),
+    refusal(
+        Wall::LandlockScope,
+        "signal a process of the same uid",
+        libc::EPERM,
+        0,
+        |s| call(libc::SYS_kill, [s.bystander.into(), 0, 0, 0]),
+    )
+    .when(is_read),
+    refusal(
+        Wall::SeccompSockets,
+        "make a packet socket",
+        libc::EAFNOSUPPORT,
+        libc::EPERM,
+        |_| {
+            let (family, kind) = (libc::AF_PACKET.into(), libc::SOCK_RAW.into());
+            call(libc::SYS_socket, [family, kind, 0, 0])
+        },
+    ),
+    refusal(
+        Wall::SeccompSockets,
+        "make a Unix socket",
+        libc::EAFNOSUPPORT,
+        0,
+        |_| {
+            call(
+                libc::SYS_socket,
+                [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0],
+            )
+        },
+    )
+    .when(|sandbox| !sandbox.class.unix),
+    Attempt {
+        wall: Wall::SeccompSockets,
+        what: "make a UDP socket",
+        held: libc::EAFNOSUPPORT,
+        control: None,
+        run: |_| {
+            call(
+                libc::SYS_socket,
+                [libc::AF_INET.into(), libc::SOCK_DGRAM.into(), 0, 0],
+            )
+        },
+        fits: |sandbox| !sandbox.class.internet,
+    },
+    refusal(
+        Wall::SeccompSocketpair,
+        "make a datagram pair",
+        libc::EPERM,
+        libc::EFAULT,
+        |_| {
+            call(
+                libc::SYS_socketpair,
+                [libc::AF_UNIX.into(), libc::SOCK_DGRAM.into(), 0, 0],
+            )
+        },
+    )
+    .when(|sandbox| !sandbox.class.unix),
+    refusal(
+        Wall::SeccompIpc,
+        "make a shared memory segment",
+        libc::EPERM,
+        0,
+        |_| {
+            let mode = c_long::from(libc::IPC_CREAT | 0o600);
+            let id = floor::attempt(libc::SYS_shmget, [libc::IPC_PRIVATE.into(), 4096, mode, 0]);
+            if id >= 0 {
+                floor::attempt(libc::SYS_shmctl, [id.into(), libc::IPC_RMID.into(), 0, 0]);
+            }
+            (-id).max(0)
+        },
+    )
+    .when(|sandbox| !sandbox.class.ipc),
+    refusal(
+        Wall::SeccompLocks,
+        "lock a file that another has locked, which must seem to work",
+        0,
+        libc::EWOULDBLOCK,
+        |_| {
+            let Ok(file) = floor::open(FILE, libc::O_RDONLY) else {
+                return HOLDS;
+            };
+            let lock = c_long::from(libc::LOCK_SH | libc::LOCK_NB);
+            call(libc::SYS_flock, [file.as_raw_fd().into(), lock, 0, 0])
+        },
+    )
+    .when(|sandbox| !sandbox.class.locks),
+    refusal(Wall::SeccompRefused, "be traced", libc::EPERM, 0, |_| {
+        call(libc::SYS_ptrace, [0; 4])
+    }),
+    Attempt {
+        wall: Wall::SeccompUnknown,
+        what: "call clone3",
+        held: libc::ENOSYS,
+        // Without the wall it faults on its null arguments; in some containers it is missing.
+        control: None,
+        run: |_| call(libc::SYS_clone3, [0; 4]),
+        fits: always,
+    },
+    state(Wall::Descriptors, "no other descriptor is open", |_| {
+        // 0, 1 and 2, and the pipe that carries this.
+        holds(
+            (4..4096)
+                .all(|fd| call(libc::SYS_fcntl, [fd, libc::F_GETFD.into(), 0, 0]) == libc::EBADF),
+        )
+    }),
+    state(Wall::Rlimits, "every limit as asked", |s| {
+        holds(
+            s.limits
+                .iter()
+                .all(|row| floor::limit(row.resource).is_ok_and(|l| l == (row.soft, row.hard))),
+        )
+    }),
+    state(Wall::Scheduling, "oom_score_adj 1000", |_| {
+        let mut text = [0; 8];
+        let file = floor::open(c"/proc/self/oom_score_adj", libc::O_RDONLY);
+        let n = file
+            .and_then(|f| floor::read(f.as_fd(), &mut text))
+            .unwrap_or(0);
+        holds(text.get(..n) == Some(b"1000\n"))
+    }),
+];
