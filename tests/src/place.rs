@@ -43,11 +43,18 @@ impl Place {
     /// A new, empty directory.
     #[must_use]
     pub fn new() -> Self {
-        let dir = Path::new("/var/lib").join(format!("remit-test-{}", unique()));
-        fs::create_dir(&dir).expect("the tests run as root");
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
-            .expect("the directory is ours");
-        Self(dir)
+        Self::at(&Path::new("/var/lib").join(format!("remit-test-{}", unique())))
+    }
+
+    /// This one, new and empty.
+    ///
+    /// # Panics
+    /// When it is there already, or cannot be made.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        fs::create_dir(dir).expect("it is not there yet");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+        Self(dir.to_owned())
     }
 
     /// Its path.

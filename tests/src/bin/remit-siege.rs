@@ -4,6 +4,10 @@
 //! root, without a sandbox; then as a job of USER, who is granted `run` in profile `read`. Prints a line for
 //! each, and exits with 0 only when all were held and all that must work does.
 //!
+//! `remit-siege USER own` and `remit-siege USER root` do the same in profiles `siege-own` and `siege-root`: of
+//! base `strict`, the second as user root; both list `bin` and `ground` beneath /var/lib/remit-siege in `exec`,
+//! `listed` in `read` and `scratch` in `scratch`, and have group adm and network `loopback`.
+//!
 //! Unlike `sandbox.rs` it starts no daemon and changes no setting.
 
 // A siege stops at the first surprise.
@@ -16,35 +20,92 @@ use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::client::Client;
 use remit_common::names::Runtime;
 use remit_common::outcome::JobReport;
-use remit_common::wire::{Bytes, Reply, Request, What};
+use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::attack::allowed::{self, Check};
+use remit_tests::attack::strict::{self, Who};
 use remit_tests::attack::{self, Attack, Control, Expect};
 use remit_tests::caller;
 use remit_tests::control::{Outcome, Seen, perform};
-use remit_tests::place::{Place, built};
+use remit_tests::place::{Place, built, unique_uids};
 use remit_tests::process::{Identity, processes};
-use remit_tests::scene::{Ground, arrange};
+use remit_tests::scene::{Ground, LISTED, SCRATCH, arrange};
 
 /// Group adm, which may read logs.
 const ADM: u32 = 4;
+/// Where profiles of base `strict` look.
+const YARD: &str = "/var/lib/remit-siege";
 /// Another user's job may take the uid that a scene was made for.
 const ATTEMPTS: usize = 5;
 
 fn main() -> ExitCode {
-    let Some(user) = std::env::args().nth(1) else {
-        eprintln!("usage: remit-siege USER");
-        return ExitCode::from(64);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (user, fortress) = match words.as_slice() {
+        [user] => (user, Fortress::Read),
+        [user, "own"] => (user, Fortress::Strict(Who::Own)),
+        [user, "root"] => (user, Fortress::Strict(Who::Root)),
+        _ => {
+            eprintln!("usage: remit-siege USER [own | root]");
+            return ExitCode::from(64);
+        }
     };
-    let mut siege = Siege::begin(&user);
-    attack::all().for_each(|attack| siege.attack(attack));
-    let checks = allowed::ALL.iter().chain(allowed::WALLS);
-    checks.for_each(|check| siege.check(check));
+    let mut siege = Siege::begin(user, fortress);
+    let checks: Vec<&Check> = match fortress {
+        Fortress::Read => {
+            attack::all().for_each(|attack| siege.attack(attack));
+            allowed::ALL.iter().chain(allowed::WALLS).collect()
+        }
+        Fortress::Strict(who) => {
+            strict::attacks(who).for_each(|attack| siege.attack(attack));
+            strict::checks().collect()
+        }
+    };
+    checks.into_iter().for_each(|check| siege.check(check));
     siege.end()
+}
+
+/// What is under siege.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fortress {
+    Read,
+    Strict(Who),
+}
+
+impl Fortress {
+    fn profile(self) -> Option<String> {
+        let name = match self {
+            Self::Read => return None,
+            Self::Strict(Who::Own) => "siege-own",
+            Self::Strict(Who::Root) => "siege-root",
+        };
+        Some(name.into())
+    }
+
+    fn expects(self, attack: &Attack, landlock: bool) -> Expect {
+        match self {
+            Self::Read if landlock => attack.expect,
+            Self::Read => attack.without_landlock,
+            Self::Strict(who) => strict::expected(attack, who, landlock),
+        }
+    }
+
+    /// The uid of the job after one of this uid.
+    fn next(self, uid: u32) -> u32 {
+        match self {
+            Self::Strict(Who::Root) => 0,
+            Self::Read | Self::Strict(Who::Own) => uid + 1,
+        }
+    }
 }
 
 struct Siege {
     client: Client,
+    fortress: Fortress,
     ground: Ground,
+    /// Of the next job.
+    next: Identity,
+    /// Performs attacks without a sandbox where the job is root: with all of root's rights some would harm.
+    nobody: Identity,
     /// Version of Landlock's interface that jobs have; 0 without.
     landlock: u32,
     /// In a container even root may not do everything.
@@ -57,11 +118,19 @@ struct Siege {
 }
 
 impl Siege {
-    fn begin(user: &str) -> Self {
+    fn begin(user: &str, fortress: Fortress) -> Self {
         let runtime = Runtime::new(PathBuf::from("/run/remit"));
-        let place = Place::new();
+        let place = match fortress {
+            Fortress::Read => Place::new(),
+            Fortress::Strict(_) => Place::at(Path::new(YARD)),
+        };
+        for name in [LISTED, SCRATCH] {
+            let _ = place.directory(name);
+        }
+        let program = place.program(&built().join("remit-attack"));
+        let dir = place.directory("ground");
         let mut client = connect(user, &runtime.socket());
-        let report = run(&mut client, vec!["true".into()]);
+        let report = run(&mut client, fortress, vec!["true".into()]);
         let enforced = report.enforced.expect("the job ran");
         println!(
             "{user} lays siege to uid {} behind {}",
@@ -70,10 +139,13 @@ impl Siege {
         );
         Self {
             client,
+            fortress,
+            next: Identity::new(fortress.next(enforced.uid), &[ADM]),
+            nobody: Identity::new(unique_uids(1), &[ADM]),
             ground: Ground {
-                dir: place.directory("ground"),
-                job: Identity::new(enforced.uid + 1, &[ADM]),
-                program: place.program(&built().join("remit-attack")),
+                dir,
+                job: Identity::new(0, &[]),
+                program,
                 daemon: daemon(),
                 socket: runtime.socket(),
                 trail: PathBuf::from("/var/lib/remit/warden/audit-head"),
@@ -90,12 +162,12 @@ impl Siege {
     /// Arranges a scene for the uid of the next job, and performs in it.
     fn perform(&mut self, id: &str) -> Seen {
         for _ in 0..ATTEMPTS {
+            self.ground.job = self.next.clone();
             let scene = arrange(id, &self.ground);
-            let report = run(&mut self.client, scene.argv(id));
+            let report = run(&mut self.client, self.fortress, scene.argv(id));
             let uid = report.enforced.as_ref().map_or(0, |enforced| enforced.uid);
-            let meant = self.ground.job.uid;
-            self.ground.job = Identity::new(uid + 1, &[ADM]);
-            if uid != meant {
+            self.next = Identity::new(self.fortress.next(uid), &[ADM]);
+            if uid != self.ground.job.uid {
                 continue;
             }
             let signal = report.ending.as_ref().and_then(|ending| ending.signal);
@@ -114,10 +186,7 @@ impl Siege {
     fn attack(&mut self, attack: &Attack) {
         let control = self.control(attack);
         let seen = self.perform(attack.id);
-        let expected = match self.landlock {
-            0 => attack.without_landlock,
-            _ => attack.expect,
-        };
+        let expected = self.fortress.expects(attack, self.landlock > 0);
         let held = match &control {
             // What this kernel does not have answers as it likes.
             Ok(Possible::Absent) => !matches!(seen.outcome, Outcome::Done(_) | Outcome::Broken(_)),
@@ -136,10 +205,14 @@ impl Siege {
     }
 
     /// Without a sandbox: done, or a reason why not that says nothing against the attack.
-    fn control(&self, attack: &Attack) -> Result<Possible, String> {
+    fn control(&mut self, attack: &Attack) -> Result<Possible, String> {
         if let Control::Impossible(_) = attack.control {
             return Ok(Possible::Never);
         }
+        self.ground.job = match self.fortress {
+            Fortress::Strict(Who::Root) => self.nobody.clone(),
+            Fortress::Read | Fortress::Strict(Who::Own) => self.next.clone(),
+        };
         let seen = perform(attack, &self.ground);
         match &seen.outcome {
             Outcome::Done(_) if attack.control == Control::Root => Ok(Possible::Done),
@@ -232,12 +305,16 @@ fn connect(user: &str, socket: &Path) -> Client {
         .expect("the daemon lets the user in")
 }
 
-fn run(client: &mut Client, argv: Vec<String>) -> JobReport {
+fn run(client: &mut Client, fortress: Fortress, argv: Vec<String>) -> JobReport {
     let words = argv
         .into_iter()
         .map(|word| Bytes::from(word.into_bytes()))
         .collect();
-    match client.call(Request::Run(caller::run(What::Argv(words))), |_| {}) {
+    let run = Run {
+        profile: fortress.profile(),
+        ..caller::run(What::Argv(words))
+    };
+    match client.call(Request::Run(run), |_| {}) {
         Ok(Reply::Job { report, .. }) => *report,
         other => panic!("{other:?}"),
     }
