@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -45,8 +46,15 @@ impl Drop for Tmpfs {
     }
 }
 
+/// One test at a time: a namespace that one of them makes has a copy of what another has mounted, and keeps it busy.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn a_mount_made_after_the_start_is_seen_and_is_read_only() {
+    let _alone = alone();
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
     let place = Place::new();
@@ -83,6 +91,7 @@ fn a_mount_made_after_the_start_is_seen_and_is_read_only() {
 
 #[test]
 fn a_mount_that_was_there_at_the_start_can_be_unmounted() {
+    let _alone = alone();
     let place = Place::new();
     let tmpfs = Tmpfs::on(place.directory("earlier"));
     let daemon = Daemon::start(Options::default());
@@ -119,6 +128,7 @@ impl Drop for Loop {
 /// mkfs asks the kernel for the device alone, which it does not get while any namespace has it mounted.
 #[test]
 fn an_unmounted_device_can_be_made_anew_while_the_daemon_idles() {
+    let _alone = alone();
     let place = Place::new();
     let image = place.path().join("image");
     fs::File::create(&image)
@@ -167,6 +177,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn with_500_file_systems_and_a_gigabyte_being_hashed_short_requests_are_answered_at_once() {
+    let _alone = alone();
     // This thread's mounts, and those of the daemon that it starts, are its own.
     unshare(CloneFlags::CLONE_NEWNS).expect("root may");
     let none: Option<&str> = None;
