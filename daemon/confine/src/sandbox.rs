@@ -137,7 +137,6 @@ impl Sandbox {
             unix: !profile.sockets.is_empty(),
             ipc: true,
             no_set_id: !profile.write.is_empty(),
-            no_openat2: !profile.write.is_empty() && profile.user.is_some(),
         };
         let strict = Strict {
             root: Root::of(profile, &Net::hosts(&profile.network))?,

@@ -116,10 +116,9 @@ pub(crate) struct Class {
     pub(crate) unix: bool,
     /// System V objects, in a namespace of the job's own.
     pub(crate) ipc: bool,
-    /// Less, not more: no file becomes set-id, since others could execute it on the host. Where
-    /// the job is a user of the host, not even by openat2(2), whose mode no filter sees.
+    /// Less, not more: no file becomes set-id, since others could execute it on the host. A uid
+    /// of the job's own is no reason: another job has it later, and `CAP_SETUID` changes it.
     pub(crate) no_set_id: bool,
-    pub(crate) no_openat2: bool,
 }
 
 /// Compiles the filter of this machine for one kind of profile.

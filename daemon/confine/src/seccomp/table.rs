@@ -258,7 +258,7 @@ pub(super) const INSTEAD: &[Instead] = &[
         rule: Rule::Checked(&[
             Check { arg: 3, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
         ]), rows: &[("openat", 257, 56)] } },
-    Instead { of: |class| class.no_openat2, group: Group { why: "likewise; its mode is in memory, where no filter sees it", wall: Some(Wall::SeccompRefused),
+    Instead { of: |class| class.no_set_id, group: Group { why: "likewise; its mode is in memory, where no filter sees it", wall: Some(Wall::SeccompRefused),
         rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
 ];
 

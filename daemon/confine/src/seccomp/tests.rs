@@ -425,10 +425,6 @@ fn each_class_of_profile_has_its_own_verdicts() {
         no_set_id: true,
         ..none
     };
-    let no_openat2 = Class {
-        no_openat2: true,
-        ..no_set_id
-    };
     let (stream, datagram, raw, seqpacket) = (1, 2, 3, 5);
     let unsupported = errno(libc::EAFNOSUPPORT);
     let eperm = errno(libc::EPERM);
@@ -470,15 +466,15 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("semctl", &[ipc], [0, 0, 16, 0], ALLOW),
         ("mq_open", &[ipc], [0; 4], eperm),
         ("fchmod", &[none], [3, 0o4755, 0, 0], ALLOW),
-        ("fchmod", &[no_set_id, no_openat2], [3, 0o755, 0, 0], ALLOW),
-        ("fchmod", &[no_set_id, no_openat2], [3, 0o4755, 0, 0], eperm),
+        ("fchmod", &[no_set_id], [3, 0o755, 0, 0], ALLOW),
+        ("fchmod", &[no_set_id], [3, 0o4755, 0, 0], eperm),
         ("fchmodat", &[no_set_id], [3, 0, 0o2755, 0], eperm),
         ("fchmodat2", &[no_set_id], [3, 0, 0o6755, 0], eperm),
         ("openat", &[no_set_id], [3, 0, 0o100, 0o4755], eperm),
         ("openat", &[no_set_id], [3, 0, 0o6000, 0o644], ALLOW),
         ("mknodat", &[no_set_id], [3, 0, 0o104_755, 0], eperm),
-        ("openat2", &[none, no_set_id], [0; 4], ALLOW),
-        ("openat2", &[no_openat2], [0; 4], errno(libc::ENOSYS)),
+        ("openat2", &[none, locks, unix, both], [0; 4], ALLOW),
+        ("openat2", &[no_set_id], [0; 4], errno(libc::ENOSYS)),
     ];
     for arch in [Arch::X86_64, Arch::Aarch64] {
         for (name, classes, [a, b, c, d], want) in rows {
