@@ -42,6 +42,8 @@ pub(crate) struct Way<'a> {
     /// Options of a private directory that is anybody's, as `/tmp` is, and of one that is not.
     pub(crate) tmpfs: CString,
     pub(crate) scratch: CString,
+    /// Pages of System V shared memory.
+    pub(crate) shared_pages: CString,
     pub(crate) stdin: Option<BorrowedFd<'a>>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
@@ -159,6 +161,7 @@ fn apart(
         call: way.sandbox.kernel.fork,
         uid: way.own.0,
         gid: way.own.1,
+        shared_pages: &way.shared_pages,
     };
     let entered = monitor.enter().map(|()| Taken::Done);
     let before = *notes;

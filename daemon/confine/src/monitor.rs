@@ -19,6 +19,7 @@ use crate::notes::Fault;
 use crate::seccomp::{self, Program};
 use crate::{Result, Wall, wall::Walls};
 use std::{
+    ffi::CStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::process::ExitStatusExt,
@@ -46,6 +47,9 @@ const MONITOR_CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// Most System V message queues.
+const QUEUES: &[u8] = b"64";
+
 /// Of a job's uid: monitor, init and relay.
 pub(crate) const PROCESSES: u64 = 3;
 
@@ -65,6 +69,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) call: ForkCall,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Pages of System V shared memory, as text.
+    pub(crate) shared_pages: &'a CStr,
 }
 
 /// What a job waits for before it executes.
@@ -96,7 +102,18 @@ impl Monitor<'_> {
             true => libc::CLONE_NEWPID,
             false => 0,
         };
-        floor::own_namespaces(kinds(self.walls) | pids)
+        floor::own_namespaces(kinds(self.walls) | pids)?;
+        match self.walls.up(Wall::IpcNamespace) {
+            true => self.bound_ipc(),
+            false => Ok(()),
+        }
+    }
+
+    /// In the new ipc namespace: no more shared memory than a private directory takes, since no
+    /// resource limit counts it, and few queues. proc_sys_kernel(5).
+    fn bound_ipc(&self) -> io::Result<()> {
+        set(c"sys/kernel/shmall", self.shared_pages.to_bytes())?;
+        set(c"sys/kernel/msgmni", QUEUES)
     }
 
     /// Forks init and `job`, and is the monitor of them to the end. Returns only what failed while
@@ -159,6 +176,20 @@ impl Monitor<'_> {
         }
         floor::no_new_privs()?;
         floor::install_filter(self.filters.monitor.instructions())
+    }
+}
+
+/// Writes a setting of this process's own namespaces. In a container `/proc/sys` is often
+/// read-only: then by a `/proc` mounted for this descriptor alone. A kernel without the setting
+/// has nothing to be bounded.
+fn set(name: &CStr, value: &[u8]) -> io::Result<()> {
+    let beneath = |proc: OwnedFd| floor::open_at(Some(proc.as_fd()), name, libc::O_WRONLY);
+    let host = || beneath(floor::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?);
+    let own = || beneath(floor::detached_proc()?);
+    match host().or_else(|_| own()) {
+        Ok(file) => floor::write(file.as_fd(), value).map(drop),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

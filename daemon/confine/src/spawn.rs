@@ -92,6 +92,7 @@ pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawne
         has_cgroup: cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(job.limits, 0o755, uid, gid)?,
+        shared_pages: shared_pages(job.limits)?,
         stdin: job.stdin,
         stdout: out.as_fd(),
         stderr: err.as_fd(),
@@ -163,6 +164,12 @@ pub(crate) fn tmpfs_options(limits: &Limits, mode: u32, uid: u32, gid: u32) -> R
     text(format!(
         "size={tmp_bytes},nr_inodes={tmp_inodes},mode={mode:o},uid={uid},gid={gid}"
     ))
+}
+
+/// As many bytes as a private directory takes.
+pub(crate) fn shared_pages(limits: &Limits) -> Result<CString> {
+    const PAGE: u64 = 4096;
+    text(limits.tmp_bytes.div_ceil(PAGE).to_string())
 }
 
 fn text(text: String) -> Result<CString> {

@@ -8,7 +8,7 @@ use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
 use crate::root::{self, Access, Content, Host, Mount};
 use crate::sandbox::Base;
-use crate::spawn::{pipe, tmpfs_options};
+use crate::spawn::{pipe, shared_pages, tmpfs_options};
 use crate::{Keeper, Progress, Sandbox, Step, StepReader, Wall};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -94,6 +94,7 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
         has_cgroup: false,
         tmpfs: tmpfs_options(&sandbox.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(&sandbox.limits, 0o755, uid, gid)?,
+        shared_pages: shared_pages(&sandbox.limits)?,
         stdin: None,
         stdout: told.as_fd(),
         stderr: told.as_fd(),

@@ -34,7 +34,18 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-pub(super) fn put(plan: &mut Plan, hosts: &str) -> Result<()> {
+/// How names of hosts get a meaning.
+pub(super) enum Names<'a> {
+    /// As on the host.
+    Hosts,
+    /// By this text of `/etc/hosts` alone.
+    Own(&'a str),
+}
+
+/// Where names of hosts get theirs. The second is often a link to what a service keeps up to date.
+const NAMES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+pub(super) fn put(plan: &mut Plan, names: &Names<'_>) -> Result<()> {
     let files = |exec| Access::Files { write: false, exec };
     plan.base(Path::new("/usr"), Path::new("/usr"), files(true))?;
     for name in PROGRAMS {
@@ -55,7 +66,14 @@ pub(super) fn put(plan: &mut Plan, hosts: &str) -> Result<()> {
     for (name, to) in DEVICE_LINKS {
         plan.link(Path::new(name), c_string(Path::new(to))?);
     }
-    plan.file("/etc/hosts", hosts);
+    match names {
+        Names::Own(hosts) => plan.file("/etc/hosts", hosts),
+        Names::Hosts => {
+            for name in NAMES {
+                entry(plan, Path::new(name), files(false))?;
+            }
+        }
+    }
     plan.directory("/proc");
     Ok(())
 }

@@ -9,6 +9,7 @@ mod plan;
 
 pub(crate) use build::{Given, build, put};
 
+use crate::net::Network;
 use crate::profile::{Place, StrictProfile};
 use crate::wall::Walls;
 use crate::{Error, Result, floor};
@@ -133,7 +134,11 @@ impl Root {
     /// A path that a root cannot have, or one that is asked to be two things.
     pub(crate) fn of(profile: &StrictProfile, hosts: &str) -> Result<Root> {
         let mut plan = Plan::default();
-        base::put(&mut plan, hosts)?;
+        let names = match profile.network {
+            Network::Host => base::Names::Hosts,
+            _ => base::Names::Own(hosts),
+        };
+        base::put(&mut plan, &names)?;
         let files = |write, exec| Access::Files { write, exec };
         let listed: [(&[Place], Access); 5] = [
             (&profile.read, files(false, false)),

@@ -561,6 +561,34 @@ fn namespaces_are_the_jobs_own() {
     let ran = sh_in(&plain(), "ipcmk -M 4096 && ipcs -m | grep -c 0x");
     assert_eq!(ran.code(), Some(0), "{ran:?}");
     assert!(ran.out.ends_with("\n1\n"), "{ran:?}");
+    // As many bytes as a private directory takes, and not one page more.
+    let host = std::fs::read_to_string("/proc/sys/kernel/shmall").unwrap();
+    let script = "ipcmk -M 1048576; ipcmk -M 4096";
+    let ran = sh_in(&plain(), script);
+    assert!(
+        ran.out.contains("Shared memory id: 0") && ran.err.contains("No space"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string("/proc/sys/kernel/shmall").unwrap(),
+        host
+    );
+}
+
+#[test]
+fn names_of_hosts_are_the_hosts_only_in_its_network() {
+    let script = "cat /etc/hosts; ls /etc/resolv.conf";
+    let ran = sh_in(&plain(), script);
+    assert_eq!(ran.out, "127.0.0.1 localhost\n::1 localhost\n");
+    let profile = StrictProfile {
+        network: Network::Host,
+        ..plain()
+    };
+    let ran = sh_in(&profile, script);
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap();
+    assert!(ran.out.starts_with(&hosts), "{ran:?}");
+    let resolves = std::fs::metadata("/etc/resolv.conf").is_ok();
+    assert_eq!(ran.out.ends_with("/etc/resolv.conf\n"), resolves, "{ran:?}");
 }
 
 #[test]
