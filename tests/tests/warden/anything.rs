@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
-use remit_link::{JobMeta, Spec, ToBroker, ToWarden};
+use remit_common::wire::Purpose;
+use remit_link::{JobMeta, Spec, SpecWhat, ToBroker, ToWarden};
 use remit_tests::process::{descendants, ends_within};
 use remit_tests::random::Random;
 use serde_json::Value;
@@ -21,8 +22,22 @@ const PLACES: u32 = 3;
 const LIMITS: &str = "max = 3\nmax_per_user = 2\nqueue = 6\nqueue_per_user = 4\n";
 /// One of each user may wait beyond what the queue holds.
 const QUEUED: u32 = 6 + 2;
-const BOTH: &str = "to = [\"#64001\", \"#64002\"]";
-const ONE: &str = "to = [\"#64001\"]";
+const POLICY: &str = "config/policy.d/10-test.toml";
+const BOTH: &str = "\"#64001\", \"#64002\"";
+const ONE: &str = "\"#64001\"";
+
+/// Programs in both bases, a command of each effect; where the command for looking runs may change.
+fn policy(to: &str, looks_in: &str) -> String {
+    format!(
+        "[profile.root]\nbase = \"strict\"\nuser = \"root\"\n\
+         [[command]]\nname = \"any.look\"\nsummary = \"x\"\neffect = \"read\"\nprofile = \"{looks_in}\"\n\
+         argv = [\"/usr/bin/sleep\", \"{{s}}\"]\nargs.s = {{ type = \"int\" }}\n\
+         [[command]]\nname = \"any.touch\"\nsummary = \"x\"\neffect = \"change\"\nprofile = \"root\"\n\
+         argv = [\"/usr/bin/sh\", \"-c\", \"sleep 50 & exit 4\"]\n\
+         [[grant]]\nto = [{to}]\nallow = [\"run\", \"any.*\"]\n\
+         [[grant]]\nto = [{to}]\nallow = [\"run\"]\nprofile = \"strict\"\n"
+    )
+}
 
 /// Where a job is, as the broker was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +76,12 @@ impl World {
             jobs: LIMITS.into(),
             ..Way::default()
         };
-        let (stage, broker) = Stage::start_as(&way);
+        let mut stage = Stage::set(&way);
+        stage.write(POLICY, &policy(BOTH, "read"));
+        let broker = stage.raise(&way);
+        broker.adopted();
+        broker.say(&ToWarden::Ready);
+        stage.ready();
         Self {
             stage,
             way,
@@ -181,10 +201,30 @@ impl World {
         ];
         let which = self.random.below(4) as usize;
         let id = format!("request {}", self.random.below(8));
-        Spec {
-            request_id: Some(id).filter(|_| self.random.once_in(3)),
-            ..argv(texts[which])
-        }
+        let request_id = Some(id).filter(|_| self.random.once_in(3));
+        let named = |name: &str, args: &[(&str, &str)], purpose| {
+            let owned = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
+            Spec {
+                what: SpecWhat::Named {
+                    name: name.into(),
+                    args: args.iter().map(owned).collect(),
+                },
+                purpose,
+                ..argv(&[])
+            }
+        };
+        let reason = "x".to_owned();
+        let spec = match self.random.below(8) {
+            0 => named("any.look", &[("s", "50")], Purpose::Use),
+            1 => named("any.look", &[("s", "-1")], Purpose::Use),
+            2 => named("any.touch", &[], Purpose::Change { reason }),
+            3 | 4 => Spec {
+                profile: Some("strict".into()),
+                ..argv(texts[which])
+            },
+            _ => argv(texts[which]),
+        };
+        Spec { request_id, ..spec }
     }
 
     fn any_step(&mut self) {
@@ -226,7 +266,8 @@ impl World {
             90..94 => drop(self.stage.ask(AdminRequest::Unlock)),
             94..96 => {
                 let to = [BOTH, ONE][self.random.below(2) as usize];
-                self.stage.grant(to);
+                let looks_in = ["read", "strict", "root"][self.random.below(3) as usize];
+                self.stage.write(POLICY, &policy(to, looks_in));
                 let _ = self.stage.ask(AdminRequest::Reload);
             }
             96 => {
