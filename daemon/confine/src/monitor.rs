@@ -8,7 +8,8 @@
 //! Neither of them has a right, and both stand outside what the job can reach: the monitor in the
 //! namespace above, init behind the kernel's care for process 1. The job executes nothing before
 //! both are confined. The monitor blocks every signal: one for the process group is meant for the
-//! job, which is in the same.
+//! job, which is in the same. So to itself the job's group and session have the number 0, being led
+//! from outside, and a job that makes a group of its own hears no stop but the last.
 //!
 //! When the monitor is killed, init dies with it, and so does the job. When the keeper is, all do.
 
@@ -167,6 +168,7 @@ impl Monitor<'_> {
     /// Gives up every right, and sees that init has too.
     fn confine(&self, init: Option<BorrowedFd<'_>>) -> io::Result<()> {
         floor::set_name(c"remit-monitor")?;
+        floor::change_dir(c"/")?;
         become_nobody(self.uid, self.gid, &[])?;
         if let Some(ready) = init {
             let mut byte = [0];

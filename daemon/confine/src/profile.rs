@@ -32,9 +32,14 @@ pub struct ReadProfile {
 
 /// A `strict` sandbox: sees only what is listed and a base set, in namespaces of its own.
 ///
-/// A path stands for the one mount it lies on: what is mounted beneath it is listed by itself.
-/// Where `sockets` or `network` let Unix sockets be made, every socket that lies in a listed
-/// directory can be connected to, as far as its mode lets the job's user.
+/// A path stands for the one mount it lies on. What is mounted beneath it has to be listed by itself;
+/// else what that mount hides on the host is seen. A listed file can be written but not replaced.
+/// Where `sockets` lets Unix sockets be made, every socket that lies in a listed directory can be
+/// connected to, as far as its mode lets the job's user.
+///
+/// The processes of a user that is not the job's own are counted by the job's cgroup alone: where
+/// the pids controller is not delegated, nothing bounds them. Such a user's other processes on the
+/// host can signal the job, not the other way round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrictProfile {
     /// Uid and gid of its jobs; `None`: a uid of its own for each.
