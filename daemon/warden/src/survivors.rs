@@ -270,4 +270,18 @@ mod tests {
         assert_eq!(end(&BTreeSet::new()).unwrap(), []);
         assert_eq!(in_use(uid(3), 1).unwrap(), []);
     }
+
+    #[test]
+    fn a_cgroup_that_stays_populated_hides_nobody() {
+        let job = JobId([7; 16]);
+        let base = std::env::temp_dir().join(format!("remit-in-cgroup-{}", std::process::id()));
+        let dir = base.join(format!("remit-{job}"));
+        assert!(!in_cgroup(&base, job), "there is none");
+        fs::create_dir_all(&dir).unwrap();
+        for (says, left) in [("populated 0", false), ("populated 1", true)] {
+            fs::write(dir.join("cgroup.events"), format!("{says}\nfrozen 0\n")).unwrap();
+            assert_eq!(in_cgroup(&base, job), left, "{says}");
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

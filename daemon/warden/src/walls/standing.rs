@@ -80,3 +80,30 @@ impl Stand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_waits_to_be_tried_is_proved_and_what_is_refused_stays_so() {
+        let mut stand = Stand {
+            compiled: None,
+            standing: Standing::Proved,
+        };
+        assert_eq!(stand.why_not(), None);
+        stand.renew();
+        assert!(stand.is_untried());
+        assert_eq!(stand.why_not(), Some(UNTRIED));
+        stand.prove();
+        assert_eq!(stand.why_not(), None);
+        stand.refuse("it fell".into());
+        stand.prove();
+        stand.renew();
+        stand.prove();
+        assert_eq!(
+            (stand.why_not(), stand.is_untried()),
+            (Some("it fell"), false)
+        );
+    }
+}
