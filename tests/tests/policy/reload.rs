@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
+use remit_common::wire::{Request, Run};
 use remit_tests::caller::{Caller, argv, named, stdout};
-use remit_tests::daemon::{Daemon, user_a, user_b};
+use remit_tests::daemon::{Daemon, SOCKET_GROUP, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
@@ -169,4 +170,65 @@ fn a_policy_that_is_broken_keeps_a_daemon_from_starting_and_not_from_running() {
     let report = asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
     assert_eq!(stdout(&report), "[old]");
     daemon.stop();
+}
+
+/// Grant and denial take turns while people run the command as fast as they can: no intent stands in the trail
+/// between a policy that denies and the next that grants, and each names the policy that it was granted by.
+#[test]
+fn from_the_moment_a_denial_is_in_force_nothing_starts() {
+    let many = "[[grant]]\nto = [\"%#64777\"]\nallow = [\"site.*\"]\n";
+    let deny = "[[deny]]\nto = [\"%#64777\"]\ndeny = [\"site.*\"]\n";
+    let daemon = Arc::new(with(&(prints("site.look", "\"x\"", "") + many)));
+    let granted = status(&daemon).policy;
+    let [open, shut] =
+        ["", deny].map(|deny| prints("site.look", "\"x\"", "") + many + "\n" + GRANTS + deny);
+    let stop = Arc::new(AtomicBool::new(false));
+    // Somebody else each time: whoever is refused again and again waits for the answer.
+    let runners = [70_000, 80_000].map(|first| {
+        let (daemon, stop) = (Arc::clone(&daemon), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let people = (first..).map(|uid| Identity::new(uid, &[SOCKET_GROUP, 64_777]));
+            for who in people.take_while(|_| !stop.load(Ordering::Relaxed)) {
+                let run = Run {
+                    wait_ms: Some(0),
+                    ..named("site.look", &[])
+                };
+                // The user database knows nothing of their group, so a reload ends their sessions.
+                if let Ok(mut client) = daemon.client(&who) {
+                    let _ = client.call(Request::Run(run), |_| {});
+                }
+            }
+        })
+    });
+    for _ in 0..100 {
+        for text in [&shut, &open] {
+            daemon.set_file(FILE, text);
+            let _ = reload(&daemon).expect("it is right");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for runner in runners {
+        runner.join().expect("it does not panic");
+    }
+    let (mut live, mut started, mut loads) = (granted.clone(), 0, 0);
+    for record in daemon.audit() {
+        let digest = record["REMIT_POLICY"].as_str().unwrap_or_default();
+        if record["REMIT_EVENT"] == "policy" {
+            live = digest.to_owned();
+            loads += 1;
+        }
+        if record["REMIT_EVENT"] == "intent" && record["REMIT_COMMAND"] == "site.look" {
+            assert_eq!(
+                (live.as_str(), digest),
+                (granted.as_str(), granted.as_str()),
+                "{record}"
+            );
+            started += 1;
+        }
+    }
+    assert!(
+        loads >= 200 && started > 0,
+        "{loads} loads, {started} started"
+    );
+    eprintln!("{started} started between {loads} loads");
 }
