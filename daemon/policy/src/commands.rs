@@ -11,7 +11,7 @@ use crate::diagnostic::{Severity, quoted};
 use crate::environment::variables;
 use crate::kinds::{choice, params};
 use crate::limits::limits;
-use crate::lint::lint;
+use crate::lint::{gaps, lint};
 use crate::machine::{Machine, Program};
 use crate::paths::{beneath, not_plain};
 use crate::profile::{Base, Network, Profile};
@@ -71,6 +71,11 @@ pub(crate) fn command<'a>(
         span: stdin_at,
     } = stdin;
     every_argument_has_its_place(&params, &argv, &stdin, report);
+    for gap in gaps(&argv, &params) {
+        let help = "put it into brackets together with the option before it, or behind the others; \
+                    in brackets alone, where that is meant";
+        report.error_with_help(gap.span, gap.message, help);
+    }
     for finding in lint(&argv, &stdin) {
         match finding.severity {
             Severity::Error => report.error(finding.span, finding.message),

@@ -284,6 +284,15 @@ fn path(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
     })
 }
 
+/// Bytes that the patterns given for these take once compiled.
+pub(crate) fn compiled(params: &[Param]) -> usize {
+    let size = |param: &Param| match &param.kind {
+        Kind::Text { pattern, .. } if pattern.as_str() != PLAIN => pattern.size(),
+        _ => 0,
+    };
+    params.iter().map(size).sum()
+}
+
 /// One of a few words, if there is one.
 pub(crate) fn choice<T: Copy>(
     given: Option<Placed<&str>>,

@@ -3,6 +3,7 @@
 //!
 //! The list cannot be complete, and it is no wall: the profile is. It refuses what can only be a mistake.
 
+mod gaps;
 mod programs;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use crate::command::{Part, Stdin, Word};
 use crate::diagnostic::{Severity, quoted};
 use crate::reader::Placed;
 use crate::template::words;
+pub(crate) use gaps::gaps;
 use programs::{Class, Wrapper, class};
 
 /// What is wrong with a template, and where.

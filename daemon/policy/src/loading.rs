@@ -10,11 +10,16 @@ use crate::accounts::Resolved;
 use crate::command::Command;
 use crate::commands::command;
 use crate::diagnostic::quoted;
+use crate::kinds::compiled;
 use crate::machine::Machine;
 use crate::profile::Profile;
 use crate::profiles::profile;
 use crate::reader::{Fields, Placed, Report, mistyped};
 use crate::rule::{DenyRule, GrantRule};
+
+/// Bytes of all patterns once compiled. The loop of the daemon stands still while they are, and has them
+/// in memory twice as it reloads.
+const COMPILED: usize = 32 << 20;
 
 /// What has been read so far.
 pub(crate) struct Loading<'a> {
@@ -29,6 +34,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) taken: BTreeMap<String, String>,
     /// Patterns that rules have named so far, and whether they match anything.
     pub(crate) matched: BTreeMap<String, bool>,
+    /// Bytes of the patterns of all commands.
+    compiled: usize,
 }
 
 /// Something with a name, and where it got it.
@@ -56,6 +63,7 @@ impl<'a> Loading<'a> {
             denies: Vec::new(),
             taken: BTreeMap::new(),
             matched: BTreeMap::new(),
+            compiled: 0,
         }
     }
 
@@ -94,6 +102,15 @@ impl<'a> Loading<'a> {
             let Some(draft) = command(fields, find, self.machine, report) else {
                 continue;
             };
+            let params = draft.command.as_ref().map(|command| &command.params);
+            self.compiled += params.map_or(0, |params| compiled(params));
+            if self.compiled > COMPILED {
+                let message = format!(
+                    "the patterns of all commands need over {} MiB once compiled",
+                    COMPILED >> 20
+                );
+                return report.error(draft.name.span, message);
+            }
             let command = draft.command.map(Arc::new);
             define(&mut self.commands, &COMMANDS, &draft.name, command, report);
         }

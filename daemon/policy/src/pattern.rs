@@ -68,6 +68,11 @@ impl Pattern {
         longest.is_some_and(|found| found.end() == value.len())
     }
 
+    /// Bytes that it takes once compiled.
+    pub(crate) fn size(&self) -> usize {
+        self.engine.get_nfa().memory_usage()
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text

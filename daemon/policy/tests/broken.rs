@@ -162,6 +162,16 @@ fn what_files_define_is_bounded() {
         "there are too many commands: over 1024",
     );
 
+    let large = |at: usize| {
+        format!(
+            "[[command]]\nname='a.b{at}'\nsummary='x'\nargv=['/bin/x','{{a}}','{{b}}']\neffect='read'\nprofile='read'\n\
+             args.a={{type='string',pattern='(.?){{1,300}}'}}\n\
+             args.b={{type='string',pattern='(.?){{1,300}}'}}\n"
+        )
+    };
+    let found = lines(&refused(&many(caps::POLICY_COMMANDS, &large)));
+    assert!(found.contains("over 32 MiB once compiled"), "{found}");
+
     let one = |text: String| vec![source("a.toml", text)];
     let paths = |count: usize| {
         let half: Vec<String> = (0..count).map(|at| format!("/srv/{at}")).collect();

@@ -78,9 +78,9 @@ fn param(name: &'static str) -> impl Strategy<Value = String> {
 fn command(name: &'static str) -> impl Strategy<Value = String> {
     let params = (param("one"), param("two"));
     let place = select(vec![
-        "'{one}', '{two}'",
+        "'{one}', '--', '{two}'",
         "['-x', '{one}', '{{}}'], '--', '{two}'",
-        "'', '{two}', ['{one}']",
+        "'', ['{one}'], '{two}'",
     ]);
     let profile = select(vec!["p.a", "p-b", "host-c", "read", "strict", "host"]);
     let rest = some_of(&[

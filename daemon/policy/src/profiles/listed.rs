@@ -67,8 +67,9 @@ const OWN: [&str; 2] = ["/proc", "/dev"];
 const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
 
 /// What root, or the service manager, reads as code or as rules about who is root.
-const LEADS_TO_ROOT: [&str; 26] = [
+const LEADS_TO_ROOT: [&str; 42] = [
     "/boot",
+    "/etc/alternatives",
     "/etc/apt",
     "/etc/cron.d",
     "/etc/cron.daily",
@@ -76,20 +77,35 @@ const LEADS_TO_ROOT: [&str; 26] = [
     "/etc/cron.monthly",
     "/etc/cron.weekly",
     "/etc/crontab",
+    "/etc/dbus-1",
+    "/etc/default",
+    "/etc/environment",
     "/etc/group",
     "/etc/init.d",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
+    "/etc/logrotate.d",
+    "/etc/modprobe.d",
+    "/etc/nsswitch.conf",
     "/etc/pam.d",
     "/etc/passwd",
+    "/etc/polkit-1",
+    "/etc/profile",
     "/etc/profile.d",
+    "/etc/security",
     "/etc/shadow",
     "/etc/ssh",
     "/etc/sudoers",
     "/etc/sudoers.d",
+    "/etc/sysctl.d",
     "/etc/systemd",
+    "/etc/tmpfiles.d",
     "/etc/udev",
     "/root",
+    "/run/systemd",
+    "/run/udev",
     "/usr/local/bin",
     "/usr/local/lib",
     "/usr/local/sbin",
@@ -104,6 +120,11 @@ const ROOT_LISTENS: [&str; 7] = [
     "/run/podman",
     "/run/systemd",
     "/run/libvirt",
+];
+
+/// How the nodes of disks begin below `/dev`: behind one lie all files of the machine, whatever their owner.
+const DISKS: [&str; 9] = [
+    "dm-", "loop", "md", "mmcblk", "nvme", "sd", "vd", "xvd", "zd",
 ];
 
 type Why = Option<String>;
@@ -149,7 +170,7 @@ impl Lists {
         }
         let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
             for (one, span) in list {
-                if to.iter().any(|root| beneath(&one.path, root).is_some()) {
+                if to.iter().any(|root| nested(&one.path, root)) {
                     let path = quoted(&one.path);
                     let message = format!("{path} can lead to all of root, past this sandbox");
                     report.warning(span.clone(), message, None);
@@ -158,6 +179,14 @@ impl Lists {
         };
         leads(&write, &LEADS_TO_ROOT, report);
         leads(&sockets, &ROOT_LISTENS, report);
+        leads(&disks(&devices), &["/dev"], report);
+        if !sockets.is_empty() {
+            // The kernel asks for no more than a sight of a socket, be it on a read-only mount.
+            for list in [&read, &write, &exec] {
+                leads(list, &ROOT_LISTENS, report);
+                shows_no_own_socket(list, protected, report);
+            }
+        }
         for (one, span) in &scratch {
             if one.optional {
                 let message = "a directory of 'scratch' is made, so it cannot be missing".into();
@@ -241,6 +270,32 @@ fn written(path: &str, protected: &[String]) -> Why {
     ))
 }
 
+fn disks(devices: &[Spanned]) -> Vec<Spanned> {
+    let is_disk = |(one, _): &&Spanned| {
+        let node = beneath(&one.path, "/dev").unwrap_or_default();
+        DISKS.iter().any(|disk| node.starts_with(disk))
+    };
+    devices.iter().filter(is_disk).cloned().collect()
+}
+
+/// For a list of a profile that may connect to sockets: whose job is root would rule remit through its own.
+fn shows_no_own_socket(list: &[Spanned], protected: &[String], report: &mut Report<'_>) {
+    // There lie programs and settings, which may be seen.
+    const NO_SOCKETS: [&str; 2] = ["/etc", "/usr"];
+    let may_listen = |file: &&String| NO_SOCKETS.iter().all(|dir| beneath(file, dir).is_none());
+    for (one, span) in list {
+        let mut own = protected.iter().filter(may_listen);
+        if let Some(file) = own.find(|file| nested(&one.path, file)) {
+            let message = format!(
+                "{} is not to be shown where 'sockets' are listed: '{file}' is remit's own",
+                quoted(&one.path)
+            );
+            let help = "any socket that is shown can be connected to: list what is needed of it";
+            report.error_with_help(span.clone(), message, help);
+        }
+    }
+}
+
 /// For `scratch`, which covers what the host has there.
 fn own(path: &str) -> Why {
     const NEEDED: [&str; 5] = ["/", "/usr", "/proc", "/dev", "/sys"];
@@ -260,9 +315,7 @@ fn device(path: &str) -> Why {
 }
 
 fn socket(path: &str, protected: &[String]) -> Why {
-    let file = protected
-        .iter()
-        .find(|file| beneath(path, file).is_some())?;
+    let file = protected.iter().find(|file| nested(path, file))?;
     Some(format!(
         "is not to be reached from a job: '{file}' is remit's own"
     ))
@@ -306,9 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn disks_are_told_from_other_devices() {
+        let list = |path: &str| {
+            let path = path.to_owned();
+            let optional = false;
+            vec![(Listed { path, optional }, 0..0)]
+        };
+        for path in ["/dev/sda", "/dev/nvme0n1p2", "/dev/dm-0", "/dev/vdb"] {
+            assert_eq!(disks(&list(path)).len(), 1, "{path}");
+        }
+        for path in ["/dev/kvm", "/dev/dri/card0", "/dev/ttyUSB0"] {
+            assert!(disks(&list(path)).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
     fn sockets_and_devices_are_what_they_are_called() {
         let protected = ["/run/remit".to_owned()];
-        assert!(socket("/run/remit/remit.sock", &protected).is_some());
+        for path in ["/run/remit/remit.sock", "/run/remit", "/run"] {
+            assert!(socket(path, &protected).is_some(), "{path}");
+        }
         assert_eq!(socket("/run/postgresql/.s.PGSQL.5432", &protected), None);
         for path in [
             "/dev",
