@@ -15,7 +15,8 @@ pub struct Limits {
     pub data: u64,
     /// CPU seconds of a process: SIGXCPU then, SIGKILL two seconds later.
     pub cpu_s: u64,
-    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC speaks before SIGXFSZ.
+    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC speaks before SIGXFSZ. Not for jobs that
+    /// can write files of the host.
     pub fsize: u64,
     /// Bytes in each private directory.
     pub tmp_bytes: u64,

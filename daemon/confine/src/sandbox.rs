@@ -181,6 +181,11 @@ impl Sandbox {
         }
     }
 
+    /// Whether files of the host can be written.
+    fn writes(&self) -> bool {
+        self.class.locks || matches!(self.base, Base::Host)
+    }
+
     /// The limits of one process, of those of a job.
     pub(crate) fn processes(&self, limits: &Limits) -> Limits {
         let more = match self.who.user {
@@ -188,8 +193,14 @@ impl Sandbox {
             Some(_) => u64::MAX,
             None => self.attendants(),
         };
+        let fsize = match self.writes() {
+            // It is there for the job's private directories.
+            true => u64::MAX,
+            false => limits.fsize,
+        };
         Limits {
             nproc: limits.nproc.saturating_add(more),
+            fsize,
             ..*limits
         }
     }

@@ -113,7 +113,10 @@ fn place(told: &OwnedFd, host: &OwnedFd) -> io::Result<()> {
 
 /// Everything up to the first connection.
 fn settle(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Station<'_>> {
-    floor::set_limit(libc::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
+    // Never more than it may already have: where that is fewer, fewer connections fit.
+    let (_, hard) = floor::limit(libc::RLIMIT_NOFILE)?;
+    let most = DESCRIPTORS.min(hard);
+    floor::set_limit(libc::RLIMIT_NOFILE, most, most)?;
     // A stop of the job is not for the relay.
     floor::new_session()?;
     floor::default_signals()?;

@@ -227,3 +227,71 @@ fn a_listed_device_works_and_its_neighbour_does_not() {
         }
     ));
 }
+
+/// Of base `strict` too, where root may be the one who leaves it.
+#[test]
+fn no_file_that_gives_rights_to_others_is_left_behind() {
+    if !has("perl", std::path::Path::new("/usr/bin/perl").exists()) {
+        return;
+    }
+    let dir = HostDir::new();
+    let at = dir.path("open");
+    std::fs::create_dir(&at).unwrap();
+    std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let script = format!(
+        "cd {at}; umask 0; touch plain && chmod 750 plain && echo plain
+         touch a b c d; chmod 4755 a; chmod g+s b; cp /usr/bin/true c && chmod u+s c
+         perl -e 'use Fcntl; sysopen(F, \"e\", O_CREAT|O_WRONLY, 06755) and print \"opened\"'
+         perl -e 'open(F, \">>\", \"d\"); chmod(02755, *F) and print \"changed\"'
+         mkdir -m 4755 f; mkdir g && chmod 2775 g"
+    );
+    let profile = ReadProfile {
+        write: vec![place(at.clone())],
+        ..profile()
+    };
+    let own = with(profile, &script);
+    let left = left_behind(&dir.0);
+    assert!(own.out == "plain\n" && left.is_empty(), "{own:?}: {left:?}");
+    let root = StrictProfile {
+        user: Some((0, 0)),
+        // Those that matter for it: chown, dac_override, fowner, fsetid.
+        capabilities: 0b1_1011,
+        write: vec![place(at.clone())],
+        limits: LIMITS,
+        ..StrictProfile::default()
+    };
+    let clean = format!("cd {at} && rm -rf * && {script}");
+    let Some(root) = super::strict::run_as(&root, &["sh", "-c", &clean]) else {
+        return;
+    };
+    let left = left_behind(&dir.0);
+    assert!(
+        root.out == "plain\n" && left.is_empty(),
+        "{root:?}: {left:?}"
+    );
+    // The same without a sandbox leaves some.
+    let bare = std::process::Command::new("sh")
+        .args(["-c", &clean])
+        .output()
+        .unwrap();
+    assert!(
+        bare.status.success() && left_behind(&dir.0).len() >= 6,
+        "{bare:?}"
+    );
+}
+
+/// Names of what is set-id beneath `dir`.
+fn left_behind(dir: &std::path::Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        if meta.permissions().mode() & 0o6000 != 0 {
+            found.push(path.clone());
+        }
+        if meta.is_dir() {
+            found.extend(left_behind(&path));
+        }
+    }
+    found
+}

@@ -232,6 +232,20 @@ fn listed_paths_are_what_they_are_listed_for() {
     assert!(!dir.0.join("scratch").exists(), "made on the host");
 }
 
+/// What bounds the files of a private directory would cut a backup in half.
+#[test]
+fn files_of_the_host_may_be_of_any_size() {
+    let dir = HostDir::new();
+    let write = StrictProfile {
+        write: vec![place(&dir.0)],
+        ..plain()
+    };
+    assert_eq!(sh_in(&write, "ulimit -f").out, "unlimited\n");
+    // In blocks of 512 bytes.
+    let blocks = LIMITS.fsize / 512;
+    assert_eq!(sh_in(&plain(), "ulimit -f").out, format!("{blocks}\n"));
+}
+
 /// A lock on a file of the host is one; where nothing can be written it only seems so.
 #[test]
 fn locks_are_real_where_files_are_written() {
