@@ -129,6 +129,37 @@ fn the_end_of_any_of_its_processes_is_the_end_of_all() {
     end(keeper);
 }
 
+/// Whenever it is killed on its way to the exec, nothing stays, and nobody waits for ever.
+#[test]
+fn a_monitor_that_is_killed_half_way_leaves_nothing() {
+    let (keeper, sandbox) = (keeper(), strict(&plain()));
+    let mut executed = 0;
+    for round in 0..200 {
+        let uid = uid();
+        let with = With {
+            uid: Some(uid),
+            ..With::default()
+        };
+        let spawned = start(&sandbox, &keeper, &["sleep", "300"], &with).unwrap();
+        let until = Instant::now() + Duration::from_micros(40 * round);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        floor::pidfd_send_signal(&spawned.pidfd, libc::SIGKILL).unwrap();
+        let ran = finish(spawned);
+        assert_eq!(ran.signal(), Some(9), "{ran:?}");
+        match ran.progress {
+            Progress::Executed(_) => executed += 1,
+            Progress::Failed { why, .. } => assert_eq!(why, Why::Died),
+            Progress::More => panic!(),
+        }
+        gone(uid, Duration::from_secs(2));
+    }
+    // Else none was half-way.
+    assert!(executed < 200, "{executed}");
+    end(keeper);
+}
+
 #[test]
 fn the_keepers_end_is_the_end_of_all() {
     let (keeper, uid) = (keeper(), uid());
