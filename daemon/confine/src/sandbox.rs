@@ -3,14 +3,17 @@
 use crate::fence::{Fence, fence};
 use crate::limits::{Ceilings, Clamped, Limits};
 use crate::monitor::{Filters, PROCESSES};
-use crate::net::Net;
+use crate::net::{Net, Network};
 use crate::places::{self, Places};
 use crate::profile::{HostProfile, ReadProfile, StrictProfile};
 use crate::root::Root;
 use crate::seccomp::{self, Class, Program};
 use crate::wall::Walls;
-use crate::{Kernel, Result};
+use crate::{Error, Kernel, Result};
 use std::path::Path;
+
+/// Landlock's first ABI that keeps abstract Unix sockets of others out of reach.
+const SCOPES: u32 = 6;
 
 /// A compiled profile. Cheap to keep, nothing in it belongs to one job.
 #[derive(Debug)]
@@ -131,6 +134,16 @@ impl Sandbox {
     }
 
     fn compile_strict(profile: &StrictProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
+        if !profile.sockets.is_empty()
+            && profile.network == Network::Host
+            && kernel.landlock_abi < SCOPES
+        {
+            return Err(Error::refused(
+                "cannot give jobs both Unix sockets and the host's network",
+                "they would reach every abstract Unix socket of the host too, which only Landlock \
+                 since Linux 6.12 keeps from them; list no 'sockets', or another 'network'",
+            ));
+        }
         let class = Class {
             locks: !profile.write.is_empty(),
             internet: true,

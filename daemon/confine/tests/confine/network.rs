@@ -324,3 +324,29 @@ fn abstract_names_of_the_host_are_out_of_reach() {
         "{ran:?}"
     );
 }
+
+/// In the host's network they are kept off by Landlock alone; where that cannot be, nothing runs.
+#[test]
+fn unix_sockets_in_the_hosts_network_need_landlocks_scopes() {
+    let mut kernel = Kernel::probe().unwrap();
+    for (abi, network, sockets, goes) in [
+        (5, Network::Host, true, false),
+        (0, Network::Host, true, false),
+        (6, Network::Host, true, true),
+        (5, Network::Host, false, true),
+        (0, Network::Loopback, true, true),
+    ] {
+        kernel.landlock_abi = abi;
+        let profile = StrictProfile {
+            sockets: match sockets {
+                true => vec![super::strict::place("/run/socket")],
+                false => Vec::new(),
+            },
+            network: network.clone(),
+            limits: LIMITS,
+            ..StrictProfile::default()
+        };
+        let made = Sandbox::strict(&profile, &kernel);
+        assert_eq!(made.is_ok(), goes, "{abi} {network:?} {sockets}: {made:?}");
+    }
+}
