@@ -203,7 +203,10 @@ fn what_waits_outlives_a_reload_that_still_grants_it() {
     reload(&daemon, "\"#64001\", \"#64002\", \"#64003\"");
     daemon.set_file("config/policy.d/10-test.toml", "[[grant]\n");
     let refused = daemon.administer(AdminRequest::Reload);
-    assert!(!matches!(refused, Ok(AdminReply::Reloaded(_))), "{refused:?}");
+    assert!(
+        !matches!(refused, Ok(AdminReply::Reloaded(_))),
+        "{refused:?}"
+    );
     assert_eq!(a.job(job, 0).expect("the job is ours").state, State::Queued);
     holder.leave();
     assert_eq!(stdout(&a.end_of(job)), "still\n");
