@@ -18,8 +18,6 @@ use crate::plan::{Bound, Plan};
 
 /// Of a uid, beyond those of a job's cgroup.
 const SPARE_TASKS: u64 = 16;
-/// What a job of base `strict` has beside its own: a monitor, an init, a relay.
-const COMPANIONS: u64 = 3;
 /// What stands in `enforced` instead of walls where there are none.
 const NO_WALLS: &str = "none (host)";
 
@@ -164,10 +162,7 @@ impl Ground {
 
 /// The limits of a job and all that belongs to it.
 fn together(bound: &Bound) -> Limits {
-    let more = match bound.compiled.base() {
-        Base::Strict => COMPANIONS,
-        Base::Read | Base::Host => 0,
-    };
+    let more = bound.compiled.sandbox().attendants();
     Limits {
         tasks: bound.limits.tasks.map(|tasks| tasks.saturating_add(more)),
         ..bound.limits
