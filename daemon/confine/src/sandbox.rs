@@ -150,6 +150,7 @@ impl Sandbox {
             unix: !profile.sockets.is_empty(),
             ipc: true,
             no_set_id: !profile.write.is_empty(),
+            shared_uid: profile.user.is_some(),
         };
         let strict = Strict {
             root: Root::of(profile, &Net::hosts(&profile.network))?,

@@ -119,6 +119,8 @@ pub(crate) struct Class {
     /// Less, not more: no file becomes set-id, since others could execute it on the host. A uid
     /// of the job's own is no reason: another job has it later, and `CAP_SETUID` changes it.
     pub(crate) no_set_id: bool,
+    /// Less: what the kernel counts by uid is taken from all that the job's user runs.
+    pub(crate) shared_uid: bool,
 }
 
 /// Compiles the filter of this machine for one kind of profile.

@@ -11,6 +11,7 @@ use crate::Wall;
 pub(super) type Row = (&'static str, i32, i32);
 
 const EPERM: u16 = libc::EPERM as u16;
+const EMFILE: u16 = libc::EMFILE as u16;
 const ENOMEM: u16 = libc::ENOMEM as u16;
 const ENOSYS: u16 = libc::ENOSYS as u16;
 const EAFNOSUPPORT: u16 = libc::EAFNOSUPPORT as u16;
@@ -260,6 +261,8 @@ pub(super) const INSTEAD: &[Instead] = &[
         ]), rows: &[("openat", 257, 56)] } },
     Instead { of: |class| class.no_set_id, group: Group { why: "likewise; its mode is in memory, where no filter sees it", wall: Some(Wall::SeccompRefused),
         rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
+    Instead { of: |class| class.shared_uid, group: Group { why: "a uid has 128 instances: the host's programs of that user would have none", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Answer(EMFILE), rows: &[("inotify_init", 253, -1), ("inotify_init1", 294, 26)] } },
 ];
 
 #[rustfmt::skip]

@@ -425,6 +425,10 @@ fn each_class_of_profile_has_its_own_verdicts() {
         no_set_id: true,
         ..none
     };
+    let shared_uid = Class {
+        shared_uid: true,
+        ..none
+    };
     let (stream, datagram, raw, seqpacket) = (1, 2, 3, 5);
     let unsupported = errno(libc::EAFNOSUPPORT);
     let eperm = errno(libc::EPERM);
@@ -475,6 +479,8 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("mknodat", &[no_set_id], [3, 0, 0o104_755, 0], eperm),
         ("openat2", &[none, locks, unix, both], [0; 4], ALLOW),
         ("openat2", &[no_set_id], [0; 4], errno(libc::ENOSYS)),
+        ("inotify_init1", &[none, no_set_id], [0; 4], ALLOW),
+        ("inotify_init1", &[shared_uid], [0; 4], errno(libc::EMFILE)),
     ];
     for arch in [Arch::X86_64, Arch::Aarch64] {
         for (name, classes, [a, b, c, d], want) in rows {
