@@ -43,10 +43,12 @@ pub(crate) fn destination(
         }
     };
     if addresses.is_empty() {
-        let message = format!("{} has no address", quoted(&host));
-        let help = "write an address, or put the name into /etc/hosts";
-        report.error_with_help(given.span.clone(), message, help);
-        return None;
+        // No error: a daemon that starts while no name server answers would not start at all, and a
+        // job that reaches nothing else is refused for it where its sandbox is made.
+        let message = format!("{} has no address now", quoted(&host));
+        let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
+                    /etc/hosts, asks no name server";
+        report.warning(given.span.clone(), message, Some(help));
     }
     if addresses.len() > ADDRESSES {
         let message = format!(

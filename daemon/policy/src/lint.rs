@@ -13,7 +13,7 @@ use crate::diagnostic::{Severity, quoted};
 use crate::reader::Placed;
 use crate::template::words;
 pub(crate) use gaps::gaps;
-use programs::{Class, Wrapper, class};
+use programs::{Class, ELSEWHERE_VALUES, Wrapper, class};
 
 /// What is wrong with a template, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,18 @@ fn see<'a>(word: &'a Word, span: &Range<usize>) -> Seen<'a> {
 impl Seen<'_> {
     fn is_option(&self) -> bool {
         self.text.starts_with(['-', '+']) && self.text.len() > 1
+    }
+
+    /// Whether it is one of these options, or begins with a short one and ends in a value.
+    fn leads_to(&self, options: &[&str]) -> bool {
+        let name = self.text.strip_suffix('=').unwrap_or(self.text);
+        let glued = |option: &&str| {
+            let short = option.len() == 2 && !self.text.starts_with("--");
+            self.value && short && self.text.starts_with(option)
+        };
+        options
+            .iter()
+            .any(|option| *option == name || glued(option))
     }
 
     /// Whether it is one of these options; a short one may stand at the end of others, as `e` in `-ne`.
@@ -118,6 +130,7 @@ impl Linter {
                 self.joins(program, rest, joins);
                 "a program that has a shell read its words"
             }
+            Some(Class::Elsewhere(starts)) => return self.elsewhere(program, rest, starts),
             Some(Class::Tool { code, starts }) => return self.tool(program, rest, code, starts),
         };
         if self.found.len() == before {
@@ -257,8 +270,7 @@ impl Linter {
         let mut operands = joins.operands;
         let mut words = rest.iter();
         while let Some(word) = words.next() {
-            let option = word.text.strip_suffix('=').unwrap_or(word.text);
-            let bad = if word.is_option() && joins.code.contains(&option) {
+            let bad = if word.is_option() && word.leads_to(joins.code) {
                 let text = if word.value { Some(word) } else { words.next() };
                 text.filter(|text| text.value)
             } else if joins.with_value.contains(&word.text) && !word.value {
@@ -280,6 +292,30 @@ impl Linter {
         }
     }
 
+    /// `docker exec [options] container program [values]`: the container may be chosen, not the program.
+    fn elsewhere(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], starts: &[&str]) {
+        let mut words = rest.iter();
+        if !words.any(|word| starts.contains(&word.text)) {
+            return;
+        }
+        let mut place = true;
+        while let Some(word) = words.next() {
+            if word.is_option() {
+                if ELSEWHERE_VALUES.contains(&word.text) {
+                    words.next();
+                }
+            } else if place {
+                place = false;
+            } else if word.value {
+                let message = format!("a value that {} starts", quoted(program.text));
+                return self.refuse(&word.span, message);
+            } else {
+                let inner: Vec<Seen<'_>> = [word].into_iter().chain(words).cloned().collect();
+                return self.command(&inner);
+            }
+        }
+    }
+
     /// A tool with options that run code, or that start another program as `find -exec` does.
     fn tool(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], code: &[&str], starts: &[&str]) {
         for (at, word) in rest.iter().enumerate() {
@@ -292,7 +328,7 @@ impl Linter {
                     }
                     _ => self.command(after),
                 }
-            } else if code.contains(&word.text.strip_suffix('=').unwrap_or(word.text)) {
+            } else if word.leads_to(code) {
                 let text = if word.value {
                     Some(word)
                 } else {

@@ -96,7 +96,8 @@ pub enum Network {
 pub struct Destination {
     /// A name, or an address as text.
     pub host: String,
-    /// What it stood for when the policy was loaded; never empty.
+    /// What it stood for when the policy was loaded. Empty where no name server told: then nothing can
+    /// run in the profile.
     pub addresses: Vec<IpAddr>,
     /// The TCP port, not 0.
     pub port: u16,

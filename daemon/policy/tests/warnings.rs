@@ -4,6 +4,7 @@
 mod common;
 
 use common::{lines, policy};
+use remit_policy::Network;
 
 #[track_caller]
 fn check(text: &str, expect: &str) {
@@ -153,4 +154,26 @@ verdict = 'ask'
 ",
         "",
     );
+}
+
+#[test]
+fn a_destination_that_no_name_server_knows_now() {
+    let text = "[profile.w]\nbase = 'strict'\nnetwork = ['nowhere.example:443', '192.0.2.1:80']\n";
+    check(
+        text,
+        "\
+a.toml:3:12: warning: 'nowhere.example' has no address now
+  3 | network = ['nowhere.example:443', '192.0.2.1:80']
+    |            ^^^^^^^^^^^^^^^^^^^^^
+    = nothing runs in this profile until a reload finds one; an address, or the name in /etc/hosts, asks no name server
+",
+    );
+    // It stands there without one, so that no job is started that would reach the others alone.
+    let (policy, _) = policy(text);
+    let profile = policy.profiles().find(|profile| profile.name == "w");
+    let Some(Network::Connect(to)) = profile.map(|profile| &profile.network) else {
+        panic!("no such profile");
+    };
+    assert_eq!(to.iter().map(|to| to.addresses.len()).sum::<usize>(), 1);
+    assert_eq!(to.len(), 2);
 }

@@ -78,7 +78,10 @@ impl Profile {
                 .find(|one| (&one.host, one.port) == (&to.host, to.port));
             if before.is_some_and(|before| before.addresses != to.addresses) {
                 let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
-                let addresses = addresses.join(", ");
+                let addresses = match addresses.is_empty() {
+                    true => "without an address".to_owned(),
+                    false => addresses.join(", "),
+                };
                 found.push(format!("{}:{} is now {addresses}", to.host, to.port));
             }
         }

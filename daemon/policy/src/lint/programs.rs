@@ -10,6 +10,8 @@ pub(super) enum Class {
     Wrapper(&'static Wrapper),
     /// Puts its words together into one text, which a shell reads.
     Joins(&'static Wrapper),
+    /// Starts a program somewhere else, behind one of these words and the name of that place.
+    Elsewhere(&'static [&'static str]),
     /// Takes code behind some options, and starts a program that follows others.
     Tool {
         code: &'static [&'static str],
@@ -135,7 +137,60 @@ const WRAPPERS: &[Wrapper] = &[
         "linux64",
         "catchsegv",
         "eatmydata",
+        "aa-exec",
+        "bwrap",
+        "chpst",
+        "cpulimit",
+        "dumb-init",
+        "faketime",
+        "firejail",
+        "gosu",
+        "npx",
+        "proxychains",
+        "rlwrap",
+        "run0",
+        "runcon",
+        "ssh-agent",
+        "tini",
+        "torsocks",
+        "uvx",
+        "xvfb-run",
+        // The loader itself (ld.so(8)).
+        "ld.so",
+        "ld-linux.so",
+        "ld-linux-aarch64.so",
+        "ld-linux-x86-64.so",
+        "ld-musl-aarch64.so",
+        "ld-musl-x86_64.so",
     ]),
+];
+
+/// Programs that start others in a container, a machine or a network, and the words for that.
+const ELSEWHERE: &[(&[&str], &[&str])] = &[
+    (&["docker", "podman", "nerdctl"], &["exec", "run", "create"]),
+    (&["kubectl", "crictl", "lxc", "incus"], &["exec"]),
+    (&["machinectl"], &["shell"]),
+    (&["ip"], &["exec"]),
+];
+
+/// Options of these that take the next word.
+pub(super) const ELSEWHERE_VALUES: &[&str] = &[
+    "-c",
+    "-e",
+    "-n",
+    "-u",
+    "-v",
+    "-w",
+    "--container",
+    "--cwd",
+    "--env",
+    "--group",
+    "--name",
+    "--namespace",
+    "--network",
+    "--user",
+    "--volume",
+    "--workdir",
 ];
 
 const JOINS: &[Wrapper] = &[
@@ -143,7 +198,9 @@ const JOINS: &[Wrapper] = &[
         with_value: &["-n", "--interval", "-q", "--equexit"],
         ..plain(&["watch"])
     },
-    plain(&["parallel", "script", "screen", "tmux", "entr"]),
+    plain(&[
+        "parallel", "script", "screen", "tmux", "entr", "sg", "socat",
+    ]),
     Wrapper {
         operands: 1,
         with_value: &[
@@ -279,14 +336,53 @@ const TOOLS: &[Tool] = &[
         &["-c", "-e", "--command", "--execute", "-cmd"],
         &[],
     ),
-    (&["less", "more", "man"], &["-P", "--pager"], &[]),
+    (&["less", "more"], &["-P", "--pager"], &[]),
+    (&["man"], &["-H", "-P", "--html", "--pager"], &[]),
+    (&["split"], &["--filter"], &[]),
+    (&["cpio"], &["--rsh-command"], &[]),
+    (&["tcpdump"], &["-z"], &[]),
+    (&["nmap"], &["--script"], &[]),
+    (&["nginx"], &["-g"], &[]),
+    (&["lftp"], &["-c", "-e", "-f"], &[]),
+    (
+        &["nc", "ncat", "netcat"],
+        &["-c", "-e", "--exec", "--lua-exec", "--sh-exec"],
+        &[],
+    ),
+    (
+        &["emacs"],
+        &["-f", "-l", "--eval", "--funcall", "--load", "--script"],
+        &[],
+    ),
+    (
+        &["start-stop-daemon"],
+        &["-a", "-x", "--exec", "--startas"],
+        &[],
+    ),
+    (
+        &[
+            "iptables",
+            "iptables-restore",
+            "ip6tables",
+            "ip6tables-restore",
+        ],
+        &["--modprobe"],
+        &[],
+    ),
+];
+
+/// What distributions put behind the name of one of several builds, or of what they have diverted.
+const BUILDS: [&str; 8] = [
+    "-dbg", ".basic", ".distrib", ".nox", ".openbsd", ".orig", ".real", ".tiny",
 ];
 
 /// What the program of this name does, versions as in `python3.11` left out; `None` for what is in
 /// no list.
 pub(super) fn class(name: &str) -> Option<Class> {
+    let built = BUILDS.iter().find_map(|build| name.strip_suffix(build));
+    let stem = built.unwrap_or(name);
     let stem =
-        name.trim_end_matches(|char: char| char.is_ascii_digit() || char == '.' || char == '-');
+        stem.trim_end_matches(|char: char| char.is_ascii_digit() || char == '.' || char == '-');
     let is = |names: &[&str]| names.contains(&name) || names.contains(&stem);
     if is(SHELLS) {
         return Some(Class::Shell);
@@ -299,6 +395,9 @@ pub(super) fn class(name: &str) -> Option<Class> {
     }
     if let Some(joins) = JOINS.iter().find(|wrapper| is(wrapper.names)) {
         return Some(Class::Joins(joins));
+    }
+    if let Some((_, words)) = ELSEWHERE.iter().find(|(names, _)| is(names)) {
+        return Some(Class::Elsewhere(words));
     }
     let (_, code, starts) = TOOLS.iter().find(|(names, ..)| is(names))?;
     Some(Class::Tool { code, starts })
