@@ -90,7 +90,11 @@ fn network(network: &Network) -> String {
         Network::Connect(all) => {
             let all = all.iter().map(|to| {
                 let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
-                format!("{} port {} ({})", to.host, to.port, addresses.join(" "))
+                let addresses = match addresses.is_empty() {
+                    true => "no address: nothing runs here".to_owned(),
+                    false => addresses.join(" "),
+                };
+                format!("{} port {} ({addresses})", to.host, to.port)
             });
             format!("itself, and by TCP {}", all.collect::<Vec<_>>().join(", "))
         }
