@@ -168,6 +168,21 @@ impl Lists {
                 }
             }
         }
+        for (one, span) in &read {
+            let above = write.iter().find(|(write, _)| {
+                beneath(&one.path, &write.path).is_some_and(|rest| rest.contains('/'))
+            });
+            if let Some((write, _)) = above {
+                // The kernel keeps what is mounted on from being moved, not what holds it.
+                let message = format!(
+                    "{} can be put aside by a job, and written anew: 'write' has {}",
+                    quoted(&one.path),
+                    quoted(&write.path)
+                );
+                let help = "what lies between can be renamed: list what is to be written beside it";
+                report.error_with_help(span.clone(), message, help);
+            }
+        }
         let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
             for (one, span) in list {
                 if to.iter().any(|root| nested(&one.path, root)) {
