@@ -52,6 +52,15 @@ const SAFE_DIRECTORY: [(&str, &str); 3] = [
     ("GIT_CONFIG_VALUE_0", "*"),
 ];
 
+/// Whether a job may have programs run that the owner of a repository names. Whoever may `run` can run
+/// any; in a command's profile they would do what was meant for that one command.
+fn trusts_repositories(grant: &Grant) -> bool {
+    let profile = grant.profile();
+    let as_run =
+        profile.changes_nothing() && profile.groups.is_empty() && profile.capabilities == 0;
+    profile.user == User::Own && (as_run || grant.command().is_none())
+}
+
 /// Variables that are there once each, a later value in the place of an earlier one.
 struct Variables(Vec<(String, Vec<u8>)>);
 
@@ -103,7 +112,7 @@ pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     for (name, value) in identity(profile) {
         variables.set(name, value.as_bytes());
     }
-    if profile.user == User::Own {
+    if trusts_repositories(grant) {
         variables.set_all(SAFE_DIRECTORY);
     }
     let own = grant.command().map(|command| &command.env);

@@ -533,3 +533,29 @@ fn a_policy_can_be_shared() {
     shared(policy.command("nginx.test").unwrap());
     shared(policy.profile("nginx").unwrap());
 }
+
+#[test]
+fn a_repository_is_trusted_only_where_it_can_do_no_more_than_whoever_owns_it() {
+    let check = |profile: &str, ask: &dyn Fn() -> Ask<'static>, trusted: bool| {
+        let text = format!(
+            "[profile.p]\n{profile}\n[[command]]\nname = 'a.git'\nsummary = 'x'\nargv = ['/bin/git']\n\
+             effect = 'read'\nprofile = 'p'\n[[grant]]\nto = ['deploy']\nallow = ['a.git', 'run']\n"
+        );
+        let (policy, _) = load(&[source("a.toml", text)], &accounts()).unwrap();
+        let Verdict::Allow(grant) = policy.decide(DEPLOY, &ask()) else {
+            panic!("{profile}");
+        };
+        let env = remit_policy::environment(&grant, &[]).unwrap();
+        let names = |entry: &std::ffi::CString| entry.as_bytes().starts_with(b"GIT_CONFIG_");
+        assert_eq!(env.iter().any(names), trusted, "{profile}");
+    };
+    let command = || read("a.git");
+    check("base = 'read'", &command, true);
+    check("base = 'strict'\nread = ['/srv/git']", &command, true);
+    check("base = 'strict'\nwrite = ['/srv/w']", &command, false);
+    check("base = 'strict'\nnetwork = 'host'", &command, false);
+    check("base = 'read'\ngroups = ['ops']", &command, false);
+    let more = "base = 'read'\ncapabilities = ['CAP_DAC_READ_SEARCH']";
+    check(more, &command, false);
+    check("base = 'read'", &|| run(None, &[]), true);
+}
