@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_confine::{Answer, in_child};
 use remit_policy::{Diagnostic, Policy, Severity, Source};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::args::Args;
@@ -66,20 +65,7 @@ pub struct Loading {
 }
 
 /// Why a policy was not loaded: every finding, a line or more each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// In words.
-    pub why: String,
-    /// The same files may be right in a minute: a name server did not answer.
-    pub may_pass: bool,
-}
-
-impl From<String> for Refused {
-    fn from(why: String) -> Self {
-        let may_pass = false;
-        Self { why, may_pass }
-    }
-}
+pub type Refused = String;
 
 /// For the policy to be read, names in it to be looked up, and what changed to be found. More than host
 /// names alone may take.
@@ -141,7 +127,7 @@ impl Loading {
             Ok(None) => None,
             Ok(Some(bytes)) => Some(
                 postcard::from_bytes::<Result<Brought, Refused>>(&bytes)
-                    .map_err(|_| "the child that reads the policy died".to_owned().into())
+                    .map_err(|_| "the child that reads the policy died".to_owned())
                     .and_then(|brought| {
                         let brought = brought?;
                         let settings = config::parse_file(&self.config, &brought.settings)?;
@@ -149,7 +135,7 @@ impl Loading {
                         Ok(Loaded { live, settings })
                     }),
             ),
-            Err(error) => Some(Err(chain(&error).into())),
+            Err(error) => Some(Err(chain(&error))),
         }
     }
 }
@@ -162,34 +148,27 @@ impl Loading {
 pub fn load_now(args: &Args) -> Result<Live, Fatal> {
     let mut loading = Loading::start(args, None, &[], None)?;
     let end = Instant::now() + PATIENCE;
-    let read = loop {
+    loop {
         if let Some(read) = loading.read() {
-            break read;
+            return read.map(|loaded| loaded.live).map_err(Fatal::Config);
         }
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         if let Ok(0) = poll(&mut fds, left) {
-            break Err(late());
+            // Not the policy's fault: the next try may have an answer.
+            return Err(Fatal::Unavailable(late()));
         }
-    };
-    match read {
-        Ok(loaded) => Ok(loaded.live),
-        Err(refused) if refused.may_pass => Err(Fatal::Unavailable(refused.why)),
-        Err(refused) => Err(Fatal::Config(refused.why)),
     }
 }
 
 /// The child has had its time.
 pub fn late() -> Refused {
     let seconds = PATIENCE.as_secs();
-    Refused {
-        why: format!(
-            "the policy was not read, or the names in it not looked up, in {seconds} s: a disk or a \
-             directory service does not answer"
-        ),
-        may_pass: true,
-    }
+    format!(
+        "the policy was not read, or the names in it not looked up, in {seconds} s: a disk or a \
+         directory service does not answer"
+    )
 }
 
 /// The same files and the same answers make the same policy again.

@@ -123,7 +123,7 @@ impl Warden {
                     Err(why) => self.policy_refused(why.to_string(), done.asked.as_ref()),
                 }
             }
-            Err(refused) => self.policy_refused(refused.why, done.asked.as_ref()),
+            Err(refused) => self.policy_refused(refused, done.asked.as_ref()),
         }
         if done.again {
             match self.reload(done.asked.as_ref()) {
@@ -144,7 +144,8 @@ impl Warden {
     /// From now on this one decides.
     fn take_policy(&mut self, live: Live) {
         live.warnings.iter().for_each(|line| say!("{line}"));
-        say!("policy {} is in force:\n{}", live.digest, live.changes);
+        // The record has named the policy.
+        say!("what this policy changed:\n{}", live.changes);
         let named = live.policy.groups_named();
         let shrunk = self.sessions.shrunk(named, &live.members);
         let lost = self.queue.of_shrunk(named, &live.members);

@@ -70,10 +70,8 @@ impl Brought {
 }
 
 fn load(vendor: &Path, admin: &Path, names: &Names) -> Result<Loaded, Refused> {
-    remit_policy_files::load(vendor, admin, Owners::Root, names).map_err(|found| Refused {
-        why: lines(&found).join("\n"),
-        may_pass: names.table().hosts.values().any(Vec::is_empty),
-    })
+    remit_policy_files::load(vendor, admin, Owners::Root, names)
+        .map_err(|found| lines(&found).join("\n"))
 }
 
 /// Whether a start would take these settings.
