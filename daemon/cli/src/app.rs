@@ -55,7 +55,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             PolicyVerb::Test(args) => verb::policy::test(context, &args),
             PolicyVerb::Explain(args) => verb::policy::explain(context, &args),
             PolicyVerb::Diff(args) => verb::policy::diff(context, &args),
-            PolicyVerb::Reload => verb::policy::reload(context),
+            PolicyVerb::Reload(args) => verb::policy::reload(context, &args),
         },
         Verb::Enroll(args) => verb::enroll::enroll(context, &args),
         Verb::Unenroll(args) => verb::unenroll::unenroll(context, &args),

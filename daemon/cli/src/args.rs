@@ -24,7 +24,7 @@ pub use job::JobArgs;
 pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
 pub use machine::{ClientConfigArgs, EnrollArgs, McpClient, UnenrollArgs};
-pub use policy::{DiffArgs, ExplainArgs, FilesArgs, MachineArgs, PolicyVerb};
+pub use policy::{DiffArgs, ExplainArgs, FilesArgs, MachineArgs, PolicyVerb, ReloadArgs};
 pub use run::{ChangeArgs, GivenArgs, RunArgs, Secret, TryArgs};
 
 /// Exit statuses at the end of `remit --help`; the table in `remit.1` says more.

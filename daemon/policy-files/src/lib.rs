@@ -8,6 +8,7 @@ mod load;
 mod names;
 mod outsiders;
 mod own;
+mod places;
 mod programs;
 mod trust;
 
@@ -16,4 +17,5 @@ pub use load::{Loaded, load};
 pub use names::Names;
 pub use outsiders::outsiders;
 pub use own::own_files;
+pub use places::places;
 pub use trust::Owners;

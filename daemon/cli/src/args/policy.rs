@@ -17,7 +17,14 @@ pub enum PolicyVerb {
     /// Tell who gains and who loses what between two states of policy files
     Diff(DiffArgs),
     /// Have the daemon load the policy files again; a policy with an error changes nothing
-    Reload,
+    Reload(ReloadArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Print nothing where it is in force: the journal says what changed
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -148,6 +148,8 @@ note: jobs.max counts after a restart
     );
 
     let (fake, _heard) = Fake::admin(AdminReply::Reloaded(reloaded(&[], 0)));
+    let said = fake.output(&["policy", "reload", "--quiet"]);
+    assert_eq!((said.status, said.text()), (Some(0), ""));
     let said = fake.output(&["policy", "reload"]);
     assert!(
         said.text()

@@ -103,7 +103,13 @@ impl Configuration {
 
 #[test]
 fn check_counts_what_loads_and_says_what_was_not_looked_at() {
-    let policy = Configuration::new(POLICY);
+    let missing = Configuration::new(POLICY).said(&["check"]);
+    let warned = "policy: warning: '/srv/stamp', which profile 'stamp' lists, is not there";
+    assert!(
+        missing.text().starts_with(warned) && missing.status == Some(0),
+        "{missing:?}"
+    );
+    let policy = Configuration::new(&POLICY.replace("[\"/srv/stamp", "[\"-/srv/stamp"));
     let said = policy.said(&["check"]);
     let expect = "\
 the policy loads: 3 rules and 2 commands in 1 file

@@ -1,8 +1,8 @@
-//! `remit policy check`: every finding that a load by the daemon would have, and who could not use what
-//! is granted to them.
+//! `remit policy check`: every finding that a load by the daemon would have, who could not use what is
+//! granted to them, and which profiles nothing could run in.
 
 use remit_policy::Diagnostic;
-use remit_policy_files::Loaded;
+use remit_policy_files::{Loaded, places};
 use serde_json::json;
 
 use super::files::{self, count, errors};
@@ -25,6 +25,7 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
     };
     if let Some(loaded) = &loaded {
         found.extend(reach::warnings(&loaded.policy, &names, &args.config));
+        found.extend(places(&loaded.policy, &names));
     }
     match context.form {
         Form::Json => output::json(&json!({

@@ -4,13 +4,14 @@ use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
 use remit_common::client;
 
 use crate::app::Context;
+use crate::args::ReloadArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
 use crate::table;
 
 /// Has the policy loaded again, and shows what is different now.
-pub fn reload(context: &Context) -> Result<Exit, Failure> {
+pub fn reload(context: &Context, args: &ReloadArgs) -> Result<Exit, Failure> {
     let reloaded = match client::admin(&context.runtime.admin_socket(), AdminRequest::Reload)? {
         AdminReply::Reloaded(reloaded) => reloaded,
         AdminReply::Done(_)
@@ -21,6 +22,7 @@ pub fn reload(context: &Context) -> Result<Exit, Failure> {
         | AdminReply::Stopped(_) => return Err(Failure::off_protocol()),
     };
     match context.form {
+        Form::Text if args.quiet => {}
         Form::Json => output::json(&reloaded)?,
         Form::Text => output::text(&show(&reloaded))?,
     }
