@@ -113,6 +113,8 @@ struct Argv<'a> {
     values: &'a [Vec<&'a str>],
     out: Vec<Given>,
     bytes: usize,
+    /// Those of `out` that are no text.
+    things: usize,
 }
 
 impl<'a> Argv<'a> {
@@ -122,6 +124,7 @@ impl<'a> Argv<'a> {
             values,
             out: Vec::new(),
             bytes: 0,
+            things: 0,
         }
     }
 
@@ -168,6 +171,9 @@ impl<'a> Argv<'a> {
         self.bytes += length(&given) + 1;
         within("argv", self.bytes, caps::ARGV, "bytes with final NULs")?;
         within("argv", self.out.len() + 1, caps::ARGV_COUNT, "elements")?;
+        // A sandbox opens no more, which is for here to say: there it would look like its own failure.
+        self.things += usize::from(!matches!(given, Given::Text(_)));
+        within("args", self.things, caps::NAMED_ARGS, "paths and secrets")?;
         self.out.push(given);
         Ok(())
     }

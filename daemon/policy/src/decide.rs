@@ -229,8 +229,9 @@ impl Policy {
 
     fn call(&self, who: Who<'_>, name: &str, effect: Effect) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
-        let named = self.named(name).ok_or_else(unknown)?;
+        // First, so that an answer takes no longer for a command that is there.
         let speaking = self.granting.of(who);
+        let named = self.named(name).ok_or_else(unknown)?;
         let strictest = self.granting.places(&speaking, name).next();
         let rule = strictest
             .and_then(|at| self.grants.get(at))

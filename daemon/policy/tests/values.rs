@@ -280,6 +280,15 @@ fn sizes_and_counts_are_bounded() {
     );
     let refusal = call(&command, &[("x", value.as_str()); 64]).unwrap_err();
     assert_eq!(refusal.code, Code::TooLarge, "{refusal}");
+
+    // Nor need more of the sandbox than it opens.
+    let twice = defined(
+        "['{x}', '{x}']",
+        "args.x = { type = 'path', under = '/srv', repeat = 64 }",
+    );
+    assert!(call(&twice, &[("x", "/srv/a"); 32]).is_ok());
+    let refusal = call(&twice, &[("x", "/srv/a"); 33]).unwrap_err();
+    assert_eq!(refusal.code, Code::TooLarge, "{refusal}");
 }
 
 #[test]
