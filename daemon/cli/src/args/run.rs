@@ -31,7 +31,7 @@ pub struct RunArgs {
 
     /// Run a named command that only looks, such as service.status; 'remit access' lists them
     #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
-          conflicts_with_all = ["cwd", "profile"])]
+          conflicts_with_all = ["cwd", "env", "profile"])]
     pub name: Option<String>,
 
     /// Sandbox profile [default: read]
@@ -41,6 +41,11 @@ pub struct RunArgs {
     /// Working directory [default: /]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
+
+    /// Set a variable that policy permits; may be given again
+    #[arg(long, value_name = "NAME=VALUE",
+          value_parser = OsStringValueParser::new().try_map(variable))]
+    pub env: Vec<Variable>,
 
     #[command(flatten)]
     pub given: GivenArgs,
@@ -77,11 +82,6 @@ pub struct GivenArgs {
     /// Take the value of an argument from a file, '-' is standard input; may be given again
     #[arg(long, value_name = "KEY=FILE", value_parser = OsStringValueParser::new().try_map(secret))]
     pub secret: Vec<Secret>,
-
-    /// Set a variable that policy permits; may be given again
-    #[arg(long, value_name = "NAME=VALUE",
-          value_parser = OsStringValueParser::new().try_map(variable))]
-    pub env: Vec<Variable>,
 
     /// Pass standard input on, at most 1 MiB [default: empty]
     #[arg(long)]

@@ -96,6 +96,11 @@ fn request(args: RunArgs) -> Result<Run, Failure> {
     };
     Ok(Run {
         cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
+        env: args
+            .env
+            .into_iter()
+            .map(|variable| (variable.name.into(), variable.value.into()))
+            .collect(),
         profile: args.profile,
         ..given(what, args.given, Purpose::Use)?
     })
@@ -107,13 +112,10 @@ pub fn given(what: What, given: GivenArgs, purpose: Purpose) -> Result<Run, Fail
         true => Some(bounded(&mut io::stdin(), "standard input", caps::STDIN)?),
         false => None,
     };
-    let env = given.env.into_iter();
     Ok(Run {
         what,
         cwd: None,
-        env: env
-            .map(|variable| (variable.name.into(), variable.value.into()))
-            .collect(),
+        env: Vec::new(),
         stdin,
         profile: None,
         wait_ms: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use remit_common::text;
-use remit_policy::{Ask, Call, Subject};
+use remit_policy::{Ask, Call, Subject, Who};
 use remit_policy_files::Names;
 use serde_json::json;
 
@@ -79,10 +79,9 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         }))?,
         Form::Text => {
             let mut lines = format!(
-                "{} (uid {}, groups {}) asks for: {question}\n",
+                "{} ({}) asks for: {question}\n",
                 table::cell(&args.who),
-                who.uid,
-                groups(who.gids, &names),
+                ids(&args.who, who, &names),
             );
             lines += &outcome.lines();
             for (name, value) in words.iter().flatten() {
@@ -164,14 +163,18 @@ fn tool(call: &Call) -> &'static str {
     }
 }
 
-/// Names of groups of this machine, or their numbers.
-fn groups(gids: &[u32], names: &Names) -> String {
-    match gids {
-        [] => "none".to_owned(),
-        gids => gids
-            .iter()
-            .map(|gid| profile::group(*gid, names))
-            .collect::<Vec<_>>()
-            .join(" "),
+/// Who that is to the kernel. A `%group` is somebody, whose uid nobody has.
+fn ids(written: &str, who: Who<'_>, names: &Names) -> String {
+    if written.starts_with('%') {
+        return "somebody who is in that group and in no other".to_owned();
+    }
+    let groups: Vec<String> = who
+        .gids
+        .iter()
+        .map(|gid| profile::group(*gid, names))
+        .collect();
+    match groups.is_empty() {
+        true => format!("uid {}, groups none", who.uid),
+        false => format!("uid {}, groups {}", who.uid, groups.join(" ")),
     }
 }
