@@ -302,7 +302,8 @@ impl Warden {
                     format!("the new policy is refused, the old one stays in force: {first}");
                 let refusal = Refusal::new(Code::InvalidArgs, text);
                 AdminReply::Refused(refusal.lift(
-                    "/usr/libexec/remit/remitd --check, until it finds nothing; then reload again",
+                    "remit policy check shows each place (remitd --check also judges remit.toml); \
+                     then reload again",
                 ))
             }
         };
