@@ -127,15 +127,16 @@ fn join(under: &CStr, beneath: &CStr) -> Option<CString> {
     fine.then(|| CString::new([b"/", whole.as_slice()].concat()).ok())?
 }
 
-/// Opens what the arguments name, in the child, as the job's user.
-pub(crate) fn open(all: &[Prepared<'_>], uid: u32) -> std::result::Result<Taken, Fault> {
+/// Opens what the arguments name, in the child, as the job's user. `trusted` may own the way to a path
+/// that is given as text, as root may.
+pub(crate) fn open(all: &[Prepared<'_>], trusted: u32) -> std::result::Result<Taken, Fault> {
     if all.is_empty() {
         return Ok(Taken::Absent);
     }
     let root = floor::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
     for argument in all {
         if let Thing::Path { path, is } = &argument.thing {
-            let opened = open_path(root.as_fd(), path, *is, argument.number, uid);
+            let opened = open_path(root.as_fd(), path, *is, argument.number, trusted);
             opened.map_err(|fault| fault.at(argument.index))?;
         }
     }
@@ -147,7 +148,7 @@ fn open_path(
     path: &CStr,
     is: PathIs,
     number: Option<RawFd>,
-    uid: u32,
+    trusted: u32,
 ) -> std::result::Result<(), Fault> {
     let bytes = path.to_bytes_with_nul();
     let relative = bytes.get(1..).filter(|rest| rest.len() > 1);
@@ -164,7 +165,7 @@ fn open_path(
         return Err(Fault::because(Why::WrongKind));
     }
     let Some(number) = number else {
-        return match trust::of_way(path, uid) {
+        return match trust::of_way(path, trusted) {
             true => Ok(()),
             false => Err(Fault::because(Why::Untrusted)),
         };

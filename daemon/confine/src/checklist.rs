@@ -212,13 +212,14 @@ fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<
         only(way, Wall::Keyring, || keyring(way.sandbox)),
     )?;
     notes.take(Step::Identity, identity::become_job(way))?;
+    let trusted = way.sandbox.who.trusted(way.uid);
     if let Base::Host = way.sandbox.base {
         notes.take(Step::Cwd, cwd(way))?;
-        return notes.take(Step::Arguments, arguments::open(way.arguments, way.uid));
+        return notes.take(Step::Arguments, arguments::open(way.arguments, trusted));
     }
     notes.take(Step::NoNewPrivs, only(way, Wall::NoNewPrivs, no_new_privs))?;
     notes.take(Step::Cwd, cwd(way))?;
-    notes.take(Step::Arguments, arguments::open(way.arguments, way.uid))?;
+    notes.take(Step::Arguments, arguments::open(way.arguments, trusted))?;
     notes.take(Step::Landlock, landlock(ruleset))?;
     notes.take(Step::Seccomp, seccomp(way.sandbox))
 }

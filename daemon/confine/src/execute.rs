@@ -13,8 +13,9 @@ use std::ffi::CStr;
 pub(crate) fn execute(way: &Way<'_>) -> Failure {
     let exec = Failure::of_exec;
     let mut refused = None;
+    let who = &way.sandbox.who;
     for program in &way.candidates {
-        if way.sandbox.who.user.is_some() && !trust::of_program(program, way.uid) {
+        if who.user.is_some() && !trust::of_program(program, who.trusted(way.uid)) {
             return exec(Why::Untrusted, 0);
         }
         let errno = floor::execve(program, &way.argv, &way.env)

@@ -35,6 +35,10 @@ fn sh_in(profile: &StrictProfile, script: &str) -> Ran {
 
 /// Runs in a cgroup of its own, which a profile with a user needs. `None`: there is no cgroup v2.
 pub fn run_as(profile: &StrictProfile, argv: &[&str]) -> Option<Ran> {
+    run_as_with(profile, argv, &[])
+}
+
+fn run_as_with(profile: &StrictProfile, argv: &[&str], places: &[Argument<'_>]) -> Option<Ran> {
     let name = format!("remit-test-{}-s{}", std::process::id(), uid());
     let cgroups = Cgroups::open(&name).unwrap();
     if !has("writable cgroup v2", cgroups.is_some()) {
@@ -43,6 +47,7 @@ pub fn run_as(profile: &StrictProfile, argv: &[&str]) -> Option<Ran> {
     let cgroup = cgroups.unwrap().create("1", &LIMITS).unwrap();
     let with = With {
         cgroup: Some(&cgroup),
+        places,
         ..With::default()
     };
     let ran = run_strict(profile, argv, &with);
@@ -661,6 +666,50 @@ fn a_secret_and_a_file_come_as_descriptors() {
         );
     }
     end(keeper);
+}
+
+/// Outside of a job that user could put a link in the place of what was checked, for the job to follow.
+#[test]
+fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
+    let dir = HostDir::new();
+    let (uid, capability) = (64_301, 1 << 2);
+    std::os::unix::fs::chown(&dir.0, Some(uid), Some(uid)).unwrap();
+    dir.file("file", 0o644, "");
+    let under = std::ffi::CString::new(dir.0.to_str().unwrap()).unwrap();
+    for (capabilities, groups, by_descriptor, taken) in [
+        (0, vec![], false, true),
+        (capability, vec![], true, true),
+        (capability, vec![], false, false),
+        (0, vec![42], false, false),
+    ] {
+        let profile = StrictProfile {
+            user: Some((uid, uid)),
+            capabilities,
+            groups,
+            read: vec![place(&dir.0)],
+            ..plain()
+        };
+        let places = [Argument {
+            index: 1,
+            before: b"",
+            what: What::Path {
+                under: &under,
+                beneath: c"file",
+                is: PathIs::File,
+                by_descriptor,
+            },
+        }];
+        let Some(ran) = run_as_with(&profile, &["true", "?"], &places) else {
+            return;
+        };
+        match ran.progress {
+            Progress::Executed(_) => assert!(taken, "{profile:?}"),
+            Progress::Failed { step, why, .. } => {
+                assert_eq!((step, why, taken), (Step::Arguments, Why::Untrusted, false));
+            }
+            Progress::More => panic!(),
+        }
+    }
 }
 
 #[test]
