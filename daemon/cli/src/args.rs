@@ -235,6 +235,10 @@ mod tests {
                 ArgumentConflict,
             ),
             (&["run", "--name", "logs", "--cwd", "/"], ArgumentConflict),
+            (
+                &["run", "--name", "logs", "--env", "TZ=UTC"],
+                ArgumentConflict,
+            ),
             (&["try"], MissingRequiredArgument),
             (&["try", "--script", "x", "ls"], ArgumentConflict),
             (&["access", "--name", "logs", "ls"], ArgumentConflict),

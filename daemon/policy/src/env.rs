@@ -61,6 +61,11 @@ fn trusts_repositories(grant: &Grant) -> bool {
     profile.user == User::Own && (as_run || grant.command().is_none())
 }
 
+/// systemctl(1) as root speaks to a socket of the service manager's own, and turns away from it where it
+/// does not see the other end as a process. A job does not: its table of processes is its own. By this it
+/// takes the bus, as everybody else's systemctl does, and so do scripts of packages.
+const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
+
 /// Variables that are there once each, a later value in the place of an earlier one.
 struct Variables(Vec<(String, Vec<u8>)>);
 
@@ -114,6 +119,9 @@ pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     }
     if trusts_repositories(grant) {
         variables.set_all(SAFE_DIRECTORY);
+    }
+    if matches!(profile.user, User::Fixed { uid: 0, .. }) {
+        variables.set_all([SYSTEMCTL]);
     }
     let own = grant.command().map(|command| &command.env);
     for env in [&profile.env].into_iter().chain(own) {
@@ -237,14 +245,20 @@ mod tests {
         );
         check(
             Profile::host(),
-            &["USER=root", "HOME=/root", "TMPDIR=/tmp"],
+            &[
+                "USER=root",
+                "HOME=/root",
+                "TMPDIR=/tmp",
+                "SYSTEMCTL_FORCE_BUS=1",
+            ],
             "GIT_CONFIG_",
         );
         let other = Profile {
             user: fixed("#1001", 1001),
             ..Profile::host()
         };
-        check(other, &["USER=1001", "HOME=/"], "HOME=/root");
+        check(other.clone(), &["USER=1001", "HOME=/"], "HOME=/root");
+        check(other, &["USER=1001"], "SYSTEMCTL_");
     }
 
     #[test]

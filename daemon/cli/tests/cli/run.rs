@@ -102,8 +102,6 @@ fn a_command_of_the_policy_takes_what_its_definition_says() {
     let args = [
         "run",
         "--stdin",
-        "--env",
-        "TZ=UTC",
         "--secret",
         &secret,
         "--name",
@@ -126,7 +124,6 @@ fn a_command_of_the_policy_takes_what_its_definition_says() {
     };
     let asked = Run {
         stdin: Some(bytes("in")),
-        env: vec![(bytes("TZ"), bytes("UTC"))],
         ..plain(what.clone())
     };
     assert_eq!(fake.all_heard(), [Request::Run(asked)]);
