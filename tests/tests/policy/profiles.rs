@@ -10,8 +10,10 @@ use std::process::Command;
 
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
+use remit_common::wire::{Purpose, Run};
 use remit_tests::caller::{argv, change, named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
+use remit_tests::process::Identity;
 
 use super::scene::{FILE, GRANTS, asked, exit, reload, with};
 
@@ -215,7 +217,7 @@ fn root_s_eyes_see_all_and_change_nothing() {
                   [[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n";
     daemon.set_file(FILE, policy);
     let _ = reload(&daemon).unwrap_or_else(|why| panic!("{why}"));
-    let eyes = |words: &[&str]| remit_common::wire::Run {
+    let eyes = |words: &[&str]| Run {
         profile: Some("eyes".into()),
         ..argv(words)
     };
@@ -329,5 +331,32 @@ fn a_program_that_others_can_change_is_not_executed() {
         "{report:?}"
     );
     daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn what_root_tries_where_it_can_change_something_is_recorded_as_a_change() {
+    let daemon = with("");
+    let box_ = files(&daemon).join("box");
+    let profile = format!("base = \"strict\"\nwrite = [\"{}\"]", box_.display());
+    daemon.set_file(FILE, &policy(&profile, "change", "true"));
+    let _ = reload(&daemon).expect("it loads");
+    let root = Identity::new(0, &[0]);
+    let tried = |profile: &str, effect: &str| {
+        let run = Run {
+            purpose: Purpose::Try,
+            profile: Some(profile.into()),
+            ..argv(&["/usr/bin/touch", &format!("{}/tried", box_.display())])
+        };
+        let _ = asked(&daemon, &root, run).expect("root may try");
+        for event in ["intent", "end"] {
+            let records = daemon.records(event);
+            let last = records.last().expect("it is recorded");
+            assert_eq!(last["REMIT_EFFECT"], effect, "{profile} {last}");
+        }
+    };
+    tried("strict", "read");
+    tried("p", "change");
+    assert!(box_.join("tried").exists());
     daemon.stop();
 }

@@ -76,6 +76,7 @@ impl Asked {
         argv: &[CString],
         cwd: &CStr,
         profile: &str,
+        effect: Effect,
     ) -> Self {
         let line = argv_line(argv);
         Self {
@@ -90,6 +91,7 @@ impl Asked {
             },
             cwd: cwd.to_bytes().to_vec(),
             profile: Some(profile.to_owned()),
+            effect,
             ..Self::new(call, None)
         }
     }

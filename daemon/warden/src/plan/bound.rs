@@ -93,7 +93,12 @@ impl Bound {
             command.map(|command| command.limits).unwrap_or_default(),
         ];
         let limits = setting.limits.with(&changes);
-        let effect = command.map_or(Effect::Read, |command| command.effect);
+        let effect = match command {
+            Some(command) => command.effect,
+            None if profile.changes_nothing() => Effect::Read,
+            // Only root comes here, who tries the profile.
+            None => Effect::Change,
+        };
         Ok(Self {
             env: remit_policy::environment(grant, &call.env)?,
             runtime_s: runtime(call.runtime_s, &limits)?,
@@ -105,6 +110,7 @@ impl Bound {
                 &executed.argv,
                 &executed.cwd,
                 &profile.name,
+                effect,
             )),
             argv: executed.argv,
             slots: executed.slots,
