@@ -8,7 +8,7 @@ use remit_policy::{Ask, Call, Subject, Who};
 use remit_policy_files::Names;
 use serde_json::json;
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, granted};
 use super::{diff, files, profile};
 use crate::app::Context;
 use crate::args::ExplainArgs;
@@ -54,9 +54,10 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Question::Program(args) => Outcome::of_program(&explanation, &args.argv),
         Question::Named(call) => Outcome::of_command(&explanation, call),
     };
-    let words = outcome
-        .profile
-        .map(|profile| profile::words(profile, &names));
+    let words = outcome.profile.map(|profile| match granted(&explanation) {
+        Some(command) => profile::words(&profile::of_command(profile, command), &names),
+        None => profile::words(profile, &names),
+    });
     match context.form {
         Form::Json => output::json(&json!({
             "who": args.who,

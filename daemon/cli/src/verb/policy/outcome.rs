@@ -54,6 +54,16 @@ impl Answer {
     }
 }
 
+/// The policy's command that the rules grant, if it is one.
+pub fn granted(explanation: &Explanation) -> Option<&Command> {
+    match &explanation.verdict {
+        Verdict::Allow(grant) => grant.command(),
+        Verdict::Ask(pending) => pending.command(),
+        Verdict::Deny(_) => None,
+    }
+    .map(AsRef::as_ref)
+}
+
 impl<'a> Outcome<'a> {
     /// Of any program or script, or of this one.
     pub fn of_program(explanation: &'a Explanation, argv: &[OsString]) -> Self {
@@ -75,12 +85,8 @@ impl<'a> Outcome<'a> {
     /// Of a named command: the rules first, so that a stranger learns nothing of its arguments.
     pub fn of_command(explanation: &'a Explanation, call: &Call) -> Self {
         let mut outcome = Self::of(explanation);
-        let command = match &explanation.verdict {
-            Verdict::Allow(grant) => grant.command(),
-            Verdict::Ask(pending) => pending.command(),
-            Verdict::Deny(_) => return outcome,
-        };
-        match command {
+        match granted(explanation) {
+            _ if outcome.verdict == Answer::Deny => {}
             Some(command) => outcome.bound(command, call),
             None => outcome.built_in(call),
         }

@@ -1,7 +1,7 @@
 //! A sandbox in plain words, a fact a line.
 
 use nix::unistd::{Gid, Group};
-use remit_policy::{Base, Listed, Network, Profile, User};
+use remit_policy::{Base, Command, Listed, Network, Profile, ProfileLimits, User};
 use remit_policy_files::Names;
 
 use crate::human;
@@ -47,6 +47,22 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
     ];
     words.extend(besides.into_iter().filter(|(_, value)| !value.is_empty()));
     words
+}
+
+/// A profile as a command has it: with the command's own variables and limits in place of its own.
+pub fn of_command(profile: &Profile, command: &Command) -> Profile {
+    let mut of_command = profile.clone();
+    of_command.env.extend(command.env.clone());
+    let (own, others) = (command.limits, profile.limits);
+    of_command.limits = ProfileLimits {
+        runtime_s: own.runtime_s.or(others.runtime_s),
+        memory: own.memory.or(others.memory),
+        tasks: own.tasks.or(others.tasks),
+        cpu_percent: own.cpu_percent.or(others.cpu_percent),
+        open_files: own.open_files.or(others.open_files),
+        tmp: own.tmp.or(others.tmp),
+    };
+    of_command
 }
 
 /// The name of a group, or its number.
