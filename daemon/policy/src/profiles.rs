@@ -86,6 +86,18 @@ pub(crate) fn profile(
     let mut groups: Vec<u32> = groups.collect();
     groups.sort_unstable();
     groups.dedup();
+    if let (Some(User::Fixed { name, uid, .. }), false) = (&user, groups.is_empty())
+        && *uid != 0
+        && let Some(span) = fields.span_of("groups")
+    {
+        // ptrace(2) asks for the same uid and primary gid, and for no more capabilities.
+        let message = format!(
+            "any process of {} on this machine can take over these jobs, and has their groups then",
+            quoted(name)
+        );
+        let help = "leave 'user' out: then each job has a uid of its own";
+        report.warning(span, message, Some(help));
+    }
     let network = network(base, &mut fields, machine, resolved, report);
     let capabilities = capabilities(base, &network, &mut fields, report);
     let lists = Lists::read(&mut fields, &machine.protected(), report);

@@ -123,6 +123,33 @@ a.toml:22:11: warning: a command of effect read runs in the profile 'n', which r
 }
 
 #[test]
+fn groups_that_a_user_of_the_host_can_take() {
+    check(
+        "\
+[profile.d]
+base = 'strict'
+user = 'deploy'
+groups = ['ops']
+
+[profile.r]
+base = 'strict'
+user = 'root'
+groups = ['ops']
+
+[profile.o]
+base = 'strict'
+groups = ['ops']
+",
+        "\
+a.toml:4:10: warning: any process of 'deploy' on this machine can take over these jobs, and has their groups then
+  4 | groups = ['ops']
+    |          ^^^^^^^
+    = leave 'user' out: then each job has a uid of its own
+",
+    );
+}
+
+#[test]
 fn what_is_as_it_should_be_is_not_warned_of() {
     check(
         "\
