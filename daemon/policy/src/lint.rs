@@ -3,6 +3,7 @@
 //!
 //! The list cannot be complete, and it is no wall: the profile is. It refuses what can only be a mistake.
 
+mod elsewhere;
 mod gaps;
 mod programs;
 
@@ -13,7 +14,7 @@ use crate::diagnostic::{Severity, quoted};
 use crate::reader::Placed;
 use crate::template::words;
 pub(crate) use gaps::gaps;
-use programs::{Class, ELSEWHERE_VALUES, Wrapper, class};
+use programs::{Class, Wrapper, class};
 
 /// What is wrong with a template, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -301,7 +302,7 @@ impl Linter {
         let mut place = true;
         while let Some(word) = words.next() {
             if word.is_option() {
-                if ELSEWHERE_VALUES.contains(&word.text) {
+                if elsewhere::WITH_VALUE.contains(&word.text) {
                     words.next();
                 }
             } else if place {

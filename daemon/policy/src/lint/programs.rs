@@ -1,5 +1,7 @@
 //! Programs that run code or start other programs, by the last part of their path.
 
+use super::elsewhere::PROGRAMS;
+
 /// What a program does with its words.
 pub(super) enum Class {
     /// Runs its script, or the text behind `-c`.
@@ -163,34 +165,6 @@ const WRAPPERS: &[Wrapper] = &[
         "ld-musl-aarch64.so",
         "ld-musl-x86_64.so",
     ]),
-];
-
-/// Programs that start others in a container, a machine or a network, and the words for that.
-const ELSEWHERE: &[(&[&str], &[&str])] = &[
-    (&["docker", "podman", "nerdctl"], &["exec", "run", "create"]),
-    (&["kubectl", "crictl", "lxc", "incus"], &["exec"]),
-    (&["machinectl"], &["shell"]),
-    (&["ip"], &["exec"]),
-];
-
-/// Options of these that take the next word.
-pub(super) const ELSEWHERE_VALUES: &[&str] = &[
-    "-c",
-    "-e",
-    "-n",
-    "-u",
-    "-v",
-    "-w",
-    "--container",
-    "--cwd",
-    "--env",
-    "--group",
-    "--name",
-    "--namespace",
-    "--network",
-    "--user",
-    "--volume",
-    "--workdir",
 ];
 
 const JOINS: &[Wrapper] = &[
@@ -396,7 +370,7 @@ pub(super) fn class(name: &str) -> Option<Class> {
     if let Some(joins) = JOINS.iter().find(|wrapper| is(wrapper.names)) {
         return Some(Class::Joins(joins));
     }
-    if let Some((_, words)) = ELSEWHERE.iter().find(|(names, _)| is(names)) {
+    if let Some((_, words)) = PROGRAMS.iter().find(|(names, _)| is(names)) {
         return Some(Class::Elsewhere(words));
     }
     let (_, code, starts) = TOOLS.iter().find(|(names, ..)| is(names))?;
