@@ -6,15 +6,15 @@ use std::fmt::Write;
 
 use remit_common::text::is_plain;
 
-use crate::approval::Approval;
-use crate::capabilities;
-use crate::command::{Command, Kind, Param, Part, Pass, PathIs, Stdin};
-use crate::destination;
-use crate::limits;
-use crate::policy::Policy;
-use crate::profile::{Base, Listed, Network, Profile, User};
-use crate::rule::{DenyRule, GrantRule};
-use crate::template;
+use crate::load::destination;
+use crate::load::limits;
+use crate::load::template;
+use crate::model::approval::Approval;
+use crate::model::capabilities;
+use crate::model::command::{Command, Kind, Param, Part, Pass, PathIs, Stdin};
+use crate::model::policy::Policy;
+use crate::model::profile::{Base, Listed, Network, Profile, User};
+use crate::model::rule::{DenyRule, GrantRule};
 
 impl Policy {
     /// Everything that this policy means, as the text of one policy file. Examples and tests are
@@ -80,7 +80,7 @@ impl Table {
         }
     }
 
-    fn limits(&mut self, bounds: &crate::profile::ProfileLimits) {
+    fn limits(&mut self, bounds: &crate::model::profile::ProfileLimits) {
         self.0.extend(limits::print(bounds));
     }
 }

@@ -1,0 +1,222 @@
+//! A call of a named command: the caller's arguments become an argv, in one pass over the template.
+//!
+//! A value becomes one whole element, or the end of one behind `--option=`; it is never split, read
+//! again for placeholders, or seen by a shell. Nothing of the machine is looked at here.
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+
+use crate::call::request::within;
+use crate::load::diagnostic::quoted;
+use crate::load::paths::beneath;
+use crate::model::command::{Command, Given, Invocation, Kind, Param, Part, Stdin, Word};
+
+impl Command {
+    /// What the command runs with these arguments, each of them checked.
+    ///
+    /// # Errors
+    /// `invalid_args` or `too_large`, about the first argument that is wrong. No message has the
+    /// value of a secret in it.
+    pub fn bind(&self, args: &[(String, String)], has_stdin: bool) -> Result<Invocation, Refusal> {
+        if has_stdin && self.stdin != Stdin::Caller {
+            let message = format!("{} takes no standard input", self.name);
+            return Err(self.wrong("stdin", message));
+        }
+        let values = self.values(args)?;
+        let mut argv = Argv::new(self, &values);
+        for part in &self.argv {
+            argv.part(part)?;
+        }
+        let stdin = match self.stdin {
+            Stdin::Secret(at) => {
+                let secret = values.get(at).and_then(|values| values.first());
+                secret.map(|value| value.as_bytes().to_vec())
+            }
+            Stdin::None | Stdin::Caller => None,
+        };
+        let mut words = vec![self.name.clone()];
+        for (param, values) in self.params.iter().zip(&values) {
+            if !matches!(param.kind, Kind::Secret { .. }) {
+                words.extend(values.iter().map(|value| format!("{}={value}", param.name)));
+            }
+        }
+        Ok(Invocation {
+            argv: argv.out,
+            stdin,
+            words,
+        })
+    }
+
+    /// The values of each parameter, in their order, defaults filled in.
+    fn values<'a>(&'a self, args: &'a [(String, String)]) -> Result<Vec<Vec<&'a str>>, Refusal> {
+        within("args", args.len(), caps::NAMED_ARGS, "arguments")
+            .map_err(|refusal| refusal.next(self.takes()))?;
+        let mut values = vec![Vec::new(); self.params.len()];
+        for (name, value) in args {
+            let of_name = |(param, _): &(&Param, &mut Vec<&str>)| param.name == *name;
+            let Some((param, values)) = self.params.iter().zip(&mut values).find(of_name) else {
+                let message = format!("{} has no argument {}", self.name, quoted(name));
+                return Err(self.wrong(name, message));
+            };
+            if let Some(why) = param.kind.refuses(value) {
+                return Err(self.wrong(name, self.refused(param, value, &why)));
+            }
+            if values.len() >= param.most {
+                let message = match param.most {
+                    1 => format!("argument '{name}' of {} is given twice", self.name),
+                    most => format!(
+                        "argument '{name}' of {} is given over {most} times",
+                        self.name
+                    ),
+                };
+                return Err(self.wrong(name, message));
+            }
+            values.push(value.as_str());
+        }
+        for (param, values) in self.params.iter().zip(&mut values) {
+            if values.is_empty() {
+                match &param.default {
+                    Some(default) => values.push(default),
+                    None if param.optional => {}
+                    None => {
+                        let message = format!("{} needs the argument '{}'", self.name, param.name);
+                        return Err(self.wrong(&param.name, message));
+                    }
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn refused(&self, param: &Param, value: &str, why: &str) -> String {
+        let (command, name) = (&self.name, &param.name);
+        match param.kind {
+            Kind::Secret { .. } => format!("argument '{name}' of {command} {why}"),
+            _ => format!(
+                "argument '{name}' of {command} is {}, which {why}",
+                quoted(value)
+            ),
+        }
+    }
+
+    fn wrong(&self, object: &str, message: String) -> Refusal {
+        let object = remit_common::text::line(object.as_bytes(), 64);
+        Refusal::new(Code::InvalidArgs, message)
+            .object(object)
+            .next(self.takes())
+    }
+}
+
+/// The argv so far, within the bounds that every argv has.
+struct Argv<'a> {
+    command: &'a Command,
+    values: &'a [Vec<&'a str>],
+    out: Vec<Given>,
+    bytes: usize,
+    /// Those of `out` that are no text.
+    things: usize,
+}
+
+impl<'a> Argv<'a> {
+    fn new(command: &'a Command, values: &'a [Vec<&'a str>]) -> Self {
+        Self {
+            command,
+            values,
+            out: Vec::new(),
+            bytes: 0,
+            things: 0,
+        }
+    }
+
+    fn part(&mut self, part: &Part) -> Result<(), Refusal> {
+        match part {
+            Part::Word(word) => match place(word) {
+                None => self.word(word, ""),
+                Some(at) => self
+                    .of(at)
+                    .iter()
+                    .try_for_each(|value| self.word(word, value)),
+            },
+            Part::Group(words) => {
+                let Some(at) = words.iter().find_map(place) else {
+                    return Ok(());
+                };
+                for value in self.of(at) {
+                    for word in words {
+                        self.word(word, value)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The values that count for a parameter: of a flag `true` alone.
+    fn of(&self, at: usize) -> Vec<&'a str> {
+        let flag = matches!(self.kind(at), Some(Kind::Flag(_)));
+        let values = self.values.get(at).into_iter().flatten().copied();
+        values.filter(|value| !flag || *value == "true").collect()
+    }
+
+    fn kind(&self, at: usize) -> Option<&'a Kind> {
+        self.command.params.get(at).map(|param| &param.kind)
+    }
+
+    fn word(&mut self, word: &Word, value: &str) -> Result<(), Refusal> {
+        let given = match word {
+            Word::Literal(text) => Given::Text(text.clone().into_bytes()),
+            Word::Value(at) => self.given("", *at, value),
+            Word::Attached(before, at) => self.given(before, *at, value),
+        };
+        self.bytes += length(&given) + 1;
+        within("argv", self.bytes, caps::ARGV, "bytes with final NULs")?;
+        within("argv", self.out.len() + 1, caps::ARGV_COUNT, "elements")?;
+        // A sandbox opens no more, which is for here to say: there it would look like its own failure.
+        self.things += usize::from(!matches!(given, Given::Text(_)));
+        within("args", self.things, caps::NAMED_ARGS, "paths and secrets")?;
+        self.out.push(given);
+        Ok(())
+    }
+
+    fn given(&self, before: &str, at: usize, value: &str) -> Given {
+        let before = before.as_bytes().to_vec();
+        match self.kind(at) {
+            Some(Kind::Path {
+                under, is, pass, ..
+            }) => Given::Path {
+                before,
+                under: under.clone(),
+                beneath: beneath(value, under).unwrap_or_default().to_owned(),
+                is: *is,
+                pass: *pass,
+            },
+            Some(Kind::Secret { .. }) => Given::Secret {
+                before,
+                value: value.as_bytes().to_vec(),
+            },
+            Some(Kind::Flag(word)) => Given::Text([before.as_slice(), word.as_bytes()].concat()),
+            _ => Given::Text([before.as_slice(), value.as_bytes()].concat()),
+        }
+    }
+}
+
+/// The parameter in a word.
+pub(crate) fn place(word: &Word) -> Option<usize> {
+    match word {
+        Word::Literal(_) => None,
+        Word::Value(at) | Word::Attached(_, at) => Some(*at),
+    }
+}
+
+fn length(given: &Given) -> usize {
+    match given {
+        Given::Text(text) => text.len(),
+        Given::Path {
+            before,
+            under,
+            beneath,
+            ..
+        } => before.len() + under.len() + 1 + beneath.len(),
+        Given::Secret { before, value } => before.len() + value.len(),
+    }
+}

@@ -1,0 +1,319 @@
+//! The environment of a job, built from nothing.
+//!
+//! Left out on purpose:
+//! - `COLUMNS`: it cuts lines of output.
+//! - `APT_CONFIG`: it can only name a file. apt needs none for looking: `-s`
+//!   takes no lock (apt-get(8)), nor do `apt list` and `apt-cache`.
+//! - `SHELL`, `MAIL`, `SSH_*`, `XDG_*`: they speak of a login, a job has none.
+
+use std::ffi::CString;
+
+use remit_common::caps;
+use remit_common::refusal::Refusal;
+
+use crate::call::request::{malformed, no_nul, within};
+use crate::call::variables::{check_value, never_permitted};
+use crate::decide::Grant;
+use crate::load::diagnostic::quoted;
+use crate::model::profile::{Base, Profile, User};
+
+/// Where programs are looked up, in this order. The job's `PATH` is these.
+pub const PATH_DIRS: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Variables of every job, besides `PATH` and who it is.
+const ALL: [(&str, &str); 10] = [
+    ("LANG", "C.UTF-8"),
+    ("TERM", "dumb"),
+    ("TMPDIR", "/tmp"),
+    // No pager: nobody is there to turn a page.
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("MANPAGER", "cat"),
+    ("SYSTEMD_PAGER", "cat"),
+    ("NO_COLOR", "1"),
+    // git status would otherwise try to write the index (git(1)).
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+];
+
+/// git refuses repositories of other owners, and to a uid of its own all are others'
+/// (git-config(1), safe.directory; the environment counts as command scope). Not for a user who has
+/// something to lose: a repository's configuration can name programs to run.
+const SAFE_DIRECTORY: [(&str, &str); 3] = [
+    ("GIT_CONFIG_COUNT", "1"),
+    ("GIT_CONFIG_KEY_0", "safe.directory"),
+    ("GIT_CONFIG_VALUE_0", "*"),
+];
+
+/// Whether a job may have programs run that the owner of a repository names. Whoever may `run` can run
+/// any; in a command's profile they would do what was meant for that one command.
+fn trusts_repositories(grant: &Grant) -> bool {
+    let profile = grant.profile();
+    let as_run =
+        profile.changes_nothing() && profile.groups.is_empty() && profile.capabilities == 0;
+    profile.user == User::Own && (as_run || grant.command().is_none())
+}
+
+/// systemctl(1) as root speaks to a socket of the service manager's own, and turns away from it where it
+/// does not see the other end as a process. A job does not: its table of processes is its own. By this it
+/// takes the bus, as everybody else's systemctl does, and so do scripts of packages.
+const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
+
+/// Variables that are there once each, a later value in the place of an earlier one.
+struct Variables(Vec<(String, Vec<u8>)>);
+
+impl Variables {
+    fn set(&mut self, name: &str, value: &[u8]) {
+        match self.0.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => value.clone_into(own),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    fn set_all<'a>(&mut self, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in all {
+            self.set(name, value.as_bytes());
+        }
+    }
+}
+
+/// Who a job is to itself: name and home. A user's own home is nothing that the sandbox shows; on
+/// the bare host root has its own, and of another user's nothing is known here.
+fn identity(profile: &Profile) -> [(&'static str, String); 3] {
+    let (name, home) = match (&profile.user, profile.base) {
+        (User::Own, _) => ("remit-job", "/tmp/home"),
+        (User::Fixed { name, .. }, Base::Read | Base::Strict) => (name.as_str(), "/tmp/home"),
+        (User::Fixed { name, uid: 0, .. }, Base::Host) => (name.as_str(), "/root"),
+        (User::Fixed { name, .. }, Base::Host) => (name.as_str(), "/"),
+    };
+    let name = name.trim_start_matches('#');
+    [
+        ("USER", name.to_owned()),
+        ("LOGNAME", name.to_owned()),
+        ("HOME", home.to_owned()),
+    ]
+}
+
+/// The whole environment of a job that `grant` permits, as `NAME=value`, each name once; a later one
+/// of these takes the place of an earlier one: what every job has, the profile's own, the command's,
+/// and those of `extra`, which the caller asked for.
+///
+/// # Errors
+/// `invalid_args` for a name that the grant does not list, that comes twice, or
+/// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
+/// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
+pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
+    let profile = grant.profile();
+    let mut variables = Variables(Vec::new());
+    variables.set("PATH", PATH_DIRS.join(":").as_bytes());
+    variables.set_all(ALL);
+    for (name, value) in identity(profile) {
+        variables.set(name, value.as_bytes());
+    }
+    if trusts_repositories(grant) {
+        variables.set_all(SAFE_DIRECTORY);
+    }
+    if matches!(profile.user, User::Fixed { uid: 0, .. }) {
+        variables.set_all([SYSTEMCTL]);
+    }
+    let own = grant.command().map(|command| &command.env);
+    for env in [&profile.env].into_iter().chain(own) {
+        variables.set_all(
+            env.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+    }
+
+    within("env", extra.len(), caps::ENV_COUNT, "variables")?;
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in extra {
+        let Some(name) = permitted(grant, name) else {
+            let shown = quoted(name);
+            let message = format!("the grant does not let a caller set the variable {shown}");
+            return Err(malformed(shown, message));
+        };
+        if seen.contains(&name) {
+            return Err(malformed(
+                name,
+                format!("the variable '{name}' is set twice"),
+            ));
+        }
+        seen.push(name);
+        no_nul(name, value)?;
+        check_value(name, value)?;
+        let size = name.len() + value.len() + 2;
+        within(name, size, caps::ENV_ELEMENT, "bytes as a variable")?;
+        variables.set(name, value);
+    }
+    let strings = variables.0.into_iter().map(|(name, value)| {
+        CString::new([name.as_bytes(), b"=", &value].concat())
+            .map_err(|_| malformed(name.as_str(), format!("the variable '{name}' has a NUL")))
+    });
+    strings.collect()
+}
+
+/// The name as the grant lists it. A name that can never be permitted is in
+/// no grant; asking again costs nothing.
+fn permitted<'a>(grant: &'a Grant, name: &[u8]) -> Option<&'a str> {
+    let listed = grant
+        .env()
+        .iter()
+        .find(|listed| listed.as_bytes() == name)?;
+    never_permitted(listed).is_none().then_some(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::refusal::Code;
+
+    fn built(env: &[&str], extra: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
+        let grant = Grant::fake(env);
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let extra: Vec<_> = extra.iter().map(|(n, v)| (bytes(n), bytes(v))).collect();
+        let built = environment(&grant, &extra)?;
+        Ok(built
+            .into_iter()
+            .map(|entry| entry.into_string().unwrap())
+            .collect())
+    }
+
+    #[test]
+    fn without_extras_it_is_exactly_this() {
+        let expect = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            LANG=C.UTF-8 TERM=dumb TMPDIR=/tmp PAGER=cat GIT_PAGER=cat MANPAGER=cat \
+            SYSTEMD_PAGER=cat NO_COLOR=1 GIT_OPTIONAL_LOCKS=0 DEBIAN_FRONTEND=noninteractive \
+            USER=remit-job LOGNAME=remit-job HOME=/tmp/home GIT_CONFIG_COUNT=1 \
+            GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*";
+        assert_eq!(built(&[], &[]).unwrap().join(" "), expect);
+    }
+
+    #[test]
+    fn a_profile_says_who_the_job_is_and_adds_its_own() {
+        let check = |profile: Profile, has: &[&str], has_not: &str| {
+            let grant = Grant::fake_in(profile, &["A"]);
+            let caller = [(b"A".to_vec(), b"caller".to_vec())];
+            let built = environment(&grant, &caller).unwrap();
+            let built: Vec<String> = built
+                .into_iter()
+                .map(|one| one.into_string().unwrap())
+                .collect();
+            for one in has {
+                assert!(built.iter().any(|entry| entry == one), "{one}: {built:?}");
+            }
+            assert!(
+                !built.iter().any(|entry| entry.starts_with(has_not)),
+                "{built:?}"
+            );
+        };
+        let fixed = |name: &str, uid| User::Fixed {
+            name: name.into(),
+            uid,
+            gid: uid,
+        };
+        let read = Profile::read();
+        let env = [("A", "b"), ("LANG", "C")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let env = Profile {
+            env: env.into(),
+            ..read
+        };
+        check(
+            env,
+            &["A=caller", "LANG=C", "USER=remit-job"],
+            "LANG=C.UTF-8",
+        );
+        check(
+            Profile::strict(),
+            &["HOME=/tmp/home", "GIT_CONFIG_COUNT=1"],
+            "A=b",
+        );
+        let www = Profile {
+            user: fixed("www-data", 33),
+            ..Profile::strict()
+        };
+        check(
+            www,
+            &["USER=www-data", "LOGNAME=www-data", "HOME=/tmp/home"],
+            "GIT_CONFIG_",
+        );
+        check(
+            Profile::host(),
+            &[
+                "USER=root",
+                "HOME=/root",
+                "TMPDIR=/tmp",
+                "SYSTEMCTL_FORCE_BUS=1",
+            ],
+            "GIT_CONFIG_",
+        );
+        let other = Profile {
+            user: fixed("#1001", 1001),
+            ..Profile::host()
+        };
+        check(other.clone(), &["USER=1001", "HOME=/"], "HOME=/root");
+        check(other, &["USER=1001"], "SYSTEMCTL_");
+    }
+
+    #[test]
+    fn a_listed_variable_replaces_or_follows() {
+        let found = built(&["LANG", "TZ"], &[("TZ", "UTC"), ("LANG", "de_DE.UTF-8")]).unwrap();
+        let langs: Vec<_> = found
+            .iter()
+            .filter(|entry| entry.starts_with("LANG="))
+            .collect();
+        assert_eq!(langs, ["LANG=de_DE.UTF-8"]);
+        assert_eq!(found.last().unwrap(), "TZ=UTC");
+    }
+
+    #[test]
+    fn other_variables_are_refused() {
+        let check = |env: &[&str], extra: &[(&str, &str)], expect: Option<Code>| {
+            let code = built(env, extra).err().map(|refusal| refusal.code);
+            assert_eq!(code, expect, "{extra:?}");
+        };
+        let bad = Some(Code::InvalidArgs);
+        check(&["TZ"], &[("TZ", "")], None);
+        check(&["TZ"], &[("LC_ALL", "C")], bad);
+        check(&["TZ"], &[("tz", "C")], bad);
+        check(&["TZ"], &[("TZ=A", "C")], bad);
+        check(&["TZ"], &[("", "C")], bad);
+        check(&["TZ"], &[("TZ", "a\0b")], bad);
+        check(&["TZ"], &[("TZ", "A"), ("TZ", "B")], bad);
+        check(&["TZ"], &[("TZ", "Europe/Berlin")], None);
+        check(&["TZ"], &[("TZ", ":Europe/Berlin")], None);
+        check(&["TZ"], &[("TZ", "/etc/shadow")], bad);
+        check(&["TZ"], &[("TZ", ":/etc/shadow")], bad);
+        check(&["TZ"], &[("TZ", "../../etc/shadow")], bad);
+        check(&["LC_ALL"], &[("LC_ALL", "de_DE.UTF-8@euro")], None);
+        check(&["LC_ALL"], &[("LC_ALL", "x/y")], bad);
+        check(&["LANG"], &[("LANG", "%n")], bad);
+        check(&["A"], &[("A", "/x/../%n")], None);
+        // Even a grant that should not exist does not let these through.
+        check(&["LD_PRELOAD"], &[("LD_PRELOAD", "x")], bad);
+        check(&["PATH"], &[("PATH", "x")], bad);
+
+        let room = caps::ENV_ELEMENT - "TZ=".len() - 1;
+        check(&["TZ"], &[("TZ", &"x".repeat(room))], None);
+        check(
+            &["TZ"],
+            &[("TZ", &"x".repeat(room + 1))],
+            Some(Code::TooLarge),
+        );
+    }
+
+    #[test]
+    fn the_number_of_variables_is_bounded() {
+        let names: Vec<String> = (0..=caps::ENV_COUNT).map(|at| format!("V{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let extra: Vec<_> = names.iter().map(|name| (*name, "x")).collect();
+        assert!(built(&names, &extra[..caps::ENV_COUNT]).is_ok());
+        assert_eq!(built(&names, &extra).unwrap_err().code, Code::TooLarge);
+    }
+}

@@ -1,0 +1,9 @@
+//! One call: what it asks for, its values, and what is executed for it.
+
+pub(crate) mod bind;
+pub(crate) mod describe;
+pub(crate) mod env;
+pub(crate) mod request;
+pub(crate) mod subject;
+pub(crate) mod value;
+pub(crate) mod variables;

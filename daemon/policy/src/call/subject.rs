@@ -1,0 +1,144 @@
+//! Somebody who might ask, and a call that they might make, as people write them: for `[[test]]`
+//! tables and for questions about a policy. What connects to the socket is never one of these.
+
+use remit_common::text::line;
+use remit_common::wire::Effect;
+
+use crate::decide::{Ask, Who};
+use crate::model::machine::Machine;
+use crate::model::names::RUN;
+
+/// A uid that stands for somebody who is in one group and nothing else: the last one that can be
+/// granted anything, which no range of users reaches.
+const SOMEBODY: u32 = 0x7fff_ffff;
+
+/// Whom a question is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+impl Subject {
+    /// `user` with all groups of a login; `%group` or `%#gid`: somebody who is in that group alone;
+    /// `#uid`: that uid in no group.
+    ///
+    /// # Errors
+    /// That there is no such account, in a sentence.
+    pub fn named(text: &str, machine: &dyn Machine) -> Result<Self, String> {
+        let shown = line(text.as_bytes(), 96);
+        let (uid, gids) = if let Some(digits) = text.strip_prefix("%#") {
+            (SOMEBODY, vec![number(digits)?])
+        } else if let Some(digits) = text.strip_prefix('#') {
+            (number(digits)?, Vec::new())
+        } else if let Some(group) = text.strip_prefix('%') {
+            let gid = machine.group(group);
+            (
+                SOMEBODY,
+                vec![gid.ok_or(format!(
+                    "there is no group '{}'",
+                    line(group.as_bytes(), 96)
+                ))?],
+            )
+        } else {
+            let ids = machine
+                .user(text)
+                .ok_or(format!("there is no user '{shown}'"))?;
+            let mut gids = machine.groups_of(text);
+            if !gids.contains(&ids.gid) {
+                gids.push(ids.gid);
+            }
+            (ids.uid, gids)
+        };
+        Ok(Self { uid, gids })
+    }
+
+    /// As a verdict is asked for.
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            uid: self.uid,
+            gids: &self.gids,
+        }
+    }
+}
+
+fn number(digits: &str) -> Result<u32, String> {
+    let number = digits.parse::<u32>().ok();
+    number
+        .filter(|number| number.to_string() == digits)
+        .ok_or_else(|| format!("'{}' is no id", line(digits.as_bytes(), 96)))
+}
+
+/// What somebody might ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The tool: `run` or `change`.
+    pub effect: Effect,
+    /// The command; `None` for any program or script.
+    pub name: Option<String>,
+    /// Its arguments.
+    pub args: Vec<(String, String)>,
+    /// The sandbox of any program or script, where it is not `read`.
+    pub profile: Option<String>,
+}
+
+impl Call {
+    /// `run` alone, or `run` or `change`, a command's name and `key=value` words.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    pub fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
+        let mut words = words.iter().map(AsRef::as_ref);
+        let tool = words.next().unwrap_or_default();
+        let effect = match tool {
+            RUN => Effect::Read,
+            "change" => Effect::Change,
+            other => {
+                let shown = line(other.as_bytes(), 96);
+                return Err(format!("'{shown}' is neither 'run' nor 'change'"));
+            }
+        };
+        let name = words.next().map(str::to_owned);
+        if name.is_none() && effect == Effect::Change {
+            return Err("'change' needs the name of a command".into());
+        }
+        let mut args = Vec::new();
+        for word in words {
+            let Some((key, value)) = word.split_once('=') else {
+                let shown = line(word.as_bytes(), 96);
+                return Err(format!("'{shown}' is no argument: each is KEY=VALUE"));
+            };
+            args.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(Self {
+            effect,
+            name,
+            args,
+            profile: None,
+        })
+    }
+
+    /// As [`Call::parse`] of the words between spaces.
+    ///
+    /// # Errors
+    /// As [`Call::parse`].
+    pub fn split(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        Self::parse(&words)
+    }
+
+    /// As a verdict is asked for.
+    pub fn ask(&self) -> Ask<'_> {
+        match &self.name {
+            None => Ask::Run {
+                profile: self.profile.as_deref(),
+                argv0: b"",
+                env_names: &[],
+            },
+            Some(name) => Ask::Command {
+                name,
+                effect: self.effect,
+            },
+        }
+    }
+}

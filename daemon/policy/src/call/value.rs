@@ -1,0 +1,165 @@
+//! One value against the type of its argument. Text only: what is at a path is for those who open it.
+
+use std::fmt::Write;
+
+use remit_common::builtin::UnitName;
+use remit_common::caps;
+
+use crate::load::diagnostic::quoted;
+use crate::load::paths::{beneath, not_plain};
+use crate::model::command::{Kind, PathIs};
+
+impl Kind {
+    /// Why `value` is not of this type, in a part of a sentence that never repeats the value.
+    pub(crate) fn refuses(&self, value: &str) -> Option<String> {
+        if value.len() > caps::NAMED_VALUE {
+            return Some(format!(
+                "has {} bytes, the most is {}",
+                value.len(),
+                caps::NAMED_VALUE
+            ));
+        }
+        if let Some(at) = value.bytes().position(|byte| byte == 0) {
+            return Some(format!("has a NUL at byte {at}"));
+        }
+        match self {
+            Self::Text { pattern, max, dash } => {
+                if value.len() > *max {
+                    return Some(format!("has {} bytes, the most is {max}", value.len()));
+                }
+                if !dash && value.starts_with('-') {
+                    return Some("begins with '-'".into());
+                }
+                let fits = pattern.matches(value.as_bytes());
+                (!fits).then(|| format!("does not match {}", quoted(pattern.as_str())))
+            }
+            Self::Int { min, max } => int(value, *min, *max),
+            Self::Enum(values) => {
+                let listed = values.iter().any(|listed| listed == value);
+                (!listed).then(|| format!("is not one of: {}", values.join(", ")))
+            }
+            Self::Flag(_) => {
+                (!["true", "false"].contains(&value)).then(|| "is neither true nor false".into())
+            }
+            Self::Unit => unit(value),
+            Self::User => {
+                (!is_user(value)).then(|| "is not the name of a user (useradd(8))".into())
+            }
+            Self::Package => package(value),
+            Self::Path { under, is, .. } => path(value, under, *is),
+            Self::Secret { max } => secret(value, *max),
+        }
+    }
+
+    /// What a value must be, in one line for those who call.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Text { pattern, max, .. } => {
+                format!(
+                    "text that matches {}, at most {max} bytes",
+                    quoted(pattern.as_str())
+                )
+            }
+            Self::Int { min, max } => format!("a number from {min} to {max}"),
+            Self::Enum(values) => format!("one of: {}", values.join(", ")),
+            Self::Flag(word) => format!("true or false; true adds {}", quoted(word)),
+            Self::Unit => "the whole name of a unit, as nginx.service".into(),
+            Self::User => "the name of a user".into(),
+            Self::Package => "the name of a package".into(),
+            Self::Path { under, is, .. } => {
+                let mut text = match is {
+                    PathIs::File => "the absolute path of a file".to_owned(),
+                    PathIs::Directory => "the absolute path of a directory".to_owned(),
+                    PathIs::Either => "the absolute path of a file or directory".to_owned(),
+                };
+                let _ = write!(text, " beneath {under}, without symbolic links");
+                text
+            }
+            Self::Secret { max } => {
+                format!("a secret of at most {max} bytes; no record shows it")
+            }
+        }
+    }
+}
+
+/// Decimal, and written the one way that the number is printed: no sign but `-`, no leading zero,
+/// no digits of other scripts.
+fn int(value: &str, min: i64, max: i64) -> Option<String> {
+    let number = value.parse::<i64>().ok();
+    let canonical = number.filter(|number| number.to_string() == value);
+    match canonical {
+        Some(number) if (min..=max).contains(&number) => None,
+        Some(_) => Some(format!("is not from {min} to {max}")),
+        None => Some(format!("is not a plain decimal number from {min} to {max}")),
+    }
+}
+
+/// The whole name: what the program would add is not what was checked.
+fn unit(value: &str) -> Option<String> {
+    match value.parse::<UnitName>() {
+        Err(why) => Some(why.to_owned()),
+        Ok(name) if name.as_str() != value => {
+            Some("lacks the kind of the unit: write it whole, as nginx.service".into())
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A name that useradd(8) takes, and that no program reads as a uid (`all digits`) or as an owner
+/// with a group (`:`).
+fn is_user(value: &str) -> bool {
+    const MOST: usize = 32;
+    let stem = value.strip_suffix('$').unwrap_or(value);
+    value.len() <= MOST
+        && stem.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && stem
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// A name of Debian (deb-control(5), with an architecture behind `:`) or RPM. apt-get(8) takes a
+/// `-` at the end for "remove it" and a `+` for "install it", whatever the command is; of the names
+/// with a `+` there, as `g++`, only those with two are taken.
+fn package(value: &str) -> Option<String> {
+    const MOST: usize = 128;
+    let (name, architecture) = match value.split_once(':') {
+        Some((name, architecture)) => (name, Some(architecture)),
+        None => (value, None),
+    };
+    let named = value.len() <= MOST
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte));
+    let built = architecture.is_none_or(|text| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        !text.is_empty() && text.bytes().all(plain)
+    });
+    if !named || !built {
+        return Some("is not the name of a package".into());
+    }
+    let single = name.ends_with('+') && !name.ends_with("++");
+    (name.ends_with('-') || single)
+        .then(|| "ends with a sign that apt takes for an order to remove or install".into())
+}
+
+fn path(value: &str, under: &str, is: PathIs) -> Option<String> {
+    if let Some(why) = not_plain(value) {
+        return Some(why.to_owned());
+    }
+    match beneath(value, under) {
+        None => Some(format!("is not beneath {under}")),
+        Some("") if is == PathIs::File => Some(format!("is {under} itself, which is no file")),
+        Some(_) => None,
+    }
+}
+
+fn secret(value: &str, max: usize) -> Option<String> {
+    if value.is_empty() {
+        Some("is empty".into())
+    } else if value.len() > max {
+        Some(format!("has {} bytes, the most is {max}", value.len()))
+    } else {
+        None
+    }
+}

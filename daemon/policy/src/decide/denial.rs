@@ -1,0 +1,279 @@
+//! Why something is refused, in words for the agent and for the administrator.
+
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
+
+use crate::call::variables::never_permitted;
+use crate::decide::{Pending, lists};
+use crate::load::diagnostic::quoted;
+use crate::model::names::{Named, RUN};
+use crate::model::policy::Policy;
+use crate::model::rule::{DenyRule, GrantRule, RuleId};
+
+/// A refusal, in words for the agent and for the administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What kind of refusal it is.
+    pub code: Code,
+    /// What it is about: a name.
+    pub object: Option<String>,
+    /// The rule that refused, or that came closest; `None` when no rule speaks
+    /// of the caller.
+    pub rule: Option<RuleId>,
+    /// What was refused and why, one sentence.
+    pub what: String,
+    /// What an administrator can do to allow it.
+    pub lift: Option<String>,
+    /// What the agent can do instead.
+    pub next: String,
+}
+
+impl Denial {
+    /// Whether it says what is said of a command that does not exist.
+    pub(crate) fn is_as_unknown(&self) -> bool {
+        self.code == Code::NotFound
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self {
+            code: denial.code,
+            message: denial.what,
+            object: denial.object,
+            by: denial.rule.map(|rule| rule.to_string()),
+            lift: denial.lift,
+            next: Some(denial.next),
+        }
+    }
+}
+
+/// This release cannot ask anybody.
+impl From<Pending> for Refusal {
+    fn from(pending: Pending) -> Self {
+        let what = match pending.command() {
+            Some(command) => format!("'{}'", command.name),
+            None => "this".to_owned(),
+        };
+        let asks = pending.approval();
+        Self::new(
+            Code::NeedsApproval,
+            format!("{what} {asks}; this release cannot ask them yet"),
+        )
+        .by(pending.basis().to_string())
+        .lift("a [[grant]] with approval = \"none\" in place of that one; then remit policy reload")
+        .next("tell the user what you would run and why; a person can run it meanwhile")
+    }
+}
+
+pub(crate) fn of_id(uid: u32, why: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!("uid {uid} can be granted nothing: {why}"),
+        lift: None,
+        next: "connect as a user of this machine".into(),
+    }
+}
+
+pub(crate) fn by(rule: &DenyRule, name: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: Some(name.to_owned()),
+        rule: Some(rule.id.clone()),
+        what: format!("'{name}' is denied by rule {}", rule.id),
+        lift: Some(format!(
+            "change the [[deny]] at {}:{}",
+            rule.id.file, rule.id.line
+        )),
+        next: "nothing of this kind will be allowed; ask an administrator".into(),
+    }
+}
+
+/// The same whether there is no such command or none for this caller.
+pub(crate) fn no_command(name: &str) -> Denial {
+    let Refusal {
+        code,
+        message,
+        object,
+        lift,
+        next,
+        by: _,
+    } = Refusal::no_such_command(name);
+    Denial {
+        code,
+        object,
+        rule: None,
+        what: message,
+        lift,
+        next: next.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn other_tool(named: &Named<'_>) -> Denial {
+    let name = named.name();
+    let (what, next) = match named.effect() {
+        Effect::Change => (
+            "changes the host, and this asks for one that does not",
+            format!("call change with the name '{name}', its args and a reason"),
+        ),
+        Effect::Read => (
+            "does not change the host, and this asks for one that does",
+            format!("call run with the name '{name}' and its args"),
+        ),
+    };
+    Denial {
+        code: Code::InvalidArgs,
+        object: Some(name.to_owned()),
+        rule: None,
+        what: format!("the command '{name}' {what}"),
+        lift: None,
+        next,
+    }
+}
+
+pub(crate) fn not_root(uid: u32) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!("only root may try a profile without a grant, and this is uid {uid}"),
+        lift: None,
+        next: "use run, which policy may grant; access shows what is granted".into(),
+    }
+}
+
+pub(crate) fn unknown_profile(policy: &Policy, profile: &str) -> Denial {
+    const MOST: usize = 8;
+    let mut known: Vec<&str> = policy.profiles().map(|known| known.name.as_str()).collect();
+    let more = known.len().saturating_sub(MOST);
+    known.truncate(MOST);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!(
+            "there is no profile {} (there is: {}{more})",
+            quoted(profile),
+            known.join(", ")
+        ),
+        lift: None,
+        next: "leave the profile out, or name one that there is".into(),
+    }
+}
+
+pub(crate) fn nothing_to_try(profile: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!(
+            "the profile {} is no sandbox, so there is nothing to try",
+            quoted(profile)
+        ),
+        lift: None,
+        next: "root can run the same without remit".into(),
+    }
+}
+
+pub(crate) fn never_set(name: &[u8]) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!("no job can have the variable {} set", quoted(name)),
+        lift: None,
+        next: "leave it out, or set it inside a script".into(),
+    }
+}
+
+/// The same text whatever was asked: it tells a stranger nothing of the policy.
+pub(crate) fn no_grant(uid: u32) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!("no rule grants '{RUN}' to uid {uid} or its groups"),
+        lift: Some(format!(
+            "{}; or add the user to a group that has a grant",
+            grant_of(uid, "read")
+        )),
+        next: "call access to see what is granted; ask an administrator for a grant".into(),
+    }
+}
+
+/// The same text whether there is such a profile or not.
+pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: None,
+        what: format!(
+            "no rule grants uid {uid} '{RUN}' in a profile {}",
+            quoted(profile)
+        ),
+        lift: can_be_granted(profile).then(|| grant_of(uid, profile)),
+        next: "call access to see the profiles granted, or leave the profile out".into(),
+    }
+}
+
+/// Whether a policy could grant `run` in a profile of this name.
+fn can_be_granted(profile: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    profile != "host" && (1..=caps::NAME).contains(&profile.len()) && profile.bytes().all(plain)
+}
+
+/// A line that an administrator can put into a file as it stands.
+fn grant_of(uid: u32, profile: &str) -> String {
+    format!(
+        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], profile = \"{profile}\" }}]; \
+         then remit policy reload"
+    )
+}
+
+pub(crate) fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
+    const MOST: usize = 8;
+    let missing: Vec<&[u8]> = env_names
+        .iter()
+        .copied()
+        .filter(|name| !lists(closest, name))
+        .collect();
+    let mut shown: Vec<String> = missing.iter().take(MOST).map(quoted).collect();
+    if missing.len() > MOST {
+        shown.push(format!("{} more", missing.len() - MOST));
+    }
+    let shown = shown.join(", ");
+    let mut what = format!(
+        "no single rule lets this caller set all variables asked for; rule {} lacks {shown}",
+        closest.id
+    );
+    let lift = match missing.iter().find(|name| is_never_permitted(name)) {
+        Some(never) => {
+            what += &format!("; no policy can permit {}", quoted(never));
+            None
+        }
+        None => Some(format!(
+            "add {shown} to 'env' of the [[grant]] at {}:{}; a package's file is copied into \
+             /etc/remit/policy.d first",
+            closest.id.file, closest.id.line
+        )),
+    };
+    Denial {
+        code: Code::DeniedRule,
+        object: None,
+        rule: Some(closest.id.clone()),
+        what,
+        lift,
+        next: "leave these variables out, or set them inside a script".into(),
+    }
+}
+
+fn is_never_permitted(name: &[u8]) -> bool {
+    std::str::from_utf8(name).map_or(true, |name| never_permitted(name).is_some())
+}

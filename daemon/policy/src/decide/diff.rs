@@ -1,0 +1,250 @@
+//! What changed in meaning from one policy to another: who may what, and what that is.
+//!
+//! Everybody whom a rule names is looked at alone, by id: a caller of several groups has the sum.
+//! What changes no verdict and no definition gives nothing: comments, order, names of files and rules,
+//! another spelling of the same account.
+
+mod definitions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use remit_common::caps;
+use remit_common::text::line;
+
+use crate::decide::index::Places;
+use crate::model::approval::Approval;
+use crate::model::names::RUN;
+use crate::model::policy::Policy;
+use crate::model::rule::{Grantees, Principal};
+
+/// Names that one line lists; it counts the others.
+const NAMES: usize = 16;
+
+/// What changed, a line each: who may what, sorted, with accounts as the files name them; then
+/// commands, then profiles.
+pub fn diff(old: &Policy, new: &Policy) -> Vec<String> {
+    // Those of the same rules before and after have the same changes.
+    let mut known: BTreeMap<[Option<&Places>; 4], Vec<String>> = BTreeMap::new();
+    let mut lines = BTreeSet::new();
+    for (principal, label) in labels(old, new) {
+        let rules = [&old.granting, &old.denying, &new.granting, &new.denying];
+        let changes = known
+            .entry(rules.map(|index| index.rules_of(principal)))
+            .or_insert_with(|| changes(&Reach::of(old, principal), &Reach::of(new, principal)));
+        lines.extend(changes.iter().map(|change| format!("{label} {change}")));
+    }
+    lines
+        .into_iter()
+        .chain(definitions::changes(old, new))
+        .collect()
+}
+
+/// Whom the rules of either policy speak of, each as it is named; with the id where one name stood
+/// for two.
+fn labels(old: &Policy, new: &Policy) -> BTreeMap<Principal, String> {
+    let mut labels = BTreeMap::new();
+    for policy in [new, old] {
+        let grants = policy.grants.iter().map(|rule| &rule.to);
+        let mut words: BTreeMap<Principal, &String> = BTreeMap::new();
+        for Grantees { ids, words: _ } in grants.chain(policy.denies.iter().map(|rule| &rule.to)) {
+            for (principal, word) in ids {
+                let first = words.entry(*principal).or_insert(word);
+                *first = word.min(first);
+            }
+        }
+        for (principal, word) in words {
+            let label = || line(word.as_bytes(), caps::NAME);
+            labels.entry(principal).or_insert_with(label);
+        }
+    }
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for label in labels.values() {
+        *times.entry(label.clone()).or_default() += 1;
+    }
+    for (principal, label) in &mut labels {
+        if times.get(label).is_some_and(|times| *times > 1) {
+            *label += &match principal {
+                Principal::User(uid) => format!(" (uid {uid})"),
+                Principal::Group(gid) => format!(" (gid {gid})"),
+            };
+        }
+    }
+    labels
+}
+
+/// What one of them may do by one policy: `run` by profile, everything else by name.
+#[derive(Default)]
+struct Reach<'a> {
+    names: BTreeMap<Name<'a>, State<'a>>,
+    /// The variables that one rule lists together, by the profile of `run`.
+    variables: BTreeMap<&'a str, Vec<&'a BTreeSet<String>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Name<'a> {
+    Named(&'a str),
+    RunIn(&'a str),
+}
+
+#[derive(Clone, Copy)]
+enum State<'a> {
+    Unknown,
+    Denied,
+    Granted(Option<&'a Approval>),
+}
+
+impl<'a> Reach<'a> {
+    fn of(policy: &'a Policy, principal: Principal) -> Self {
+        let granting = policy.granting.of_all([principal].into_iter());
+        let denying = policy.denying.of_all([principal].into_iter());
+        let is_denied = |name: &str| policy.denying.places(&denying, name).next().is_some();
+        let mut reach = Self::default();
+        for named in policy.all_named() {
+            let name = Name::Named(named.name());
+            let first = policy.granting.places(&granting, named.name()).next();
+            if is_denied(named.name()) {
+                reach.names.insert(name, State::Denied);
+            } else if let Some(rule) = first.and_then(|at| policy.grants.get(at)) {
+                reach
+                    .names
+                    .insert(name, State::Granted(rule.approval.as_ref()));
+            }
+        }
+        if is_denied(RUN) {
+            reach.names.insert(Name::Named(RUN), State::Denied);
+            return reach;
+        }
+        for (place, approval) in policy.runs(&granting) {
+            let Some(rule) = policy.grants.get(place) else {
+                continue;
+            };
+            let profile = rule.profile.name.as_str();
+            reach
+                .names
+                .insert(Name::RunIn(profile), State::Granted(approval));
+            reach.variables.entry(profile).or_default().push(&rule.env);
+        }
+        reach
+    }
+
+    fn state(&self, name: Name<'a>) -> State<'a> {
+        self.names.get(&name).copied().unwrap_or(State::Unknown)
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::RunIn(profile) => write!(f, "{RUN} (profile {profile})"),
+        }
+    }
+}
+
+/// What one of them gains and loses, to stand behind a name.
+fn changes(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
+    let mut changes: BTreeMap<Change, Vec<Name<'_>>> = BTreeMap::new();
+    let names: BTreeSet<&Name<'_>> = old.names.keys().chain(new.names.keys()).collect();
+    for name in names {
+        for change in between(old.state(*name), new.state(*name)) {
+            changes.entry(change).or_default().push(*name);
+        }
+    }
+    let changes = changes
+        .into_iter()
+        .map(|(Change { before, after }, names)| {
+            let mut shown: Vec<String> =
+                names.iter().take(NAMES).map(ToString::to_string).collect();
+            if names.len() > NAMES {
+                shown.push(format!("{} more", names.len() - NAMES));
+            }
+            format!("{before} {}{after}", shown.join(", "))
+        });
+    changes.chain(variables(old, new)).collect()
+}
+
+/// What stands before and after the names.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    before: String,
+    after: String,
+}
+
+fn between(old: State<'_>, new: State<'_>) -> Vec<Change> {
+    let change = |before: &str, after: String| Change {
+        before: before.to_owned(),
+        after,
+    };
+    let plain = |before: &str| change(before, String::new());
+    let gains = |approval: Option<&Approval>| match approval {
+        Some(approval) => change("gains", format!(" ({approval})")),
+        None => plain("gains"),
+    };
+    let (denied, undenied) = ("is now denied", "is no longer denied");
+    match (old, new) {
+        (State::Unknown, State::Unknown) | (State::Denied, State::Denied) => Vec::new(),
+        (State::Unknown, State::Denied) => vec![plain(denied)],
+        (State::Unknown, State::Granted(approval)) => vec![gains(approval)],
+        (State::Denied, State::Unknown) => vec![plain(undenied)],
+        (State::Denied, State::Granted(approval)) => vec![plain(undenied), gains(approval)],
+        (State::Granted(_), State::Unknown) => vec![plain("loses")],
+        (State::Granted(_), State::Denied) => vec![plain("loses"), plain(denied)],
+        (State::Granted(old), State::Granted(new)) => match (old, new) {
+            (None, None) => Vec::new(),
+            (Some(_), None) => vec![plain("no longer needs approval:")],
+            (None, Some(new)) => vec![plain(&format!("now {new}:"))],
+            (Some(old), Some(new)) if old.asks_as(new) => Vec::new(),
+            (Some(old), Some(new)) => vec![plain(&format!("now {new} (before: {old}):"))],
+        },
+    }
+}
+
+/// Changes of the variables that a caller can set together.
+fn variables(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (profile, sets) in &old.variables {
+        let Some(sets_now) = new.variables.get(profile) else {
+            continue;
+        };
+        let run = Name::RunIn(profile);
+        for set in uncovered(sets_now, sets) {
+            lines.push(format!("may now set {set} in {run}"));
+        }
+        for set in uncovered(sets, sets_now) {
+            lines.push(format!("may no longer set {set} in {run}"));
+        }
+    }
+    lines
+}
+
+/// Those of `sets` that no one of `by` holds: what none of `by` within it has; or all of it, where it
+/// was there in parts.
+fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> BTreeSet<String> {
+    let is_covered = |set: &BTreeSet<String>| by.iter().any(|other| set.is_subset(other));
+    let is_part = |set: &BTreeSet<String>| {
+        let mut larger = sets.iter().filter(|other| set.len() < other.len());
+        larger.any(|other| set.is_subset(other))
+    };
+    let told = |set: &&BTreeSet<String>| {
+        let parts: Vec<_> = by.iter().filter(|other| other.is_subset(set)).collect();
+        let is_new = |name: &&String| !parts.iter().any(|part| part.contains(*name));
+        let names = |all: Vec<&String>| {
+            let names: Vec<&str> = all.into_iter().map(String::as_str).collect();
+            names.join(", ")
+        };
+        match set.iter().filter(is_new).collect::<Vec<_>>() {
+            none if none.is_empty() => format!("{} together", names(set.iter().collect())),
+            some => names(some),
+        }
+    };
+    let beyond = sets.iter().filter(|set| !is_covered(set) && !is_part(set));
+    beyond.map(told).collect()
+}
+
+impl Approval {
+    /// Whether the same people are asked for as long.
+    fn asks_as(&self, other: &Self) -> bool {
+        self.expires_s == other.expires_s && self.by.ids.keys().eq(other.by.ids.keys())
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a request gets the verdict it gets: every rule, and what it has to do with it.
+//!
+//! For administrators. A caller is told less: see [`Policy::decide`].
+
+use crate::decide::{Ask, Basis, Verdict, Who, lists};
+use crate::load::diagnostic::quoted;
+use crate::model::names::RUN;
+use crate::model::policy::Policy;
+use crate::model::rule::{DenyRule, GrantRule, RuleId};
+
+/// A verdict and what led to it.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What [`Policy::decide`] answers.
+    pub verdict: Verdict,
+    /// The same in one sentence, for an administrator.
+    pub why: String,
+    /// Every denial, then every grant, the strictest first; and why it counts or does not. What
+    /// decided begins with `decides`.
+    pub considered: Vec<(RuleId, String)>,
+}
+
+/// What is asked, as rules speak of it.
+struct Question<'a> {
+    who: Who<'a>,
+    name: &'a str,
+    /// Of `run`: the sandbox and the variables.
+    run: Option<(&'a str, &'a [&'a [u8]])>,
+}
+
+impl Policy {
+    /// Judges one request as [`Policy::decide`] does, and tells of every rule why it counts or does
+    /// not. Takes time in proportion to all rules.
+    pub fn explain(&self, who: Who<'_>, ask: &Ask<'_>) -> Explanation {
+        let verdict = self.decide(who, ask);
+        let question = match *ask {
+            Ask::Run {
+                profile,
+                argv0: _,
+                env_names,
+            } => Some(Question {
+                who,
+                name: RUN,
+                run: Some((profile.unwrap_or(&self.read.name), env_names)),
+            }),
+            Ask::Command { name, effect: _ } => Some(Question {
+                who,
+                name,
+                run: None,
+            }),
+            Ask::Try { .. } => None,
+        };
+        let mut considered = Vec::new();
+        if let Some(question) = &question {
+            let denies = self.denies.iter();
+            considered
+                .extend(denies.map(|rule| (rule.id.clone(), question.denial(rule, &verdict))));
+            let grants = self.grants.iter();
+            considered.extend(grants.map(|rule| (rule.id.clone(), question.grant(rule, &verdict))));
+        }
+        Explanation {
+            why: self.why(&verdict, question.as_ref()),
+            verdict,
+            considered,
+        }
+    }
+
+    fn why(&self, verdict: &Verdict, question: Option<&Question<'_>>) -> String {
+        match verdict {
+            Verdict::Allow(grant) => format!(
+                "allowed in profile {} by {}",
+                grant.profile().name,
+                grant.basis()
+            ),
+            Verdict::Ask(pending) => format!(
+                "allowed in profile {} by {}; it {}",
+                pending.profile().name,
+                pending.basis(),
+                pending.approval()
+            ),
+            Verdict::Deny(denial) => match question {
+                Some(question) if question.run.is_none() && denial.is_as_unknown() => {
+                    let name = quoted(question.name);
+                    match self.named(question.name) {
+                        None => format!("there is no command {name}"),
+                        Some(_) => format!(
+                            "no rule grants {name} to this caller, who is told that there is no such \
+                             command"
+                        ),
+                    }
+                }
+                _ => denial.what.clone(),
+            },
+        }
+    }
+}
+
+impl Question<'_> {
+    fn denial(&self, rule: &DenyRule, verdict: &Verdict) -> String {
+        let name = quoted(self.name);
+        if !rule.to.include(self.who) {
+            return "is not about this caller".into();
+        }
+        if !rule.denies(self.name) {
+            return format!("does not deny {name}");
+        }
+        match verdict {
+            Verdict::Deny(denial) if denial.rule.as_ref() == Some(&rule.id) => {
+                format!("decides: denies {name}")
+            }
+            Verdict::Deny(denial) if denial.rule.is_none() => {
+                format!("denies {name}, which this caller may not use anyway")
+            }
+            _ => format!("denies {name} too"),
+        }
+    }
+
+    fn grant(&self, rule: &GrantRule, verdict: &Verdict) -> String {
+        let name = quoted(self.name);
+        if !rule.to.include(self.who) {
+            return "is not about this caller".into();
+        }
+        if !rule.allows(self.name) {
+            return format!("does not allow {name}");
+        }
+        if let Some((profile, _)) = self
+            .run
+            .filter(|(profile, _)| rule.profile.name != *profile)
+        {
+            return format!(
+                "allows {name} in profile {}, not in {}",
+                rule.profile.name,
+                quoted(profile)
+            );
+        }
+        let missing = self.missing(rule);
+        let lacks = match missing.as_str() {
+            "" => String::new(),
+            missing => format!(", but does not list {missing}"),
+        };
+        match verdict {
+            Verdict::Allow(grant) => self.beside(rule, grant.basis(), &lacks),
+            Verdict::Ask(pending) => match self.beside(rule, pending.basis(), &lacks) {
+                decides if !lacks.is_empty() && pending.basis().is(&rule.id) => {
+                    format!("{decides}; its approval holds whichever rule lists them")
+                }
+                other => other,
+            },
+            Verdict::Deny(denial) => match &denial.rule {
+                Some(id) if *id == rule.id => format!("comes closest: allows {name}{lacks}"),
+                Some(_) if lacks.is_empty() => format!("allows {name}, but a denial wins"),
+                _ => format!("allows {name}{lacks}"),
+            },
+        }
+    }
+
+    /// What a rule that allows it has to do with the one that decided.
+    fn beside(&self, rule: &GrantRule, basis: &Basis, lacks: &str) -> String {
+        let name = quoted(self.name);
+        let Basis::Rule(decided) = basis else {
+            return format!("allows {name}{lacks}");
+        };
+        let approval = match &rule.approval {
+            Some(approval) => format!("; it {approval}"),
+            None => String::new(),
+        };
+        if *decided == rule.id {
+            format!("decides: allows {name}{approval}{lacks}")
+        } else if lacks.is_empty() {
+            format!("allows {name}{approval}; but rule {decided} is stricter or comes before it")
+        } else {
+            format!("allows {name}{lacks}")
+        }
+    }
+
+    /// The variables asked for that the rule does not list.
+    fn missing(&self, rule: &GrantRule) -> String {
+        const MOST: usize = 8;
+        let (_, names) = self.run.unwrap_or_default();
+        let missing = names.iter().filter(|name| !lists(rule, name));
+        missing
+            .take(MOST)
+            .map(quoted)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Basis {
+    fn is(&self, id: &RuleId) -> bool {
+        match self {
+            Self::Rule(rule) => rule == id,
+            Self::TryByRoot => false,
+        }
+    }
+}

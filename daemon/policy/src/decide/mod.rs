@@ -1,0 +1,312 @@
+//! The verdict on one request.
+//!
+//! In this order: an id that can never be granted anything; the first matching
+//! `[[deny]]`, by file name and line; the strictest matching `[[grant]]`. One that
+//! asks for approval is stricter than one that does not, then the one whose requests
+//! are void sooner, then by file name and line. One grant must list all variables
+//! that are asked for: two that each list a half do not add up. A variable is no way
+//! around an approval: that of the strictest grant holds, whichever lists them.
+//!
+//! Who is not granted a command is told the same as of a command that does not exist,
+//! also where a `[[deny]]` speaks of it.
+//!
+//! Root's trial of a profile asks no rule: it gives root nothing that root has not.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub(crate) mod access;
+pub(crate) mod denial;
+pub(crate) mod diff;
+pub(crate) mod explain;
+pub(crate) mod index;
+
+use std::fmt;
+use std::sync::Arc;
+
+use remit_common::wire::Effect;
+
+use crate::call::variables::never_permitted;
+use crate::decide::denial::Denial;
+use crate::load::accounts::refused_id;
+use crate::model::approval::Approval;
+use crate::model::command::Command;
+use crate::model::names::{Named, RUN};
+use crate::model::policy::Policy;
+use crate::model::profile::{Base, Profile};
+use crate::model::rule::{GrantRule, RuleId};
+
+/// Who asks: ids that the kernel gave for the peer of a socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    /// The effective uid at connect (unix(7), SO_PEERCRED).
+    pub uid: u32,
+    /// All gids at connect, the primary one too (SO_PEERCRED, SO_PEERGROUPS).
+    pub gids: &'a [u32],
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// Run any program or script.
+    Run {
+        /// The sandbox asked for; `read` when none is.
+        profile: Option<&'a str>,
+        /// The program, or the interpreter of a script. `run` covers every
+        /// program: its sandbox makes any of them harmless.
+        argv0: &'a [u8],
+        /// Names of the variables that the caller wants set.
+        env_names: &'a [&'a [u8]],
+    },
+    /// A command by its name.
+    Command {
+        /// The name.
+        name: &'a str,
+        /// What the tool is for through which it is asked.
+        effect: Effect,
+    },
+    /// Run any program or script as root's own trial of a profile: no rule is asked.
+    Try {
+        /// The sandbox to try; `read` when none is named.
+        profile: Option<&'a str>,
+        /// Names of the variables that the caller wants set.
+        env_names: &'a [&'a [u8]],
+    },
+}
+
+/// The answer to an [`Ask`].
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may run, exactly so.
+    Allow(Grant),
+    /// It may run so once another person has agreed.
+    Ask(Pending),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// A permission. Only [`Policy::decide`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    profile: Arc<Profile>,
+    basis: Basis,
+    env: Vec<String>,
+    command: Option<Arc<Command>>,
+}
+
+/// A permission that waits for an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    grant: Grant,
+    approval: Approval,
+}
+
+/// Why something is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// A rule of the policy grants it.
+    Rule(RuleId),
+    /// Root tries a profile: root could run the same outside of it.
+    TryByRoot,
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => rule.fmt(f),
+            Self::TryByRoot => f.write_str("try by root"),
+        }
+    }
+}
+
+impl Grant {
+    /// The sandbox to run in.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The command that the policy defines; `None` for a program, a script and a built-in command.
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        self.command.as_ref()
+    }
+
+    /// The rule that decided, or what took its place.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// Names of the variables that the caller may set, sorted.
+    pub fn env(&self) -> &[String] {
+        &self.env
+    }
+
+    /// A grant that no policy gave.
+    #[cfg(test)]
+    pub(crate) fn fake(env: &[&str]) -> Self {
+        Self::fake_in(Profile::read(), env)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fake_in(profile: Profile, env: &[&str]) -> Self {
+        Self {
+            profile: Arc::new(profile),
+            basis: Basis::TryByRoot,
+            env: env.iter().map(|name| (*name).to_owned()).collect(),
+            command: None,
+        }
+    }
+}
+
+impl Pending {
+    /// The permission that it becomes then.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Who must agree.
+    pub fn approval(&self) -> &Approval {
+        &self.approval
+    }
+
+    /// The rule that asks for it.
+    pub fn basis(&self) -> &Basis {
+        self.grant.basis()
+    }
+
+    /// The sandbox that it would run in.
+    pub fn profile(&self) -> &Arc<Profile> {
+        self.grant.profile()
+    }
+
+    /// The command that the policy defines; `None` for a program, a script and a built-in command.
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        self.grant.command()
+    }
+}
+
+impl Policy {
+    /// Judges one request. Total: any input has a verdict.
+    pub fn decide(&self, who: Who<'_>, ask: &Ask<'_>) -> Verdict {
+        if let Some(why) = refused_id(who.uid) {
+            return Verdict::Deny(denial::of_id(who.uid, why));
+        }
+        let verdict = match ask {
+            Ask::Run {
+                profile,
+                argv0: _,
+                env_names,
+            } => self.run(who, profile.unwrap_or(&self.read.name), env_names),
+            Ask::Command { name, effect } => self.call(who, name, *effect),
+            Ask::Try { profile, env_names } => {
+                self.attempt(who, profile.unwrap_or(&self.read.name), env_names)
+            }
+        };
+        verdict.unwrap_or_else(Verdict::Deny)
+    }
+
+    fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Result<Verdict, Denial> {
+        self.not_denied(who, RUN)?;
+        let speaking = self.granting.of(who);
+        let granted = self.granting.places(&speaking, RUN);
+        let mut granted = granted.filter_map(|at| self.grants.get(at)).peekable();
+        if granted.peek().is_none() {
+            return Err(denial::no_grant(who.uid));
+        }
+        let mut in_profile = granted
+            .filter(|rule| rule.profile.name == profile)
+            .peekable();
+        let Some(strictest) = in_profile.peek().copied() else {
+            return Err(denial::no_profile(who.uid, profile));
+        };
+        let listing = in_profile
+            .find(|rule| env_names.iter().all(|name| lists(rule, name)))
+            .ok_or_else(|| denial::no_variable(strictest, env_names))?;
+        let decides = match strictest.approval {
+            Some(_) => strictest,
+            None => listing,
+        };
+        let grant = Grant {
+            profile: Arc::clone(&listing.profile),
+            basis: Basis::Rule(decides.id.clone()),
+            env: listing.env.iter().cloned().collect(),
+            command: None,
+        };
+        Ok(Verdict::of(grant, decides))
+    }
+
+    fn call(&self, who: Who<'_>, name: &str, effect: Effect) -> Result<Verdict, Denial> {
+        let unknown = || denial::no_command(name);
+        // First, so that an answer takes no longer for a command that is there.
+        let speaking = self.granting.of(who);
+        let named = self.named(name).ok_or_else(unknown)?;
+        let strictest = self.granting.places(&speaking, name).next();
+        let rule = strictest
+            .and_then(|at| self.grants.get(at))
+            .ok_or_else(unknown)?;
+        self.not_denied(who, name)?;
+        if named.effect() != effect {
+            return Err(denial::other_tool(&named));
+        }
+        let grant = Grant {
+            profile: Arc::clone(self.profile_of(named)),
+            basis: Basis::Rule(rule.id.clone()),
+            env: Vec::new(),
+            command: match named {
+                Named::Builtin(_) => None,
+                Named::Command(command) => Some(Arc::clone(command)),
+            },
+        };
+        Ok(Verdict::of(grant, rule))
+    }
+
+    fn not_denied(&self, who: Who<'_>, name: &str) -> Result<(), Denial> {
+        let speaking = self.denying.of(who);
+        let first = self.denying.places(&speaking, name).next();
+        match first.and_then(|at| self.denies.get(at)) {
+            Some(rule) => Err(denial::by(rule, name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Root's own trial. Its variables are those that any policy may permit.
+    fn attempt(&self, who: Who<'_>, profile: &str, env: &[&[u8]]) -> Result<Verdict, Denial> {
+        if who.uid != 0 {
+            return Err(denial::not_root(who.uid));
+        }
+        let tried = self.profiles().find(|known| known.name == profile);
+        let tried = tried.ok_or_else(|| denial::unknown_profile(self, profile))?;
+        if tried.base == Base::Host {
+            return Err(denial::nothing_to_try(profile));
+        }
+        let permitted = |name: &&[u8]| {
+            let name = std::str::from_utf8(name).ok()?;
+            never_permitted(name).is_none().then(|| name.to_owned())
+        };
+        let env = env.iter().map(|name| permitted(name).ok_or(name));
+        Ok(Verdict::Allow(Grant {
+            profile: Arc::clone(tried),
+            basis: Basis::TryByRoot,
+            env: env
+                .collect::<Result<_, _>>()
+                .map_err(|name| denial::never_set(name))?,
+            command: None,
+        }))
+    }
+}
+
+impl Verdict {
+    /// What `rule` makes of a grant.
+    fn of(grant: Grant, rule: &GrantRule) -> Self {
+        match &rule.approval {
+            None => Self::Allow(grant),
+            Some(approval) => Self::Ask(Pending {
+                grant,
+                approval: approval.clone(),
+            }),
+        }
+    }
+}
+
+/// Whether a grant lets the caller set this variable.
+pub(crate) fn lists(rule: &GrantRule, name: &[u8]) -> bool {
+    rule.env.iter().any(|listed| listed.as_bytes() == name)
+}

@@ -1,0 +1,410 @@
+//! The paths that a profile lists, and what each list may hold.
+
+use remit_common::caps;
+
+use crate::load::diagnostic::quoted;
+use crate::load::paths::{beneath, nested, not_plain};
+use crate::load::reader::{Fields, Need, Placed, Report};
+use crate::model::profile::Listed;
+
+/// All paths of one profile.
+pub(super) struct Lists {
+    pub(super) read: Vec<Listed>,
+    pub(super) write: Vec<Listed>,
+    pub(super) exec: Vec<Listed>,
+    pub(super) scratch: Vec<String>,
+    pub(super) devices: Vec<Listed>,
+    pub(super) sockets: Vec<Listed>,
+    pub(super) write_and_exec: bool,
+}
+
+/// Directories that many others rely on: whoever writes there is root, or anybody, at once.
+const NEVER_WRITTEN: [&str; 22] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+];
+/// What lies beneath them is the system itself, or the kernel.
+const NEVER_WRITTEN_BENEATH: [&str; 15] = [
+    "/bin",
+    "/dev",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/sbin",
+    "/usr/share",
+];
+/// What every job has of its own.
+const OWN: [&str; 2] = ["/proc", "/dev"];
+/// Nodes that show or change all memory.
+const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
+
+/// What root, or the service manager, reads as code or as rules about who is root.
+const LEADS_TO_ROOT: [&str; 42] = [
+    "/boot",
+    "/etc/alternatives",
+    "/etc/apt",
+    "/etc/cron.d",
+    "/etc/cron.daily",
+    "/etc/cron.hourly",
+    "/etc/cron.monthly",
+    "/etc/cron.weekly",
+    "/etc/crontab",
+    "/etc/dbus-1",
+    "/etc/default",
+    "/etc/environment",
+    "/etc/group",
+    "/etc/init.d",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/logrotate.d",
+    "/etc/modprobe.d",
+    "/etc/nsswitch.conf",
+    "/etc/pam.d",
+    "/etc/passwd",
+    "/etc/polkit-1",
+    "/etc/profile",
+    "/etc/profile.d",
+    "/etc/security",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/sysctl.d",
+    "/etc/systemd",
+    "/etc/tmpfiles.d",
+    "/etc/udev",
+    "/root",
+    "/run/systemd",
+    "/run/udev",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/sbin",
+    "/var/spool/cron",
+];
+/// Sockets behind which somebody does whatever is asked, as root.
+const ROOT_LISTENS: [&str; 7] = [
+    "/run/containerd",
+    "/run/crio",
+    "/run/dbus/system_bus_socket",
+    "/run/docker.sock",
+    "/run/podman",
+    "/run/systemd",
+    "/run/libvirt",
+];
+
+/// How the nodes of disks begin below `/dev`: behind one lie all files of the machine, whatever their owner.
+const DISKS: [&str; 9] = [
+    "dm-", "loop", "md", "mmcblk", "nvme", "sd", "vd", "xvd", "zd",
+];
+
+type Why = Option<String>;
+
+impl Lists {
+    pub(super) fn read(
+        fields: &mut Fields<'_>,
+        protected: &[String],
+        report: &mut Report<'_>,
+    ) -> Self {
+        let mut count = 0;
+        let mut list = |key, check: &dyn Fn(&str) -> Why, report: &mut Report<'_>| {
+            let given = fields.strings(key, Need::Optional, report);
+            count += given.len();
+            if count > caps::PROFILE_PATHS && count - given.len() <= caps::PROFILE_PATHS {
+                let message = format!("a profile lists at most {} paths", caps::PROFILE_PATHS);
+                report.error(fields.span_of(key).unwrap_or_default(), message);
+            }
+            listed(&given, check, report)
+        };
+        let read = list("read", &shown, report);
+        let write = list("write", &|path| written(path, protected), report);
+        let exec = list("exec", &shown, report);
+        let scratch = list("scratch", &own, report);
+        let devices = list("devices", &device, report);
+        let sockets = list("sockets", &|path| socket(path, protected), report);
+        let write_and_exec = fields.boolean("write_and_exec", report);
+        if !write_and_exec {
+            for (one, span) in &write {
+                let both = exec
+                    .iter()
+                    .find(|(other, _)| nested(&one.path, &other.path));
+                if let Some((other, _)) = both {
+                    let message = format!(
+                        "{} could be written and executed, as 'exec' has {}",
+                        quoted(&one.path),
+                        quoted(&other.path)
+                    );
+                    let help = "what a job writes it could then run: say write_and_exec = true";
+                    report.error_with_help(span.clone(), message, help);
+                }
+            }
+        }
+        for (one, span) in &read {
+            let above = write.iter().find(|(write, _)| {
+                beneath(&one.path, &write.path).is_some_and(|rest| rest.contains('/'))
+            });
+            if let Some((write, _)) = above {
+                // The kernel keeps what is mounted on from being moved, not what holds it.
+                let message = format!(
+                    "{} can be put aside by a job, and written anew: 'write' has {}",
+                    quoted(&one.path),
+                    quoted(&write.path)
+                );
+                let help = "what lies between can be renamed: list what is to be written beside it";
+                report.error_with_help(span.clone(), message, help);
+            }
+        }
+        let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
+            for (one, span) in list {
+                if to.iter().any(|root| nested(&one.path, root)) {
+                    let path = quoted(&one.path);
+                    let message = format!("{path} can lead to all of root, past this sandbox");
+                    report.warning(span.clone(), message, None);
+                }
+            }
+        };
+        leads(&write, &LEADS_TO_ROOT, report);
+        leads(&sockets, &ROOT_LISTENS, report);
+        leads(&disks(&devices), &["/dev"], report);
+        if !sockets.is_empty() {
+            // The kernel asks for no more than a sight of a socket, be it on a read-only mount.
+            for list in [&read, &write, &exec] {
+                leads(list, &ROOT_LISTENS, report);
+                shows_no_own_socket(list, protected, report);
+            }
+        }
+        for (one, span) in &scratch {
+            if one.optional {
+                let message = "a directory of 'scratch' is made, so it cannot be missing".into();
+                report.error(span.clone(), message);
+            }
+        }
+        let plain = |list: Vec<Spanned>| list.into_iter().map(|(one, _)| one).collect();
+        Self {
+            read: plain(read),
+            write: plain(write),
+            exec: plain(exec),
+            scratch: scratch.into_iter().map(|(one, _)| one.path).collect(),
+            devices: plain(devices),
+            sockets: plain(sockets),
+            write_and_exec,
+        }
+    }
+}
+
+type Spanned = (Listed, std::ops::Range<usize>);
+
+/// The paths of one list, sorted: their order means nothing.
+fn listed(
+    given: &[Placed<&str>],
+    check: &dyn Fn(&str) -> Why,
+    report: &mut Report<'_>,
+) -> Vec<Spanned> {
+    let mut found: Vec<Spanned> = Vec::new();
+    // More is an error, which has been reported.
+    for item in given.iter().take(caps::PROFILE_PATHS) {
+        let (path, optional) = match item.value.strip_prefix('-') {
+            Some(path) => (path, true),
+            None => (item.value, false),
+        };
+        let why = match not_plain(path) {
+            Some(why) => Some(why.to_owned()),
+            None if found.iter().any(|(one, _)| one.path == path) => {
+                Some("stands here twice".into())
+            }
+            None => check(path),
+        };
+        if let Some(why) = why {
+            report.error(item.span.clone(), format!("{} {why}", quoted(path)));
+        } else {
+            let path = path.to_owned();
+            found.push((Listed { path, optional }, item.span.clone()));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    found
+}
+
+/// For `read` and `exec`.
+fn shown(path: &str) -> Why {
+    if path == "/" {
+        return Some("is everything: that is what base read shows".into());
+    }
+    in_own(path)
+}
+
+fn in_own(path: &str) -> Why {
+    let own = OWN.iter().find(|own| beneath(path, own).is_some())?;
+    Some(format!(
+        "is not the host's: every job has a {own} of its own"
+    ))
+}
+
+/// For `write`.
+fn written(path: &str, protected: &[String]) -> Why {
+    if let Some(file) = protected.iter().find(|file| nested(path, file)) {
+        return Some(format!("is not to be written: '{file}' is remit's own"));
+    }
+    if NEVER_WRITTEN.contains(&path) {
+        return Some("is not to be written: list the directory below it that is meant".into());
+    }
+    let system = NEVER_WRITTEN_BENEATH
+        .iter()
+        .find(|root| beneath(path, root).is_some())?;
+    Some(format!(
+        "is not to be written: what lies below {system} is the system itself"
+    ))
+}
+
+fn disks(devices: &[Spanned]) -> Vec<Spanned> {
+    let is_disk = |(one, _): &&Spanned| {
+        let node = beneath(&one.path, "/dev").unwrap_or_default();
+        DISKS.iter().any(|disk| node.starts_with(disk))
+    };
+    devices.iter().filter(is_disk).cloned().collect()
+}
+
+/// For a list of a profile that may connect to sockets: whose job is root would rule remit through its own.
+fn shows_no_own_socket(list: &[Spanned], protected: &[String], report: &mut Report<'_>) {
+    // There lie programs and settings, which may be seen.
+    const NO_SOCKETS: [&str; 2] = ["/etc", "/usr"];
+    let may_listen = |file: &&String| NO_SOCKETS.iter().all(|dir| beneath(file, dir).is_none());
+    for (one, span) in list {
+        let mut own = protected.iter().filter(may_listen);
+        if let Some(file) = own.find(|file| nested(&one.path, file)) {
+            let message = format!(
+                "{} is not to be shown where 'sockets' are listed: '{file}' is remit's own",
+                quoted(&one.path)
+            );
+            let help = "any socket that is shown can be connected to: list what is needed of it";
+            report.error_with_help(span.clone(), message, help);
+        }
+    }
+}
+
+/// For `scratch`, which covers what the host has there.
+fn own(path: &str) -> Why {
+    const NEEDED: [&str; 5] = ["/", "/usr", "/proc", "/dev", "/sys"];
+    let covers = NEEDED.contains(&path);
+    covers
+        .then(|| "cannot be empty: no program would start".to_owned())
+        .or_else(|| in_own(path))
+}
+
+fn device(path: &str) -> Why {
+    if beneath(path, "/dev").is_none_or(str::is_empty) {
+        return Some("is no device: those are below /dev".into());
+    }
+    MEMORY
+        .contains(&path)
+        .then(|| "is all memory of the machine".into())
+}
+
+fn socket(path: &str, protected: &[String]) -> Why {
+    let file = protected.iter().find(|file| nested(path, file))?;
+    Some(format!(
+        "is not to be reached from a job: '{file}' is remit's own"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_and_the_system_are_not_written() {
+        let protected = ["/etc/remit".to_owned(), "/var/lib/remit".to_owned()];
+        for path in NEVER_WRITTEN.iter().chain(&NEVER_WRITTEN_BENEATH) {
+            assert!(written(path, &protected).is_some(), "{path}");
+        }
+        for path in [
+            "/usr/bin/env",
+            "/lib/modules",
+            "/sys/kernel",
+            "/proc/sys",
+            "/dev/sda",
+            "/etc/remit",
+            "/etc/remit/policy.d",
+            "/etc/remit/policy.d/a.toml",
+            "/var/lib/remit/audit",
+        ] {
+            assert!(written(path, &protected).is_some(), "{path}");
+        }
+        for path in [
+            "/srv/www",
+            "/var/lib/app",
+            "/etc/nginx",
+            "/etc/remitx",
+            "/home/a",
+            "/usr/local/share/a",
+        ] {
+            assert_eq!(written(path, &protected), None, "{path}");
+        }
+        let own = ["/srv/remit/state".to_owned()];
+        assert!(written("/srv/remit", &own).is_some());
+    }
+
+    #[test]
+    fn disks_are_told_from_other_devices() {
+        let list = |path: &str| {
+            let path = path.to_owned();
+            let optional = false;
+            vec![(Listed { path, optional }, 0..0)]
+        };
+        for path in ["/dev/sda", "/dev/nvme0n1p2", "/dev/dm-0", "/dev/vdb"] {
+            assert_eq!(disks(&list(path)).len(), 1, "{path}");
+        }
+        for path in ["/dev/kvm", "/dev/dri/card0", "/dev/ttyUSB0"] {
+            assert!(disks(&list(path)).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_devices_are_what_they_are_called() {
+        let protected = ["/run/remit".to_owned()];
+        for path in ["/run/remit/remit.sock", "/run/remit", "/run"] {
+            assert!(socket(path, &protected).is_some(), "{path}");
+        }
+        assert_eq!(socket("/run/postgresql/.s.PGSQL.5432", &protected), None);
+        for path in [
+            "/dev",
+            "/etc/passwd",
+            "/dev/mem",
+            "/dev/kmem",
+            "/dev/port",
+            "/devx",
+        ] {
+            assert!(device(path).is_some(), "{path}");
+        }
+        assert_eq!(device("/dev/kvm"), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! Capabilities by name (capabilities(7)), and those that no profile can have.
+
+use crate::model::profile::{Base, Network};
+
+/// Every capability, by its number.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Where a capability is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// In every profile: it undoes the sandbox, or what it does stays on the host.
+    Everywhere,
+    /// In base `read`, whose jobs share their process table and identities with other jobs.
+    Read,
+    /// Where the network is the host's, as it is in base `read` too.
+    HostNetwork,
+}
+
+const REFUSED: [(&str, Where, &str); 23] = [
+    (
+        "SYS_ADMIN",
+        Where::Everywhere,
+        "it mounts, and enters and leaves namespaces",
+    ),
+    (
+        "SYS_MODULE",
+        Where::Everywhere,
+        "it loads code into the kernel",
+    ),
+    (
+        "SYS_RAWIO",
+        Where::Everywhere,
+        "it reads and writes the machine's memory and ports",
+    ),
+    (
+        "SYS_PTRACE",
+        Where::Everywhere,
+        "it reads and changes other processes",
+    ),
+    (
+        "SYS_BOOT",
+        Where::Everywhere,
+        "it stops the machine and replaces its kernel",
+    ),
+    (
+        "SYS_TIME",
+        Where::Everywhere,
+        "it sets the clock that all programs share",
+    ),
+    (
+        "SYS_PACCT",
+        Where::Everywhere,
+        "it has the kernel write a file of its choice",
+    ),
+    (
+        "SYS_RESOURCE",
+        Where::Everywhere,
+        "it lifts the limits of the job",
+    ),
+    (
+        "SYS_TTY_CONFIG",
+        Where::Everywhere,
+        "it hangs up the terminals of others",
+    ),
+    (
+        "BPF",
+        Where::Everywhere,
+        "it loads programs into the kernel",
+    ),
+    ("PERFMON", Where::Everywhere, "it observes the whole kernel"),
+    (
+        "SYSLOG",
+        Where::Everywhere,
+        "it clears the kernel's log and shows where its code lies",
+    ),
+    (
+        "CHECKPOINT_RESTORE",
+        Where::Everywhere,
+        "it makes up the state of processes",
+    ),
+    (
+        "MAC_OVERRIDE",
+        Where::Everywhere,
+        "it passes the mandatory access control by",
+    ),
+    (
+        "MAC_ADMIN",
+        Where::Everywhere,
+        "it changes the mandatory access control",
+    ),
+    (
+        "AUDIT_CONTROL",
+        Where::Everywhere,
+        "it changes whom the kernel's audit names",
+    ),
+    // On the host these work for whoever finds them there, long after the job.
+    (
+        "MKNOD",
+        Where::Everywhere,
+        "it makes device nodes, which outlive the job",
+    ),
+    (
+        "SETFCAP",
+        Where::Everywhere,
+        "it gives capabilities to files, which outlive the job",
+    ),
+    ("SETUID", Where::Read, "it becomes the user of another job"),
+    ("SETGID", Where::Read, "it becomes a member of any group"),
+    ("KILL", Where::Read, "it ends the jobs of others"),
+    ("SYS_NICE", Where::Read, "it slows the jobs of others"),
+    (
+        "NET_ADMIN",
+        Where::HostNetwork,
+        "it changes the host's network",
+    ),
+];
+
+/// The bit of a capability named as in capabilities(7), `CAP_` before it.
+///
+/// # Errors
+/// That there is none, or why a profile of this base and network cannot have it.
+pub(crate) fn bit(name: &str, base: Base, network: &Network) -> Result<u64, String> {
+    let bare = name.strip_prefix("CAP_").unwrap_or_default();
+    let Some(number) = NAMES.iter().position(|known| *known == bare) else {
+        return Err("capabilities(7) has none of this name".into());
+    };
+    let read = base == Base::Read;
+    match REFUSED.iter().find(|(refused, ..)| *refused == bare) {
+        Some((_, Where::Everywhere, why)) => Err(format!("no profile can have it: {why}")),
+        Some((_, Where::Read, why)) if read => {
+            Err(format!("no profile of base read can have it: {why}"))
+        }
+        Some((_, Where::HostNetwork, why)) if read || *network == Network::Host => Err(format!(
+            "it needs base strict with a network of the job's own: {why}"
+        )),
+        _ => Ok(1 << number),
+    }
+}
+
+/// The names of a set of bits, in the order of their numbers.
+pub(crate) fn names(bits: u64) -> Vec<String> {
+    let set = NAMES
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| bits >> at & 1 == 1);
+    set.map(|(_, name)| format!("CAP_{name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_numbers_of_the_kernel() {
+        // linux/capability.h
+        for (name, number) in [
+            ("CAP_CHOWN", 0),
+            ("CAP_DAC_READ_SEARCH", 2),
+            ("CAP_KILL", 5),
+            ("CAP_NET_BIND_SERVICE", 10),
+            ("CAP_NET_ADMIN", 12),
+            ("CAP_SYS_NICE", 23),
+            ("CAP_AUDIT_READ", 37),
+        ] {
+            let found = bit(name, Base::Strict, &Network::None);
+            assert_eq!(found, Ok(1 << number), "{name}");
+            assert_eq!(names(1 << number), [name]);
+        }
+        for (number, name) in [(21, "SYS_ADMIN"), (39, "BPF"), (40, "CHECKPOINT_RESTORE")] {
+            assert_eq!(NAMES.get(number), Some(&name));
+        }
+    }
+
+    #[test]
+    fn what_undoes_the_sandbox_is_refused() {
+        for (name, place, _) in REFUSED {
+            let in_profile = |base, network| bit(&format!("CAP_{name}"), base, &network).is_ok();
+            assert!(NAMES.contains(&name), "{name}");
+            assert!(!in_profile(Base::Read, Network::None), "{name}");
+            let strict = in_profile(Base::Strict, Network::None);
+            assert_eq!(strict, place != Where::Everywhere, "{name}");
+            let host = in_profile(Base::Strict, Network::Host);
+            assert_eq!(host, place == Where::Read, "{name}");
+        }
+        for name in ["", "CHOWN", "cap_chown", "CAP_", "CAP_ALL", "CAP_CHOWN "] {
+            let why = bit(name, Base::Strict, &Network::None).unwrap_err();
+            assert!(why.contains("none of this name"), "{name:?}");
+        }
+    }
+}

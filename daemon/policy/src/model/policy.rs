@@ -1,0 +1,131 @@
+//! All rules, commands and profiles together, in the order in which they decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::decide::index::Index;
+use crate::model::command::Command;
+use crate::model::profile::Profile;
+use crate::model::rule::{DenyRule, GrantRule};
+
+/// All rules of all files, checked and resolved. It never changes.
+#[derive(Debug)]
+pub struct Policy {
+    /// The strictest first.
+    pub(crate) grants: Vec<GrantRule>,
+    /// By file and line.
+    pub(crate) denies: Vec<DenyRule>,
+    pub(crate) commands: BTreeMap<String, Arc<Command>>,
+    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
+    pub(crate) read: Arc<Profile>,
+    pub(crate) granting: Index,
+    pub(crate) denying: Index,
+    digest_input: Vec<u8>,
+    groups_named: BTreeSet<u32>,
+}
+
+/// What a policy is made of, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) grants: Vec<GrantRule>,
+    pub(crate) denies: Vec<DenyRule>,
+    pub(crate) commands: BTreeMap<String, Arc<Command>>,
+    /// Those that files define; `read`, `strict` and `host` are added.
+    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
+    pub(crate) digest_input: Vec<u8>,
+}
+
+impl Policy {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            mut grants,
+            mut denies,
+            commands,
+            mut profiles,
+            digest_input,
+        } = parts;
+        grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        denies.sort_by(|a, b| a.id.cmp(&b.id));
+        let read = Arc::new(Profile::read());
+        for profile in [
+            Arc::clone(&read),
+            Profile::strict().into(),
+            Profile::host().into(),
+        ] {
+            profiles.insert(profile.name.clone(), profile);
+        }
+        let gids_of_grants = grants.iter().flat_map(|rule| rule.to.gids());
+        let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
+        let groups_named = gids_of_grants.chain(gids_of_denies).collect();
+        let granting = Index::new(
+            commands.keys(),
+            grants.iter().map(|rule| (&rule.to, rule.allow.as_slice())),
+            |place| grants.get(place).is_some_and(GrantRule::run_is_builtins),
+        );
+        let denying = Index::new(
+            commands.keys(),
+            denies.iter().map(|rule| (&rule.to, rule.deny.as_slice())),
+            |_| true,
+        );
+        Self {
+            grants,
+            denies,
+            commands,
+            profiles,
+            read,
+            granting,
+            denying,
+            digest_input,
+            groups_named,
+        }
+    }
+
+    /// What a digest of this policy covers: every source by name and bytes, and
+    /// what every name in it stood for. Equal bytes, equal verdicts.
+    pub fn digest_input(&self) -> &[u8] {
+        &self.digest_input
+    }
+
+    /// Every gid that a rule names: a change of membership in another group
+    /// changes no verdict.
+    pub fn groups_named(&self) -> &BTreeSet<u32> {
+        &self.groups_named
+    }
+
+    /// How many grants and denials there are.
+    pub fn rules(&self) -> usize {
+        self.grants.len().saturating_add(self.denies.len())
+    }
+
+    /// The commands that files define, by name.
+    pub fn commands(&self) -> impl Iterator<Item = &Arc<Command>> {
+        self.commands.values()
+    }
+
+    /// The command of this name that a file defines.
+    pub fn command(&self, name: &str) -> Option<&Arc<Command>> {
+        self.commands.get(name)
+    }
+
+    /// Every profile: `read`, `strict` and `host`, then those that files define, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        const FIRST: [&str; 3] = ["read", "strict", "host"];
+        let first = FIRST.iter().filter_map(|name| self.profiles.get(*name));
+        let others = self.profiles.values();
+        first.chain(others.filter(|profile| !FIRST.contains(&profile.name.as_str())))
+    }
+
+    /// The profile of this name.
+    pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
+        self.profiles.get(name)
+    }
+}
+
+impl GrantRule {
+    /// The strictest is the least: one that asks for approval, the soonest void; then by file and line.
+    fn rank(&self) -> (u64, &str, usize) {
+        let approval = self.approval.as_ref();
+        let void = approval.map_or(u64::MAX, |approval| approval.expires_s.into());
+        (void, self.id.file(), self.id.line())
+    }
+}

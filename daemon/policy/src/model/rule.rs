@@ -1,0 +1,141 @@
+//! Rules as they stand after loading: names resolved, everything checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use remit_common::builtin::COMMANDS;
+
+use crate::decide::Who;
+use crate::model::approval::Approval;
+use crate::model::glob::Glob;
+use crate::model::names::RUN;
+use crate::model::profile::{Base, Profile};
+
+/// Where a rule stands, and its name if it has one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleId {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) name: Option<String>,
+}
+
+impl RuleId {
+    /// The rule's own `name`.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The name of the [`Source`](crate::Source) it was read from.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The line of its header in that file, from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+}
+
+/// `operators-look (/etc/remit/policy.d/20-web.toml:3)`, or without a name
+/// `/etc/remit/policy.d/20-web.toml:3`.
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({}:{})", self.file, self.line),
+            None => write!(f, "{}:{}", self.file, self.line),
+        }
+    }
+}
+
+/// One that a rule speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Principal {
+    /// The user of this uid.
+    User(u32),
+    /// Whoever has this gid.
+    Group(u32),
+}
+
+/// Those a rule speaks of. Empty means nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grantees {
+    /// Each with the word that stands for it.
+    pub(crate) ids: BTreeMap<Principal, String>,
+    /// Each as it was written, also who does not exist.
+    pub(crate) words: Vec<String>,
+}
+
+impl GrantRule {
+    /// Whether it allows this name, to whom it is about.
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        self.allow.iter().any(|glob| self.allows_by(glob, name))
+    }
+
+    /// Whether it is this of its patterns that allows the name.
+    pub(crate) fn allows_by(&self, glob: &Glob, name: &str) -> bool {
+        glob.matches(name) || (self.run_is_builtins() && glob.matches(RUN) && is_builtin(name))
+    }
+
+    /// Whether its `run` stands for the built-in commands too: they run in `read`, and who may run
+    /// less than that is not given more.
+    pub(crate) fn run_is_builtins(&self) -> bool {
+        self.profile.base == Base::Read
+    }
+}
+
+impl DenyRule {
+    /// Whether it denies this name, to whom it is about.
+    pub(crate) fn denies(&self, name: &str) -> bool {
+        let speaks = |glob: &Glob| glob.matches(name) || (glob.matches(RUN) && is_builtin(name));
+        self.deny.iter().any(speaks)
+    }
+}
+
+fn is_builtin(name: &str) -> bool {
+    COMMANDS.iter().any(|builtin| builtin.name == name)
+}
+
+impl Grantees {
+    /// Whether the caller is one of them, by uid or by one of the gids.
+    pub(crate) fn include(&self, who: Who<'_>) -> bool {
+        let has = |gid: &u32| self.ids.contains_key(&Principal::Group(*gid));
+        self.ids.contains_key(&Principal::User(who.uid)) || who.gids.iter().any(has)
+    }
+
+    pub(crate) fn uids(&self) -> impl Iterator<Item = u32> {
+        self.ids.keys().filter_map(|one| match one {
+            Principal::User(uid) => Some(*uid),
+            Principal::Group(_) => None,
+        })
+    }
+
+    pub(crate) fn gids(&self) -> impl Iterator<Item = u32> {
+        self.ids.keys().filter_map(|one| match one {
+            Principal::Group(gid) => Some(*gid),
+            Principal::User(_) => None,
+        })
+    }
+}
+
+/// A `[[grant]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GrantRule {
+    pub(crate) id: RuleId,
+    pub(crate) to: Grantees,
+    pub(crate) allow: Vec<Glob>,
+    /// That of `run`; a named command has its own.
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) env: BTreeSet<String>,
+    pub(crate) approval: Option<Approval>,
+    /// Commands of base `host` may run without approval.
+    pub(crate) unconfined: bool,
+}
+
+/// A `[[deny]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DenyRule {
+    pub(crate) id: RuleId,
+    pub(crate) to: Grantees,
+    pub(crate) deny: Vec<Glob>,
+}
