@@ -112,7 +112,7 @@ impl Question<'_> {
             Verdict::Deny(denial) if denial.rule.is_none() => {
                 format!("denies {name}, which this caller may not use anyway")
             }
-            _ => format!("denies {name} too"),
+            Verdict::Allow(_) | Verdict::Ask(_) | Verdict::Deny(_) => format!("denies {name} too"),
         }
     }
 
