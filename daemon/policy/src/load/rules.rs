@@ -134,6 +134,14 @@ impl Loading<'_> {
                 report.error_with_help(item.span.clone(), message, help);
                 continue;
             }
+            let stars = item.value.bytes().filter(|byte| *byte == b'*').count();
+            if stars > Glob::STARS {
+                let (shown, most) = (quoted(item.value), Glob::STARS);
+                let message = format!("{shown} has {stars} '*', and a pattern at most {most}");
+                let help = "several patterns in the list say the same";
+                report.error_with_help(item.span.clone(), message, help);
+                continue;
+            }
             let glob = Glob::new(item.value);
             if !self.matches_something(&glob) {
                 let message = format!("there is no command {}", quoted(item.value));

@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Glob(String);
 
 impl Glob {
+    /// `*` in a pattern at most. Nobody needs as many, and a load tries each pattern on each name.
+    pub(crate) const STARS: usize = 4;
+
     /// The pattern as it is written.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
