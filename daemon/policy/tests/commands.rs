@@ -261,6 +261,33 @@ fn the_strictest_of_all_matching_grants_decides() {
     );
 }
 
+/// Whoever follows the advice gets a policy that loads.
+#[test]
+fn what_lifts_an_approval_is_a_grant_that_loads() {
+    let made = |name: &str, grant: &str| {
+        common::policy(&format!(
+            "[profile.h]\nbase = 'host'\nuser = 'root'\n\
+             [[command]]\nname = 'a.host'\nsummary = 'x'\nargv = ['/usr/bin/true']\neffect = 'change'\nprofile = 'h'\n\
+             [[command]]\nname = 'a.strict'\nsummary = 'x'\nargv = ['/usr/bin/true']\neffect = 'change'\nprofile = 'strict'\n\
+             [[grant]]\nto = ['deploy']\nallow = ['{name}']\n{grant}"
+        ))
+        .0
+    };
+    for (name, expect) in [
+        ("a.host", "approval = \"none\" and unconfined = true"),
+        ("a.strict", "approval = \"none\""),
+    ] {
+        let asking = made(name, "approval = { by = ['root'] }");
+        let lift = refusal(&asking, DEPLOY, &change(name)).lift.unwrap();
+        let advice = format!(
+            "a [[grant]] of '{name}' with {expect} in place of that one; then remit policy reload"
+        );
+        assert_eq!(lift, advice);
+        let granted = made(name, &expect.replace(" and ", "\n"));
+        assert!(told(&granted, DEPLOY, &change(name)).starts_with("allow "));
+    }
+}
+
 #[test]
 fn run_is_granted_by_profile() {
     let policy = with_commands(
@@ -505,7 +532,7 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
     check(
         DEPLOY,
         &read("nginx.reload"),
-        "the command 'nginx.reload' changes the host, and this asks for one that does not",
+        "the command 'nginx.reload' changes the host, and this asks for one that does not; ask for 'change nginx.reload' instead",
         [
             "no-reload is not about this caller",
             "ask is not about this caller",

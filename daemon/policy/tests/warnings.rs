@@ -98,6 +98,28 @@ summary = 'x'
 argv = ['/bin/true']
 effect = 'change'
 profile = 'w'
+
+[profile.own]
+base = 'strict'
+network = ['127.0.0.1:8080', '[::1]:80']
+
+[profile.both]
+base = 'strict'
+network = ['127.0.0.1:8080', '192.0.2.1:80']
+
+[[command]]
+name = 'a.own'
+summary = 'x'
+argv = ['/bin/true']
+effect = 'read'
+profile = 'own'
+
+[[command]]
+name = 'a.both'
+summary = 'x'
+argv = ['/bin/true']
+effect = 'read'
+profile = 'both'
 ",
         "\
 a.toml:3:10: warning: '/etc/cron.d' can lead to all of root, past this sandbox
@@ -118,6 +140,12 @@ a.toml:20:9: warning: '/usr/bin/env' is a program that starts others: a script o
 a.toml:22:11: warning: a command of effect read runs in the profile 'n', which reaches beyond the host
   22 | profile = 'n'
      |           ^^^
+a.toml:44:11: warning: a command of effect read runs in the profile 'own', which reaches services of this host
+  44 | profile = 'own'
+     |           ^^^^^
+a.toml:51:11: warning: a command of effect read runs in the profile 'both', which reaches beyond the host
+  51 | profile = 'both'
+     |           ^^^^^^
 ",
     );
 }

@@ -541,6 +541,22 @@ fn explain_answers_about_everybody_and_everything() {
             ],
         ),
         (
+            &["#64001", "run clock.set date=2026-11"],
+            1,
+            &[
+                denied,
+                "why the command 'clock.set' changes the host, and this asks for one that does not; ask for 'change clock.set' instead",
+            ],
+        ),
+        (
+            &["#64001", "change disk.usage"],
+            1,
+            &[
+                denied,
+                "why the command 'disk.usage' does not change the host, and this asks for one that does; ask for 'run disk.usage' instead",
+            ],
+        ),
+        (
             &["#64001", "run no.such"],
             1,
             &["why there is no command 'no.such'"],

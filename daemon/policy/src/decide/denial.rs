@@ -9,6 +9,7 @@ use crate::decide::{Pending, lists};
 use crate::load::diagnostic::quoted;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
+use crate::model::profile::Base;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 
 /// A refusal, in words for the agent and for the administrator.
@@ -52,9 +53,16 @@ impl From<Denial> for Refusal {
 /// This release cannot ask anybody.
 impl From<Pending> for Refusal {
     fn from(pending: Pending) -> Self {
-        let what = match pending.command() {
-            Some(command) => format!("'{}'", command.name),
-            None => "this".to_owned(),
+        let (what, of) = match pending.command() {
+            Some(command) => (
+                format!("'{0}'", command.name),
+                format!(" of '{0}'", command.name),
+            ),
+            None => ("this".to_owned(), String::new()),
+        };
+        let unconfined = match pending.profile().base {
+            Base::Host => " and unconfined = true",
+            Base::Read | Base::Strict => "",
         };
         let asks = pending.approval();
         Self::new(
@@ -62,7 +70,9 @@ impl From<Pending> for Refusal {
             format!("{what} {asks}; this release cannot ask them yet"),
         )
         .by(pending.basis().to_string())
-        .lift("a [[grant]] with approval = \"none\" in place of that one; then remit policy reload")
+        .lift(format!(
+            "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
+        ))
         .next("tell the user what you would run and why; a person can run it meanwhile")
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! For administrators. A caller is told less: see [`Policy::decide`].
 
+use remit_common::refusal::Code;
+use remit_common::wire::Effect;
+
 use crate::decide::{Ask, Basis, Verdict, Who, lists};
 use crate::load::diagnostic::quoted;
 use crate::model::names::RUN;
@@ -89,6 +92,16 @@ impl Policy {
                              command"
                         ),
                     }
+                }
+                Some(question) if denial.code == Code::InvalidArgs => {
+                    let word = match self.named(question.name).map(|named| named.effect()) {
+                        Some(Effect::Change) => "change",
+                        Some(Effect::Read) | None => "run",
+                    };
+                    format!(
+                        "{}; ask for '{word} {}' instead",
+                        denial.what, question.name
+                    )
                 }
                 _ => denial.what.clone(),
             },

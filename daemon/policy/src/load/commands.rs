@@ -1,5 +1,6 @@
 //! The tables `[[command]]`: each becomes a [`Command`], its template and its examples checked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use remit_common::builtin;
@@ -17,7 +18,7 @@ use crate::load::template::{self, Parsed, argv, words};
 use crate::load::text::{is_name, summary};
 use crate::model::command::{Command, Kind, Param, Part, Stdin};
 use crate::model::machine::{Machine, Program};
-use crate::model::profile::{Base, Network, Profile};
+use crate::model::profile::{Base, Destination, Network, Profile};
 use crate::model::rule::RuleId;
 
 /// A command as it was read, and where its parts stand.
@@ -253,16 +254,25 @@ fn suits(
         }
         return;
     }
-    let reaches = matches!(profile.network, Network::Connect(_) | Network::Host);
     let changes = !profile.write.is_empty() || !profile.sockets.is_empty();
-    if effect == Effect::Read && (reaches || changes) {
-        let what = match (changes, reaches) {
-            (true, _) => "can change the host",
-            (false, _) => "reaches beyond the host",
-        };
+    let what = match &profile.network {
+        _ if changes => Some("can change the host"),
+        Network::None | Network::Loopback => None,
+        Network::Connect(list) if list.iter().all(is_this_host) => {
+            Some("reaches services of this host")
+        }
+        Network::Connect(_) | Network::Host => Some("reaches beyond the host"),
+    };
+    if let Some(what) = what.filter(|_| effect == Effect::Read) {
         let message = format!("a command of effect read runs in the profile {named}, which {what}");
         report.warning(at.span.clone(), message, None);
     }
+}
+
+/// Whether all that it stands for are loopback addresses. Of a name that nobody could tell it is not known.
+fn is_this_host(destination: &Destination) -> bool {
+    let mut addresses = destination.addresses.iter();
+    !destination.addresses.is_empty() && addresses.all(IpAddr::is_loopback)
 }
 
 /// Warns of a path argument beneath a directory that its profile never shows.
