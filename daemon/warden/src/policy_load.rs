@@ -7,6 +7,7 @@
 
 mod brought;
 mod changes;
+mod users;
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -76,12 +77,14 @@ pub fn findings(why: &str) -> Vec<&str> {
     why.lines().filter(|line| !line.starts_with(' ')).collect()
 }
 
-/// The first finding, which is an error where there is one, and how many more there are.
+/// The first error and how many more there are; where there is none, the same of warnings.
 pub fn in_short(why: &str) -> String {
-    let all = findings(why);
-    let grave = all.iter().find(|line| !line.contains(": warning: "));
-    let first = grave.or(all.first()).copied().unwrap_or_default();
-    match all.len() {
+    let (warnings, errors): (Vec<_>, Vec<_>) = findings(why)
+        .into_iter()
+        .partition(|line| line.contains(": warning: "));
+    let told = if errors.is_empty() { warnings } else { errors };
+    let first = told.first().copied().unwrap_or_default();
+    match told.len() {
         0 | 1 => first.to_owned(),
         many => format!("{first} (and {} more)", many - 1),
     }
@@ -89,19 +92,20 @@ pub fn in_short(why: &str) -> String {
 
 impl Loading {
     /// Forks the child, which also looks up the groups of `connected` users, and compares with the
-    /// policy in force, which it has as of now. Without one, `remit.toml` is not judged either: who
-    /// starts does that.
+    /// policy in force and its settings, which it has as of now. Without them, `remit.toml` is not
+    /// judged either: who starts does that.
     ///
     /// # Errors
     /// It cannot be forked.
     pub fn start(
         args: &Args,
-        live: Option<&Live>,
+        live: Option<(&Live, &Config)>,
         connected: &[u32],
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
         let answer = in_child(|| {
-            let brought = Brought::of(args, live.map(|live| &live.policy), connected);
+            let old = live.map(|(live, running)| (&live.policy, running));
+            let brought = Brought::of(args, old, connected);
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
@@ -222,7 +226,11 @@ mod tests {
         );
         check(
             "a.toml:1:1: warning: w\n  1 | x\nb.toml: error: m\n  = h",
-            "b.toml: error: m (and 1 more)",
+            "b.toml: error: m",
+        );
+        check(
+            "a: error: m\nb: warning: w\nc: error: n",
+            "a: error: m (and 1 more)",
         );
         check("a: warning: v\nb: warning: w", "a: warning: v (and 1 more)");
     }

@@ -55,7 +55,8 @@ impl Warden {
             loading.again = true;
             return Ok(());
         }
-        let loading = Loading::start(&self.args, Some(&self.policy), &self.users(), asked)?;
+        let live = Some((&self.policy, &self.config));
+        let loading = Loading::start(&self.args, live, &self.users(), asked)?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::Signal;
 use remit_common::wire::{Request, Run};
 use remit_tests::caller::{Caller, argv, named, stdout};
-use remit_tests::daemon::{Daemon, SOCKET_GROUP, user_a, user_b};
+use remit_tests::daemon::{BROKER, Daemon, SOCKET_GROUP, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
@@ -66,6 +66,46 @@ fn of_two_files_either_both_or_none_go_live() {
     assert_ne!(status(&daemon).policy, digest);
     assert_eq!(stdout(&look()), "[new]");
     assert!(asked(&daemon, &user_b(), named("site.look", &[])).is_ok());
+    daemon.stop();
+}
+
+/// A uid that jobs get, or the broker has, is no profile's; nor where remit.toml has another range by now, which counts
+/// from the next start on only.
+#[test]
+fn a_profile_whose_user_is_of_the_jobs_or_the_broker_does_not_go_live() {
+    let daemon = with("");
+    let digest = status(&daemon).policy;
+    let first = daemon.first_job_uid();
+    let refused = |uid: u32| {
+        let profile = format!("[profile.p]\nbase = \"strict\"\nuser = \"#{uid}\"\n");
+        daemon.set_file("config/policy.d/60-user.toml", &profile);
+        let why = reload(&daemon).map_or_else(|why| why.message, |_| String::new());
+        let told = [uid.to_string().as_str(), "'p'"]
+            .iter()
+            .all(|part| why.contains(part));
+        assert!(why.is_empty() || told, "{uid}: {why}");
+        !why.is_empty()
+    };
+    let taken = [first - 1, first, first + daemon.job_uids() - 1, BROKER];
+    for uid in taken {
+        assert!(refused(uid), "{uid}");
+    }
+    assert_eq!(status(&daemon).policy, digest);
+    assert!(!refused(64_077));
+
+    let config = daemon.path().join("config/remit.toml");
+    let text = fs::read_to_string(config).expect("it is ours");
+    let other = 1_500_000_000;
+    let moved = text.replace(
+        &format!("uid_first = {}", first - 1),
+        &format!("uid_first = {other}"),
+    );
+    assert_ne!(text, moved);
+    daemon.set_file("config/remit.toml", &moved);
+    for uid in [first, other] {
+        assert!(refused(uid), "{uid}");
+    }
+    assert!(!refused(64_077));
     daemon.stop();
 }
 

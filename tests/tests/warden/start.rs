@@ -309,6 +309,13 @@ fn configuration_that_is_not_right_keeps_it_from_starting() {
             Box::new(text(POLICY, "[[grant]]\nto = [\"#1\"]\n")),
         ),
         (
+            "a profile whose user is the broker",
+            Box::new(|s| {
+                let profile = "[profile.x]\nbase = \"strict\"\nuser = \"#64100\"\n";
+                s.write("config/policy.d/20-user.toml", profile);
+            }),
+        ),
+        (
             "a large file",
             Box::new(|s| s.write(CONFIG, &"#".repeat(2 << 20))),
         ),

@@ -9,7 +9,7 @@ use remit_policy::{Diagnostic, MachineTable, Policy};
 use remit_policy_files::{Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Refused};
+use super::{Changes, Refused, users};
 use crate::accounts;
 use crate::args::Args;
 use crate::config::{self, Config};
@@ -33,11 +33,15 @@ pub struct Brought {
 }
 
 impl Brought {
-    /// Reads everything. `old`: the policy in force, where there is one.
+    /// Reads everything. `old`: the policy in force and the settings that it runs with, where there are.
     ///
     /// # Errors
     /// Every finding.
-    pub fn of(args: &Args, old: Option<&Policy>, connected: &[u32]) -> Result<Self, Refused> {
+    pub fn of(
+        args: &Args,
+        old: Option<(&Policy, &Config)>,
+        connected: &[u32],
+    ) -> Result<Self, Refused> {
         let settings = config::read(&args.config)?;
         let config = config::parse_file(&args.config, &settings)?;
         if old.is_some() {
@@ -47,13 +51,21 @@ impl Brought {
         let own = [&args.config, &args.vendor, &args.state, &args.runtime];
         let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
         let loaded = load(&vendor, &admin, &names)?;
+        // What was read counts from the next start on, and until then what runs.
+        let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
+        for config in settings_of {
+            match users::taken(&loaded.policy, config).as_slice() {
+                [] => {}
+                found => return Err(lines(found).join("\n")),
+            }
+        }
         let outsiders = accounts::optional_group(&config.accounts.socket_group)
             .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));
         let warnings = [loaded.warnings, outsiders.unwrap_or_default()].concat();
         let sources = loaded.sources.into_iter();
         Ok(Self {
             settings,
-            changes: old.map_or_else(Changes::default, |old| {
+            changes: old.map_or_else(Changes::default, |(old, _)| {
                 Changes::between(old, &loaded.policy)
             }),
             sources: sources
