@@ -15,11 +15,11 @@ pub struct AccessArgs {
 
     /// Explain this named command, and whether you may use it
     #[arg(long, value_name = "COMMAND", value_parser = super::command(), hide_possible_values = true,
-          conflicts_with = "argv")]
+          conflicts_with_all = ["profile", "argv"])]
     pub name: Option<String>,
 
     /// List those named commands alone that have this text in their name or summary
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["name", "argv"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["name", "profile", "argv"])]
     pub query: Option<String>,
 
     /// Ask whether this command would be allowed

@@ -294,6 +294,17 @@ fn access_answers_about_a_command_in_its_status_too() {
 }
 
 #[test]
+fn a_profile_is_asked_about_with_a_command_alone() {
+    let fake = access(None);
+    let args = ["access", "--profile", "web"];
+    for more in [&[][..], &["--name", "logs"], &["--query", "x"]] {
+        let said = fake.output(&[&args[..], more].concat());
+        assert_eq!((said.status, said.text()), (Some(64), ""), "{said:?}");
+    }
+    assert_eq!(fake.all_heard(), []);
+}
+
+#[test]
 fn a_refusal_names_the_verb_and_not_the_tool() {
     let refusal = Refusal::new(Code::DeniedRule, "no rule grants anything")
         .next("call access to see what is granted");
