@@ -86,12 +86,10 @@ impl Warden {
     fn timer(&mut self, timer: Timer) -> Result<(), Fatal> {
         match timer {
             Timer::Runtime(serial) => {
-                let seconds = self
-                    .jobs
-                    .get(serial)
-                    .map_or(0, |job| job.plan.bound.runtime_s);
-                let text = format!("ended after {seconds} s (max_runtime_s)");
-                self.end_job(serial, State::TimedOut, &text);
+                if let Some(job) = self.jobs.get(serial) {
+                    let text = format!("ended after {}", job.plan.bound.runtime);
+                    self.end_job(serial, State::TimedOut, &text);
+                }
             }
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),

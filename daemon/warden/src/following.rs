@@ -16,7 +16,7 @@ impl Warden {
     /// Follows a job that was just forked, and gives it to the broker.
     pub fn follow(&mut self, job: Job) {
         let ticket = job.plan.requester.ticket;
-        let runtime = Duration::from_secs(job.plan.bound.runtime_s.into());
+        let runtime = Duration::from_secs(job.plan.bound.runtime.seconds.into());
         let serial = self.jobs.add(job);
         self.timers.add(runtime, Timer::Runtime(serial));
         let Some(job) = self.jobs.get(serial) else {

@@ -4,6 +4,7 @@ mod asked;
 mod bound;
 mod call;
 mod record;
+mod runtime;
 mod slot;
 
 use std::ffi::CString;

@@ -166,6 +166,12 @@ fn its_limits_and_its_profile_hold() {
     let daemon = with(&format!("{sleeps}{looks}"));
     let slept = asked(&daemon, &user_a(), named("site.sleep", &[])).expect("it is granted");
     assert_eq!(slept.state, State::TimedOut, "{slept:?}");
+    let end = daemon.records("end").pop().expect("there is a record");
+    let message = end["MESSAGE"].as_str().expect("it is text");
+    assert!(
+        message.contains("ended after 1 s (limit of command 'site.sleep')"),
+        "{message}"
+    );
     let looked = asked(&daemon, &user_a(), named("site.strict", &[])).expect("it is granted");
     let enforced = looked.enforced.as_ref().expect("it ran");
     assert_eq!(enforced.profile, "strict");

@@ -58,8 +58,8 @@ impl JobLimits {
         self.memory.min(half)
     }
 
-    /// With what a profile, and then a command, changes of them. The last word counts; a bound on the
-    /// runtime is one for the caller, too, and never above that for all.
+    /// With what a profile, and then a command, changes of them. The last word counts. Not how long it may
+    /// run, on which the caller has a say, too.
     pub fn with(&self, changes: &[ProfileLimits]) -> Self {
         fn last<T>(
             changes: &[ProfileLimits],
@@ -67,11 +67,9 @@ impl JobLimits {
         ) -> Option<T> {
             changes.iter().rev().find_map(of)
         }
-        let runtime_s = last(changes, |limits| limits.runtime_s);
-        let runtime_s = runtime_s.map(|seconds| seconds.min(self.max_runtime_s));
         Self {
-            runtime_s: runtime_s.unwrap_or(self.runtime_s),
-            max_runtime_s: runtime_s.unwrap_or(self.max_runtime_s),
+            runtime_s: self.runtime_s,
+            max_runtime_s: self.max_runtime_s,
             memory: last(changes, |limits| limits.memory).unwrap_or(self.memory),
             tasks: last(changes, |limits| limits.tasks).unwrap_or(self.tasks),
             cpu_percent: last(changes, |limits| limits.cpu_percent).unwrap_or(self.cpu_percent),
@@ -120,16 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_has_the_last_word_but_not_on_all_runtimes() {
+    fn a_command_has_the_last_word() {
         let config = JobLimits::default();
         let profile = ProfileLimits {
-            runtime_s: Some(30),
             memory: Some(1 << 20),
             tmp: Some(7),
             ..ProfileLimits::default()
         };
         let command = ProfileLimits {
-            runtime_s: Some(60),
             memory: Some(2 << 20),
             tasks: Some(3),
             open_files: Some(64),
@@ -138,10 +134,8 @@ mod tests {
         };
         assert_eq!(config.with(&[]), config);
         let one = config.with(&[profile]);
-        assert_eq!((one.runtime_s, one.max_runtime_s), (30, 30));
         assert_eq!((one.memory, one.tmp, one.tasks), (1 << 20, 7, 256));
         let both = config.with(&[profile, command]);
-        assert_eq!((both.runtime_s, both.max_runtime_s), (60, 60));
         let others = (
             both.memory,
             both.tasks,
@@ -150,12 +144,6 @@ mod tests {
             both.tmp,
         );
         assert_eq!(others, (2 << 20, 3, 64, 50, 7));
-        let long = ProfileLimits {
-            runtime_s: Some(1 << 30),
-            ..ProfileLimits::default()
-        };
-        let long = config.with(&[long]);
-        assert_eq!((long.runtime_s, long.max_runtime_s), (3600, 3600));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use remit_policy::{Basis, Command, Given, Grant};
 
 use super::asked::Asked;
 use super::call::{Call, What};
+use super::runtime::Runtime;
 use super::slot::{Slot, element};
 use crate::config::JobLimits;
 use crate::look;
@@ -44,8 +45,8 @@ pub struct Bound {
     pub cwd: CString,
     /// What the job may use.
     pub limits: Limits,
-    /// When it ends at the latest, in seconds.
-    pub runtime_s: u32,
+    /// When it ends at the latest.
+    pub runtime: Runtime,
     /// Its sandbox.
     pub compiled: Rc<Compiled>,
     /// In words.
@@ -101,7 +102,7 @@ impl Bound {
         };
         Ok(Self {
             env: remit_policy::environment(grant, &call.env)?,
-            runtime_s: runtime(call.runtime_s, &limits)?,
+            runtime: Runtime::new(call.runtime_s, setting.limits, profile, command)?,
             limits: limits.limits(),
             compiled: setting.sandboxes.get(profile)?,
             asked: Rc::new(Asked::bound(
@@ -160,16 +161,6 @@ fn elements(argv: Vec<Given>) -> Result<(Rc<[CString]>, Vec<Slot>), Refusal> {
     let (argv, slots): (Vec<_>, Vec<_>) = elements.ok_or_else(|| nul("args"))?.into_iter().unzip();
     remit_policy::check_argv(&argv.iter().map(|arg| arg.as_bytes()).collect::<Vec<_>>())?;
     Ok((argv.into(), slots.into_iter().flatten().collect()))
-}
-
-fn runtime(asked: Option<u32>, limits: &JobLimits) -> Result<u32, Refusal> {
-    let runtime_s = asked.unwrap_or(limits.runtime_s);
-    let max = limits.max_runtime_s;
-    if (1..=max).contains(&runtime_s) {
-        return Ok(runtime_s);
-    }
-    let text = format!("max_runtime_s is {runtime_s}, it must be 1 to {max}");
-    Err(Refusal::new(Code::InvalidArgs, text).object("max_runtime_s"))
 }
 
 fn nul(name: &str) -> Refusal {

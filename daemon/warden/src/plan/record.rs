@@ -27,7 +27,7 @@ impl Plan {
                 "JOB_UID",
                 self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
             )
-            .number("RUNTIME_MAX", self.bound.runtime_s)
+            .number("RUNTIME_MAX", self.bound.runtime.seconds)
             .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
         self.marked(record)
     }

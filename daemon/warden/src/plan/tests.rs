@@ -144,7 +144,7 @@ fn a_command_is_bound_to_its_definition() {
     );
     assert_eq!(bound.secret_stdin.as_deref(), Some(&b"hunter2"[..]));
     assert_eq!(bound.cwd.as_c_str(), c"/usr");
-    assert_eq!((bound.runtime_s, bound.limits.nproc), (30, 7));
+    assert_eq!((bound.runtime.seconds, bound.limits.nproc), (30, 7));
     assert_eq!(bound.compiled.name(), "strict");
 }
 
@@ -237,7 +237,7 @@ fn what_a_command_does_not_take_is_refused_once_it_is_granted() {
     let count = || spec(named("text.count", &[]), Purpose::Use);
     assert!(bind(with_stdin(count()), stdin()).is_ok());
     assert_eq!(
-        bind(count(), Vec::new()).unwrap().runtime_s,
+        bind(count(), Vec::new()).unwrap().runtime.seconds,
         scene.limits.runtime_s
     );
     let refused = code(bind(with_stdin(backup()), stdin()));

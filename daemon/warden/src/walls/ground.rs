@@ -101,7 +101,7 @@ impl Ground {
         };
         let clamped = bound.compiled.sandbox().clamped(&bound.limits);
         let own = bound.compiled.fixed_uid().is_none();
-        let mut told = vec![format!("runtime {} s", bound.runtime_s)];
+        let mut told = vec![format!("runtime {} s", bound.runtime.seconds)];
         told.extend(limits::told(&bound.limits, controllers, &clamped, own));
         let walls = match bound.compiled.base() {
             Base::Host => vec![NO_WALLS.to_owned()],
