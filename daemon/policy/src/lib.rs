@@ -88,7 +88,7 @@ pub use decide::diff::diff;
 pub use decide::explain::Explanation;
 pub use decide::{Ask, Basis, Grant, Pending, Verdict, Who};
 pub use load::diagnostic::{Diagnostic, Severity};
-pub use load::{Source, load};
+pub use load::{Source, load, load_again};
 pub use model::approval::Approval;
 pub use model::command::{
     Command, Given, Invocation, Kind, Param, Part, Pass, PathIs, Stdin, Word,

@@ -13,11 +13,16 @@ use common::{accounts, lines, source};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use remit_common::wire::Effect;
-use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load};
+use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load, load_again};
 
+/// The policy, which is the same when it is loaded again.
 fn loaded(sources: &[Source]) -> Policy {
     match load(sources, &accounts()) {
-        Ok((policy, _)) => policy,
+        Ok((policy, _)) => {
+            let again = load_again(sources, &accounts()).unwrap();
+            assert_eq!(format!("{policy:?}"), format!("{again:?}"));
+            policy
+        }
         Err(found) => panic!("{}\n{sources:?}", lines(&found)),
     }
 }

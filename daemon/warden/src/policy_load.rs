@@ -175,7 +175,8 @@ pub fn late() -> Refused {
     )
 }
 
-/// The same files and the same answers make the same policy again.
+/// The same files and the same answers make the same policy again. The child has proved what is to be
+/// proved of it.
 fn make(brought: Brought) -> Result<Live, Refused> {
     let files = brought.sources.iter().map(|(name, _)| name.clone());
     let files = files.collect();
@@ -187,14 +188,9 @@ fn make(brought: Brought) -> Result<Live, Refused> {
             text: text.into_vec(),
         })
         .collect();
-    let (policy, _) = remit_policy::load(&sources, &brought.machine).map_err(|findings| {
-        let errors = findings
-            .iter()
-            .filter(|f| matches!(f.severity(), Severity::Error));
-        errors
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+    let policy = remit_policy::load_again(&sources, &brought.machine).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     })?;
     let digest = hex(&Sha256::digest(policy.digest_input()));
     let mut warnings = brought.warnings;

@@ -209,6 +209,16 @@ pub(crate) fn quoted(text: impl AsRef<[u8]>) -> String {
     format!("'{}'", line(text.as_ref(), 96))
 }
 
+/// What a load has to show.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// All that is wrong or doubtful.
+    #[default]
+    First,
+    /// Of what a first one took, the policy alone: nothing is proved that changes nothing in it.
+    Again,
+}
+
 /// Collects findings: at most [`Findings::MOST`] of each severity are kept,
 /// so that a file of mistakes cannot fill the memory.
 #[derive(Debug, Default)]
@@ -216,10 +226,23 @@ pub(crate) struct Findings {
     kept: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
+    pass: Pass,
 }
 
 impl Findings {
     const MOST: usize = 100;
+
+    /// None yet, in this pass.
+    pub(crate) fn of(pass: Pass) -> Self {
+        Self {
+            pass,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn pass(&self) -> Pass {
+        self.pass
+    }
 
     /// Counts a finding about `file`, and makes it if it will be kept.
     pub(crate) fn push(
@@ -228,6 +251,9 @@ impl Findings {
         file: &str,
         finding: impl FnOnce() -> Diagnostic,
     ) {
+        if (severity, self.pass) == (Severity::Warning, Pass::Again) {
+            return;
+        }
         let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,

@@ -14,7 +14,7 @@ use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Placed, Report, mistyped};
 use crate::model::command::Command;
 use crate::model::machine::Machine;
-use crate::model::profile::Profile;
+use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule};
 
 /// Bytes of all patterns once compiled. The loop of the daemon stands still while they are, and has them
@@ -28,6 +28,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) profiles: BTreeMap<String, Defined<Arc<Profile>>>,
     /// Those with an error have their name only.
     pub(crate) commands: BTreeMap<String, Defined<Option<Arc<Command>>>>,
+    /// Of these, those that no sandbox holds.
+    pub(crate) unconfined: BTreeMap<String, Arc<Command>>,
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
     /// Names given to rules, and where.
@@ -59,6 +61,7 @@ impl<'a> Loading<'a> {
             resolved: Resolved::default(),
             profiles: built_in.into(),
             commands: BTreeMap::new(),
+            unconfined: BTreeMap::new(),
             grants: Vec::new(),
             denies: Vec::new(),
             taken: BTreeMap::new(),
@@ -112,6 +115,13 @@ impl<'a> Loading<'a> {
                 return report.error(draft.name.span, message);
             }
             let command = draft.command.map(Arc::new);
+            if let Some(command) = command
+                .as_ref()
+                .filter(|one| one.profile.base == Base::Host)
+            {
+                let name = command.name.clone();
+                self.unconfined.insert(name, Arc::clone(command));
+            }
             define(&mut self.commands, &COMMANDS, &draft.name, command, report);
         }
     }

@@ -22,7 +22,7 @@ pub(crate) mod text;
 use remit_common::caps;
 
 use crate::load::accounts::Resolved;
-use crate::load::diagnostic::{Diagnostic, Findings};
+use crate::load::diagnostic::{Diagnostic, Findings, Pass};
 use crate::load::document::Document;
 use crate::load::loading::Loading;
 use crate::model::machine::Machine;
@@ -50,10 +50,28 @@ pub fn load(
     sources: &[Source],
     machine: &dyn Machine,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pass(sources, machine, Pass::First)
+}
+
+/// The same policy again, where [`load`] has just made it of the same sources and answers: examples,
+/// `[[test]]` tables and whatever is only worth a warning are not looked at again. In any other case it
+/// may take what [`load`] refuses.
+///
+/// # Errors
+/// As [`load`], without warnings.
+pub fn load_again(sources: &[Source], machine: &dyn Machine) -> Result<Policy, Vec<Diagnostic>> {
+    pass(sources, machine, Pass::Again).map(|(policy, _)| policy)
+}
+
+fn pass(
+    sources: &[Source],
+    machine: &dyn Machine,
+    pass: Pass,
+) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut sorted: Vec<&Source> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let mut findings = Findings::default();
+    let mut findings = Findings::of(pass);
     check_amount(&sorted, &mut findings);
     let documents: Vec<Document<'_>> = sorted
         .iter()
@@ -67,11 +85,15 @@ pub fn load(
             top.get(key);
         }
         loading.read_profiles(&mut top, &mut report);
-        let tables = top.tables("test", "[[test]]", &mut report);
-        let read = tables
-            .into_iter()
-            .map(|fields| tables::read(fields, machine, &mut report));
-        tests.push((document, read.flatten().collect::<Vec<_>>()));
+        if report.proves() {
+            let tables = top.tables("test", "[[test]]", &mut report);
+            let read = tables
+                .into_iter()
+                .map(|fields| tables::read(fields, machine, &mut report));
+            tests.push((document, read.flatten().collect::<Vec<_>>()));
+        } else {
+            top.get("test");
+        }
         top.finish(&mut report);
     }
     for document in &documents {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::load::diagnostic::{Diagnostic, Findings, Severity, quoted};
+use crate::load::diagnostic::{Diagnostic, Findings, Pass, Severity, quoted};
 
 /// A part of a file with its place.
 #[derive(Clone)]
@@ -53,6 +53,11 @@ impl<'a> Report<'a> {
     /// How many errors there are so far, in all files.
     pub(crate) fn errors(&self) -> usize {
         self.findings.errors()
+    }
+
+    /// Whether what only proves is to be looked at.
+    pub(crate) fn proves(&self) -> bool {
+        self.findings.pass() == Pass::First
     }
 
     pub(crate) fn file(&self) -> &'a str {

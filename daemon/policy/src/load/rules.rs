@@ -17,7 +17,7 @@ use crate::load::text::is_rule_name;
 use crate::model::approval::Approval;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
-use crate::model::profile::{Base, Profile};
+use crate::model::profile::Profile;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 
 /// Seconds that somebody is asked for an approval: a day at most.
@@ -143,7 +143,7 @@ impl Loading<'_> {
                 continue;
             }
             let glob = Glob::new(item.value);
-            if !self.matches_something(&glob) {
+            if report.proves() && !self.matches_something(&glob) {
                 let message = format!("there is no command {}", quoted(item.value));
                 match unmatched {
                     Unmatched::Warns => {
@@ -246,16 +246,10 @@ impl Loading<'_> {
     /// Nobody runs a command that no sandbox holds unless another agrees, or the rule says that it is
     /// meant.
     fn refuse_unconfined(&self, allowed: &[Placed<&str>], report: &mut Report<'_>) {
-        let commands = self
-            .commands
-            .values()
-            .filter_map(|defined| defined.value.as_ref());
-        let hosts: Vec<_> = commands
-            .filter(|command| command.profile.base == Base::Host)
-            .collect();
         for item in allowed {
             let glob = Glob::new(item.value);
-            if let Some(command) = hosts.iter().find(|command| glob.matches(&command.name)) {
+            let mut unconfined = self.unconfined.values();
+            if let Some(command) = unconfined.find(|command| glob.matches(&command.name)) {
                 let message = format!(
                     "'{}' would run without sandbox (profile '{}') and without approval",
                     command.name, command.profile.name
