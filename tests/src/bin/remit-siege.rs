@@ -81,9 +81,9 @@ impl Fortress {
         Some(name.into())
     }
 
-    fn expects(self, attack: &Attack, landlock: bool) -> Expect {
+    fn expects(self, attack: &Attack, landlock: u32) -> Expect {
         match self {
-            Self::Read if landlock => attack.expect,
+            Self::Read if landlock > 0 => attack.expect,
             Self::Read => attack.without_landlock,
             Self::Strict(who) => strict::expected(attack, who, landlock),
         }
@@ -186,7 +186,7 @@ impl Siege {
     fn attack(&mut self, attack: &Attack) {
         let control = self.control(attack);
         let seen = self.perform(attack.id);
-        let expected = self.fortress.expects(attack, self.landlock > 0);
+        let expected = self.fortress.expects(attack, self.landlock);
         let held = match &control {
             // What this kernel does not have answers as it likes.
             Ok(Possible::Absent) => !matches!(seen.outcome, Outcome::Done(_) | Outcome::Broken(_)),

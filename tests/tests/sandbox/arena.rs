@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::client::Client;
 use remit_common::outcome::JobReport;
 use remit_common::wire::{Bytes, Purpose, Reply, Request, Run, What};
@@ -73,6 +74,14 @@ impl Arena {
             next,
             who,
             yard,
+        }
+    }
+
+    /// The version of Landlock's interface that jobs have; 0 without.
+    pub fn landlock(&self) -> u32 {
+        match self.daemon.administer(AdminRequest::Status) {
+            Ok(AdminReply::Status(status)) => status.landlock,
+            other => panic!("{other:?}"),
         }
     }
 
