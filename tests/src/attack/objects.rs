@@ -223,7 +223,7 @@ impl Waiter {
         sys!(libc::SYS_mmap, 0, 4096, libc::PROT_READ, shared, fd, 0)
     }
 
-    /// Waits at the first word of a file, which must be 0, for 20 s at most.
+    /// Waits at the first word of a file, which must be 0, for 2 min at most.
     ///
     /// # Panics
     /// When the file cannot be mapped.
@@ -234,7 +234,7 @@ impl Waiter {
         let gate = word + 4;
         std::thread::spawn(move || {
             let most = libc::timespec {
-                tv_sec: 20,
+                tv_sec: 120,
                 tv_nsec: 0,
             };
             sys!(libc::SYS_futex, gate, Self::WAIT, 0, &raw const most)
