@@ -130,9 +130,13 @@ pub(crate) fn compile(walls: Walls, class: Class) -> Result<Program> {
 
 /// A filter that allows `numbers` of this machine and answers EPERM to the rest.
 pub(crate) fn only(numbers: &[libc::c_long]) -> Result<Program> {
-    let mut rules: Vec<(u32, Rule)> = numbers
-        .iter()
-        .filter_map(|n| Some((u32::try_from(*n).ok()?, Rule::Allow)))
+    exactly(numbers.iter().map(|number| (*number, Rule::Allow)))
+}
+
+/// A filter of these rules on this machine's numbers, which answers EPERM to the rest.
+fn exactly(rules: impl Iterator<Item = (libc::c_long, Rule)>) -> Result<Program> {
+    let mut rules: Vec<(u32, Rule)> = rules
+        .filter_map(|(number, rule)| Some((u32::try_from(number).ok()?, rule)))
         .collect();
     rules.sort_unstable_by_key(|(number, _)| *number);
     Ok(bpf::assemble(
