@@ -4,14 +4,18 @@
 //! ([`crate::caps::ADMIN_FRAME`]). One request, one answer, in order; no hello:
 //! the first byte of each message is [`ADMIN_PROTOCOL`].
 
+mod approval;
+
 use serde::{Deserialize, Serialize};
+
+pub use approval::{FileView, GivenGrant, NewGrant, PendingView, ShownRequest, Whom};
 
 use crate::names::JobId;
 use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
 
 /// The version of this protocol.
-pub const ADMIN_PROTOCOL: u8 = 4;
+pub const ADMIN_PROTOCOL: u8 = 5;
 
 /// A request with its version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,39 @@ pub enum AdminRequest {
         /// The signal to send first; TERM when absent. KILL follows after a grace.
         signal: Option<i32>,
     },
+    /// The changes that wait for an approval, oldest first.
+    Pending {
+        /// The `state` of an earlier answer: answered as soon as it is another one.
+        seen: Option<u64>,
+    },
+    /// One of them with all that will run.
+    Show {
+        /// How its id begins ([`crate::names::id_prefix`]).
+        id: String,
+    },
+    /// Approve one. Answered when it was started, or has its place in the queue.
+    Approve {
+        /// Which.
+        job: JobId,
+        /// What was shown: SHA-256 of all that will run.
+        digest: [u8; 32],
+    },
+    /// Deny one.
+    Deny {
+        /// Which.
+        job: JobId,
+        /// Why, for its requester.
+        why: String,
+    },
+    /// Approve beforehand, for a time.
+    Grant(NewGrant),
+    /// The grants for a time, oldest first.
+    Grants,
+    /// End such a grant; nothing is started by it after the answer.
+    Revoke {
+        /// Its number; all of them when absent.
+        grant: Option<u64>,
+    },
 }
 
 /// The answer.
@@ -76,6 +113,21 @@ pub enum AdminReply {
     },
     /// To stop: the job as it ended.
     Stopped(Box<AnyJob>),
+    /// To pending.
+    Pending {
+        /// Another number whenever the list is another one.
+        state: u64,
+        /// Oldest first.
+        requests: Vec<PendingView>,
+        /// Newer ones that are not shown.
+        omitted: u32,
+    },
+    /// To show.
+    Shown(Box<ShownRequest>),
+    /// To grant.
+    Granted(GivenGrant),
+    /// To grants.
+    Grants(Vec<GivenGrant>),
 }
 
 /// A policy that went live.
@@ -154,6 +206,10 @@ pub struct Status {
     pub max_jobs: u32,
     /// Jobs that wait for a place.
     pub queued: u32,
+    /// Changes that wait for an approval.
+    pub pending: u32,
+    /// Grants for a time that are in force.
+    pub grants: u32,
     /// Jobs recorded as ended of which a process is stuck in the kernel. Each takes a place.
     pub stuck: u32,
     /// Clients connected.

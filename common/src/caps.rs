@@ -54,6 +54,18 @@ pub const JOBS: usize = 64;
 pub const QUEUED_PER_UID: usize = 32;
 /// Jobs that wait for a place in all; one more of each user who has none waiting.
 pub const QUEUED: usize = 128;
+/// Changes of one uid that wait for an approval.
+pub const PENDING_PER_UID: usize = 16;
+/// Changes that wait for an approval in all; one more of each user who has none waiting.
+pub const PENDING: usize = 128;
+/// Time-boxed grants at once.
+pub const GRANTS: usize = 256;
+/// How long a time-boxed grant lasts at most, in seconds.
+pub const GRANT_S: u32 = 30 * 86_400;
+/// Runs that a time-boxed grant with a number of uses has at most.
+pub const GRANT_USES: u32 = 10_000;
+/// A person's reason for a denial or a lock.
+pub const WHY: usize = 1000;
 /// Bytes of argv, environment, script and stdin of all jobs that wait; of one uid a quarter.
 pub const QUEUED_BYTES: usize = 32 << 20;
 /// Ended jobs kept for later questions, of one uid.

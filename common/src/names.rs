@@ -34,6 +34,15 @@ impl fmt::Debug for JobId {
     }
 }
 
+/// How a request is named in `remit approve`: the begin of its id, in either case, hyphens left out.
+/// 4 to 32 hexadecimal digits, in lower case.
+#[must_use]
+pub fn id_prefix(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let fits = (4..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| digits.to_ascii_lowercase())
+}
+
 /// A text that is no job id.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAJobId;

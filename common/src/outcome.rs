@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::JobId;
+use crate::refusal::Code;
 use crate::wire::Bytes;
 
 /// Where a job is in its life.
@@ -113,6 +114,10 @@ pub struct Ending {
     pub memory_peak: u64,
     /// How long it ran, in milliseconds.
     pub runtime_ms: u64,
+    /// Of what never ran because it was refused after all: the code, of which `cause` is the sentence.
+    pub code: Option<Code>,
+    /// What the agent can do instead.
+    pub next: Option<String>,
 }
 
 impl Ending {
@@ -128,6 +133,18 @@ impl Ending {
             cpu_usec: 0,
             memory_peak: 0,
             runtime_ms: 0,
+            code: None,
+            next: None,
+        }
+    }
+
+    /// The same of what was refused after all.
+    #[must_use]
+    pub fn refused(self, code: Code, next: impl Into<String>) -> Self {
+        Self {
+            code: Some(code),
+            next: Some(next.into()),
+            ..self
         }
     }
 }
@@ -172,6 +189,8 @@ pub struct JobReport {
     pub waited_ms: u64,
     /// Its place in the queue, while it waits.
     pub place: Option<Place>,
+    /// Who is asked, while a person has to approve it.
+    pub approval: Option<ApprovalView>,
     /// What was enforced; absent before the exec.
     pub enforced: Option<Enforced>,
     /// Standard output.
@@ -190,6 +209,20 @@ pub struct Place {
     pub position: u32,
     /// Jobs of its owner that wait.
     pub of: u32,
+}
+
+/// A request that another person has to approve, as its requester sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ApprovalView {
+    /// Who can approve it, as the policy names them.
+    pub by: Vec<String>,
+    /// Until when, in milliseconds since 1970; then it is void.
+    pub expires_ms: u64,
+    /// The line that one of them types in a terminal of their own.
+    pub line: String,
+    /// SHA-256 of all that will run, in hexadecimal: what they approve.
+    pub digest: String,
 }
 
 /// A job in a list.

@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{
-    Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
+    ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
 };
+use crate::refusal::Code;
 use crate::text::{self, Shown};
 
 /// A job's result. What is absent is none, zero or false.
@@ -23,6 +24,9 @@ pub struct JobResult {
     /// While it is queued: which of my waiting jobs it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// While a person has to approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalView>,
     /// Exit status, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
@@ -85,9 +89,12 @@ pub struct JobResult {
     /// Every process of it is gone, and that was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_verified: Option<bool>,
-    /// The digest an approval was bound to.
+    /// Why it was refused after all, as a code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
+    pub code: Option<Code>,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// What really confined a job, as [`Enforced`].
@@ -241,6 +248,7 @@ impl JobResult {
             command: report.command.clone(),
             state: report.state,
             place: report.place,
+            approval: report.approval.clone(),
             exit: ending.and_then(|e| e.exit),
             signal: ending.and_then(|e| e.signal),
             cause: ending.and_then(cause),
@@ -261,7 +269,8 @@ impl JobResult {
             cpu_usec: ending.map(|e| e.cpu_usec),
             memory_peak: ending.map(|e| e.memory_peak),
             kill_verified: ending.map(|e| e.kill_verified),
-            digest: None,
+            code: ending.and_then(|e| e.code),
+            next: ending.and_then(|e| e.next.clone()),
         }
     }
 }
@@ -361,10 +370,13 @@ mod tests {
                 cpu_usec: 2681,
                 memory_peak: 3_117_056,
                 runtime_ms: 3,
+                code: None,
+                next: None,
             }),
             started_ms: 1_795_184_926_462,
             waited_ms: 0,
             place: None,
+            approval: None,
             enforced: Some(Enforced {
                 profile: text("read"),
                 uid: 1_700_000_001,

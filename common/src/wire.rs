@@ -19,7 +19,7 @@ use crate::outcome::{Followed, JobReport, JobSummary, Part, Place, Stream};
 use crate::refusal::Refusal;
 
 /// The version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -197,6 +197,7 @@ mod tests {
             stdout,
             stderr,
             notes: vec![],
+            approval: None,
         }
     }
 

@@ -95,6 +95,8 @@ pub struct GrantView {
     pub env: Vec<String>,
     /// Who must approve each run, in words; absent when it runs at once.
     pub approval: Option<String>,
+    /// Of one that a person gave for a time: what is left of it, in words.
+    pub left: Option<String>,
 }
 
 /// A profile in one sentence.

@@ -103,11 +103,12 @@ impl Broker {
                     let _ = waiting.answer.send(answer.map(Granted::Answer));
                 }
             }
+            ToBroker::Approved { job } => self.with(job, Job::approved),
             ToBroker::Begun {
                 job,
                 started_ms,
                 waited_ms,
-            } => match self.jobs.get(job).filter(|job| job.is_queued()) {
+            } => match self.jobs.get(job).filter(|job| job.is_waiting()) {
                 Some(job) => {
                     job.begun(started_ms, waited_ms);
                     self.drain(&job, fds);

@@ -161,6 +161,8 @@ pub mod tests {
             cpu_usec: 0,
             memory_peak: 0,
             runtime_ms: 0,
+            code: None,
+            next: None,
         }
     }
 
@@ -176,7 +178,7 @@ pub mod tests {
             job: JobId([number; 16]),
             owner: own(owner),
             command: "true".into(),
-            queued: false,
+            waits: None,
             number: u64::from(number),
             started_ms: u64::from(number),
             age_ms: 0,
@@ -241,7 +243,7 @@ pub mod tests {
             (9, 1, true),
         ] {
             let meta = JobMeta {
-                queued,
+                waits: queued.then_some(remit_link::Waits::Place),
                 ..meta(number, owner)
             };
             jobs.add(Rc::new(Job::new(meta, Vec::new())));

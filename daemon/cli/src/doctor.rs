@@ -126,17 +126,7 @@ fn daemon(runtime: &Runtime) -> Told {
                 lock,
             }
         }
-        Ok((
-            Ok(
-                AdminReply::Status(_)
-                | AdminReply::Done(_)
-                | AdminReply::Reloaded(_)
-                | AdminReply::Refused(_)
-                | AdminReply::Jobs { .. }
-                | AdminReply::Stopped(_),
-            ),
-            _,
-        )) => failure(
+        Ok((Ok(_), _)) => failure(
             "the daemon gave the answer to another question".into(),
             restart,
         ),

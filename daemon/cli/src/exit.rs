@@ -109,6 +109,8 @@ mod tests {
             cpu_usec: 0,
             memory_peak: 0,
             runtime_ms: 0,
+            code: None,
+            next: None,
         };
         Exit::of_job(&JobReport {
             job: JobId([0; 16]),
@@ -122,6 +124,7 @@ mod tests {
             stdout: Captured::default(),
             stderr: Captured::default(),
             notes: Vec::new(),
+            approval: None,
         })
         .0
     }

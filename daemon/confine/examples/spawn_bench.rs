@@ -69,6 +69,7 @@ fn main() -> std::result::Result<(), Failure> {
             cwd: c"/",
             stdin: None,
             script: None,
+            measured: &[],
             cgroup: None,
             limits: &limits,
         };

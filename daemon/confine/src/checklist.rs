@@ -18,7 +18,7 @@ use crate::net::Relay;
 use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::root::{self, Given};
 use crate::sandbox::{Base, Strict};
-use crate::{Sandbox, Step, Wall, execute, mounts};
+use crate::{Measured, Sandbox, Step, Wall, execute, mounts};
 use std::{
     ffi::{CStr, CString},
     io,
@@ -48,6 +48,7 @@ pub(crate) struct Way<'a> {
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
     pub(crate) script: Option<BorrowedFd<'a>>,
+    pub(crate) measured: &'a [Measured],
     pub(crate) arguments: &'a [Prepared<'a>],
     pub(crate) steps: BorrowedFd<'a>,
     pub(crate) cwd: &'a CStr,

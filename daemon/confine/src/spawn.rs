@@ -5,7 +5,7 @@ use crate::beginning::arguments_at;
 use crate::checklist::{self, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
-use crate::{Argument, Cgroup, Keeper, Limits, Sandbox, Wall};
+use crate::{Argument, Cgroup, Keeper, Limits, Measured, Sandbox, Wall};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
@@ -39,6 +39,8 @@ pub struct Job<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     /// A sealed memfd that becomes descriptor 3; `argv` names `/proc/self/fd/3`.
     pub script: Option<BorrowedFd<'a>>,
+    /// Must be found so inside, just before the exec; the first is the program.
+    pub measured: &'a [Measured],
     /// Where there is one.
     pub cgroup: Option<&'a Cgroup>,
     /// This job's limits.
@@ -97,6 +99,7 @@ pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawne
         stdout: out.as_fd(),
         stderr: err.as_fd(),
         script: job.script,
+        measured: job.measured,
         arguments: &arguments,
         steps: told.as_fd(),
         cwd: job.cwd,
@@ -251,6 +254,7 @@ mod tests {
                 cwd: c"/",
                 stdin: None,
                 script: None,
+                measured: &[],
                 cgroup: Some(&cgroup),
                 limits: &limits,
             };

@@ -99,6 +99,7 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
         stdout: told.as_fd(),
         stderr: told.as_fd(),
         script: None,
+        measured: &[],
         arguments: &[],
         steps: noted.as_fd(),
         cwd: c"/",

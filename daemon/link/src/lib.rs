@@ -11,5 +11,5 @@ pub mod memfd;
 pub mod message;
 pub mod socket;
 
-pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+pub use message::{Answer, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals, Waits};
 pub use socket::{Link, LinkError};

@@ -6,7 +6,7 @@
 //! dropped; one that does not decode ends the broker.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, Enforced};
+use remit_common::outcome::{ApprovalView, Ending, Enforced};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Bytes, Purpose};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,11 @@ pub enum ToBroker {
         ticket: u64,
         /// The answer.
         answer: Result<Answer, Refusal>,
+    },
+    /// A job that waited for an approval has it, and waits for a place.
+    Approved {
+        /// Which job.
+        job: JobId,
     },
     /// A job that waited got a place. Descriptors: the read ends of stdout and stderr.
     Begun {
@@ -211,8 +216,8 @@ pub struct JobMeta {
     pub owner: Owner,
     /// Its argv, printable and short.
     pub command: String,
-    /// It waits for a place.
-    pub queued: bool,
+    /// What it waits for, before it runs.
+    pub waits: Option<Waits>,
     /// Grows from job to job, also over restarts: a clock may go back, this does not.
     pub number: u64,
     /// When it started (one that waits: when it was asked for), in milliseconds since 1970.
@@ -226,6 +231,15 @@ pub struct JobMeta {
     pub enforced: Option<Enforced>,
     /// Once it has ended.
     pub ending: Option<Ending>,
+}
+
+/// What a job waits for that has not begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Waits {
+    /// A place among the jobs that run.
+    Place,
+    /// A person's approval.
+    Approval(Box<ApprovalView>),
 }
 
 /// The output of a job in numbers.

@@ -86,7 +86,7 @@ pub use decide::access::{Access, Usable};
 pub use decide::denial::Denial;
 pub use decide::diff::diff;
 pub use decide::explain::Explanation;
-pub use decide::{Ask, Basis, Grant, Pending, Verdict, Who};
+pub use decide::{Ask, Basis, Consent, Grant, NotApprover, Pending, Terms, Verdict, Who};
 pub use load::diagnostic::{Diagnostic, Severity};
 pub use load::{Source, load, load_again};
 pub use model::approval::Approval;

@@ -63,7 +63,7 @@ fn told(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> String {
         Verdict::Allow(grant) => format!("allow {} in {}", grant.basis(), grant.profile().name),
         Verdict::Ask(pending) => format!(
             "ask {} in {}: {}",
-            pending.basis(),
+            pending.rule(),
             pending.profile().name,
             pending.approval()
         ),
@@ -572,7 +572,7 @@ fn a_repository_is_trusted_only_where_it_can_do_no_more_than_whoever_owns_it() {
         let Verdict::Allow(grant) = policy.decide(DEPLOY, &ask()) else {
             panic!("{profile}");
         };
-        let env = remit_policy::environment(&grant, &[]).unwrap();
+        let env = remit_policy::environment(grant.terms(), &[]).unwrap();
         let names = |entry: &std::ffi::CString| entry.as_bytes().starts_with(b"GIT_CONFIG_");
         assert_eq!(env.iter().any(names), trusted, "{profile}");
     };

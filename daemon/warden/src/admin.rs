@@ -253,6 +253,13 @@ impl Warden {
             {
                 failed("too many requests wait", "wait for an answer first")
             }
+            AdminRequest::Pending { .. }
+            | AdminRequest::Show { .. }
+            | AdminRequest::Approve { .. }
+            | AdminRequest::Deny { .. }
+            | AdminRequest::Grant(_)
+            | AdminRequest::Grants
+            | AdminRequest::Revoke { .. } => failed("not there yet", "being built"),
             AdminRequest::Reload => match self.reload(Some(subject)) {
                 Ok(()) => return self.wait(number, Wants::Policy),
                 Err(error) => failed("the policy cannot be read", &error.to_string()),

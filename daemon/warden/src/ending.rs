@@ -272,7 +272,7 @@ impl Warden {
             self.keep_stuck(serial, job);
             return;
         }
-        self.uids.give_back(job.plan.uid);
+        self.uids.give_back(job.plan.into_draft().uid);
         if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
             say!("{}", chain(&error));
         }
@@ -306,7 +306,7 @@ impl Warden {
             // The ledger keeps it: the next start records its end.
             Err(why) => {
                 say!("the end of job {} is not recorded: {why}", plan.job);
-                self.uids.give_back(plan.uid);
+                self.uids.give_back(plan.into_draft().uid);
             }
         }
         Refusal::new(Code::NotStarted, cause)

@@ -8,7 +8,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_link::JobMeta;
+use remit_link::{JobMeta, Waits};
 
 use crate::admin::Wants;
 use crate::peer::Subject;
@@ -89,12 +89,16 @@ impl Warden {
 
 fn any_job(meta: &JobMeta) -> AnyJob {
     let ending = meta.ending.as_ref();
-    let state = match (ending, meta.queued) {
+    let state = match (ending, &meta.waits) {
         (Some(ending), _) => ending.state,
-        (None, true) => State::Queued,
-        (None, false) => State::Running,
+        (None, Some(Waits::Place)) => State::Queued,
+        (None, Some(Waits::Approval(_))) => State::AwaitingApproval,
+        (None, None) => State::Running,
     };
-    let age_ms = if meta.queued { 0 } else { meta.age_ms };
+    let age_ms = match meta.waits {
+        Some(_) => 0,
+        None => meta.age_ms,
+    };
     AnyJob {
         job: meta.job,
         user: text::line(meta.owner.user.as_bytes(), LINE),

@@ -28,7 +28,7 @@ pub use slot::{Ended, Entry, Found, Past};
 use slot::{SLOT, Slot, Started, Write};
 
 /// The header's begin. Another version has another number.
-const MAGIC: &[u8; 16] = b"remit ledger v2\n";
+const MAGIC: &[u8; 16] = b"remit ledger v3\n";
 /// More slots than jobs that run, wait, park and are remembered can need; beyond is damage.
 const SLOTS: u64 = 1 << 16;
 

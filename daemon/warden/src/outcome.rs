@@ -58,6 +58,8 @@ pub fn ending(job: &Job) -> Ending {
     };
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
     Ending {
+        code: None,
+        next: None,
         state,
         exit,
         signal,

@@ -100,7 +100,7 @@ impl Warden {
     /// Undoes what a plan holds that never ran.
     pub fn drop_plan(&mut self, plan: Box<Plan>) {
         self.ledger.forget(plan.job);
-        self.uids.give_back(plan.uid);
+        self.uids.give_back(plan.into_draft().uid);
     }
 
     /// Whether the same request waits for its record already.

@@ -15,7 +15,7 @@ use crate::fault::{self, Point};
 use crate::jobs::Job;
 use crate::ledger::Ledger;
 use crate::peer::Subject;
-use crate::plan::{Asked, Call, Plan, Requester};
+use crate::plan::{Asked, Call, Draft, Plan, Requester};
 use crate::waiting::Room;
 use crate::warden::Warden;
 
@@ -79,9 +79,9 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     let room = warden.room_for(subject.uid())?;
     // Only who may use a command learns what its arguments are.
     let grant = warden.decide(subject, &call)?;
-    let bound = warden.bind(&call, &grant)?;
+    let bound = warden.bind(&call, grant.terms())?;
     let new = warden.new_job()?;
-    let plan = Box::new(Plan::new(call, bound, requester, new));
+    let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
     match room {
         Room::Now => execute(warden, plan),
         Room::Later => warden.wait_for_place(plan),

@@ -8,13 +8,15 @@ mod runtime;
 mod slot;
 
 use std::ffi::CString;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_policy::{Grant, PATH_DIRS};
+use remit_confine::Measured;
+use remit_policy::{Basis, Grant, PATH_DIRS};
 
 use crate::clock;
 use crate::peer::Subject;
@@ -51,9 +53,9 @@ pub struct NewJob {
     pub uid: JobUid,
 }
 
-/// All that an exec needs, decided. Nothing of it comes from the caller's process.
+/// All that an exec needs, decided, but for the right to do it. Nothing of it comes from the caller's process.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Draft {
     /// The job's id.
     pub job: JobId,
     /// Its place in the order of all jobs, also over restarts.
@@ -64,7 +66,7 @@ pub struct Plan {
     pub requester: Requester,
     /// Where a program without a slash is looked up.
     pub path: Vec<CString>,
-    /// What is executed, in which sandbox, by which rule.
+    /// What is executed, in which sandbox.
     pub bound: Bound,
     /// The caller's request id with the content's hash.
     pub request: Option<(String, [u8; 32])>,
@@ -75,8 +77,71 @@ pub struct Plan {
     call: Call,
 }
 
+/// A draft with the right to execute it.
+#[derive(Debug)]
+pub struct Plan {
+    draft: Draft,
+    grant: Grant,
+    /// What a person approved of it, where one did.
+    pub approved: Option<Approved>,
+}
+
+/// What was approved, to be found so once more just before the exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approved {
+    /// SHA-256 of all that runs.
+    pub digest: [u8; 32],
+    /// The program and what else of the argv is a file, as they were.
+    pub files: Vec<Measured>,
+}
+
+impl Deref for Plan {
+    type Target = Draft;
+
+    fn deref(&self) -> &Draft {
+        &self.draft
+    }
+}
+
+impl DerefMut for Plan {
+    fn deref_mut(&mut self) -> &mut Draft {
+        &mut self.draft
+    }
+}
+
 impl Plan {
-    /// Puts together what was asked, what was granted, and the job that it becomes.
+    /// What it rests on.
+    pub fn basis(&self) -> &Basis {
+        self.grant.basis()
+    }
+
+    /// Takes what the policy in force makes of it in the place of what it was.
+    ///
+    /// # Errors
+    /// The arguments are not those of the command as it is now, or [`Bound::new`] refuses them.
+    pub fn bind_anew(&mut self, grant: Grant, setting: &Setting<'_>) -> Result<(), Refusal> {
+        self.draft.bound = Bound::new(&self.draft.call, grant.terms(), setting)?;
+        self.grant = grant;
+        Ok(())
+    }
+
+    /// Gives up the right: it will not be executed.
+    pub fn into_draft(self) -> Draft {
+        self.draft
+    }
+}
+
+impl Draft {
+    /// With the right to execute it, by a rule or by an approval of exactly this.
+    pub fn granted(self, grant: Grant, approved: Option<Approved>) -> Plan {
+        Plan {
+            draft: self,
+            grant,
+            approved,
+        }
+    }
+
+    /// Puts together what was asked, what a rule says of it, and the job that it becomes.
     pub fn new(call: Call, bound: Bound, requester: Requester, new: NewJob) -> Self {
         let NewJob { job, number, uid } = new;
         let path = PATH_DIRS.iter().filter_map(|dir| CString::new(*dir).ok());
@@ -99,16 +164,7 @@ impl Plan {
         &self.call
     }
 
-    /// Takes what that policy makes of it in the place of what it was.
-    ///
-    /// # Errors
-    /// The arguments are not those of the command as it is now, or [`Bound::new`] refuses them.
-    pub fn bind_anew(&mut self, grant: &Grant, setting: &Setting<'_>) -> Result<(), Refusal> {
-        self.bound = Bound::new(&self.call, grant, setting)?;
-        Ok(())
-    }
-
-    /// Digest of the policy that granted it.
+    /// Digest of the policy by which it was decided.
     pub fn policy(&self) -> &str {
         &self.bound.policy
     }

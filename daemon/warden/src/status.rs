@@ -40,6 +40,8 @@ impl Warden {
             jobs: count(self.jobs.count_live()),
             max_jobs: count(self.config.jobs.max),
             queued: count(self.queue.len()),
+            pending: 0,
+            grants: 0,
             stuck: count(self.jobs.stuck.len()),
             sessions: count(self.sessions.len()),
             limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),

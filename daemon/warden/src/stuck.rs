@@ -59,9 +59,10 @@ impl Warden {
         } else {
             self.timers.add(AGAIN, Timer::Stuck(serial));
         }
+        let draft = job.plan.into_draft();
         let stuck = Stuck {
-            owner: job.plan.requester.subject.uid(),
-            uid: job.plan.uid,
+            owner: draft.requester.subject.uid(),
+            uid: draft.uid,
             first,
             cgroup,
             killing: job.killing,

@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_link::{JobMeta, ToBroker};
+use remit_link::{JobMeta, ToBroker, Waits};
 
 use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
@@ -66,7 +66,7 @@ impl Waiting {
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
-            queued: true,
+            waits: Some(Waits::Place),
             number: self.plan.number,
             started_ms: self.asked_ms,
             age_ms: clock::millis(self.since.elapsed()),
@@ -263,7 +263,7 @@ impl Warden {
             return Ok(());
         }
         let grant = self.decide(&plan.requester.subject, plan.call())?;
-        plan.bind_anew(&grant, &self.setting())
+        plan.bind_anew(grant, &self.setting())
     }
 
     /// Ends a job that waits. One that does not is left as it is.
@@ -305,7 +305,7 @@ impl Warden {
         } = &unrun;
         let record = unrun_record(&waiting.plan, *state, cause).field("KILL_VERIFIED", "yes");
         let meta = JobMeta {
-            queued: false,
+            waits: None,
             age_ms: 0,
             waited_ms: clock::millis(waiting.since.elapsed()),
             ending: Some(Ending::unmeasured(*state, cause.clone(), true)),
@@ -320,7 +320,7 @@ impl Warden {
         }
         let plan = unrun.waiting.plan;
         let request = plan.request.as_ref().map(|(id, _)| id.clone());
-        self.uids.give_back(plan.uid);
+        self.uids.give_back(plan.into_draft().uid);
         self.remember(meta, request);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
-use remit_policy::{Grant, Verdict, Who};
+use remit_policy::{Grant, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
@@ -191,12 +191,12 @@ impl Warden {
         }
     }
 
-    /// What exactly is to be executed for a request that was granted.
+    /// What exactly is to be executed for a request, by what a rule says of it.
     ///
     /// # Errors
     /// See [`Bound::new`]; or the walls of its sandbox do not hold.
-    pub fn bind(&self, call: &Call, grant: &Grant) -> Result<Bound, Refusal> {
-        let bound = Bound::new(call, grant, &self.setting())?;
+    pub fn bind(&self, call: &Call, terms: &Terms) -> Result<Bound, Refusal> {
+        let bound = Bound::new(call, terms, &self.setting())?;
         self.walls.open_for(bound.compiled.base())?;
         Ok(bound)
     }

@@ -182,6 +182,7 @@ fn report(grants: usize, commands: usize) -> AccessReport {
         profile: "read".to_owned(),
         env: vec![],
         approval: None,
+        left: None,
     };
     let command = CommandView {
         usage: "nginx.test [config=PATH]".to_owned(),

@@ -241,6 +241,8 @@ pub fn report(stdout: &[u8]) -> JobReport {
             cpu_usec: 1,
             memory_peak: 2,
             runtime_ms: 3,
+            code: None,
+            next: None,
         }),
         started_ms: 4,
         waited_ms: 0,
@@ -254,7 +256,9 @@ pub fn report(stdout: &[u8]) -> JobReport {
         },
         stderr: Captured::default(),
         notes: vec!["a note".to_owned()],
+        approval: None,
     }
+    approval: None,
 }
 
 /// A page of that job's output.

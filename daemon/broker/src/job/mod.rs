@@ -7,8 +7,8 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, Enforced, State, Stream};
-use remit_link::{JobMeta, Owner, Totals};
+use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
+use remit_link::{JobMeta, Owner, Totals, Waits};
 use tokio::sync::{Notify, watch};
 
 use crate::left::Left;
@@ -30,7 +30,7 @@ pub struct Job {
     pub number: u64,
     command: String,
     times: Cell<Times>,
-    queued: Cell<bool>,
+    waits: RefCell<Option<Waits>>,
     stdout: Output,
     stderr: Output,
     /// The stream that wrote last.
@@ -94,7 +94,7 @@ impl Job {
                 since: since.unwrap_or(now),
                 waited_ms: meta.waited_ms,
             }),
-            queued: Cell::new(meta.queued),
+            waits: RefCell::new(meta.waits),
             stdout,
             stderr,
             latest: Cell::new(Stream::Stdout),
@@ -144,7 +144,7 @@ impl Job {
 
     /// It got its place, after so long.
     pub fn begun(&self, started_ms: u64, waited_ms: u64) {
-        self.queued.set(false);
+        self.waits.replace(None);
         self.times.set(Times {
             started_ms,
             since: Instant::now(),
@@ -152,9 +152,28 @@ impl Job {
         });
     }
 
+    /// It was approved, and waits for a place.
+    pub fn approved(&self) {
+        self.waits.replace(Some(Waits::Place));
+        self.changed.notify_waiters();
+    }
+
+    /// Whether it has not begun yet.
+    pub fn is_waiting(&self) -> bool {
+        self.waits.borrow().is_some()
+    }
+
     /// Whether it waits for a place.
     pub fn is_queued(&self) -> bool {
-        self.queued.get()
+        matches!(*self.waits.borrow(), Some(Waits::Place))
+    }
+
+    /// Who is asked, where it waits for an approval.
+    pub fn approval(&self) -> Option<ApprovalView> {
+        match &*self.waits.borrow() {
+            Some(Waits::Approval(view)) => Some(view.as_ref().clone()),
+            Some(Waits::Place) | None => None,
+        }
     }
 
     /// The exec happened.
@@ -169,7 +188,7 @@ impl Job {
 
     /// Its end is recorded.
     pub fn end(&self, ending: Ending) {
-        if self.queued.replace(false) {
+        if self.waits.replace(None).is_some() {
             // It never began: it waited until now.
             let waited_ms = self.elapsed_ms();
             self.times.set(Times {
@@ -259,8 +278,11 @@ impl Job {
         let ending = self.ending.borrow();
         match ending.as_ref() {
             Some(ending) => ending.state,
-            None if self.queued.get() => State::Queued,
-            None => State::Running,
+            None => match &*self.waits.borrow() {
+                Some(Waits::Approval(_)) => State::AwaitingApproval,
+                Some(Waits::Place) => State::Queued,
+                None => State::Running,
+            },
         }
     }
 

@@ -45,12 +45,13 @@ impl Job {
             state: self.state(),
             ending: self.ending.borrow().clone(),
             started_ms: times.started_ms,
-            waited_ms: if self.is_queued() {
+            waited_ms: if self.is_waiting() {
                 self.elapsed_ms()
             } else {
                 times.waited_ms
             },
             place,
+            approval: self.approval(),
             enforced: self.enforced.borrow().clone(),
             stdout,
             stderr,

@@ -144,7 +144,7 @@ fn one_that_waits_is_followed_from_its_start() {
     let mut broker = Broker::fresh(&dir);
     let mut client = broker.client(1000);
     let (mut job, pipes) = FakeJob::new(1, 1000);
-    job.meta.queued = true;
+    job.meta.waits = Some(remit_link::Waits::Place);
     broker.hand_over(&job.meta, &[]);
     let waiting = follow(&mut client, job.id, 0, 0, 0);
     assert_eq!(

@@ -13,7 +13,7 @@ fn queue(broker: &Broker, number: u8, owner: u32) -> (FakeJob, [std::os::fd::Own
         panic!("no run")
     };
     let (mut job, pipes) = FakeJob::new(number, owner);
-    job.meta.queued = true;
+    job.meta.waits = Some(remit_link::Waits::Place);
     let meta = Box::new(job.meta.clone());
     broker.tell(
         &ToBroker::Job {
@@ -134,13 +134,13 @@ fn a_new_broker_takes_the_queue_over_and_clocks_do_not_matter() {
     assert_eq!(broker.hear(), ToWarden::Ready);
     let mut metas = [4, 2, 9].map(|number| {
         let mut meta = FakeJob::new(number, 1000).0.meta;
-        meta.queued = true;
+        meta.waits = Some(remit_link::Waits::Place);
         // The later it was asked for, the earlier it was by the clock.
         meta.started_ms = 1000 - u64::from(number);
         meta.age_ms = 60_000;
         meta
     });
-    metas[2].queued = false;
+    metas[2].waits = None;
     metas[2].waited_ms = 5;
     for meta in &metas {
         broker.hand_over(meta, &[]);

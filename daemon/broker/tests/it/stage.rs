@@ -326,6 +326,8 @@ pub fn ending() -> Ending {
         cpu_usec: 1,
         memory_peak: 2,
         runtime_ms: 3,
+        code: None,
+        next: None,
     }
 }
 
@@ -354,7 +356,7 @@ impl FakeJob {
             owner: self::owner(owner),
             command: "true".into(),
             started_ms: u64::from(number),
-            queued: false,
+            waits: None,
             number: u64::from(number),
             age_ms: 0,
             waited_ms: 0,

@@ -31,12 +31,7 @@ fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
             Form::Json => output::json(&json!({ "done": sentence }))?,
             Form::Text => output::text(&format!("{sentence}\n"))?,
         },
-        AdminReply::Status(_)
-        | AdminReply::Doctor(_)
-        | AdminReply::Reloaded(_)
-        | AdminReply::Refused(_)
-        | AdminReply::Jobs { .. }
-        | AdminReply::Stopped(_) => {
+        _ => {
             return Err(Failure::off_protocol());
         }
     }

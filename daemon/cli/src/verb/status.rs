@@ -19,12 +19,7 @@ pub fn status(context: &Context) -> Result<Exit, Failure> {
             Form::Json => output::json(&status)?,
             Form::Text => output::text(&show(&status))?,
         },
-        AdminReply::Done(_)
-        | AdminReply::Refused(_)
-        | AdminReply::Doctor(_)
-        | AdminReply::Reloaded(_)
-        | AdminReply::Jobs { .. }
-        | AdminReply::Stopped(_) => {
+        _ => {
             return Err(Failure::off_protocol());
         }
     }

@@ -38,7 +38,9 @@ fn status() -> Status {
             code: Code::DeniedRule,
             message: "no rule allows\x1b it".into(),
         }],
-    }
+        pending: 0,
+        grants: 0,
+    grants: 0,
 }
 
 #[test]

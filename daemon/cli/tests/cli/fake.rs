@@ -315,7 +315,8 @@ pub fn running() -> JobReport {
         stdout: Captured::default(),
         stderr: Captured::default(),
         notes: Vec::new(),
-    }
+        approval: None,
+    approval: None,
 }
 
 pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) -> JobReport {
@@ -330,6 +331,8 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
             cpu_usec: 1500,
             memory_peak: 3 << 20,
             runtime_ms: 2450,
+            code: None,
+            next: None,
         }),
         ..running()
     }

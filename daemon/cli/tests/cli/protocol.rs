@@ -132,6 +132,8 @@ fn report() -> JobReport {
             cpu_usec: 900,
             memory_peak: 65536,
             runtime_ms: 5,
+            code: None,
+            next: None,
         }),
         started_ms: 1_795_163_148_000,
         waited_ms: 0,
@@ -151,7 +153,8 @@ fn report() -> JobReport {
         },
         stderr: Captured::default(),
         notes: Vec::new(),
-    }
+        approval: None,
+    approval: None,
 }
 
 fn encoded(message: &impl Serialize, cap: usize) -> Vec<u8> {

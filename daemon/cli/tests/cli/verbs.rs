@@ -149,6 +149,7 @@ fn access(asked: Option<Asked>) -> Fake {
                 profile: "read".into(),
                 env: vec!["LANG".into()],
                 approval: None,
+                left: None,
             }],
             asked: asked.clone(),
             profiles: vec![ProfileView {
@@ -196,6 +197,7 @@ fn access_shows_who_must_approve_and_how_to_see_more() {
             profile: "read".into(),
             env: Vec::new(),
             approval: Some(approval.into()),
+            left: None,
         };
         let command = |usage: &str, effect, approval: Option<&str>| CommandView {
             usage: usage.into(),

@@ -106,6 +106,7 @@ pub fn start(
         cwd: with.cwd.unwrap_or(c"/"),
         stdin: with.stdin,
         script: with.script,
+        measured: &[],
         cgroup: with.cgroup,
         limits: &limits,
     };

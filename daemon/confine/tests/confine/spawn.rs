@@ -187,6 +187,7 @@ fn arguments_are_bytes() {
         cwd: c"/",
         stdin: None,
         script: None,
+        measured: &[],
         cgroup: None,
         limits: &LIMITS,
     };

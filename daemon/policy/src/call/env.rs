@@ -13,7 +13,7 @@ use remit_common::refusal::Refusal;
 
 use crate::call::request::{malformed, no_nul, within};
 use crate::call::variables::{check_value, never_permitted};
-use crate::decide::Grant;
+use crate::decide::Terms;
 use crate::load::diagnostic::quoted;
 use crate::model::profile::{Base, Profile, User};
 
@@ -54,11 +54,11 @@ const SAFE_DIRECTORY: [(&str, &str); 3] = [
 
 /// Whether a job may have programs run that the owner of a repository names. Whoever may `run` can run
 /// any; in a command's profile they would do what was meant for that one command.
-fn trusts_repositories(grant: &Grant) -> bool {
-    let profile = grant.profile();
+fn trusts_repositories(terms: &Terms) -> bool {
+    let profile = terms.profile();
     let as_run =
         profile.changes_nothing() && profile.groups.is_empty() && profile.capabilities == 0;
-    profile.user == User::Own && (as_run || grant.command().is_none())
+    profile.user == User::Own && (as_run || terms.command().is_none())
 }
 
 /// systemctl(1) as root speaks to a socket of the service manager's own, and turns away from it where it
@@ -109,21 +109,21 @@ fn identity(profile: &Profile) -> [(&'static str, String); 3] {
 /// `invalid_args` for a name that the grant does not list, that comes twice, or
 /// a NUL in a value; `too_large` over [`caps::ENV_COUNT`] variables or over
 /// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
-pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
-    let profile = grant.profile();
+pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
+    let profile = terms.profile();
     let mut variables = Variables(Vec::new());
     variables.set("PATH", PATH_DIRS.join(":").as_bytes());
     variables.set_all(ALL);
     for (name, value) in identity(profile) {
         variables.set(name, value.as_bytes());
     }
-    if trusts_repositories(grant) {
+    if trusts_repositories(terms) {
         variables.set_all(SAFE_DIRECTORY);
     }
     if matches!(profile.user, User::Fixed { uid: 0, .. }) {
         variables.set_all([SYSTEMCTL]);
     }
-    let own = grant.command().map(|command| &command.env);
+    let own = terms.command().map(|command| &command.env);
     for env in [&profile.env].into_iter().chain(own) {
         variables.set_all(
             env.iter()
@@ -134,7 +134,7 @@ pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     within("env", extra.len(), caps::ENV_COUNT, "variables")?;
     let mut seen: Vec<&str> = Vec::new();
     for (name, value) in extra {
-        let Some(name) = permitted(grant, name) else {
+        let Some(name) = permitted(terms, name) else {
             let shown = quoted(name);
             let message = format!("the grant does not let a caller set the variable {shown}");
             return Err(malformed(shown, message));
@@ -161,8 +161,8 @@ pub fn environment(grant: &Grant, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
 
 /// The name as the grant lists it. A name that can never be permitted is in
 /// no grant; asking again costs nothing.
-fn permitted<'a>(grant: &'a Grant, name: &[u8]) -> Option<&'a str> {
-    let listed = grant
+fn permitted<'a>(terms: &'a Terms, name: &[u8]) -> Option<&'a str> {
+    let listed = terms
         .env()
         .iter()
         .find(|listed| listed.as_bytes() == name)?;
@@ -175,7 +175,7 @@ mod tests {
     use remit_common::refusal::Code;
 
     fn built(env: &[&str], extra: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
-        let grant = Grant::fake(env);
+        let grant = Terms::fake(env);
         let bytes = |text: &str| text.as_bytes().to_vec();
         let extra: Vec<_> = extra.iter().map(|(n, v)| (bytes(n), bytes(v))).collect();
         let built = environment(&grant, &extra)?;
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_profile_says_who_the_job_is_and_adds_its_own() {
         let check = |profile: Profile, has: &[&str], has_not: &str| {
-            let grant = Grant::fake_in(profile, &["A"]);
+            let grant = Terms::fake_in(profile, &["A"]);
             let caller = [(b"A".to_vec(), b"caller".to_vec())];
             let built = environment(&grant, &caller).unwrap();
             let built: Vec<String> = built

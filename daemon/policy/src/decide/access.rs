@@ -166,6 +166,7 @@ impl Policy {
             .map(|one| one.profile.name.as_str())
             .collect();
         Some(GrantView {
+            left: None,
             rule: rule.id.to_string(),
             allow,
             profile: match run {

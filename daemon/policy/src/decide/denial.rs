@@ -69,7 +69,7 @@ impl From<Pending> for Refusal {
             Code::NeedsApproval,
             format!("{what} {asks}; this release cannot ask them yet"),
         )
-        .by(pending.basis().to_string())
+        .by(pending.rule().to_string())
         .lift(format!(
             "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
         ))

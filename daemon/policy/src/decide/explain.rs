@@ -5,7 +5,7 @@
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
-use crate::decide::{Ask, Basis, Verdict, Who, lists};
+use crate::decide::{Ask, Verdict, Who, lists};
 use crate::load::diagnostic::quoted;
 use crate::model::names::RUN;
 use crate::model::policy::Policy;
@@ -79,7 +79,7 @@ impl Policy {
             Verdict::Ask(pending) => format!(
                 "allowed in profile {} by {}; it {}",
                 pending.profile().name,
-                pending.basis(),
+                pending.rule(),
                 pending.approval()
             ),
             Verdict::Deny(denial) => match question {
@@ -153,9 +153,9 @@ impl Question<'_> {
             missing => format!(", but does not list {missing}"),
         };
         match verdict {
-            Verdict::Allow(grant) => self.beside(rule, grant.basis(), &lacks),
-            Verdict::Ask(pending) => match self.beside(rule, pending.basis(), &lacks) {
-                decides if !lacks.is_empty() && pending.basis().is(&rule.id) => {
+            Verdict::Allow(grant) => self.beside(rule, grant.basis().rule(), &lacks),
+            Verdict::Ask(pending) => match self.beside(rule, Some(pending.rule()), &lacks) {
+                decides if !lacks.is_empty() && *pending.rule() == rule.id => {
                     format!("{decides}; its approval holds whichever rule lists them")
                 }
                 other => other,
@@ -169,9 +169,9 @@ impl Question<'_> {
     }
 
     /// What a rule that allows it has to do with the one that decided.
-    fn beside(&self, rule: &GrantRule, basis: &Basis, lacks: &str) -> String {
+    fn beside(&self, rule: &GrantRule, decided: Option<&RuleId>, lacks: &str) -> String {
         let name = quoted(self.name);
-        let Basis::Rule(decided) = basis else {
+        let Some(decided) = decided else {
             return format!("allows {name}{lacks}");
         };
         let approval = match &rule.approval {
@@ -197,14 +197,5 @@ impl Question<'_> {
             .map(quoted)
             .collect::<Vec<_>>()
             .join(", ")
-    }
-}
-
-impl Basis {
-    fn is(&self, id: &RuleId) -> bool {
-        match self {
-            Self::Rule(rule) => rule == id,
-            Self::TryByRoot => false,
-        }
     }
 }

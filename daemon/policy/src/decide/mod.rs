@@ -84,19 +84,26 @@ pub enum Verdict {
     Deny(Denial),
 }
 
-/// A permission. Only [`Policy::decide`] makes one.
+/// What a rule says of a request: in which sandbox, which command, which variables. No permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub struct Terms {
     profile: Arc<Profile>,
-    basis: Basis,
     env: Vec<String>,
     command: Option<Arc<Command>>,
+}
+
+/// A permission. Only [`Policy::decide`] and [`Pending`] make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    terms: Terms,
+    basis: Basis,
 }
 
 /// A permission that waits for an approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    grant: Grant,
+    terms: Terms,
+    rule: RuleId,
     approval: Approval,
 }
 
@@ -107,6 +114,33 @@ pub enum Basis {
     Rule(RuleId),
     /// Root tries a profile: root could run the same outside of it.
     TryByRoot,
+    /// A rule asks for an approval, and somebody who can has approved this very request.
+    Approved {
+        /// The rule.
+        rule: RuleId,
+        /// The approver's name.
+        by: String,
+    },
+    /// A rule asks for an approval, and somebody who can has approved such runs for a time.
+    Given {
+        /// The rule.
+        rule: RuleId,
+        /// The approver's name.
+        by: String,
+        /// The number of what they gave.
+        grant: u64,
+    },
+}
+
+/// Somebody who says yes, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Consent<'a> {
+    /// Who approves.
+    pub by: Who<'a>,
+    /// Their name.
+    pub name: &'a str,
+    /// The uid of who asked.
+    pub requester: u32,
 }
 
 impl fmt::Display for Basis {
@@ -114,11 +148,23 @@ impl fmt::Display for Basis {
         match self {
             Self::Rule(rule) => rule.fmt(f),
             Self::TryByRoot => f.write_str("try by root"),
+            Self::Approved { rule, by } => write!(f, "{rule}, approved by {by}"),
+            Self::Given { rule, by, grant } => write!(f, "{rule}, grant {grant} given by {by}"),
         }
     }
 }
 
-impl Grant {
+impl Basis {
+    /// The rule, where one decided.
+    pub fn rule(&self) -> Option<&RuleId> {
+        match self {
+            Self::Rule(rule) | Self::Approved { rule, .. } | Self::Given { rule, .. } => Some(rule),
+            Self::TryByRoot => None,
+        }
+    }
+}
+
+impl Terms {
     /// The sandbox to run in.
     pub fn profile(&self) -> &Arc<Profile> {
         &self.profile
@@ -129,17 +175,12 @@ impl Grant {
         self.command.as_ref()
     }
 
-    /// The rule that decided, or what took its place.
-    pub fn basis(&self) -> &Basis {
-        &self.basis
-    }
-
     /// Names of the variables that the caller may set, sorted.
     pub fn env(&self) -> &[String] {
         &self.env
     }
 
-    /// A grant that no policy gave.
+    /// Terms that no rule has.
     #[cfg(test)]
     pub(crate) fn fake(env: &[&str]) -> Self {
         Self::fake_in(Profile::read(), env)
@@ -149,17 +190,43 @@ impl Grant {
     pub(crate) fn fake_in(profile: Profile, env: &[&str]) -> Self {
         Self {
             profile: Arc::new(profile),
-            basis: Basis::TryByRoot,
             env: env.iter().map(|name| (*name).to_owned()).collect(),
             command: None,
         }
     }
 }
 
+impl Grant {
+    /// What the rule says.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The sandbox to run in.
+    pub fn profile(&self) -> &Arc<Profile> {
+        self.terms.profile()
+    }
+
+    /// The command that the policy defines; `None` for a program, a script and a built-in command.
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        self.terms.command()
+    }
+
+    /// Names of the variables that the caller may set, sorted.
+    pub fn env(&self) -> &[String] {
+        self.terms.env()
+    }
+
+    /// The rule that decided, or what took its place.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+}
+
 impl Pending {
-    /// The permission that it becomes then.
-    pub(crate) fn grant(&self) -> &Grant {
-        &self.grant
+    /// What the rule says of it.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Who must agree.
@@ -168,19 +235,70 @@ impl Pending {
     }
 
     /// The rule that asks for it.
-    pub fn basis(&self) -> &Basis {
-        self.grant.basis()
+    pub fn rule(&self) -> &RuleId {
+        &self.rule
     }
 
     /// The sandbox that it would run in.
     pub fn profile(&self) -> &Arc<Profile> {
-        self.grant.profile()
+        self.terms.profile()
     }
 
     /// The command that the policy defines; `None` for a program, a script and a built-in command.
     pub fn command(&self) -> Option<&Arc<Command>> {
-        self.grant.command()
+        self.terms.command()
     }
+
+    /// Whether somebody can approve it: one of those whom the rule names, and never who asks.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_approve(&self, consent: &Consent<'_>) -> Result<(), NotApprover> {
+        if consent.by.uid == consent.requester {
+            return Err(NotApprover::Requester);
+        }
+        match self.approval.by.include(consent.by) {
+            true => Ok(()),
+            false => Err(NotApprover::NotNamed),
+        }
+    }
+
+    /// The permission for this one request, approved by a person.
+    ///
+    /// # Errors
+    /// As [`Pending::may_approve`].
+    pub fn approved(self, consent: &Consent<'_>) -> Result<Grant, NotApprover> {
+        self.may_approve(consent)?;
+        let by = consent.name.to_owned();
+        let rule = self.rule;
+        Ok(Grant {
+            terms: self.terms,
+            basis: Basis::Approved { rule, by },
+        })
+    }
+
+    /// The permission for this one request, by what somebody who can approve it gave for a time.
+    ///
+    /// # Errors
+    /// As [`Pending::may_approve`].
+    pub fn given(self, consent: &Consent<'_>, grant: u64) -> Result<Grant, NotApprover> {
+        self.may_approve(consent)?;
+        let by = consent.name.to_owned();
+        let rule = self.rule;
+        Ok(Grant {
+            terms: self.terms,
+            basis: Basis::Given { rule, by, grant },
+        })
+    }
+}
+
+/// Why somebody cannot approve a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotApprover {
+    /// It is their own.
+    Requester,
+    /// The rule does not name them.
+    NotNamed,
 }
 
 impl Policy {
@@ -224,13 +342,12 @@ impl Policy {
             Some(_) => strictest,
             None => listing,
         };
-        let grant = Grant {
+        let terms = Terms {
             profile: Arc::clone(&listing.profile),
-            basis: Basis::Rule(decides.id.clone()),
             env: listing.env.iter().cloned().collect(),
             command: None,
         };
-        Ok(Verdict::of(grant, decides))
+        Ok(Verdict::of(terms, decides))
     }
 
     fn call(&self, who: Who<'_>, name: &str, effect: Effect) -> Result<Verdict, Denial> {
@@ -246,16 +363,15 @@ impl Policy {
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
-        let grant = Grant {
+        let terms = Terms {
             profile: Arc::clone(self.profile_of(named)),
-            basis: Basis::Rule(rule.id.clone()),
             env: Vec::new(),
             command: match named {
                 Named::Builtin(_) => None,
                 Named::Command(command) => Some(Arc::clone(command)),
             },
         };
-        Ok(Verdict::of(grant, rule))
+        Ok(Verdict::of(terms, rule))
     }
 
     fn not_denied(&self, who: Who<'_>, name: &str) -> Result<(), Denial> {
@@ -282,24 +398,31 @@ impl Policy {
             never_permitted(name).is_none().then(|| name.to_owned())
         };
         let env = env.iter().map(|name| permitted(name).ok_or(name));
-        Ok(Verdict::Allow(Grant {
+        let env = env.collect::<Result<_, _>>();
+        let terms = Terms {
             profile: Arc::clone(tried),
-            basis: Basis::TryByRoot,
-            env: env
-                .collect::<Result<_, _>>()
-                .map_err(|name| denial::never_set(name))?,
+            env: env.map_err(|name| denial::never_set(name))?,
             command: None,
+        };
+        Ok(Verdict::Allow(Grant {
+            terms,
+            basis: Basis::TryByRoot,
         }))
     }
 }
 
 impl Verdict {
-    /// What `rule` makes of a grant.
-    fn of(grant: Grant, rule: &GrantRule) -> Self {
+    /// What `rule` makes of its terms.
+    fn of(terms: Terms, rule: &GrantRule) -> Self {
+        let rule_id = rule.id.clone();
         match &rule.approval {
-            None => Self::Allow(grant),
+            None => Self::Allow(Grant {
+                terms,
+                basis: Basis::Rule(rule_id),
+            }),
             Some(approval) => Self::Ask(Pending {
-                grant,
+                terms,
+                rule: rule_id,
                 approval: approval.clone(),
             }),
         }

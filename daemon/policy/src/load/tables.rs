@@ -5,7 +5,7 @@ use std::ops::Range;
 use remit_common::builtin::Builtin;
 
 use crate::call::subject::{Call, Subject};
-use crate::decide::{Grant, Verdict};
+use crate::decide::{Terms, Verdict};
 use crate::load::diagnostic::quoted;
 use crate::load::kinds::choice;
 use crate::load::reader::{Fields, Report, mistyped, string};
@@ -130,13 +130,13 @@ impl Test {
     fn verdict(&self, policy: &Policy) -> (Expected, String) {
         match policy.decide(self.subject.who(), &self.call.ask()) {
             Verdict::Deny(denial) => (Expected::Deny, denial.what),
-            Verdict::Allow(grant) => match self.fits(&grant) {
+            Verdict::Allow(grant) => match self.fits(grant.terms()) {
                 Ok(()) => (Expected::Allow, format!("rule {}", grant.basis())),
                 Err(why) => (Expected::Deny, why),
             },
-            Verdict::Ask(pending) => match self.fits(pending.grant()) {
+            Verdict::Ask(pending) => match self.fits(pending.terms()) {
                 Ok(()) => {
-                    let why = format!("rule {} {}", pending.basis(), pending.approval());
+                    let why = format!("rule {} {}", pending.rule(), pending.approval());
                     (Expected::Ask, why)
                 }
                 Err(why) => (Expected::Deny, why),
@@ -145,8 +145,8 @@ impl Test {
     }
 
     /// Whether the arguments are those of the command. Who may not use it has been refused before.
-    fn fits(&self, grant: &Grant) -> Result<(), String> {
-        let refused = match (grant.command(), &self.call.name) {
+    fn fits(&self, terms: &Terms) -> Result<(), String> {
+        let refused = match (terms.command(), &self.call.name) {
             (Some(command), _) => command.bind(&self.call.args, false).err(),
             (None, Some(name)) => Builtin::parse(name, &self.call.args).err(),
             (None, None) => None,

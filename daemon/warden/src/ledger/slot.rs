@@ -283,7 +283,7 @@ impl Found {
             job,
             owner,
             command,
-            queued: false,
+            waits: None,
             number,
             started_ms: ended.started_ms,
             age_ms: 0,

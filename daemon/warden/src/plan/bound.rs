@@ -1,4 +1,4 @@
-//! What a grant makes of a request: exactly what is executed, and in which sandbox.
+//! What a rule makes of a request: exactly what is executed, and in which sandbox.
 //!
 //! Done once when it is asked for, and again where the policy changed while it waited.
 
@@ -9,7 +9,7 @@ use remit_common::builtin::Builtin;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_confine::Limits;
-use remit_policy::{Basis, Command, Given, Grant};
+use remit_policy::{Command, Given, Terms};
 
 use super::asked::Asked;
 use super::call::{Call, What};
@@ -53,8 +53,6 @@ pub struct Bound {
     pub asked: Rc<Asked>,
     /// Whether it looks or changes the host.
     pub effect: Effect,
-    /// By which rule.
-    pub basis: Basis,
     /// The policy's digest.
     pub policy: String,
 }
@@ -70,13 +68,13 @@ struct Executed {
 }
 
 impl Bound {
-    /// Binds a request to what was granted.
+    /// Binds a request to what a rule says of it.
     ///
     /// # Errors
-    /// Arguments that the command does not take, a variable that the grant does not list, a runtime
+    /// Arguments that the command does not take, a variable that the rule does not list, a runtime
     /// over the limit, a profile that this machine cannot have.
-    pub fn new(call: &Call, grant: &Grant, setting: &Setting<'_>) -> Result<Self, Refusal> {
-        let command = grant.command().map(AsRef::as_ref);
+    pub fn new(call: &Call, terms: &Terms, setting: &Setting<'_>) -> Result<Self, Refusal> {
+        let command = terms.command().map(AsRef::as_ref);
         let executed = match (&call.what, command) {
             (What::Named { args, .. }, Some(command)) => of_policy(command, args, call)?,
             (What::Named { name, args }, None) => of_ours(name, args)?,
@@ -88,7 +86,7 @@ impl Bound {
                 words: None,
             },
         };
-        let profile = grant.profile();
+        let profile = terms.profile();
         let changes = [
             profile.limits,
             command.map(|command| command.limits).unwrap_or_default(),
@@ -101,7 +99,7 @@ impl Bound {
             None => Effect::Change,
         };
         Ok(Self {
-            env: remit_policy::environment(grant, &call.env)?,
+            env: remit_policy::environment(terms, &call.env)?,
             runtime: Runtime::new(call.runtime_s, setting.limits, profile, command)?,
             limits: limits.limits(),
             compiled: setting.sandboxes.get(profile)?,
@@ -118,7 +116,6 @@ impl Bound {
             secret_stdin: executed.secret_stdin,
             cwd: executed.cwd,
             effect,
-            basis: grant.basis().clone(),
             policy: setting.digest.to_owned(),
         })
     }

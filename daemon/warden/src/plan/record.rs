@@ -3,25 +3,31 @@
 use remit_common::wire::Effect;
 use remit_policy::Basis;
 
-use super::{Plan, Requester};
+use super::{Draft, Plan, Requester};
+use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::peer::Subject;
 
 impl Plan {
     /// The record that it waits for a place.
     pub fn queued(&self) -> Record {
-        self.about(Event::Queued, "waits for a place")
+        let record = self.about(Event::Queued, "waits for a place", self.basis());
+        self.with_digest(record)
     }
 
     /// The record of the intent.
     pub fn record(&self) -> Record {
-        let (does, verdict) = match (&self.bound.basis, self.bound.effect) {
-            (Basis::Rule(_), Effect::Read) => ("runs", "allow".to_owned()),
-            (Basis::Rule(_), Effect::Change) => ("changes the host", "allow".to_owned()),
+        let (does, verdict) = match (self.basis(), self.bound.effect) {
+            (Basis::Rule(_) | Basis::Approved { .. } | Basis::Given { .. }, Effect::Read) => {
+                ("runs", "allow".to_owned())
+            }
+            (Basis::Rule(_) | Basis::Approved { .. } | Basis::Given { .. }, Effect::Change) => {
+                ("changes the host", "allow".to_owned())
+            }
             (basis @ Basis::TryByRoot, _) => ("tries", basis.to_string()),
         };
         let record = self
-            .about(Event::Intent, does)
+            .about(Event::Intent, does, self.basis())
             .field("VERDICT", verdict)
             .number(
                 "JOB_UID",
@@ -29,9 +35,17 @@ impl Plan {
             )
             .number("RUNTIME_MAX", self.bound.runtime.seconds)
             .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
-        self.marked(record)
+        self.marked(self.with_digest(record))
     }
 
+    /// Adds what was approved: one value in every record about it.
+    pub fn with_digest(&self, record: Record) -> Record {
+        let digest = self.approved.as_ref().map(|approved| hex(&approved.digest));
+        record.maybe("DIGEST", digest)
+    }
+}
+
+impl Draft {
     /// Marks a record of a change as one: it may have to be on the disk before anything is done.
     pub fn marked(&self, record: Record) -> Record {
         match self.bound.effect {
@@ -41,7 +55,7 @@ impl Plan {
     }
 
     /// What both tell: who does what, what was asked, and by which rule.
-    fn about(&self, event: Event, does: &str) -> Record {
+    pub fn about(&self, event: Event, does: &str, rule: impl ToString) -> Record {
         let Requester {
             subject, session, ..
         } = &self.requester;
@@ -57,7 +71,7 @@ impl Plan {
             .field("JOB", self.job.to_string());
         self.asked()
             .whole(record)
-            .field("RULE", self.bound.basis.to_string())
+            .field("RULE", rule.to_string())
             .field("POLICY", self.policy())
     }
 }

@@ -79,7 +79,7 @@ impl Scene {
             sandboxes: &self.sandboxes,
             limits: &self.limits,
         };
-        Bound::new(call, &grant, &setting)
+        Bound::new(call, grant.terms(), &setting)
     }
 }
 

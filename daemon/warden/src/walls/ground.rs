@@ -66,6 +66,10 @@ impl Ground {
             cwd: &bound.cwd,
             stdin: secrets.stdin.as_ref().map(AsFd::as_fd).or(plan.stdin()),
             script: plan.script(),
+            measured: plan
+                .approved
+                .as_ref()
+                .map_or(&[], |approved| &approved.files),
             cgroup: cgroup.as_ref(),
             limits: &self.own(&bound.limits),
         };

@@ -103,7 +103,7 @@ impl<'a> Outcome<'a> {
             Verdict::Allow(grant) => (Some(grant.basis().to_string()), None, None),
             Verdict::Ask(pending) => {
                 let approval = pending.approval().to_string();
-                (Some(pending.basis().to_string()), Some(approval), None)
+                (Some(pending.rule().to_string()), Some(approval), None)
             }
             Verdict::Deny(denial) => {
                 let rule = denial.rule.as_ref().map(ToString::to_string);

@@ -14,12 +14,7 @@ use crate::table;
 pub fn reload(context: &Context, args: &ReloadArgs) -> Result<Exit, Failure> {
     let reloaded = match client::admin(&context.runtime.admin_socket(), AdminRequest::Reload)? {
         AdminReply::Reloaded(reloaded) => reloaded,
-        AdminReply::Done(_)
-        | AdminReply::Status(_)
-        | AdminReply::Doctor(_)
-        | AdminReply::Refused(_)
-        | AdminReply::Jobs { .. }
-        | AdminReply::Stopped(_) => return Err(Failure::off_protocol()),
+        _ => return Err(Failure::off_protocol()),
     };
     match context.form {
         Form::Text if args.quiet => {}
