@@ -258,7 +258,6 @@ pub fn report(stdout: &[u8]) -> JobReport {
         notes: vec!["a note".to_owned()],
         approval: None,
     }
-    approval: None,
 }
 
 /// A page of that job's output.

@@ -40,7 +40,7 @@ fn status() -> Status {
         }],
         pending: 0,
         grants: 0,
-    grants: 0,
+    }
 }
 
 #[test]

@@ -316,7 +316,7 @@ pub fn running() -> JobReport {
         stderr: Captured::default(),
         notes: Vec::new(),
         approval: None,
-    approval: None,
+    }
 }
 
 pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) -> JobReport {

@@ -154,7 +154,7 @@ fn report() -> JobReport {
         stderr: Captured::default(),
         notes: Vec::new(),
         approval: None,
-    approval: None,
+    }
 }
 
 fn encoded(message: &impl Serialize, cap: usize) -> Vec<u8> {
