@@ -93,11 +93,11 @@ fn cell(policy: &Policy, ask: &Ask<'_>) -> String {
     let place = |id: &RuleId| id.file().trim_end_matches(".toml").to_owned();
     let of = |basis: &Basis| match basis {
         Basis::Rule(id) => place(id),
-        Basis::TryByRoot => panic!("nobody tries"),
+        other => panic!("decide says {other:?}"),
     };
     match policy.decide(WHO, ask) {
         Verdict::Allow(grant) => format!("allow {}", of(grant.basis())),
-        Verdict::Ask(pending) => format!("ask {}", of(pending.basis())),
+        Verdict::Ask(pending) => format!("ask {}", place(pending.rule())),
         Verdict::Deny(denial) => denial
             .rule
             .map_or("-".into(), |id| format!("deny {}", place(&id))),

@@ -18,7 +18,9 @@ use remit_common::wire::{
     FromClient, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request, ToClient,
 };
 use remit_tests::caller::{Caller, argv, script};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, stranger, user_a, user_m};
+use remit_tests::daemon::{
+    Daemon, Options, descriptors_left, open_descriptors, stranger, user_a, user_m,
+};
 use remit_tests::process::{Identity, status_field};
 
 fn hello() -> Vec<u8> {
@@ -231,7 +233,10 @@ fn descriptors_that_a_client_sends_are_not_taken() {
         );
     }
     daemon.is_well();
-    let after = (open_descriptors(daemon.pid()), open_descriptors(broker));
+    let after = (
+        descriptors_left(daemon.pid(), before.0 + 3),
+        descriptors_left(broker, before.1 + 3),
+    );
     assert!(
         after.0 <= before.0 + 3 && after.1 <= before.1 + 3,
         "{sent} messages: from {before:?} to {after:?}"

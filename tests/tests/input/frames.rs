@@ -10,7 +10,7 @@ use remit_common::frame::{self, encode};
 use remit_common::refusal::Code;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
 use remit_tests::caller::{argv, at_once};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a};
+use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a};
 use remit_tests::process::status_field;
 
 fn hello(protocol: u16) -> Vec<u8> {
@@ -237,7 +237,10 @@ fn a_thousand_empty_connections_leave_no_descriptor() {
     let _ = last.shutdown(Shutdown::Write);
     let _ = last.read_to_end(&mut rest);
     daemon.is_well();
-    let after = (open_descriptors(daemon.pid()), open_descriptors(broker));
+    let after = (
+        descriptors_left(daemon.pid(), before.0 + 2),
+        descriptors_left(broker, before.1 + 2),
+    );
     assert!(
         after.0 <= before.0 + 2 && after.1 <= before.1 + 2,
         "from {before:?} to {after:?}"

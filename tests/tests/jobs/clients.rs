@@ -8,7 +8,7 @@ use remit_common::outcome::State;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, Reply, Request, ToClient};
 use remit_common::{caps, frame};
 use remit_tests::caller::{Caller, script, stdout};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
 use remit_tests::process::ends_within;
 use serde_json::{Value, json};
 
@@ -76,7 +76,10 @@ fn a_killed_shim_leaves_its_jobs_to_the_next_one() {
     assert_eq!(outputs, expected);
     assert_eq!(next.close(), Some(0));
     daemon.is_well();
-    let after = (open_descriptors(daemon.pid()), open_descriptors(broker));
+    let after = (
+        descriptors_left(daemon.pid(), before.0 + 2),
+        descriptors_left(broker, before.1 + 2),
+    );
     assert!(
         after.0 <= before.0 + 2 && after.1 <= before.1 + 2,
         "from {before:?} to {after:?}"

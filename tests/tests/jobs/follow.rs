@@ -9,7 +9,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::wire::{Follow, FromClient, Hello, PROTOCOL, Request, Run};
 use remit_tests::caller::{Caller, argv, at_once, script};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a};
+use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a};
 
 use super::scene::{kept, resident};
 
@@ -183,7 +183,10 @@ fn followers_that_vanish_leave_nothing() {
     }
     let _ = caller.stop(job).expect("the job is ours");
     daemon.is_well();
-    let after = (open_descriptors(daemon.pid()), open_descriptors(broker));
+    let after = (
+        descriptors_left(daemon.pid(), before.0 + 2),
+        descriptors_left(broker, before.1 + 2),
+    );
     assert!(
         after.0 <= before.0 + 2 && after.1 <= before.1 + 2,
         "from {before:?} to {after:?}"

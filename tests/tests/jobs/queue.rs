@@ -8,7 +8,7 @@ use remit_common::outcome::{JobReport, Place, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Reply, Request, Run, What};
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{Holder, ids, one_place, queued};
@@ -289,7 +289,7 @@ fn what_waits_takes_bounded_memory() {
         let report = a.stop(job).expect("the job is ours");
         assert_eq!(report.state, State::Cancelled);
     }
-    let after = open_descriptors(daemon.pid());
+    let after = descriptors_left(daemon.pid(), before + 4);
     assert!(after <= before + 4, "from {before} to {after} descriptors");
     let again = patiently(&mut a, &heavy(caps::STDIN)).expect("there is room again");
     assert_eq!(again.state, State::Queued, "{again:?}");

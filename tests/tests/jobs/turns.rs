@@ -9,7 +9,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Reply, Request};
 use remit_tests::caller::{Caller, argv, at_once, stdout};
-use remit_tests::daemon::{Daemon, Options, open_descriptors, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
 use serde_json::Value;
 
 const FLOOD: usize = 10_000;
@@ -152,7 +152,10 @@ fn ten_thousand_runs_of_one_user_keep_no_other_waiting() {
     }
     assert!(waited > 0, "user B always found a free place");
     daemon.is_well();
-    let after = (open_descriptors(daemon.pid()), open_descriptors(broker));
+    let after = (
+        descriptors_left(daemon.pid(), before.0 + 8),
+        descriptors_left(broker, before.1 + 8),
+    );
     assert!(
         after.0 <= before.0 + 8 && after.1 <= before.1 + 8,
         "from {before:?} to {after:?}"
