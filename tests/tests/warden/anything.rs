@@ -48,7 +48,7 @@ enum Told {
 }
 
 fn told(meta: &JobMeta) -> Told {
-    match (&meta.ending, meta.queued) {
+    match (&meta.ending, meta.waits.is_some()) {
         (Some(_), _) => Told::Ended,
         (None, true) => Told::Queued,
         (None, false) => Told::Runs,
@@ -116,7 +116,11 @@ impl World {
                 let asked = ticket.is_some_and(|ticket| self.tickets.remove(&ticket));
                 assert!(asked, "nobody asked: {text}");
                 assert_eq!(self.jobs.insert(meta.job, told(&meta)), None, "{text}");
-                assert_eq!(fds.len(), if meta.queued { 0 } else { 2 }, "{text}");
+                assert_eq!(
+                    fds.len(),
+                    if meta.waits.is_some() { 0 } else { 2 },
+                    "{text}"
+                );
             }
             ToBroker::Answer { ticket, .. } => {
                 assert!(self.tickets.remove(&ticket), "nobody asked: {text}");

@@ -914,7 +914,7 @@ fn a_job_that_cannot_be_killed_is_recorded_as_that_and_keeps_its_place() {
         } => Ok(meta.clone()),
         _ => Err(fds),
     });
-    assert!(waits.queued, "{waits:?}");
+    assert!(waits.waits.is_some(), "{waits:?}");
     broker.run(session, 4, argv(&["true"]), &[]);
     assert_eq!(broker.answer(4).unwrap_err().code, Code::Busy);
     drop(frozen);

@@ -30,7 +30,7 @@ fn queued(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
         }
         _ => Err(fds),
     });
-    assert!(meta.queued, "{meta:?}");
+    assert!(meta.waits.is_some(), "{meta:?}");
     *meta
 }
 
@@ -119,7 +119,9 @@ fn a_job_whose_end_waits_for_its_record_is_there_until_then() {
     broker.die();
     let (broker, told) = stage.next_broker();
     let told = told.into_iter().any(|(message, _)| match message {
-        ToBroker::Job { meta, .. } => meta.job == job && meta.ending.is_none() && meta.queued,
+        ToBroker::Job { meta, .. } => {
+            meta.job == job && meta.ending.is_none() && meta.waits.is_some()
+        }
         _ => false,
     });
     assert!(told, "the next broker was not told of a job");
