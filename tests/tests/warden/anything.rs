@@ -137,6 +137,7 @@ impl World {
                 }
             }
             ToBroker::Ended { job, .. } => goes(job, &[Told::Queued, Told::Runs], Told::Ended),
+            ToBroker::Approved { job } => goes(job, &[Told::Queued], Told::Queued),
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),
             ToBroker::Session { .. } | ToBroker::SessionGone { .. } | ToBroker::Adopted => {}
         }
