@@ -172,7 +172,7 @@ proptest! {
                 Verdict::Allow(grant) => Some((grant.basis().to_string(), grant.profile(), None)),
                 Verdict::Ask(pending) => {
                     let approval = pending.approval().to_string();
-                    Some((pending.basis().to_string(), pending.profile(), Some(approval)))
+                    Some((pending.rule().to_string(), pending.profile(), Some(approval)))
                 }
                 Verdict::Deny(_) => None,
             };
@@ -216,7 +216,7 @@ proptest! {
         let deciding: Vec<String> = deciding.map(|(rule, _)| rule.to_string()).collect();
         let named = match &explanation.verdict {
             Verdict::Allow(grant) => vec![grant.basis().to_string()],
-            Verdict::Ask(pending) => vec![pending.basis().to_string()],
+            Verdict::Ask(pending) => vec![pending.rule().to_string()],
             Verdict::Deny(denial) => match &denial.rule {
                 Some(rule) if denial.what.contains("is denied by") => vec![rule.to_string()],
                 _ => Vec::new(),
