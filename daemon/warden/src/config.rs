@@ -1,5 +1,6 @@
 //! `remit.toml`: limits, accounts, audit. Every key has a default; an unknown key is refused.
 
+mod approval;
 mod limits;
 mod output;
 
@@ -9,6 +10,7 @@ use remit_common::caps;
 use serde::Deserialize;
 
 use crate::error::Fatal;
+pub use approval::Approval;
 pub use limits::{JobLimits, machine_memory};
 pub use output::Output;
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub output: Output,
     /// What must stand before anything runs.
     pub sandbox: SandboxNeeds,
+    /// How people learn that a change waits for them.
+    pub approval: Approval,
 }
 
 impl Config {
@@ -46,6 +50,7 @@ impl Config {
             limits,
             output,
             sandbox,
+            approval,
         } = self;
         let keys = [
             ("audit.sink", audit.sink != new.audit.sink),
@@ -91,6 +96,7 @@ impl Config {
             ("output.per_user", output.per_user != new.output.per_user),
             ("output.total", output.total != new.output.total),
             ("sandbox.require", sandbox.require != new.sandbox.require),
+            ("approval.notify", approval.notify != new.approval.notify),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
         changed.map(|(key, _)| key).collect()
@@ -441,7 +447,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 25, "{keys:?}");
+        assert_eq!(keys.len(), 26, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 

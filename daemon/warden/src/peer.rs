@@ -21,6 +21,18 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The daemon itself, for what it runs of its own accord.
+    pub fn daemon() -> Self {
+        Self {
+            uid: 0,
+            gids: Vec::new(),
+            user: "remitd".to_owned(),
+            pid: i32::try_from(std::process::id()).unwrap_or_default(),
+            pid_certain: true,
+            loginuid: None,
+        }
+    }
+
     /// The effective uid at connect.
     pub fn uid(&self) -> u32 {
         self.uid

@@ -18,6 +18,7 @@ pub(crate) mod denial;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod index;
+mod notification;
 
 use std::fmt;
 use std::sync::Arc;
@@ -114,6 +115,8 @@ pub enum Basis {
     Rule(RuleId),
     /// Root tries a profile: root could run the same outside of it.
     TryByRoot,
+    /// The daemon tells people that a change waits for them.
+    Notification,
     /// A rule asks for an approval, and somebody who can has approved this very request.
     Approved {
         /// The rule.
@@ -148,6 +151,7 @@ impl fmt::Display for Basis {
         match self {
             Self::Rule(rule) => rule.fmt(f),
             Self::TryByRoot => f.write_str("try by root"),
+            Self::Notification => f.write_str("approval.notify of remit.toml"),
             Self::Approved { rule, by } => write!(f, "{rule}, approved by {by}"),
             Self::Given { rule, by, grant } => write!(f, "{rule}, grant {grant} given by {by}"),
         }
@@ -159,7 +163,7 @@ impl Basis {
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
             Self::Rule(rule) | Self::Approved { rule, .. } | Self::Given { rule, .. } => Some(rule),
-            Self::TryByRoot => None,
+            Self::TryByRoot | Self::Notification => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use remit_common::calendar;
 
 use super::chain::Linked;
 use super::record::Record;
+use crate::json::string;
 
 /// The open file.
 #[derive(Debug)]
@@ -88,22 +89,6 @@ fn encode(record: &Record, linked: &Linked, time: &str) -> String {
     text
 }
 
-/// A JSON string. Control characters are gone already; they are escaped all the same.
-fn string(text: &mut String, value: &str) {
-    text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => {
-                text.push('\\');
-                text.push(c);
-            }
-            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => text.push(c),
-        }
-    }
-    text.push('"');
-}
-
 /// `2026-11-20T08:30:00.123Z`
 fn timestamp(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
@@ -128,12 +113,5 @@ mod tests {
         ] {
             assert_eq!(timestamp(ms), text);
         }
-    }
-
-    #[test]
-    fn strings_are_json() {
-        let mut text = String::new();
-        string(&mut text, "a\"b\\c\n\u{9b}ü");
-        assert_eq!(text, r#""a\"b\\c\u000a\u009bü""#);
     }
 }

@@ -24,6 +24,7 @@ impl Plan {
             (Basis::Rule(_) | Basis::Approved { .. } | Basis::Given { .. }, Effect::Change) => {
                 ("changes the host", "allow".to_owned())
             }
+            (Basis::Notification, _) => ("tells people of a change", "allow".to_owned()),
             (basis @ Basis::TryByRoot, _) => ("tries", basis.to_string()),
         };
         let record = self

@@ -58,6 +58,11 @@ impl Brought {
                 [] => {}
                 found => return Err(lines(found).join("\n")),
             }
+            let notify = &config.approval.notify;
+            if !notify.is_empty() {
+                let told = loaded.policy.notification(notify);
+                told.map_err(|why| format!("cannot use approval.notify of remit.toml: {why}"))?;
+            }
         }
         let outsiders = accounts::optional_group(&config.accounts.socket_group)
             .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));

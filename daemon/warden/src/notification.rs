@@ -1,0 +1,154 @@
+//! Telling people that a change waits for them: by a command of the policy, run as a job as any other.
+
+use remit_common::admin::PendingView;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::{Effect, Purpose};
+use remit_link::{Spec, SpecWhat, memfd};
+
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::clock;
+use crate::json;
+use crate::peer::Subject;
+use crate::pipeline;
+use crate::plan::{Call, Draft, Requester};
+use crate::waiting::Room;
+use crate::warden::Warden;
+
+/// The caller of what the daemon runs of its own accord: numbers that no session and no ticket has.
+const OWN: u64 = 0;
+
+impl Warden {
+    /// Has the command that remit.toml names tell of a request. What goes wrong is recorded; the request
+    /// waits all the same.
+    pub fn tell_people(&mut self, view: &PendingView, line: &str) {
+        if self.config.approval.notify.is_empty() {
+            return;
+        }
+        if let Err(refusal) = self.run_notification(&described(view, line)) {
+            let job = view.job;
+            let message = format!(
+                "nobody was told of the change {} that waits for an approval: {}",
+                job.short(),
+                refusal.message
+            );
+            say!("{message}");
+            let record = Record::new(Event::Refusal, message)
+                .doubtful()
+                .field("JOB", job.to_string())
+                .field("CAUSE", &refusal.message);
+            self.audit.note(record);
+        }
+    }
+
+    fn run_notification(&mut self, json: &str) -> Result<(), Refusal> {
+        let name = self.config.approval.notify.clone();
+        let cannot = |why: String| Refusal::new(Code::NotStarted, why);
+        let grant = self.policy.policy.notification(&name).map_err(cannot)?;
+        let input = memfd::seal(c"notification", json.as_bytes());
+        let input = input.map_err(|error| cannot(format!("no memory file: {error}")))?;
+        let call = Call::new(spec(name, grant.command().map(|c| c.effect)), vec![input])?;
+        let room = self.room_for(0)?;
+        let bound = self.bind(&call, grant.terms())?;
+        let requester = Requester {
+            subject: Subject::daemon(),
+            session: OWN,
+            ticket: OWN,
+        };
+        let new = self.new_job()?;
+        let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
+        match room {
+            Room::Now => pipeline::execute(self, plan),
+            Room::Later => self.wait_for_place(plan),
+        }
+        .map(drop)
+    }
+}
+
+fn spec(name: String, effect: Option<Effect>) -> Spec {
+    Spec {
+        what: SpecWhat::Named {
+            name,
+            args: Vec::new(),
+        },
+        cwd: None,
+        env: Vec::new(),
+        stdin: true,
+        profile: None,
+        max_runtime_s: None,
+        request_id: None,
+        client: "remitd".to_owned(),
+        purpose: match effect {
+            Some(Effect::Change) => Purpose::Change {
+                reason: "to tell people of a change that waits for them".to_owned(),
+            },
+            Some(Effect::Read) | None => Purpose::Use,
+        },
+    }
+}
+
+/// The request as one JSON object.
+fn described(view: &PendingView, line: &str) -> String {
+    let mut text = String::from("{\"id\":");
+    json::string(&mut text, &view.job.to_string());
+    for (name, value) in [
+        ("user", view.user.as_str()),
+        ("command", &view.command),
+        ("reason", &view.reason),
+        ("digest", &hex(&view.digest)),
+        ("line", line),
+    ] {
+        text += &format!(",\"{name}\":");
+        json::string(&mut text, value);
+    }
+    text += &format!(",\"uid\":{},\"by\":[", view.uid);
+    for (at, word) in view.by.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        json::string(&mut text, word);
+    }
+    let expires_ms = clock::unix_ms().saturating_add(view.left_ms);
+    text += &format!("],\"expires_ms\":{expires_ms}}}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::JobId;
+
+    use super::*;
+
+    #[test]
+    fn whatever_was_asked_is_one_json_object_on_one_line() {
+        let view = PendingView {
+            job: JobId([0xab; 16]),
+            user: "ag\"ent".into(),
+            uid: 1000,
+            command: "service.restart unit=a\\b\n\u{1b}[2J".into(),
+            reason: "\"},{\"by\":[\"me\"]".into(),
+            by: vec!["%sre".into(), "ann".into()],
+            yours: false,
+            asked_ms: 1,
+            left_ms: 2,
+            digest: [1; 32],
+        };
+        let text = described(&view, "remit approve abab-abab");
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(!text.contains('\u{1b}'));
+        assert!(
+            text.contains(r#""command":"service.restart unit=a\\b\u000a\u001b[2J""#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""reason":"\"},{\"by\":[\"me\"]""#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""by":["%sre","ann"],"expires_ms":"#),
+            "{text}"
+        );
+        let empty = PendingView { by: vec![], ..view };
+        assert!(described(&empty, "x").contains(r#""by":[],"#));
+    }
+}
