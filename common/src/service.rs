@@ -2,6 +2,12 @@
 //! shows it. JSON, so that a person can read what a job was given.
 //!
 //! Times are seconds since 1970; a number that the manager does not tell is absent.
+//!
+//! And which units no unit verb may change ([`is_protected`]).
+
+mod protected;
+
+pub use protected::is_protected;
 
 use serde::{Deserialize, Serialize};
 
