@@ -14,6 +14,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub(crate) mod access;
+pub(crate) mod beforehand;
 pub(crate) mod denial;
 pub(crate) mod diff;
 pub(crate) mod explain;

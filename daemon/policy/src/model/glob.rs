@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use remit_common::caps;
+
 /// A name, or a pattern of names: `*` stands for any text, also none; everything else for itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Glob(String);
@@ -13,6 +15,18 @@ impl Glob {
     /// The pattern as it is written.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A pattern that somebody typed. `None` where no name could match it, or where it has too many stars.
+    pub fn parse(text: &str) -> Option<Self> {
+        let may_stand = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-*".contains(&byte)
+        };
+        let stars = text.bytes().filter(|byte| *byte == b'*').count();
+        let can_name = (1..=caps::NAME).contains(&text.len())
+            && text.bytes().all(may_stand)
+            && stars <= Self::STARS;
+        can_name.then(|| Self::new(text))
     }
 
     /// As it was written.
@@ -101,6 +115,18 @@ mod tests {
     fn matching_takes_no_exponential_time() {
         let glob = Glob::new("a*".repeat(60) + "b");
         assert!(!glob.matches(&"a".repeat(4096)));
+    }
+
+    #[test]
+    fn what_is_typed_can_name_a_command() {
+        for text in ["run", "nginx.*", "*", "a*b*c*d*e", "x-1_2"] {
+            assert_eq!(Glob::parse(text), Some(Glob::new(text)), "{text}");
+        }
+        let long = "a".repeat(caps::NAME + 1);
+        for text in ["", "Run", "a b", "a?", "ä", "a*b*c*d*e*", "a\n", &long] {
+            assert_eq!(Glob::parse(text), None, "{text:?}");
+        }
+        assert!(Glob::parse(&long[1..]).is_some());
     }
 
     #[test]
