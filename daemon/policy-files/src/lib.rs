@@ -18,4 +18,5 @@ pub use names::Names;
 pub use outsiders::outsiders;
 pub use own::own_files;
 pub use places::places;
+pub use programs::only_root_changes;
 pub use trust::Owners;

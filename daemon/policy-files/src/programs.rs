@@ -30,21 +30,36 @@ const HOW: OFlag = OFlag::O_PATH
 
 /// Looks at the program at an absolute path.
 pub fn program(path: &str) -> Program {
-    match walk(Path::new(path)) {
-        Ok(Found::Program) => Program::Trusted,
+    match walk(Path::new(path), check_program) {
+        Ok(Found::File) => Program::Trusted,
         Ok(Found::Nothing) => Program::Missing,
         Err(why) => Program::Distrusted(why.to_string()),
     }
 }
 
+/// Whether only root can change the regular file at an absolute path, or the way to it.
+///
+/// # Errors
+/// Who else can, at which part of the way; or there is no such file.
+pub fn only_root_changes(path: &Path) -> Result<(), String> {
+    match walk(path, check_root) {
+        Ok(Found::File) => Ok(()),
+        Ok(Found::Nothing) => Err(failed(path, Errno::ENOENT).to_string()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// What a file that was reached must be.
+type Check = fn(&Path, &FileStat) -> Result<(), Distrusted>;
+
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    Program,
+    File,
     Nothing,
 }
 
 /// Goes to where `path` leads.
-fn walk(path: &Path) -> Result<Found, Distrusted> {
+fn walk(path: &Path, check: Check) -> Result<Found, Distrusted> {
     if !path.is_absolute() {
         return Err(distrusted(path, "the path must be absolute"));
     }
@@ -83,7 +98,7 @@ fn walk(path: &Path) -> Result<Found, Distrusted> {
                 }
                 left.extend(parts(to));
             }
-            SFlag::S_IFREG if left.is_empty() => return check_program(&at, &stat),
+            SFlag::S_IFREG if left.is_empty() => return check(&at, &stat).map(|()| Found::File),
             SFlag::S_IFREG => return Err(failed(&at, Errno::ENOTDIR)),
             _ => return Err(distrusted(&at, "it is not a regular file")),
         }
@@ -112,11 +127,11 @@ fn check_link(path: &Path, stat: &FileStat) -> Result<(), Distrusted> {
     }
 }
 
-fn check_program(path: &Path, stat: &FileStat) -> Result<Found, Distrusted> {
+fn check_program(path: &Path, stat: &FileStat) -> Result<(), Distrusted> {
     check_root(path, stat)?;
     let executable = Mode::S_IXUSR | Mode::S_IXGRP | Mode::S_IXOTH;
     match Mode::from_bits_truncate(stat.st_mode).intersects(executable) {
-        true => Ok(Found::Program),
+        true => Ok(()),
         false => Err(distrusted(path, "it is not executable")),
     }
 }

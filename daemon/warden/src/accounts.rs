@@ -4,12 +4,14 @@
 //! the loop turns, only what was read then is used, and /etc/passwd.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use nix::unistd::{Group, User};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use crate::config::Account;
 use crate::error::Fatal;
@@ -72,6 +74,31 @@ pub fn optional_group(account: &Account) -> Option<u32> {
         Account::Id(gid) => Some(*gid),
         Account::Name(name) => Some(Group::from_name(name).ok()??.gid.as_raw()),
     }
+}
+
+/// Somebody as a login would make them now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The name of the account.
+    pub name: String,
+    /// Its gid and the groups it is in.
+    pub groups: Vec<u32>,
+}
+
+/// Whose the uid is; nobody's where there is no such account. May wait for a directory service.
+///
+/// # Errors
+/// It cannot be looked up.
+pub fn of_uid(uid: u32) -> Result<Option<Login>, Errno> {
+    let Some(user) = User::from_uid(uid.into())? else {
+        return Ok(None);
+    };
+    let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
+    let groups = getgrouplist(&name, user.gid)?;
+    Ok(Some(Login {
+        name: user.name,
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+    }))
 }
 
 fn missing(key: &str, kind: &str, name: &str) -> Fatal {

@@ -11,6 +11,7 @@ mod say;
 mod access;
 mod accounts;
 mod admin;
+mod approval;
 mod args;
 mod audit;
 mod broker;

@@ -1,9 +1,7 @@
 //! What a child brings of files and names: it may wait for a disk or a directory service.
 
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::wire::Bytes;
 use remit_policy::{Diagnostic, MachineTable, Policy};
 use remit_policy_files::{Loaded, Names, Owners};
@@ -105,10 +103,6 @@ fn lines(findings: &[Diagnostic]) -> Vec<String> {
 
 /// The groups a login would give this user now; none for one who is gone.
 fn groups_of(uid: u32) -> Vec<u32> {
-    let Ok(Some(user)) = User::from_uid(uid.into()) else {
-        return Vec::new();
-    };
-    let name = CString::new(user.name).unwrap_or_default();
-    let groups = getgrouplist(&name, user.gid).unwrap_or_default();
-    groups.into_iter().map(Gid::as_raw).collect()
+    let login = accounts::of_uid(uid).ok().flatten();
+    login.map(|login| login.groups).unwrap_or_default()
 }

@@ -1,0 +1,3 @@
+//! Changes that another person approves.
+
+pub mod measure;

@@ -1,0 +1,201 @@
+//! One file, read whole.
+//!
+//! Only a file that root alone can change, as the way to it, is measured: of any other, what was approved
+//! could be something else again a moment after the last look at it. Nothing is opened for reading that is
+//! not known to be a regular file of a disk.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statfs::{self, FsType, fstatfs};
+use remit_common::text;
+use remit_confine::Measured;
+use sha2::{Digest, Sha256};
+
+use super::FileFound;
+
+/// Of a program or an interpreter.
+pub const LARGEST_PROGRAM: u64 = 512 << 20;
+/// Of an argument.
+const LARGEST_ARGUMENT: u64 = 64 << 20;
+/// Of a path in a message.
+const SHOWN: usize = 256;
+
+/// What their files hold is made when it is read. statfs(2).
+const MADE_WHEN_READ: [FsType; 7] = [
+    statfs::PROC_SUPER_MAGIC,
+    statfs::SYSFS_MAGIC,
+    statfs::CGROUP_SUPER_MAGIC,
+    statfs::CGROUP2_SUPER_MAGIC,
+    statfs::DEBUGFS_MAGIC,
+    statfs::TRACEFS_MAGIC,
+    statfs::SECURITYFS_MAGIC,
+];
+
+/// A file that is there, nothing of it read.
+pub struct Place {
+    path: CString,
+    stat: FileStat,
+    is_made_when_read: bool,
+}
+
+/// Looks at what an absolute path leads to, links followed. `None`: nothing is there.
+pub fn look(path: &CStr) -> Result<Option<Place>, String> {
+    let at = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(at) => at,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ELOOP) => {
+            return Ok(None);
+        }
+        Err(errno) => return Err(cannot(path, errno)),
+    };
+    let stat = fstat(&at).map_err(|errno| cannot(path, errno))?;
+    let kind = fstatfs(&at)
+        .map_err(|errno| cannot(path, errno))?
+        .filesystem_type();
+    Ok(Some(Place {
+        path: path.to_owned(),
+        stat,
+        is_made_when_read: MADE_WHEN_READ.contains(&kind),
+    }))
+}
+
+impl Place {
+    /// Whether it has a content that stays.
+    pub fn is_file(&self) -> bool {
+        kind(&self.stat) == SFlag::S_IFREG && !self.is_made_when_read
+    }
+
+    /// Whether anybody may execute it by its mode.
+    pub fn is_executable(&self) -> bool {
+        self.stat.st_mode & 0o111 != 0
+    }
+
+    /// Reads it whole; `first` gets what it begins with.
+    pub fn measure(
+        &self,
+        what: &str,
+        largest: u64,
+        first: Option<&mut Vec<u8>>,
+    ) -> Result<FileFound, String> {
+        let path = &self.path;
+        remit_policy_files::only_root_changes(Path::new(std::ffi::OsStr::from_bytes(
+            path.as_bytes(),
+        )))
+        .map_err(|why| {
+            format!(
+                "'{}' cannot be approved, since it need not stay as it is: {why}",
+                shown(path)
+            )
+        })?;
+        // Nobody but root could have put a FIFO there meanwhile.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = open(path.as_c_str(), flags, Mode::empty()).map_err(|e| cannot(path, e))?;
+        let before = fstat(&file).map_err(|errno| cannot(path, errno))?;
+        if identity(&before) != identity(&self.stat) {
+            return Err(changing(path));
+        }
+        if u64::try_from(before.st_size).unwrap_or(u64::MAX) > largest {
+            return Err(too_large(path, largest));
+        }
+        let real = readlink(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str())
+            .map_err(|errno| cannot(path, errno))?;
+        let mut file = File::from(file);
+        let sha256 = hash(&mut file, largest, first, path)?;
+        let after = fstat(&file).map_err(|errno| cannot(path, errno))?;
+        if identity(&before) != identity(&after) {
+            return Err(changing(path));
+        }
+        Ok(FileFound {
+            what: what.to_owned(),
+            measured: Measured {
+                path: path.clone(),
+                dev: after.st_dev,
+                ino: after.st_ino,
+                ctime_ns: ctime_ns(&after),
+                size: u64::try_from(after.st_size).unwrap_or(u64::MAX),
+                sha256,
+            },
+            real: CString::new(real.into_vec()).map_err(|_| cannot(path, Errno::EINVAL))?,
+        })
+    }
+}
+
+/// An element of the argv that names a file; `None`: it names none.
+pub fn of_argument(what: &str, element: &CStr) -> Result<Option<FileFound>, String> {
+    if element.to_bytes().first() != Some(&b'/') {
+        return Ok(None);
+    }
+    let place = look(element)?.filter(Place::is_file);
+    place
+        .map(|place| place.measure(what, LARGEST_ARGUMENT, None))
+        .transpose()
+}
+
+/// Reads to the end, or one byte beyond `largest`.
+fn hash(
+    file: &mut File,
+    largest: u64,
+    mut first: Option<&mut Vec<u8>>,
+    path: &CStr,
+) -> Result<[u8; 32], String> {
+    let mut sha256 = Sha256::new();
+    let mut buf = vec![0; 256 << 10];
+    let mut total = 0;
+    loop {
+        let n = match file.read(&mut buf) {
+            Ok(0) => return Ok(sha256.finalize().into()),
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(cannot(path, e)),
+        };
+        let read = buf.get(..n).unwrap_or_default();
+        if let Some(first) = first.take() {
+            first.extend_from_slice(read);
+        }
+        sha256.update(read);
+        total += n as u64;
+        if total > largest {
+            return Err(too_large(path, largest));
+        }
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+fn ctime_ns(stat: &FileStat) -> i128 {
+    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
+}
+
+fn identity(stat: &FileStat) -> (u64, u64, i128, i64) {
+    (stat.st_dev, stat.st_ino, ctime_ns(stat), stat.st_size)
+}
+
+/// A path in a message.
+pub fn shown(path: &CStr) -> String {
+    text::line(path.to_bytes(), SHOWN)
+}
+
+fn cannot(path: &CStr, error: impl std::fmt::Display) -> String {
+    format!("'{}' cannot be read: {error}", shown(path))
+}
+
+fn changing(path: &CStr) -> String {
+    format!("'{}' changed while it was read; try again", shown(path))
+}
+
+fn too_large(path: &CStr, largest: u64) -> String {
+    let mib = largest >> 20;
+    format!(
+        "'{}' cannot be approved: it is larger than {mib} MiB",
+        shown(path)
+    )
+}
