@@ -1,7 +1,9 @@
 //! The arguments, and with them the help texts. The options of each verb have a file.
 
 mod admin;
+mod approval;
 mod completions;
+mod grant;
 mod job;
 mod jobs;
 mod look;
@@ -19,7 +21,9 @@ use remit_common::builtin;
 use remit_common::names::Runtime;
 
 pub use admin::LockArgs;
+pub use approval::{ApproveArgs, DenyArgs, PendingArgs, ShowArgs};
 pub use completions::CompletionsArgs;
+pub use grant::{GrantArgs, RevokeArgs};
 pub use job::JobArgs;
 pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
@@ -33,6 +37,7 @@ Exit status:
   of 'run', 'change', 'job --wait' and 'job --follow': that of the command; 128 and its number when a
   signal ended it
   of 'doctor': how many checks failed, 63 at most
+  of 'approve': 1 what was typed was not the digest
   of 'policy check', 'test', 'explain' and 'diff': 1 errors, a test failed, not allowed, a difference; 2 trouble
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
@@ -82,6 +87,20 @@ pub enum Verb {
     Job(JobArgs),
     /// End a job and wait until it is gone: yours, or anybody's for administrators
     Stop(StopArgs),
+    /// List the changes that wait for an approval, oldest first (administrators)
+    Pending(PendingArgs),
+    /// Show one of them with all that will run (administrators)
+    Show(ShowArgs),
+    /// Approve one: exactly what was shown runs, once (administrators)
+    Approve(ApproveArgs),
+    /// Deny one, and say why (administrators)
+    Deny(DenyArgs),
+    /// Approve runs of a command beforehand, for a time (administrators)
+    Grant(GrantArgs),
+    /// List the grants for a time, oldest first (administrators)
+    Grants,
+    /// End a grant for a time: nothing starts by it any more (administrators)
+    Revoke(RevokeArgs),
     /// Show how the daemon is (administrators)
     Status,
     /// Tell whether remit holds on this machine, and what leads around it (root)
@@ -280,6 +299,26 @@ mod tests {
             ),
             (&["access", "--query", "x", "ls"], ArgumentConflict),
             (&["lock"], MissingRequiredArgument),
+            (&["show"], MissingRequiredArgument),
+            (&["show", "7f3"], ValueValidation),
+            (&["approve", "7f3a", "--digest", "12"], ValueValidation),
+            (&["deny", "7f3a"], MissingRequiredArgument),
+            (&["grant", "ann", "web.reload"], MissingRequiredArgument),
+            (
+                &["grant", "ann", "web.reload", "--for", "1"],
+                ValueValidation,
+            ),
+            (
+                &["grant", "ann", "web.reload", "x", "--for", "1h"],
+                ValueValidation,
+            ),
+            (
+                &["grant", "ann", "web.reload", "--for", "1h", "--uses", "0"],
+                ValueValidation,
+            ),
+            (&["revoke"], MissingRequiredArgument),
+            (&["revoke", "7", "--all"], ArgumentConflict),
+            (&["revoke", "all"], ValueValidation),
             (&["completions", "powershell"], InvalidValue),
         ];
         for (args, expect) in cases {

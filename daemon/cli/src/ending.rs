@@ -3,7 +3,9 @@
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
 use remit_common::outcome::{JobReport, State};
+use remit_common::refusal::Code;
 
+use crate::failure;
 use crate::output;
 
 /// A job as it ended, whoever told of it.
@@ -13,6 +15,8 @@ pub struct Ended<'a> {
     exit: Option<i32>,
     signal: Option<i32>,
     cause: &'a str,
+    /// Why it was refused after all.
+    code: Option<Code>,
     /// Every process of it is gone, and that was checked; absent while it lives.
     gone: Option<bool>,
 }
@@ -25,6 +29,7 @@ impl<'a> From<&'a JobReport> for Ended<'a> {
             exit: ending.and_then(|ending| ending.exit),
             signal: ending.and_then(|ending| ending.signal),
             cause: ending.map_or("", |ending| &ending.cause),
+            code: ending.and_then(|ending| ending.code),
             gone: ending.map(|ending| ending.kill_verified),
         }
     }
@@ -37,6 +42,7 @@ impl<'a> From<&'a AnyJob> for Ended<'a> {
             exit: job.exit,
             signal: None,
             cause: job.cause.as_deref().unwrap_or_default(),
+            code: None,
             gone: job.kill_verified,
         }
     }
@@ -54,7 +60,11 @@ impl Ended<'_> {
             State::OomKilled => "the job ran out of memory",
             State::OutputLimit => "the job wrote more than is kept",
             State::Cancelled => "the job was cancelled",
-            State::Denied => "the job was refused while it waited",
+            State::Denied => match self.code {
+                Some(Code::ApprovalDenied) => "the job was not approved",
+                Some(Code::ApprovalVoid) => "the request is void, and nothing of it ran",
+                _ => "the job was refused while it waited",
+            },
             State::Expired => "nobody approved the job in time",
             State::Interrupted => "the job was interrupted",
             State::NotStarted => "the job was not started",
@@ -72,6 +82,8 @@ impl Ended<'_> {
             None => "the job ended by itself".to_owned(),
         });
         match self.gone {
+            // Nothing of it ever was.
+            Some(true) if self.code.is_some() => sentence,
             Some(true) => format!("{sentence}; every process of it is gone, verified"),
             Some(false) | None => sentence,
         }
@@ -123,6 +135,13 @@ fn tell(report: &JobReport, ending: Option<String>) {
     }
     if let Some(ending) = ending {
         output::note(&ending);
+    }
+    let next = report
+        .ending
+        .as_ref()
+        .and_then(|ending| ending.next.as_deref());
+    if let Some(next) = next {
+        output::note(&format!("what to do next: {}", failure::typed(next)));
     }
     if let Some(doubt) = Ended::from(report).doubt() {
         output::note(doubt);

@@ -34,6 +34,8 @@ impl Exit {
     pub const FOUND: Self = Self(1);
     /// Of policy files: nothing can be told of them, as diff(1).
     pub const TROUBLE: Self = Self(2);
+    /// Nobody confirmed what was to be approved.
+    pub const NOT_APPROVED: Self = Self(1);
     /// Nothing matched, as grep(1).
     pub const NO_MATCH: Self = Self(1);
 

@@ -23,6 +23,8 @@ pub enum Failure {
     Input(Refusal),
     /// Something was not done to this machine, and why.
     Machine(Refusal),
+    /// Nobody confirmed what was shown, and why that is so.
+    NotApproved(&'static str),
     /// This verb is root's.
     NotRoot(&'static str),
     /// Nobody reads our output any more: said to nobody.
@@ -115,6 +117,14 @@ impl Failure {
                 }
                 (Exit::REFUSED, refusal.clone())
             }
+            Self::NotApproved(why) => {
+                let message = format!("not approved: {why}");
+                output::note(&message);
+                (
+                    Exit::NOT_APPROVED,
+                    Refusal::new(Code::NeedsApproval, message),
+                )
+            }
             Self::NotRoot(verb) => {
                 let message = format!("'remit {verb}' is for root alone");
                 output::note(&message);
@@ -157,9 +167,9 @@ fn sentence(error: &ClientError, refusal: &Refusal) -> String {
     }
 }
 
-/// A refusal in the words of this program: agents call a tool, people type a verb.
-fn typed(refusal: &Refusal) -> Refusal {
-    const TOOLS: [(&str, &str); 3] = [
+/// What to do next, in the words of this program: agents call a tool, people type a verb.
+pub fn typed(next: &str) -> String {
+    const TOOLS: [(&str, &str); 4] = [
         ("call access", "run 'remit access'"),
         (
             "call run with the name",
@@ -169,16 +179,16 @@ fn typed(refusal: &Refusal) -> Refusal {
             "call change with the name",
             "use 'remit change' with the name",
         ),
+        ("call change again", "run 'remit change' again"),
     ];
-    let next = refusal.next.as_deref();
-    let typed = |next: &str| {
-        let all = TOOLS.iter();
-        all.fold(next.to_owned(), |next, (tool, verb)| {
-            next.replace(tool, verb)
-        })
-    };
+    TOOLS.iter().fold(next.to_owned(), |next, (tool, verb)| {
+        next.replace(tool, verb)
+    })
+}
+
+fn in_our_words(refusal: &Refusal) -> Refusal {
     Refusal {
-        next: next.map(typed),
+        next: refusal.next.as_deref().map(typed),
         ..refusal.clone()
     }
 }
@@ -198,8 +208,8 @@ fn client(error: &ClientError) -> (Exit, Refusal) {
             unavailable().by("permissions of the socket"),
         ),
         ClientError::Refused(refusal) => match refusal.code {
-            Code::DaemonUnavailable => (Exit::UNAVAILABLE, typed(refusal)),
-            _ => (Exit::REFUSED, typed(refusal)),
+            Code::DaemonUnavailable => (Exit::UNAVAILABLE, in_our_words(refusal)),
+            _ => (Exit::REFUSED, in_our_words(refusal)),
         },
     }
 }

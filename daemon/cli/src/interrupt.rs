@@ -1,5 +1,5 @@
-//! Ctrl-C while a job runs: the first asks the daemon to stop the job, the next leaves. Who only looks on
-//! leaves with the first.
+//! Ctrl-C while a job runs: the first asks the daemon to stop the job, the next leaves. Who only looks on, or
+//! waits for an approval, leaves with the first.
 //!
 //! SIGINT is blocked and waited for by a thread (sigwait(3)), so no code runs
 //! in a signal's context and none of it needs to be unsafe.
@@ -10,9 +10,10 @@ use std::{io, thread};
 
 use nix::sys::signal::{SigSet, Signal};
 use remit_common::RELEASE;
-use remit_common::client::Client;
+use remit_common::client::{Client, ClientError};
 use remit_common::names::JobId;
-use remit_common::wire::Request;
+use remit_common::outcome::State;
+use remit_common::wire::{JobQuery, Reply, Request};
 
 use crate::daemon::{LOSSES, is_loss};
 use crate::exit::Exit;
@@ -25,6 +26,8 @@ enum Phase {
     Asked,
     /// It runs, or waits for its place.
     Running(JobId),
+    /// When last heard of, it waited for an approval.
+    Pending(JobId),
     /// It is only looked at.
     Watched(JobId),
     /// It is to be stopped, as soon as its id is known.
@@ -38,6 +41,8 @@ enum Phase {
 enum Act {
     Wait,
     Stop(JobId),
+    /// Stop it if it runs by now; a request that still waits stays as it is.
+    StopUnlessPending(JobId),
     Leave,
     LeaveRunning(JobId),
 }
@@ -48,6 +53,7 @@ impl Phase {
         match self {
             Self::Asked => (Self::Unwanted, Act::Wait),
             Self::Running(job) => (Self::Over, Act::Stop(job)),
+            Self::Pending(job) => (Self::Over, Act::StopUnlessPending(job)),
             Self::Watched(job) => (Self::Over, Act::LeaveRunning(job)),
             Self::Unwanted | Self::Over => (Self::Over, Act::Leave),
         }
@@ -56,9 +62,17 @@ impl Phase {
     /// The next phase when the id is known, and what to do.
     fn started(self, job: JobId) -> (Self, Act) {
         match self {
-            Self::Asked | Self::Running(_) => (Self::Running(job), Act::Wait),
+            Self::Asked | Self::Running(_) | Self::Pending(_) => (Self::Running(job), Act::Wait),
             Self::Unwanted => (Self::Over, Act::Stop(job)),
             Self::Watched(_) | Self::Over => (self, Act::Wait),
+        }
+    }
+
+    /// The same when it waits for an approval.
+    fn awaits(self, job: JobId) -> (Self, Act) {
+        match self.started(job) {
+            (Self::Running(job), act) => (Self::Pending(job), act),
+            other => other,
         }
     }
 }
@@ -110,6 +124,11 @@ impl Interrupt {
         perform(step(&self.phase, |phase| phase.started(job)), &self.socket);
     }
 
+    /// The same, and it waits for an approval: Ctrl-C leaves it waiting, and stops it once it runs.
+    pub fn awaits(&self, job: JobId) {
+        perform(step(&self.phase, |phase| phase.awaits(job)), &self.socket);
+    }
+
     /// The job has ended: Ctrl-C leaves from now on. Tells whether it was pressed before.
     pub fn ended(&self) -> bool {
         let before = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
@@ -138,35 +157,69 @@ fn perform(act: Act, socket: &Path) {
             std::process::exit(Exit::INTERRUPTED.into());
         }
         Act::Stop(job) => {
-            output::note(&format!(
-                "stopping job {job}; press Ctrl-C again to leave it to the daemon"
-            ));
-            let socket = socket.to_path_buf();
-            // On a thread and a connection of its own: the run's connection waits for the
-            // end, and the next Ctrl-C must not wait for this answer.
-            let started = thread::Builder::new().spawn(move || stop(&socket, job));
-            if let Err(error) = started {
-                output::note(&format!("cannot stop job {job}: {error}"));
-            }
+            output::note(&stopping(job));
+            on_a_thread(socket, job, stop);
         }
+        Act::StopUnlessPending(job) => on_a_thread(socket, job, |socket, job| {
+            if is_pending(socket, job) {
+                output::note(&format!(
+                    "job {job} still waits for an approval; to withdraw it: remit stop {job}"
+                ));
+                std::process::exit(Exit::INTERRUPTED.into());
+            }
+            output::note(&stopping(job));
+            stop(socket, job);
+        }),
+    }
+}
+
+fn stopping(job: JobId) -> String {
+    format!("stopping job {job}; press Ctrl-C again to leave it to the daemon")
+}
+
+/// On a thread and a connection of its own: the run's connection waits for the end, and the next
+/// Ctrl-C must not wait for this answer.
+fn on_a_thread(socket: &Path, job: JobId, act: fn(&Path, JobId)) {
+    let socket = socket.to_path_buf();
+    let started = thread::Builder::new().spawn(move || act(&socket, job));
+    if let Err(error) = started {
+        output::note(&format!("cannot stop job {job}: {error}"));
+    }
+}
+
+/// Whether it has not been approved yet; also where that cannot be told, since a request that stays can
+/// still be withdrawn.
+fn is_pending(socket: &Path, job: JobId) -> bool {
+    let now = JobQuery {
+        job,
+        wait_ms: 0,
+        part: None,
+    };
+    match asked(socket, &Request::Job(now)) {
+        Ok(Reply::Job { report, .. }) => report.state == State::AwaitingApproval,
+        Ok(_) | Err(_) => true,
     }
 }
 
 fn stop(socket: &Path, job: JobId) {
     let signal = Some(Signal::SIGINT as i32);
+    if let Err(error) = asked(socket, &Request::Stop { job, signal }) {
+        output::note(&format!("cannot stop job {job}: {error}"));
+    }
+}
+
+/// What the daemon answers, also when it loses the connection once or twice.
+fn asked(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
     let ask = || {
         Client::connect(socket, &format!("remit {RELEASE}"))
-            .and_then(|mut client| client.call(Request::Stop { job, signal }, |_| ()))
+            .and_then(|mut client| client.call(request.clone(), |_| ()))
     };
     let mut losses = LOSSES;
-    let asked = loop {
+    loop {
         match ask() {
             Err(error) if losses > 0 && is_loss(&error) => losses -= 1,
-            asked => break asked,
+            asked => return asked,
         }
-    };
-    if let Err(error) = asked {
-        output::note(&format!("cannot stop job {job}: {error}"));
     }
 }
 
@@ -181,6 +234,11 @@ mod tests {
         let cases = [
             (Phase::Asked, Phase::Unwanted, Act::Wait),
             (Phase::Running(JOB), Phase::Over, Act::Stop(JOB)),
+            (
+                Phase::Pending(JOB),
+                Phase::Over,
+                Act::StopUnlessPending(JOB),
+            ),
             (Phase::Watched(JOB), Phase::Over, Act::LeaveRunning(JOB)),
             (Phase::Unwanted, Phase::Over, Act::Leave),
             (Phase::Over, Phase::Over, Act::Leave),
@@ -195,5 +253,7 @@ mod tests {
         assert_eq!(Phase::Unwanted.started(JOB), (Phase::Over, Act::Stop(JOB)));
         assert_eq!(Phase::Asked.started(JOB), (Phase::Running(JOB), Act::Wait));
         assert_eq!(Phase::Over.started(JOB), (Phase::Over, Act::Wait));
+        assert_eq!(Phase::Asked.awaits(JOB), (Phase::Pending(JOB), Act::Wait));
+        assert_eq!(Phase::Unwanted.awaits(JOB), (Phase::Over, Act::Stop(JOB)));
     }
 }

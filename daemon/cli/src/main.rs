@@ -4,7 +4,9 @@
 //! the daemon alone: this program runs with its user's own rights.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod app;
+mod approval;
 mod args;
 mod configuration;
 mod daemon;
@@ -13,6 +15,7 @@ mod ending;
 mod enroll;
 mod exit;
 mod failure;
+mod fold;
 mod follow;
 mod human;
 mod interrupt;
@@ -22,9 +25,11 @@ mod output;
 mod places;
 mod powerful;
 mod program;
+mod request;
 mod sink;
 mod sshd;
 mod table;
+mod terminal;
 mod verb;
 
 use std::process::ExitCode;

@@ -94,6 +94,10 @@ pub struct GivenArgs {
     /// Start nothing if this id was used before: answer with the job it started
     #[arg(long, value_name = "ID")]
     pub request_id: Option<String>,
+
+    /// Do not wait: tell the job's id and where it is, and leave it to the daemon
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -114,6 +114,9 @@ fn show(report: &AccessReport, is_named: bool) -> String {
         if let Some(approval) = &grant.approval {
             lines += &table::fact("approval", &format!("{}: {approval}", grant.rule));
         }
+        if let Some(left) = &grant.left {
+            lines += &table::fact("left", &format!("{}: {left}", grant.rule));
+        }
     }
     for profile in &report.profiles {
         lines += &table::fact(&table::cell(&profile.name), &profile.summary);

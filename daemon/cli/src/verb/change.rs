@@ -13,7 +13,12 @@ use crate::failure::Failure;
 
 /// Has it run, and passes on what it writes until its end. The exit status is the command's.
 pub fn change(context: &Context, args: ChangeArgs) -> Result<Exit, Failure> {
-    let report = run::carry_out(context, request(args)?)?;
+    let no_wait = args.given.no_wait;
+    let run = request(args)?;
+    let report = match no_wait {
+        true => run::leave(context, run)?,
+        false => run::carry_out(context, run)?,
+    };
     Ok(Exit::of_job(&report))
 }
 

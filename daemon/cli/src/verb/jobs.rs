@@ -1,11 +1,15 @@
 //! `remit jobs`: the caller's jobs, or for administrators everybody's.
 
+use std::collections::HashMap;
+
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::client::{self, ClientError};
+use remit_common::names::JobId;
 use remit_common::outcome::{JobSummary, Place, State};
 use remit_common::wire::{Reply, Request};
 use serde_json::{Value, json};
 
+use super::pending;
 use crate::app::Context;
 use crate::args::JobsArgs;
 use crate::daemon::Daemon;
@@ -20,14 +24,34 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
     if !args.mine
         && let Some((jobs, omitted)) = everybodys(context)?
     {
-        return show(context.form, args, jobs, omitted);
+        // What is wrong with the list of requests is no reason not to show that of jobs.
+        let asked = match jobs.iter().any(|job| awaits(job.state)) {
+            true => pending::list(context, None).map_or_else(|_| Vec::new(), |list| list.requests),
+            false => Vec::new(),
+        };
+        let asked = asked.into_iter().map(|one| (one.job, one.by)).collect();
+        return show(context.form, args, jobs, omitted, &asked);
     }
     let mut daemon = Daemon::connect(&context.runtime)?;
     // All, so that those left out can be counted: the daemon remembers some hundred of a user.
     let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
         return Err(Failure::off_protocol());
     };
-    show(context.form, args, jobs, 0)
+    let mut asked = Asked::new();
+    for job in jobs.iter().filter(|job| awaits(job.state)) {
+        // It may have begun meanwhile.
+        if let Some(approval) = daemon.report(job.job_id)?.approval {
+            asked.insert(job.job_id, approval.by);
+        }
+    }
+    show(context.form, args, jobs, 0, &asked)
+}
+
+/// Who can approve each job that waits for that.
+type Asked = HashMap<JobId, Vec<String>>;
+
+fn awaits(state: State) -> bool {
+    state == State::AwaitingApproval
 }
 
 /// The jobs of all users and how many more there are; nothing for who is no administrator.
@@ -46,6 +70,7 @@ pub fn everybodys(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Failu
 trait Listed<const N: usize> {
     const HEADINGS: [&str; N];
 
+    fn id(&self) -> JobId;
     fn uid(&self) -> u32;
     fn state(&self) -> State;
     /// Its row; `state` as people read it.
@@ -55,6 +80,10 @@ trait Listed<const N: usize> {
 
 impl Listed<6> for JobSummary {
     const HEADINGS: [&str; 6] = ["JOB", "STARTED", "STATE", ">EXIT", ">OUTPUT", "COMMAND"];
+
+    fn id(&self) -> JobId {
+        self.job_id
+    }
 
     fn uid(&self) -> u32 {
         0 // all are one user's
@@ -84,6 +113,10 @@ impl Listed<7> for AnyJob {
     const HEADINGS: [&str; 7] = [
         "JOB", "USER", "STARTED", ">RUNTIME", "STATE", ">EXIT", "COMMAND",
     ];
+
+    fn id(&self) -> JobId {
+        self.job
+    }
 
     fn uid(&self) -> u32 {
         self.uid
@@ -145,6 +178,7 @@ fn show<const N: usize, J: Listed<N>>(
     args: &JobsArgs,
     jobs: Vec<J>,
     omitted: u32,
+    asked: &Asked,
 ) -> Result<Exit, Failure> {
     // Among those left out may be some that come first.
     let places = match omitted {
@@ -161,7 +195,7 @@ fn show<const N: usize, J: Listed<N>>(
     let omitted = u64::from(omitted).saturating_add(cut as u64);
     match form {
         Form::Json => {
-            let jobs: Vec<Value> = rows.iter().map(placed).collect();
+            let jobs: Vec<Value> = rows.iter().map(|row| placed(row, asked)).collect();
             output::json(&json!({ "jobs": jobs, "omitted": omitted }))?;
         }
         Form::Text if rows.is_empty() => {
@@ -170,7 +204,8 @@ fn show<const N: usize, J: Listed<N>>(
         Form::Text => {
             let mut table = Table::new(J::HEADINGS);
             for (job, place) in &rows {
-                let cells = job.row(&state(job.state(), *place));
+                let state = state(job.state(), *place, asked.get(&job.id()));
+                let cells = job.row(&state);
                 table.row(cells.each_ref().map(String::as_str));
             }
             output::text(&(table.render() + &table::more(omitted)))?;
@@ -183,17 +218,20 @@ fn is_live(state: State) -> bool {
     state == State::Running || state.is_waiting()
 }
 
-fn state(state: State, place: Option<Place>) -> String {
-    match place {
-        Some(place) => format!("{}, {}", state.as_str(), places::shown(place)),
-        None => state.as_str().to_owned(),
+fn state(state: State, place: Option<Place>, by: Option<&Vec<String>>) -> String {
+    match (place, by) {
+        (Some(place), _) => format!("{}, {}", state.as_str(), places::shown(place)),
+        (None, Some(by)) => format!("{} by {}", state.as_str(), by.join(", ")),
+        (None, None) => state.as_str().to_owned(),
     }
 }
 
-fn placed<const N: usize, J: Listed<N>>((job, place): &(J, Option<Place>)) -> Value {
+fn placed<const N: usize, J: Listed<N>>((job, place): &(J, Option<Place>), asked: &Asked) -> Value {
     let mut value = job.json();
-    if let (Some(place), Some(keys)) = (place, value.as_object_mut()) {
-        keys.insert("place".to_owned(), json!(place));
+    if let Some(keys) = value.as_object_mut() {
+        let place = place.map(|place| ("place".to_owned(), json!(place)));
+        let by = asked.get(&job.id()).map(|by| ("by".to_owned(), json!(by)));
+        keys.extend(place.into_iter().chain(by));
     }
     value
 }
@@ -220,8 +258,6 @@ fn places<const N: usize, J: Listed<N>>(jobs: &[J]) -> Vec<Option<Place>> {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::names::JobId;
-
     use super::*;
 
     fn job(uid: u32, state: State) -> AnyJob {

@@ -1,14 +1,12 @@
 //! `remit lock` and `remit unlock`.
 
-use remit_common::admin::{AdminReply, AdminRequest};
-use remit_common::client;
-use serde_json::json;
+use remit_common::admin::AdminRequest;
 
+use crate::admin;
 use crate::app::Context;
 use crate::args::LockArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, Form};
 
 /// Refuses everything from now on.
 pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
@@ -16,24 +14,12 @@ pub fn lock(context: &Context, args: LockArgs) -> Result<Exit, Failure> {
         why: args.message,
         kill: args.kill,
     };
-    done(context, request)
+    admin::tell_done(context, request)?;
+    Ok(Exit::OK)
 }
 
 /// Undoes a lock.
 pub fn unlock(context: &Context) -> Result<Exit, Failure> {
-    done(context, AdminRequest::Unlock)
-}
-
-/// Makes a request that is answered by a sentence.
-fn done(context: &Context, request: AdminRequest) -> Result<Exit, Failure> {
-    match client::admin(&context.runtime.admin_socket(), request)? {
-        AdminReply::Done(sentence) => match context.form {
-            Form::Json => output::json(&json!({ "done": sentence }))?,
-            Form::Text => output::text(&format!("{sentence}\n"))?,
-        },
-        _ => {
-            return Err(Failure::off_protocol());
-        }
-    }
+    admin::tell_done(context, AdminRequest::Unlock)?;
     Ok(Exit::OK)
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use remit_common::caps;
-use remit_common::outcome::JobReport;
+use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
 use remit_common::wire::{Bytes, Purpose, Run, What};
 
 use crate::app::Context;
+use crate::approval;
 use crate::args::{self, Cli, GivenArgs, RunArgs};
 use crate::daemon::Daemon;
 use crate::ending;
@@ -30,8 +31,29 @@ const FIRST_WAIT_MS: u32 = 100;
 
 /// Runs what the arguments say. The exit status is the command's.
 pub fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
-    let report = carry_out(context, request(args)?)?;
+    let no_wait = args.given.no_wait;
+    let run = request(args)?;
+    let report = match no_wait {
+        true => leave(context, run)?,
+        false => carry_out(context, run)?,
+    };
     Ok(Exit::of_job(&report))
+}
+
+/// Has the daemon run it, and tells where it is. One that has ended by then is told of as ever.
+pub fn leave(context: &Context, mut run: Run) -> Result<JobReport, Failure> {
+    run.wait_ms = Some(FIRST_WAIT_MS);
+    let mut daemon = Daemon::connect(&context.runtime)?;
+    let report = daemon.run(run)?;
+    if report.ending.is_some() {
+        return finish(context, &mut daemon, Streams::both(0, 0), report, false);
+    }
+    approval::tell(&report);
+    match context.form {
+        Form::Json => output::json(&JobResult::from(&report))?,
+        Form::Text => output::text(&format!("job {} {}\n", report.job, report.state.as_str()))?,
+    }
+    Ok(report)
 }
 
 /// Has the daemon run it, passes on what it writes until its end, and says how it ended.
@@ -41,7 +63,11 @@ pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> 
     let interrupt = Interrupt::watch(context.runtime.socket())?;
     let report = daemon.run(run)?;
     let job = report.job;
-    interrupt.started(job);
+    match report.state {
+        State::AwaitingApproval => interrupt.awaits(job),
+        _ => interrupt.started(job),
+    }
+    approval::tell(&report);
     let mut streams = Streams::both(0, 0);
     let ended = match (report.ending.is_some(), context.form) {
         (true, _) => Ok(report),
@@ -50,9 +76,20 @@ pub fn carry_out(context: &Context, mut run: Run) -> Result<JobReport, Failure> 
     };
     let report = ended.map_err(|failure| failure.leaves(job))?;
     let pressed = interrupt.ended();
+    finish(context, &mut daemon, streams, report, pressed)
+}
+
+/// Shows what is left of an ended job, and says how it ended; all of that where it was to be stopped.
+fn finish(
+    context: &Context,
+    daemon: &mut Daemon,
+    streams: Streams,
+    report: JobReport,
+    pressed: bool,
+) -> Result<JobReport, Failure> {
     let written = match context.form {
         Form::Json => output::json(&JobResult::from(&report)),
-        Form::Text => streams.rest(&mut daemon, &report),
+        Form::Text => streams.rest(daemon, &report),
     };
     match pressed {
         true => ending::stopped(&report),

@@ -3,8 +3,8 @@
 use std::iter::{once, repeat};
 
 use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status};
-use remit_common::client;
 
+use crate::admin;
 use crate::app::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -14,14 +14,13 @@ use crate::table;
 
 /// Shows how the daemon is.
 pub fn status(context: &Context) -> Result<Exit, Failure> {
-    match client::admin(&context.runtime.admin_socket(), AdminRequest::Status)? {
-        AdminReply::Status(status) => match context.form {
-            Form::Json => output::json(&status)?,
-            Form::Text => output::text(&show(&status))?,
-        },
-        _ => {
-            return Err(Failure::off_protocol());
-        }
+    let status = admin::ask(context, AdminRequest::Status, |reply| match reply {
+        AdminReply::Status(status) => Some(status),
+        _ => None,
+    })?;
+    match context.form {
+        Form::Json => output::json(&status)?,
+        Form::Text => output::text(&show(&status))?,
     }
     Ok(Exit::OK)
 }
@@ -53,6 +52,8 @@ fn show(status: &Status) -> String {
     }
     fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
     fact("queued", &status.queued.to_string());
+    fact("pending", &pending(status.pending));
+    fact("grants", &grants(status.grants));
     if status.stuck > 0 {
         let stuck = "ended, but a process is stuck in the kernel; each takes a place";
         fact("stuck", &format!("{} {stuck}", status.stuck));
@@ -82,6 +83,22 @@ fn show(status: &Status) -> String {
         fact("refusal", &recent(refusal));
     }
     lines
+}
+
+/// Changes that wait for an approval.
+fn pending(count: u32) -> String {
+    match count {
+        0 => "nothing waits for an approval".to_owned(),
+        _ => format!("{count} to be approved or denied: remit pending"),
+    }
+}
+
+/// Grants for a time.
+fn grants(count: u32) -> String {
+    match count {
+        0 => "none for a time".to_owned(),
+        _ => format!("{count} for a time: remit grants"),
+    }
 }
 
 /// Why, by whom and when, as far as that is known.

@@ -2,13 +2,13 @@
 
 use nix::unistd::geteuid;
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
-use remit_common::client;
 use remit_common::names::JobId;
 use remit_common::outcome::JobReport;
 use remit_common::result::JobResult;
 use serde_json::Value;
 
 use super::jobs;
+use crate::admin;
 use crate::app::Context;
 use crate::args::StopArgs;
 use crate::daemon::Daemon;
@@ -52,10 +52,10 @@ fn anybodys(context: &Context, args: &StopArgs) -> Result<AnyJob, Failure> {
         job: args.id,
         signal: args.signal,
     };
-    match client::admin(&context.runtime.admin_socket(), stop)? {
-        AdminReply::Stopped(job) => Ok(*job),
-        _ => Err(Failure::off_protocol()),
-    }
+    admin::ask(context, stop, |reply| match reply {
+        AdminReply::Stopped(job) => Some(*job),
+        _ => None,
+    })
 }
 
 fn tell(

@@ -3,7 +3,7 @@
 use remit_common::outcome::{Captured, Ending, JobReport, State};
 
 use crate::ending::Ended;
-use crate::{human, places, table};
+use crate::{approval, failure, human, places, table};
 
 /// What is known of a job, but its output.
 pub fn summary(report: &JobReport) -> String {
@@ -11,6 +11,12 @@ pub fn summary(report: &JobReport) -> String {
     let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
     fact("command", &report.command);
     fact("state", &state(report));
+    if let Some(asked) = &report.approval {
+        fact("asked", &approval::by(asked));
+        fact("until", &approval::until(asked));
+        fact("they type", &asked.line);
+        fact("digest", &asked.digest);
+    }
     let at = |ms: u64| human::time(ms / 1000);
     match has_begun(report) {
         true => fact("started", &at(report.started_ms)),
@@ -33,6 +39,13 @@ pub fn summary(report: &JobReport) -> String {
             "processes",
             Ended::from(report).doubt().unwrap_or("all gone, verified"),
         );
+    }
+    if let Some(next) = report
+        .ending
+        .as_ref()
+        .and_then(|ending| ending.next.as_ref())
+    {
+        fact("next", &failure::typed(next));
     }
     fact("stdout", &size(&report.stdout));
     fact("stderr", &size(&report.stderr));

@@ -127,6 +127,7 @@ impl<'a> Outcome<'a> {
         match command.bind(&call.args, false) {
             Ok(Invocation {
                 argv,
+                literal: _,
                 stdin,
                 words: _,
             }) => {

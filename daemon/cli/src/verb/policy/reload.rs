@@ -1,8 +1,8 @@
 //! `remit policy reload`: the daemon reads the files again, and tells what it changed.
 
 use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
-use remit_common::client;
 
+use crate::admin;
 use crate::app::Context;
 use crate::args::ReloadArgs;
 use crate::exit::Exit;
@@ -12,10 +12,10 @@ use crate::table;
 
 /// Has the policy loaded again, and shows what is different now.
 pub fn reload(context: &Context, args: &ReloadArgs) -> Result<Exit, Failure> {
-    let reloaded = match client::admin(&context.runtime.admin_socket(), AdminRequest::Reload)? {
-        AdminReply::Reloaded(reloaded) => reloaded,
-        _ => return Err(Failure::off_protocol()),
-    };
+    let reloaded = admin::ask(context, AdminRequest::Reload, |reply| match reply {
+        AdminReply::Reloaded(reloaded) => Some(reloaded),
+        _ => None,
+    })?;
     match context.form {
         Form::Text if args.quiet => {}
         Form::Json => output::json(&reloaded)?,
