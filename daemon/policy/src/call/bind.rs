@@ -5,11 +5,17 @@
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::service::is_protected;
+use remit_common::wire::Effect;
 
 use crate::call::request::within;
 use crate::load::diagnostic::quoted;
 use crate::load::paths::beneath;
 use crate::model::command::{Command, Given, Invocation, Kind, Param, Part, Stdin, Word};
+
+/// How somebody changes a protected unit all the same.
+const WAY_OUT: &str = "a person changes it by hand, or a [[command]] in a profile of base host that has \
+                       the unit's name among its fixed words";
 
 impl Command {
     /// What the command runs with these arguments, each of them checked.
@@ -42,6 +48,7 @@ impl Command {
         }
         Ok(Invocation {
             argv: argv.out,
+            literal: argv.literal,
             stdin,
             words,
         })
@@ -60,6 +67,10 @@ impl Command {
             };
             if let Some(why) = param.kind.refuses(value) {
                 return Err(self.wrong(name, self.refused(param, value, &why)));
+            }
+            if let Some(why) = self.protects(param, value) {
+                let message = self.refused(param, value, &format!("no command may change: {why}"));
+                return Err(self.wrong(name, message).lift(WAY_OUT));
             }
             if values.len() >= param.most {
                 let message = match param.most {
@@ -88,6 +99,12 @@ impl Command {
         Ok(values)
     }
 
+    /// Why a command that changes the host does not take this unit, of whatever profile it is.
+    pub(crate) fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
+        let changes = self.effect == Effect::Change && matches!(param.kind, Kind::Unit);
+        changes.then(|| is_protected(value))?
+    }
+
     fn refused(&self, param: &Param, value: &str, why: &str) -> String {
         let (command, name) = (&self.name, &param.name);
         match param.kind {
@@ -112,6 +129,8 @@ struct Argv<'a> {
     command: &'a Command,
     values: &'a [Vec<&'a str>],
     out: Vec<Given>,
+    /// Of each of `out`, whether all of it is the definition's.
+    literal: Vec<bool>,
     bytes: usize,
     /// Those of `out` that are no text.
     things: usize,
@@ -123,6 +142,7 @@ impl<'a> Argv<'a> {
             command,
             values,
             out: Vec::new(),
+            literal: Vec::new(),
             bytes: 0,
             things: 0,
         }
@@ -175,6 +195,9 @@ impl<'a> Argv<'a> {
         self.things += usize::from(!matches!(given, Given::Text(_)));
         within("args", self.things, caps::NAMED_ARGS, "paths and secrets")?;
         self.out.push(given);
+        // A flag's word is the definition's, too: the caller says only whether it stands there.
+        let flag = |at| matches!(self.kind(at), Some(Kind::Flag(_)));
+        self.literal.push(place(word).is_none_or(flag));
         Ok(())
     }
 

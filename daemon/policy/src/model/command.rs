@@ -154,6 +154,8 @@ pub enum Stdin {
 pub struct Invocation {
     /// What is executed.
     pub argv: Vec<Given>,
+    /// Which elements of it are the definition's own words, with nothing of the caller's in them.
+    pub literal: Vec<bool>,
     /// What its standard input is, where it is a secret.
     pub stdin: Option<Vec<u8>>,
     /// The name and each argument as `key=value`, secrets left out: for records and lists.

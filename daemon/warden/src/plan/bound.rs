@@ -35,7 +35,9 @@ pub struct Setting<'a> {
 pub struct Bound {
     /// The program and its arguments; where an element is more than text, as it is shown.
     pub argv: Rc<[CString]>,
-    /// Those elements.
+    /// Which elements the policy gives, with nothing of the caller's in them.
+    pub literal: Vec<bool>,
+    /// The elements that are more than text.
     pub slots: Vec<Slot>,
     /// Standard input, where it is a secret argument.
     pub secret_stdin: Option<Vec<u8>>,
@@ -60,6 +62,7 @@ pub struct Bound {
 /// The part of it that a command's definition gives, or the caller.
 struct Executed {
     argv: Rc<[CString]>,
+    literal: Vec<bool>,
     slots: Vec<Slot>,
     secret_stdin: Option<Vec<u8>>,
     cwd: CString,
@@ -80,6 +83,7 @@ impl Bound {
             (What::Named { name, args }, None) => of_ours(name, args)?,
             (What::Program(argv), _) => Executed {
                 argv: Rc::clone(argv),
+                literal: vec![false; argv.len()],
                 slots: Vec::new(),
                 secret_stdin: None,
                 cwd: call.cwd.clone(),
@@ -112,6 +116,7 @@ impl Bound {
                 effect,
             )),
             argv: executed.argv,
+            literal: executed.literal,
             slots: executed.slots,
             secret_stdin: executed.secret_stdin,
             cwd: executed.cwd,
@@ -131,6 +136,7 @@ fn of_policy(
     let (argv, slots) = elements(invocation.argv)?;
     Ok(Executed {
         argv,
+        literal: invocation.literal,
         slots,
         secret_stdin: invocation.stdin,
         cwd: CString::new(command.cwd.as_str()).map_err(|_| nul("cwd"))?,
@@ -144,6 +150,7 @@ fn of_ours(name: &str, args: &[(String, String)]) -> Result<Executed, Refusal> {
     let argv = look::argv(&builtin)?;
     let (argv, slots) = elements(argv.into_iter().map(Given::Text).collect())?;
     Ok(Executed {
+        literal: vec![false; argv.len()],
         argv,
         slots,
         secret_stdin: None,

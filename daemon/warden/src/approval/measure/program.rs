@@ -70,6 +70,11 @@ fn find(name: &CStr, path: &[CString]) -> Result<Place, String> {
 /// The program at an absolute path.
 fn present(path: &CStr) -> Result<Place, String> {
     let text = shown(path);
+    if path.to_bytes().starts_with(b"/proc/") {
+        return Err(format!(
+            "'{text}' cannot be approved: it is another file for every process"
+        ));
+    }
     match look(path)? {
         None => Err(format!("'{text}' does not exist")),
         Some(place) if !place.is_file() => Err(format!("'{text}' is not a regular file")),
@@ -134,7 +139,7 @@ mod tests {
                 argument: argument.map(CStr::to_owned),
             }))
         };
-        let relative = Err("its first line names no interpreter by an absolute path".to_owned());
+        let relative = || Err("its first line names no interpreter by an absolute path".to_owned());
         for (first, want) in [
             (&b"\x7fELF"[..], Ok(None)),
             (b"", Ok(None)),
@@ -145,8 +150,8 @@ mod tests {
                 b"#!/usr/bin/env -S a b",
                 line(c"/usr/bin/env", Some(c"-S a b")),
             ),
-            (b"#!bin/sh\n", relative.clone()),
-            (b"#!\n/bin/sh", relative),
+            (b"#!bin/sh\n", relative()),
+            (b"#!\n/bin/sh", relative()),
         ] {
             assert_eq!(Line::of(first), want, "{}", first.escape_ascii());
         }

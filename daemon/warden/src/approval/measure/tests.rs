@@ -93,8 +93,9 @@ fn program_interpreters_and_literal_files_are_measured() {
         let name = name.to_str().unwrap();
         name.rsplit('/').next().unwrap().to_owned()
     };
-    let files: Vec<_> = found.files.iter();
-    let files: Vec<_> = files
+    let files: Vec<_> = found
+        .files
+        .iter()
         .map(|file| {
             (
                 file.what.as_str(),
@@ -117,7 +118,7 @@ fn program_interpreters_and_literal_files_are_measured() {
     assert!(found.account.is_some_and(|groups| groups.contains(&0)));
 
     let found = measure(&wanted(vec![Some(dir.path("by-env"))], &[dir.path("")])).unwrap();
-    let paths: Vec<_> = found.files.iter().map(|file| short(&file.measured.path));
+    let paths = found.files.iter().map(|file| short(&file.measured.path));
     assert_eq!(paths.collect::<Vec<_>>(), ["by-env", "env", "tool"]);
 }
 
@@ -137,9 +138,8 @@ fn what_cannot_be_approved_is_said() {
     dir.file("tool", 0o755, "\x7fELF");
     dir.file("loose", 0o666, "x");
     let large = dir.file("large", 0o644, "");
-    let large_file = fs::OpenOptions::new().write(true);
-    let large_file = large_file.clone().open(dir.0.join("large")).unwrap();
-    large_file.set_len((64 << 20) + 1).unwrap();
+    let large_file = fs::File::options().write(true).open(dir.0.join("large"));
+    large_file.unwrap().set_len((64 << 20) + 1).unwrap();
     nix::unistd::mkfifo(dir.path("fifo").as_c_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let some = |name: &str| Some(dir.path(name));
     for (argv, want) in [
@@ -168,7 +168,10 @@ fn what_cannot_be_approved_is_said() {
             "there is no program 'none' on the PATH",
         ),
         (vec![Some(c"./tool".to_owned())], "needs an absolute path"),
-        (vec![Some(c"/proc/self/exe".to_owned())], "/proc/self/exe"),
+        (
+            vec![Some(c"/proc/self/exe".to_owned())],
+            "'/proc/self/exe' cannot be approved: it is another",
+        ),
         (
             vec![some("tool"), Some(large)],
             "'~/large' cannot be approved: it is larger than 64 MiB",
