@@ -56,6 +56,9 @@ pub struct ShownRequest {
     pub cwd: String,
     /// Variables, `NAME=value` each.
     pub env: Vec<String>,
+    /// The script, a line each; the first says how many bytes and lines it has and their SHA-256.
+    /// Empty: there is none.
+    pub script: Vec<String>,
     /// Standard input in words: how many bytes, their SHA-256, how they begin. `None`: nothing.
     pub stdin: Option<String>,
     /// The sandbox in plain words, a sentence each; the first names the profile.

@@ -38,6 +38,9 @@ pub fn page(request: &ShownRequest) -> String {
     request.files.iter().for_each(|one| file(&mut page, one));
     page.value("directory", &request.cwd);
     named(&mut page, "variables", &request.env, Page::value);
+    if !request.script.is_empty() {
+        named(&mut page, "script", &request.script, Page::value);
+    }
     match &request.stdin {
         Some(stdin) => page.value("stdin", stdin),
         None => page.ours("stdin", "nothing"),
@@ -154,6 +157,7 @@ pub fn json(request: &ShownRequest) -> Value {
         files,
         cwd,
         env,
+        script,
         stdin,
         profile,
         limits,
@@ -183,6 +187,7 @@ pub fn json(request: &ShownRequest) -> Value {
         "files": files,
         "cwd": cwd,
         "env": env,
+        "script": script,
         "stdin": stdin,
         "profile": profile,
         "limits": limits,
