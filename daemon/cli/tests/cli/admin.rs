@@ -38,8 +38,8 @@ fn status() -> Status {
             code: Code::DeniedRule,
             message: "no rule allows\x1b it".into(),
         }],
-        pending: 0,
-        grants: 0,
+        pending: 2,
+        grants: 1,
     }
 }
 
@@ -69,6 +69,8 @@ fn status_is_one_screen() {
             "refused read: nosuid does not hold",
             "jobs 2 of 64",
             "queued 5",
+            "pending 2 to be approved or denied: remit pending",
+            "grants 1 for a time: remit grants",
             "stuck 1 ended, but a process is stuck in the kernel; each takes a place",
             "sessions 3",
             "limits runtime 300 s",
@@ -169,5 +171,13 @@ fn a_refusal_or_a_wrong_answer_is_no_success() {
     assert_eq!(said.stderr, "remit: invalid_args: policy has an error\n");
 
     let (fake, _heard) = Fake::admin(AdminReply::Done("x".into()));
-    assert_eq!(fake.output(&["status"]).status, Some(69));
+    for args in [
+        &["status"][..],
+        &["pending"],
+        &["show", "7f3a"],
+        &["grants"],
+        &["grant", "root", "x", "--for", "1h"],
+    ] {
+        assert_eq!(fake.output(args).status, Some(69), "{args:?}");
+    }
 }
