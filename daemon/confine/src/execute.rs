@@ -2,15 +2,57 @@
 
 use crate::checklist::Way;
 use crate::floor;
+use crate::measure::{self, Checked};
 use crate::notes::Failure;
-use crate::steps::Why;
+use crate::steps::{Step, Why};
 use crate::trust;
+use crate::{Measured, Wall};
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+/// Executes what was measured, where something was; else what the name means.
+pub(crate) fn execute(way: &Way<'_>) -> Failure {
+    match way.measured {
+        [program, ..] if way.sandbox.walls.up(Wall::Measured) => as_measured(way, program),
+        _ => by_name(way),
+    }
+}
+
+/// Executes the program that was approved, if it is still that, and so is what else was measured.
+///
+/// An ELF file is executed by the very descriptor that was read: whatever happens to its name,
+/// nothing can come between. Its loader and libraries are not measured, as nobody measures those of any
+/// program of the host. What it sees of itself stays as it was: `argv[0]`, and by `/proc/self/exe` its
+/// path, from which the loader makes `$ORIGIN`. Only the name of its process (`comm`) is before Linux
+/// 6.14 the descriptor's number, as ps(1) shows; later the file's own name. That is less than an approval
+/// is worth; what it starts itself has its usual name.
+///
+/// A script is executed by its name. By a descriptor it would be called `/dev/fd/3` and not find what lies
+/// beside it, and its interpreter would still read it by a name. The kernel opens both anew, but only root
+/// can change them and the way to them (`trust`), which was looked at.
+fn as_measured(way: &Way<'_>, program: &Measured) -> Failure {
+    let step = Step::Exec;
+    let refused = match measure::check(way.measured) {
+        Ok(Some(Checked { file, is_elf: true })) => {
+            floor::execve_open(file.as_fd(), &way.argv, &way.env)
+        }
+        Ok(_) => floor::execve(&program.path, &way.argv, &way.env),
+        Err(fault) => return Failure { step, fault },
+    };
+    let errno = refused.raw_os_error().unwrap_or(0);
+    let why = match errno {
+        libc::ENOENT => Why::BadInterpreter,
+        libc::EACCES => classify(&program.path),
+        libc::ENOEXEC => Why::NotExecutable,
+        _ => Why::Errno,
+    };
+    Failure::of_exec(why, errno)
+}
 
 /// Tries each candidate; like execvp(3) it goes on after one that may not be executed, but
 /// never hands a file to a shell. A user that is not the job's own executes nothing that others
 /// could have changed.
-pub(crate) fn execute(way: &Way<'_>) -> Failure {
+fn by_name(way: &Way<'_>) -> Failure {
     let exec = Failure::of_exec;
     let mut refused = None;
     let who = &way.sandbox.who;

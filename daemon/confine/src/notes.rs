@@ -29,6 +29,11 @@ impl Fault {
         }
     }
 
+    /// The same, with what a system call said.
+    pub(crate) fn with_errno(self, errno: i32) -> Fault {
+        Fault { errno, ..self }
+    }
+
     /// The same, of the path or argument of this number.
     pub(crate) fn at(self, at: u16) -> Fault {
         Fault { at, ..self }

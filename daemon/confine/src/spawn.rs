@@ -39,7 +39,8 @@ pub struct Job<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     /// A sealed memfd that becomes descriptor 3; `argv` names `/proc/self/fd/3`.
     pub script: Option<BorrowedFd<'a>>,
-    /// Must be found so inside, just before the exec; the first is the program.
+    /// Must be found so inside, just before the exec. The first, if any, is the program: it is
+    /// executed, whatever `argv` and `path` name.
     pub measured: &'a [Measured],
     /// Where there is one.
     pub cgroup: Option<&'a Cgroup>,
@@ -69,7 +70,7 @@ const LEAST_NOFILE: u64 = 32;
 /// Forks the job. Returns when the child exists, not when it executes: read `steps`.
 ///
 /// Refused are uid or gid 0, an empty argv, a relative cwd, a script or secret that is not sealed,
-/// a path argument that is not a plain one, fewer than 32 descriptors, private directories without a
+/// a path argument that is not a plain one, a measured file without an absolute name, fewer than 32 descriptors, private directories without a
 /// limit, and a profile's user without a cgroup.
 pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
     vet(sandbox, job)?;
@@ -132,10 +133,12 @@ fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
         "its user is not its own: that needs cgroup v2"
     } else if job.argv.first().is_none_or(|name| name.is_empty()) {
         "no program is named"
-    } else if job.cwd.to_bytes().first() != Some(&b'/') {
+    } else if !is_absolute(job.cwd) {
         "its working directory is not absolute"
     } else if job.script.is_some_and(|script| !floor::is_sealed(script)) {
         "its script is not a sealed memfd"
+    } else if job.measured.iter().any(|file| !is_absolute(&file.path)) {
+        "a measured file has no absolute name"
     } else if job.limits.nofile < LEAST_NOFILE + job.places.len() as u64 {
         "it needs at least 32 descriptors, and one for each path or secret"
     } else if job.limits.tmp_bytes == 0 || job.limits.tmp_inodes == 0 {
@@ -145,6 +148,10 @@ fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
         return Ok(());
     };
     Err(Error::refused("cannot spawn a job", why))
+}
+
+fn is_absolute(path: &CStr) -> bool {
+    path.to_bytes().first() == Some(&b'/')
 }
 
 /// Read end (non-blocking) and write end. The owner of the pipe may open it anew, as
@@ -179,8 +186,11 @@ fn text(text: String) -> Result<CString> {
     CString::new(text).map_err(|_| Error::refused("cannot spawn a job", "a NUL in a number"))
 }
 
-/// Every file that the name may mean, in order.
+/// Every file that the name may mean, in order. Of a measured program that one alone.
 fn candidates(job: &Job<'_>) -> Result<Vec<CString>> {
+    if let Some(program) = job.measured.first() {
+        return Ok(vec![program.path.clone()]);
+    }
     let Some(name) = job.argv.first() else {
         return Ok(Vec::new());
     };

@@ -124,8 +124,12 @@ pub enum Why {
     /// a socket is listed, and something else is there.
     WrongKind,
     /// Arguments: a directory on the way can be changed by others than root and the job's user.
-    /// Exec: the program or a directory on the way can.
+    /// Exec: the program, a measured file or a directory on the way can.
     Untrusted,
+    /// Exec: a measured file is not what it was when it was measured, or is not there (errno).
+    Changed,
+    /// Exec: this identity may not read a measured file, so it cannot be checked.
+    Unreadable,
     /// The process that confines itself had to check something and it did not hold.
     Unmet,
     /// The child ended before the exec and could not say why (killed, out of memory).
@@ -144,6 +148,8 @@ impl Why {
             Why::PermissionDenied,
             Why::WrongKind,
             Why::Untrusted,
+            Why::Changed,
+            Why::Unreadable,
             Why::Unmet,
         ]
         .into_iter()
@@ -170,7 +176,7 @@ pub enum Progress {
         /// The kind.
         why: Why,
         /// Which one: of steps `Mounts` and `Root` a path of the profile (`Sandbox::path`), of
-        /// `Arguments` the element of `argv`.
+        /// `Arguments` the element of `argv`, of `Exec` the measured file (`Job::measured`).
         at: Option<u16>,
     },
 }

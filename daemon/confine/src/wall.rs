@@ -60,10 +60,13 @@ pub enum Wall {
     UtsNamespace,
     /// Base `strict`: nothing of the host's cgroups but the job's own.
     CgroupNamespace,
+    /// What was approved is what is executed.
+    Measured,
 }
 
 impl Wall {
-    /// Every wall.
+    /// Every wall that a witness can try: all but the last, which only a job that somebody approved
+    /// has.
     pub const ALL: [Wall; 26] = [
         Wall::Identity,
         Wall::Capabilities,
@@ -122,6 +125,7 @@ impl Wall {
             Wall::IpcNamespace => "ipc_namespace",
             Wall::UtsNamespace => "uts_namespace",
             Wall::CgroupNamespace => "cgroup_namespace",
+            Wall::Measured => "measured",
         }
     }
 }

@@ -31,8 +31,11 @@ pub const fn status(failure: &Failure) -> Option<i32> {
         | Why::IsDirectory
         | Why::NotRegular
         | Why::BadInterpreter
-        | Why::PermissionDenied => Some(126),
-        Why::Errno | Why::WrongKind | Why::Untrusted | Why::Unmet | Why::Died => None,
+        | Why::PermissionDenied
+        | Why::Unreadable => Some(126),
+        Why::Errno | Why::WrongKind | Why::Untrusted | Why::Changed | Why::Unmet | Why::Died => {
+            None
+        }
     }
 }
 
@@ -48,6 +51,10 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
     let argument = || {
         let element = plan.bound.argv.get(usize::from(at.unwrap_or(u16::MAX)));
         text::line(element.map_or(&[][..], |element| element.as_bytes()), PATH)
+    };
+    let measured = |at| {
+        let file = plan.approved.as_ref()?.files.get(usize::from(at))?;
+        Some(text::line(file.path.to_bytes(), PATH))
     };
     let listed = || {
         let path = at.and_then(|at| plan.bound.compiled.sandbox().path(at))?;
@@ -84,6 +91,10 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             let cwd = text::line(plan.bound.cwd.as_bytes(), PATH);
             format!("the working directory '{cwd}' cannot be entered: {error}")
         }
+        (Step::Exec, why) if at.is_some() => {
+            let path = at.and_then(measured).unwrap_or_default();
+            approved(&path, why, &error)
+        }
         (_, Why::Errno) => failed(step, &error),
         (_, Why::WrongKind | Why::Unmet) => {
             format!(
@@ -96,6 +107,27 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             step.name()
         ),
         (_, why) => program(plan, why),
+    }
+}
+
+/// Why a file that was measured for an approval is in the way.
+fn approved(path: &str, why: Why, error: &io::Error) -> String {
+    match (why, error.raw_os_error()) {
+        (Why::Changed, None | Some(0)) => {
+            format!("'{path}' is not what was approved: its content has changed; nothing ran")
+        }
+        (Why::Changed, _) => format!("'{path}' is not what was approved: {error}; nothing ran"),
+        (Why::Untrusted, _) => {
+            let can = "others than root can change it, or the way to it";
+            format!("'{path}' need not stay what was approved: {can}; nothing ran")
+        }
+        (Why::Unreadable, _) => {
+            let needs = "the job's uid must be able to read it";
+            format!("'{path}' cannot be compared with what was approved: {needs}; nothing ran")
+        }
+        (_, _) => {
+            format!("'{path}' cannot be compared with what was approved: {error}; nothing ran")
+        }
     }
 }
 
@@ -126,7 +158,7 @@ fn program(plan: &Plan, why: Why) -> String {
         Why::Untrusted => {
             format!("'{program}' is not executed: others than root can change it, or the way to it")
         }
-        Why::Errno | Why::WrongKind | Why::Unmet | Why::Died => {
+        Why::Errno | Why::WrongKind | Why::Changed | Why::Unreadable | Why::Unmet | Why::Died => {
             format!("'{program}' cannot be executed")
         }
     }

@@ -1,9 +1,10 @@
-//! execve(2) with arrays made before the fork.
+//! execve(2) and execveat(2) with arrays made before the fork.
 
 use std::{
     ffi::{CStr, CString},
     io,
     marker::PhantomData,
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
 /// A NULL-terminated array of strings, borrowed.
@@ -32,5 +33,28 @@ pub(crate) fn execve(program: &CStr, argv: &Pointers<'_>, env: &Pointers<'_>) ->
     // SAFETY: a NUL-terminated path and NULL-terminated arrays of NUL-terminated strings, all
     // borrowed for the call.
     unsafe { libc::execve(program.as_ptr(), argv.raw.as_ptr(), env.raw.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Executes what `program` is open on; returns only the reason why it could not.
+pub(crate) fn execve_open(
+    program: BorrowedFd<'_>,
+    argv: &Pointers<'_>,
+    env: &Pointers<'_>,
+) -> io::Error {
+    let (fd, itself) = (program.as_raw_fd(), c"".as_ptr());
+    let (argv, env) = (argv.raw.as_ptr(), env.raw.as_ptr());
+    // SAFETY: an open descriptor, an empty path and NULL-terminated arrays of NUL-terminated
+    // strings, all borrowed for the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd,
+            itself,
+            argv,
+            env,
+            libc::AT_EMPTY_PATH,
+        )
+    };
     io::Error::last_os_error()
 }

@@ -16,7 +16,7 @@ mod peer;
 mod process;
 mod root;
 
-pub(crate) use exec::{Pointers, execve};
+pub(crate) use exec::{Pointers, execve, execve_open};
 pub use identity::set_dumpable;
 pub(crate) use identity::*;
 pub(crate) use landlock::*;
