@@ -468,6 +468,58 @@ fn hosts_are_typed_by_an_exact_list() {
     );
 }
 
+/// The command `svc.act` of this effect and profile.
+fn unit_command(effect: &str, profile: &str, default: &str) -> Result<Arc<Command>, String> {
+    let text = format!(
+        "[[command]]\nname = 'svc.act'\nsummary = 'x'\nargv = ['/bin/x', '{{unit}}']\neffect = '{effect}'\n\
+         profile = '{profile}'\nargs.unit = {{ type = 'unit' {default} }}\n"
+    );
+    match load(&[source("a.toml", &text)], &accounts()) {
+        Ok((policy, _)) => Ok(Arc::clone(policy.command("svc.act").unwrap())),
+        Err(found) => Err(lines(&found)),
+    }
+}
+
+#[test]
+fn no_command_that_changes_the_host_takes_a_protected_unit() {
+    for profile in ["strict", "host"] {
+        let changes = unit_command("change", profile, "").unwrap();
+        for unit in [
+            "ssh.service",
+            "sshd@1.service",
+            "remitd.service",
+            "systemd-journald.service",
+            "nginx.mount",
+            "multi-user.target",
+        ] {
+            let refusal = call(&changes, &[("unit", unit)]).unwrap_err();
+            assert_eq!(refusal.code, Code::InvalidArgs);
+            assert_eq!(refusal.object.as_deref(), Some("unit"));
+            assert!(refusal.message.contains("which no command may change: "));
+            let lift = refusal.lift.unwrap();
+            assert!(lift.contains("by hand") && lift.contains("base host"));
+        }
+        assert!(call(&changes, &[("unit", "nginx.service")]).is_ok());
+    }
+    let refusal = unit_command("change", "strict", "")
+        .map(|command| call(&command, &[("unit", "ssh.service")]).unwrap_err())
+        .unwrap();
+    assert_eq!(
+        refusal.message,
+        "argument 'unit' of svc.act is 'ssh.service', which no command may change: people reach the machine by it"
+    );
+    // To look at one is another thing.
+    let reads = unit_command("read", "strict", "").unwrap();
+    assert!(call(&reads, &[("unit", "ssh.service")]).is_ok());
+    let broken = unit_command("change", "strict", ", default = 'ssh.service'").unwrap_err();
+    assert!(
+        broken.contains(
+            "the default 'ssh.service' of 'unit' is protected: people reach the machine by it"
+        ),
+        "{broken}"
+    );
+}
+
 #[test]
 fn units_users_and_packages_have_the_names_that_there_can_be() {
     through(

@@ -5,7 +5,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 
 use crate::call::variables::never_permitted;
-use crate::decide::{Pending, lists};
+use crate::decide::approval::Pending;
+use crate::decide::lists;
 use crate::load::diagnostic::quoted;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
@@ -50,7 +51,7 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// This release cannot ask anybody.
+/// What is told of it where nothing is asked for yet.
 impl From<Pending> for Refusal {
     fn from(pending: Pending) -> Self {
         let (what, of) = match pending.command() {
@@ -67,13 +68,16 @@ impl From<Pending> for Refusal {
         let asks = pending.approval();
         Self::new(
             Code::NeedsApproval,
-            format!("{what} {asks}; this release cannot ask them yet"),
+            format!("{what} {asks}"),
         )
         .by(pending.rule().to_string())
         .lift(format!(
             "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
         ))
-        .next("tell the user what you would run and why; a person can run it meanwhile")
+        .next(
+            "ask for it all the same, with the reason: the request waits until one of them approves or \
+             denies it, and then starts by itself",
+        )
     }
 }
 

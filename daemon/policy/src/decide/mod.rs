@@ -14,6 +14,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub(crate) mod access;
+pub(crate) mod approval;
 pub(crate) mod beforehand;
 pub(crate) mod denial;
 pub(crate) mod diff;
@@ -27,9 +28,9 @@ use std::sync::Arc;
 use remit_common::wire::Effect;
 
 use crate::call::variables::never_permitted;
+use crate::decide::approval::Pending;
 use crate::decide::denial::Denial;
 use crate::load::accounts::refused_id;
-use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
@@ -101,14 +102,6 @@ pub struct Grant {
     basis: Basis,
 }
 
-/// A permission that waits for an approval.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    terms: Terms,
-    rule: RuleId,
-    approval: Approval,
-}
-
 /// Why something is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Basis {
@@ -134,17 +127,6 @@ pub enum Basis {
         /// The number of what they gave.
         grant: u64,
     },
-}
-
-/// Somebody who says yes, and for whom.
-#[derive(Debug, Clone, Copy)]
-pub struct Consent<'a> {
-    /// Who approves.
-    pub by: Who<'a>,
-    /// Their name.
-    pub name: &'a str,
-    /// The uid of who asked.
-    pub requester: u32,
 }
 
 impl fmt::Display for Basis {
@@ -226,84 +208,6 @@ impl Grant {
     pub fn basis(&self) -> &Basis {
         &self.basis
     }
-}
-
-impl Pending {
-    /// What the rule says of it.
-    pub fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    /// Who must agree.
-    pub fn approval(&self) -> &Approval {
-        &self.approval
-    }
-
-    /// The rule that asks for it.
-    pub fn rule(&self) -> &RuleId {
-        &self.rule
-    }
-
-    /// The sandbox that it would run in.
-    pub fn profile(&self) -> &Arc<Profile> {
-        self.terms.profile()
-    }
-
-    /// The command that the policy defines; `None` for a program, a script and a built-in command.
-    pub fn command(&self) -> Option<&Arc<Command>> {
-        self.terms.command()
-    }
-
-    /// Whether somebody can approve it: one of those whom the rule names, and never who asks.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn may_approve(&self, consent: &Consent<'_>) -> Result<(), NotApprover> {
-        if consent.by.uid == consent.requester {
-            return Err(NotApprover::Requester);
-        }
-        match self.approval.by.include(consent.by) {
-            true => Ok(()),
-            false => Err(NotApprover::NotNamed),
-        }
-    }
-
-    /// The permission for this one request, approved by a person.
-    ///
-    /// # Errors
-    /// As [`Pending::may_approve`].
-    pub fn approved(self, consent: &Consent<'_>) -> Result<Grant, NotApprover> {
-        self.may_approve(consent)?;
-        let by = consent.name.to_owned();
-        let rule = self.rule;
-        Ok(Grant {
-            terms: self.terms,
-            basis: Basis::Approved { rule, by },
-        })
-    }
-
-    /// The permission for this one request, by what somebody who can approve it gave for a time.
-    ///
-    /// # Errors
-    /// As [`Pending::may_approve`].
-    pub fn given(self, consent: &Consent<'_>, grant: u64) -> Result<Grant, NotApprover> {
-        self.may_approve(consent)?;
-        let by = consent.name.to_owned();
-        let rule = self.rule;
-        Ok(Grant {
-            terms: self.terms,
-            basis: Basis::Given { rule, by, grant },
-        })
-    }
-}
-
-/// Why somebody cannot approve a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotApprover {
-    /// It is their own.
-    Requester,
-    /// The rule does not name them.
-    NotNamed,
 }
 
 impl Policy {

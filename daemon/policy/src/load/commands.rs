@@ -110,6 +110,17 @@ pub(crate) fn command<'a>(
         cwd,
         limits,
     };
+    for param in &command.params {
+        let default = param.default.as_deref().unwrap_or_default();
+        if let Some(why) = command
+            .protects(param, default)
+            .filter(|_| !default.is_empty())
+        {
+            let (default, name) = (quoted(default), &param.name);
+            let message = format!("the default {default} of '{name}' is protected: {why}");
+            report.error(header.clone(), message);
+        }
+    }
     examples.check(&command, report);
     draft.command = (report.errors() == errors).then_some(command);
     Some(draft)
