@@ -1,6 +1,7 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
 mod gate;
+mod granting;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -256,10 +257,10 @@ impl Warden {
             AdminRequest::Pending { .. }
             | AdminRequest::Show { .. }
             | AdminRequest::Approve { .. }
-            | AdminRequest::Deny { .. }
-            | AdminRequest::Grant(_)
-            | AdminRequest::Grants
-            | AdminRequest::Revoke { .. } => failed("not there yet", "being built"),
+            | AdminRequest::Deny { .. } => failed("not there yet", "being built"),
+            AdminRequest::Grant(new) => self.give(subject, new),
+            AdminRequest::Grants => self.list_grants(),
+            AdminRequest::Revoke { grant } => self.revoke(subject, grant),
             AdminRequest::Reload => match self.reload(Some(subject)) {
                 Ok(()) => return self.wait(number, Wants::Policy),
                 Err(error) => failed("the policy cannot be read", &error.to_string()),

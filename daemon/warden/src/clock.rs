@@ -46,6 +46,8 @@ pub enum Timer {
     Note,
     /// All walls should have been tried by now, or what tried them should be gone.
     Trial,
+    /// A grant for a time ends.
+    Grants,
     /// An orderly stop has taken long enough.
     Stop,
 }

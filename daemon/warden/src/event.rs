@@ -105,6 +105,7 @@ impl Warden {
             // What is new by now is told, and what waits begun, at the end of this turn.
             Timer::Note | Timer::Begin => {}
             Timer::Trial => self.trial_late(),
+            Timer::Grants => self.end_grants(),
             Timer::Stop => self.stop_late(),
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! leaves every slot free, open or ended. After a power cut some may be missing or damaged; what
 //! is damaged is known as that, and is set aside.
 
-mod aside;
+pub mod aside;
 mod slot;
 
 use std::collections::HashMap;

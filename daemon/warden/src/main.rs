@@ -25,6 +25,7 @@ mod event;
 mod everybody;
 mod fault;
 mod following;
+mod grants;
 mod jobs;
 mod json;
 mod ledger;

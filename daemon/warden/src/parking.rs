@@ -79,6 +79,7 @@ impl Warden {
         self.open_for_work()?;
         self.walls.open_for(plan.bound.compiled.base())?;
         self.subject(plan.requester.session)?;
+        self.still_given(plan.basis())?;
         if plan.policy() == self.policy.digest {
             return Ok(());
         }

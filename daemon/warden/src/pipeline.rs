@@ -82,6 +82,11 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     let bound = warden.bind(&call, grant.terms())?;
     let new = warden.new_job()?;
     let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
+    // Saved before anything runs by it.
+    if let Err(refusal) = warden.take_use(plan.basis()) {
+        warden.drop_plan(plan);
+        return Err(refusal);
+    }
     match room {
         Room::Now => execute(warden, plan),
         Room::Later => warden.wait_for_place(plan),

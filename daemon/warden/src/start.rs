@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::clock::{Floods, Timers};
 use crate::config;
 use crate::error::Fatal;
+use crate::grants::Grants;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
@@ -53,6 +54,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     policy.warnings.iter().for_each(|line| say!("{line}"));
     let state = State::take(&args.state, ids)?;
     let ledger = Ledger::open_file(state.dir()).map_err(Fatal::call("cannot open the ledger"))?;
+    let grants = Grants::open(state.dir())?;
     let broker = Broker::find(ids, state.spool(), config.output.clone())?;
     let walls = Walls::raise(&config)?;
     if let Some(why) = walls.refused() {
@@ -88,6 +90,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         jobs: Jobs::default(),
         queue: Queue::default(),
         ledger,
+        grants,
         audit,
         policy,
         policy_error: None,
@@ -111,6 +114,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     };
     warden.take_over()?;
     warden.record_start()?;
+    warden.take_over_grants()?;
     warden.watch()?;
     warden.start_broker()?;
     warden.turn()?;
@@ -118,6 +122,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         .audit
         .note(Record::new(Event::Stop, "remitd stopped"));
     warden.ledger.sync();
+    if let Err(error) = warden.grants.keep() {
+        say!("what is left of the grants for a time is not saved: {error}");
+    }
     warden.dismiss();
     Ok(())
 }

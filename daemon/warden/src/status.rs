@@ -41,7 +41,7 @@ impl Warden {
             max_jobs: count(self.config.jobs.max),
             queued: count(self.queue.len()),
             pending: 0,
-            grants: 0,
+            grants: count(self.grants.count()),
             stuck: count(self.jobs.stuck.len()),
             sessions: count(self.sessions.len()),
             limits: [vec![runtime], self.walls.limits(&limits.limits())].concat(),

@@ -8,6 +8,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker, Waits};
+use remit_policy::Basis;
 
 use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
@@ -204,6 +205,11 @@ impl Warden {
     fn begin(&mut self, mut waiting: Waiting) -> bool {
         fault::point(self, Point::BeforeBegin);
         waiting.plan.waited = Some(waiting.since.elapsed());
+        if let Err(refusal) = self.still_given(waiting.plan.basis()) {
+            let cause = format!("{}; it never ran", refusal.message);
+            self.end_waiting(waiting, State::Denied, cause);
+            return true;
+        }
         if let Err(refusal) = self.judge_anew(&mut waiting.plan) {
             let cause = format!("the policy has changed: {}; it never ran", refusal.message);
             self.end_waiting(waiting, State::Denied, cause);
@@ -261,6 +267,10 @@ impl Warden {
     fn judge_anew(&self, plan: &mut Plan) -> Result<(), Refusal> {
         if plan.policy() == self.policy.digest {
             return Ok(());
+        }
+        if let Basis::Given { grant, .. } = plan.basis() {
+            let text = format!("grant {grant} was for what the earlier one said");
+            return Err(Refusal::new(Code::ApprovalVoid, text));
         }
         let grant = self.decide(&plan.requester.subject, plan.call())?;
         plan.bind_anew(grant, &self.setting())

@@ -18,6 +18,7 @@ use crate::broker::Broker;
 use crate::checkup::Trial;
 use crate::clock::{Floods, Timers};
 use crate::config::Config;
+use crate::grants::Grants;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
@@ -66,6 +67,8 @@ pub struct Warden {
     pub queue: Queue,
     pub uids: JobUids,
     pub ledger: Ledger,
+    /// What people gave for a time.
+    pub grants: Grants,
     pub audit: Audit,
     pub policy: Live,
     pub policy_error: Option<String>,
@@ -186,7 +189,7 @@ impl Warden {
         let names = call.env_names();
         match self.policy.policy.decide(by(subject), &call.ask(&names)) {
             Verdict::Allow(grant) => Ok(grant),
-            Verdict::Ask(pending) => Err(pending.into()),
+            Verdict::Ask(pending) => Ok(self.by_grant(subject, pending, call)?),
             Verdict::Deny(denial) => Err(denial.into()),
         }
     }

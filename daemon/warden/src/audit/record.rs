@@ -31,12 +31,26 @@ pub enum Event {
     Ledger,
     /// Each wall of the sandbox was tried, or nothing runs for want of one.
     Walls,
+    /// A change waits for the approval of another person.
+    Asked,
+    /// A person approved a change that waited.
+    Approved,
+    /// A person denied a change that waited.
+    Denied,
+    /// A change was not approved in time, or a grant for a time has ended.
+    Expired,
+    /// A change that waited for an approval is not any more what was asked for.
+    Void,
+    /// A person approved changes beforehand, for a time.
+    Given,
+    /// A person ended such a grant, or all are lost.
+    Revoked,
 }
 
 impl Event {
     /// All events.
     #[cfg(test)]
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -50,6 +64,13 @@ impl Event {
         Self::Broker,
         Self::Ledger,
         Self::Walls,
+        Self::Asked,
+        Self::Approved,
+        Self::Denied,
+        Self::Expired,
+        Self::Void,
+        Self::Given,
+        Self::Revoked,
     ];
 
     /// The value of REMIT_EVENT.
@@ -68,6 +89,13 @@ impl Event {
             Self::Broker => "broker",
             Self::Ledger => "ledger",
             Self::Walls => "walls",
+            Self::Asked => "asked",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Void => "void",
+            Self::Given => "given",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -87,6 +115,13 @@ impl Event {
             Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
             Self::Ledger => "353e31ef449843afa20e9cf5e5987698",
             Self::Walls => "2c0dacc56a64445dab4ead2374fcffab",
+            Self::Asked => "0a328af6c0994a3fbca1be6cdfb98d06",
+            Self::Approved => "bc85c996466f41df98140f2091bab8e7",
+            Self::Denied => "8d0aa2ea175c49b4aa4410af4139cd77",
+            Self::Expired => "893cf9b483cc45c7a34971c4833e42b9",
+            Self::Void => "636390def0864a02ab8bd2cb703c53f9",
+            Self::Given => "9fc1b832f8d943a19ec349630a1fc9e5",
+            Self::Revoked => "3cb934cb73874fb5b5befabeb6bc0fdd",
         }
     }
 
@@ -94,7 +129,18 @@ impl Event {
     const fn priority(self) -> &'static str {
         match self {
             Self::Start | Self::Stop | Self::Queued | Self::Intent | Self::End => "6",
-            Self::Refusal | Self::Lock | Self::Unlock | Self::Policy | Self::Walls => "5",
+            Self::Refusal
+            | Self::Lock
+            | Self::Unlock
+            | Self::Policy
+            | Self::Walls
+            | Self::Asked
+            | Self::Approved
+            | Self::Denied
+            | Self::Expired
+            | Self::Void
+            | Self::Given
+            | Self::Revoked => "5",
             Self::Interrupted | Self::Broker | Self::Ledger => "4",
         }
     }
@@ -102,7 +148,13 @@ impl Event {
     /// Whether it always is about a change.
     const fn is_change(self) -> bool {
         match self {
-            Self::Lock | Self::Unlock => true,
+            Self::Lock
+            | Self::Unlock
+            | Self::Asked
+            | Self::Approved
+            | Self::Denied
+            | Self::Given
+            | Self::Revoked => true,
             Self::Start
             | Self::Stop
             | Self::Queued
@@ -113,7 +165,9 @@ impl Event {
             | Self::Policy
             | Self::Broker
             | Self::Ledger
-            | Self::Walls => false,
+            | Self::Walls
+            | Self::Expired
+            | Self::Void => false,
         }
     }
 }

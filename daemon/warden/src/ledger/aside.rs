@@ -1,4 +1,4 @@
-//! Damaged ledgers are kept for whoever wants to look: `open.damaged-1` and so on.
+//! Damaged files are kept for whoever wants to look: `open.damaged-1`, `grants.damaged-1` and so on.
 
 use std::fs;
 use std::io;
@@ -73,12 +73,14 @@ fn named(path: &Path, number: u64) -> PathBuf {
 
 fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     let dir = path.parent().unwrap_or(path);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let begin = format!("{stem}.damaged-");
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let name = name
             .to_str()
-            .and_then(|name| name.strip_prefix("open.damaged-"));
+            .and_then(|name| name.strip_prefix(&begin));
         numbers.extend(name.and_then(|number| number.parse::<u64>().ok()));
     }
     Ok(numbers)

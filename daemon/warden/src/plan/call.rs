@@ -152,6 +152,14 @@ impl Call {
         }
     }
 
+    /// The arguments of the named command, as they were typed.
+    pub fn args(&self) -> &[(String, String)] {
+        match &self.what {
+            What::Program(_) => &[],
+            What::Named { args, .. } => args,
+        }
+    }
+
     /// Whether it asks to look or to change.
     pub fn effect(&self) -> Effect {
         match self.purpose {
