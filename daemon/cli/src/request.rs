@@ -30,7 +30,7 @@ pub fn page(request: &ShownRequest) -> String {
     page.ours("", "the words of who asks");
     page.line("");
     page.value("command", &pending.command);
-    page.sentence("what it does", &request.summary);
+    page.sentence("purpose", &request.summary);
     for (number, element) in request.argv.iter().enumerate() {
         page.value(&format!("argv[{number}]"), element);
     }

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod approvals;
 mod doctor;
 mod fake;
 mod follow;

@@ -1,0 +1,820 @@
+//! Changes that wait for an approval, and grants for a time, on the approver's side.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use remit_common::admin::{
+    AdminReply, AdminRequest, FileView, GivenGrant, NewGrant, PendingView, ShownRequest, Whom,
+};
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
+use serde_json::json;
+
+use crate::fake::{Answer, Fake, JOB, Said, job};
+
+const DIGEST: [u8; 32] = [0x5a; 32];
+/// How a person writes the id.
+const SHORT: &str = "ABAB-abab";
+
+fn digest() -> String {
+    "5a".repeat(32)
+}
+
+fn pending(job: JobId) -> PendingView {
+    PendingView {
+        job,
+        user: "agent".into(),
+        uid: 1001,
+        command: "service.restart unit=nginx.service".into(),
+        reason: "certificate renewed".into(),
+        by: vec!["%sre".into(), "bob".into()],
+        yours: true,
+        asked_ms: 951_782_399_000,
+        left_ms: 599_000,
+        digest: DIGEST,
+    }
+}
+
+fn shown() -> ShownRequest {
+    ShownRequest {
+        pending: pending(JOB),
+        login: "loginuid 1001, pid 4711".into(),
+        client: "mcp-shim 9.9".into(),
+        reason: "certificate renewed; the old one ends tonight".into(),
+        summary: "Restart a unit".into(),
+        argv: vec![
+            "/usr/libexec/remit/remit-act".into(),
+            "unit".into(),
+            "restart".into(),
+            "nginx.service".into(),
+        ],
+        more_argv: 0,
+        files: vec![FileView {
+            what: "program".into(),
+            path: "/usr/libexec/remit/remit-act".into(),
+            size: 1234,
+            sha256: [0xcd; 32],
+        }],
+        cwd: "/".into(),
+        env: vec!["LANG=C.UTF-8".into()],
+        script: Vec::new(),
+        stdin: None,
+        profile: vec!["units: a sandbox that reaches the system bus alone.".into()],
+        limits: vec!["runtime 60 s".into()],
+        risks: vec!["It runs as root.".into()],
+        rule: "restarts".into(),
+        policy: "ab12".into(),
+    }
+}
+
+/// Every text of it is this.
+fn nasty(text: &str) -> ShownRequest {
+    let text = || text.to_owned();
+    ShownRequest {
+        pending: PendingView {
+            user: text(),
+            command: text(),
+            reason: text(),
+            by: vec![text()],
+            ..pending(JOB)
+        },
+        login: text(),
+        client: text(),
+        reason: text(),
+        summary: text(),
+        argv: vec![text(); 3],
+        more_argv: 7,
+        files: vec![FileView {
+            what: text(),
+            path: text(),
+            size: u64::MAX,
+            sha256: [0; 32],
+        }],
+        cwd: text(),
+        env: vec![text()],
+        script: vec![text(); 2],
+        stdin: Some(text()),
+        profile: vec![text()],
+        limits: vec![text()],
+        risks: vec![text()],
+        rule: text(),
+        policy: text(),
+    }
+}
+
+/// A daemon with one request; what it does is done.
+fn one(shown: ShownRequest) -> (Fake, Receiver<AdminRequest>) {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let heard = fake.answer_each_administrator(move |request| match request {
+        AdminRequest::Show { .. } => AdminReply::Shown(Box::new(shown.clone())),
+        AdminRequest::Pending { .. } => AdminReply::Pending {
+            state: 1,
+            requests: vec![shown.pending.clone()],
+            omitted: 2,
+        },
+        _ => AdminReply::Done("it is done".into()),
+    });
+    (fake, heard)
+}
+
+fn show_of(id: &str) -> AdminRequest {
+    AdminRequest::Show { id: id.into() }
+}
+
+fn approval() -> AdminRequest {
+    AdminRequest::Approve {
+        job: JOB,
+        digest: DIGEST,
+    }
+}
+
+/// Without a terminal, whatever the tests have.
+fn without_terminal(mut command: Command) -> Said {
+    let mut alone = Command::new("setsid");
+    alone
+        .arg("-w")
+        .arg(command.get_program())
+        .args(command.get_args());
+    command = alone;
+    Said::from(command.stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn the_list_is_a_table() {
+    let (fake, heard) = one(shown());
+    let said = fake.output(&["pending"]);
+    assert_eq!(
+        (said.status, said.text()),
+        (
+            Some(0),
+            "  REQUEST    YOURS  USER         LEFT  COMMAND                            REASON\n  \
+               abab-abab  yes    agent  9 min 59 s  service.restart unit=nginx.servi…  certificate renewed\n  \
+               … and 2 more\n"
+        )
+    );
+    assert_eq!(heard.recv().unwrap(), AdminRequest::Pending { seen: None });
+    let json = fake.output(&["pending", "--json"]).json();
+    assert_eq!(json["omitted"], 2);
+    assert_eq!(
+        json["requests"],
+        json!([{
+            "job_id": job(),
+            "user": "agent",
+            "uid": 1001,
+            "command": "service.restart unit=nginx.service",
+            "reason": "certificate renewed",
+            "by": ["%sre", "bob"],
+            "yours": true,
+            "asked_ms": 951_782_399_000_u64,
+            "left_ms": 599_000,
+            "digest": digest(),
+        }])
+    );
+    let (fake, _heard) = Fake::admin(AdminReply::Pending {
+        state: 1,
+        requests: Vec::new(),
+        omitted: 0,
+    });
+    assert_eq!(
+        fake.output(&["pending"]).text(),
+        "nothing waits for an approval\n"
+    );
+}
+
+/// A daemon with one request more at each question, up to three; then it does not answer until it is told
+/// to, and goes.
+fn growing() -> (Fake, mpsc::Sender<()>, Receiver<AdminRequest>) {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let asked = AtomicU32::new(0);
+    let (go, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let heard = fake.answer_each_administrator(move |request| {
+        let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let seen = (number > 1).then(|| u64::from(number) - 1);
+        assert_eq!(*request, AdminRequest::Pending { seen });
+        if number > 3 {
+            gate.lock().unwrap().recv().unwrap();
+            // It ends in the middle of an answer.
+            panic!("the daemon goes");
+        }
+        AdminReply::Pending {
+            state: number.into(),
+            requests: (1..=number)
+                .map(|n| pending(JobId([n as u8; 16])))
+                .collect(),
+            omitted: 0,
+        }
+    });
+    (fake, go, heard)
+}
+
+fn watch(fake: &Fake, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut command = fake.remit(&[&["pending", "--watch"], args].concat());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map(Result::unwrap))
+}
+
+#[test]
+fn who_watches_sees_each_request_once_until_the_daemon_goes() {
+    let (fake, go, _heard) = growing();
+    let (child, mut lines) = watch(&fake, &[]);
+    for id in ["0101-0101", "0202-0202", "0303-0303"] {
+        let line = lines.next().unwrap();
+        assert!(
+            line.starts_with(&format!("  {id}  yes    agent "))
+                && line.ends_with("certificate renewed"),
+            "{line}"
+        );
+    }
+    go.send(()).unwrap();
+    assert_eq!(lines.next(), None);
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.status, Some(69), "{said:?}");
+    assert!(
+        said.stderr.starts_with("remit: lost the connection"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_signal_ends_the_watch() {
+    let (fake, _go, _heard) = growing();
+    let (mut child, lines) = watch(&fake, &["--json"]);
+    let ids: Vec<String> = lines
+        .take(3)
+        .map(|line| {
+            let one: serde_json::Value = serde_json::from_str(&line).unwrap();
+            one["job_id"].as_str().unwrap()[..2].to_owned()
+        })
+        .collect();
+    assert_eq!(ids, ["01", "02", "03"]);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    // As Ctrl-C does, which shells have ignored in the background.
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn a_watch_that_nobody_reads_ends() {
+    let (fake, _go, _heard) = growing();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = fake
+        .remit(&["pending", "--watch"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn();
+    let said = Said::from(child.unwrap().wait_with_output().unwrap());
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+}
+
+const PAGE: &str = "\
+request abababababababababababababababab
+
+  who         | agent (uid 1001)
+              | loginuid 1001, pid 4711
+  client      | mcp-shim 9.9
+              : a name that it gives itself
+  asked       | 2000-02-28 23:59:59Z
+  reason      | certificate renewed; the old one ends tonight
+              : the words of who asks
+
+  command     | service.restart unit=nginx.service
+  purpose     | Restart a unit
+  argv[0]     | /usr/libexec/remit/remit-act
+  argv[1]     | unit
+  argv[2]     | restart
+  argv[3]     | nginx.service
+  file        | /usr/libexec/remit/remit-act
+              : program, 1234 bytes, sha256:
+              : cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+  directory   | /
+  variables   | LANG=C.UTF-8
+  stdin       : nothing
+
+  sandbox     | units: a sandbox that reaches the system bus alone.
+  limits      | runtime 60 s
+  rule        | restarts
+  policy      | ab12
+
+  RISK        | It runs as root.
+
+  by          | %sre, bob
+              : you can approve it
+  until       : WHEN, in 9 min 59 s
+  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
+              : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a
+";
+
+/// The page without the time of day.
+fn timeless(page: &str) -> String {
+    let lines = page.lines().map(|line| match line.split_once("Z, in ") {
+        Some((until, left)) => format!("{}WHEN, in {left}\n", &until[..until.len() - 19]),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_request_is_a_screenful() {
+    let (fake, heard) = one(shown());
+    let said = fake.output(&["show", SHORT]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    assert_eq!(timeless(said.text()), PAGE);
+    assert!(said.text().lines().all(|line| line.len() <= 80), "{said:?}");
+    assert_eq!(heard.recv().unwrap(), show_of("abababab"));
+    let json = fake.output(&["show", &job(), "--json"]).json();
+    assert_eq!(heard.recv().unwrap(), show_of(&job()));
+    assert_eq!(
+        json["reason"],
+        "certificate renewed; the old one ends tonight"
+    );
+    assert_eq!(json["argv"][2], "restart");
+    assert_eq!(json["files"][0]["sha256"], "cd".repeat(32));
+    assert_eq!(json["digest"], digest());
+}
+
+/// Lines have a name and a mark of ours or nothing but ours, and no character that does anything.
+fn is_sound(page: &str) -> bool {
+    let columns = |line: &str| -> usize {
+        let width = |c: char| if c.is_ascii() { 1 } else { 2 };
+        line.chars().map(width).sum()
+    };
+    let own = [format!("request {}", job()), String::new()];
+    page.lines().all(|line| {
+        let mark = line.as_bytes().get(14).copied().unwrap_or_default();
+        let named = line.starts_with("  ") && b"|+:".contains(&mark);
+        let plain = line.chars().all(|c| text::is_plain(c) && c != '\t');
+        plain && columns(line) <= 80 && (named || own.iter().any(|own| own == line))
+    })
+}
+
+#[test]
+fn nothing_in_a_request_passes_for_a_line_of_ours() {
+    let wide = "\u{6f22}".repeat(300);
+    let far = format!("{}\n  digest      : 00000000 00000000", " ".repeat(2048));
+    for text in [
+        "",
+        "a\n  digest      : 00000000 00000000\nrequest 0",
+        "\x1b[2J\x1b[1;1H\x1b]0;x\x07\r\x08\x7f\u{9b}2J",
+        "\u{202e}desrever\u{2066}\u{200b}\u{ad}\u{feff}",
+        "a\u{301}\u{a0}b\tc",
+        "[\u{2026} 40 bytes more, sha256 00 \u{2026}]",
+        &"x".repeat(1000),
+        &wide,
+        &far,
+    ] {
+        let (fake, _heard) = one(nasty(text));
+        let said = fake.output(&["show", "abab"]);
+        assert_eq!(said.status, Some(0));
+        assert!(is_sound(said.text()), "{}", said.text());
+        assert!(
+            said.text()
+                .contains("and 7 arguments more that are not shown")
+        );
+        let end: Vec<&str> = said.text().lines().rev().take(2).collect();
+        assert_eq!(
+            end[1],
+            "  digest      : 5a5a5a5a 5a5a5a5a 5a5a5a5a 5a5a5a5a"
+        );
+        // What is of one character is counted.
+        assert!(
+            said.text().lines().count() < 600,
+            "{}",
+            said.text().lines().count()
+        );
+        for args in [
+            &["pending"][..],
+            &["--json", "pending"],
+            &["--json", "show", "abab"],
+        ] {
+            let said = fake.output(args);
+            assert!(said.text().chars().all(text::is_plain), "{args:?} {said:?}");
+            let lines = said.text().lines().count();
+            assert!(lines == 1 || args == ["pending"] && lines == 3, "{said:?}");
+        }
+    }
+}
+
+/// A terminal that is the program's own, and what was seen on it so far.
+struct Screen {
+    child: Child,
+    master: File,
+    seen: String,
+}
+
+impl Screen {
+    fn of(command: Command) -> Self {
+        let pty = openpty(None, None).unwrap();
+        // It becomes the session's leader, and the terminal its own (setsid(1)).
+        let mut own = Command::new("setsid");
+        own.arg("-c")
+            .arg("-w")
+            .arg(command.get_program())
+            .args(command.get_args());
+        let child = own
+            .stdin(pty.slave)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(own);
+        Self {
+            child,
+            master: File::from(pty.master),
+            seen: String::new(),
+        }
+    }
+
+    /// Waits until it has been asked so often.
+    fn asked(&mut self, times: usize) {
+        let mut chunk = [0; 4096];
+        while self.seen.matches("8 digits of the digest: ").count() < times {
+            let length = self.master.read(&mut chunk).unwrap();
+            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
+        }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn end(mut self) -> (Said, String) {
+        let mut chunk = [0; 4096];
+        // Linux answers EIO when the last slave has gone (pty(7)).
+        while let Ok(length @ 1..) = self.master.read(&mut chunk) {
+            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
+        }
+        (
+            Said::from(self.child.wait_with_output().unwrap()),
+            self.seen,
+        )
+    }
+}
+
+fn all(heard: &Receiver<AdminRequest>) -> Vec<AdminRequest> {
+    heard.try_iter().collect()
+}
+
+#[test]
+fn what_was_shown_is_approved_when_its_digest_is_typed() {
+    for typed in ["5a5a5a5a\n", "5A5A 5a5a\n", &format!("{}\n", digest())] {
+        let (fake, heard) = one(shown());
+        let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
+        screen.asked(1);
+        screen.types(typed);
+        let (said, seen) = screen.end();
+        assert_eq!(
+            (said.status, said.text()),
+            (Some(0), "it is done\n"),
+            "{said:?}"
+        );
+        assert_eq!(all(&heard), [show_of("abababab"), approval()]);
+        let page = seen.replace("\r\n", "\n");
+        let (page, _) = page.split_once("\nTo approve exactly this").unwrap();
+        assert_eq!(timeless(page), PAGE);
+    }
+}
+
+#[test]
+fn a_slip_may_be_corrected_twice() {
+    let (fake, heard) = one(shown());
+    let mut screen = Screen::of(fake.remit(&["--json", "approve", SHORT]));
+    for (time, typed) in ["yes\n", "5a5a5a5\n", "5a5a5a5a\n"].into_iter().enumerate() {
+        screen.asked(time + 1);
+        screen.types(typed);
+    }
+    let (said, seen) = screen.end();
+    assert_eq!(
+        said.json(),
+        json!({ "done": "it is done", "job_id": job(), "digest": digest() })
+    );
+    assert_eq!(seen.matches("The digest does not begin so.").count(), 2);
+    assert_eq!(all(&heard).last(), Some(&approval()));
+}
+
+#[test]
+fn anything_else_approves_nothing() {
+    let long = format!("{}\n", "5a".repeat(200));
+    for (lines, why) in [
+        (
+            &["y\n", "\n", "ffffffff\n"][..],
+            "what was typed is not the digest",
+        ),
+        (
+            &["a5a5a5a5\n", &long, "5a5a5a5b\n"],
+            "what was typed is not the digest",
+        ),
+        // Ctrl-D
+        (&["\x04"], "nothing was typed"),
+        (&["no\n", "\x04"], "nothing was typed"),
+    ] {
+        let (fake, heard) = one(shown());
+        let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
+        for (time, line) in lines.iter().enumerate() {
+            screen.asked(time + 1);
+            screen.types(line);
+        }
+        let (said, _) = screen.end();
+        assert_eq!((said.status, said.text()), (Some(1), ""), "{lines:?}");
+        assert_eq!(said.stderr, format!("remit: not approved: {why}\n"));
+        assert_eq!(all(&heard), [show_of("abababab")], "nothing was approved");
+    }
+}
+
+/// Whoever asks knows the digest, and can give a person lines to paste.
+#[test]
+fn what_was_pasted_ahead_of_the_question_is_no_answer() {
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let fake = Fake::new(|_| Answer::HangUp);
+    let heard = fake.answer_each_administrator(move |_| {
+        gate.lock().unwrap().recv().unwrap();
+        AdminReply::Shown(Box::new(shown()))
+    });
+    let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
+    screen.types("5a5a5a5a\n5a5a5a5a\n");
+    // The terminal has taken it when it has echoed it.
+    let mut chunk = [0; 4096];
+    while screen.seen.matches("5a5a5a5a\r\n").count() < 2 {
+        let length = screen.master.read(&mut chunk).unwrap();
+        screen.seen += std::str::from_utf8(&chunk[..length]).unwrap();
+    }
+    go.send(()).unwrap();
+    screen.asked(1);
+    screen.types("\x04");
+    let (said, _) = screen.end();
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(all(&heard), [show_of("abababab")]);
+}
+
+#[test]
+fn without_a_terminal_only_the_whole_digest_approves() {
+    let (fake, heard) = one(shown());
+    let said = without_terminal(fake.remit(&["approve", SHORT]));
+    assert_eq!((said.status, said.text()), (Some(125), ""));
+    let line = format!("remit approve {} --digest {}", job(), digest());
+    assert_eq!(
+        said.stderr,
+        format!(
+            "remit: there is no terminal to ask at; 'remit show abab-abab' shows what you approve\n\
+             remit: to go on: {line}\n"
+        )
+    );
+    assert_eq!(all(&heard), [show_of("abababab")]);
+    let json = without_terminal(fake.remit(&["--json", "approve", SHORT])).json();
+    assert_eq!(
+        (&json["error"]["code"], &json["error"]["lift"]),
+        (&"needs_approval".into(), &line.into())
+    );
+    all(&heard);
+
+    // The line works; with an id that is not whole, that is looked up.
+    for (id, looked_up) in [(job(), false), (SHORT.to_owned(), true)] {
+        let args = ["approve", &id, "--digest", &digest()];
+        let said = without_terminal(fake.remit(&args));
+        assert_eq!((said.status, said.text()), (Some(0), "it is done\n"));
+        let show = looked_up.then(|| show_of("abababab"));
+        assert_eq!(
+            all(&heard),
+            Vec::from_iter(show.into_iter().chain([approval()]))
+        );
+    }
+
+    // Another digest is sent as it is: that it is another one, the record tells.
+    let other = "00".repeat(32);
+    without_terminal(fake.remit(&["approve", &job(), "--digest", &other]));
+    let sent = AdminRequest::Approve {
+        job: JOB,
+        digest: [0; 32],
+    };
+    assert_eq!(all(&heard), [sent]);
+}
+
+#[test]
+fn a_denial_carries_its_reason() {
+    let (fake, heard) = one(shown());
+    let deny = AdminRequest::Deny {
+        job: JOB,
+        why: "not before the weekend".into(),
+    };
+    for id in [SHORT, &job()] {
+        let said = fake.output(&["deny", id, "-m", "not before the weekend"]);
+        assert_eq!((said.status, said.text()), (Some(0), "it is done\n"));
+        assert_eq!(all(&heard).last(), Some(&deny));
+    }
+    let json = fake.output(&["--json", "deny", &job(), "-m", "no"]).json();
+    assert_eq!(json, json!({ "done": "it is done" }));
+}
+
+#[test]
+fn what_is_refused_is_told_and_approves_nothing() {
+    let refusal = Refusal::new(Code::NotFound, "'abab' begins two ids\x1b[2J");
+    let (fake, heard) = Fake::admin(AdminReply::Refused(refusal));
+    for args in [
+        &["show", "abab"][..],
+        &["approve", "abab"],
+        &["approve", "abab", "--digest", &digest()],
+        &["approve", &job(), "--digest", &digest()],
+        &["deny", "abab", "-m", "no"],
+        &["grant", "root", "x.*", "--for", "1h"],
+        &["grants"],
+        &["revoke", "7"],
+        &["pending", "--watch"],
+    ] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(125), ""), "{args:?}");
+        assert_eq!(
+            said.stderr, "remit: not_found: 'abab' begins two ids\\x1b[2J\n",
+            "{args:?}"
+        );
+        let json = fake.output(&[&["--json"], args].concat());
+        assert_eq!(json.json()["error"]["code"], "not_found", "{args:?}");
+        // One question each: nothing comes after a refusal.
+        assert_eq!(all(&heard).len(), 2, "{args:?}");
+    }
+}
+
+#[test]
+fn an_id_that_is_none_is_not_asked_for() {
+    let (fake, heard) = one(shown());
+    for id in ["", "aba", "xyzw", "ab ab", &"a".repeat(33), "\x1b[2J"] {
+        for args in [
+            &["show", id][..],
+            &["approve", id],
+            &["deny", id, "-m", "x"],
+        ] {
+            assert_eq!(fake.output(args).status, Some(64), "{args:?}");
+        }
+    }
+    assert_eq!(all(&heard), []);
+}
+
+#[test]
+fn a_reader_that_left_is_no_failure() {
+    let (fake, heard) = one(shown());
+    for args in [
+        &["show", &job()][..],
+        &["pending"],
+        &["approve", &job(), "--digest", &digest()],
+        &["deny", &job(), "-m", "no"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = fake
+            .remit(args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn();
+        let said = Said::from(child.unwrap().wait_with_output().unwrap());
+        assert_eq!(
+            (said.status, said.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
+    assert_eq!(all(&heard).len(), 4);
+}
+
+fn given(to: Whom, uses: Option<u32>) -> GivenGrant {
+    GivenGrant {
+        grant: 7,
+        new: NewGrant {
+            to,
+            what: "service.*".into(),
+            args: vec![("unit".into(), "a b=c".into())],
+            for_s: 1800,
+            uses,
+            across_reboot: uses.is_none(),
+        },
+        by: "ann".into(),
+        by_uid: 1002,
+        given_ms: 951_782_399_000,
+        left_ms: 1_799_000,
+        uses_left: uses,
+    }
+}
+
+fn root() -> Whom {
+    Whom::User {
+        name: "root".into(),
+        uid: 0,
+    }
+}
+
+#[test]
+fn a_grant_says_what_was_given() {
+    let (fake, heard) = Fake::admin(AdminReply::Granted(given(root(), Some(5))));
+    let args = [
+        "grant",
+        "root",
+        "service.*",
+        "unit=a b=c",
+        "--for",
+        "30min",
+        "--uses",
+        "5",
+    ];
+    let said = fake.output(&args);
+    assert_eq!(
+        (said.status, said.text()),
+        (
+            Some(0),
+            "grant 7: root may run service.* unit=a b=c without another approval for 29 min 59 s, 5 runs\n\
+             to end it: remit revoke 7\n"
+        )
+    );
+    assert_eq!(
+        heard.recv().unwrap(),
+        AdminRequest::Grant(given(root(), Some(5)).new)
+    );
+    let json = fake.output(&[&["--json"], &args[..]].concat()).json();
+    assert_eq!(
+        json,
+        json!({
+            "grant": 7,
+            "to": "root",
+            "uid": 0,
+            "gid": null,
+            "what": "service.*",
+            "args": [{ "name": "unit", "value": "a b=c" }],
+            "for_s": 1800,
+            "left_ms": 1_799_000,
+            "uses": 5,
+            "uses_left": 5,
+            "across_reboot": false,
+            "by": "ann",
+            "by_uid": 1002,
+            "given_ms": 951_782_399_000_u64,
+        })
+    );
+    heard.recv().unwrap();
+    fake.output(&["grant", "%#64999", "x", "--for", "1d", "--across-reboot"]);
+    assert_eq!(
+        heard.recv().unwrap(),
+        AdminRequest::Grant(NewGrant {
+            to: Whom::Group {
+                name: "#64999".into(),
+                gid: 64999
+            },
+            what: "x".into(),
+            args: Vec::new(),
+            for_s: 86_400,
+            uses: None,
+            across_reboot: true,
+        })
+    );
+    let said = fake.output(&["grant", "no-such-user-x", "x", "--for", "1d"]);
+    assert_eq!(
+        (said.status, said.stderr.as_str()),
+        (
+            Some(125),
+            "remit: there is no user 'no-such-user-x' on this machine\n"
+        )
+    );
+    assert_eq!(all(&heard), []);
+}
+
+#[test]
+fn grants_are_a_table_and_end_by_number() {
+    let group = Whom::Group {
+        name: "ops\x1b".into(),
+        gid: 9,
+    };
+    let all_grants = vec![given(root(), Some(5)), given(group, None)];
+    let (fake, _heard) = Fake::admin(AdminReply::Grants(all_grants));
+    assert_eq!(
+        fake.output(&["grants"]).text(),
+        "  GRANT  TO               LEFT  RUNS LEFT  REBOOT   BY   WHAT\n      \
+               7  root      29 min 59 s          5  ends it  ann  service.* unit=a b=c\n      \
+               7  %ops\\x1b  29 min 59 s          -  goes on  ann  service.* unit=a b=c\n"
+    );
+    let json = fake.output(&["--json", "grants"]).json();
+    assert_eq!(json["grants"][1]["to"], "%ops\x1b");
+    let (fake, _heard) = Fake::admin(AdminReply::Grants(Vec::new()));
+    assert_eq!(fake.output(&["grants"]).text(), "no grants for a time\n");
+
+    let (fake, heard) = Fake::admin(AdminReply::Done("2 grants ended".into()));
+    for (args, grant) in [
+        (&["revoke", "7"][..], Some(7)),
+        (&["revoke", "--all"], None),
+    ] {
+        let said = fake.output(args);
+        assert_eq!((said.status, said.text()), (Some(0), "2 grants ended\n"));
+        assert_eq!(heard.recv().unwrap(), AdminRequest::Revoke { grant });
+    }
+}
