@@ -101,8 +101,22 @@ impl Sandbox {
 
     /// Compiles `profile`. Its jobs need a cgroup.
     pub fn host(profile: &HostProfile, kernel: &Kernel) -> Result<Sandbox> {
+        Self::compile_host(profile, kernel, Walls::ALL)
+    }
+
+    /// The same with one wall missing, for tests that must then fail.
+    #[cfg(feature = "mutate")]
+    pub fn host_without(
+        profile: &HostProfile,
+        kernel: &Kernel,
+        wall: crate::Wall,
+    ) -> Result<Sandbox> {
+        Self::compile_host(profile, kernel, Walls::without(wall))
+    }
+
+    fn compile_host(profile: &HostProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
         Ok(Sandbox {
-            walls: Walls::ALL,
+            walls,
             base: Base::Host,
             who: Who {
                 user: Some(profile.user),

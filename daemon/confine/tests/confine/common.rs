@@ -82,6 +82,7 @@ pub struct With<'a> {
     pub limits: Option<Limits>,
     pub loginuid: Option<u32>,
     pub places: &'a [Argument<'a>],
+    pub measured: &'a [Measured],
 }
 
 pub fn start(
@@ -106,7 +107,7 @@ pub fn start(
         cwd: with.cwd.unwrap_or(c"/"),
         stdin: with.stdin,
         script: with.script,
-        measured: &[],
+        measured: with.measured,
         cgroup: with.cgroup,
         limits: &limits,
     };

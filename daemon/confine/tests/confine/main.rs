@@ -12,6 +12,7 @@ mod endings;
 mod facilities;
 mod host;
 mod identity;
+mod measured;
 mod mounts;
 mod network;
 mod read_extras;

@@ -1,0 +1,441 @@
+//! What was approved is what is executed, or nothing is.
+
+use super::common::*;
+use super::strict::place;
+use remit_confine::*;
+use sha2::{Digest, Sha256};
+use std::ffi::CString;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// As the warden measures it.
+fn measure(path: impl AsRef<Path>) -> Measured {
+    let path = path.as_ref();
+    let stat = std::fs::metadata(path).unwrap();
+    Measured {
+        path: CString::new(path.to_str().unwrap()).unwrap(),
+        dev: stat.dev(),
+        ino: stat.ino(),
+        ctime_ns: i128::from(stat.ctime()) * 1_000_000_000 + i128::from(stat.ctime_nsec()),
+        size: stat.size(),
+        sha256: Sha256::digest(std::fs::read(path).unwrap()).into(),
+    }
+}
+
+/// By another process: a descriptor for writing that a child of ours inherits would make the
+/// program busy.
+fn tool(program: &str, args: &[&str]) {
+    let done = Command::new(program).args(args).status().unwrap();
+    assert!(done.success(), "{program} {args:?}");
+}
+
+/// A program, a script, its interpreter and a file, all root's: those of one approval.
+struct Stage {
+    dir: HostDir,
+    approved: Vec<Measured>,
+}
+
+impl Stage {
+    /// `first` is executed: `tool`, `link` to it, or `script`.
+    fn new(first: &str) -> Self {
+        let dir = HostDir::new();
+        let path = |name: &str| dir.path(name);
+        tool("cp", &["/bin/cat", &path("tool")]);
+        tool("cp", &["/bin/echo", &path("other")]);
+        tool("cp", &["/bin/sh", &path("interpreter")]);
+        symlink("tool", path("link")).unwrap();
+        let text = format!("#!{} -e\necho approved\n", path("interpreter"));
+        dir.file("script", 0o755, &text);
+        dir.file("data", 0o644, "approved\n");
+        let mut approved = vec![measure(path(first))];
+        if first == "script" {
+            approved.push(measure(path("interpreter")));
+        }
+        approved.push(measure(path("data")));
+        Self { dir, approved }
+    }
+
+    fn run(&self, sandbox: &Sandbox, keeper: &Keeper) -> Ran {
+        let name = format!("remit-test-{}-m{}", std::process::id(), uid());
+        let cgroup = Cgroups::open(&name).unwrap();
+        let cgroup = cgroup.map(|cgroups| cgroups.create("1", &LIMITS).unwrap());
+        let with = With {
+            measured: &self.approved,
+            cgroup: cgroup.as_ref(),
+            ..With::default()
+        };
+        let data = self.dir.path("data");
+        let ran = run_in(sandbox, keeper, &["called", &data], &with);
+        cgroup.map(Cgroup::remove);
+        ran
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Read,
+    Strict,
+    Host,
+}
+
+impl Kind {
+    /// Those that this machine can have.
+    fn all() -> impl Iterator<Item = Kind> {
+        let cgroups = Cgroups::open(&format!("remit-test-{}-k{}", std::process::id(), uid()));
+        let host = has("writable cgroup v2", cgroups.unwrap().is_some());
+        let host = host.then_some(Kind::Host);
+        [Kind::Read, Kind::Strict].into_iter().chain(host)
+    }
+
+    /// `checked`: false only under test of the test.
+    fn sandbox(self, dir: &HostDir, checked: bool) -> Sandbox {
+        let kernel = Kernel::probe().unwrap();
+        let strict = StrictProfile {
+            exec: vec![place(&dir.0)],
+            limits: LIMITS,
+            ..StrictProfile::default()
+        };
+        let host = HostProfile {
+            user: (0, 0),
+            groups: Vec::new(),
+            limits: LIMITS,
+        };
+        let sandbox = match (self, checked) {
+            (Kind::Read, true) => Sandbox::read(&profile(), &kernel),
+            (Kind::Strict, true) => Sandbox::strict(&strict, &kernel),
+            (Kind::Host, true) => Sandbox::host(&host, &kernel),
+            #[cfg(feature = "mutate")]
+            (Kind::Read, false) => Sandbox::without(&profile(), &kernel, Wall::Measured),
+            #[cfg(feature = "mutate")]
+            (Kind::Strict, false) => Sandbox::strict_without(&strict, &kernel, Wall::Measured),
+            #[cfg(feature = "mutate")]
+            (Kind::Host, false) => Sandbox::host_without(&host, &kernel, Wall::Measured),
+            #[cfg(not(feature = "mutate"))]
+            (_, false) => unreachable!(),
+        };
+        sandbox.unwrap()
+    }
+}
+
+/// Why nothing ran: the kind, the errno, which file.
+fn refused(ran: &Ran) -> Option<(Why, i32, Option<u16>)> {
+    match ran.progress {
+        Progress::Failed {
+            step: Step::Exec,
+            why,
+            errno,
+            at,
+            ..
+        } => Some((why, errno, at)),
+        _ => None,
+    }
+}
+
+type Change = fn(&HostDir);
+
+/// What somebody does between the approval and the run, and which file has changed for it.
+const CHANGES: &[(&str, &str, Change, u16)] = &[
+    (
+        "replaced by rename",
+        "tool",
+        |dir| tool("mv", &[&dir.path("other"), &dir.path("tool")]),
+        0,
+    ),
+    (
+        "same content, other inode",
+        "tool",
+        |dir| {
+            tool("cp", &[&dir.path("tool"), &dir.path("new")]);
+            tool("mv", &[&dir.path("new"), &dir.path("tool")]);
+        },
+        0,
+    ),
+    (
+        "written in place, times set back",
+        "tool",
+        |dir| {
+            // The last bytes of a program's section names are of no meaning.
+            let (file, old) = (dir.path("tool"), dir.path("old"));
+            tool("touch", &["-r", &file, &old]);
+            let script = "size=$(stat -c %s $0) && printf X | dd of=$0 bs=1 conv=notrunc status=none \
+                      seek=$((size - 1)) && touch -r $1 $0";
+            tool("sh", &["-c", script, &file, &old]);
+        },
+        0,
+    ),
+    (
+        "retargeted link",
+        "link",
+        |dir| {
+            symlink("other", dir.path("new")).unwrap();
+            tool("mv", &["-T", &dir.path("new"), &dir.path("link")]);
+        },
+        0,
+    ),
+    (
+        "script replaced",
+        "script",
+        |dir| {
+            let text = format!("#!{}\necho something else\n", dir.path("interpreter"));
+            dir.file("new", 0o755, &text);
+            tool("mv", &[&dir.path("new"), &dir.path("script")]);
+        },
+        0,
+    ),
+    (
+        "script edited in place",
+        "script",
+        |dir| {
+            let text = std::fs::read_to_string(dir.path("script")).unwrap();
+            std::fs::write(dir.path("script"), text.replace("approved", "deprived")).unwrap();
+        },
+        0,
+    ),
+    (
+        "interpreter replaced",
+        "script",
+        |dir| {
+            tool("mv", &[&dir.path("other"), &dir.path("interpreter")]);
+        },
+        1,
+    ),
+    (
+        "argument replaced",
+        "tool",
+        |dir| {
+            dir.file("new", 0o644, "something else\n");
+            tool("mv", &[&dir.path("new"), &dir.path("data")]);
+        },
+        1,
+    ),
+    (
+        "argument of a script edited",
+        "script",
+        |dir| {
+            dir.file("data", 0o644, "deprived\n");
+        },
+        2,
+    ),
+    (
+        "mode changed",
+        "tool",
+        |dir| tool("chmod", &["0555", &dir.path("tool")]),
+        0,
+    ),
+];
+
+#[test]
+fn what_is_as_it_was_is_executed() {
+    let keeper = keeper();
+    for kind in Kind::all() {
+        for first in ["tool", "link", "script"] {
+            let stage = Stage::new(first);
+            let ran = stage.run(&kind.sandbox(&stage.dir, true), &keeper);
+            assert_eq!(ran.out, "approved\n", "{kind:?} {first}: {ran:?}");
+            assert!(matches!(ran.progress, Progress::Executed(_)));
+        }
+    }
+    end(keeper);
+}
+
+#[test]
+fn what_has_changed_is_not_executed() {
+    let keeper = keeper();
+    for kind in Kind::all() {
+        for (what, first, change, at) in CHANGES {
+            let stage = Stage::new(first);
+            change(&stage.dir);
+            let ran = stage.run(&kind.sandbox(&stage.dir, true), &keeper);
+            let want = Some((Why::Changed, 0, Some(*at)));
+            assert_eq!(refused(&ran), want, "{kind:?}: {what}: {ran:?}");
+            assert_eq!((ran.out.as_str(), ran.code()), ("", Some(127)), "{what}");
+        }
+    }
+    end(keeper);
+}
+
+/// With the wall gone each of these runs: so it is the wall that holds.
+#[cfg(feature = "mutate")]
+#[test]
+fn without_the_wall_all_of_it_would_run() {
+    let keeper = keeper();
+    for kind in Kind::all() {
+        for (what, first, change, _) in CHANGES {
+            let stage = Stage::new(first);
+            change(&stage.dir);
+            let ran = stage.run(&kind.sandbox(&stage.dir, false), &keeper);
+            let ran_it = matches!(ran.progress, Progress::Executed(_));
+            assert!(ran_it, "{kind:?}: {what}: {ran:?}");
+        }
+    }
+    end(keeper);
+}
+
+/// What no change time tells: the clock was set, or a disk changed beneath the kernel.
+#[test]
+fn the_content_counts_also_where_all_else_is_the_same() {
+    let keeper = keeper();
+    for at in 0..2 {
+        let mut stage = Stage::new("tool");
+        stage.approved[usize::from(at)].sha256[31] ^= 1;
+        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &keeper);
+        assert_eq!(refused(&ran), Some((Why::Changed, 0, Some(at))), "{ran:?}");
+    }
+    end(keeper);
+}
+
+#[test]
+fn what_cannot_be_compared_is_not_executed() {
+    let keeper = keeper();
+    let changed = |errno| (Why::Changed, errno, Some(0));
+    let cases: [(&str, Change, _); 6] = [
+        (
+            "gone",
+            |dir| tool("rm", &[&dir.path("tool")]),
+            changed(libc::ENOENT),
+        ),
+        (
+            "a directory",
+            |dir| {
+                tool("rm", &[&dir.path("tool")]);
+                tool("mkdir", &[&dir.path("tool")]);
+            },
+            changed(0),
+        ),
+        (
+            "a fifo",
+            |dir| {
+                tool("rm", &[&dir.path("tool")]);
+                tool("mkfifo", &[&dir.path("tool")]);
+            },
+            changed(0),
+        ),
+        (
+            "a link to itself",
+            |dir| tool("ln", &["-sfn", "tool", &dir.path("tool")]),
+            changed(libc::ELOOP),
+        ),
+        (
+            "not to be read",
+            |_| (),
+            (Why::Unreadable, libc::EACCES, Some(0)),
+        ),
+        (
+            "a way open to others",
+            |dir| tool("chmod", &["o+w", dir.0.to_str().unwrap()]),
+            (Why::Untrusted, 0, Some(1)),
+        ),
+    ];
+    for (what, change, want) in cases {
+        let mut stage = Stage::new("tool");
+        if what == "not to be read" {
+            let file = stage.dir.path("tool");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o711)).unwrap();
+            stage.approved[0] = measure(file);
+        }
+        change(&stage.dir);
+        let ran = stage.run(&Kind::Read.sandbox(&stage.dir, true), &keeper);
+        assert_eq!(refused(&ran), Some(want), "{what}: {ran:?}");
+        assert_eq!(ran.out, "", "{what}");
+    }
+    end(keeper);
+}
+
+/// A link that goes to and fro while programs are started: either the one that was approved runs, or
+/// nothing. ATTACKS A15, A18.
+#[test]
+fn nothing_comes_between_the_look_and_the_exec() {
+    let keeper = keeper();
+    let stage = Stage::new("link");
+    let sandbox = Kind::Read.sandbox(&stage.dir, true);
+    let over = AtomicBool::new(false);
+    let (mut ran, mut not) = (0, 0);
+    std::thread::scope(|scope| {
+        let swap = scope.spawn(|| {
+            for name in ["other", "tool"].into_iter().cycle() {
+                symlink(name, stage.dir.path("new")).unwrap();
+                std::fs::rename(stage.dir.path("new"), stage.dir.path("link")).unwrap();
+                if name == "tool" && over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        while (ran < 20 || not < 20) && ran + not < 3000 {
+            let job = stage.run(&sandbox, &keeper);
+            match refused(&job) {
+                Some((Why::Changed, 0 | libc::ENOENT, Some(0))) => not += 1,
+                None => ran += 1,
+                odd => panic!("{odd:?}: {job:?}"),
+            }
+            // The other one would have said its arguments.
+            assert!(["", "approved\n"].contains(&job.out.as_str()), "{job:?}");
+        }
+        over.store(true, Ordering::Relaxed);
+        swap.join().unwrap();
+    });
+    assert!(ran >= 20 && not >= 20, "{ran} ran, {not} did not");
+    end(keeper);
+}
+
+/// Executed by a descriptor, it finds itself as ever, and has no descriptor more.
+#[test]
+fn a_program_knows_itself() {
+    let keeper = keeper();
+    let stage = Stage::new("tool");
+    let sandbox = Kind::Read.sandbox(&stage.dir, true);
+    let measured = [measure(stage.dir.path("tool"))];
+    let with = With {
+        measured: &measured,
+        ..With::default()
+    };
+    let ran = run_in(
+        &sandbox,
+        &keeper,
+        &["called", "/proc/self/comm", "/proc/self/cmdline"],
+        &with,
+    );
+    let (comm, cmdline) = ran.out.split_once('\n').unwrap();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    match version >= (6, 14) {
+        true => assert_eq!(comm, "tool"),
+        false => assert!(comm.bytes().all(|b| b.is_ascii_digit()), "{comm}"),
+    }
+    assert!(cmdline.starts_with("called\0"), "{cmdline:?}");
+    let measured = [measure(std::fs::canonicalize("/bin/readlink").unwrap())];
+    let with = With {
+        measured: &measured,
+        ..With::default()
+    };
+    let argv = ["readlink", "/proc/self/exe"];
+    let ran = run_in(&sandbox, &keeper, &argv, &with);
+    assert_eq!(ran.out.trim_end(), measured[0].path.to_str().unwrap());
+    let measured = [measure(std::fs::canonicalize("/bin/ls").unwrap())];
+    let with = With {
+        measured: &measured,
+        ..With::default()
+    };
+    let ran = run_in(&sandbox, &keeper, &["ls", "/proc/self/fd"], &with);
+    assert_eq!(ran.out, "0\n1\n2\n3\n", "{ran:?}");
+    end(keeper);
+}
+
+#[test]
+fn a_measured_file_needs_an_absolute_name() {
+    let keeper = keeper();
+    let mut measured = measure("/bin/cat");
+    measured.path = c"cat".to_owned();
+    let measured = [measured];
+    let with = With {
+        measured: &measured,
+        ..With::default()
+    };
+    let error = start(&sandbox(), &keeper, &["cat"], &with).unwrap_err();
+    assert!(error.to_string().contains("absolute name"), "{error}");
+    end(keeper);
+}
