@@ -24,3 +24,4 @@ mod search;
 mod shell;
 mod terminal;
 mod verbs;
+mod waiting;
