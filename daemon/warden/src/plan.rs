@@ -6,6 +6,7 @@ mod call;
 mod record;
 mod runtime;
 mod slot;
+mod whole;
 
 use std::ffi::CString;
 use std::ops::{Deref, DerefMut};
@@ -27,6 +28,7 @@ pub use bound::{Bound, Setting};
 pub use call::Call;
 pub use record::who;
 pub use slot::{Slot, SlotWhat};
+pub use whole::{Content, Whole};
 
 /// Of an argv, on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;

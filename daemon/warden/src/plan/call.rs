@@ -57,7 +57,7 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub(super) fd: OwnedFd,
-    size: usize,
+    pub(super) size: usize,
     pub(super) sha256: [u8; 32],
     pub(super) start: Vec<u8>,
 }
@@ -165,6 +165,14 @@ impl Call {
         match self.purpose {
             Purpose::Use | Purpose::Try => Effect::Read,
             Purpose::Change { .. } => Effect::Change,
+        }
+    }
+
+    /// Why it is asked for, where it is a change.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.purpose {
+            Purpose::Change { reason } => Some(reason),
+            Purpose::Use | Purpose::Try => None,
         }
     }
 

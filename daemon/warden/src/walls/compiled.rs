@@ -43,6 +43,11 @@ impl Compiled {
         }
     }
 
+    /// The profile as the policy has it.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// What jobs are put in.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
