@@ -147,7 +147,7 @@ pub fn is_protected(name: &str) -> Option<&'static str> {
         None => template == *pattern,
     };
     let mut all = PROTECTED.iter();
-    let found = all.find(|protected| protected.names.iter().any(|name| is_one(&name)));
+    let found = all.find(|protected| protected.names.iter().any(is_one));
     found.map(|protected| protected.why)
 }
 
