@@ -1,0 +1,207 @@
+//! What is asked, from the words of the command line. Pure.
+
+use remit_common::builtin::UnitName;
+use remit_common::service::is_protected;
+
+const USAGE: &str = "usage: remit-act unit start|stop|restart|reload|enable|disable UNIT, \
+                     package install|upgrade|remove NAME…, reboot --in MINUTES, reboot --cancel";
+/// Packages in one call.
+const PACKAGES: usize = 32;
+/// Bytes of a package's name.
+const NAME: usize = 128;
+
+/// One change.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ask {
+    Unit(UnitVerb, UnitName),
+    Package(PackageVerb, Vec<String>),
+    /// In so many minutes.
+    Reboot(u64),
+    /// No reboot after all.
+    KeepRunning,
+}
+
+/// What is done to a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitVerb {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Enable,
+    Disable,
+}
+
+/// What is done to packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageVerb {
+    Install,
+    Upgrade,
+    Remove,
+}
+
+/// What the words ask for, or why they ask for nothing.
+pub fn parse(words: &[String]) -> Result<Ask, String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["unit", verb, unit] => Ok(Ask::Unit(unit_verb(verb)?, unit_name(unit)?)),
+        ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
+        ["reboot", "--in", minutes] => match minutes.parse() {
+            Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
+            _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
+        },
+        ["reboot", "--cancel"] => Ok(Ask::KeepRunning),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn unit_verb(word: &str) -> Result<UnitVerb, String> {
+    Ok(match word {
+        "start" => UnitVerb::Start,
+        "stop" => UnitVerb::Stop,
+        "restart" => UnitVerb::Restart,
+        "reload" => UnitVerb::Reload,
+        "enable" => UnitVerb::Enable,
+        "disable" => UnitVerb::Disable,
+        _ => return Err(USAGE.into()),
+    })
+}
+
+fn package_verb(word: &str) -> Result<PackageVerb, String> {
+    Ok(match word {
+        "install" => PackageVerb::Install,
+        "upgrade" => PackageVerb::Upgrade,
+        "remove" => PackageVerb::Remove,
+        _ => return Err(USAGE.into()),
+    })
+}
+
+/// The whole name of a unit that is not protected under this name.
+fn unit_name(text: &str) -> Result<UnitName, String> {
+    let name: UnitName = text
+        .parse()
+        .map_err(|why| format!("the name of the unit {why}"))?;
+    match is_protected(name.as_str()) {
+        Some(why) => Err(format!("unit '{}' is protected: {why}", name.as_str())),
+        None => Ok(name),
+    }
+}
+
+/// Names that no package manager reads as an option, a pattern, a file or an order of its own.
+fn packages(names: &[&str]) -> Result<Vec<String>, String> {
+    if names.is_empty() || names.len() > PACKAGES {
+        return Err(format!("between 1 and {PACKAGES} packages must be named"));
+    }
+    for name in names {
+        let stem = name.split_once(':').map_or(*name, |(stem, _)| stem);
+        let architecture = name.split_once(':').map_or("all", |(_, after)| after);
+        let plain = name.len() <= NAME
+            && stem.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && stem
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte))
+            && !architecture.is_empty()
+            && architecture
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        // To apt, "name-" says remove and "name+" install.
+        let order = stem.ends_with('-') || (stem.ends_with('+') && !stem.ends_with("++"));
+        if !plain || order {
+            return Err("a name is not that of a package".into());
+        }
+        if stem == "remit" {
+            return Err("package 'remit' is not changed by remit: it would end this job".into());
+        }
+    }
+    Ok(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Result<Ask, String> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_done() {
+        let nginx: UnitName = "nginx.service".parse().unwrap();
+        for (line, ask) in [
+            (
+                "unit restart nginx.service",
+                Ask::Unit(UnitVerb::Restart, nginx.clone()),
+            ),
+            ("unit disable nginx", Ask::Unit(UnitVerb::Disable, nginx)),
+            (
+                "package install g++ libc6:amd64",
+                Ask::Package(
+                    PackageVerb::Install,
+                    vec!["g++".into(), "libc6:amd64".into()],
+                ),
+            ),
+            ("reboot --in 60", Ask::Reboot(60)),
+            ("reboot --cancel", Ask::KeepRunning),
+        ] {
+            assert_eq!(asked(line), Ok(ask), "{line}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for line in [
+            "",
+            "unit",
+            "unit restart",
+            "unit restart a.service b.service",
+            "unit kill nginx.service",
+            "unit RESTART nginx.service",
+            "unit restart --force",
+            "unit restart nginx.service\n",
+            "unit restart ../nginx.service",
+            "unit restart php@.service",
+            "package install",
+            "package purge nginx",
+            "package install -- nginx",
+            "package install --reinstall",
+            "package install ./x.deb",
+            "package install x.deb/",
+            "package install nginx-",
+            "package install nginx+",
+            "package install nginx*",
+            "package install ^nginx",
+            "package install nginx:",
+            "package install nginx=1",
+            "package install nginx/sid",
+            "package install @core",
+            "package remove nginx remit",
+            "package remove remit:amd64",
+            "reboot",
+            "reboot now",
+            "reboot --in 0",
+            "reboot --in 61",
+            "reboot --in -1",
+            "reboot --in 5 --force",
+        ] {
+            assert!(asked(line).is_err(), "{line}");
+        }
+        let many = format!("package install{}", " a".repeat(PACKAGES + 1));
+        assert!(asked(&many).is_err());
+    }
+
+    #[test]
+    fn a_protected_unit_is_refused_by_its_name() {
+        for unit in [
+            "ssh",
+            "sshd.service",
+            "remitd.socket",
+            "dbus.service",
+            "multi-user.target",
+            "home.mount",
+        ] {
+            let said = asked(&format!("unit stop {unit}")).unwrap_err();
+            assert!(said.contains("is protected"), "{unit}: {said}");
+        }
+    }
+}

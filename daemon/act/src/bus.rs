@@ -1,0 +1,118 @@
+//! The system bus: one connection, calls and property reads, bounded in time.
+
+use std::time::Duration;
+
+use remit_common::text;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+use zbus::{Connection, DynamicType, OwnedVariant, Type, connection};
+
+use crate::Fault;
+
+const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
+/// For everything in one run: units may take minutes to stop. Shorter than the runtime of the profile, so that there
+/// is time to say what goes on.
+const PATIENCE: Duration = Duration::from_secs(540);
+/// Bytes of what others say, in one of our lines.
+const SAID: usize = 500;
+
+/// A service on the bus and the object that manages it.
+pub struct Service {
+    pub name: &'static str,
+    pub path: &'static str,
+    pub manager: &'static str,
+}
+
+/// A connection and the end of patience.
+pub struct Bus {
+    pub connection: Connection,
+    pub end: Instant,
+}
+
+/// Runs to its end what talks to the bus.
+pub fn run(acting: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::Failed(format!("cannot begin: {error}")))?;
+    runtime.block_on(acting)
+}
+
+impl Bus {
+    /// The system bus.
+    pub async fn system() -> Result<Self, Fault> {
+        let end = Instant::now() + PATIENCE;
+        let bus = timeout_at(end, connection::Builder::address(SOCKET).build()).await;
+        let connection = bus
+            .map_err(|_| "it did not answer in time".to_owned())
+            .and_then(|bus| bus.map_err(|error| said(&error)))
+            .map_err(|why| Fault::Failed(format!("cannot connect to the system bus: {why}")))?;
+        Ok(Self { connection, end })
+    }
+
+    /// Calls a method of a manager.
+    pub async fn call<B, R>(&self, to: &Service, method: &str, body: &B) -> Result<R, Fault>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + Type,
+    {
+        self.call_at(to.name, to.path, to.manager, method, body)
+            .await
+    }
+
+    /// A property, where it exists and is of the type.
+    pub async fn get<T: TryFrom<OwnedVariant>>(
+        &self,
+        to: &Service,
+        path: &str,
+        interface: &str,
+        property: &str,
+    ) -> Result<T, Fault> {
+        let properties = "org.freedesktop.DBus.Properties";
+        let value: OwnedVariant = self
+            .call_at(to.name, path, properties, "Get", &(interface, property))
+            .await?;
+        value
+            .try_into()
+            .map_err(|_| Fault::Failed(format!("'{}' tells {property} oddly", to.name)))
+    }
+
+    /// The bus's own name of the connection behind a service: its signals have that as sender.
+    pub async fn owner(&self, of: &Service) -> Result<String, Fault> {
+        let bus = "org.freedesktop.DBus";
+        self.call_at(bus, "/org/freedesktop/DBus", bus, "GetNameOwner", &of.name)
+            .await
+    }
+
+    async fn call_at<B, R>(
+        &self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<R, Fault>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + Type,
+    {
+        let failed = |why: String| Fault::Failed(format!("{method} of '{to}': {why}"));
+        let call = self
+            .connection
+            .call_method(Some(to), path, Some(interface), method, body);
+        let reply = timeout_at(self.end, call)
+            .await
+            .map_err(|_| failed("no answer in time".into()))?
+            .map_err(|error| failed(said(&error)))?;
+        reply
+            .body()
+            .deserialize()
+            .map_err(|error| failed(format!("an odd answer: {}", said(&error))))
+    }
+}
+
+/// An error of the bus as one printable line.
+pub fn said(error: &zbus::Error) -> String {
+    text::line(error.to_string().as_bytes(), SAID)
+}

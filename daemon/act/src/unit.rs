@@ -1,0 +1,242 @@
+//! Verbs on units (org.freedesktop.systemd1(5)): the service manager is asked, its job waited for,
+//! its result told.
+//!
+//! Not looked at: what a start pulls in besides the unit. What a stop takes along is, as far as it is protected.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_core::Stream;
+use remit_common::builtin::UnitName;
+use remit_common::service::is_protected;
+use remit_common::text;
+use tokio::time::timeout_at;
+use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, message};
+
+use crate::args::UnitVerb;
+use crate::bus::{Bus, Service, said};
+use crate::{Fault, journal};
+
+const SYSTEMD: Service = Service {
+    name: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    manager: "org.freedesktop.systemd1.Manager",
+};
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// Units that stop when the one they are listed at stops (systemd.unit(5)).
+const STOP_ALONG: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
+/// Units looked at to know what a stop takes along. Where there are more, the stop is refused.
+const ALONG: usize = 256;
+/// Bytes of a name or a state that are shown.
+const WORD: usize = 256;
+
+/// A unit file that was linked or unlinked: what happened, where, and to what it leads.
+type Change = (String, String, String);
+
+/// A unit as the service manager has it.
+struct Unit {
+    object: OwnedObjectPath,
+    id: String,
+}
+
+/// Carries out a verb, and tells on standard output what came of it.
+pub async fn act(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
+    act_on(&Bus::system().await?, verb, name.as_str()).await
+}
+
+async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
+    let unit = load(bus, name).await?;
+    match verb {
+        UnitVerb::Enable => link(bus, "EnableUnitFiles", &unit.id).await,
+        UnitVerb::Disable => link(bus, "DisableUnitFiles", &unit.id).await,
+        UnitVerb::Start => job(bus, "StartUnit", &unit).await,
+        UnitVerb::Reload => job(bus, "ReloadUnit", &unit).await,
+        UnitVerb::Stop => {
+            takes_along(bus, &unit).await?;
+            job(bus, "StopUnit", &unit).await
+        }
+        UnitVerb::Restart => {
+            takes_along(bus, &unit).await?;
+            job(bus, "RestartUnit", &unit).await
+        }
+    }
+}
+
+/// The unit, if it exists and is protected under none of its names.
+async fn load(bus: &Bus, name: &str) -> Result<Unit, Fault> {
+    let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &name).await?;
+    let id: String = bus.get(&SYSTEMD, object.as_str(), UNIT, "Id").await?;
+    let names: Vec<String> = bus.get(&SYSTEMD, object.as_str(), UNIT, "Names").await?;
+    for known in names.iter().chain([&id]) {
+        if let Some(why) = is_protected(known) {
+            let known = text::line(known.as_bytes(), WORD);
+            return Err(Fault::Refused(format!(
+                "unit '{name}' is '{known}', which is protected: {why}"
+            )));
+        }
+    }
+    match word(bus, &object, "LoadState").await?.as_str() {
+        "loaded" => Ok(Unit { object, id }),
+        "not-found" => Err(Fault::Refused(format!("there is no unit '{name}'"))),
+        state => Err(Fault::Refused(format!(
+            "unit '{name}' is not loaded: it is {state}"
+        ))),
+    }
+}
+
+/// Refuses a stop that would stop a protected unit with it.
+async fn takes_along(bus: &Bus, unit: &Unit) -> Result<(), Fault> {
+    let mut seen = vec![unit.id.clone()];
+    let mut next = 0;
+    while let Some(from) = seen.get(next).cloned() {
+        next += 1;
+        if seen.len() > ALONG {
+            return Err(Fault::Refused(format!(
+                "to stop '{}' stops more than {ALONG} units",
+                unit.id
+            )));
+        }
+        let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &from).await?;
+        if next > 1 {
+            if word(bus, &object, "ActiveState").await? == "inactive" {
+                continue;
+            }
+            let also = text::line(from.as_bytes(), WORD);
+            if let Some(why) = is_protected(&from) {
+                return Err(Fault::Refused(format!(
+                    "to stop '{}' stops '{also}' with it, which is protected: {why}",
+                    unit.id
+                )));
+            }
+        }
+        for list in STOP_ALONG {
+            let units: Vec<String> = bus.get(&SYSTEMD, object.as_str(), UNIT, list).await?;
+            for one in units {
+                if !seen.contains(&one) {
+                    seen.push(one);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has the service manager make a job of a verb, and waits until it is over.
+async fn job(bus: &Bus, method: &str, unit: &Unit) -> Result<(), Fault> {
+    // Before the call: a job can be over before its answer is read.
+    bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
+    let manager = bus.owner(&SYSTEMD).await?;
+    let mut removed = jobs_removed(bus).await?;
+    let before = state(bus, unit).await?;
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let asked: OwnedObjectPath = bus
+        .call(&SYSTEMD, method, &(unit.id.as_str(), "replace"))
+        .await?;
+    let ended = timeout_at(bus.end, ended(&mut removed, &manager, &asked)).await;
+    let result = ended.unwrap_or_else(|_| Ok("still waiting: remit-act gave up".into()))?;
+    let after = state(bus, unit).await?;
+    println!("{method} {}: {result}", unit.id);
+    println!("before: {before}");
+    println!("after:  {after}");
+    journal::show(&unit.id, since);
+    match result.as_str() {
+        "done" if !after.starts_with("failed") => Ok(()),
+        "done" => Err(Fault::Failed(format!(
+            "'{}' failed right after it",
+            unit.id
+        ))),
+        other => Err(Fault::Failed(format!("{method} of '{}': {other}", unit.id))),
+    }
+}
+
+async fn jobs_removed(bus: &Bus) -> Result<MessageStream, Fault> {
+    let failed = |error| Fault::Failed(format!("cannot wait for a job: {}", said(&error)));
+    let rule = MatchRule::builder()
+        .msg_type(message::Type::Signal)
+        .sender(SYSTEMD.name)
+        .path(SYSTEMD.path)
+        .interface(SYSTEMD.manager)
+        .member("JobRemoved")
+        .build()
+        .map_err(failed)?;
+    MessageStream::for_match_rule(rule, &bus.connection, None)
+        .await
+        .map_err(failed)
+}
+
+/// The result of a job. Anybody can send a signal: that of the manager's own connection counts.
+async fn ended(
+    removed: &mut MessageStream,
+    manager: &str,
+    job: &OwnedObjectPath,
+) -> Result<String, Fault> {
+    while let Some(signal) = poll_fn(|context| Pin::new(&mut *removed).poll_next(context)).await {
+        let signal: Message = signal.map_err(|error| Fault::Failed(said(&error)))?;
+        if signal.header().sender().map(|sender| sender.as_str()) != Some(manager) {
+            continue;
+        }
+        let body = signal.body();
+        let told: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
+        match told {
+            Ok((_, ended, _, result)) if ended == *job => return Ok(result),
+            Ok(_) => {}
+            Err(error) => return Err(Fault::Failed(said(&error))),
+        }
+    }
+    Err(Fault::Failed("the system bus has ended".into()))
+}
+
+/// `active (running), main process 4711`
+async fn state(bus: &Bus, unit: &Unit) -> Result<String, Fault> {
+    let active = word(bus, &unit.object, "ActiveState").await?;
+    let sub = word(bus, &unit.object, "SubState").await?;
+    let mut said = format!("{active} ({sub})");
+    if unit.id.ends_with(".service") {
+        let service = "org.freedesktop.systemd1.Service";
+        let pid: u32 = bus
+            .get(&SYSTEMD, unit.object.as_str(), service, "MainPID")
+            .await?;
+        if pid != 0 {
+            said.push_str(&format!(", main process {pid}"));
+        }
+    }
+    Ok(said)
+}
+
+async fn word(bus: &Bus, object: &OwnedObjectPath, property: &str) -> Result<String, Fault> {
+    let word: String = bus.get(&SYSTEMD, object.as_str(), UNIT, property).await?;
+    Ok(text::line(word.as_bytes(), WORD))
+}
+
+/// Enables or disables a unit, and has the manager read its files again.
+async fn link(bus: &Bus, method: &str, id: &str) -> Result<(), Fault> {
+    let files = [id];
+    let changes: Vec<Change> = match method {
+        // Links that others made are not replaced.
+        "EnableUnitFiles" => {
+            let body = (files.as_slice(), false, false);
+            let (carries, changes): (bool, Vec<Change>) = bus.call(&SYSTEMD, method, &body).await?;
+            if !carries {
+                println!("'{id}' has no [Install] section: nothing starts it at boot by that");
+            }
+            changes
+        }
+        _ => {
+            bus.call(&SYSTEMD, method, &(files.as_slice(), false))
+                .await?
+        }
+    };
+    bus.call::<_, ()>(&SYSTEMD, "Reload", &()).await?;
+    println!("{method} {id}: {} changed", changes.len());
+    for (what, link, to) in changes {
+        let line = match to.is_empty() {
+            true => format!("{what} {link}"),
+            false => format!("{what} {link} -> {to}"),
+        };
+        println!("{}", text::line(line.as_bytes(), 4 * WORD));
+    }
+    Ok(())
+}
