@@ -75,6 +75,32 @@ impl Page {
     }
 }
 
+/// The begin of a text in so many columns at most, and `…` where there is more.
+pub fn cut(text: &str, width: usize) -> String {
+    let pieces: Vec<String> = text.chars().map(piece).collect();
+    let whole = pieces.concat();
+    if columns(&whole) <= width {
+        return whole;
+    }
+    let mut left = width.saturating_sub(columns("…"));
+    let fits = |piece: &&String| {
+        let rest = left.checked_sub(columns(piece));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let mut cut: String = pieces.iter().take_while(fits).map(String::as_str).collect();
+    cut.push('…');
+    cut
+}
+
+/// The same, filled up with spaces.
+pub fn cell(text: &str, width: usize) -> String {
+    let mut cell = cut(text, width);
+    let missing = width.saturating_sub(columns(&cell));
+    cell.extend(iter::repeat_n(' ', missing));
+    cell
+}
+
 fn value(text: &str) -> Vec<Row> {
     if text.is_empty() {
         return sentence("empty", Mark::Ours);
@@ -288,6 +314,23 @@ mod tests {
             is_sound(&page) && page.matches(" : ").count() == 2,
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_cell_has_its_columns_whatever_is_in_it() {
+        for (text, width, expect) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "a…"),
+            ("a\nb", 4, "a\\nb"),
+            ("\u{6f22}\u{5b57}", 4, "\u{6f22}\u{5b57}"),
+            ("\u{6f22}\u{5b57}", 3, "…"),
+            ("\x1b[2J", 6, "\\x1b…"),
+            ("", 2, ""),
+        ] {
+            assert_eq!(cut(text, width), expect, "{text:?}");
+        }
+        assert_eq!(cell("a", 3), "a  ");
+        assert_eq!(columns(&cell("\u{6f22}\u{202e}x", 7)), 7);
     }
 
     #[test]

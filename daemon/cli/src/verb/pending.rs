@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
-use remit_common::text;
 use serde_json::{Value, json};
 
 use crate::admin;
@@ -13,11 +12,7 @@ use crate::args::PendingArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
-use crate::table::{self, Table};
-use crate::{human, request};
-
-/// The longest command and the longest reason in a list, in bytes: `remit show` has them whole.
-const CUT: usize = 32;
+use crate::{fold, human, request, table};
 
 /// The requests as they are now.
 pub struct List {
@@ -75,7 +70,7 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
             }
             match context.form {
                 Form::Json => output::json(&request::pending_json(request))?,
-                Form::Text => output::text(&line(request))?,
+                Form::Text => output::text(&entry(request))?,
             }
         }
         known = now.requests.iter().map(|request| request.job).collect();
@@ -90,31 +85,28 @@ fn show(list: &List) -> String {
             table::more(list.omitted.into())
         );
     }
-    let mut table = Table::new(["REQUEST", "YOURS", "USER", ">LEFT", "COMMAND", "REASON"]);
-    for request in &list.requests {
-        let cells = row(request);
-        table.row(cells.each_ref().map(String::as_str));
-    }
-    table.render() + &table::more(list.omitted.into())
+    let heading = row("REQUEST", "YOURS", "USER", "LEFT", "COMMAND");
+    let requests: String = list.requests.iter().map(entry).collect();
+    heading + &requests + &table::more(list.omitted.into())
 }
 
-fn row(request: &PendingView) -> [String; 6] {
-    let cut = |words: &str| text::line(words.as_bytes(), CUT);
-    [
-        request::name(request.job),
-        match request.yours {
-            true => "yes".to_owned(),
-            false => "no".to_owned(),
-        },
-        cut(&request.user),
-        human::duration(request.left_ms),
-        cut(&request.command),
-        cut(&request.reason),
-    ]
+/// One of them: two lines within 80 columns, on the second why, in the words of who asks. A mark stands before
+/// those, as on the page that `remit show` makes.
+fn entry(request: &PendingView) -> String {
+    let yours = match request.yours {
+        true => "yes",
+        false => "no",
+    };
+    let left = human::duration(request.left_ms);
+    let name = request::name(request.job);
+    let reason = fold::cut(&request.reason, 64);
+    row(&name, yours, &request.user, &left, &request.command) + &format!("{:14}| {reason}\n", "")
 }
 
-/// One alone, as in the table.
-fn line(request: &PendingView) -> String {
-    let [name, yours, user, left, command, reason] = row(request).map(|cell| table::cell(&cell));
-    format!("  {name:<9}  {yours:<5}  {user:<12}  {left:>12}  {command:<24}  {reason}\n")
+fn row(name: &str, yours: &str, user: &str, left: &str, command: &str) -> String {
+    format!(
+        "  {name:<9}  {yours:<5}  {}  {left:>11}  {}\n",
+        fold::cell(user, 12),
+        fold::cut(command, 33)
+    )
 }
