@@ -359,4 +359,52 @@ mod tests {
             assert!(!page.contains(['\u{a0}', '\u{300}']), "{page}");
         }
     }
+
+    /// Texts of pieces that are hard to show, in any order: always the same ones, of xorshift.
+    #[test]
+    fn whatever_is_in_a_value_is_shown_and_stays_in_its_column() {
+        const PIECES: [&str; 16] = [
+            "a",
+            " ",
+            "  ",
+            "\n",
+            "\t",
+            "\x1b[1A",
+            "\r",
+            "\u{202e}",
+            "\u{6f22}",
+            "\u{301}",
+            "\u{a0}",
+            "\u{1f600}",
+            "  digest      : 00",
+            "\\x1b",
+            "|",
+            "word word word",
+        ];
+        let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut next = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        for _ in 0..2000 {
+            let length = next(120);
+            let text: String = (0..length).map(|_| PIECES[next(PIECES.len())]).collect();
+            let page = shown(|page| {
+                page.value("value", &text);
+                page.sentence("sentence", &text);
+                page.ours("ours", &text);
+            });
+            assert!(is_sound(&page), "{page}");
+            assert!(
+                page.chars().all(|c| text::is_plain(c) && c != '\t'),
+                "{page:?}"
+            );
+            let of_value = |row: &Row| row.mark != Mark::Ours;
+            let rows = value(&text).into_iter().filter(of_value);
+            let all: String = rows.map(|row| row.text).collect();
+            assert_eq!(all, text.chars().map(piece).collect::<String>());
+        }
+    }
 }

@@ -256,6 +256,34 @@ fn ctrl_c_stops_one_that_was_approved_meanwhile() {
 }
 
 #[test]
+fn a_second_ctrl_c_leaves_whatever_the_daemon_does() {
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let fake = Fake::new(move |request| {
+        if !matches!(request, Request::Run(_)) {
+            // Until the test is over.
+            let _ = gate.lock().unwrap().recv();
+        }
+        reply(awaiting())
+    });
+    let mut child = fake.remit(&CHANGE).stderr(Stdio::null()).spawn().unwrap();
+    let press = || {
+        kill(
+            Pid::from_raw(i32::try_from(child.id()).unwrap()),
+            Signal::SIGINT,
+        )
+        .unwrap()
+    };
+    fake.heard();
+    assert!(matches!(fake.heard(), Request::Follow(_)));
+    press();
+    assert!(matches!(fake.heard(), Request::Job(_)));
+    press();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(go);
+}
+
+#[test]
 fn a_job_that_waits_says_whom_for() {
     let fake = Fake::job(awaiting());
     let shown = squeezed(fake.output(&["job", &job()]).text());
