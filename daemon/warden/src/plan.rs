@@ -27,6 +27,7 @@ pub use asked::Asked;
 pub use bound::{Bound, Setting};
 pub use call::Call;
 pub use record::who;
+pub use runtime::Runtime;
 pub use slot::{Slot, SlotWhat};
 pub use whole::{Content, Whole};
 

@@ -1,0 +1,137 @@
+//! What the bytes of arguments are made of: what cannot be seen, and letters that look like others. Pure.
+
+use super::super::escape::is_hidden;
+use super::{Numbered, about, told};
+
+/// Bytes of an argument that nobody reads to its end.
+const LONG: usize = 1 << 10;
+/// Spaces that push what follows them out of sight.
+const SPACES: usize = 8;
+
+/// Alphabets with letters that look like those of another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Script {
+    Latin,
+    Greek,
+    Cyrillic,
+    Armenian,
+    Cherokee,
+    /// Latin letters in another shape: wide, or of mathematics.
+    Shaped,
+}
+
+impl Script {
+    fn of(c: char) -> Option<Self> {
+        Some(match c {
+            'a'..='z' | 'A'..='Z' | '\u{aa}'..='\u{24f}' if c.is_alphabetic() => Self::Latin,
+            '\u{250}'..='\u{2af}' | '\u{1e00}'..='\u{1eff}' => Self::Latin,
+            '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Self::Greek,
+            '\u{400}'..='\u{52f}' | '\u{1c80}'..='\u{1c8f}' | '\u{2de0}'..='\u{2dff}' => Self::Cyrillic,
+            '\u{a640}'..='\u{a69f}' => Self::Cyrillic,
+            '\u{530}'..='\u{58f}' => Self::Armenian,
+            '\u{13a0}'..='\u{13ff}' | '\u{ab70}'..='\u{abbf}' => Self::Cherokee,
+            '\u{ff01}'..='\u{ff5e}' | '\u{1d400}'..='\u{1d7ff}' => Self::Shaped,
+            '\u{2100}'..='\u{214f}' if c.is_alphabetic() => Self::Shaped,
+            '\u{24b6}'..='\u{24e9}' | '\u{1f130}'..='\u{1f189}' => Self::Shaped,
+            _ => return None,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Latin => "Latin",
+            Self::Greek => "Greek",
+            Self::Cyrillic => "Cyrillic",
+            Self::Armenian => "Armenian",
+            Self::Cherokee => "Cherokee",
+            Self::Shaped => "reshaped",
+        }
+    }
+}
+
+/// What is seen in them.
+pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
+    let mut all = Vec::new();
+    all.extend(mixed(argv));
+    let has = |arg: &[u8], is: &dyn Fn(char) -> bool| {
+        arg.utf8_chunks().any(|chunk| chunk.valid().chars().any(is))
+    };
+    let alike = |c: char| Script::of(c).is_some_and(|script| script != Script::Latin);
+    all.extend(about(
+        argv,
+        |arg| mix(arg).is_none() && has(arg, &alike),
+        "has letters that look like Latin ones and are others",
+        "have letters that look like Latin ones and are others",
+    ));
+    all.extend(about(
+        argv,
+        |arg| arg.contains(&b'\n') || arg.contains(&b'\r'),
+        "has line breaks, shown as \\n or \\r",
+        "have line breaks, shown as \\n or \\r",
+    ));
+    let steers = |c: char| !matches!(c, '\n' | '\r' | '\t') && (c.is_control() || is_hidden(c));
+    all.extend(about(
+        argv,
+        |arg| has(arg, &steers),
+        "has characters that steer a terminal or cannot be seen, shown as escapes",
+        "have characters that steer a terminal or cannot be seen, shown as escapes",
+    ));
+    all.extend(about(
+        argv,
+        |arg| std::str::from_utf8(arg).is_err(),
+        "has bytes that are no text, shown as \\xNN",
+        "have bytes that are no text, shown as \\xNN",
+    ));
+    all.extend(about(
+        argv,
+        |arg| arg.windows(SPACES).any(|part| part.iter().all(|byte| *byte == b' ')),
+        "has a long run of spaces, shown as their number",
+        "have long runs of spaces, shown as their number",
+    ));
+    all.extend(about(argv, |arg| arg.is_empty(), "is empty", "are each empty"));
+    all.extend(about(
+        argv,
+        |arg| arg.len() > LONG,
+        "is very long: read it to its end, or to where it is cut",
+        "are very long: read them to their end, or to where they are cut",
+    ));
+    all
+}
+
+/// `argument 2 mixes Latin and Cyrillic letters in a word`, for each pair of alphabets.
+fn mixed(argv: &[Numbered<'_>]) -> Vec<String> {
+    let mut found: Vec<((Script, Script), Vec<usize>)> = Vec::new();
+    for (at, arg) in argv {
+        let Some(pair) = mix(arg) else {
+            continue;
+        };
+        match found.iter_mut().find(|(known, _)| *known == pair) {
+            Some((_, places)) => places.push(*at),
+            None => found.push((pair, vec![*at])),
+        }
+    }
+    let sentence = |((one, other), at): ((Script, Script), Vec<usize>)| {
+        let what = format!("{} and {} letters in a word", one.name(), other.name());
+        told(&at, &format!("mixes {what}"), &format!("mix {what}"))
+    };
+    found.into_iter().filter_map(sentence).collect()
+}
+
+/// The first two alphabets that stand in one word.
+fn mix(arg: &[u8]) -> Option<(Script, Script)> {
+    if arg.is_ascii() {
+        return None;
+    }
+    let mut word = None;
+    for chunk in arg.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match (word, Script::of(c)) {
+                (Some(one), Some(other)) if one != other => return Some((one, other)),
+                (None, Some(script)) => word = Some(script),
+                (_, None) if !c.is_alphanumeric() && !is_hidden(c) => word = None,
+                (Some(_) | None, _) => {}
+            }
+        }
+    }
+    None
+}
