@@ -1,11 +1,16 @@
 //! What a caller may do, and whether something would be allowed.
 
+use std::collections::BTreeSet;
+
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, AccessReport, Asked, CommandView, Effect, ProfileView};
+use remit_common::wire::{
+    Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView,
+};
 use remit_link::Answer;
-use remit_policy::{Ask, Base, Grant, Named, Profile, Usable, Verdict};
+use remit_policy::{Ask, Base, Grant, Named, Pending, Profile, Usable, Verdict};
 
+use crate::grants::RUN;
 use crate::peer::Subject;
 use crate::warden::{Warden, by};
 
@@ -19,6 +24,7 @@ impl Warden {
         check(access)?;
         let policy = &self.policy.policy;
         let own = policy.access(by(&subject));
+        let given = self.given_views(&subject, &own.commands);
         let mut asked = None;
         if let Some(argv) = &access.argv {
             remit_policy::check_argv(argv)?;
@@ -27,7 +33,7 @@ impl Warden {
                 argv0: argv.first().map_or(&[][..], |argv0| argv0.as_slice()),
                 env_names: &[],
             };
-            asked = Some(self.answer_about(policy.decide(by(&subject), &ask)));
+            asked = Some(self.answer_about(&subject, RUN, policy.decide(by(&subject), &ask)));
         }
         let (commands, more_commands) = match &access.name {
             Some(name) => {
@@ -46,7 +52,7 @@ impl Warden {
         Ok(Answer::Access(Box::new(AccessReport {
             user: subject.user().to_owned(),
             uid: subject.uid(),
-            grants: own.grants,
+            grants: [own.grants, given].concat(),
             asked,
             profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
             commands,
@@ -82,7 +88,7 @@ impl Warden {
                     args,
                     ..listed(usable)
                 };
-                Ok((view, self.answer_about(verdict)))
+                Ok((view, self.answer_about(subject, name, verdict)))
             }
             (None, Verdict::Deny(denial)) => Err(denial.into()),
             (None, Verdict::Allow(_) | Verdict::Ask(_)) => Err(Refusal::no_such_command(name)),
@@ -90,35 +96,29 @@ impl Warden {
     }
 
     /// Whether it would be allowed just now: also by the gate and by the sandbox.
-    fn answer_about(&self, verdict: Verdict) -> Asked {
+    fn answer_about(&self, subject: &Subject, name: &str, verdict: Verdict) -> Asked {
+        let allowed = |grant: &Grant, why: String| match self.would_run(grant.profile()) {
+            Ok(()) => Asked {
+                allowed: true,
+                rule: Some(grant.basis().to_string()),
+                why,
+                lift: None,
+                approval: None,
+            },
+            Err(refusal) => refused(refusal),
+        };
         match verdict {
-            Verdict::Allow(grant) => match self.would_run(&grant) {
-                Ok(()) => Asked {
-                    allowed: true,
-                    rule: Some(grant.basis().to_string()),
-                    why: why(grant.profile()),
-                    lift: None,
-                    approval: None,
-                },
-                Err(refusal) => Asked {
-                    allowed: false,
-                    rule: refusal.by,
-                    why: refusal.message,
-                    lift: refusal.lift,
-                    approval: None,
+            Verdict::Allow(grant) => allowed(&grant, why(grant.profile())),
+            Verdict::Ask(pending) => match self.beforehand(subject, &pending, name) {
+                Some((grant, left)) => {
+                    let why = why(grant.profile());
+                    allowed(&grant, format!("{why}; by a grant for a time: {left}"))
+                }
+                None => match self.would_run(pending.profile()) {
+                    Ok(()) => asked(pending),
+                    Err(refusal) => refused(refusal),
                 },
             },
-            Verdict::Ask(pending) => {
-                let approval = Some(pending.approval().to_string());
-                let refusal = Refusal::from(pending);
-                Asked {
-                    allowed: false,
-                    rule: refusal.by,
-                    why: refusal.message,
-                    lift: refusal.lift,
-                    approval,
-                }
-            }
             Verdict::Deny(denial) => Asked {
                 allowed: false,
                 rule: denial.rule.map(|rule| rule.to_string()),
@@ -129,10 +129,79 @@ impl Warden {
         }
     }
 
-    fn would_run(&self, grant: &Grant) -> Result<(), Refusal> {
+    fn would_run(&self, profile: &Profile) -> Result<(), Refusal> {
         self.open_for_work()?;
-        self.sandboxes.get(grant.profile())?;
-        self.walls.open_for(grant.profile().base)
+        self.sandboxes.get(profile)?;
+        self.walls.open_for(profile.base)
+    }
+
+    /// What people gave this caller for a time, as far as something can be started by it.
+    fn given_views(&self, subject: &Subject, own: &[Usable<'_>]) -> Vec<GrantView> {
+        let policy = &self.policy.policy;
+        let mut asked = Vec::new();
+        for usable in own.iter().filter(|usable| usable.approval.is_some()) {
+            let (name, effect) = (usable.named.name(), usable.named.effect());
+            if let Verdict::Ask(pending) =
+                policy.decide(by(subject), &Ask::Command { name, effect })
+            {
+                asked.push((name, pending));
+            }
+        }
+        let run = Ask::Run {
+            profile: None,
+            argv0: &[],
+            env_names: &[],
+        };
+        if let Verdict::Ask(pending) = policy.decide(by(subject), &run) {
+            asked.push((RUN, pending));
+        }
+        let views = self.grants.of(subject).filter_map(|given| {
+            let covered = asked
+                .iter()
+                .filter(|(name, pending)| given.lifts(pending, name));
+            let profiles: BTreeSet<&str> = covered
+                .map(|(_, pending)| pending.profile().name.as_str())
+                .collect();
+            (!profiles.is_empty()).then(|| GrantView {
+                rule: format!("grant {}", given.number),
+                allow: vec![given.what()],
+                profile: profiles.into_iter().collect::<Vec<_>>().join(", "),
+                env: Vec::new(),
+                approval: None,
+                left: Some(given.left()),
+            })
+        });
+        views.collect()
+    }
+}
+
+fn refused(refusal: Refusal) -> Asked {
+    Asked {
+        allowed: false,
+        rule: refusal.by,
+        why: refusal.message,
+        lift: refusal.lift,
+        approval: None,
+    }
+}
+
+/// Not allowed by itself: what happens when it is asked for.
+fn asked(pending: Pending) -> Asked {
+    let approval = Some(pending.approval().to_string());
+    let Refusal {
+        message,
+        by,
+        lift,
+        next,
+        ..
+    } = pending.into();
+    let next = next.map(|next| format!("; {next}")).unwrap_or_default();
+    Asked {
+        allowed: false,
+        rule: by,
+        why: format!("{message}{next}"),
+        lift,
+        approval,
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use remit_common::admin::{GivenGrant, NewGrant, Whom};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Base, Basis, Consent, Grant, Pending};
+use remit_policy::{Basis, Grant, Pending};
 
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
@@ -34,7 +34,7 @@ use table::{Asker, Table};
 pub use table::{Given, Giver};
 
 /// What programs and scripts are, where a grant speaks of commands.
-const RUN: &str = "run";
+pub const RUN: &str = "run";
 
 /// The grants and their file.
 #[derive(Debug)]
@@ -99,13 +99,9 @@ impl Grants {
     }
 
     /// Those in force that are about requests of somebody.
-    pub fn of<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = GivenGrant> {
-        let now = Moment::now();
+    pub fn of<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Given> {
         let own = move |given: &&Given| given.is_to(&Asker::of(subject));
-        self.table
-            .live(now)
-            .filter(own)
-            .map(move |given| given.view(now))
+        self.table.live(Moment::now()).filter(own)
     }
 
     /// Whether one of this number is known: in force, or without uses while jobs wait by it.
@@ -170,28 +166,21 @@ impl Grants {
         })
     }
 
-    /// The permission for a request by one of these, by the oldest that covers it.
-    fn permit(
-        &self,
-        asker: &Asker<'_>,
+    /// The oldest that covers a request, and the permission by it.
+    fn permit<'a>(
+        &'a self,
+        asker: &'a Asker<'a>,
         pending: &Pending,
-        call: &Call,
+        call: (&'a str, &'a [(String, String)]),
         now: Moment,
-    ) -> Option<Grant> {
-        if pending.profile().base == Base::Host {
-            return None;
-        }
-        let name = call.named().unwrap_or(RUN);
-        self.table
-            .covering(asker, name, call.args(), now)
-            .find_map(|given| {
-                let consent = Consent {
-                    by: given.giver.who(),
-                    name: &given.giver.name,
-                    requester: asker.who.uid,
-                };
-                pending.clone().given(&consent, given.number).ok()
-            })
+    ) -> Option<(&'a Given, Grant)> {
+        let (name, args) = call;
+        let mut covering = self.table.covering(asker, name, args, now);
+        covering.find_map(|given| {
+            let consent = given.giver.consent(asker.who.uid);
+            let grant = pending.clone().given(&consent, given.number).ok()?;
+            Some((given, grant))
+        })
     }
 }
 
@@ -207,10 +196,24 @@ impl Warden {
         pending: Pending,
         call: &Call,
     ) -> Result<Grant, Pending> {
+        let asker = Asker::of(subject);
+        let wanted = (call.named().unwrap_or(RUN), call.args());
+        let permitted = self.grants.permit(&asker, &pending, wanted, Moment::now());
+        permitted.map(|(_, grant)| grant).ok_or(pending)
+    }
+
+    /// The permission for a call that names no argument, and what is left of the grant that gives it.
+    pub fn beforehand(
+        &self,
+        subject: &Subject,
+        pending: &Pending,
+        name: &str,
+    ) -> Option<(Grant, String)> {
+        let asker = Asker::of(subject);
         let permitted = self
             .grants
-            .permit(&Asker::of(subject), &pending, call, Moment::now());
-        permitted.ok_or(pending)
+            .permit(&asker, pending, (name, &[]), Moment::now());
+        permitted.map(|(given, grant)| (grant, given.left()))
     }
 
     /// Takes a use of the grant that a plan rests on, where it rests on one, before anything runs by it.
@@ -355,12 +358,12 @@ pub fn told_of(record: Record, number: u64, new: &NewGrant) -> Record {
     record
         .number("GRANT", number)
         .field("TO", to(&new.to))
-        .field("WHAT", what(new))
+        .field("WHAT", table::what(new))
 }
 
 /// `service.* unit=nginx to agent (uid 1002)`.
 pub fn in_words(new: &NewGrant) -> String {
-    format!("{} to {}", what(new), to(&new.to))
+    format!("{} to {}", table::what(new), to(&new.to))
 }
 
 fn to(whom: &Whom) -> String {
@@ -368,14 +371,6 @@ fn to(whom: &Whom) -> String {
         Whom::User { name, uid } => format!("{name} (uid {uid})"),
         Whom::Group { name, gid } => format!("%{name} (gid {gid})"),
     }
-}
-
-fn what(new: &NewGrant) -> String {
-    let args = new.args.iter();
-    let args: String = args
-        .map(|(name, value)| format!(" {name}={value}"))
-        .collect();
-    format!("{}{args}", new.what)
 }
 
 fn void(grant: u64) -> Refusal {

@@ -102,14 +102,14 @@ impl Warden {
                 let text = format!("no command is called '{what}'");
                 Refusal::new(Code::NotFound, text)
                     .object(what.as_str())
-                    .next("remit policy show lists the commands that there are")
+                    .next("its name stands in a policy file, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
             }
             NotGivable::NoArgument(arg) => {
                 let arg = text::line(arg.as_bytes(), caps::NAME);
                 let text = format!("no command '{what}' takes these arguments together: '{arg}'");
                 Refusal::new(Code::InvalidArgs, text)
                     .object(arg)
-                    .next("remit policy show lists the commands with their arguments")
+                    .next("they stand in the [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
             }
             NotGivable::Unconfined => {
                 let text =

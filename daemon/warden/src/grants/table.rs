@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use remit_common::admin::{GivenGrant, NewGrant, Whom};
-use remit_policy::{Glob, Who};
+use remit_policy::{Consent, Glob, Pending, Who};
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
@@ -76,6 +76,15 @@ impl Giver {
         }
     }
 
+    /// What they said, about somebody's requests.
+    pub fn consent(&self, requester: u32) -> Consent<'_> {
+        Consent {
+            by: self.who(),
+            name: &self.name,
+            requester,
+        }
+    }
+
     /// Whether one person may be behind both: by the uid, or by who logged in.
     pub fn may_be(&self, uid: u32, loginuid: Option<u32>) -> bool {
         let others = [Some(uid), loginuid];
@@ -131,6 +140,33 @@ impl Given {
         self.uses_left != Some(0) && !self.is_over(now)
     }
 
+    /// Whether it may cover what a rule asks an approval for, with some arguments, of somebody it is to.
+    pub fn lifts(&self, pending: &Pending, name: &str) -> bool {
+        // Of nobody in particular: that it is not its giver's own was seen before.
+        let consent = self.giver.consent(u32::MAX);
+        self.is_about(name) && pending.clone().given(&consent, self.number).is_ok()
+    }
+
+    /// What it is about: `service.* unit=nginx`.
+    pub fn what(&self) -> String {
+        what(&self.new)
+    }
+
+    /// What is left of it: `4 uses and 12 min left, given by ann`.
+    pub fn left(&self) -> String {
+        self.left_at(Moment::now())
+    }
+
+    fn left_at(&self, now: Moment) -> String {
+        let uses = match self.uses_left {
+            None => String::new(),
+            Some(1) => "1 use and ".to_owned(),
+            Some(uses) => format!("{uses} uses and "),
+        };
+        let time = long(self.end.left(now));
+        format!("{uses}{time} left, given by {}", self.giver.name)
+    }
+
     fn is_over(&self, now: Moment) -> bool {
         self.end.left(now) == 0
     }
@@ -147,6 +183,23 @@ impl Given {
             uses_left: self.uses_left,
         }
     }
+}
+
+/// A time in the largest unit of which there are two.
+fn long(ms: u64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min")];
+    let fits = units.iter().find(|(unit, _)| ms >= unit * 2);
+    let (unit, name) = fits.copied().unwrap_or((1000, "s"));
+    format!("{} {name}", ms / unit)
+}
+
+/// What a grant is about.
+pub fn what(new: &NewGrant) -> String {
+    let args = new.args.iter();
+    let args: String = args
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    format!("{}{args}", new.what)
 }
 
 fn values<'a>(args: &'a [(String, String)], name: &str) -> impl Iterator<Item = &'a str> {
@@ -388,6 +441,33 @@ mod tests {
                 table.clone().sweep(moment, |_| true).len(),
                 usize::from(!stands)
             );
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let mut table = Table::empty(1);
+        table.give(
+            new(user(1000), "a", &[("b", "c d")], Some(4)),
+            giver(7, None),
+            NOW,
+        );
+        let given = table.grants.first_mut().unwrap();
+        assert_eq!(given.what(), "a b=c d");
+        assert_eq!(given.left_at(NOW), "4 uses and 60 s left, given by ann");
+        given.uses_left = Some(1);
+        assert_eq!(
+            given.left_at(NOW.after(1)),
+            "1 use and 59 s left, given by ann"
+        );
+        given.uses_left = None;
+        for (ms, text) in [
+            (720_999, "12 min"),
+            (7_200_000, "2 h"),
+            (172_800_000, "2 days"),
+        ] {
+            given.end = NOW.after(ms);
+            assert_eq!(given.left_at(NOW), format!("{text} left, given by ann"));
         }
     }
 

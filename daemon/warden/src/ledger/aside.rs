@@ -78,9 +78,7 @@ fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let name = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(&begin));
+        let name = name.to_str().and_then(|name| name.strip_prefix(&begin));
         numbers.extend(name.and_then(|number| number.parse::<u64>().ok()));
     }
     Ok(numbers)
