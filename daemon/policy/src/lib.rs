@@ -102,3 +102,4 @@ pub use model::pattern::Pattern;
 pub use model::policy::Policy;
 pub use model::profile::{Base, Destination, Listed, Network, Profile, ProfileLimits, User};
 pub use model::rule::RuleId;
+pub use model::scope::Scope;

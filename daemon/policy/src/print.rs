@@ -15,6 +15,7 @@ use crate::model::command::{Command, Kind, Param, Part, Pass, PathIs, Stdin};
 use crate::model::policy::Policy;
 use crate::model::profile::{Base, Listed, Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule};
+use crate::model::scope::Scope;
 
 impl Policy {
     /// Everything that this policy means, as the text of one policy file. Examples and tests are
@@ -264,6 +265,7 @@ fn grant(rule: &GrantRule) -> Vec<String> {
     }
     table.raw("to", &list(&rule.to.words));
     table.raw("allow", &list(rule.allow.iter().map(|glob| glob.as_str())));
+    scope(&mut table, &rule.scope);
     if rule.profile.name != "read" {
         table.text("profile", &rule.profile.name);
     }
@@ -291,7 +293,19 @@ fn deny(rule: &DenyRule) -> Vec<String> {
     }
     table.raw("to", &list(&rule.to.words));
     table.raw("deny", &list(rule.deny.iter().map(|glob| glob.as_str())));
+    scope(&mut table, &rule.scope);
     table.0
+}
+
+fn scope(table: &mut Table, scope: &Scope) {
+    let args = scope.args().map(|(name, globs)| {
+        let globs = list(globs.iter().map(|glob| glob.as_str()));
+        format!("{name} = {globs}")
+    });
+    let args: Vec<String> = args.collect();
+    if !args.is_empty() {
+        table.raw("args", &format!("{{ {} }}", args.join(", ")));
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ fn read(name: &str) -> Ask<'_> {
     Ask::Command {
         name,
         effect: Effect::Read,
+        args: &[],
     }
 }
 
@@ -38,6 +39,7 @@ fn change(name: &str) -> Ask<'_> {
     Ask::Command {
         name,
         effect: Effect::Change,
+        args: &[],
     }
 }
 

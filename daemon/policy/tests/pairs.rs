@@ -64,6 +64,7 @@ const ASKS: [(&str, Ask<'_>); 5] = [
         Ask::Command {
             name: "logs",
             effect: Effect::Read,
+            args: &[],
         },
     ),
     (
@@ -71,6 +72,7 @@ const ASKS: [(&str, Ask<'_>); 5] = [
         Ask::Command {
             name: "nginx.test",
             effect: Effect::Read,
+            args: &[],
         },
     ),
     (
@@ -78,6 +80,7 @@ const ASKS: [(&str, Ask<'_>); 5] = [
         Ask::Command {
             name: "nginx.reload",
             effect: Effect::Change,
+            args: &[],
         },
     ),
 ];

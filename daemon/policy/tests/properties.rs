@@ -80,6 +80,7 @@ fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) 
             &Ask::Command {
                 name,
                 effect: effect(name),
+                args: &[],
             },
         ),
         Question::Run(profile, names) => {
@@ -207,7 +208,7 @@ proptest! {
         let who = Who { uid: who.0, gids: &who.1 };
         let ask = match run {
             true => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
-            false => Ask::Command { name, effect: effect(name) },
+            false => Ask::Command { name, effect: effect(name), args: &[] },
         };
         let explanation = policy.explain(who, &ask);
         prop_assert_eq!(&explanation.verdict, &policy.decide(who, &ask));
@@ -255,7 +256,7 @@ proptest! {
         for ask in [
             Ask::Run { profile: text.as_deref(), argv0: &argv0, env_names: &env },
             Ask::Try { profile: text.as_deref(), env_names: &env },
-            Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read } },
+            Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read }, args: &[] },
         ] {
             prop_assert_eq!(policy.explain(who, &ask).verdict, policy.decide(who, &ask));
         }

@@ -171,7 +171,14 @@ fn verdicts(policy: &Policy) -> Vec<&'static str> {
                 Effect::Change
             };
             found.push(
-                match policy.decide(Who { uid, gids }, &Ask::Command { name, effect }) {
+                match policy.decide(
+                    Who { uid, gids },
+                    &Ask::Command {
+                        name,
+                        effect,
+                        args: &[],
+                    },
+                ) {
                     Verdict::Allow(_) => "allow",
                     Verdict::Ask(_) => "ask",
                     Verdict::Deny(_) => "deny",

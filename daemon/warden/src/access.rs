@@ -73,7 +73,10 @@ impl Warden {
         let policy = &self.policy.policy;
         let usable = own.iter().find(|usable| usable.named.name() == name);
         let effect = usable.map_or(Effect::Read, |usable| usable.named.effect());
-        let verdict = policy.decide(by(subject), &Ask::Command { name, effect });
+        let args = &[];
+        let verdict = policy.decide(by(subject), &Ask::Command { name, effect, args });
+        // Of one that is granted for some arguments: what a call with those is told.
+        let verdict = usable.map_or(verdict, Usable::verdict);
         match (usable, verdict) {
             (Some(usable), verdict) => {
                 let args = match usable.named {

@@ -47,7 +47,11 @@ struct Question {
 
 const fn command(name: &'static str) -> Ask<'static> {
     let effect = Effect::Read;
-    Ask::Command { name, effect }
+    Ask::Command {
+        name,
+        effect,
+        args: &[],
+    }
 }
 
 const QUESTIONS: [Question; 5] = [

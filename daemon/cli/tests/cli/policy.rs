@@ -522,7 +522,7 @@ fn explain_answers_about_everybody_and_everything() {
             1,
             &[
                 "verdict ask",
-                "why allowed in profile stamp by stamp (~/policy.d/20.toml:41); it needs approval by %#64003, asked for at most 10 min",
+                "why allowed in profile stamp by stamp (~/policy.d/20.toml:41); it needs approval by %#64003, asked for at most 10 min; one of them, never who asks, types: remit approve ID",
                 "executes /usr/bin/touch --date=2026-11 /srv/stamp",
                 "may write a stamp",
                 "runs as daemon (uid 1, gid 1)",

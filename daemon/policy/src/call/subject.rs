@@ -138,6 +138,7 @@ impl Call {
             Some(name) => Ask::Command {
                 name,
                 effect: self.effect,
+                args: &self.args,
             },
         }
     }

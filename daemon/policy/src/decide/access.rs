@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use remit_common::wire::GrantView;
 
-use crate::decide::Who;
 use crate::decide::index::Speaking;
+use crate::decide::{Terms, Verdict, Who};
 use crate::load::accounts::refused_id;
 use crate::model::approval::Approval;
 use crate::model::glob::Glob;
@@ -14,6 +14,7 @@ use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::Profile;
 use crate::model::rule::{GrantRule, RuleId};
+use crate::model::scope::Scope;
 
 /// What one caller may use: nothing that a rule refuses, and no rule that never decides.
 #[derive(Debug, Default)]
@@ -26,8 +27,9 @@ pub struct Access<'a> {
     pub profiles: Vec<&'a Arc<Profile>>,
 }
 
-/// A command that a caller may use.
-#[derive(Debug, Clone, Copy)]
+/// A command that a caller may use: once for each rule that decides about calls of it, in their order.
+/// About a call decides the first whose scope covers it.
+#[derive(Debug, Clone)]
 pub struct Usable<'a> {
     /// Which.
     pub named: Named<'a>,
@@ -37,6 +39,31 @@ pub struct Usable<'a> {
     pub rule: &'a RuleId,
     /// What that rule asks for before each run.
     pub approval: Option<&'a Approval>,
+    /// The calls that it is about.
+    pub only: &'a Scope,
+    /// Calls that are denied all the same.
+    pub except: Vec<&'a Scope>,
+    /// The rule whole.
+    deciding: &'a GrantRule,
+}
+
+impl Usable<'_> {
+    /// What [`Policy::decide`] answers to a call that it is about and that is not denied.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(Terms::of(self.named, self.profile), self.deciding)
+    }
+
+    /// The calls that it is about, in words, where it is not about all: `only with unit:
+    /// nginx.service, php*.service; never with unit: php5.service`.
+    pub fn scope(&self) -> Option<String> {
+        let only = (!self.only.is_any()).then(|| format!("only with {}", self.only));
+        let except = self
+            .except
+            .iter()
+            .map(|scope| format!("never with {scope}"));
+        let all: Vec<String> = only.into_iter().chain(except).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 /// A name about which a rule decides for a caller.
@@ -55,7 +82,11 @@ impl Policy {
         }
         let granting = self.granting.of(who);
         let denying = self.denying.of(who);
-        let is_open = |name: &str| self.denying.places(&denying, name).next().is_none();
+        let denials = |name: &str| {
+            let places = self.denying.places(&denying, name);
+            places.filter_map(|at| self.denies.get(at))
+        };
+        let is_open = |name: &str| !denials(name).any(|rule| rule.scope.is_any());
 
         let mut decides: BTreeMap<usize, Vec<Decided<'_>>> = BTreeMap::new();
         if is_open(RUN) {
@@ -72,22 +103,25 @@ impl Policy {
         }
         let mut commands = Vec::new();
         for named in self.all_named().filter(|named| is_open(named.name())) {
-            let first = self.granting.places(&granting, named.name()).next();
-            let Some((place, rule)) = first.and_then(|at| Some((at, self.grants.get(at)?))) else {
-                continue;
-            };
-            let (profile, approval) = (self.profile_of(named), rule.approval.as_ref());
-            decides.entry(place).or_default().push(Decided {
-                name: named.name(),
-                profile,
-                approval,
-            });
-            commands.push(Usable {
-                named,
-                profile,
-                rule: &rule.id,
-                approval,
-            });
+            let profile = self.profile_of(named);
+            let except: BTreeSet<&Scope> = denials(named.name()).map(|rule| &rule.scope).collect();
+            for (place, rule) in self.deciding(&granting, named.name()) {
+                let approval = rule.approval.as_ref();
+                decides.entry(place).or_default().push(Decided {
+                    name: named.name(),
+                    profile,
+                    approval,
+                });
+                commands.push(Usable {
+                    named,
+                    profile,
+                    rule: &rule.id,
+                    approval,
+                    only: &rule.scope,
+                    except: except.iter().copied().collect(),
+                    deciding: rule,
+                });
+            }
         }
         let of_rules = decides.iter().filter_map(|(place, decided)| {
             let rule = self.grants.get(*place)?;
@@ -106,6 +140,28 @@ impl Policy {
                 .filter(|profile| reached.contains(profile.name.as_str()))
                 .collect(),
         }
+    }
+
+    /// The grants that decide about calls of a command, in their order: the first whose scope covers a
+    /// call. None behind the one that is about every call, and none whose scope one before it has.
+    pub(crate) fn deciding<'a>(
+        &'a self,
+        granting: &Speaking,
+        name: &str,
+    ) -> Vec<(usize, &'a GrantRule)> {
+        let mut found: Vec<(usize, &GrantRule)> = Vec::new();
+        for place in self.granting.places(granting, name) {
+            let Some(rule) = self.grants.get(place) else {
+                continue;
+            };
+            if found.iter().all(|(_, before)| before.scope != rule.scope) {
+                found.push((place, rule));
+            }
+            if rule.scope.is_any() {
+                break;
+            }
+        }
+        found
     }
 
     /// The rules by which this caller may `run`, each with the approval that the strictest of the same
@@ -159,6 +215,11 @@ impl Policy {
         allow.extend(apart.iter().take(NAMES).map(ToString::to_string));
         if apart.len() > NAMES {
             allow.push(format!("{} more", apart.len() - NAMES));
+        }
+        if !rule.scope.is_any() {
+            for name in &mut allow {
+                *name += &format!(" (only with {})", rule.scope);
+            }
         }
         let run = decided.iter().find(|one| one.name == RUN);
         let profiles: BTreeSet<&str> = decided

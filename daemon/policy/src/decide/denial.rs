@@ -1,5 +1,7 @@
 //! Why something is refused, in words for the agent and for the administrator.
 
+use std::collections::BTreeSet;
+
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
@@ -12,6 +14,7 @@ use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::Base;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
+use crate::model::scope::Scope;
 
 /// A refusal, in words for the agent and for the administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +126,30 @@ pub(crate) fn no_command(name: &str) -> Denial {
         what: message,
         lift,
         next: next.unwrap_or_default(),
+    }
+}
+
+/// For one who may call it with other arguments.
+pub(crate) fn other_arguments<'a>(
+    name: &str,
+    granting: impl Iterator<Item = &'a GrantRule>,
+) -> Denial {
+    const MOST: usize = 4;
+    let rules: Vec<&GrantRule> = granting.collect();
+    let scopes: BTreeSet<&Scope> = rules.iter().map(|rule| &rule.scope).collect();
+    let mut shown: Vec<String> = scopes.iter().take(MOST).map(ToString::to_string).collect();
+    if scopes.len() > MOST {
+        shown.push(format!("{} more", scopes.len() - MOST));
+    }
+    let closest = rules.first().map(|rule| &rule.id);
+    Denial {
+        code: Code::DeniedRule,
+        object: Some(name.to_owned()),
+        rule: closest.cloned(),
+        what: format!("'{name}' is granted only with {}", shown.join(", or ")),
+        lift: closest
+            .map(|id| format!("more in 'args' of the [[grant]] at {}:{}", id.file, id.line)),
+        next: "call it with such arguments, or ask an administrator for others".into(),
     }
 }
 

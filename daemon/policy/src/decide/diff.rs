@@ -17,6 +17,7 @@ use crate::model::approval::Approval;
 use crate::model::names::RUN;
 use crate::model::policy::Policy;
 use crate::model::rule::{Grantees, Principal};
+use crate::model::scope::Scope;
 
 /// Names that one line lists; it counts the others.
 const NAMES: usize = 16;
@@ -84,6 +85,8 @@ struct Reach<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Name<'a> {
     Named(&'a str),
+    /// Calls of it, of one scope.
+    Scoped(&'a str, &'a Scope),
     RunIn(&'a str),
 }
 
@@ -98,17 +101,33 @@ impl<'a> Reach<'a> {
     fn of(policy: &'a Policy, principal: Principal) -> Self {
         let granting = policy.granting.of_all([principal].into_iter());
         let denying = policy.denying.of_all([principal].into_iter());
-        let is_denied = |name: &str| policy.denying.places(&denying, name).next().is_some();
+        let denials = |name: &str| {
+            let places = policy.denying.places(&denying, name);
+            places.filter_map(|at| policy.denies.get(at))
+        };
+        let is_denied = |name: &str| denials(name).any(|rule| rule.scope.is_any());
         let mut reach = Self::default();
         for named in policy.all_named() {
-            let name = Name::Named(named.name());
-            let first = policy.granting.places(&granting, named.name()).next();
-            if is_denied(named.name()) {
+            let name = named.name();
+            if is_denied(name) {
+                reach.names.insert(Name::Named(name), State::Denied);
+                continue;
+            }
+            let rules = policy.deciding(&granting, name);
+            let whole = rules.iter().find(|(_, rule)| rule.scope.is_any());
+            let whole = whole.map(|(_, rule)| rule.approval.as_ref());
+            for (_, rule) in &rules {
+                let approval = rule.approval.as_ref();
+                // What every call needs anyway is no news of some.
+                let adds = whole.is_none_or(|whole| !same(whole, approval));
+                if rule.scope.is_any() || adds {
+                    let name = Name::of(name, &rule.scope);
+                    reach.names.insert(name, State::Granted(approval));
+                }
+            }
+            for rule in denials(name) {
+                let name = Name::of(name, &rule.scope);
                 reach.names.insert(name, State::Denied);
-            } else if let Some(rule) = first.and_then(|at| policy.grants.get(at)) {
-                reach
-                    .names
-                    .insert(name, State::Granted(rule.approval.as_ref()));
             }
         }
         if is_denied(RUN) {
@@ -133,10 +152,28 @@ impl<'a> Reach<'a> {
     }
 }
 
+impl<'a> Name<'a> {
+    fn of(name: &'a str, scope: &'a Scope) -> Self {
+        match scope.is_any() {
+            true => Self::Named(name),
+            false => Self::Scoped(name, scope),
+        }
+    }
+}
+
+fn same(one: Option<&Approval>, other: Option<&Approval>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.asks_as(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => f.write_str(name),
+            Self::Scoped(name, scope) => write!(f, "{name} ({scope})"),
             Self::RunIn(profile) => write!(f, "{RUN} (profile {profile})"),
         }
     }

@@ -5,7 +5,7 @@
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
-use crate::decide::{Ask, Verdict, Who, lists};
+use crate::decide::{Ask, Called, Verdict, Who, lists};
 use crate::load::diagnostic::quoted;
 use crate::model::names::RUN;
 use crate::model::policy::Policy;
@@ -30,6 +30,8 @@ struct Question<'a> {
     name: &'a str,
     /// Of `run`: the sandbox and the variables.
     run: Option<(&'a str, &'a [&'a [u8]])>,
+    /// Of a command that a file defines.
+    call: Option<Called<'a>>,
 }
 
 impl Policy {
@@ -46,11 +48,17 @@ impl Policy {
                 who,
                 name: RUN,
                 run: Some((profile.unwrap_or(&self.read.name), env_names)),
+                call: None,
             }),
-            Ask::Command { name, effect: _ } => Some(Question {
+            Ask::Command {
+                name,
+                effect: _,
+                args,
+            } => Some(Question {
                 who,
                 name,
                 run: None,
+                call: self.named(name).and_then(|named| named.with(args)),
             }),
             Ask::Try { .. } => None,
         };
@@ -77,7 +85,7 @@ impl Policy {
                 grant.basis()
             ),
             Verdict::Ask(pending) => format!(
-                "allowed in profile {} by {}; it {}",
+                "allowed in profile {} by {}; it {}; one of them, never who asks, types: remit approve ID",
                 pending.profile().name,
                 pending.rule(),
                 pending.approval()
@@ -118,6 +126,9 @@ impl Question<'_> {
         if !rule.denies(self.name) {
             return format!("does not deny {name}");
         }
+        if !rule.touches(self.call) {
+            return format!("denies {name} only with {}", rule.scope);
+        }
         match verdict {
             Verdict::Deny(denial) if denial.rule.as_ref() == Some(&rule.id) => {
                 format!("decides: denies {name}")
@@ -136,6 +147,9 @@ impl Question<'_> {
         }
         if !rule.allows(self.name) {
             return format!("does not allow {name}");
+        }
+        if !rule.covers(self.call) {
+            return format!("allows {name} only with {}", rule.scope);
         }
         if let Some((profile, _)) = self
             .run

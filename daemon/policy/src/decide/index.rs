@@ -4,13 +4,16 @@
 //! set of places that speak of it; what decides is the first place in both. All of it is made once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
 
 use crate::decide::Who;
+use crate::model::command::Command;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
 use crate::model::rule::{Grantees, Principal};
+use crate::model::scope::Scope;
 
 /// A set of places: words of 64 bits that are not zero, by number. As large as what is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,14 +51,19 @@ impl Places {
 
 impl Index {
     /// Of rules in the order in which they decide. `implies` tells of a place whether its speaking of
-    /// `run` is about the built-in commands too.
+    /// `run` is about the built-in commands too. A rule of a scope speaks of the commands that have all
+    /// its arguments.
     pub(crate) fn new<'a>(
-        commands: impl Iterator<Item = &'a String>,
-        rules: impl Iterator<Item = (&'a Grantees, &'a [Glob])>,
+        commands: &BTreeMap<String, Arc<Command>>,
+        rules: impl Iterator<Item = (&'a Grantees, &'a [Glob], &'a Scope)>,
         implies: impl Fn(usize) -> bool,
     ) -> Self {
         let builtins = COMMANDS.iter().map(|builtin| builtin.name);
-        let known = commands.map(String::as_str).chain(builtins).chain([RUN]);
+        let known = commands
+            .keys()
+            .map(String::as_str)
+            .chain(builtins)
+            .chain([RUN]);
         let mut names: Vec<_> = known
             .map(|name| (name.to_owned(), Places::default()))
             .collect();
@@ -66,14 +74,20 @@ impl Index {
             words: 0,
         };
         // Most rules share a few patterns: each is matched once.
-        let mut matched: BTreeMap<&Glob, Matched> = BTreeMap::new();
-        for (place, (to, globs)) in rules.enumerate() {
+        let mut matched: BTreeMap<(&Glob, Vec<&str>), Matched> = BTreeMap::new();
+        for (place, (to, globs, scope)) in rules.enumerate() {
             index.words = place / 64 + 1;
             for one in to.ids.keys() {
                 index.principals.entry(*one).or_default().add(place);
             }
             for glob in globs {
-                let found = matched.entry(glob).or_insert_with(|| index.find(glob));
+                let args: Vec<&str> = scope.args().map(|(name, _)| name).collect();
+                let suits = |name: &str| {
+                    let command = commands.get(name);
+                    scope.is_any() || command.is_some_and(|command| scope.suits(command))
+                };
+                let found = matched.entry((glob, args));
+                let found = found.or_insert_with(|| index.find(glob, suits));
                 let implied: &[usize] = if implies(place) { &found.implied } else { &[] };
                 for at in found.names.iter().chain(implied) {
                     if let Some((_, places)) = index.names.get_mut(*at) {
@@ -85,11 +99,12 @@ impl Index {
         index
     }
 
-    fn find(&self, glob: &Glob) -> Matched {
-        let builtins = COMMANDS
-            .iter()
-            .filter_map(|builtin| self.position(builtin.name));
-        let names = self.matching(glob).filter_map(|name| self.position(name));
+    fn find(&self, glob: &Glob, suits: impl Fn(&str) -> bool) -> Matched {
+        let builtins = COMMANDS.iter().map(|builtin| builtin.name);
+        let builtins = builtins.filter(|name| suits(name));
+        let builtins = builtins.filter_map(|name| self.position(name));
+        let names = self.matching(glob).filter(|name| suits(name));
+        let names = names.filter_map(|name| self.position(name));
         Matched {
             names: names.collect(),
             implied: match glob.matches(RUN) {

@@ -7,6 +7,9 @@
 //! that are asked for: two that each list a half do not add up. A variable is no way
 //! around an approval: that of the strictest grant holds, whichever lists them.
 //!
+//! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial
+//! one of each.
+//!
 //! Who is not granted a command is told the same as of a command that does not exist,
 //! also where a `[[deny]]` speaks of it.
 //!
@@ -35,7 +38,7 @@ use crate::model::command::Command;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{GrantRule, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, RuleId};
 
 /// Who asks: ids that the kernel gave for the peer of a socket.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,8 @@ pub enum Ask<'a> {
         name: &'a str,
         /// What the tool is for through which it is asked.
         effect: Effect,
+        /// Its arguments as they are given, not checked yet.
+        args: &'a [(String, String)],
     },
     /// Run any program or script as root's own trial of a profile: no rule is asked.
     Try {
@@ -152,6 +157,17 @@ impl Basis {
 }
 
 impl Terms {
+    fn of(named: Named<'_>, profile: &Arc<Profile>) -> Self {
+        Self {
+            profile: Arc::clone(profile),
+            env: Vec::new(),
+            command: match named {
+                Named::Builtin(_) => None,
+                Named::Command(command) => Some(Arc::clone(command)),
+            },
+        }
+    }
+
     /// The sandbox to run in.
     pub fn profile(&self) -> &Arc<Profile> {
         &self.profile
@@ -222,7 +238,7 @@ impl Policy {
                 argv0: _,
                 env_names,
             } => self.run(who, profile.unwrap_or(&self.read.name), env_names),
-            Ask::Command { name, effect } => self.call(who, name, *effect),
+            Ask::Command { name, effect, args } => self.call(who, name, *effect, args),
             Ask::Try { profile, env_names } => {
                 self.attempt(who, profile.unwrap_or(&self.read.name), env_names)
             }
@@ -231,7 +247,7 @@ impl Policy {
     }
 
     fn run(&self, who: Who<'_>, profile: &str, env_names: &[&[u8]]) -> Result<Verdict, Denial> {
-        self.not_denied(who, RUN)?;
+        self.not_denied(who, RUN, None)?;
         let speaking = self.granting.of(who);
         let granted = self.granting.places(&speaking, RUN);
         let mut granted = granted.filter_map(|at| self.grants.get(at)).peekable();
@@ -259,34 +275,39 @@ impl Policy {
         Ok(Verdict::of(terms, decides))
     }
 
-    fn call(&self, who: Who<'_>, name: &str, effect: Effect) -> Result<Verdict, Denial> {
+    fn call(
+        &self,
+        who: Who<'_>,
+        name: &str,
+        effect: Effect,
+        args: &[(String, String)],
+    ) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
         // First, so that an answer takes no longer for a command that is there.
         let speaking = self.granting.of(who);
         let named = self.named(name).ok_or_else(unknown)?;
-        let strictest = self.granting.places(&speaking, name).next();
-        let rule = strictest
-            .and_then(|at| self.grants.get(at))
-            .ok_or_else(unknown)?;
-        self.not_denied(who, name)?;
+        let call = named.with(args);
+        let granting = || {
+            let places = self.granting.places(&speaking, name);
+            places.filter_map(|at| self.grants.get(at))
+        };
+        granting().next().ok_or_else(unknown)?;
+        self.not_denied(who, name, call)?;
+        // Who may call it with other arguments knows that it is there, and is told with which.
+        let strictest = granting().find(|rule| rule.covers(call));
+        let rule = strictest.ok_or_else(|| denial::other_arguments(name, granting()))?;
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
-        let terms = Terms {
-            profile: Arc::clone(self.profile_of(named)),
-            env: Vec::new(),
-            command: match named {
-                Named::Builtin(_) => None,
-                Named::Command(command) => Some(Arc::clone(command)),
-            },
-        };
+        let terms = Terms::of(named, self.profile_of(named));
         Ok(Verdict::of(terms, rule))
     }
 
-    fn not_denied(&self, who: Who<'_>, name: &str) -> Result<(), Denial> {
+    fn not_denied(&self, who: Who<'_>, name: &str, call: Option<Called<'_>>) -> Result<(), Denial> {
         let speaking = self.denying.of(who);
-        let first = self.denying.places(&speaking, name).next();
-        match first.and_then(|at| self.denies.get(at)) {
+        let places = self.denying.places(&speaking, name);
+        let mut denying = places.filter_map(|at| self.denies.get(at));
+        match denying.find(|rule| rule.touches(call)) {
             Some(rule) => Err(denial::by(rule, name)),
             None => Ok(()),
         }
@@ -335,6 +356,35 @@ impl Verdict {
                 approval: approval.clone(),
             }),
         }
+    }
+}
+
+/// A command that a file defines, and the arguments of a call of it.
+pub(crate) type Called<'a> = (&'a Command, &'a [(String, String)]);
+
+impl<'a> Named<'a> {
+    /// A call of it, where rules can look at its arguments.
+    pub(crate) fn with(self, args: &'a [(String, String)]) -> Option<Called<'a>> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Command(command) => Some((command.as_ref(), args)),
+        }
+    }
+}
+
+impl GrantRule {
+    /// Whether its scope covers this call; `None` is one without arguments that rules know.
+    pub(crate) fn covers(&self, call: Option<Called<'_>>) -> bool {
+        let covers = |(command, args): Called<'_>| self.scope.covers(command, args);
+        self.scope.is_any() || call.is_some_and(covers)
+    }
+}
+
+impl DenyRule {
+    /// Whether this call is in its scope; `None` is one without arguments that rules know.
+    pub(crate) fn touches(&self, call: Option<Called<'_>>) -> bool {
+        let touches = |(command, args): Called<'_>| self.scope.touches(command, args);
+        self.scope.is_any() || call.is_some_and(touches)
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod paths;
 pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod rules;
+pub(crate) mod scope;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;

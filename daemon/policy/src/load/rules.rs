@@ -15,10 +15,12 @@ use crate::load::loading::Loading;
 use crate::load::reader::{Fields, Need, Placed, Report, mistyped};
 use crate::load::text::is_rule_name;
 use crate::model::approval::Approval;
+use crate::model::command::Command;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
 use crate::model::profile::Profile;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
+use crate::model::scope::Scope;
 
 /// Seconds that somebody is asked for an approval: a day at most.
 const EXPIRES: RangeInclusive<u64> = 10..=24 * 3600;
@@ -61,18 +63,20 @@ impl Loading<'_> {
         );
         let allowed = fields.strings("allow", Need::Required, report);
         let allow = self.globs(&allowed, Unmatched::Warns, report);
-        let profile = self.profile_of_run(&mut fields, &allow, report);
+        let scope = self.scope(&mut fields, &allowed, Unmatched::Warns, report);
+        let profile = self.profile_of_run(&mut fields, &allow, &scope, report);
         let env = variables(&fields.strings("env", Need::Optional, report), report);
         let approval = self.approval(&mut fields, report);
         let unconfined = fields.boolean("unconfined", report);
         fields.finish(report);
         if approval.is_none() && !unconfined {
-            self.refuse_unconfined(&allowed, report);
+            self.refuse_unconfined(&allowed, &scope, report);
         }
         self.grants.push(GrantRule {
             id,
             to,
             allow,
+            scope,
             profile,
             env,
             approval,
@@ -92,8 +96,14 @@ impl Loading<'_> {
         );
         let denied = fields.strings("deny", Need::Required, report);
         let deny = self.globs(&denied, Unmatched::Refuses, report);
+        let scope = self.scope(&mut fields, &denied, Unmatched::Refuses, report);
         fields.finish(report);
-        self.denies.push(DenyRule { id, to, deny });
+        self.denies.push(DenyRule {
+            id,
+            to,
+            deny,
+            scope,
+        });
     }
 
     /// The rule's identity. A name belongs to one rule only: it stands in the audit.
@@ -179,6 +189,7 @@ impl Loading<'_> {
         &self,
         fields: &mut Fields<'_>,
         allow: &[Glob],
+        scope: &Scope,
         report: &mut Report<'_>,
     ) -> Arc<Profile> {
         let read = || {
@@ -193,7 +204,7 @@ impl Loading<'_> {
         let Some(profile) = self.profile(&named, report) else {
             return read();
         };
-        let run = allow.iter().any(|glob| glob.matches(RUN));
+        let run = scope.is_any() && allow.iter().any(|glob| glob.matches(RUN));
         if !run {
             let message = "'profile' is that of 'run', which this rule does not allow".into();
             report.warning(
@@ -245,11 +256,13 @@ impl Loading<'_> {
 
     /// Nobody runs a command that no sandbox holds unless another agrees, or the rule says that it is
     /// meant.
-    fn refuse_unconfined(&self, allowed: &[Placed<&str>], report: &mut Report<'_>) {
+    fn refuse_unconfined(&self, allowed: &[Placed<&str>], scope: &Scope, report: &mut Report<'_>) {
         for item in allowed {
             let glob = Glob::new(item.value);
             let mut unconfined = self.unconfined.values();
-            if let Some(command) = unconfined.find(|command| glob.matches(&command.name)) {
+            let is_one =
+                |command: &&Arc<Command>| glob.matches(&command.name) && scope.suits(command);
+            if let Some(command) = unconfined.find(is_one) {
                 let message = format!(
                     "'{}' would run without sandbox (profile '{}') and without approval",
                     command.name, command.profile.name
@@ -264,7 +277,7 @@ impl Loading<'_> {
 
 /// What happens when a rule names no command that there is.
 #[derive(Clone, Copy)]
-enum Unmatched {
+pub(crate) enum Unmatched {
     /// What is granted may come later, with a package.
     Warns,
     /// What should be denied is not.

@@ -10,3 +10,4 @@ pub(crate) mod pattern;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod rule;
+pub(crate) mod scope;

@@ -58,13 +58,17 @@ impl Policy {
         let gids_of_denies = denies.iter().flat_map(|rule| rule.to.gids());
         let groups_named = gids_of_grants.chain(gids_of_denies).collect();
         let granting = Index::new(
-            commands.keys(),
-            grants.iter().map(|rule| (&rule.to, rule.allow.as_slice())),
+            &commands,
+            grants
+                .iter()
+                .map(|rule| (&rule.to, rule.allow.as_slice(), &rule.scope)),
             |place| grants.get(place).is_some_and(GrantRule::run_is_builtins),
         );
         let denying = Index::new(
-            commands.keys(),
-            denies.iter().map(|rule| (&rule.to, rule.deny.as_slice())),
+            &commands,
+            denies
+                .iter()
+                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope)),
             |_| true,
         );
         Self {

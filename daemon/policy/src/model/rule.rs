@@ -11,6 +11,7 @@ use crate::model::approval::Approval;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
 use crate::model::profile::{Base, Profile};
+use crate::model::scope::Scope;
 
 /// Where a rule stands, and its name if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +68,9 @@ pub(crate) struct Grantees {
 }
 
 impl GrantRule {
-    /// Whether it allows this name, to whom it is about.
+    /// Whether it allows this name, to whom it is about; of a scope, maybe not with all arguments.
     pub(crate) fn allows(&self, name: &str) -> bool {
-        self.allow.iter().any(|glob| self.allows_by(glob, name))
+        can_be_scoped(&self.scope, name) && self.allow.iter().any(|glob| self.allows_by(glob, name))
     }
 
     /// Whether it is this of its patterns that allows the name.
@@ -85,11 +86,17 @@ impl GrantRule {
 }
 
 impl DenyRule {
-    /// Whether it denies this name, to whom it is about.
+    /// Whether it denies this name, to whom it is about; of a scope, maybe not with all arguments.
     pub(crate) fn denies(&self, name: &str) -> bool {
         let speaks = |glob: &Glob| glob.matches(name) || (glob.matches(RUN) && is_builtin(name));
-        self.deny.iter().any(speaks)
+        can_be_scoped(&self.scope, name) && self.deny.iter().any(speaks)
     }
+}
+
+/// Whether a rule of this scope can be about the name: only commands that files define have
+/// arguments that rules know.
+fn can_be_scoped(scope: &Scope, name: &str) -> bool {
+    scope.is_any() || (name != RUN && !is_builtin(name))
 }
 
 fn is_builtin(name: &str) -> bool {
@@ -124,6 +131,8 @@ pub(crate) struct GrantRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
     pub(crate) allow: Vec<Glob>,
+    /// Of which calls; `run` and the built-in commands are in no scope but that of every call.
+    pub(crate) scope: Scope,
     /// That of `run`; a named command has its own.
     pub(crate) profile: Arc<Profile>,
     pub(crate) env: BTreeSet<String>,
@@ -138,4 +147,6 @@ pub(crate) struct DenyRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
     pub(crate) deny: Vec<Glob>,
+    /// Of which calls.
+    pub(crate) scope: Scope,
 }

@@ -127,9 +127,10 @@ impl Call {
         let profile = self.profile.as_deref();
         match (&self.what, &self.purpose) {
             (_, Purpose::Try) => Ask::Try { profile, env_names },
-            (What::Named { name, .. }, Purpose::Use | Purpose::Change { .. }) => Ask::Command {
+            (What::Named { name, args }, Purpose::Use | Purpose::Change { .. }) => Ask::Command {
                 name,
                 effect: self.effect(),
+                args,
             },
             (What::Program(argv), Purpose::Use | Purpose::Change { .. }) => Ask::Run {
                 profile,
