@@ -19,7 +19,7 @@ pub struct JobResult {
     pub job_id: String,
     /// Its argv, made printable and short.
     pub command: String,
-    /// `running` and `queued` mean: ask `job` again later.
+    /// `awaiting_approval`, `queued` and `running` mean: ask `job` again later.
     pub state: State,
     /// While it is queued: which of my waiting jobs it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,10 +269,26 @@ impl JobResult {
             cpu_usec: ending.map(|e| e.cpu_usec),
             memory_peak: ending.map(|e| e.memory_peak),
             kill_verified: ending.map(|e| e.kill_verified),
-            code: ending.and_then(|e| e.code),
-            next: ending.and_then(|e| e.next.clone()),
+            code: match &report.approval {
+                Some(_) => Some(Code::NeedsApproval),
+                None => ending.and_then(|e| e.code),
+            },
+            next: match &report.approval {
+                Some(approval) => Some(until_approved(approval)),
+                None => ending.and_then(|e| e.next.clone()),
+            },
         }
     }
+}
+
+/// What an agent does about a request that a person has to approve.
+fn until_approved(approval: &ApprovalView) -> String {
+    format!(
+        "it waits for {}: tell the person you work for, who types in a terminal of their own: {}. Never type \
+         it yourself or have it typed by a command. Approved, it starts by itself: follow it by its job_id",
+        approval.by.join(", "),
+        approval.line
+    )
 }
 
 /// The cause, unless it only repeats the exit status.
@@ -486,6 +502,44 @@ mod tests {
             "begin\n[… 91 bytes omitted: read them with job, offset=5 …]\nend\\x1b"
         );
         assert!(shown.escaped);
+    }
+
+    #[test]
+    fn what_waits_for_a_person_says_what_to_do() {
+        let view = ApprovalView {
+            by: vec!["%sre".into(), "ann".into()],
+            expires_ms: 7,
+            line: "remit approve abab-abab".into(),
+            digest: "00".repeat(32),
+        };
+        let waits = JobReport {
+            state: State::AwaitingApproval,
+            ending: None,
+            approval: Some(view.clone()),
+            ..report()
+        };
+        let result = JobResult::from(&waits);
+        assert_eq!(
+            (result.code, result.approval),
+            (Some(Code::NeedsApproval), Some(view))
+        );
+        let next = result.next.unwrap();
+        assert!(
+            next.contains("%sre, ann") && next.contains("remit approve abab-abab"),
+            "{next}"
+        );
+        let mut denied = report();
+        let ending = Ending::unmeasured(State::Denied, "denied by ann: no".into(), true);
+        denied.ending = Some(ending.refused(Code::ApprovalDenied, "ask ann"));
+        let value = serde_json::to_value(JobResult::from(&denied)).unwrap();
+        assert_eq!(
+            (&value["code"], &value["next"], &value["cause"]),
+            (
+                &serde_json::json!("approval_denied"),
+                &serde_json::json!("ask ann"),
+                &serde_json::json!("denied by ann: no")
+            )
+        );
     }
 
     #[test]

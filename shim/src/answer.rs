@@ -4,7 +4,7 @@
 //! to fit before it is built. Pure.
 
 use remit_common::caps;
-use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part};
+use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
 use remit_common::wire::{AccessReport, JobQuery, PartQuery, Reply, Request};
@@ -96,9 +96,18 @@ impl Form {
 /// The result of a tool.
 pub fn result(form: Form, reply: Result<Reply, Refusal>) -> CallToolResult {
     match reply.and_then(|reply| made(form, reply)) {
-        Ok((text, value)) => with(text, value, false),
+        Ok((text, value)) => {
+            let is_error = form.tool.starts() && is_refused(&value);
+            with(text, value, is_error)
+        }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// Whether a job was refused after all while it waited. One that still waits for a person is no failure.
+fn is_refused(job: &Value) -> bool {
+    let waits = json!(State::AwaitingApproval);
+    job.get("code").is_some_and(Value::is_string) && job.get("state") != Some(&waits)
 }
 
 /// The result that tells a refusal.

@@ -43,7 +43,8 @@ refuses every change: writes, network, signals to processes outside. Use script 
 anything that needs quoting. systemctl cannot reach the service manager in there: run the named \
 commands service.status, service.list, service.failed and logs instead, as \
 {\"name\": \"service.status\", \"args\": {\"unit\": \"nginx\"}}. change runs a named command that \
-changes the host, if policy grants you one: say why in reason.
+changes the host, if policy grants you one: say why in reason. Where a person must approve it, state is \
+awaiting_approval: tell your user the line in approval, never type it yourself.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
 result has state running, or queued while it waits for a place: call job with its job_id to wait \
@@ -113,6 +114,11 @@ impl Tool {
         }
     }
 
+    /// Whether it starts something.
+    pub const fn starts(self) -> bool {
+        matches!(self, Self::Run | Self::Change)
+    }
+
     const fn title(self) -> &'static str {
         match self {
             Self::Access => "What may I do here",
@@ -133,26 +139,24 @@ impl Tool {
             }
             Self::Host => {
                 "Structured facts about this server, such as listening ports with the unit that \
-                 owns them. Shorter and safer to read than command output."
+                 owns them. Shorter than command output."
             }
             Self::Run => {
                 "Run any program or script on this server in a sandbox in which the kernel refuses \
                  every change: it sees what an operator sees and can write, connect or signal \
                  nothing. Or a named command that looks. Answers when it ends or after wait_ms; \
-                 then state is running, or queued for a place, and job follows it."
+                 then job follows it."
             }
             Self::Change => {
                 "Run a named command that changes this server, as policy grants it. Answers as \
-                 run; needs_approval names who must approve."
+                 run. State awaiting_approval: next says who must approve it; then it starts by itself."
             }
             Self::Job => {
                 "Your jobs: without job_id a list; with it the job's state and output, after \
                  waiting for its end. stream, offset, limit, tail or encoding give a page of its \
                  output, grep the lines that match."
             }
-            Self::JobStop => {
-                "End a job of yours, with all its processes, and check that they are gone."
-            }
+            Self::JobStop => "End a job of yours with all its processes, verified.",
         }
     }
 

@@ -33,7 +33,11 @@ impl Denials {
         // The warden's not_found is about a command that policy does not give this user.
         if !matches!(
             refusal.code,
-            Code::DeniedRule | Code::NotFound | Code::NeedsApproval | Code::ApprovalDenied
+            Code::DeniedRule
+                | Code::NotFound
+                | Code::NeedsApproval
+                | Code::ApprovalDenied
+                | Code::ApprovalVoid
         ) {
             return (refusal, Duration::ZERO);
         }

@@ -1,5 +1,6 @@
 //! Named commands: `change`, arguments of any type, and what `access` tells of them.
 
+use remit_common::outcome::{ApprovalView, Ending, JobReport, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Access, AccessReport, CommandView, Effect, GrantView, Purpose, Reply, Request, Run, What,
@@ -172,6 +173,65 @@ fn what_policy_says_reaches_the_agent_whole() {
         let result = call(&mut shim, "change", arguments);
         assert_eq!(result["isError"], true);
         assert_eq!(result["structuredContent"], json!({ "error": refusal }));
+    }
+}
+
+/// Told at once, with what the agent does about it; refused after all, it is an error that says so.
+#[test]
+fn what_waits_for_a_person_is_told_and_no_tool_approves_it() {
+    let view = ApprovalView {
+        by: vec!["%sre".to_owned()],
+        expires_ms: 9,
+        line: "remit approve 0101-0101".to_owned(),
+        digest: "ab".repeat(32),
+    };
+    let Ok(Reply::Job { report, part }) = ended(b"") else {
+        panic!("a job")
+    };
+    let waits = JobReport {
+        state: State::AwaitingApproval,
+        ending: None,
+        approval: Some(view.clone()),
+        ..report.as_ref().clone()
+    };
+    let denied = Ending::unmeasured(State::Denied, "denied by ann: not now".to_owned(), true)
+        .refused(Code::ApprovalDenied, "ask ann");
+    let denied = JobReport {
+        state: State::Denied,
+        ending: Some(denied),
+        ..report.as_ref().clone()
+    };
+    assert!(part.is_none());
+    let arguments = json!({"name": "nginx.reload", "reason": "why"});
+    for (report, is_error, code, says) in [
+        (waits, false, "needs_approval", "remit approve 0101-0101"),
+        (denied, true, "approval_denied", "denied by ann: not now"),
+    ] {
+        let report = Box::new(report);
+        let daemon = Daemon::start(move |_| {
+            let report = report.clone();
+            answer(Ok(Reply::Job { report, part: None }))
+        });
+        let mut shim = session(&daemon);
+        let result = call(&mut shim, "change", arguments.clone());
+        assert_eq!(result["isError"], is_error, "{result}");
+        let job = &result["structuredContent"];
+        assert_eq!(job["code"], code);
+        assert!(job["next"].is_string());
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains(says), "{text}");
+        // To look at it is no failure.
+        let id = json!({"job_id": job["job_id"]});
+        assert_eq!(call(&mut shim, "job", id)["isError"], false);
+        shim.request(1, "tools/list", json!({}));
+        let tools = shim.next();
+        for tool in tools["result"]["tools"].as_array().unwrap() {
+            let words = ["approve", "grant", "deny", "unlock"];
+            let name = tool["name"].as_str().unwrap();
+            let input = tool["inputSchema"].to_string();
+            assert!(words.iter().all(|word| !name.contains(word)), "{name}");
+            assert!(!input.contains("digest"), "{input}");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ impl Call {
         if let Some(command) = check::run(&run)? {
             run.stdin = self.facts(&command).await?;
         }
-        let wait_ms = run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT);
+        let wait_ms = run.wait_ms;
         let notes = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
@@ -37,6 +37,12 @@ impl Call {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
+        };
+        let wait_ms = match wait_ms {
+            Some(wait_ms) => wait_ms,
+            // A person may take their time; who asked has to tell them.
+            None if job.approval().is_some() => 0,
+            None => caps::WAIT_MS_DEFAULT,
         };
         self.wait(&job, wait_ms).await;
         self.ready(&job).await;

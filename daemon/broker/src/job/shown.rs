@@ -123,7 +123,11 @@ impl Job {
         let line = self
             .output(latest)
             .last_line(self.file(spool, latest).as_ref());
-        let mut last_line = text::line(&line, LAST_LINE);
+        let mut last_line = match self.approval() {
+            // It has written nothing yet.
+            Some(view) => format!("waiting for an approval by {}", view.by.join(", ")),
+            None => text::line(&line, LAST_LINE),
+        };
         last_line.truncate(last_line.floor_char_boundary(LAST_LINE));
         Progress {
             place,

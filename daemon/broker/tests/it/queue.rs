@@ -1,9 +1,10 @@
 //! Jobs that wait for a place.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, JobReport, Place, State};
+use remit_common::outcome::{ApprovalView, Ending, JobReport, Place, State};
+use remit_common::refusal::Code;
 use remit_common::wire::{Reply, Request};
-use remit_link::{ToBroker, ToWarden};
+use remit_link::{ToBroker, ToWarden, Waits};
 
 use crate::stage::{Broker, Client, Dir, FakeJob, ending, report, run};
 
@@ -13,7 +14,7 @@ fn queue(broker: &Broker, number: u8, owner: u32) -> (FakeJob, [std::os::fd::Own
         panic!("no run")
     };
     let (mut job, pipes) = FakeJob::new(number, owner);
-    job.meta.waits = Some(remit_link::Waits::Place);
+    job.meta.waits = Some(Waits::Place);
     let meta = Box::new(job.meta.clone());
     broker.tell(
         &ToBroker::Job {
@@ -40,6 +41,85 @@ fn queued(
 
 fn place(position: u32, of: u32) -> Option<Place> {
     Some(Place { position, of })
+}
+
+fn asked() -> ApprovalView {
+    ApprovalView {
+        by: vec!["%sre".into()],
+        expires_ms: 9,
+        line: "remit approve 0101-0101".into(),
+        digest: "ab".repeat(32),
+    }
+}
+
+/// Without a wait_ms of its own a call does not wait for people.
+#[test]
+fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let call = client.call(Request::Run(run(&["true"])));
+    let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+        panic!("no run")
+    };
+    let (mut job, pipes) = FakeJob::new(1, 1000);
+    job.meta.waits = Some(Waits::Approval(Box::new(asked())));
+    let meta = Box::new(job.meta.clone());
+    let ticket = Some(ticket);
+    broker.tell(&ToBroker::Job { ticket, meta }, &[]);
+    let first = report(client.reply(call).0);
+    assert_eq!(
+        (first.state, first.approval, first.place),
+        (State::AwaitingApproval, Some(asked()), None)
+    );
+    let call = client.call(Request::Job(remit_common::wire::JobQuery {
+        job: job.id,
+        wait_ms: 50_000,
+        part: None,
+    }));
+    let remit_common::wire::ToClient::Progress { progress, .. } = client.receive() else {
+        panic!("no sign of life")
+    };
+    assert_eq!(progress.last_line, "waiting for an approval by %sre");
+    broker.tell(&ToBroker::Approved { job: job.id }, &[]);
+    let mut other = broker.client(1000);
+    let queued = other.job(job.id, 0);
+    assert_eq!(
+        (queued.state, queued.approval, queued.place),
+        (State::Queued, None, place(1, 1))
+    );
+    let begun = ToBroker::Begun {
+        job: job.id,
+        started_ms: 77,
+        waited_ms: 1500,
+    };
+    broker.tell(&begun, &[&pipes[0], &pipes[1]]);
+    drop(pipes);
+    assert_eq!(other.job(job.id, 0).state, State::Running);
+    drop(job.write(b"", b""));
+    let _ = (call, broker.tell(&ToBroker::Exited { job: job.id }, &[]));
+}
+
+#[test]
+fn a_request_that_is_refused_after_all_says_why_also_to_the_next_broker() {
+    let dir = Dir::new();
+    let broker = Broker::fresh(&dir);
+    let (mut job, _pipes) = FakeJob::new(1, 1000);
+    job.meta.waits = Some(Waits::Approval(Box::new(asked())));
+    broker.hand_over(&job.meta, &[]);
+    broker.tell(&ToBroker::Adopted, &[]);
+    let mut broker = broker;
+    let mut client = broker.client(1000);
+    assert_eq!(client.job(job.id, 0).approval, Some(asked()));
+    let ending = Ending::unmeasured(State::Denied, "denied by ann: no".into(), true)
+        .refused(Code::ApprovalDenied, "ask ann");
+    let ended = ToBroker::Ended {
+        job: job.id,
+        ending: Box::new(ending.clone()),
+    };
+    broker.tell(&ended, &[]);
+    let told = client.job(job.id, 1000);
+    assert_eq!((told.approval, told.ending), (None, Some(ending)));
 }
 
 #[test]
@@ -134,7 +214,7 @@ fn a_new_broker_takes_the_queue_over_and_clocks_do_not_matter() {
     assert_eq!(broker.hear(), ToWarden::Ready);
     let mut metas = [4, 2, 9].map(|number| {
         let mut meta = FakeJob::new(number, 1000).0.meta;
-        meta.waits = Some(remit_link::Waits::Place);
+        meta.waits = Some(Waits::Place);
         // The later it was asked for, the earlier it was by the clock.
         meta.started_ms = 1000 - u64::from(number);
         meta.age_ms = 60_000;

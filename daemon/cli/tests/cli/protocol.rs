@@ -223,7 +223,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 30] = [
+    let caps: [(&str, u64); 36] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
@@ -240,6 +240,12 @@ fn the_bounds_are_those_of_the_code() {
         ("NAMED_ARGS", caps::NAMED_ARGS as u64),
         ("NAMED_VALUE", caps::NAMED_VALUE as u64),
         ("REASON", caps::REASON as u64),
+        ("PENDING_PER_UID", caps::PENDING_PER_UID as u64),
+        ("PENDING", caps::PENDING as u64),
+        ("WHY", caps::WHY as u64),
+        ("GRANT_S", caps::GRANT_S.into()),
+        ("GRANT_USES", caps::GRANT_USES.into()),
+        ("GRANTS", caps::GRANTS as u64),
         ("ACCESS_COMMANDS", caps::ACCESS_COMMANDS as u64),
         ("POLICY_CHANGES", caps::POLICY_CHANGES as u64),
         ("INLINE_OUTPUT", caps::INLINE_OUTPUT as u64),
