@@ -125,9 +125,11 @@ profile = 'both'
 a.toml:3:10: warning: '/etc/cron.d' can lead to all of root, past this sandbox
   3 | write = ['/etc/cron.d', '/srv/w']
     |          ^^^^^^^^^^^^^
+    = where that is meant, say leads_to_root = true
 a.toml:4:12: warning: '/run/docker.sock' can lead to all of root, past this sandbox
   4 | sockets = ['/run/docker.sock']
     |            ^^^^^^^^^^^^^^^^^^
+    = where that is meant, say leads_to_root = true
 a.toml:13:9: warning: '/bin/sh' is a shell: a script of your own, or the inner program itself, says more clearly what is run
   13 | argv = ['/bin/sh', '-c', 'true']
      |         ^^^^^^^^^

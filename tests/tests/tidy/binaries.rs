@@ -6,7 +6,14 @@ use std::process::Command;
 use super::repo;
 
 /// The binaries that packages ship.
-pub const SHIPPED: &[&str] = &["remitd", "remit-broker", "remit-look", "remit", "mcp-shim"];
+pub const SHIPPED: &[&str] = &[
+    "remitd",
+    "remit-broker",
+    "remit-look",
+    "remit-act",
+    "remit",
+    "mcp-shim",
+];
 
 /// Those of them that people start. The warden starts the broker, which has nothing to say to people.
 const WITH_HELP: &[&str] = &["remitd", "remit", "mcp-shim"];

@@ -20,7 +20,7 @@ use crate::model::profile::{Base, Network, Profile, User};
 use listed::Lists;
 
 /// Keys that not every base has, and the bases that have them.
-const OF_BASE: [(&str, &[Base]); 11] = [
+const OF_BASE: [(&str, &[Base]); 12] = [
     ("user", &[Base::Strict, Base::Host]),
     ("capabilities", &[Base::Read, Base::Strict]),
     ("read", &[Base::Strict]),
@@ -30,6 +30,7 @@ const OF_BASE: [(&str, &[Base]); 11] = [
     ("devices", &[Base::Read, Base::Strict]),
     ("sockets", &[Base::Strict]),
     ("write_and_exec", &[Base::Strict]),
+    ("leads_to_root", &[Base::Read, Base::Strict]),
     ("network", &[Base::Read, Base::Strict]),
     ("groups", &[Base::Read, Base::Strict, Base::Host]),
 ];

@@ -152,6 +152,7 @@ impl Lists {
         let devices = list("devices", &device, report);
         let sockets = list("sockets", &|path| socket(path, protected), report);
         let write_and_exec = fields.boolean("write_and_exec", report);
+        let meant = fields.boolean("leads_to_root", report);
         if !write_and_exec {
             for (one, span) in &write {
                 let both = exec
@@ -185,10 +186,11 @@ impl Lists {
         }
         let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
             for (one, span) in list {
-                if to.iter().any(|root| nested(&one.path, root)) {
+                if !meant && to.iter().any(|root| nested(&one.path, root)) {
                     let path = quoted(&one.path);
                     let message = format!("{path} can lead to all of root, past this sandbox");
-                    report.warning(span.clone(), message, None);
+                    let help = "where that is meant, say leads_to_root = true";
+                    report.warning(span.clone(), message, Some(help));
                 }
             }
         };
