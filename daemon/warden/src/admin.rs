@@ -1,5 +1,6 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
+mod approving;
 mod gate;
 mod granting;
 
@@ -16,6 +17,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 
+use crate::approval::from_outside;
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
 use crate::policy_load::in_short;
@@ -53,6 +55,10 @@ pub enum Wants {
     Checkup,
     /// A job's end.
     End(JobId),
+    /// Another list of what waits for an approval.
+    Pending,
+    /// What becomes of an approval.
+    Approval(JobId),
 }
 
 /// All connections, in the order in which they came.
@@ -209,7 +215,10 @@ impl Warden {
                 break;
             };
             let reply = match call.protocol {
-                ADMIN_PROTOCOL => self.admin_request(number, &admin.subject, call.request),
+                ADMIN_PROTOCOL => match self.may_ask(admin, &call.request) {
+                    Ok(()) => self.admin_request(number, &admin.subject, call.request),
+                    Err(refusal) => Some(self.refused(&admin.subject, refusal)),
+                },
                 other => Some(AdminReply::Refused(Refusal::new(
                     Code::InvalidArgs,
                     format!("admin protocol {other} is not spoken here, only {ADMIN_PROTOCOL}"),
@@ -237,6 +246,29 @@ impl Warden {
         }
     }
 
+    /// What lets something run is not said from inside a job, whoever it runs for.
+    fn may_ask(&self, admin: &Admin, request: &AdminRequest) -> Result<(), Refusal> {
+        let lets_run = matches!(
+            request,
+            AdminRequest::Approve { .. } | AdminRequest::Grant(_) | AdminRequest::Unlock
+        );
+        let (first, count) = self.uids.range();
+        match lets_run {
+            false => Ok(()),
+            true if admin.subject.uid().wrapping_sub(first) < count => Err(Refusal::new(
+                Code::DeniedRule,
+                "nothing is approved by a job",
+            )),
+            true => from_outside(admin.subject.pid(), admin.pidfd.as_fd()),
+        }
+    }
+
+    /// The answer to what is refused; that is recorded.
+    fn refused(&mut self, subject: &Subject, refusal: Refusal) -> AdminReply {
+        self.record_refusal(Some(subject), None, &refusal, None);
+        AdminReply::Refused(refusal)
+    }
+
     /// `None`: it is answered later.
     fn admin_request(
         &mut self,
@@ -249,15 +281,30 @@ impl Warden {
             AdminRequest::Lock { why, kill } => self.lock(subject, &why, kill),
             AdminRequest::Unlock => self.unlock(subject),
             AdminRequest::Jobs { limit } => self.all_jobs(limit),
-            AdminRequest::Reload | AdminRequest::Doctor | AdminRequest::Stop { .. }
+            AdminRequest::Reload
+            | AdminRequest::Doctor
+            | AdminRequest::Stop { .. }
+            | AdminRequest::Pending { .. }
+            | AdminRequest::Approve { .. }
                 if self.admins.waiting_for(number) >= WAITING =>
             {
                 failed("too many requests wait", "wait for an answer first")
             }
-            AdminRequest::Pending { .. }
-            | AdminRequest::Show { .. }
-            | AdminRequest::Approve { .. }
-            | AdminRequest::Deny { .. } => failed("not there yet", "being built"),
+            AdminRequest::Pending { seen } => match self.pending(subject, seen) {
+                Ok(reply) => reply,
+                Err(wants) => return self.wait(number, wants),
+            },
+            AdminRequest::Show { id } => {
+                self.show(subject, &id).unwrap_or_else(AdminReply::Refused)
+            }
+            AdminRequest::Approve { job, digest } => match self.approve(subject, job, &digest) {
+                Ok(wants) => return self.wait(number, wants),
+                Err(refusal) => self.refused(subject, refusal),
+            },
+            AdminRequest::Deny { job, why } => match self.deny(subject, job, &why) {
+                Ok(sentence) => AdminReply::Done(sentence),
+                Err(refusal) => self.refused(subject, refusal),
+            },
             AdminRequest::Grant(new) => self.give(subject, new),
             AdminRequest::Grants => self.list_grants(),
             AdminRequest::Revoke { grant } => self.revoke(subject, grant),

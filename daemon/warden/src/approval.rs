@@ -1,8 +1,21 @@
-//! Changes that another person approves.
+//! Changes that another person approves: asked for, measured, shown, approved or not.
+//!
+//! [`flow`] is the story of one request, in order. What is approved is a digest over all that will run
+//! ([`digest`]); files are measured by a forked child, since the loop never waits for a disk ([`measure`]).
 
+mod approver;
 pub mod digest;
 mod escape;
+mod flow;
 pub mod measure;
+mod over;
 mod risks;
 pub mod shown;
+mod table;
+mod view;
 mod words;
+
+pub use approver::from_outside;
+pub use flow::no_such_request;
+pub use over::ASK_AGAIN;
+pub use table::{Approvals, Request};

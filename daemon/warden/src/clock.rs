@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// Milliseconds since 1970, for records and reports. Never used for deadlines.
 pub fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, millis)
+}
+
+/// Time since the machine was booted, also while it slept (CLOCK_BOOTTIME, clock_gettime(2)): nobody sets
+/// it. Where the kernel does not tell, every deadline is over.
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
 }
 
 /// A duration in milliseconds; the largest number for what is longer.
@@ -48,6 +56,10 @@ pub enum Timer {
     Trial,
     /// A grant for a time ends.
     Grants,
+    /// A request was not approved in time.
+    Approval(u64),
+    /// The files of a request should be measured by now.
+    Measuring(u64),
     /// An orderly stop has taken long enough.
     Stop,
 }

@@ -53,6 +53,7 @@ impl Warden {
             self.ask_to_end(serial, signal, cause);
         } else {
             self.end_if_waiting(job, State::Cancelled, cause);
+            self.cancel_request(job, cause);
         }
         Ok(())
     }
@@ -334,5 +335,6 @@ impl Warden {
             self.record_end(serial);
         }
         self.record_waiting_unrun();
+        self.record_requests_over();
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Fatal;
 use crate::jobs;
 use crate::pipeline;
 use crate::reactor::{Interest, Token};
+use crate::waiting::Waiting;
 use crate::warden::{Gate, Warden};
 
 /// For a broker to confine itself and say that it is ready.
@@ -48,8 +49,9 @@ impl Warden {
                 self.timer(timer)?;
             }
             self.begin_waiting();
+            self.tell_pending();
             self.tell_note();
-            let done = self.jobs.is_empty() && self.queue.is_done();
+            let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == Gate::Stopping && done {
                 return Ok(());
             }
@@ -75,6 +77,7 @@ impl Warden {
             Token::Signals => self.signal(),
             Token::Policy => self.policy_read(),
             Token::Trial => self.trial_event(),
+            Token::Measuring(serial) => self.measured(serial),
             Token::Audit => {
                 self.unpark();
                 self.record_waiting_ends();
@@ -106,6 +109,8 @@ impl Warden {
             Timer::Note | Timer::Begin => {}
             Timer::Trial => self.trial_late(),
             Timer::Grants => self.end_grants(),
+            Timer::Approval(serial) => self.approval_late(serial),
+            Timer::Measuring(serial) => self.measuring_late(serial),
             Timer::Stop => self.stop_late(),
         }
         Ok(())
@@ -189,6 +194,7 @@ impl Warden {
         let owner = subject.owner();
         let waits = self.queue.get(job);
         let own = waits.is_some_and(|w| w.plan.requester.subject.owner() == owner)
+            || self.approvals.owned(job, &owner)
             || self.jobs.owned(job, &owner);
         if !own {
             return Err(Refusal::no_such_job());
@@ -203,6 +209,7 @@ impl Warden {
         };
         self.timers.cancel(Timer::Ready);
         self.drop_parked();
+        self.drop_measured();
         for session in self.sessions.close_all() {
             self.reactor.remove(session.pidfd());
         }
@@ -243,8 +250,9 @@ impl Warden {
             let meta = Box::new(meta.clone());
             self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
         }
-        for waiting in self.queue.iter() {
-            let meta = Box::new(waiting.meta());
+        let waiting = self.queue.iter().map(Waiting::meta);
+        for meta in waiting.chain(self.approvals.metas()) {
+            let meta = Box::new(meta);
             self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
         }
         for (_, job) in self.jobs.live() {

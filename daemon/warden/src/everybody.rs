@@ -27,6 +27,7 @@ impl Warden {
         let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
         metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
         metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
+        metas.extend(self.approvals.metas().map(Cow::Owned));
         let newest_first = |meta: &JobMeta| std::cmp::Reverse(meta.number);
         metas.sort_by_key(|meta| (meta.ending.is_some(), newest_first(meta)));
         let all = metas.len();
@@ -63,7 +64,8 @@ impl Warden {
         if let Some(ended) = self.jobs.ended().find(|meta| meta.job == job) {
             return Err(AdminReply::Stopped(Box::new(any_job(ended))));
         }
-        if self.jobs.serial(job).is_none() && self.queue.get(job).is_none() {
+        let waits = self.queue.get(job).is_some() || self.approvals.serial(job).is_some();
+        if self.jobs.serial(job).is_none() && !waits {
             let refusal = Refusal::new(Code::NotFound, "there is no job with this id")
                 .next("`remit jobs` lists those that run or are remembered");
             self.record_refusal(Some(admin), None, &refusal, None);

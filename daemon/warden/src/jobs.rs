@@ -14,7 +14,7 @@ use remit_confine::{Cgroup, Killing, Spawned, StepReader};
 use remit_link::{JobMeta, Owner, Totals};
 
 use crate::clock;
-use crate::plan::Plan;
+use crate::plan::{Draft, Plan};
 use crate::stuck::AllStuck;
 use crate::unstarted::Failure;
 use crate::walls::Walled;
@@ -191,12 +191,12 @@ impl Jobs {
         self.number
     }
 
-    /// From now on the request id of this plan stands for its job.
-    pub fn claim(&mut self, plan: &Plan) {
-        if let Some((request, content)) = &plan.request {
-            let owner = plan.requester.subject.owner();
+    /// From now on the request id of this draft stands for its job.
+    pub fn claim(&mut self, draft: &Draft) {
+        if let Some((request, content)) = &draft.request {
+            let owner = draft.requester.subject.owner();
             self.requests
-                .insert((owner, request.clone()), (plan.job, *content));
+                .insert((owner, request.clone()), (draft.job, *content));
         }
     }
 

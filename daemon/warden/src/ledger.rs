@@ -21,10 +21,10 @@ use remit_link::JobMeta;
 
 use crate::clock;
 use crate::lock::private_file;
-use crate::plan::Plan;
+use crate::plan::{Draft, Plan};
 
 pub use aside::Damage;
-pub use slot::{Ended, Entry, Found, Past};
+pub use slot::{Ended, Entry, Found, Past, Waits};
 use slot::{SLOT, Slot, Started, Write};
 
 /// The header's begin. Another version has another number.
@@ -42,7 +42,7 @@ struct Held {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Noted {
-    /// That it waits for a place.
+    /// That it waits, for a place or an approval.
     Queued,
     /// That it runs, or is about to.
     Begun,
@@ -102,7 +102,7 @@ impl Ledger {
     /// The disk is full; nothing may run.
     pub fn open(&mut self, plan: &Plan) -> io::Result<()> {
         match self.taken.get(&plan.job).copied() {
-            None => self.note(plan, Noted::Begun),
+            None => self.note(plan, Waits::Nothing),
             Some(held) if held.noted == Noted::Queued => {
                 let started = Started {
                     started_ms: clock::unix_ms(),
@@ -128,8 +128,16 @@ impl Ledger {
     pub fn queue(&mut self, plan: &Plan) -> io::Result<()> {
         match self.taken.contains_key(&plan.job) {
             true => Ok(()),
-            false => self.note(plan, Noted::Queued),
+            false => self.note(plan, Waits::Place),
         }
+    }
+
+    /// Notes that a request is about to be recorded and has to wait for an approval.
+    ///
+    /// # Errors
+    /// The disk is full; nobody must be asked.
+    pub fn ask(&mut self, draft: &Draft) -> io::Result<()> {
+        self.note(draft, Waits::Approval)
     }
 
     /// Notes how a job ended, just before that is recorded.
@@ -236,7 +244,7 @@ impl Ledger {
             slot,
             number: found.entry.number,
             noted: match found.past {
-                Past::Queued => Noted::Queued,
+                Past::Queued | Past::Asked => Noted::Queued,
                 Past::Running(_) | Past::Lost | Past::Unknown => Noted::Begun,
                 Past::Ending(_) => Noted::Ending,
                 Past::Ended(_) => Noted::Ended,
@@ -245,16 +253,20 @@ impl Ledger {
         self.taken.insert(found.entry.job, held);
     }
 
-    fn note(&mut self, plan: &Plan, noted: Noted) -> io::Result<()> {
+    fn note(&mut self, draft: &Draft, waits: Waits) -> io::Result<()> {
         let entry = Entry {
-            job: plan.job,
-            number: plan.number,
-            owner: plan.requester.subject.owner(),
-            command: plan.command().to_owned(),
-            job_uid: plan.uid.get(),
+            job: draft.job,
+            number: draft.number,
+            owner: draft.requester.subject.owner(),
+            command: draft.command().to_owned(),
+            job_uid: draft.uid.get(),
             begun_ms: clock::unix_ms(),
-            queued: noted == Noted::Queued,
-            request: plan.request.clone(),
+            waits,
+            request: draft.request.clone(),
+        };
+        let noted = match waits {
+            Waits::Nothing => Noted::Begun,
+            Waits::Place | Waits::Approval => Noted::Queued,
         };
         self.insert(&entry, noted)
     }
@@ -479,19 +491,20 @@ mod tests {
             let at = pick % model.len().max(1);
             match (pick % 7, model.get_mut(at)) {
                 (0 | 1, _) | (_, None) => {
-                    let queued = pick % 2 == 0;
+                    let waits = [Waits::Nothing, Waits::Place, Waits::Approval][pick % 3];
                     let entry = Entry {
-                        queued,
+                        waits,
                         ..entry(number)
                     };
-                    let (noted, past) = match queued {
-                        true => (Noted::Queued, Past::Queued),
-                        false => (Noted::Begun, Past::Running(entry.begun_ms)),
+                    let (noted, past) = match waits {
+                        Waits::Nothing => (Noted::Begun, Past::Running(entry.begun_ms)),
+                        Waits::Place => (Noted::Queued, Past::Queued),
+                        Waits::Approval => (Noted::Queued, Past::Asked),
                     };
                     ledger.insert(&entry, noted).unwrap();
                     model.push((number, past));
                 }
-                (2, Some((job, past))) if *past == Past::Queued => {
+                (2, Some((job, past))) if matches!(past, Past::Queued | Past::Asked) => {
                     let held = ledger.taken[&entry(*job).job];
                     let (started_ms, job_uid) = (number, 1);
                     let started = Started {

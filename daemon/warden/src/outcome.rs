@@ -4,8 +4,10 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 use remit_common::outcome::{Ending, State};
+use remit_common::refusal::Code;
 use remit_confine::{Cgroup, Oom, Why};
 
+use crate::approval::ASK_AGAIN;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::clock;
@@ -57,9 +59,10 @@ pub fn ending(job: &Job) -> Ending {
         false => format!("{cause}; a process of it is stuck in the kernel and keeps its place"),
     };
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
+    let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
-        code: None,
-        next: None,
+        code: is_void.then_some(Code::ApprovalVoid),
+        next: is_void.then(|| ASK_AGAIN.to_owned()),
         state,
         exit,
         signal,
@@ -109,7 +112,7 @@ pub fn unrun_record(plan: &Plan, state: State, cause: &str) -> Record {
     )
     .field("JOB", plan.job.to_string());
     let record = plan.asked().program(record);
-    plan.marked(record)
+    plan.marked(plan.with_digest(record))
         .field("STATE", state.as_str())
         .field("CAUSE", cause)
 }
@@ -128,7 +131,7 @@ pub fn end_record(job: &Job, ending: &Ending) -> Record {
     .field("JOB", job.plan.job.to_string());
     let record = job.plan.asked().program(record);
     job.plan
-        .marked(record)
+        .marked(job.plan.with_digest(record))
         .maybe("ENFORCED", enforced)
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)

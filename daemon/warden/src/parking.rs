@@ -100,11 +100,10 @@ impl Warden {
 
     /// Undoes what a plan holds that never ran.
     pub fn drop_plan(&mut self, plan: Box<Plan>) {
-        self.ledger.forget(plan.job);
-        self.uids.give_back(plan.into_draft().uid);
+        self.drop_draft(Box::new(plan.into_draft()));
     }
 
-    /// Whether the same request waits for its record already.
+    /// Whether the same request waits for its record already, or is measured before somebody is asked.
     ///
     /// # Errors
     /// It does: asked again in a second, it is a job or a refusal.
@@ -113,6 +112,12 @@ impl Warden {
             let own = plan.request.as_ref().map(|(id, _)| id.as_str());
             own.is_some() && own == request.map(|(id, _)| id)
         };
+        if let Some((id, _)) = request
+            && self.approvals.is_measured(uid, id)
+        {
+            let text = "the same request is looked at just now";
+            return Err(Refusal::new(Code::Busy, text).next("ask again in a second"));
+        }
         match self
             .parked
             .iter()

@@ -33,6 +33,19 @@ impl Subject {
         }
     }
 
+    /// One that no kernel gave.
+    #[cfg(test)]
+    pub fn fake(uid: u32, user: &str, loginuid: Option<u32>) -> Self {
+        Self {
+            uid,
+            gids: vec![uid],
+            user: user.to_owned(),
+            pid: 77,
+            pid_certain: true,
+            loginuid,
+        }
+    }
+
     /// The effective uid at connect.
     pub fn uid(&self) -> u32 {
         self.uid
@@ -59,6 +72,11 @@ impl Subject {
     /// The audit login uid of the connecting process: who logged in, whatever they became since.
     pub fn loginuid(&self) -> Option<u32> {
         self.loginuid
+    }
+
+    /// The connecting process. Whoever reads about it asks its pidfd afterwards whether it still was that.
+    pub fn pid(&self) -> i32 {
+        self.pid
     }
 
     /// The connecting process for records: `pid 77`, or `pid 77 (unsure)` where the kernel

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec};
+use remit_policy::Grant;
 
 use crate::audit::Recorded;
 use crate::fault::{self, Point};
@@ -17,13 +18,13 @@ use crate::ledger::Ledger;
 use crate::peer::Subject;
 use crate::plan::{Asked, Call, Draft, Plan, Requester};
 use crate::waiting::Room;
-use crate::warden::Warden;
+use crate::warden::{Decided, Warden};
 
 /// What became of a request.
 pub enum Told {
     /// A job was started or waits for its place; the broker has it, with this ticket.
     Started,
-    /// The trail is full for the moment: the plan waits for its record.
+    /// It is answered later: the trail is full for the moment, or its files are measured.
     Parked,
     /// Answered without starting anything.
     Answered(Answer),
@@ -76,9 +77,25 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     }
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
-    let room = warden.room_for(subject.uid())?;
     // Only who may use a command learns what its arguments are.
-    let grant = warden.decide(subject, &call)?;
+    match warden.decide(subject, &call)? {
+        Decided::Granted(grant) => granted(warden, requester, call, grant),
+        Decided::Asks(pending) => {
+            let bound = warden.bind(&call, pending.terms())?;
+            let new = warden.new_job()?;
+            let draft = Box::new(Draft::new(call, bound, requester, new));
+            warden.ask_a_person(draft, *pending)
+        }
+    }
+}
+
+fn granted(
+    warden: &mut Warden,
+    requester: Requester,
+    call: Call,
+    grant: Grant,
+) -> Result<Told, Refusal> {
+    let room = warden.room_for(requester.subject.uid())?;
     let bound = warden.bind(&call, grant.terms())?;
     let new = warden.new_job()?;
     let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));

@@ -40,6 +40,8 @@ pub enum Token {
     Audit,
     /// A trial of all walls.
     Trial,
+    /// Files of a request being measured.
+    Measuring(u64),
 }
 
 impl Token {
@@ -60,6 +62,7 @@ impl Token {
             Self::Policy => (12, 0),
             Self::Audit => (13, 0),
             Self::Trial => (14, 0),
+            Self::Measuring(n) => (15, n),
         }
     }
 
@@ -86,6 +89,7 @@ impl Token {
             12 => Self::Policy,
             13 => Self::Audit,
             14 => Self::Trial,
+            15 => Self::Measuring(n),
             _ => return None,
         })
     }
@@ -174,10 +178,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..15_u64 {
+        for data in 0..16_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(15 << 56), None);
+        assert_eq!(Token::from_data(16 << 56), None);
     }
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use remit_common::outcome::State;
+use remit_common::refusal::Code;
 
+use crate::approval::ASK_AGAIN;
 use crate::audit::{Event, Record};
 use crate::error::Fatal;
 use crate::ledger::{Damage, Ended, Found, Past};
@@ -41,7 +43,7 @@ impl Warden {
     fn take_over_job(&mut self, job: &Found, stuck: &[(i32, u32)]) -> Result<(), Fatal> {
         let ended = match &job.past {
             Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
-            Past::Queued | Past::Running(_) | Past::Lost | Past::Unknown => {
+            Past::Queued | Past::Asked | Past::Running(_) | Past::Lost | Past::Unknown => {
                 let pid = stuck.iter().find(|(_, uid)| *uid == job.job_uid);
                 let left = pid.map(|(pid, _)| format!("pid {pid}"));
                 let left = left.or_else(|| self.left_in_cgroup(job));
@@ -53,7 +55,9 @@ impl Warden {
         let record = match &job.past {
             Past::Ended(_) | Past::Lost => None,
             Past::Ending(_) => Some(again(job, &ended)),
-            Past::Queued | Past::Running(_) | Past::Unknown => Some(interrupted(job, &ended)),
+            Past::Queued | Past::Asked | Past::Running(_) | Past::Unknown => {
+                Some(interrupted(job, &ended))
+            }
         };
         if let Some(record) = record {
             self.audit
@@ -104,7 +108,7 @@ impl Warden {
 const fn may_live(past: &Past) -> bool {
     match past {
         Past::Running(_) | Past::Lost | Past::Unknown => true,
-        Past::Queued | Past::Ending(_) | Past::Ended(_) => false,
+        Past::Queued | Past::Asked | Past::Ending(_) | Past::Ended(_) => false,
     }
 }
 
@@ -114,6 +118,10 @@ fn cut_off(job: &Found, stuck: Option<&str>) -> Ended {
     let begun_ms = job.entry.begun_ms;
     let (started_ms, what) = match job.past {
         Past::Queued => (begun_ms, "remitd ended before it got a place; it never ran"),
+        Past::Asked => (
+            begun_ms,
+            "remitd ended before it was approved or, approved, got a place; it never ran and is void",
+        ),
         Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
         Past::Unknown => (
             begun_ms,
@@ -131,7 +139,19 @@ fn cut_off(job: &Found, stuck: Option<&str>) -> Ended {
             format!("{what}; a process of it is stuck in the kernel ({it})")
         }
     };
-    Ended::interrupted(started_ms, cause, stuck.is_none())
+    let ended = Ended::interrupted(started_ms, cause, stuck.is_none());
+    match job.past {
+        Past::Asked => Ended {
+            ending: ended.ending.refused(Code::ApprovalVoid, ASK_AGAIN),
+            ..ended
+        },
+        Past::Queued
+        | Past::Running(_)
+        | Past::Unknown
+        | Past::Lost
+        | Past::Ending(_)
+        | Past::Ended(_) => ended,
+    }
 }
 
 /// The record of an end that the daemon before this one noted, and maybe recorded, before it was
@@ -175,6 +195,10 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
             "{user}'s job [{id}] was waiting for a place when remitd ended, and never ran: {}",
             entry.command
         ),
+        Past::Asked => format!(
+            "{user}'s job [{id}] was waiting for an approval when remitd ended, and never ran: {}",
+            entry.command
+        ),
         Past::Unknown => format!(
             "{user}'s job [{id}] had not ended for sure when remitd died, {and}: {}",
             entry.command
@@ -202,7 +226,7 @@ mod tests {
     use remit_link::Owner;
 
     use super::*;
-    use crate::ledger::Entry;
+    use crate::ledger::{Entry, Waits};
 
     fn found(past: Past) -> Found {
         Found {
@@ -216,7 +240,7 @@ mod tests {
                 command: "df -h".into(),
                 job_uid: 5000,
                 begun_ms: 10,
-                queued: false,
+                waits: Waits::Nothing,
                 request: None,
             },
             job_uid: 5000,
@@ -292,6 +316,10 @@ mod tests {
             (
                 Past::Queued,
                 "was waiting for a place when remitd ended, and never ran: df -h",
+            ),
+            (
+                Past::Asked,
+                "was waiting for an approval when remitd ended, and never ran: df -h",
             ),
             (
                 Past::Running(1),

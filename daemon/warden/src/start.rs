@@ -9,6 +9,7 @@ use remit_common::names::Runtime;
 
 use crate::accounts::{self, UserNames};
 use crate::admin::Admins;
+use crate::approval::Approvals;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
@@ -75,6 +76,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         Some(locked) => Gate::Locked(locked),
         None => Gate::Open,
     };
+    let random = File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?;
     let mut warden = Warden {
         uids: JobUids::new(config.jobs.uid_first, config.jobs.uid_count),
         args,
@@ -90,6 +92,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         jobs: Jobs::default(),
         queue: Queue::default(),
         ledger,
+        approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
         grants,
         audit,
         policy,
@@ -110,7 +113,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         recent: Refusals::default(),
         since: Instant::now(),
         notify: Notify::from_env(),
-        random: File::open("/dev/urandom").map_err(Fatal::call("cannot open '/dev/urandom'"))?,
+        random,
     };
     warden.take_over()?;
     warden.record_start()?;

@@ -40,7 +40,7 @@ impl Warden {
             jobs: count(self.jobs.count_live()),
             max_jobs: count(self.config.jobs.max),
             queued: count(self.queue.len()),
-            pending: 0,
+            pending: count(self.approvals.len()),
             grants: count(self.grants.count()),
             stuck: count(self.jobs.stuck.len()),
             sessions: count(self.sessions.len()),

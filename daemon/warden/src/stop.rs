@@ -16,7 +16,7 @@ use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::notify::Note;
 use crate::peer::Subject;
-use crate::plan::who;
+use crate::plan::{Plan, who};
 use crate::policy_load::{Live, Loaded, Loading, PATIENCE, Refused, findings, in_short, late};
 use crate::reactor::{Interest, Token};
 use crate::warden::{Gate, Warden};
@@ -67,7 +67,7 @@ impl Warden {
 
     /// The users who are connected or have something that waits, each once.
     fn users(&self) -> Vec<u32> {
-        let waiting = self.queue.users();
+        let waiting = self.queue.users().chain(self.approvals.users());
         let users: BTreeSet<u32> = self.sessions.users().into_iter().chain(waiting).collect();
         users.into_iter().collect()
     }
@@ -162,6 +162,28 @@ impl Warden {
         for job in lost {
             self.end_if_waiting(job, State::Denied, why);
         }
+        self.void_changed();
+    }
+
+    /// Ends what was asked of a person, or approved, under another policy.
+    fn void_changed(&mut self) {
+        let named = self.policy.policy.groups_named().clone();
+        let members = std::mem::take(&mut self.policy.members);
+        self.void_changed_requests(&named, &members);
+        self.policy.members = members;
+        let is_other = |plan: &Plan| {
+            let approved = plan.approved.is_some();
+            approved && plan.policy() != self.policy.digest
+        };
+        let waiting = self.queue.iter().map(|waiting| &waiting.plan);
+        let other: Vec<_> = waiting
+            .filter(|plan| is_other(plan))
+            .map(|plan| plan.job)
+            .collect();
+        for job in other {
+            let why = "the policy has changed since it was approved";
+            self.end_if_waiting(job, State::Denied, why);
+        }
     }
 
     /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
@@ -194,6 +216,7 @@ impl Warden {
         self.notify.stopping();
         self.gate = Gate::Stopping;
         self.unpark();
+        self.void_all_requests("remitd was stopped");
         self.end_all_waiting(
             State::Interrupted,
             "remitd was stopped before it got a place; it never ran",

@@ -10,6 +10,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker, Waits};
 use remit_policy::Basis;
 
+use crate::approval::ASK_AGAIN;
 use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
 use crate::error::chain;
@@ -22,7 +23,7 @@ use crate::pipeline::{self, Told};
 use crate::plan::Plan;
 use crate::sessions::has_shrunk;
 use crate::turns::Turns;
-use crate::warden::{Warden, taken};
+use crate::warden::{Decided, Warden, taken};
 
 /// Before the next one is begun when one could not be forked.
 const FORK_AGAIN: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ pub struct Unrun {
     waiting: Waiting,
     state: State,
     cause: String,
+    code: Option<Code>,
 }
 
 /// All that wait, and those of them whose end waits for room in the trail.
@@ -120,6 +122,19 @@ impl Queue {
 
     /// Whether another one of this user may wait, by the bytes that all hold: a user has a part of
     /// them, and whoever has none waiting is let in. So nobody keeps others out.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub fn has_room(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
+        if self.may_hold(uid, bytes) {
+            return Ok(());
+        }
+        let text = "the jobs that wait hold as many bytes as they may";
+        Err(Refusal::new(Code::Busy, text)
+            .object(caps::QUEUED_BYTES.to_string())
+            .next("wait for a job to end"))
+    }
+
     fn may_hold(&self, uid: u32, bytes: usize) -> bool {
         let held = |own: &dyn Fn(u32) -> bool| -> usize {
             let plans = self.iter().map(|waiting| &waiting.plan);
@@ -140,12 +155,9 @@ impl Warden {
     /// It cannot be recorded or kept, or those that wait hold too much already.
     pub fn wait_for_place(&mut self, plan: Box<Plan>) -> Result<Told, Refusal> {
         let uid = plan.requester.subject.uid();
-        if !self.queue.may_hold(uid, plan.held) {
+        if let Err(refusal) = self.queue.has_room(uid, plan.held) {
             self.drop_plan(plan);
-            let text = "the jobs that wait hold as many bytes as they may";
-            return Err(Refusal::new(Code::Busy, text)
-                .object(caps::QUEUED_BYTES.to_string())
-                .next("wait for a job to end"));
+            return Err(refusal);
         }
         let plan = pipeline::noted(self, plan, Ledger::queue)?;
         if let Err(why) = self.audit.write(plan.queued()) {
@@ -166,6 +178,19 @@ impl Warden {
         });
         self.queue.turns.push(uid, waiting);
         Ok(Told::Started)
+    }
+
+    /// Gives a plan that was approved its turn, and begins it where there is a place.
+    pub fn take_place(&mut self, plan: Box<Plan>, asked_ms: u64) {
+        let uid = plan.requester.subject.uid();
+        let since = Instant::now();
+        let waiting = Waiting {
+            plan,
+            since,
+            asked_ms,
+        };
+        self.queue.turns.push(uid, waiting);
+        self.begin_waiting();
     }
 
     /// Begins what waits, as far as there are free places, and time in this turn of the loop.
@@ -268,12 +293,20 @@ impl Warden {
         if plan.policy() == self.policy.digest {
             return Ok(());
         }
-        if let Basis::Given { grant, .. } = plan.basis() {
-            let text = format!("grant {grant} was for what the earlier one said");
-            return Err(Refusal::new(Code::ApprovalVoid, text));
+        let void = |text: String| Err(Refusal::new(Code::ApprovalVoid, text));
+        match plan.basis() {
+            Basis::Given { grant, .. } => {
+                return void(format!("grant {grant} was for what the earlier one said"));
+            }
+            Basis::Approved { by, .. } => {
+                return void(format!("{by} approved what the earlier one said"));
+            }
+            Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => {}
         }
-        let grant = self.decide(&plan.requester.subject, plan.call())?;
-        plan.bind_anew(grant, &self.setting())
+        match self.decide(&plan.requester.subject, plan.call())? {
+            Decided::Granted(grant) => plan.bind_anew(grant, &self.setting()),
+            Decided::Asks(pending) => Err((*pending).into()),
+        }
     }
 
     /// Ends a job that waits. One that does not is left as it is.
@@ -291,11 +324,18 @@ impl Warden {
         }
     }
 
+    /// What somebody had approved and is denied after all is void.
     fn end_waiting(&mut self, waiting: Waiting, state: State, cause: String) {
+        let by_person = matches!(
+            waiting.plan.basis(),
+            Basis::Approved { .. } | Basis::Given { .. }
+        );
+        let code = (by_person && state == State::Denied).then_some(Code::ApprovalVoid);
         self.record_unrun(Unrun {
             waiting,
             state,
             cause,
+            code,
         });
     }
 
@@ -312,13 +352,19 @@ impl Warden {
             waiting,
             state,
             cause,
+            code,
         } = &unrun;
         let record = unrun_record(&waiting.plan, *state, cause).field("KILL_VERIFIED", "yes");
+        let ending = Ending::unmeasured(*state, cause.clone(), true);
+        let ending = match code {
+            Some(code) => ending.refused(*code, ASK_AGAIN),
+            None => ending,
+        };
         let meta = JobMeta {
             waits: None,
             age_ms: 0,
             waited_ms: clock::millis(waiting.since.elapsed()),
-            ending: Some(Ending::unmeasured(*state, cause.clone(), true)),
+            ending: Some(ending),
             ..waiting.meta()
         };
         self.ledger.end(meta.job, &meta);

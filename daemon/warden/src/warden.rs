@@ -8,10 +8,11 @@ use std::time::Instant;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
-use remit_policy::{Grant, Terms, Verdict, Who};
+use remit_policy::{Grant, Pending, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
+use crate::approval::Approvals;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
@@ -46,6 +47,15 @@ pub enum Gate {
     Stopping,
 }
 
+/// What was decided about a request that is not refused.
+#[derive(Debug)]
+pub enum Decided {
+    /// It may run.
+    Granted(Grant),
+    /// Another person has to approve it first.
+    Asks(Box<Pending>),
+}
+
 /// Plans that wait for room in the trail, and since when.
 pub type Parked = VecDeque<(Instant, Box<Plan>)>;
 
@@ -67,6 +77,8 @@ pub struct Warden {
     pub queue: Queue,
     pub uids: JobUids,
     pub ledger: Ledger,
+    /// Requests that an approval is asked for.
+    pub approvals: Approvals,
     /// What people gave for a time.
     pub grants: Grants,
     pub audit: Audit,
@@ -181,15 +193,18 @@ impl Warden {
         Asked::new(call, command.map(AsRef::as_ref))
     }
 
-    /// What policy says.
+    /// What policy says, and what somebody gave beforehand.
     ///
     /// # Errors
-    /// It says no, or that somebody has to approve it, whom this release cannot ask.
-    pub fn decide(&self, subject: &Subject, call: &Call) -> Result<Grant, Refusal> {
+    /// It says no.
+    pub fn decide(&self, subject: &Subject, call: &Call) -> Result<Decided, Refusal> {
         let names = call.env_names();
         match self.policy.policy.decide(by(subject), &call.ask(&names)) {
-            Verdict::Allow(grant) => Ok(grant),
-            Verdict::Ask(pending) => Ok(self.by_grant(subject, pending, call)?),
+            Verdict::Allow(grant) => Ok(Decided::Granted(grant)),
+            Verdict::Ask(pending) => Ok(match self.by_grant(subject, pending, call) {
+                Ok(grant) => Decided::Granted(grant),
+                Err(pending) => Decided::Asks(Box::new(pending)),
+            }),
             Verdict::Deny(denial) => Err(denial.into()),
         }
     }

@@ -50,6 +50,11 @@ impl Warden {
             .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
             .field("KILL", if kill { "yes" } else { "no" });
         self.audit.note(record);
+        let void = self.void_all_requests("an administrator locked remit");
+        let rest = match void {
+            0 => rest,
+            void => format!("{rest}; requests for an approval that are void: {void}"),
+        };
         // Ends what waits, at once: an unlock may follow in the same turn.
         self.begin_waiting();
         if kill {

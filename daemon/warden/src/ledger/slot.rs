@@ -63,10 +63,21 @@ pub struct Entry {
     pub job_uid: u32,
     /// When it was begun, or asked for, in milliseconds since 1970.
     pub begun_ms: u64,
-    /// It has to wait for a place.
-    pub queued: bool,
+    /// What it has to wait for.
+    pub waits: Waits,
     /// The caller's request id, with the hash of what it asked for.
     pub request: Option<(String, [u8; 32])>,
+}
+
+/// What a job has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Waits {
+    /// It was begun at once.
+    Nothing,
+    /// A place.
+    Place,
+    /// An approval, and then maybe a place.
+    Approval,
 }
 
 /// A job that had waited got its place.
@@ -96,6 +107,8 @@ pub struct Ended {
 pub enum Past {
     /// It waited for a place.
     Queued,
+    /// It waited for an approval, or had it and waited for a place.
+    Asked,
     /// It ran, or was about to, since so many milliseconds after 1970.
     Running(u64),
     /// It had ended; whether that stands in the trail is not known.
@@ -207,8 +220,11 @@ pub fn read(slot: &[u8]) -> Slot {
         _ if matches!(recorded, Decoded::Whole(())) => Past::Lost,
         (Decoded::Damaged, _) | (Decoded::Nothing, Decoded::Damaged) => Past::Unknown,
         (Decoded::Nothing, Decoded::Whole(started)) => Past::Running(started.started_ms),
-        (Decoded::Nothing, Decoded::Nothing) if entry.queued => Past::Queued,
-        (Decoded::Nothing, Decoded::Nothing) => Past::Running(entry.begun_ms),
+        (Decoded::Nothing, Decoded::Nothing) => match entry.waits {
+            Waits::Nothing => Past::Running(entry.begun_ms),
+            Waits::Place => Past::Queued,
+            Waits::Approval => Past::Asked,
+        },
     };
     Slot::Job(Box::new(Found {
         entry,
@@ -331,14 +347,14 @@ pub mod tests {
             command: "df -h".into(),
             job_uid: 5000,
             begun_ms: 1_800_000_000_000,
-            queued: false,
+            waits: Waits::Nothing,
             request: Some(("once".into(), [4; 32])),
         }
     }
 
     fn queued(number: u64) -> Entry {
         Entry {
-            queued: true,
+            waits: Waits::Place,
             ..entry(number)
         }
     }

@@ -101,6 +101,11 @@ impl Asked {
         &self.command
     }
 
+    /// Why, in the requester's words; none for what only looks.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// Adds what names the program: for the records that belong to an intent.
     pub fn program(&self, record: Record) -> Record {
         record

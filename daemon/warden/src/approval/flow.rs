@@ -1,0 +1,457 @@
+//! The story of a request that another person has to approve: measured, asked for, measured again, begun.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use remit_common::names::JobId;
+use remit_common::refusal::{Code, Refusal};
+use remit_link::ToBroker;
+use remit_policy::Pending;
+
+use super::approver::{self, consent};
+use super::digest::{Parts, digest};
+use super::measure::{self, FileFound, Found, Measuring, Wanted};
+use super::over::Over;
+use super::table::{Approving, Fresh, Request};
+use crate::admin::Wants;
+use crate::audit::chain::hex;
+use crate::audit::{Event, Record};
+use crate::clock::{self, Timer};
+use crate::parking::unrecorded;
+use crate::peer::Subject;
+use crate::pipeline::{Refused, Told};
+use crate::plan::{Approved, Draft};
+use crate::reactor::{Interest, Token};
+use crate::sessions::has_shrunk;
+use crate::warden::Warden;
+
+impl Warden {
+    /// Has the files of a request measured; then somebody is asked to approve it.
+    ///
+    /// # Errors
+    /// Too much waits already, or the child cannot be forked.
+    pub fn ask_a_person(&mut self, draft: Box<Draft>, pending: Pending) -> Result<Told, Refusal> {
+        let serial = self.approvals.next_serial();
+        let room = self.has_room_to_ask(&draft);
+        match room.and_then(|()| self.start_measuring(serial, &wanted(&draft))) {
+            Ok(measuring) => {
+                let fresh = Fresh {
+                    draft,
+                    pending,
+                    measuring,
+                };
+                self.approvals.measure(serial, fresh);
+                Ok(Told::Parked)
+            }
+            Err(refusal) => {
+                self.drop_draft(draft);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn has_room_to_ask(&self, draft: &Draft) -> Result<(), Refusal> {
+        let uid = draft.requester.subject.uid();
+        self.approvals.has_room(uid, draft.held)?;
+        // What is taken by those that wait is not for what may run at once.
+        match self.uids.free() < self.config.jobs.max.saturating_sub(self.jobs.count(uid).0) {
+            false => Ok(()),
+            true => {
+                let text = "no uid of the jobs' range is left for more that wait";
+                Err(Refusal::new(Code::Busy, text).next("ask again when some of them are decided"))
+            }
+        }
+    }
+
+    fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
+        let cannot = |why: String| {
+            let text = format!("its files cannot be measured: {why}");
+            Refusal::new(Code::NotStarted, text)
+        };
+        let measuring = Measuring::start(wanted).map_err(cannot)?;
+        self.reactor
+            .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
+            .map_err(|error| cannot(error.to_string()))?;
+        let patience = measuring.end.saturating_duration_since(Instant::now());
+        self.timers.add(patience, Timer::Measuring(serial));
+        Ok(measuring)
+    }
+
+    /// A child that measures got on.
+    pub fn measured(&mut self, serial: u64) {
+        let measuring = match self.approvals.fresh(serial) {
+            Some(fresh) => Some(&mut fresh.measuring),
+            None => {
+                let request = self.approvals.get_mut(serial);
+                let approving = request.and_then(|request| request.approving.as_mut());
+                approving.map(|approving| &mut approving.measuring)
+            }
+        };
+        if let Some(found) = measuring.and_then(Measuring::read) {
+            self.has_measured(serial, found);
+        }
+    }
+
+    /// A child that measures has had its time.
+    pub fn measuring_late(&mut self, serial: u64) {
+        self.has_measured(serial, Err(measure::late()));
+    }
+
+    fn has_measured(&mut self, serial: u64, found: Result<Found, String>) {
+        self.timers.cancel(Timer::Measuring(serial));
+        if let Some(fresh) = self.approvals.take_fresh(serial) {
+            self.reactor.remove(fresh.measuring.fd());
+            let requester = &fresh.draft.requester;
+            let (session, ticket) = (requester.session, requester.ticket);
+            let asked = Rc::clone(fresh.draft.asked());
+            let told = self.asked_for(serial, fresh, found).map_err(|refusal| {
+                let asked = Some(asked);
+                Refused { refusal, asked }
+            });
+            self.told(session, ticket, told);
+            return;
+        }
+        let request = self.approvals.get_mut(serial);
+        if let Some((job, approving)) =
+            request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
+        {
+            self.reactor.remove(approving.measuring.fd());
+            let reply = self.carried_out(serial, &approving.by, found);
+            self.tell_approver(job, &approving.by, reply);
+        }
+    }
+
+    /// Its files are measured: from here on the request waits, whatever becomes of its client.
+    fn asked_for(
+        &mut self,
+        serial: u64,
+        fresh: Fresh,
+        found: Result<Found, String>,
+    ) -> Result<Told, Refusal> {
+        let Fresh { draft, pending, .. } = fresh;
+        let files = match self.still_to_be_asked(&draft, found) {
+            Ok(files) => files,
+            Err(refusal) => {
+                self.drop_draft(draft);
+                return Err(refusal);
+            }
+        };
+        let lasts = Duration::from_secs(pending.approval().expires_s().into());
+        let asked_ms = clock::unix_ms();
+        let mut request = Request {
+            expires_ms: asked_ms.saturating_add(clock::millis(lasts)),
+            deadline: clock::since_boot().saturating_add(lasts),
+            draft,
+            pending,
+            files,
+            digest: [0; 32],
+            asked_ms,
+            since: Instant::now(),
+            approving: None,
+        };
+        request.digest = self.digest_of(&request);
+        if let Err(error) = self.ledger.ask(&request.draft) {
+            self.drop_draft(request.draft);
+            let text = format!("the ledger of jobs cannot be written: {error}");
+            let refusal = Refusal::new(Code::NotStarted, text);
+            return Err(refusal.lift("make room on the state directory's disk"));
+        }
+        if let Err(why) = self.audit.write(asked(&request)) {
+            self.drop_draft(request.draft);
+            return Err(unrecorded(&why));
+        }
+        self.jobs.claim(&request.draft);
+        self.tell(&ToBroker::Job {
+            ticket: Some(request.draft.requester.ticket),
+            meta: Box::new(request.meta()),
+        });
+        self.timers.add(lasts, Timer::Approval(serial));
+        let (view, line) = (request.pending_view(None), request.line());
+        self.approvals.ask(serial, request);
+        self.tell_people(&view, &line);
+        Ok(Told::Started)
+    }
+
+    /// Whether a request may wait for an approval now that its files were measured.
+    fn still_to_be_asked(
+        &self,
+        draft: &Draft,
+        found: Result<Found, String>,
+    ) -> Result<Vec<FileFound>, Refusal> {
+        self.open_for_work()?;
+        self.subject(draft.requester.session)?;
+        if draft.policy() != self.policy.digest {
+            let text = "the policy has changed while the request was looked at";
+            return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
+        }
+        let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
+        match self.lost_right(&draft.requester.subject, found.account) {
+            Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
+            None => Ok(found.files),
+        }
+    }
+
+    /// Begins to carry out an approval; its outcome is told later.
+    ///
+    /// # Errors
+    /// This person cannot approve this, or not now.
+    pub fn approve(
+        &mut self,
+        by: &Subject,
+        job: JobId,
+        digest: &[u8; 32],
+    ) -> Result<Wants, Refusal> {
+        self.open_for_work()?;
+        self.end_expired();
+        let serial = self.approvals.serial(job).ok_or_else(no_such_request)?;
+        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        approver::may_approve(by, request)?;
+        if request.digest != *digest {
+            let text = "this is not the digest of what would run: nothing is approved";
+            return Err(Refusal::new(Code::InvalidArgs, text)
+                .object(job.to_string())
+                .next("look at it again with remit show, and approve what is shown"));
+        }
+        if let Some(other) = &request.approving {
+            let text = format!("{} approves it just now", other.by.user());
+            return Err(Refusal::new(Code::Busy, text).next("remit jobs shows what became of it"));
+        }
+        if !self.approvals.may_approve_more() {
+            let text = "too many approvals are carried out just now";
+            return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
+        }
+        self.walls.open_for(request.draft.bound.compiled.base())?;
+        let wanted = wanted(&request.draft);
+        let measuring = self.start_measuring(serial, &wanted)?;
+        if let Some(request) = self.approvals.get_mut(serial) {
+            let by = by.clone();
+            request.approving = Some(Approving { by, measuring });
+        }
+        Ok(Wants::Approval(job))
+    }
+
+    /// All was measured again: what was approved begins, or takes its place in the queue.
+    fn carried_out(
+        &mut self,
+        serial: u64,
+        by: &Subject,
+        found: Result<Found, String>,
+    ) -> Result<String, Refusal> {
+        self.end_expired();
+        let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        if let Some(why) = self.changed_since(request, found) {
+            let over = Over::void(&why);
+            let refusal = over.refusal();
+            self.end_request(serial, over);
+            return Err(refusal);
+        }
+        self.open_for_work()?;
+        let uid = request.draft.requester.subject.uid();
+        self.room_for(uid)?;
+        self.queue.has_room(uid, request.draft.held)?;
+        // Nothing runs unrecorded; until then it waits as before.
+        let record = approved(request, by);
+        self.audit.write(record).map_err(|why| unrecorded(&why))?;
+        let request = self.approvals.take(serial).ok_or_else(no_such_request)?;
+        self.timers.cancel(Timer::Approval(serial));
+        let approved = Approved {
+            digest: request.digest,
+            files: request.measured(),
+        };
+        let Request { draft, pending, .. } = request;
+        let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
+            Ok(grant) => grant,
+            // Asked above; whoever changes that must not make it run.
+            Err(_) => {
+                self.drop_draft(draft);
+                return Err(no_such_request());
+            }
+        };
+        let job = draft.job;
+        self.tell(&ToBroker::Approved { job });
+        let plan = Box::new(draft.granted(grant, Some(approved)));
+        self.take_place(plan, request.asked_ms);
+        let name = job.short();
+        if self.jobs.serial(job).is_some() {
+            return Ok(format!("approved; job {name} has started"));
+        }
+        if self.queue.get(job).is_some() {
+            return Ok(format!("approved; job {name} waits for a place"));
+        }
+        let ended = self.jobs.ended().find(|meta| meta.job == job);
+        let ending = ended.and_then(|meta| meta.ending.as_ref());
+        let why = ending.map_or("it has ended", |ending| &ending.cause);
+        Err(Refusal::new(
+            Code::NotStarted,
+            format!("approved, but it did not start: {why}"),
+        ))
+    }
+
+    /// What is not as it was when a request was asked for.
+    fn changed_since(&self, request: &Request, found: Result<Found, String>) -> Option<String> {
+        if request.draft.policy() != self.policy.digest {
+            return Some("the policy has changed".to_owned());
+        }
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => return Some(why),
+        };
+        self.lost_right(&request.draft.requester.subject, found.account)
+            .or_else(|| difference(&request.files, &found.files))
+    }
+
+    /// Why somebody may not ask any more what they asked, by the groups that their account has now.
+    fn lost_right(&self, subject: &Subject, account: Option<Vec<u32>>) -> Option<String> {
+        let Some(groups) = account else {
+            return Some(format!("the account of {} is gone", subject.user()));
+        };
+        let named = self.policy.policy.groups_named();
+        let lost = has_shrunk(subject, named, &[(subject.uid(), groups)]);
+        lost.then(|| {
+            let user = subject.user();
+            format!("{user} has lost a group that the policy names")
+        })
+    }
+
+    /// The digest of what waits, as it is now.
+    fn digest_of(&self, request: &Request) -> [u8; 32] {
+        digest(&Parts {
+            machine_id: &self.approvals.machine_id,
+            key: &self.approvals.key,
+            draft: &request.draft,
+            files: &request.files,
+            rule: &request.pending.rule().to_string(),
+            expires_ms: request.expires_ms,
+        })
+    }
+
+    /// Forgets requests whose files are being measured: those who asked are gone, and their tickets are
+    /// another broker's.
+    pub fn drop_measured(&mut self) {
+        for fresh in self.approvals.take_all_fresh() {
+            self.reactor.remove(fresh.measuring.fd());
+            let text = "the broker died while the request was looked at";
+            let refusal = Refusal::new(Code::DaemonUnavailable, text);
+            let requester = &fresh.draft.requester;
+            let (subject, session) = (requester.subject.clone(), requester.session);
+            let asked = Some(fresh.draft.asked().as_ref());
+            self.record_refusal(Some(&subject), Some(session), &refusal, asked);
+            self.drop_draft(fresh.draft);
+        }
+    }
+
+    /// Undoes what a request holds that never was a job, or never will be.
+    pub fn drop_draft(&mut self, draft: Box<Draft>) {
+        self.ledger.forget(draft.job);
+        self.uids.give_back(draft.uid);
+    }
+}
+
+/// The one answer to an id that is unknown, and to one that waits no longer for whatever reason.
+pub fn no_such_request() -> Refusal {
+    Refusal::new(
+        Code::NotFound,
+        "no request with this id waits for an approval",
+    )
+    .next("remit pending lists those that wait; remit jobs those that were decided")
+}
+
+fn wanted(draft: &Draft) -> Wanted {
+    let bound = &draft.bound;
+    let subject = &draft.requester.subject;
+    let argv = bound.argv.iter().enumerate().map(|(at, element)| {
+        let literal = at == 0 || bound.literal.get(at).copied().unwrap_or(false);
+        literal.then(|| element.clone())
+    });
+    Wanted {
+        argv: argv.collect(),
+        path: draft.path.clone(),
+        uid: subject.uid(),
+        user: subject.user().to_owned(),
+    }
+}
+
+/// The first difference between files as they were and as they are.
+fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
+    let changed = before.iter().find(|file| !now.contains(file));
+    let new = || now.iter().find(|file| !before.contains(file));
+    changed.or_else(new).map(|file| {
+        let path = remit_common::text::line(file.measured.path.as_bytes(), 256);
+        format!("'{path}' has changed ({})", file.what)
+    })
+}
+
+/// The record that somebody is asked.
+fn asked(request: &Request) -> Record {
+    let draft = &request.draft;
+    let does = "asks for a change that another person has to approve";
+    let record = draft.about(Event::Asked, does, request.pending.rule());
+    about(draft.marked(record), request).field("BY", request.pending.approval().by().join(" "))
+}
+
+/// The record of an approval.
+fn approved(request: &Request, by: &Subject) -> Record {
+    let draft = &request.draft;
+    let does = format!("may do what {} approved", by.user());
+    let record = draft.about(Event::Approved, &does, request.pending.rule());
+    by_whom(about(draft.marked(record), request), by)
+}
+
+/// Adds what every record about a request has.
+pub fn about(record: Record, request: &Request) -> Record {
+    record
+        .field("DIGEST", hex(&request.digest))
+        .number("EXPIRES", request.expires_ms)
+}
+
+/// Adds who decided.
+pub fn by_whom(record: Record, by: &Subject) -> Record {
+    record
+        .field("APPROVER", by.user())
+        .number("APPROVER_UID", by.uid())
+        .maybe(
+            "APPROVER_LOGINUID",
+            by.loginuid().map(|uid| uid.to_string()),
+        )
+        .field("APPROVER_PEER", by.peer())
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_confine::Measured;
+
+    use super::*;
+
+    fn file(path: &str, ino: u64) -> FileFound {
+        FileFound {
+            what: "program".to_owned(),
+            measured: Measured {
+                path: std::ffi::CString::new(path).unwrap(),
+                dev: 1,
+                ino,
+                ctime_ns: 2,
+                size: 3,
+                sha256: [4; 32],
+            },
+            real: c"/usr/bin/x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn any_difference_of_files_is_named() {
+        let before = [file("/bin/a", 1), file("/bin/b", 2)];
+        assert_eq!(difference(&before, &before), None);
+        for (now, path) in [
+            (vec![file("/bin/a", 9), file("/bin/b", 2)], "/bin/a"),
+            (vec![file("/bin/a", 1)], "/bin/b"),
+            (vec![], "/bin/a"),
+            (
+                vec![file("/bin/a", 1), file("/bin/b", 2), file("/bin/c", 3)],
+                "/bin/c",
+            ),
+        ] {
+            let told = difference(&before, &now);
+            assert_eq!(told, Some(format!("'{path}' has changed (program)")));
+        }
+    }
+}

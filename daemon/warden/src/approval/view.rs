@@ -1,0 +1,84 @@
+//! Requests as approvers and requesters see them. Pure.
+
+use remit_common::admin::PendingView;
+use remit_common::outcome::ApprovalView;
+use remit_common::text;
+use remit_link::{JobMeta, Waits};
+
+use super::approver;
+use super::table::Request;
+use crate::audit::chain::hex;
+use crate::clock;
+use crate::peer::Subject;
+
+/// Of a command and of a reason, in a list.
+const LINE: usize = 300;
+/// Of those who can approve, in a list.
+const NAMED: usize = 8;
+
+impl Request {
+    /// The line that an approver types.
+    pub fn line(&self) -> String {
+        let short = self.draft.job.short();
+        let (first, second) = short.split_at(short.len() / 2);
+        format!("remit approve {first}-{second}")
+    }
+
+    /// How long it still waits, in milliseconds.
+    pub fn left_ms(&self) -> u64 {
+        clock::millis(self.deadline.saturating_sub(clock::since_boot()))
+    }
+
+    /// For its requester.
+    pub fn view(&self) -> ApprovalView {
+        ApprovalView {
+            by: self.named(),
+            expires_ms: self.expires_ms,
+            line: self.line(),
+            digest: hex(&self.digest),
+        }
+    }
+
+    /// For approvers, in a list. `reader`: who asks for the list.
+    pub fn pending_view(&self, reader: Option<&Subject>) -> PendingView {
+        let subject = &self.draft.requester.subject;
+        let reason = self.draft.asked().reason().unwrap_or_default();
+        PendingView {
+            job: self.draft.job,
+            user: text::line(subject.user().as_bytes(), LINE),
+            uid: subject.uid(),
+            command: text::line(self.draft.command().as_bytes(), LINE),
+            reason: text::line(reason.as_bytes(), LINE),
+            by: self.named(),
+            yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
+            asked_ms: self.asked_ms,
+            left_ms: self.left_ms(),
+            digest: self.digest,
+        }
+    }
+
+    /// What the broker and administrators need to know of the job.
+    pub fn meta(&self) -> JobMeta {
+        JobMeta {
+            job: self.draft.job,
+            owner: self.draft.requester.subject.owner(),
+            command: self.draft.command().to_owned(),
+            waits: Some(Waits::Approval(Box::new(self.view()))),
+            number: self.draft.number,
+            started_ms: self.asked_ms,
+            age_ms: clock::millis(self.since.elapsed()),
+            waited_ms: 0,
+            enforced: None,
+            ending: None,
+        }
+    }
+
+    fn named(&self) -> Vec<String> {
+        let by = self.pending.approval().by();
+        let mut named: Vec<String> = by.iter().take(NAMED).cloned().collect();
+        if let Some(more @ 1..) = by.len().checked_sub(NAMED) {
+            named.push(format!("{more} more"));
+        }
+        named
+    }
+}
