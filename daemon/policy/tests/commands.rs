@@ -496,7 +496,9 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
     check(
         OPS,
         &run(None, &[b"TZ"]),
-        &format!("allowed in profile read by ask (a.toml:6); it {asked}"),
+        &format!(
+            "allowed in profile read by ask (a.toml:6); it {asked}; one of them, never who asks, types: remit approve ID"
+        ),
         [
             "no-reload does not deny 'run'",
             &format!(

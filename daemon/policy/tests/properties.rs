@@ -10,7 +10,7 @@ mod common;
 mod model;
 
 use common::{COMMANDS, accounts, source};
-use model::{Answer, NAMES, Rule, rule};
+use model::{Answer, Args, NAMES, Rule, args, rule};
 use proptest::prelude::*;
 use remit_common::wire::Effect;
 use remit_policy::{Ask, Policy, Source, Verdict, Who, diff, load};
@@ -37,15 +37,21 @@ fn variables() -> impl Strategy<Value = Vec<&'static str>> {
 #[derive(Debug, Clone)]
 enum Question {
     Run(&'static str, Vec<&'static str>),
-    Command(&'static str),
+    Command(&'static str, Args),
 }
 
 fn question() -> impl Strategy<Value = Question> {
     let run = (prop::sample::select(PROFILES.to_vec()), variables());
     prop_oneof![
         run.prop_map(|(profile, env)| Question::Run(profile, env)),
-        prop::sample::select(NAMES.to_vec()).prop_map(Question::Command),
+        (prop::sample::select(names()), args())
+            .prop_map(|(name, args)| Question::Command(name, args)),
     ]
+}
+
+/// Those there are; the one with arguments more often.
+fn names() -> Vec<&'static str> {
+    [&NAMES[..], &["unit.act"; 5]].concat()
 }
 
 fn effect(name: &str) -> Effect {
@@ -56,7 +62,10 @@ fn effect(name: &str) -> Effect {
 }
 
 fn files(rules: &[Vec<Rule>]) -> Vec<Source> {
-    let commands = format!("{COMMANDS}\n[profile.wide]\nbase = 'read'\ngroups = ['ops']\n");
+    let commands = format!(
+        "{COMMANDS}\n[profile.wide]\nbase = 'read'\ngroups = ['ops']\n{}",
+        model::UNIT
+    );
     let mut files = vec![source("commands.toml", commands)];
     for (at, rules) in rules.iter().enumerate() {
         let text: String = rules.iter().map(Rule::toml).collect();
@@ -75,12 +84,12 @@ fn loaded(sources: &[Source]) -> Policy {
 fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) -> Verdict {
     let who = Who { uid: *uid, gids };
     match question {
-        Question::Command(name) => policy.decide(
+        Question::Command(name, args) => policy.decide(
             who,
             &Ask::Command {
                 name,
                 effect: effect(name),
-                args: &[],
+                args,
             },
         ),
         Question::Run(profile, names) => {
@@ -125,7 +134,7 @@ proptest! {
         let all: Vec<&Rule> = rules.iter().flatten().collect();
         for ask in asks {
             let expect = match &ask {
-                Question::Command(name) => model::command(&all, &who, name),
+                Question::Command(name, args) => model::command(&all, &who, name, args),
                 Question::Run(profile, names) => model::run(&all, &who, profile, names),
             };
             prop_assert_eq!(answer(&verdict(&policy, &who, &ask)), expect, "{:?}", ask);
@@ -163,12 +172,16 @@ proptest! {
     }
 
     #[test]
-    fn access_and_decide_agree(rules in rules(), who in caller(), names in variables()) {
+    fn access_and_decide_agree(rules in rules(), who in caller(), names in variables(), args in args()) {
         let policy = loaded(&files(&rules));
         let access = policy.access(Who { uid: who.0, gids: &who.1 });
         for name in NAMES {
-            let shown = access.commands.iter().find(|one| one.named.name() == name);
-            let found = verdict(&policy, &who, &Question::Command(name));
+            let mut shown = access.commands.iter();
+            let shown = shown.find(|one| one.named.name() == name && one.is_about(&args));
+            let found = verdict(&policy, &who, &Question::Command(name, args.clone()));
+            if let Some(shown) = shown {
+                prop_assert_eq!(&shown.verdict(), &found);
+            }
             let decided = match &found {
                 Verdict::Allow(grant) => Some((grant.basis().to_string(), grant.profile(), None)),
                 Verdict::Ask(pending) => {
@@ -198,17 +211,26 @@ proptest! {
             let reaches = access.profiles.iter().any(|one| one.name == profile);
             prop_assert!(reaches || answer(&found) == Answer::Deny);
         }
+        // What is not shown is not there, or denied: nobody is told of arguments who has none.
+        for name in NAMES {
+            let Verdict::Deny(denial) = verdict(&policy, &who, &Question::Command(name, args.clone())) else {
+                continue;
+            };
+            let told = denial.what.contains("is granted only with");
+            let shown = access.commands.iter().any(|one| one.named.name() == name && one.scope().is_some());
+            prop_assert!(!told || shown, "{}", denial.what);
+        }
         // Nothing is shown that decides nothing.
         prop_assert!(access.grants.iter().all(|view| !view.allow.is_empty()));
     }
 
     #[test]
-    fn an_explanation_explains_the_verdict(rules in rules(), who in caller(), name in prop::sample::select(NAMES.to_vec()), run: bool) {
+    fn an_explanation_explains_the_verdict(rules in rules(), who in caller(), name in prop::sample::select(names()), args in args(), run: bool) {
         let policy = loaded(&files(&rules));
         let who = Who { uid: who.0, gids: &who.1 };
         let ask = match run {
             true => Ask::Run { profile: None, argv0: b"x", env_names: &[b"TZ"] },
-            false => Ask::Command { name, effect: effect(name), args: &[] },
+            false => Ask::Command { name, effect: effect(name), args: &args },
         };
         let explanation = policy.explain(who, &ask);
         prop_assert_eq!(&explanation.verdict, &policy.decide(who, &ask));
@@ -245,6 +267,7 @@ proptest! {
         uid: u32,
         gids: Vec<u32>,
         text: Option<String>,
+        args: Vec<(String, String)>,
         argv0: Vec<u8>,
         env: Vec<Vec<u8>>,
         change: bool,
@@ -256,7 +279,7 @@ proptest! {
         for ask in [
             Ask::Run { profile: text.as_deref(), argv0: &argv0, env_names: &env },
             Ask::Try { profile: text.as_deref(), env_names: &env },
-            Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read }, args: &[] },
+            Ask::Command { name, effect: if change { Effect::Change } else { Effect::Read }, args: &args },
         ] {
             prop_assert_eq!(policy.explain(who, &ask).verdict, policy.decide(who, &ask));
         }

@@ -53,6 +53,14 @@ impl Usable<'_> {
         Verdict::of(Terms::of(self.named, self.profile), self.deciding)
     }
 
+    /// Whether it decides that a call with these arguments may be made, where none before it does.
+    pub fn is_about(&self, args: &[(String, String)]) -> bool {
+        let call = self.named.with(args);
+        let denied =
+            |scope: &&Scope| call.is_some_and(|(command, args)| scope.touches(command, args));
+        self.deciding.covers(call) && !self.except.iter().any(denied)
+    }
+
     /// The calls that it is about, in words, where it is not about all: `only with unit:
     /// nginx.service, php*.service; never with unit: php5.service`.
     pub fn scope(&self) -> Option<String> {

@@ -3,15 +3,45 @@
 use proptest::prelude::*;
 
 /// The commands that rules of these tests can speak of, and one that does not exist.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "logs",
     "service.status",
     "service.list",
     "service.failed",
     "nginx.test",
     "nginx.reload",
+    "unit.act",
     "none.such",
 ];
+
+/// The one command with arguments.
+pub const UNIT: &str = "
+[[command]]
+name = 'unit.act'
+summary = 'Do something to units'
+argv = ['/bin/x', '{how}', '{unit}']
+effect = 'read'
+profile = 'strict'
+args.unit = { type = 'string', repeat = 2 }
+args.how = { type = 'enum', values = ['soft', 'hard'], default = 'soft' }
+";
+
+/// Arguments of a call: some that the command has, and some that no command has.
+pub type Args = Vec<(String, String)>;
+
+pub fn args() -> impl Strategy<Value = Args> {
+    let one = prop::sample::select(vec![
+        ("unit", "a"),
+        ("unit", "b"),
+        ("unit", "ab"),
+        ("unit", ""),
+        ("how", "soft"),
+        ("how", "hard"),
+        ("other", "a"),
+    ]);
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    prop::collection::vec(one.prop_map(own), 0..4)
+}
 
 /// Few people, so that rules and callers meet.
 pub const WHO: [&str; 7] = [
@@ -27,6 +57,8 @@ pub struct Rule {
     pub profile: &'static str,
     pub env: Vec<&'static str>,
     pub expires_s: Option<u32>,
+    /// Of `unit` and of `how`; none of one is no condition.
+    pub args: [Vec<&'static str>; 2],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +79,8 @@ pub fn rule() -> impl Strategy<Value = Rule> {
         "nginx.test",
         "*.reload",
         "*s*",
+        "unit.act",
+        "*.act",
     ];
     (
         any::<bool>(),
@@ -55,15 +89,23 @@ pub fn rule() -> impl Strategy<Value = Rule> {
         prop::sample::select(vec!["read", "read", "strict", "wide"]),
         prop::sample::subsequence(vec!["TZ", "LANG", "A"], 0..3),
         prop::sample::select(vec![None, None, Some(90), Some(600)]),
+        (
+            prop::sample::subsequence(vec!["a", "b", "a*", "*"], 0..3),
+            prop::sample::subsequence(vec!["soft", "hard", "*"], 0..2),
+            any::<bool>(),
+        ),
     )
-        .prop_map(|(deny, to, names, profile, env, expires_s)| Rule {
-            deny,
-            to,
-            names,
-            profile,
-            env,
-            expires_s,
-        })
+        .prop_map(
+            |(deny, to, names, profile, env, expires_s, (unit, how, any))| Rule {
+                deny,
+                to,
+                names,
+                profile,
+                env,
+                expires_s,
+                args: if any { [vec![], vec![]] } else { [unit, how] },
+            },
+        )
 }
 
 impl Rule {
@@ -75,16 +117,23 @@ impl Rule {
             profile,
             env,
             expires_s,
+            args: [unit, how],
         } = self;
+        let args = match (unit.is_empty(), how.is_empty()) {
+            _ if !self.is_scoped() => String::new(),
+            (true, _) => format!("args = {{ how = {how:?} }}\n"),
+            (_, true) => format!("args = {{ unit = {unit:?} }}\n"),
+            _ => format!("args = {{ unit = {unit:?}, how = {how:?} }}\n"),
+        };
         if *deny {
-            return format!("[[deny]]\nto = {to:?}\ndeny = {names:?}\n");
+            return format!("[[deny]]\nto = {to:?}\ndeny = {names:?}\n{args}");
         }
         let approval = match expires_s {
             Some(s) => format!("approval = {{ by = ['%remit'], expires = '{s}s' }}\n"),
             None => String::new(),
         };
         format!(
-            "[[grant]]\nto = {to:?}\nallow = {names:?}\nprofile = '{profile}'\nenv = {env:?}\n{approval}"
+            "[[grant]]\nto = {to:?}\nallow = {names:?}\nprofile = '{profile}'\nenv = {env:?}\n{approval}{args}"
         )
     }
 
@@ -101,8 +150,38 @@ impl Rule {
         })
     }
 
+    /// Whether it is about certain arguments: where it has some, and a command that takes them is what
+    /// its names stand for. A rule that would be about none is not loaded.
+    pub fn is_scoped(&self) -> bool {
+        let act = |glob: &&str| matches(glob, "unit.act");
+        let about = match self.deny {
+            true => !self.names.is_empty() && self.names.iter().all(|glob| act(&glob)),
+            false => self.names.iter().any(|glob| act(&glob)),
+        };
+        about && self.args.iter().any(|values| !values.is_empty())
+    }
+
     fn speaks(&self, name: &str) -> bool {
         self.names.iter().any(|glob| matches(glob, name))
+            && (!self.is_scoped() || name == "unit.act")
+    }
+
+    fn fits(&self, args: &Args) -> bool {
+        let given = |name: &str| -> Vec<&str> {
+            let of_name = args.iter().filter(|(given, _)| given == name);
+            of_name.map(|(_, value)| value.as_str()).collect()
+        };
+        let mut how = given("how");
+        if how.is_empty() {
+            how.push("soft");
+        }
+        let pairs = self.args.iter().zip([given("unit"), how]);
+        !self.is_scoped()
+            || pairs.into_iter().all(|(globs, values)| {
+                let hit = |value: &&str| globs.iter().any(|glob| matches(glob, value));
+                let hits = values.iter().filter(|value| hit(value)).count();
+                globs.is_empty() || (hits > 0 && (self.deny || hits == values.len()))
+            })
     }
 }
 
@@ -152,14 +231,14 @@ pub fn run(rules: &[&Rule], who: &(u32, Vec<u32>), profile: &str, env: &[&str]) 
     strictest(granting().map(|rule| **rule))
 }
 
-pub fn command(rules: &[&Rule], who: &(u32, Vec<u32>), name: &str) -> Answer {
+pub fn command(rules: &[&Rule], who: &(u32, Vec<u32>), name: &str, args: &Args) -> Answer {
     let speaks = |rule: &Rule| {
-        let by_run = is_builtin(name) && rule.speaks("run");
+        let by_run = is_builtin(name) && rule.speaks("run") && !rule.is_scoped();
         rule.speaks(name) || (by_run && (rule.deny || rule.profile != "strict"))
     };
     let about: Vec<&&Rule> = rules
         .iter()
-        .filter(|rule| rule.is_about(who) && speaks(rule))
+        .filter(|rule| rule.is_about(who) && speaks(rule) && rule.fits(args))
         .collect();
     if is_anybodys(who) || name == "none.such" || about.iter().any(|rule| rule.deny) {
         return Answer::Deny;
