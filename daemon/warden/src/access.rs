@@ -142,12 +142,9 @@ impl Warden {
     fn given_views(&self, subject: &Subject, own: &[Usable<'_>]) -> Vec<GrantView> {
         let policy = &self.policy.policy;
         let mut asked = Vec::new();
-        for usable in own.iter().filter(|usable| usable.approval.is_some()) {
-            let (name, effect) = (usable.named.name(), usable.named.effect());
-            if let Verdict::Ask(pending) =
-                policy.decide(by(subject), &Ask::Command { name, effect })
-            {
-                asked.push((name, pending));
+        for usable in own {
+            if let Verdict::Ask(pending) = usable.verdict() {
+                asked.push((usable.named.name(), pending));
             }
         }
         let run = Ask::Run {
