@@ -549,9 +549,12 @@ fn what_was_pasted_ahead_of_the_question_is_no_answer() {
     let (go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let fake = Fake::new(|_| Answer::HangUp);
-    let heard = fake.answer_each_administrator(move |_| {
-        gate.lock().unwrap().recv().unwrap();
-        AdminReply::Shown(Box::new(shown()))
+    let heard = fake.answer_each_administrator(move |request| match request {
+        AdminRequest::Show { .. } => {
+            gate.lock().unwrap().recv().unwrap();
+            AdminReply::Shown(Box::new(shown()))
+        }
+        _ => AdminReply::Done("it is done".into()),
     });
     let mut screen = Screen::of(fake.remit(&["approve", SHORT]));
     screen.types("5a5a5a5a\n5a5a5a5a\n");
