@@ -62,10 +62,10 @@ impl Ended<'_> {
             State::Cancelled => "the job was cancelled",
             State::Denied => match self.code {
                 Some(Code::ApprovalDenied) => "the job was not approved",
-                Some(Code::ApprovalVoid) => "the request is void, and nothing of it ran",
+                Some(Code::ApprovalVoid) => "the request is void",
                 _ => "the job was refused while it waited",
             },
-            State::Expired => "nobody approved the job in time",
+            State::Expired => "the request expired",
             State::Interrupted => "the job was interrupted",
             State::NotStarted => "the job was not started",
         };

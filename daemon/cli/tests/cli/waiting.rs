@@ -138,15 +138,15 @@ fn what_never_ran_says_why_and_what_to_do() {
         ),
         (
             State::Expired,
-            "nobody answered within 10 min",
+            "nobody approved it in time; it never ran",
             Code::ApprovalExpired,
-            "nobody approved the job in time: nobody answered within 10 min",
+            "the request expired: nobody approved it in time; it never ran",
         ),
         (
             State::Denied,
-            "the policy has changed",
+            "the policy has changed; it never ran",
             Code::ApprovalVoid,
-            "the request is void, and nothing of it ran: the policy has changed",
+            "the request is void: the policy has changed; it never ran",
         ),
         (
             State::NotStarted,
