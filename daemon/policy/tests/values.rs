@@ -59,6 +59,27 @@ fn argv(command: &Command, args: &[(&str, &str)]) -> Vec<String> {
     bound.argv[1..].iter().map(shown).collect()
 }
 
+/// What an approval measures: the definition's own words, and nothing that a caller chose.
+#[test]
+fn the_words_of_the_definition_are_known_from_the_callers() {
+    let args = "args.x = { type = 'string', pattern = '[a-z/]*', repeat = 3 }\n\
+                args.f = { type = 'bool', flag = '-f', optional = true }";
+    let command = defined("'/etc/a', '{f}', '--x={x}', ['-y', '{x}']", args);
+    let bound = call(&command, &[("x", "/etc/b"), ("x", "c"), ("f", "true")]).unwrap();
+    let of = |literal: bool| {
+        let all = bound.argv.iter().zip(&bound.literal);
+        all.filter(move |(_, of)| **of == literal)
+            .map(|(given, _)| match given {
+                Given::Text(text) => String::from_utf8(text.clone()).unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bound.argv.len(), bound.literal.len());
+    assert_eq!(of(true), ["/bin/x", "/etc/a", "-f", "-y", "-y"]);
+    assert_eq!(of(false), ["--x=/etc/b", "--x=c", "/etc/b", "c"]);
+}
+
 /// Each of these values becomes exactly one element, the same byte for byte.
 #[track_caller]
 fn through(kind: &str, values: &[&str]) {

@@ -77,6 +77,8 @@ impl Stage {
 enum Kind {
     Read,
     Strict,
+    /// Strict, as root.
+    Root,
     Host,
 }
 
@@ -84,15 +86,16 @@ impl Kind {
     /// Those that this machine can have.
     fn all() -> impl Iterator<Item = Kind> {
         let cgroups = Cgroups::open(&format!("remit-test-{}-k{}", std::process::id(), uid()));
-        let host = has("writable cgroup v2", cgroups.unwrap().is_some());
-        let host = host.then_some(Kind::Host);
-        [Kind::Read, Kind::Strict].into_iter().chain(host)
+        let own = has("writable cgroup v2", cgroups.unwrap().is_some());
+        let of_user = [Kind::Root, Kind::Host].into_iter().filter(move |_| own);
+        [Kind::Read, Kind::Strict].into_iter().chain(of_user)
     }
 
     /// `checked`: false only under test of the test.
     fn sandbox(self, dir: &HostDir, checked: bool) -> Sandbox {
         let kernel = Kernel::probe().unwrap();
         let strict = StrictProfile {
+            user: matches!(self, Kind::Root).then_some((0, 0)),
             exec: vec![place(&dir.0)],
             limits: LIMITS,
             ..StrictProfile::default()
@@ -104,12 +107,14 @@ impl Kind {
         };
         let sandbox = match (self, checked) {
             (Kind::Read, true) => Sandbox::read(&profile(), &kernel),
-            (Kind::Strict, true) => Sandbox::strict(&strict, &kernel),
+            (Kind::Strict | Kind::Root, true) => Sandbox::strict(&strict, &kernel),
             (Kind::Host, true) => Sandbox::host(&host, &kernel),
             #[cfg(feature = "mutate")]
             (Kind::Read, false) => Sandbox::without(&profile(), &kernel, Wall::Measured),
             #[cfg(feature = "mutate")]
-            (Kind::Strict, false) => Sandbox::strict_without(&strict, &kernel, Wall::Measured),
+            (Kind::Strict | Kind::Root, false) => {
+                Sandbox::strict_without(&strict, &kernel, Wall::Measured)
+            }
             #[cfg(feature = "mutate")]
             (Kind::Host, false) => Sandbox::host_without(&host, &kernel, Wall::Measured),
             #[cfg(not(feature = "mutate"))]
