@@ -42,6 +42,71 @@ fn deny(to: &str, deny: &str) -> String {
 
 const APPROVAL: &str = "approval = { by = ['%remit'], expires = '10min' }";
 
+/// A command with arguments, and rules about it.
+fn units(rules: &str) -> Policy {
+    let command = "[[command]]\nname = 'unit.restart'\nsummary = 'x'\nargv = ['/bin/x', '{unit}']\n\
+                   effect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }\n";
+    let sources = [source("0.toml", command), source("a.toml", rules)];
+    loaded(&sources, &accounts())
+}
+
+#[test]
+fn rules_about_certain_arguments_are_told_with_them() {
+    let rule = |args: &str, rest: &str| {
+        let rest = format!("{args}\n{rest}");
+        grant("'%ops'", "'unit.restart'", &rest)
+    };
+    let web = "args = { unit = ['nginx.service', 'php*'] }";
+    let php = "args = { unit = ['php*'] }";
+    let no = |args: &str| format!("{}{args}\n", deny("'%ops'", "'unit.restart'"));
+    for (old, new, told) in [
+        (
+            String::new(),
+            rule(web, ""),
+            vec!["%ops gains unit.restart (unit: nginx.service, php*)"],
+        ),
+        (
+            rule(web, ""),
+            rule(php, ""),
+            vec![
+                "%ops gains unit.restart (unit: php*)",
+                "%ops loses unit.restart (unit: nginx.service, php*)",
+            ],
+        ),
+        (
+            rule(web, ""),
+            rule(web, APPROVAL),
+            vec![
+                "%ops now needs approval by %remit, asked for at most 10 min: unit.restart (unit: \
+                 nginx.service, php*)",
+            ],
+        ),
+        (
+            rule("", ""),
+            rule("", "") + &no(php),
+            vec!["%ops is now denied unit.restart (unit: php*)"],
+        ),
+        // What all calls may is no news of some, nor is the order in which values are written.
+        (rule("", ""), rule("", "") + &rule(web, ""), vec![]),
+        (
+            rule(web, ""),
+            rule("args = { unit = ['php*', 'nginx.service'] }", ""),
+            vec![],
+        ),
+        (
+            rule("", ""),
+            rule("", "") + &rule(php, APPROVAL),
+            vec![
+                "%ops gains unit.restart (unit: php*) (needs approval by %remit, asked for at most 10 min)",
+            ],
+        ),
+    ] {
+        assert_eq!(diff(&units(&old), &units(&new)), told, "{old} → {new}");
+        let back = diff(&units(&new), &units(&old));
+        assert_eq!(back.is_empty(), told.is_empty(), "{back:?}");
+    }
+}
+
 #[test]
 fn what_somebody_gains_is_what_they_lose_the_other_way() {
     check(

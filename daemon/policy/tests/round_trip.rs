@@ -96,8 +96,9 @@ fn command(name: &'static str) -> impl Strategy<Value = String> {
     ]);
     (params, place, profile, rest).prop_map(move |((one, two), place, profile, rest)| {
         let text = format!(
-            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', {place}]\neffect = 'change'\n\
-             profile = '{profile}'\n{one}\n{two}\n{rest}\n"
+            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/bin/x', '{{any}}', {place}]\neffect = 'change'\n\
+             profile = '{profile}'\n{one}\n{two}\n{rest}\n\
+             args.any = {{ type = 'enum', values = ['b', 'a\"b\\c'], default = 'b' }}\n"
         );
         // What a caller writes at will is nothing for base host.
         match profile.starts_with("host") {
@@ -118,8 +119,20 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
         "approval = { by = ['%remit'] }",
         "approval = 'none'\nunconfined = true\nenv = ['TZ', 'LANG']",
     ]);
-    (any::<bool>(), to, what, approval, any::<bool>()).prop_map(
-        move |(deny, to, what, approval, named)| {
+    let args = select(vec![
+        "",
+        "args = { any = ['b', 'x*y', \"a\\\"b\\\\c\"] }\n",
+        "args = { any = ['*'] }\n",
+    ]);
+    (any::<bool>(), to, what, approval, any::<bool>(), args).prop_map(
+        move |(deny, to, what, approval, named, args)| {
+            // About what has such arguments; a denial about nothing else.
+            let knows = |name: &&str| ["a.one", "a.*", "*"].contains(name);
+            let suits = match deny {
+                true => !what.is_empty() && what.iter().all(|name| knows(&name)),
+                false => what.iter().any(|name| knows(&name)),
+            };
+            let args = if suits { args } else { "" };
             let name = if named {
                 format!("name = '{name}'\n")
             } else {
@@ -128,9 +141,11 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
             match deny {
                 true => {
                     let to: Vec<_> = to.into_iter().filter(|who| *who != "ghost").collect();
-                    format!("[[deny]]\n{name}to = {to:?}\ndeny = {what:?}\n")
+                    format!("[[deny]]\n{name}to = {to:?}\ndeny = {what:?}\n{args}")
                 }
-                false => format!("[[grant]]\n{name}to = {to:?}\nallow = {what:?}\n{approval}\n"),
+                false => {
+                    format!("[[grant]]\n{name}to = {to:?}\nallow = {what:?}\n{approval}\n{args}")
+                }
             }
         },
     )
@@ -243,12 +258,14 @@ args.user = { type = \"string\", pattern = \"[a-z]+\", max = 256, summary = \"Wh
 name = \"look\"
 to = [\"%ops\", \"deploy\", \"ghost\"]
 allow = [\"run\", \"nginx.*\"]
+args = { config = [\"/etc/nginx/a*\"], quiet = [\"false\", \"true\"] }
 env = [\"LANG\", \"TZ\"]
 approval = { by = [\"%remit\"], expires = \"10min\" }
 
 [[deny]]
 to = [\"#64002\"]
 deny = [\"nginx.test\"]
+args = { user = [\"root\"] }
 ";
     assert_eq!(loaded(&[source("a.toml", text)]).print(), text);
 }
