@@ -6,6 +6,8 @@
 mod approver;
 pub mod digest;
 mod escape;
+#[cfg(test)]
+mod fixture;
 mod flow;
 pub mod measure;
 mod over;

@@ -163,7 +163,9 @@ fn encode(parts: &Parts<'_>) -> Vec<u8> {
 
 impl Key {
     fn of(&self, secret: &[u8]) -> String {
-        hex(&Sha256::new_with_prefix(self.0).chain_update(secret).finalize())
+        hex(&Sha256::new_with_prefix(self.0)
+            .chain_update(secret)
+            .finalize())
     }
 }
 

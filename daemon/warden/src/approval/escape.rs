@@ -54,7 +54,10 @@ pub fn start(bytes: &[u8], cap: usize) -> (String, usize) {
         let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
         let (piece, length) = match spaces {
             0 => piece(rest),
-            _ => (spaces_as_text(spaces, at == 0, spaces == rest.len()), spaces),
+            _ => (
+                spaces_as_text(spaces, at == 0, spaces == rest.len()),
+                spaces,
+            ),
         };
         if !put(&piece, length) {
             break;
@@ -154,12 +157,21 @@ mod tests {
             (b"\\x1b", "\\\\x1b"),
             (b"\xff\xc3", "\\xff\\xc3"),
             (b"\xe2\x80", "\\xe2\\x80"),
-            ("gr\u{fc}n \u{4e2d}\u{1f600}".as_bytes(), "gr\u{fc}n \u{4e2d}\u{1f600}"),
+            (
+                "gr\u{fc}n \u{4e2d}\u{1f600}".as_bytes(),
+                "gr\u{fc}n \u{4e2d}\u{1f600}",
+            ),
             ("\u{202e}cba".as_bytes(), "\\u{202e}cba"),
-            ("a\u{200b}b\u{a0}c\u{2028}d".as_bytes(), "a\\u{200b}b\\u{a0}c\\u{2028}d"),
+            (
+                "a\u{200b}b\u{a0}c\u{2028}d".as_bytes(),
+                "a\\u{200b}b\\u{a0}c\\u{2028}d",
+            ),
             ("e\u{301}".as_bytes(), "e\\u{301}"),
             ("\u{9b}31m\u{85}".as_bytes(), "\\u{9b}31m\\u{85}"),
-            ("[… 3 spaces …]".as_bytes(), "[\\u{2026} 3 spaces \\u{2026}]"),
+            (
+                "[… 3 spaces …]".as_bytes(),
+                "[\\u{2026} 3 spaces \\u{2026}]",
+            ),
             ("\u{e0b0}\u{fe0f}".as_bytes(), "\\u{e0b0}\\u{fe0f}"),
         ] {
             assert_eq!(exact(bytes, 4096), want);

@@ -45,8 +45,12 @@ pub fn risks(whole: &Whole<'_>, files: &[FileFound], shown: usize) -> Vec<String
 
 fn no_sandbox(bound: &Bound) -> Option<String> {
     let profile = bound.compiled.profile();
-    (profile.base == Base::Host)
-        .then(|| format!("no sandbox holds it: it runs as {}", unconfined(&profile.user)))
+    (profile.base == Base::Host).then(|| {
+        format!(
+            "no sandbox holds it: it runs as {}",
+            unconfined(&profile.user)
+        )
+    })
 }
 
 /// What the argv has that is not shown.
@@ -74,10 +78,16 @@ fn sandbox(bound: &Bound) -> Vec<String> {
         all.push("it runs as root, within its sandbox".into());
     } else if let User::Fixed { .. } = profile.user {
         let user = user_name(&profile.user);
-        all.push(format!("it runs as {user}, whose files and processes it can change where its sandbox lets it"));
+        all.push(format!(
+            "it runs as {user}, whose files and processes it can change where its sandbox lets it"
+        ));
     }
     let capabilities = profile.capability_names();
-    all.extend(capabilities.iter().filter_map(|name| Some(format!("it {}", capability(name)?))));
+    all.extend(
+        capabilities
+            .iter()
+            .filter_map(|name| Some(format!("it {}", capability(name)?))),
+    );
     if let Some(paths) = paths(&profile.write) {
         all.push(format!("it can change files of this machine: {paths}"));
     }
@@ -93,7 +103,9 @@ fn sandbox(bound: &Bound) -> Vec<String> {
         all.push(format!("it can use devices: {devices}"));
     }
     if let Some(to) = reaches(&profile.network) {
-        all.push(format!("it can send what it sees over the network: to {to}"));
+        all.push(format!(
+            "it can send what it sees over the network: to {to}"
+        ));
     }
     all
 }
@@ -120,7 +132,11 @@ fn unseen(bound: &Bound) -> Vec<String> {
         "is a secret of the requester's, which is not shown",
         "are secrets of the requester's, which are not shown",
     );
-    stdin.map(str::to_owned).into_iter().chain(arguments).collect()
+    stdin
+        .map(str::to_owned)
+        .into_iter()
+        .chain(arguments)
+        .collect()
 }
 
 fn login(whole: &Whole<'_>) -> Option<String> {
@@ -131,7 +147,9 @@ fn login(whole: &Whole<'_>) -> Option<String> {
             subject.uid()
         )),
         Some(_) => None,
-        None => Some("nobody logged in to the session that asks: it is a service, a timer or a job".into()),
+        None => Some(
+            "nobody logged in to the session that asks: it is a service, a timer or a job".into(),
+        ),
     }
 }
 

@@ -112,7 +112,12 @@ pub fn hash_of_all<T: AsRef<[u8]>>(parts: &[T]) -> [u8; 32] {
 fn line_of(pending: &PendingView) -> PendingView {
     let by = pending.by.iter().map(|name| words(name, 100));
     let mut by: Vec<_> = by.take(APPROVERS).collect();
-    if let Some(more) = pending.by.len().checked_sub(APPROVERS).filter(|more| *more > 0) {
+    if let Some(more) = pending
+        .by
+        .len()
+        .checked_sub(APPROVERS)
+        .filter(|more| *more > 0)
+    {
         by.push(format!("[… {more} more …]"));
     }
     PendingView {
@@ -131,8 +136,17 @@ enum Element<'a> {
 }
 
 fn elements(bound: &Bound) -> Vec<Element<'_>> {
-    let mut all: Vec<_> = bound.argv.iter().map(|arg| Element::Bytes(arg.as_bytes())).collect();
-    for Slot { index, before, what } in &bound.slots {
+    let mut all: Vec<_> = bound
+        .argv
+        .iter()
+        .map(|arg| Element::Bytes(arg.as_bytes()))
+        .collect();
+    for Slot {
+        index,
+        before,
+        what,
+    } in &bound.slots
+    {
         if let (Some(element), SlotWhat::Secret(_)) = (all.get_mut(*index), what) {
             *element = Element::Secret(before);
         }
@@ -209,11 +223,15 @@ fn views(files: &[FileFound]) -> Vec<FileView> {
     let rest = files.get(views.len()..).unwrap_or_default();
     if !rest.is_empty() {
         let mut hash = Sha256::new();
-        rest.iter().for_each(|file| hash.update(file.measured.sha256));
+        rest.iter()
+            .for_each(|file| hash.update(file.measured.sha256));
         views.push(FileView {
             what: format!("[… {} files more …]", rest.len()),
             path: "their sizes together, and the sha256 of their sha256".into(),
-            size: rest.iter().map(|file| file.measured.size).fold(0, u64::saturating_add),
+            size: rest
+                .iter()
+                .map(|file| file.measured.size)
+                .fold(0, u64::saturating_add),
             sha256: hash.finalize().into(),
         });
     }
@@ -226,7 +244,10 @@ fn view(file: &FileFound) -> FileView {
     FileView {
         what: match file.real == file.measured.path {
             true => what,
-            false => format!("{what}, by the name {}", exact(file.measured.path.as_bytes(), LINE)),
+            false => format!(
+                "{what}, by the name {}",
+                exact(file.measured.path.as_bytes(), LINE)
+            ),
         },
         path,
         size: file.measured.size,
@@ -258,7 +279,11 @@ fn script_lines(script: Content<'_>) -> Vec<String> {
         bytes += line.len() + usize::from(end.is_some());
         rest = after.unwrap_or_default();
     }
-    let mut head = format!("{}, sha256 {}", in_words::size(script.size as u64), hex(&script.sha256));
+    let mut head = format!(
+        "{}, sha256 {}",
+        in_words::size(script.size as u64),
+        hex(&script.sha256)
+    );
     match script.size.saturating_sub(bytes) {
         0 => head.push_str(", all of it:"),
         more => head.push_str(&format!(

@@ -40,10 +40,15 @@ pub fn profile(profile: &Profile) -> Vec<String> {
         let all = groups.iter().map(|gid| format!("#{gid}"));
         told.push(list("member of the groups", all.collect()));
     }
-    told.extend(profile.capability_names().iter().map(|name| match capability(name) {
-        Some(does) => format!("{name}: {does}"),
-        None => format!("{name}: see capabilities(7)"),
-    }));
+    told.extend(
+        profile
+            .capability_names()
+            .iter()
+            .map(|name| match capability(name) {
+                Some(does) => format!("{name}: {does}"),
+                None => format!("{name}: see capabilities(7)"),
+            }),
+    );
     let mut paths = |what: &str, listed: &[Listed]| {
         if !listed.is_empty() {
             told.push(list(what, listed.iter().map(path).collect()));
@@ -145,9 +150,14 @@ pub fn size(bytes: u64) -> String {
 pub fn reaches(network: &Network) -> Option<String> {
     match network {
         Network::None | Network::Loopback => None,
-        Network::Host => Some("every network that the machine reaches, and all that listens on it".into()),
+        Network::Host => {
+            Some("every network that the machine reaches, and all that listens on it".into())
+        }
         Network::Connect(to) => {
-            let all: Vec<_> = to.iter().map(|to| format!("{}:{}", to.host, to.port)).collect();
+            let all: Vec<_> = to
+                .iter()
+                .map(|to| format!("{}:{}", to.host, to.port))
+                .collect();
             Some(some(&all))
         }
     }

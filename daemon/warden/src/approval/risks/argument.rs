@@ -4,19 +4,59 @@ use super::{Numbered, about};
 
 /// Long options that switch a check off, or do more than what was named.
 const FORCE: &[&str] = &[
-    "--allow-downgrades", "--allow-unauthenticated", "--assume-yes", "--delete", "--force",
-    "--force-yes", "--insecure", "--no-check-certificate", "--no-gpg-check", "--no-gpgcheck",
-    "--no-preserve-root", "--no-verify", "--nodeps", "--purge", "--skip-checks", "--yes",
+    "--allow-downgrades",
+    "--allow-unauthenticated",
+    "--assume-yes",
+    "--delete",
+    "--force",
+    "--force-yes",
+    "--insecure",
+    "--no-check-certificate",
+    "--no-gpg-check",
+    "--no-gpgcheck",
+    "--no-preserve-root",
+    "--no-verify",
+    "--nodeps",
+    "--purge",
+    "--skip-checks",
+    "--yes",
 ];
 /// Files and places of which a change or a look is never a small thing.
 const GRAVE: &[&str] = &[
-    "/boot", "/dev", "/etc/cron", "/etc/crontab", "/etc/fstab", "/etc/group", "/etc/gshadow",
-    "/etc/ld.so", "/etc/pam.d", "/etc/passwd", "/etc/profile", "/etc/remit", "/etc/security", "/etc/shadow",
-    "/etc/ssh", "/etc/sudoers", "/etc/systemd", "/proc", "/root", "/sys", "/usr/lib/remit", "/usr/lib/systemd",
-    "/usr/libexec/remit", "/var/lib/remit",
+    "/boot",
+    "/dev",
+    "/etc/cron",
+    "/etc/crontab",
+    "/etc/fstab",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/ld.so",
+    "/etc/pam.d",
+    "/etc/passwd",
+    "/etc/profile",
+    "/etc/remit",
+    "/etc/security",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/sudoers",
+    "/etc/systemd",
+    "/proc",
+    "/root",
+    "/sys",
+    "/usr/lib/remit",
+    "/usr/lib/systemd",
+    "/usr/libexec/remit",
+    "/var/lib/remit",
 ];
 /// Devices that everybody uses.
-const HARMLESS: &[&str] = &["/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/urandom"];
+const HARMLESS: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/stdin",
+    "/dev/stdout",
+    "/dev/stderr",
+    "/dev/urandom",
+];
 /// Where everybody can put a file.
 const PUBLIC: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/run/user"];
 
@@ -58,7 +98,9 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
             "have '..' in a path: they are about other places than they begin with",
         ),
         about(
-            &|arg| path_of(arg).is_some_and(|path| PUBLIC.iter().any(|public| is_below(path, public))),
+            &|arg| {
+                path_of(arg).is_some_and(|path| PUBLIC.iter().any(|public| is_below(path, public)))
+            },
             "is in a directory where every user can put files",
             "are in directories where every user can put files",
         ),
@@ -80,15 +122,24 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
 fn path_of(arg: &[u8]) -> Option<&[u8]> {
     let path = match arg.first() {
         Some(b'/') => arg,
-        _ => arg.split(|byte| *byte == b'=').skip(1).find(|part| part.first() == Some(&b'/'))?,
+        _ => arg
+            .split(|byte| *byte == b'=')
+            .skip(1)
+            .find(|part| part.first() == Some(&b'/'))?,
     };
-    let end = path.iter().rposition(|byte| *byte != b'/').map_or(1, |last| last + 1);
+    let end = path
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(1, |last| last + 1);
     path.get(..end)
 }
 
 fn is_grave(path: &[u8]) -> bool {
     let is_harmless = HARMLESS.iter().any(|harmless| harmless.as_bytes() == path);
-    !is_harmless && GRAVE.iter().any(|grave| is_below(path, grave) || is_kin(path, grave))
+    !is_harmless
+        && GRAVE
+            .iter()
+            .any(|grave| is_below(path, grave) || is_kin(path, grave))
 }
 
 /// The path itself, or something in it.
@@ -100,7 +151,8 @@ fn is_below(path: &[u8], of: &str) -> bool {
 /// `/etc/cron.d`, `/etc/sudoers.d`, `/etc/passwd-`.
 fn is_kin(path: &[u8], of: &str) -> bool {
     let rest = path.strip_prefix(of.as_bytes());
-    rest.is_some_and(|rest| matches!(rest.first(), Some(b'.' | b'-'))) || (of == "/etc/cron" && rest.is_some())
+    rest.is_some_and(|rest| matches!(rest.first(), Some(b'.' | b'-')))
+        || (of == "/etc/cron" && rest.is_some())
 }
 
 fn is_force(arg: &[u8]) -> bool {

@@ -26,7 +26,9 @@ impl Script {
             'a'..='z' | 'A'..='Z' | '\u{aa}'..='\u{24f}' if c.is_alphabetic() => Self::Latin,
             '\u{250}'..='\u{2af}' | '\u{1e00}'..='\u{1eff}' => Self::Latin,
             '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Self::Greek,
-            '\u{400}'..='\u{52f}' | '\u{1c80}'..='\u{1c8f}' | '\u{2de0}'..='\u{2dff}' => Self::Cyrillic,
+            '\u{400}'..='\u{52f}' | '\u{1c80}'..='\u{1c8f}' | '\u{2de0}'..='\u{2dff}' => {
+                Self::Cyrillic
+            }
             '\u{a640}'..='\u{a69f}' => Self::Cyrillic,
             '\u{530}'..='\u{58f}' => Self::Armenian,
             '\u{13a0}'..='\u{13ff}' | '\u{ab70}'..='\u{abbf}' => Self::Cherokee,
@@ -84,11 +86,19 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     ));
     all.extend(about(
         argv,
-        |arg| arg.windows(SPACES).any(|part| part.iter().all(|byte| *byte == b' ')),
+        |arg| {
+            arg.windows(SPACES)
+                .any(|part| part.iter().all(|byte| *byte == b' '))
+        },
         "has a long run of spaces, shown as their number",
         "have long runs of spaces, shown as their number",
     ));
-    all.extend(about(argv, |arg| arg.is_empty(), "is empty", "are each empty"));
+    all.extend(about(
+        argv,
+        |arg| arg.is_empty(),
+        "is empty",
+        "are each empty",
+    ));
     all.extend(about(
         argv,
         |arg| arg.len() > LONG,

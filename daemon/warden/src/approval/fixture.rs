@@ -1,0 +1,192 @@
+//! Drafts for tests, from specs and a policy of a few lines.
+
+use std::os::fd::OwnedFd;
+
+use remit_common::names::JobId;
+use remit_common::wire::Purpose;
+use remit_confine::{Kernel, Measured};
+use remit_link::{Spec, SpecWhat, memfd};
+use remit_policy::{Ids, MachineTable, Policy, Source, Verdict, Who};
+
+use super::measure::FileFound;
+use crate::config::JobLimits;
+use crate::peer::Subject;
+use crate::plan::{Bound, Call, Draft, NewJob, Requester, Setting};
+use crate::uids::JobUids;
+use crate::walls::{Sandboxes, Workshop};
+
+const POLICY: &str = r##"
+[[command]]
+name = "backup.run"
+summary = "Back something up"
+argv = ["/usr/bin/true", "--key={key}", "{what}", "-f", "{file}"]
+effect = "change"
+profile = "strict"
+cwd = "/usr"
+stdin = "{key}"
+env = { MODE = "full" }
+args.key = { type = "secret" }
+args.what = { type = "string", pattern = "(?s).*", dash = true, max = 4096 }
+args.file = { type = "path", under = "/etc/backup", default = "/etc/backup/all" }
+
+[[command]]
+name = "disk.wipe"
+summary = "Wipe a disk"
+argv = ["/usr/bin/dd", "--of={disk}"]
+effect = "change"
+profile = "host"
+args.disk = { type = "enum", values = ["a", "b"] }
+
+[[command]]
+name = "service.act"
+summary = "Act on a unit"
+argv = ["/usr/libexec/remit/remit-act", "unit", "{verb}", "{unit}"]
+effect = "change"
+profile = "bus"
+args.verb = { type = "string" }
+args.unit = { type = "string" }
+
+[profile.bus]
+base = "strict"
+user = "root"
+capabilities = ["CAP_DAC_READ_SEARCH"]
+write = ["/srv/www"]
+sockets = ["/run/dbus/system_bus_socket"]
+network = ["192.0.2.1:443"]
+
+[[grant]]
+name = "ops"
+to = ["#64001"]
+allow = ["*"]
+env = ["TZ", "NOTE", "NOTE1", "NOTE2"]
+approval = { by = ["#64002"] }
+"##;
+
+pub struct Scene {
+    pub policy: Policy,
+    sandboxes: Sandboxes,
+    limits: JobLimits,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let source = Source {
+            name: "t.toml".into(),
+            text: POLICY.into(),
+        };
+        let root = ("root".to_owned(), Ids { uid: 0, gid: 0 });
+        let machine = MachineTable {
+            users: [root].into(),
+            ..MachineTable::default()
+        };
+        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
+        let limits = JobLimits::default();
+        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone());
+        Self {
+            sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
+            policy,
+            limits,
+        }
+    }
+
+    pub fn draft(&self, spec: Spec, fds: Vec<OwnedFd>) -> Draft {
+        let call = Call::new(spec, fds).unwrap();
+        let names = call.env_names();
+        let who = Who {
+            uid: 64_001,
+            gids: &[],
+        };
+        let Verdict::Ask(pending) = self.policy.decide(who, &call.ask(&names)) else {
+            panic!("it needs an approval");
+        };
+        let setting = Setting {
+            digest: "0123abcd",
+            sandboxes: &self.sandboxes,
+            limits: &self.limits,
+        };
+        let bound = Bound::new(&call, pending.terms(), &setting).unwrap();
+        let requester = Requester {
+            subject: Subject::fake(64_001, "agent", Some(64_001)),
+            session: 1,
+            ticket: 2,
+        };
+        let new = NewJob {
+            job: JobId([7; 16]),
+            number: 3,
+            uid: JobUids::new(70_000, 10).take().unwrap(),
+        };
+        Draft::new(call, bound, requester, new)
+    }
+
+    /// A program with these arguments, in profile `read`.
+    pub fn program(&self, argv: &[&[u8]]) -> Draft {
+        let argv = argv.iter().map(|arg| arg.to_vec().into()).collect();
+        self.draft(spec(SpecWhat::Argv(argv), Purpose::Use), Vec::new())
+    }
+
+    /// `backup.run`, with a secret.
+    pub fn backup(&self, what: &str, reason: &str) -> Draft {
+        let args = [("key", "hunter2"), ("what", what)];
+        let reason = reason.into();
+        let spec = spec(named("backup.run", &args), Purpose::Change { reason });
+        self.draft(spec, Vec::new())
+    }
+
+    /// A named command.
+    pub fn change(&self, name: &str, args: &[(&str, &str)]) -> Draft {
+        let reason = "it is due".into();
+        self.draft(
+            spec(named(name, args), Purpose::Change { reason }),
+            Vec::new(),
+        )
+    }
+
+    /// A script with standard input.
+    pub fn script(&self, script: &[u8], stdin: &[u8]) -> Draft {
+        let interpreter = Some(b"bash".to_vec().into());
+        let spec = Spec {
+            stdin: true,
+            env: vec![(b"TZ".to_vec().into(), b"UTC".to_vec().into())],
+            ..spec(SpecWhat::Script { interpreter }, Purpose::Use)
+        };
+        let seal = |name, bytes| memfd::seal(name, bytes).unwrap();
+        self.draft(spec, vec![seal(c"script", script), seal(c"stdin", stdin)])
+    }
+}
+
+pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
+    Spec {
+        what,
+        cwd: None,
+        env: Vec::new(),
+        stdin: false,
+        profile: None,
+        max_runtime_s: None,
+        request_id: None,
+        client: "test".into(),
+        purpose,
+    }
+}
+
+fn named(name: &str, args: &[(&str, &str)]) -> SpecWhat {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    SpecWhat::Named {
+        name: name.into(),
+        args: args.iter().map(owned).collect(),
+    }
+}
+
+pub fn file(what: &str, name: &str, real: &str) -> FileFound {
+    FileFound {
+        what: what.into(),
+        measured: Measured {
+            path: std::ffi::CString::new(name).unwrap(),
+            dev: 1,
+            ino: 2,
+            ctime_ns: -3,
+            size: 4,
+            sha256: [5; 32],
+        },
+        real: std::ffi::CString::new(real).unwrap(),
+    }
+}
