@@ -5,7 +5,7 @@
 
 use std::process::Output;
 
-use remit_tests::daemon::{Daemon, Options, stranger, user_a, user_m};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, stranger, user_a, user_m};
 use remit_tests::process::Identity;
 use serde_json::Value;
 
@@ -149,5 +149,108 @@ fn a_lock_shows_in_access_and_a_refusal_has_a_name_after_its_client_has_gone() {
             .all(|record| record["REMIT_UID"] == named.as_str()),
         "{refusals:?}"
     );
+    daemon.stop();
+}
+
+const CHANGE: &str = r##"
+[[command]]
+name = "note.take"
+summary = "Take a note"
+argv = ["/usr/bin/printf", "%s\n", "{words}"]
+effect = "change"
+profile = "read"
+args.words = { type = "string", pattern = "(?s).*", max = 4096 }
+
+[[grant]]
+name = "notes"
+to = ["#1"]
+allow = ["note.*"]
+approval = { by = ["#0"], expires = "10min" }
+"##;
+
+/// The whole way by the command line alone: asked for, listed, shown, approved by its digest, and read by who asked.
+#[test]
+fn a_change_goes_from_one_shell_to_another_and_back() {
+    let options = Options::default();
+    let policy = options.policy.clone() + CHANGE;
+    let daemon = Daemon::start(Options { policy, ..options });
+    let root = Identity::new(0, &[]);
+    // An account that every machine has: a request ends with its requester's.
+    let asker = Identity::new(1, &[SOCKET_GROUP]);
+    let json = |who: &Identity, arguments: &[&str]| -> Value {
+        let output = daemon.remit(who, &[&["--json"], arguments].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let nasty = "words=tonight\n  digest      : 00000000 \x1b[2J\u{202e}";
+    let ask = [
+        "change",
+        "note.take",
+        nasty,
+        "--reason",
+        "for\x1b[1A the log",
+        "--no-wait",
+    ];
+    let asked = json(&asker, &ask);
+    assert_eq!(asked["state"], "awaiting_approval", "{asked}");
+    let (id, digest) = (&asked["job_id"], &asked["approval"]["digest"]);
+    let (id, digest) = (
+        id.as_str().expect("an id"),
+        digest.as_str().expect("a digest"),
+    );
+    let short = format!("{}-{}", &id[..4], &id[4..8]);
+    assert_eq!(asked["approval"]["line"], format!("remit approve {short}"));
+    let listed = json(&root, &["pending"]);
+    assert_eq!(
+        (
+            &listed["requests"][0]["digest"],
+            &listed["requests"][0]["yours"]
+        ),
+        (&digest.into(), &true.into()),
+        "{listed}"
+    );
+    let page = daemon.remit(&root, &["show", &short]).stdout;
+    let page = String::from_utf8(page).expect("text");
+    assert!(
+        !page.contains(['\x1b', '\u{202e}']) && page.lines().all(|line| line.chars().count() <= 80),
+        "{page}"
+    );
+    let begin = format!("\n  digest      : {} ", &digest[..8]);
+    assert_eq!(page.matches("\n  digest ").count(), 1, "{page}");
+    assert!(page.contains(&begin), "{page}");
+
+    // Who asked cannot, whoever else they are.
+    let own = daemon.remit(&asker, &["approve", id, "--digest", digest]);
+    assert_eq!(status(&own), 77, "{own:?}");
+    let other = daemon.remit(&root, &["approve", id, "--digest", &"0".repeat(64)]);
+    assert_eq!(status(&other), 125, "{other:?}");
+
+    let approved = daemon.remit(&root, &["approve", &short, "--digest", digest]);
+    assert_eq!(status(&approved), 0, "{approved:?}");
+    let result = json(&asker, &["job", id, "--wait"]);
+    assert_eq!(
+        (&result["exit"], result["stdout"].as_str()),
+        (
+            &0.into(),
+            Some("tonight\n  digest      : 00000000 \\x1b[2J\\u{202e}\n")
+        ),
+        "{result}"
+    );
+    let again = daemon.remit(&root, &["approve", id, "--digest", digest]);
+    assert_eq!(status(&again), 125, "once is once: {again:?}");
+
+    // One that is denied says so to who waits for it.
+    let next = json(&asker, &ask);
+    let id = next["job_id"].as_str().expect("an id");
+    let denied = daemon.remit(&root, &["deny", id, "-m", "not before the weekend"]);
+    assert_eq!(status(&denied), 0, "{denied:?}");
+    let output = daemon.remit(&asker, &["job", id, "--follow"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(status(&output), 125, "{told}");
+    assert!(
+        told.contains("the job was not approved: denied by ")
+            && told.contains(": not before the weekend"),
+        "{told}"
+    );
+    daemon.is_well();
     daemon.stop();
 }
