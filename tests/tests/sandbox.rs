@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod sandbox {
+    mod approved;
     mod arena;
     mod read;
     mod strict;
