@@ -1,0 +1,87 @@
+//! How a grant for a time ends by itself.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use remit_common::refusal::Code;
+use remit_tests::daemon::user_a;
+
+use super::scene::{changes, file, give, give_as, listed, reloads, runs, started, status, to_a};
+
+#[test]
+fn uses_run_out() {
+    let daemon = started();
+    let mut new = to_a("site.*");
+    new.uses = Some(2);
+    give(&daemon, new);
+    assert!(reloads(&daemon));
+    assert_eq!(listed(&daemon)[0].uses_left, Some(1));
+    assert!(runs(&daemon, &user_a(), "site.switch", &[("to", "blue")]));
+    assert_eq!((listed(&daemon), status(&daemon).grants), (Vec::new(), 0));
+    assert!(!reloads(&daemon));
+    assert_eq!(daemon.records("intent").len(), 2);
+    daemon.stop();
+}
+
+#[test]
+fn a_refused_request_takes_no_use() {
+    let daemon = started();
+    let mut new = to_a("site.*");
+    new.uses = Some(1);
+    give(&daemon, new);
+    let refused = changes(&daemon, &user_a(), "site.switch", &[("to", "BLUE")]);
+    assert_eq!(
+        refused.expect_err("it is no such value").code,
+        Code::InvalidArgs
+    );
+    assert_eq!(listed(&daemon)[0].uses_left, Some(1));
+    assert!(reloads(&daemon) && !reloads(&daemon));
+    daemon.stop();
+}
+
+#[test]
+fn time_runs_out_and_that_is_recorded() {
+    let daemon = started();
+    let mut new = to_a("site.reload");
+    new.for_s = 2;
+    let start = Instant::now();
+    let grant = give(&daemon, new);
+    assert!(reloads(&daemon) || start.elapsed() > Duration::from_secs(2));
+    // Nobody asks for anything: the daemon's own timer ends it.
+    let expired = loop {
+        if let Some(record) = daemon.records("expired").pop() {
+            break record;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert_eq!(expired["REMIT_GRANT"], grant.to_string());
+    assert_eq!((listed(&daemon), status(&daemon).grants), (Vec::new(), 0));
+    assert!(!reloads(&daemon));
+    daemon.stop();
+}
+
+/// No save, no run: a use that is not on the disk could be used again after a restart.
+#[test]
+fn where_a_use_cannot_be_saved_nothing_runs() {
+    let daemon = started();
+    let mut new = to_a("site.reload");
+    new.uses = Some(5);
+    give(&daemon, new.clone());
+    let blocked = file(&daemon).with_extension("new");
+    fs::create_dir(&blocked).expect("the place is ours");
+    let refusal = changes(&daemon, &user_a(), "site.reload", &[]).expect_err("it cannot be saved");
+    assert_eq!(refusal.code, Code::NotStarted, "{refusal:?}");
+    assert!(refusal.message.contains("cannot be saved"), "{refusal:?}");
+    assert_eq!(daemon.records("intent").len(), 0);
+    assert_eq!(listed(&daemon)[0].uses_left, Some(5));
+
+    let refusal =
+        give_as(&daemon, &remit_tests::daemon::admin(), new).expect_err("it cannot be saved");
+    assert_eq!(refusal.code, Code::NotStarted, "{refusal:?}");
+    assert_eq!(listed(&daemon).len(), 1);
+    fs::remove_dir(&blocked).expect("it is ours");
+    assert!(reloads(&daemon));
+    daemon.stop();
+}

@@ -1,0 +1,149 @@
+//! What a grant for a time lets start, and what it does not.
+
+use remit_common::admin::Whom;
+use remit_tests::caller::stdout;
+use remit_tests::daemon::{admin, user_a, user_b};
+
+use super::scene::{
+    GROUP, accesses, changes, give, listed, member, reloads, runs, started, status, to_a,
+};
+
+#[test]
+fn what_is_given_starts_at_once_and_the_record_names_the_grant() {
+    let daemon = started();
+    assert!(!reloads(&daemon));
+    assert_eq!(daemon.records("intent").len(), 0);
+    let grant = give(&daemon, to_a("site.reload"));
+    assert!(reloads(&daemon) && reloads(&daemon));
+    assert!(!runs(&daemon, &user_a(), "site.switch", &[("to", "blue")]));
+
+    let intents = daemon.records("intent");
+    assert_eq!(intents.len(), 2);
+    for intent in &intents {
+        let rule = intent["REMIT_RULE"].as_str().expect("it has a rule");
+        let by = format!("grant {grant} given by #64005");
+        assert!(rule.starts_with("asks (") && rule.ends_with(&by), "{rule}");
+    }
+    let given = daemon.records("given");
+    assert_eq!(given.len(), 1);
+    assert_eq!(given[0]["REMIT_GRANT"], grant.to_string());
+    assert_eq!(given[0]["REMIT_TO"], "agent (uid 64001)");
+    assert_eq!(given[0]["REMIT_WHAT"], "site.reload");
+    assert_eq!(given[0]["REMIT_UID"], "64005");
+    assert!(given[0]["REMIT_UNTIL"].is_string(), "{}", given[0]);
+
+    let all = listed(&daemon);
+    assert_eq!((all.len(), all[0].grant, all[0].by_uid), (1, grant, 64_005));
+    assert!(all[0].left_ms > 0 && all[0].left_ms <= 60_000, "{all:?}");
+    assert_eq!(status(&daemon).grants, 1);
+    daemon.stop();
+}
+
+#[test]
+fn arguments_that_are_given_must_be_the_same_to_the_byte() {
+    let daemon = started();
+    let mut new = to_a("site.switch");
+    new.args = vec![("to".into(), "blue".into())];
+    give(&daemon, new);
+    let switch = |args: &[(&str, &str)]| runs(&daemon, &user_a(), "site.switch", args);
+    assert!(switch(&[("to", "blue")]));
+    assert!(
+        switch(&[("to", "blue"), ("how", "slow")]),
+        "others are free"
+    );
+    for other in ["blu", "bluf", "blue ", " blue", "clue", "blues"] {
+        assert!(!switch(&[("to", other)]), "{other:?}");
+    }
+    let report = changes(&daemon, &user_a(), "site.switch", &[("to", "blue")]).expect("it runs");
+    assert_eq!(stdout(&report), "[blue][fast]");
+    daemon.stop();
+}
+
+#[test]
+fn a_default_is_not_the_same_as_what_was_given() {
+    let daemon = started();
+    let mut new = to_a("site.switch");
+    new.args = vec![("how".into(), "fast".into())];
+    give(&daemon, new);
+    let switch = |args: &[(&str, &str)]| runs(&daemon, &user_a(), "site.switch", args);
+    assert!(!switch(&[("to", "blue")]));
+    assert!(switch(&[("to", "blue"), ("how", "fast")]));
+    daemon.stop();
+}
+
+#[test]
+fn a_group_has_it_and_nobody_else_and_never_its_giver() {
+    let daemon = started();
+    let mut new = to_a("site.*");
+    new.to = Whom::Group {
+        name: "ops".into(),
+        gid: GROUP,
+    };
+    give(&daemon, new);
+    for uid in [64_011, 64_012] {
+        assert!(runs(&daemon, &member(uid), "site.reload", &[]), "{uid}");
+    }
+    assert!(!reloads(&daemon), "user A is not of the group");
+    // The giver is of the group now: nobody approves their own. (That group has no such member in the
+    // user database: the request is refused at once.)
+    let before = daemon.records("intent").len();
+    let _told = changes(&daemon, &member(admin().uid), "site.reload", &[]);
+    assert_eq!(daemon.records("intent").len(), before);
+    daemon.stop();
+}
+
+#[test]
+fn a_pattern_lifts_nothing_that_runs_without_a_sandbox_or_that_others_approve() {
+    let daemon = started();
+    give(&daemon, to_a("*"));
+    assert!(reloads(&daemon));
+    assert!(!runs(&daemon, &user_a(), "all.change", &[]));
+    let refused = changes(&daemon, &user_b(), "site.reload", &[]);
+    assert!(refused.is_err(), "no rule grants it to user B: {refused:?}");
+    daemon.stop();
+}
+
+#[test]
+fn access_tells_what_is_left() {
+    let daemon = started();
+    let asks = accesses(&daemon, &user_a(), Some("site.reload"))
+        .asked
+        .expect("it is asked about");
+    assert!(!asks.allowed && asks.approval.is_some(), "{asks:?}");
+    assert!(
+        asks.why.contains("waits until one of them approves"),
+        "{asks:?}"
+    );
+
+    let mut new = to_a("site.*");
+    (new.uses, new.for_s) = (Some(4), 720);
+    give(&daemon, new);
+    assert!(reloads(&daemon));
+    let report = accesses(&daemon, &user_a(), None);
+    let given = report.grants.last().expect("there are grants");
+    assert_eq!(
+        (given.rule.as_str(), given.allow.as_slice()),
+        ("grant 1", &["site.*".to_owned()][..])
+    );
+    let left = given.left.as_deref().expect("it is one for a time");
+    assert_eq!(left, "3 uses and 11 min left, given by #64005");
+    assert_eq!(given.profile, "strict");
+
+    let asked = accesses(&daemon, &user_a(), Some("site.reload"))
+        .asked
+        .expect("it is asked about");
+    assert!(
+        asked.allowed && asked.why.contains("3 uses and 11 min left"),
+        "{asked:?}"
+    );
+    let host = accesses(&daemon, &user_a(), Some("all.change"))
+        .asked
+        .expect("it is asked about");
+    assert!(!host.allowed && host.approval.is_some(), "{host:?}");
+    let others = accesses(&daemon, &member(64_011), None).grants;
+    assert!(
+        others.iter().all(|grant| grant.left.is_none()),
+        "{others:?}"
+    );
+    daemon.stop();
+}
