@@ -37,7 +37,7 @@ pub fn page(request: &ShownRequest) -> String {
     left_out(&mut page, request.more_argv);
     request.files.iter().for_each(|one| file(&mut page, one));
     page.value("directory", &request.cwd);
-    named(&mut page, "variables", &request.env, Page::value);
+    variables(&mut page, &request.env);
     if !request.script.is_empty() {
         named(&mut page, "script", &request.script, Page::value);
     }
@@ -47,7 +47,12 @@ pub fn page(request: &ShownRequest) -> String {
     }
     page.line("");
     named(&mut page, "sandbox", &request.profile, Page::sentence);
-    named(&mut page, "limits", &request.limits, Page::sentence);
+    named(
+        &mut page,
+        "limits",
+        &joined(&request.limits),
+        Page::sentence,
+    );
     page.value("rule", &request.rule);
     page.value("policy", &request.policy);
     page.line("");
@@ -89,6 +94,37 @@ fn left_out(page: &mut Page, count: u32) {
     if count > 0 {
         let count = human::count(count.into(), "argument");
         page.ours("", &format!("and {count} more that are not shown"));
+    }
+}
+
+/// Short ones without a space stand in a row with others such as they, each whole on its line; any other
+/// has lines of its own.
+fn variables(page: &mut Page, all: &[String]) {
+    let simple = |one: &&String| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"%+,-./:=@_*".contains(&b);
+        (1..=32).contains(&one.len()) && one.bytes().all(plain)
+    };
+    let (short, others): (Vec<&String>, Vec<&String>) = all.iter().partition(simple);
+    let short: Vec<&str> = short.into_iter().map(String::as_str).collect();
+    let mut name = "variables";
+    if !short.is_empty() || others.is_empty() {
+        let row = match all.is_empty() {
+            true => Vec::new(),
+            false => vec![short.join(" ")],
+        };
+        named(page, name, &row, Page::sentence);
+        name = "";
+    }
+    for other in others {
+        page.value(std::mem::take(&mut name), other);
+    }
+}
+
+/// The daemon's words in one sentence; nothing of nothing.
+fn joined(sentences: &[String]) -> Vec<String> {
+    match sentences {
+        [] => Vec::new(),
+        some => vec![some.join("; ")],
     }
 }
 
@@ -210,6 +246,32 @@ mod tests {
         assert_eq!(name(JobId([0x7f; 16])), "7f7f-7f7f");
         let digits = hex(&[0xab; 32]);
         assert_eq!(groups(&digits), ["abababab"; 8]);
+    }
+
+    #[test]
+    fn variables_share_a_row_where_nothing_can_be_mistaken() {
+        let rows = |all: &[&str]| {
+            let all: Vec<String> = all.iter().map(|&one| one.to_owned()).collect();
+            let mut page = Page::default();
+            variables(&mut page, &all);
+            page.into_text()
+        };
+        let long = format!("B={}", "x".repeat(31));
+        assert_eq!(
+            rows(&["LANG=C.UTF-8", "A=1 LD_PRELOAD=/x", "TERM=dumb", &long, ""]),
+            format!(
+                "  variables   | LANG=C.UTF-8 TERM=dumb\n\
+                 {0:14}| A=1 LD_PRELOAD=/x\n{0:14}| {long}\n{0:14}: empty\n",
+                ""
+            )
+        );
+        assert_eq!(rows(&["A=\u{a0}B=2"]), "  variables   | A=\\u{a0}B=2\n");
+        assert_eq!(rows(&[]), "  variables   : none\n");
+        let many: Vec<String> = (10..40).map(|n| format!("NAME_{n}=value")).collect();
+        let page = rows(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let words = page.split_whitespace().filter(|word| word.len() > 1);
+        assert_eq!(words.skip(1).collect::<Vec<_>>(), many);
+        assert!(page.lines().count() == 8, "{page}");
     }
 
     #[test]
