@@ -3,6 +3,7 @@
 //! `remit-policy` is pure and reads nothing; this crate reads for it. The warden calls it in a forked
 //! child, since it may wait for a disk or a directory service; `remit policy` calls it offline.
 
+mod approvers;
 mod drop_ins;
 mod load;
 mod names;
@@ -12,6 +13,7 @@ mod places;
 mod programs;
 mod trust;
 
+pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use load::{Loaded, load};
 pub use names::Names;

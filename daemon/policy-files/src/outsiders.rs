@@ -10,9 +10,9 @@ use crate::names::Names;
 /// Members that are named of one group.
 const NAMED: usize = 5;
 /// Users and groups that are looked at: a load is to be over soon, whoever stands in the files.
-const LOOKED_AT: usize = 512;
+pub(crate) const LOOKED_AT: usize = 512;
 /// Warnings, before one that there may be more.
-const MOST: usize = 50;
+pub(crate) const MOST: usize = 50;
 /// The uid of a member of a group who is nobody in particular: the greatest that there is.
 const ANYONE: u32 = 0x7fff_ffff;
 /// Of the user database, bytes that are looked through for users by their first group.
@@ -66,7 +66,7 @@ pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnos
     found
 }
 
-fn warning(why: String) -> Diagnostic {
+pub(crate) fn warning(why: String) -> Diagnostic {
     Diagnostic::whole(Severity::Warning, "policy", why)
 }
 
@@ -76,12 +76,12 @@ fn granting(policy: &Policy, uid: u32, gids: &[u32]) -> Option<String> {
     access.grants.into_iter().next().map(|grant| grant.rule)
 }
 
-fn group(gid: u32) -> Option<Group> {
+pub(crate) fn group(gid: u32) -> Option<Group> {
     Group::from_gid(Gid::from_raw(gid)).ok()?
 }
 
 /// The first of them, and how many more there are.
-fn some(all: &[&str]) -> String {
+pub(crate) fn some(all: &[&str]) -> String {
     let first = all
         .iter()
         .take(NAMED)
@@ -95,7 +95,7 @@ fn some(all: &[&str]) -> String {
 }
 
 /// Names of a group's members: those it lists, and those whose first group it is.
-fn members(group: &Group) -> BTreeSet<String> {
+pub(crate) fn members(group: &Group) -> BTreeSet<String> {
     let listed = group.mem.iter().cloned();
     listed.chain(by_first_group(group.gid)).collect()
 }

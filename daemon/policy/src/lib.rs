@@ -99,7 +99,7 @@ pub use model::glob::Glob;
 pub use model::machine::{Ids, Machine, MachineTable, Program};
 pub use model::names::Named;
 pub use model::pattern::Pattern;
-pub use model::policy::Policy;
+pub use model::policy::{Asking, Policy};
 pub use model::profile::{Base, Destination, Listed, Network, Profile, ProfileLimits, User};
 pub use model::rule::RuleId;
 pub use model::scope::Scope;

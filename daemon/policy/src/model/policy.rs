@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decide::index::Index;
+use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::profile::Profile;
-use crate::model::rule::{DenyRule, GrantRule};
+use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
 
 /// All rules of all files, checked and resolved. It never changes.
 #[derive(Debug)]
@@ -96,6 +97,17 @@ impl Policy {
         &self.groups_named
     }
 
+    /// The grants that ask for an approval, the strictest first.
+    pub fn asking(&self) -> impl Iterator<Item = Asking<'_>> {
+        self.grants.iter().filter_map(|rule| {
+            Some(Asking {
+                rule: &rule.id,
+                approval: rule.approval.as_ref()?,
+                to: &rule.to,
+            })
+        })
+    }
+
     /// How many grants and denials there are.
     pub fn rules(&self) -> usize {
         self.grants.len().saturating_add(self.denies.len())
@@ -122,6 +134,28 @@ impl Policy {
     /// The profile of this name.
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
         self.profiles.get(name)
+    }
+}
+
+/// A grant that asks for an approval.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Which.
+    pub rule: &'a RuleId,
+    /// What it asks for.
+    pub approval: &'a Approval,
+    to: &'a Grantees,
+}
+
+impl Asking<'_> {
+    /// Uids of whom it is about.
+    pub fn uids(&self) -> impl Iterator<Item = u32> {
+        self.to.uids()
+    }
+
+    /// Gids of whom it is about.
+    pub fn gids(&self) -> impl Iterator<Item = u32> {
+        self.to.gids()
     }
 }
 

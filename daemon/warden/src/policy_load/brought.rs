@@ -64,7 +64,10 @@ impl Brought {
         }
         let outsiders = accounts::optional_group(&config.accounts.socket_group)
             .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));
-        let warnings = [loaded.warnings, outsiders.unwrap_or_default()].concat();
+        let approvers = accounts::optional_group(&config.accounts.admin_group)
+            .map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
+        let unable = [outsiders, approvers].map(Option::unwrap_or_default).concat();
+        let warnings = [loaded.warnings, unable].concat();
         let sources = loaded.sources.into_iter();
         Ok(Self {
             settings,

@@ -1,10 +1,10 @@
-//! The group that may connect to the daemon, as its configuration says.
+//! The groups that may connect to the daemon and that may approve, as its configuration says.
 
 use std::path::Path;
 
 use nix::unistd::Group;
 use remit_policy::{Diagnostic, Policy, Severity};
-use remit_policy_files::{Names, Owners, outsiders, read_file};
+use remit_policy_files::{Names, Owners, approvers, outsiders, read_file};
 use serde::Deserialize;
 
 /// Of `remit.toml` (remit.toml(5)), what counts here. The rest is `remitd --check`'s to judge.
@@ -18,12 +18,14 @@ struct Settings {
 #[serde(default)]
 struct Accounts {
     socket_group: Account,
+    admin_group: Account,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
         Self {
             socket_group: Account::Name("remit".into()),
+            admin_group: Account::Name("remit-admin".into()),
         }
     }
 }
@@ -35,13 +37,17 @@ enum Account {
     Name(String),
 }
 
-/// A warning for everybody to whom something is granted and who may not connect.
+/// A warning for everybody to whom something is granted and who may not connect, and for everybody who
+/// is asked for an approval and cannot give it.
 pub fn warnings(policy: &Policy, names: &Names, config: &Path) -> Vec<Diagnostic> {
     let file = config.join("remit.toml");
-    match socket_group(&file) {
-        Ok(Some(gid)) => outsiders(policy, names, gid),
-        // As on a machine that remit is not installed on.
-        Ok(None) => Vec::new(),
+    match groups(&file) {
+        // None where there is no such group, as on a machine that remit is not installed on.
+        Ok([socket, admin]) => {
+            let outside = socket.map(|gid| outsiders(policy, names, gid));
+            let unable = admin.map(|gid| approvers(policy, names, gid));
+            [outside, unable].map(Option::unwrap_or_default).concat()
+        }
         Err(why) => {
             let why = format!("who may connect cannot be told: {why}");
             vec![Diagnostic::whole(
@@ -53,8 +59,8 @@ pub fn warnings(policy: &Policy, names: &Names, config: &Path) -> Vec<Diagnostic
     }
 }
 
-/// The gid of the group that may connect, if there is one of this name.
-fn socket_group(file: &Path) -> Result<Option<u32>, String> {
+/// The gids of the group that may connect and of the one that may approve, if there are such.
+fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
     let file = file.canonicalize().unwrap_or_default();
     let text = match file.as_os_str().is_empty() {
         true => None,
@@ -63,9 +69,17 @@ fn socket_group(file: &Path) -> Result<Option<u32>, String> {
     let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
     let settings: Settings =
         toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))?;
-    match settings.accounts.socket_group {
-        Account::Id(gid) => Ok(Some(gid)),
-        Account::Name(name) => Group::from_name(&name)
+    let Accounts {
+        socket_group,
+        admin_group,
+    } = settings.accounts;
+    Ok([gid(&socket_group)?, gid(&admin_group)?])
+}
+
+fn gid(account: &Account) -> Result<Option<u32>, String> {
+    match account {
+        Account::Id(gid) => Ok(Some(*gid)),
+        Account::Name(name) => Group::from_name(name)
             .map(|group| group.map(|group| group.gid.as_raw()))
             .map_err(|errno| errno.desc().to_owned()),
     }

@@ -1,0 +1,209 @@
+//! Who is asked for an approval and cannot give it: the socket of approvers is a group's, and nobody
+//! approves what they ask for themselves.
+
+use std::collections::BTreeSet;
+
+use nix::unistd::{Group, Uid, User};
+use remit_policy::{Asking, Diagnostic, Machine, Policy};
+
+use crate::names::Names;
+use crate::outsiders::{LOOKED_AT, MOST, group, members, some, warning};
+
+/// A warning for each rule whose approval nobody can give, and for each user and group that a rule asks
+/// and that is not in the group of administrators. `names` are those that the policy was made with. None
+/// where there is no such group, nor of names that are elsewhere. It may wait for a directory service.
+pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnostic> {
+    let admins = group(admin_gid).filter(|_| !names.are_elsewhere());
+    let Some(admins) = admins else {
+        return Vec::new();
+    };
+    let inside = members(&admins);
+    let mut found = Vec::new();
+    let mut told = BTreeSet::new();
+    for asking in policy.asking().take(LOOKED_AT) {
+        let mut able = BTreeSet::new();
+        for word in asking.approval.by() {
+            let named = Named::of(word, names, &admins, &inside);
+            able.extend(named.able);
+            if let Some(why) = named.outside.filter(|_| told.insert(word.clone())) {
+                found.push(format!("{why}, which approves; asked by {}", asking.rule));
+            }
+        }
+        found.extend(nobody(&asking, &able));
+    }
+    let more = found.len() > MOST;
+    found.truncate(MOST);
+    if more {
+        found.push("others may not be able to approve either, and are not shown".into());
+    }
+    found.into_iter().map(warning).collect()
+}
+
+/// One word of a `by`: whose uids can approve by it, and who of it cannot, in words.
+#[derive(Default)]
+struct Named {
+    able: BTreeSet<u32>,
+    outside: Option<String>,
+}
+
+impl Named {
+    fn of(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        match word.strip_prefix('%') {
+            Some(name) => Self::group(name, names, admins, inside),
+            None => Self::user(word, names, admins, inside),
+        }
+    }
+
+    fn user(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        let uid = match word.strip_prefix('#') {
+            Some(digits) => digits.parse().ok(),
+            None => names.user(word).map(|ids| ids.uid),
+        };
+        let Some(uid) = uid else {
+            // That there is no such user is told already.
+            return Self::default();
+        };
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let is_admin = |user: &User| user.gid == admins.gid || inside.contains(&user.name);
+        if uid == 0 || user.as_ref().is_some_and(is_admin) {
+            return Self {
+                able: [uid].into(),
+                outside: None,
+            };
+        }
+        let advice = match &user {
+            Some(user) => format!("; gpasswd -a {} {}", user.name, admins.name),
+            None => String::new(),
+        };
+        Self {
+            able: BTreeSet::new(),
+            outside: Some(format!(
+                "user '{word}' cannot approve anything{advice}: not in group '{}'",
+                admins.name
+            )),
+        }
+    }
+
+    fn group(name: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+        let gid = match name.strip_prefix('#') {
+            Some(digits) => digits.parse().ok(),
+            None => names.group(name),
+        };
+        let Some(group) = gid.and_then(group) else {
+            return Self::default();
+        };
+        let all = members(&group);
+        let can = |user: &&String| *user == "root" || inside.contains(*user);
+        let uids = all.iter().filter(can);
+        let uids = uids.filter_map(|user| Some(User::from_name(user).ok()??.uid.as_raw()));
+        let outside: Vec<&str> = all
+            .iter()
+            .filter(|user| !can(user))
+            .map(String::as_str)
+            .collect();
+        Self {
+            able: uids.collect(),
+            outside: (!outside.is_empty()).then(|| {
+                format!(
+                    "members of group '{}' cannot approve anything ({}): not in group '{}'",
+                    group.name,
+                    some(&outside),
+                    admins.name
+                )
+            }),
+        }
+    }
+}
+
+/// That nobody can ever approve what a rule asks for.
+fn nobody(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
+    let rule = asking.rule;
+    let by = asking.approval.by().join(", ");
+    let mut grantees = asking.uids();
+    // A group may get another member, or have one that is not known here.
+    let only = grantees.next().filter(|_| grantees.next().is_none());
+    let only = only.filter(|_| asking.gids().next().is_none());
+    match (able.len(), only) {
+        (0, _) => Some(format!(
+            "nobody can approve what {rule} asks of {by}: each request will expire"
+        )),
+        (1, Some(uid)) if able.contains(&uid) => Some(format!(
+            "nobody can approve what {rule} asks of {by}: only who asks could, and nobody approves \
+             their own"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::Source;
+
+    use super::*;
+
+    /// What is told of an approval by these, where the group of this name approves.
+    fn told(to: &str, by: &str, admins: &str) -> Vec<String> {
+        let text = format!(
+            "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+        );
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let names = Names::default();
+        let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+        let gid = Group::from_name(admins).unwrap().unwrap().gid.as_raw();
+        let found = approvers(&policy, &names, gid);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn those_who_cannot_approve_are_told() {
+        let nobody = "policy: warning: nobody can approve what look (a.toml:1) asks of";
+        let not = "not in group 'bin', which approves; asked by look (a.toml:1)";
+        // bin is in its own group; so it can, and root always.
+        let none = Vec::<String>::new();
+        assert_eq!(told("\"daemon\"", "\"bin\"", "bin"), none);
+        assert_eq!(told("\"daemon\"", "\"%bin\"", "bin"), none);
+        assert_eq!(told("\"daemon\"", "\"root\"", "bin"), none);
+        assert_eq!(told("\"daemon\"", "\"%root\", \"#0\"", "bin"), none);
+        assert_eq!(
+            told("\"bin\"", "\"daemon\"", "bin"),
+            [
+                format!(
+                    "policy: warning: user 'daemon' cannot approve anything; gpasswd -a daemon bin: {not}"
+                ),
+                format!("{nobody} daemon: each request will expire"),
+            ]
+        );
+        assert_eq!(
+            told("\"bin\"", "\"%daemon\", \"root\"", "bin"),
+            [format!(
+                "policy: warning: members of group 'daemon' cannot approve anything (daemon): {not}"
+            )]
+        );
+        // A number without an account.
+        assert_eq!(
+            told("\"bin\"", "\"#64999\"", "bin"),
+            [
+                format!("policy: warning: user '#64999' cannot approve anything: {not}"),
+                format!("{nobody} #64999: each request will expire"),
+            ]
+        );
+    }
+
+    #[test]
+    fn that_only_who_asks_could_approve_is_told() {
+        let own = "policy: warning: nobody can approve what look (a.toml:1) asks of %bin: only who asks \
+                   could, and nobody approves their own";
+        assert_eq!(told("\"bin\"", "\"%bin\"", "bin"), [own]);
+        assert_eq!(
+            told("\"bin\", \"daemon\"", "\"%bin\"", "bin"),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            told("\"bin\"", "\"%bin\", \"root\"", "bin"),
+            Vec::<String>::new()
+        );
+    }
+}
