@@ -1,0 +1,174 @@
+//! Who can approve, and from where.
+
+use std::process::{Command, Output};
+
+use remit_common::admin::AdminRequest;
+use remit_common::names::JobId;
+use remit_common::refusal::Code;
+use remit_tests::caller::Caller;
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, user_a};
+use remit_tests::process::Identity;
+
+use super::scene::{
+    APPROVERS, administers, approve, approve_as, asked, asks, events, listed, other_admin, pending,
+    started,
+};
+
+/// `remit` as somebody who logged in as `login`.
+fn remit_logged_in(daemon: &Daemon, login: u32, uid: u32, words: &[&str]) -> Output {
+    let script = format!(
+        "echo {login} >/proc/self/loginuid && exec setpriv --reuid {uid} --regid {uid} --groups \
+         {SOCKET_GROUP},{ADMIN_GROUP},{APPROVERS} -- \"$@\""
+    );
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, "sh"])
+        .arg(daemon.program("remit"));
+    command
+        .arg("--runtime")
+        .arg(daemon.runtime().dir())
+        .args(words);
+    command.output().expect("sh starts")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn approves_logged_in(daemon: &Daemon, login: u32, uid: u32, job: JobId) -> Output {
+    let digest = hex(&listed(daemon, job).digest);
+    let id = job.to_string();
+    remit_logged_in(daemon, login, uid, &["approve", &id, "--digest", &digest])
+}
+
+#[test]
+fn nobody_approves_their_own_request_though_the_rule_names_them() {
+    let daemon = started();
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    let own = Identity::new(64_001, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
+    let view = &pending(&daemon, &own)[0];
+    assert!(!view.yours);
+    let refusal = approve_as(&daemon, &own, job, digest).expect_err("it is their own");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    assert!(refusal.message.contains("their own"), "{refusal:?}");
+    assert_eq!(daemon.records("refusal").len(), 1);
+    assert_eq!(events(&daemon, job), ["asked"]);
+    daemon.stop();
+}
+
+#[test]
+fn only_those_whom_the_rule_names_approve() {
+    let daemon = started();
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    for who in [other_admin(), Identity::new(0, &[])] {
+        let refusal = approve_as(&daemon, &who, job, digest).expect_err("nobody named them");
+        assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+        assert!(refusal.message.contains("#64005, %#64400"), "{refusal:?}");
+        assert!(!pending(&daemon, &who)[0].yours);
+    }
+    let of_group = Identity::new(64_007, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
+    assert!(pending(&daemon, &of_group)[0].yours);
+    assert!(approve_as(&daemon, &of_group, job, digest).is_ok());
+    daemon.stop();
+}
+
+#[test]
+fn another_account_of_the_same_login_approves_nothing() {
+    let daemon = started();
+    // A person who logged in as 64011 asks as that; 64008 would be named, and has the same login.
+    let asked = remit_logged_in(
+        &daemon,
+        64_011,
+        64_001,
+        &[
+            "change",
+            "site.switch",
+            "to=blue",
+            "-m",
+            "a test",
+            "--no-wait",
+        ],
+    );
+    let all = pending(&daemon, &admin());
+    assert_eq!(all.len(), 1, "{asked:?}");
+    let job = all[0].job;
+    for (login, uid) in [
+        (64_011, 64_008),
+        (64_001, 64_008),
+        (64_009, 64_011),
+        (64_001, 0),
+    ] {
+        let output = approves_logged_in(&daemon, login, uid, job);
+        assert!(!output.status.success(), "{login} {uid}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("their own"), "{login} {uid}: {said}");
+    }
+    assert_eq!(events(&daemon, job), ["asked"]);
+    // Somebody else with a login of their own can.
+    let output = approves_logged_in(&daemon, 64_012, 64_008, job);
+    assert!(output.status.success(), "{output:?}");
+    let approved = &daemon.records("approved")[0];
+    assert_eq!(approved["REMIT_APPROVER_LOGINUID"], "64012");
+    daemon.stop();
+}
+
+#[test]
+fn nothing_is_approved_from_below_a_pid_namespace() {
+    let daemon = started();
+    let (_caller, job, _) = asked(&daemon);
+    let digest = hex(&listed(&daemon, job).digest);
+    let mut command = Command::new("unshare");
+    let groups = format!("{SOCKET_GROUP},{ADMIN_GROUP},{APPROVERS}");
+    command.args([
+        "-p", "-f", "--", "setpriv", "--reuid", "64005", "--regid", "64005",
+    ]);
+    command
+        .args(["--groups", &groups, "--"])
+        .arg(daemon.program("remit"));
+    command.arg("--runtime").arg(daemon.runtime().dir());
+    command.args(["approve", &job.to_string(), "--digest", &digest]);
+    let output = command.output().expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("inside a job"),
+        "{output:?}"
+    );
+    assert_eq!(events(&daemon, job), ["asked"]);
+    assert!(approve(&daemon, job).is_ok());
+    daemon.stop();
+}
+
+#[test]
+fn an_id_is_shown_by_its_first_digits_and_by_no_others() {
+    let daemon = started();
+    let (mut caller, job, _) = asked(&daemon);
+    let show = |id: &str| administers(&daemon, &admin(), AdminRequest::Show { id: id.into() });
+    let id = job.to_string();
+    assert!(show(&id[..8]).is_ok() && show(&id).is_ok());
+    assert!(show(&format!("{}-{}", &id[..4], &id[4..8])).is_ok());
+    let unknown = if id.starts_with("0000") {
+        "1111"
+    } else {
+        "0000"
+    };
+    let refusal = show(unknown).expect_err("there is none");
+    assert_eq!(refusal.code, Code::NotFound);
+    for none in ["", "abc", "zzzz", &"0".repeat(33)] {
+        assert_eq!(show(none).expect_err("it is no id").code, Code::InvalidArgs);
+    }
+    // One that has ended is answered as one that never was.
+    caller.stop(job).expect("it is theirs");
+    assert_eq!(
+        show(&id).expect_err("it has ended").message,
+        refusal.message
+    );
+    let (other, _) = asks(
+        &mut Caller::new(&daemon, &user_a()),
+        "site.switch",
+        &[("to", "x")],
+    );
+    assert!(show(&other.to_string()).is_ok());
+    daemon.stop();
+}

@@ -1,0 +1,211 @@
+//! A daemon whose changes need an approval, and what its tests say again and again.
+
+use std::time::{Duration, Instant};
+
+use remit_common::admin::{AdminReply, AdminRequest, PendingView, Status};
+use remit_common::client::{self, ClientError};
+use remit_common::names::JobId;
+use remit_common::outcome::{ApprovalView, JobReport, State};
+use remit_common::refusal::Refusal;
+use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
+use remit_tests::process::Identity;
+use serde_json::Value;
+
+/// A group whose members can approve.
+pub const APPROVERS: u32 = 64_400;
+
+/// Changes that need an approval. `#64001` and `#64002` ask, `#64005` and the members of `#64400` can approve;
+/// so can who asks, by the rule.
+pub const POLICY: &str = r##"
+[[command]]
+name = "site.switch"
+summary = "switches"
+argv = ["/usr/bin/printf", "[%s]", "{to}"]
+effect = "change"
+profile = "strict"
+args.to = { type = "string", pattern = "[a-z ]+", summary = "to what" }
+
+[[command]]
+name = "site.wait"
+summary = "waits"
+argv = ["/usr/bin/sleep", "60"]
+effect = "change"
+profile = "strict"
+
+[[command]]
+name = "all.change"
+summary = "changes all"
+argv = ["/usr/bin/true"]
+effect = "change"
+profile = "host"
+
+[[command]]
+name = "all.missing"
+summary = "is not there"
+argv = ["/usr/bin/no-such-program-of-remit"]
+effect = "change"
+profile = "host"
+
+[[grant]]
+name = "asks"
+to = ["#0", "#64001", "#64002"]
+allow = ["site.*", "all.*"]
+approval = { by = ["#64005", "%#64400", "#64001", "#64008"], expires = "10min" }
+
+[[grant]]
+name = "looks"
+to = ["#64001", "#64002"]
+allow = ["run"]
+approval = "none"
+"##;
+
+pub fn options() -> Options {
+    Options {
+        // A request that waits has its uid already.
+        waiting: 200,
+        policy: POLICY.to_owned(),
+        ..Options::default()
+    }
+}
+
+pub fn started() -> Daemon {
+    Daemon::start(options())
+}
+
+/// An administrator whom no rule names.
+pub fn other_admin() -> Identity {
+    Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP])
+}
+
+/// What an administrator asks for.
+pub fn administers(
+    daemon: &Daemon,
+    who: &Identity,
+    request: AdminRequest,
+) -> Result<AdminReply, Refusal> {
+    let (who, socket) = (who.clone(), daemon.runtime().admin_socket());
+    // A thread of its own: it stays what it has become.
+    let ask = move || {
+        who.adopt().expect("the tests run as root");
+        client::admin(&socket, request)
+    };
+    let told = std::thread::spawn(ask)
+        .join()
+        .expect("asking does not panic");
+    match told {
+        Ok(reply) => Ok(reply),
+        Err(ClientError::Refused(refusal)) => Err(refusal),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn done(reply: Result<AdminReply, Refusal>) -> Result<String, Refusal> {
+    match reply? {
+        AdminReply::Done(text) => Ok(text),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Approves a request.
+pub fn approve_as(
+    daemon: &Daemon,
+    who: &Identity,
+    job: JobId,
+    digest: [u8; 32],
+) -> Result<String, Refusal> {
+    done(administers(
+        daemon,
+        who,
+        AdminRequest::Approve { job, digest },
+    ))
+}
+
+/// Approves a request by what the list says of it.
+pub fn approve(daemon: &Daemon, job: JobId) -> Result<String, Refusal> {
+    let digest = listed(daemon, job).digest;
+    approve_as(daemon, &admin(), job, digest)
+}
+
+pub fn deny(daemon: &Daemon, who: &Identity, job: JobId, why: &str) -> Result<String, Refusal> {
+    let why = why.to_owned();
+    done(administers(daemon, who, AdminRequest::Deny { job, why }))
+}
+
+/// All that wait, as somebody sees them.
+pub fn pending(daemon: &Daemon, who: &Identity) -> Vec<PendingView> {
+    match administers(daemon, who, AdminRequest::Pending { seen: None }) {
+        Ok(AdminReply::Pending { requests, .. }) => requests,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One of them.
+pub fn listed(daemon: &Daemon, job: JobId) -> PendingView {
+    let mut all = pending(daemon, &admin()).into_iter();
+    all.find(|view| view.job == job).expect("it waits")
+}
+
+pub fn status(daemon: &Daemon) -> Status {
+    match administers(daemon, &admin(), AdminRequest::Status) {
+        Ok(AdminReply::Status(status)) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Locks for good or unlocks, reloads: whatever has a plain answer.
+pub fn does(daemon: &Daemon, request: AdminRequest) -> AdminReply {
+    administers(daemon, &admin(), request).expect("it is done")
+}
+
+/// Asks for a change, and what it waits for.
+pub fn asks(caller: &mut Caller, name: &str, args: &[(&str, &str)]) -> (JobId, ApprovalView) {
+    let report = caller
+        .run(at_once(change(name, args)))
+        .expect("it may be asked for");
+    assert_eq!(report.state, State::AwaitingApproval, "{report:?}");
+    (
+        report.job,
+        report.approval.expect("it waits for an approval"),
+    )
+}
+
+/// User A asks for something that takes no time.
+pub fn asked(daemon: &Daemon) -> (Caller, JobId, ApprovalView) {
+    let mut caller = Caller::new(daemon, &user_a());
+    let (job, view) = asks(&mut caller, "site.switch", &[("to", "blue")]);
+    (caller, job, view)
+}
+
+/// The code of an ending that was refused after all.
+pub fn code(report: &JobReport) -> &str {
+    let ending = report.ending.as_ref();
+    ending
+        .and_then(|ending| ending.code)
+        .map_or("", |code| code.as_str())
+}
+
+/// The records about a job, in their order.
+pub fn about(daemon: &Daemon, job: JobId) -> Vec<Value> {
+    let id = job.to_string();
+    let all = daemon.audit().into_iter();
+    all.filter(|record| record["REMIT_JOB"] == id).collect()
+}
+
+/// Their kinds.
+pub fn events(daemon: &Daemon, job: JobId) -> Vec<String> {
+    let records = about(daemon, job);
+    let events = records
+        .iter()
+        .map(|record| record["REMIT_EVENT"].as_str().unwrap_or("?"));
+    events.map(str::to_owned).collect()
+}
+
+/// Waits for something that comes about by itself.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
