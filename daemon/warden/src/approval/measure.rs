@@ -50,7 +50,7 @@ pub struct Found {
     /// The program first.
     pub files: Vec<FileFound>,
     /// The groups that a login would give the requester now; `None` where the uid has no account,
-    /// or one of another name.
+    /// or one of another name than when it asked.
     pub account: Option<Vec<u32>>,
 }
 
@@ -137,9 +137,13 @@ impl Found {
 fn account(uid: u32, name: &str) -> Result<Option<Vec<u32>>, String> {
     let account = accounts::of_uid(uid)
         .map_err(|errno| format!("the account of uid {uid} cannot be looked up: {errno}"))?;
-    Ok(account
-        .filter(|account| account.name == name)
-        .map(|account| account.groups))
+    Ok(match account {
+        // Who had no account and has none still has lost nothing.
+        None if name == format!("#{uid}") => Some(Vec::new()),
+        account => account
+            .filter(|account| account.name == name)
+            .map(|account| account.groups),
+    })
 }
 
 #[cfg(test)]
