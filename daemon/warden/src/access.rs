@@ -257,7 +257,10 @@ fn listed(usable: &Usable<'_>) -> CommandView {
             Named::Builtin(command) => command.usage(),
             Named::Command(command) => command.usage(),
         },
-        summary: summary(usable).to_owned(),
+        summary: match usable.scope() {
+            None => summary(usable).to_owned(),
+            Some(scope) => format!("{} ({scope})", summary(usable)),
+        },
         args: Vec::new(),
         effect: usable.named.effect(),
         profile: usable.profile.name.clone(),
