@@ -8,7 +8,9 @@ mod character;
 mod program;
 mod reason;
 
-use remit_policy::{Base, Listed, User};
+use std::path::Path;
+
+use remit_policy::{Base, Listed, Profile, User};
 
 use super::escape::words;
 use super::measure::FileFound;
@@ -21,6 +23,16 @@ use crate::plan::{Bound, SlotWhat, Whole};
 const SENTENCE: usize = 500;
 /// Of all sentences.
 const ALL: usize = 6 << 10;
+/// Sockets of services that do anything for whoever may talk to them: for root, and for everybody.
+const ROOTS_MASTERS: [&str; 2] = ["/run/dbus/system_bus_socket", "/run/systemd/private"];
+const MASTERS: [&str; 6] = [
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/docker.sock",
+    "/run/libvirt/libvirt-sock",
+    "/run/lxd/unix.socket",
+    "/run/podman/podman.sock",
+];
 /// Arguments that a sentence names.
 const NAMED: usize = 6;
 
@@ -74,6 +86,12 @@ fn sandbox(bound: &Bound) -> Vec<String> {
         (!all.is_empty()).then(|| some(&all))
     };
     let mut all = Vec::new();
+    if let Some(master) = master(profile) {
+        all.push(format!(
+            "what listens at {master} does anything on this machine for it: nothing but the program \
+             limits what it asks for"
+        ));
+    }
     if let User::Fixed { uid: 0, .. } = profile.user {
         all.push("it runs as root, within its sandbox".into());
     } else if let User::Fixed { .. } = profile.user {
@@ -108,6 +126,17 @@ fn sandbox(bound: &Bound) -> Vec<String> {
         ));
     }
     all
+}
+
+/// A socket by which it could do all that it wants.
+fn master(profile: &Profile) -> Option<&'static str> {
+    let is_root = matches!(profile.user, User::Fixed { uid: 0, .. });
+    let of_root = ROOTS_MASTERS.iter().filter(|_| is_root);
+    let mut known = of_root.chain(&MASTERS).copied();
+    known.find(|socket| {
+        let leads_there = |listed: &Listed| Path::new(socket).starts_with(&listed.path);
+        profile.sockets.iter().any(leads_there)
+    })
 }
 
 /// The elements that are no secret, each with its number.

@@ -77,9 +77,10 @@ pub fn limits(limits: &Limits, runtime: &Runtime) -> Vec<String> {
         nproc,
         data,
         cpu_s,
+        // Above that of the private directories, where a job can write nowhere else.
         fsize: _,
         tmp_bytes,
-        tmp_inodes: _,
+        tmp_inodes,
         memory,
         tasks,
         cpu_percent,
@@ -90,7 +91,10 @@ pub fn limits(limits: &Limits, runtime: &Runtime) -> Vec<String> {
         format!("CPU time: {cpu_s} s of each process"),
         format!("processes and threads: {}", tasks.unwrap_or(*nproc)),
         format!("open files: {nofile} of each process"),
-        format!("private directories: {} each", size(*tmp_bytes)),
+        format!(
+            "private directories: {} and {tmp_inodes} files each",
+            size(*tmp_bytes)
+        ),
     ];
     if let Some(memory) = memory {
         told.push(format!(

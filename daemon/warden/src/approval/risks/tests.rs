@@ -115,6 +115,7 @@ fn a_sandbox_tells_what_it_leaves_open() {
     ));
     for part in [
         "nginx.service stops and starts again",
+        "what listens at /run/dbus/system_bus_socket does anything on this machine for it",
         "it runs as root, within its sandbox",
         "it can read files whatever their permissions are",
         "it can change files of this machine: /srv/www",
