@@ -3,10 +3,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_tests::daemon::user_a;
+use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::daemon::{Daemon, Options, admin, user_a};
 
-use super::scene::{changes, file, give, give_as, listed, reloads, runs, started, status, to_a};
+use super::scene::{
+    changes, file, give, give_as, listed, options, reloads, runs, started, status, to_a,
+};
 
 #[test]
 fn uses_run_out() {
@@ -62,6 +66,37 @@ fn time_runs_out_and_that_is_recorded() {
     daemon.stop();
 }
 
+/// Nothing starts after the end, whenever it was asked for.
+#[test]
+fn what_waits_by_it_ends_with_it() {
+    let daemon = Daemon::start(Options {
+        jobs: 1,
+        ..options()
+    });
+    let mut new = to_a("site.*");
+    new.for_s = 3;
+    give(&daemon, new);
+    let mut a = Caller::new(&daemon, &user_a());
+    let runs = a
+        .run(at_once(change("site.wait", &[])))
+        .expect("it is given");
+    let waits = a
+        .run(at_once(change("site.reload", &[])))
+        .expect("it is given");
+    assert_eq!((runs.state, waits.state), (State::Running, State::Queued));
+    let ended = a.end_of(waits.job);
+    assert_eq!(ended.state, State::Denied, "{ended:?}");
+    let ending = ended.ending.expect("it has ended");
+    assert_eq!(ending.code, Some(Code::ApprovalVoid), "{ending:?}");
+    assert!(ending.cause.contains("time is over"), "{ending:?}");
+    assert_eq!(
+        a.job(runs.job, 0).expect("it is ours").state,
+        State::Running
+    );
+    assert_eq!(daemon.records("intent").len(), 1);
+    daemon.stop();
+}
+
 /// No save, no run: a use that is not on the disk could be used again after a restart.
 #[test]
 fn where_a_use_cannot_be_saved_nothing_runs() {
@@ -77,8 +112,7 @@ fn where_a_use_cannot_be_saved_nothing_runs() {
     assert_eq!(daemon.records("intent").len(), 0);
     assert_eq!(listed(&daemon)[0].uses_left, Some(5));
 
-    let refusal =
-        give_as(&daemon, &remit_tests::daemon::admin(), new).expect_err("it cannot be saved");
+    let refusal = give_as(&daemon, &admin(), new).expect_err("it cannot be saved");
     assert_eq!(refusal.code, Code::NotStarted, "{refusal:?}");
     assert_eq!(listed(&daemon).len(), 1);
     fs::remove_dir(&blocked).expect("it is ours");

@@ -1,7 +1,9 @@
 //! Grants for a time over restarts: what is left stays, and what is damaged is gone.
 
 use std::fs;
+use std::process::Command;
 
+use nix::sys::signal::Signal;
 use remit_tests::daemon::Daemon;
 
 use super::scene::{file, give, listed, reloads, started, status, to_a};
@@ -24,7 +26,7 @@ fn uses_and_time_that_are_left_outlive_a_restart_and_a_death() {
     assert!(after[0].left_ms <= before[0].left_ms, "{after:?}");
     assert!(reloads(&daemon));
     // No orderly stop saves anything now: the use was saved before the run.
-    daemon.signal(nix::sys::signal::Signal::SIGKILL);
+    daemon.signal(Signal::SIGKILL);
     daemon.restart_insistently();
     assert_eq!(listed(&daemon)[0].uses_left, Some(1));
     assert!(reloads(&daemon) && !reloads(&daemon));
@@ -58,13 +60,60 @@ fn what_was_revoked_stays_so_though_nothing_can_be_saved() {
     daemon.stop();
 }
 
+/// The file as if it were saved in another boot: the id of the boot stands first, behind the magic, the
+/// checksum and its length.
+fn saved_in_another_boot(daemon: &Daemon) {
+    const BODY: usize = 16 + 32;
+    let mut bytes = fs::read(file(daemon)).expect("it was saved");
+    let boot = &mut bytes[BODY + 1..BODY + 37];
+    let id = fs::read("/proc/sys/kernel/random/boot_id").expect("Linux has one");
+    assert_eq!(boot, &id[..36]);
+    boot[0] = if boot[0] == b'0' { b'1' } else { b'0' };
+    let body = daemon.path().join("body");
+    fs::write(&body, &bytes[BODY..]).expect("the place is ours");
+    let sum = Command::new("sha256sum")
+        .arg(&body)
+        .output()
+        .expect("coreutils are there");
+    let hex = String::from_utf8_lossy(&sum.stdout).into_owned();
+    for (at, byte) in bytes[16..BODY].iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("it is hexadecimal");
+    }
+    fs::write(file(daemon), bytes).expect("the place is ours");
+}
+
+#[test]
+fn a_reboot_ends_all_but_those_that_are_meant_to_go_on() {
+    let mut daemon = started();
+    let ends = with_uses(&daemon, 3);
+    let mut new = to_a("site.switch");
+    (new.across_reboot, new.uses) = (true, Some(7));
+    let goes_on = give(&daemon, new);
+    daemon.signal(Signal::SIGKILL);
+    saved_in_another_boot(&daemon);
+    daemon.restart_insistently();
+    let left = listed(&daemon);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!((left[0].grant, left[0].uses_left), (goes_on, Some(7)));
+    assert!(left[0].left_ms > 0 && left[0].left_ms <= 60_000, "{left:?}");
+    assert!(!reloads(&daemon));
+    let expired = daemon.records("expired");
+    assert_eq!(expired.len(), 1, "{expired:?}");
+    assert_eq!(expired[0]["REMIT_GRANT"], ends.to_string());
+    assert_eq!(expired[0]["REMIT_CAUSE"], "the machine was booted again");
+    // And once more: what is left now was saved in this boot.
+    daemon.restart_cleanly();
+    assert_eq!(listed(&daemon).len(), 1);
+    daemon.stop();
+}
+
 #[test]
 fn a_damaged_file_is_set_aside_and_all_are_gone() {
     let mut daemon = started();
     with_uses(&daemon, 3);
     for round in 1..=2 {
         // An orderly stop saves what is left: it is damaged while nothing runs.
-        daemon.signal(nix::sys::signal::Signal::SIGKILL);
+        daemon.signal(Signal::SIGKILL);
         let mut bytes = fs::read(file(&daemon)).expect("it was saved");
         *bytes.last_mut().expect("it has bytes") ^= 1;
         fs::write(file(&daemon), &bytes).expect("the place is ours");

@@ -55,6 +55,8 @@ fn what_waits_by_it_ends_and_what_runs_goes_on() {
     assert_eq!(ended.state, State::Denied, "{ended:?}");
     let ending = ended.ending.expect("it has ended");
     assert!(ending.cause.contains("revoked the grant"), "{ending:?}");
+    assert_eq!(ending.code, Some(Code::ApprovalVoid), "{ending:?}");
+    assert!(ending.next.is_some(), "{ending:?}");
     assert_eq!(
         a.job(runs.job, 0).expect("it is ours").state,
         State::Running
