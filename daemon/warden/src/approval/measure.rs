@@ -49,8 +49,8 @@ pub struct FileFound {
 pub struct Found {
     /// The program first.
     pub files: Vec<FileFound>,
-    /// The groups that a login would give the requester now; `None` where the uid has no account,
-    /// or one of another name than when it asked.
+    /// The groups that a login would give the requester now, none where there never was an account;
+    /// `None` where it is gone or has another name.
     pub account: Option<Vec<u32>>,
 }
 
