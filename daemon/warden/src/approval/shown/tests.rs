@@ -302,11 +302,11 @@ fn nasty(most: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_request_fits_a_frame(
-        args in prop::collection::vec(nasty(40), 0..200),
+        args in prop::collection::vec(nasty(40), 0..80),
         values in prop::collection::vec(nasty(40), 3),
         script in prop::option::of(nasty(200)),
         cwd in nasty(6),
