@@ -17,6 +17,15 @@ pub const fn date(days: u64) -> (u64, u64, u64) {
     }
 }
 
+/// A time for people, from milliseconds since 1970: `2026-11-20 22:10:05 UTC`.
+#[must_use]
+pub fn utc(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 /// Days of a month; 0 where there is no such month.
 #[must_use]
 pub const fn month_length(year: u64, month: u64) -> u64 {

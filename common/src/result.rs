@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar;
 use crate::outcome::{
     ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
 };
@@ -284,9 +285,11 @@ impl JobResult {
 /// What an agent does about a request that a person has to approve.
 fn until_approved(approval: &ApprovalView) -> String {
     format!(
-        "it waits for {}: tell the person you work for, who types in a terminal of their own: {}. Never type \
+        "it waits for {} until {}: tell the person you work for the line that one of them types in a terminal of \
+         their own: {}. Never type \
          it yourself or have it typed by a command. Approved, it starts by itself: follow it by its job_id",
         approval.by.join(", "),
+        calendar::utc(approval.expires_ms),
         approval.line
     )
 }

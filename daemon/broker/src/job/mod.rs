@@ -154,7 +154,11 @@ impl Job {
 
     /// It was approved, and waits for a place.
     pub fn approved(&self) {
-        self.waits.replace(Some(Waits::Place));
+        let mut waits = self.waits.borrow_mut();
+        if waits.is_some() {
+            *waits = Some(Waits::Place);
+        }
+        drop(waits);
         self.changed.notify_waiters();
     }
 

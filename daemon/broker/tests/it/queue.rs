@@ -96,8 +96,12 @@ fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
     broker.tell(&begun, &[&pipes[0], &pipes[1]]);
     drop(pipes);
     assert_eq!(other.job(job.id, 0).state, State::Running);
-    drop(job.write(b"", b""));
-    let _ = (call, broker.tell(&ToBroker::Exited { job: job.id }, &[]));
+    drop(job);
+    broker.drained(first.job);
+    broker.end(first.job);
+    // The call that waits since before the approval.
+    let ended = report(client.reply(call).0);
+    assert_eq!((ended.state, ended.waited_ms), (State::Exited, 1500));
 }
 
 #[test]
