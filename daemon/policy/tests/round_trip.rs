@@ -129,8 +129,8 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
             // About what has such arguments; a denial about nothing else.
             let knows = |name: &&str| ["a.one", "a.*", "*"].contains(name);
             let suits = match deny {
-                true => !what.is_empty() && what.iter().all(|name| knows(name)),
-                false => what.iter().any(|name| knows(name)),
+                true => !what.is_empty() && what.iter().all(&knows),
+                false => what.iter().any(knows),
             };
             let args = if suits { args } else { "" };
             let name = if named {
