@@ -4,6 +4,7 @@
 //! ([`digest`]); files are measured by a forked child, since the loop never waits for a disk ([`measure`]).
 
 mod approver;
+mod changed;
 pub mod digest;
 mod escape;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod fixture;
 mod flow;
 pub mod measure;
 mod over;
+mod record;
 mod risks;
 pub mod shown;
 mod table;

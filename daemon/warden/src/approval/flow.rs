@@ -12,17 +12,15 @@ use super::approver::{self, consent};
 use super::digest::{Parts, digest};
 use super::measure::{self, FileFound, Found, Measuring, Wanted};
 use super::over::Over;
+use super::record::{approved, asked};
 use super::table::{Approving, Fresh, Request};
 use crate::admin::Wants;
-use crate::audit::chain::hex;
-use crate::audit::{Event, Record};
 use crate::clock::{self, Timer};
 use crate::parking::unrecorded;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
 use crate::plan::{Approved, Draft};
 use crate::reactor::{Interest, Token};
-use crate::sessions::has_shrunk;
 use crate::warden::Warden;
 
 impl Warden {
@@ -287,32 +285,6 @@ impl Warden {
         ))
     }
 
-    /// What is not as it was when a request was asked for.
-    fn changed_since(&self, request: &Request, found: Result<Found, String>) -> Option<String> {
-        if request.draft.policy() != self.policy.digest {
-            return Some("the policy has changed".to_owned());
-        }
-        let found = match found {
-            Ok(found) => found,
-            Err(why) => return Some(why),
-        };
-        self.lost_right(&request.draft.requester.subject, found.account)
-            .or_else(|| difference(&request.files, &found.files))
-    }
-
-    /// Why somebody may not ask any more what they asked, by the groups that their account has now.
-    fn lost_right(&self, subject: &Subject, account: Option<Vec<u32>>) -> Option<String> {
-        let Some(groups) = account else {
-            return Some(format!("the account of {} is gone", subject.user()));
-        };
-        let named = self.policy.policy.groups_named();
-        let lost = has_shrunk(subject, named, &[(subject.uid(), groups)]);
-        lost.then(|| {
-            let user = subject.user();
-            format!("{user} has lost a group that the policy names")
-        })
-    }
-
     /// The digest of what waits, as it is now.
     fn digest_of(&self, request: &Request) -> [u8; 32] {
         digest(&Parts {
@@ -368,90 +340,5 @@ fn wanted(draft: &Draft) -> Wanted {
         path: draft.path.clone(),
         uid: subject.uid(),
         user: subject.user().to_owned(),
-    }
-}
-
-/// The first difference between files as they were and as they are.
-fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
-    let changed = before.iter().find(|file| !now.contains(file));
-    let new = || now.iter().find(|file| !before.contains(file));
-    changed.or_else(new).map(|file| {
-        let path = remit_common::text::line(file.measured.path.as_bytes(), 256);
-        format!("'{path}' has changed ({})", file.what)
-    })
-}
-
-/// The record that somebody is asked.
-fn asked(request: &Request) -> Record {
-    let draft = &request.draft;
-    let does = "asks for a change that another person has to approve";
-    let record = draft.about(Event::Asked, does, request.pending.rule());
-    about(draft.marked(record), request).field("BY", request.pending.approval().by().join(" "))
-}
-
-/// The record of an approval.
-fn approved(request: &Request, by: &Subject) -> Record {
-    let draft = &request.draft;
-    let does = format!("may do what {} approved", by.user());
-    let record = draft.about(Event::Approved, &does, request.pending.rule());
-    by_whom(about(draft.marked(record), request), by)
-}
-
-/// Adds what every record about a request has.
-pub fn about(record: Record, request: &Request) -> Record {
-    record
-        .field("DIGEST", hex(&request.digest))
-        .number("EXPIRES", request.expires_ms)
-}
-
-/// Adds who decided.
-pub fn by_whom(record: Record, by: &Subject) -> Record {
-    record
-        .field("APPROVER", by.user())
-        .number("APPROVER_UID", by.uid())
-        .maybe(
-            "APPROVER_LOGINUID",
-            by.loginuid().map(|uid| uid.to_string()),
-        )
-        .field("APPROVER_PEER", by.peer())
-}
-
-#[cfg(test)]
-mod tests {
-    use remit_confine::Measured;
-
-    use super::*;
-
-    fn file(path: &str, ino: u64) -> FileFound {
-        FileFound {
-            what: "program".to_owned(),
-            measured: Measured {
-                path: std::ffi::CString::new(path).unwrap(),
-                dev: 1,
-                ino,
-                ctime_ns: 2,
-                size: 3,
-                sha256: [4; 32],
-            },
-            real: c"/usr/bin/x".to_owned(),
-        }
-    }
-
-    #[test]
-    fn any_difference_of_files_is_named() {
-        let before = [file("/bin/a", 1), file("/bin/b", 2)];
-        assert_eq!(difference(&before, &before), None);
-        for (now, path) in [
-            (vec![file("/bin/a", 9), file("/bin/b", 2)], "/bin/a"),
-            (vec![file("/bin/a", 1)], "/bin/b"),
-            (vec![], "/bin/a"),
-            (
-                vec![file("/bin/a", 1), file("/bin/b", 2), file("/bin/c", 3)],
-                "/bin/c",
-            ),
-        ] {
-            let told = difference(&before, &now);
-            assert_eq!(told, Some(format!("'{path}' has changed (program)")));
-        }
     }
 }

@@ -7,7 +7,8 @@ use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{names::JobId, text};
 
-use super::flow::{about, by_whom, no_such_request};
+use super::flow::no_such_request;
+use super::record::{about, by_whom};
 use super::table::Unrun;
 use crate::audit::{Event, Record};
 use crate::clock::{self, Timer};
@@ -109,7 +110,8 @@ impl Warden {
             _ => "does not want any more a change that waited for an approval",
         };
         let record = draft.about(over.event, does, request.pending.rule());
-        let record = about(draft.marked(record), &request)
+        // Nothing is done: no disk is waited for.
+        let record = about(record, &request)
             .field("STATE", over.state.as_str())
             .field("CAUSE", &over.cause)
             .field("KILL_VERIFIED", "yes");

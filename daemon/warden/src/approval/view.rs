@@ -6,6 +6,7 @@ use remit_common::text;
 use remit_link::{JobMeta, Waits};
 
 use super::approver;
+use super::escape::words;
 use super::table::Request;
 use crate::audit::chain::hex;
 use crate::clock;
@@ -47,8 +48,8 @@ impl Request {
             job: self.draft.job,
             user: text::line(subject.user().as_bytes(), LINE),
             uid: subject.uid(),
-            command: text::line(self.draft.command().as_bytes(), LINE),
-            reason: text::line(reason.as_bytes(), LINE),
+            command: words(self.draft.command(), LINE),
+            reason: words(reason, LINE),
             by: self.named(),
             yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
             asked_ms: self.asked_ms,

@@ -1,0 +1,98 @@
+//! What is not as it was when somebody was asked.
+
+use remit_common::text;
+
+use super::measure::{FileFound, Found};
+use super::table::Request;
+use crate::peer::Subject;
+use crate::sessions::has_shrunk;
+use crate::warden::Warden;
+
+/// Of a path, on a line.
+const PATH: usize = 256;
+
+impl Warden {
+    /// What is not as it was when a request was asked for.
+    pub(super) fn changed_since(
+        &self,
+        request: &Request,
+        found: Result<Found, String>,
+    ) -> Option<String> {
+        if request.draft.policy() != self.policy.digest {
+            return Some("the policy has changed".to_owned());
+        }
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => return Some(why),
+        };
+        self.lost_right(&request.draft.requester.subject, found.account)
+            .or_else(|| difference(&request.files, &found.files))
+    }
+
+    /// Why somebody may not ask any more what they asked, by the groups that their account has now.
+    pub(super) fn lost_right(
+        &self,
+        subject: &Subject,
+        account: Option<Vec<u32>>,
+    ) -> Option<String> {
+        let Some(groups) = account else {
+            return Some(format!("the account of {} is gone", subject.user()));
+        };
+        let named = self.policy.policy.groups_named();
+        let lost = has_shrunk(subject, named, &[(subject.uid(), groups)]);
+        lost.then(|| {
+            let user = subject.user();
+            format!("{user} has lost a group that the policy names")
+        })
+    }
+}
+
+/// The first difference between files as they were and as they are.
+fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
+    let changed = before.iter().find(|file| !now.contains(file));
+    let new = || now.iter().find(|file| !before.contains(file));
+    changed.or_else(new).map(|file| {
+        let path = text::line(file.measured.path.as_bytes(), PATH);
+        format!("'{path}' has changed ({})", file.what)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_confine::Measured;
+
+    use super::*;
+
+    fn file(path: &str, ino: u64) -> FileFound {
+        FileFound {
+            what: "program".to_owned(),
+            measured: Measured {
+                path: std::ffi::CString::new(path).unwrap(),
+                dev: 1,
+                ino,
+                ctime_ns: 2,
+                size: 3,
+                sha256: [4; 32],
+            },
+            real: c"/usr/bin/x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn any_difference_of_files_is_named() {
+        let before = [file("/bin/a", 1), file("/bin/b", 2)];
+        assert_eq!(difference(&before, &before), None);
+        for (now, path) in [
+            (vec![file("/bin/a", 9), file("/bin/b", 2)], "/bin/a"),
+            (vec![file("/bin/a", 1)], "/bin/b"),
+            (vec![], "/bin/a"),
+            (
+                vec![file("/bin/a", 1), file("/bin/b", 2), file("/bin/c", 3)],
+                "/bin/c",
+            ),
+        ] {
+            let told = difference(&before, &now);
+            assert_eq!(told, Some(format!("'{path}' has changed (program)")));
+        }
+    }
+}
