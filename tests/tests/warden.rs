@@ -13,6 +13,7 @@
 mod warden {
     pub mod admin;
     pub mod anything;
+    pub mod approvals;
     pub mod ledger;
     pub mod link;
     pub mod profiles;
