@@ -155,8 +155,8 @@ impl Rule {
     pub fn is_scoped(&self) -> bool {
         let act = |glob: &&str| matches(glob, "unit.act");
         let about = match self.deny {
-            true => !self.names.is_empty() && self.names.iter().all(|glob| act(&glob)),
-            false => self.names.iter().any(|glob| act(&glob)),
+            true => !self.names.is_empty() && self.names.iter().all(&act),
+            false => self.names.iter().any(act),
         };
         about && self.args.iter().any(|values| !values.is_empty())
     }
