@@ -104,6 +104,17 @@ impl Grants {
         self.table.live(Moment::now()).filter(own)
     }
 
+    /// The groups that they are to: who has lost one has lost what was given to it.
+    pub fn groups(&self) -> impl Iterator<Item = u32> {
+        self.table
+            .grants
+            .iter()
+            .filter_map(|given| match given.new.to {
+                Whom::Group { gid, .. } => Some(gid),
+                Whom::User { .. } => None,
+            })
+    }
+
     /// Whether one of this number is known: in force, or without uses while jobs wait by it.
     pub fn has(&self, number: u64) -> bool {
         self.table.get(number).is_some()

@@ -147,9 +147,10 @@ impl Warden {
         live.warnings.iter().for_each(|line| say!("{line}"));
         // The record has named the policy.
         say!("what this policy changed:\n{}", live.changes);
-        let named = live.policy.groups_named();
-        let shrunk = self.sessions.shrunk(named, &live.members);
-        let lost = self.queue.of_shrunk(named, &live.members);
+        let mut named = live.policy.groups_named().clone();
+        named.extend(self.grants.groups());
+        let shrunk = self.sessions.shrunk(&named, &live.members);
+        let lost = self.queue.of_shrunk(&named, &live.members);
         self.sandboxes = self.walls.sandboxes(&live.policy);
         for (name, why) in self.sandboxes.refused() {
             say_error!("every run will be refused in {name}: {why}");
@@ -158,7 +159,7 @@ impl Warden {
         self.policy_error = None;
         self.names = UserNames::read();
         self.send_away(&shrunk);
-        let why = "its user has lost a group that the policy names";
+        let why = "its user has lost a group that the policy or a grant names";
         for job in lost {
             self.end_if_waiting(job, State::Denied, why);
         }

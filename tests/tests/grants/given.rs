@@ -1,11 +1,15 @@
 //! What a grant for a time lets start, and what it does not.
 
-use remit_common::admin::Whom;
-use remit_tests::caller::stdout;
-use remit_tests::daemon::{admin, user_a, user_b};
+use remit_common::admin::{AdminRequest, Whom};
+use remit_common::outcome::State;
+use remit_common::wire::Request;
+use remit_tests::caller::{Caller, change, stdout};
+use remit_tests::daemon::{SOCKET_GROUP, admin, user_a, user_b};
+use remit_tests::process::Identity;
 
 use super::scene::{
-    GROUP, accesses, changes, give, listed, member, reloads, runs, started, status, to_a,
+    GROUP, accesses, administers, changes, give, listed, member, reloads, runs, started, status,
+    to_a,
 };
 
 #[test]
@@ -89,6 +93,32 @@ fn a_group_has_it_and_nobody_else_and_never_its_giver() {
     let before = daemon.records("intent").len();
     let _told = changes(&daemon, &member(admin().uid), "site.reload", &[]);
     assert_eq!(daemon.records("intent").len(), before);
+    daemon.stop();
+}
+
+/// A connection has the groups that its user had when it was made.
+#[test]
+fn who_has_lost_the_group_has_lost_the_grant_at_the_next_reload() {
+    const GIVEN: u32 = 64_301;
+    let daemon = started();
+    let mut new = to_a("site.*");
+    new.to = Whom::Group {
+        name: "ops".into(),
+        gid: GIVEN,
+    };
+    give(&daemon, new);
+    // No rule names the group, and the user database does not have the user in it.
+    let of_group = Identity::new(user_a().uid, &[SOCKET_GROUP, GIVEN]);
+    let mut connected = Caller::new(&daemon, &of_group);
+    let report = connected
+        .run(change("site.reload", &[]))
+        .expect("it is given");
+    assert_eq!(report.state, State::Exited, "{report:?}");
+    administers(&daemon, &admin(), AdminRequest::Reload).expect("the policy is right");
+    let run = Request::Run(change("site.reload", &[]));
+    let told = connected.0.call(run, |_| {});
+    assert!(told.is_err(), "it has to connect again: {told:?}");
+    assert_eq!(daemon.records("intent").len(), 1);
     daemon.stop();
 }
 

@@ -2,7 +2,7 @@
 
 use remit_common::admin::{AdminReply, NewGrant, Whom};
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{caps, frame, text};
+use remit_common::{calendar, caps, frame, text};
 use remit_policy::{Beforehand, Glob, NotGivable, Recipient};
 
 use super::failed;
@@ -43,7 +43,7 @@ impl Warden {
         );
         let record = who(Record::new(Event::Given, message), subject, None);
         let record = told_of(record, number, &new)
-            .field("UNTIL", until.to_string())
+            .field("UNTIL", calendar::utc(until))
             .maybe("USES", new.uses.map(|uses| uses.to_string()))
             .field(
                 "ACROSS_REBOOT",
