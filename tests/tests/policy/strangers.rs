@@ -82,7 +82,10 @@ fn answers(daemon: &Daemon) -> Vec<Vec<u8>> {
 #[test]
 fn a_command_that_is_not_granted_answers_as_one_that_does_not_exist_to_the_last_byte() {
     let members = "[[grant]]\nname = \"members\"\nto = [\"%#64777\"]\nallow = [\"run\"]\n";
-    let mut daemon = with(&(members.to_owned() + &secret()));
+    // Rules about certain arguments are told to nobody else either.
+    let certain = "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.*\"]\nargs = { word = [\"x\"] }\n\
+                   [[deny]]\nto = [\"%#64777\"]\ndeny = [\"site.secret\"]\nargs = { word = [\"x\"] }\n";
+    let mut daemon = with(&(members.to_owned() + certain + &secret()));
     let used = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]));
     assert_eq!(exit(&used.expect("it is granted")), Some(0));
     let there = answers(&daemon);
@@ -190,7 +193,7 @@ fn access_lists_searches_and_explains_what_the_caller_may_use() {
 }
 
 #[test]
-fn what_needs_approval_is_refused_and_says_whose() {
+fn what_needs_approval_waits_and_says_whose() {
     let policy = secret()
         + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.*\"]\n\
            approval = { by = [\"%#64200\"], expires = \"10min\" }\n\
@@ -201,16 +204,50 @@ fn what_needs_approval_is_refused_and_says_whose() {
     daemon.set_file(FILE, &policy);
     let _ = reload(&daemon).expect("it is right");
     let before = daemon.records("intent").len();
-    let refusal = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]))
-        .expect_err("nobody has approved it");
-    assert_eq!(refusal.code, Code::NeedsApproval, "{refusal:?}");
-    assert!(format!("{refusal:?}").contains("64200"), "{refusal:?}");
+    let at_once = Run {
+        wait_ms: Some(0),
+        ..named("site.secret", &[("word", "x")])
+    };
+    let waits = asked(&daemon, &user_a(), at_once).expect("it waits");
+    assert_eq!(waits.state, State::AwaitingApproval, "{waits:?}");
+    let approval = waits.approval.expect("it says whose");
+    assert!(format!("{approval:?}").contains("64200"), "{approval:?}");
     assert_eq!(daemon.records("intent").len(), before, "nothing ran");
     let view = report(&daemon, &user_a(), access(Some("site.secret"), None));
     assert!(view.commands[0].approval.is_some(), "{view:?}");
     let asked = view.asked.expect("it was asked for");
     assert!(!asked.allowed && asked.approval.is_some(), "{asked:?}");
     daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
+fn who_may_use_a_command_with_certain_arguments_is_told_with_which() {
+    let rules = "[[grant]]\nname = \"some\"\nto = [\"#64002\"]\nallow = [\"site.*\"]\n\
+                 args = { word = [\"a*\", \"b\"] }\n\
+                 [[deny]]\nname = \"not-ab\"\nto = [\"#64002\"]\ndeny = [\"site.*\"]\n\
+                 args = { word = [\"ab*\"] }\n";
+    let daemon = with(&(secret() + rules));
+    let call = |word: &str| asked(&daemon, &user_b(), named("site.secret", &[("word", word)]));
+    for word in ["a", "axe", "b"] {
+        assert_eq!(exit(&call(word).expect("it is granted")), Some(0), "{word}");
+    }
+    for (word, by, what) in [
+        ("c", "some", "'site.secret' is granted only with word: a*, b"),
+        ("bb", "some", "'site.secret' is granted only with word: a*, b"),
+        ("abc", "not-ab", "'site.secret' is denied by rule not-ab"),
+    ] {
+        let refusal = call(word).expect_err("it is not granted");
+        assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+        assert!(refusal.message.starts_with(what), "{refusal:?}");
+        assert!(refusal.by.is_some_and(|rule| rule.starts_with(by)));
+    }
+    let view = report(&daemon, &user_b(), access(Some("site.secret"), None));
+    let shown = format!("{:?}", view.commands);
+    for part in ["only with word: a*, b", "never with word: ab*"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(view.asked.expect("it was asked for").allowed);
     daemon.stop();
 }
 
