@@ -8,6 +8,7 @@ mod approvals {
     mod approvers;
     mod clients;
     mod decided;
+    mod meanwhile;
     mod scene;
     mod void;
 }
