@@ -1,7 +1,8 @@
 //! Verbs on units (org.freedesktop.systemd1(5)): the service manager is asked, its job waited for,
 //! its result told.
 //!
-//! Not looked at: what a start pulls in besides the unit. What a stop takes along is, as far as it is protected.
+//! What stops with it, since it needs the unit or cannot be beside it, is looked at: nothing protected does. What a
+//! start pulls in besides the unit is not.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,10 +25,11 @@ const SYSTEMD: Service = Service {
     manager: "org.freedesktop.systemd1.Manager",
 };
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
-/// Units that stop when the one they are listed at stops (systemd.unit(5)).
-const STOP_ALONG: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
-/// Units looked at to know what a stop takes along. Where there are more, the stop is refused.
-const ALONG: usize = 256;
+/// Lists of units that stop when the one that has the list stops, and when it starts (systemd.unit(5)).
+const STOPPED_BY_STOP: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
+const STOPPED_BY_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
+/// Units looked at to know what is stopped as well. Where there are more, the verb is refused.
+const OTHERS: usize = 256;
 /// Bytes of a name or a state that are shown.
 const WORD: usize = 256;
 
@@ -50,16 +52,20 @@ async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
     match verb {
         UnitVerb::Enable => link(bus, "EnableUnitFiles", &unit.id).await,
         UnitVerb::Disable => link(bus, "DisableUnitFiles", &unit.id).await,
-        UnitVerb::Start => job(bus, "StartUnit", &unit).await,
-        UnitVerb::Reload => job(bus, "ReloadUnit", &unit).await,
+        UnitVerb::Start => {
+            stops_others(bus, &unit, &STOPPED_BY_START).await?;
+            job(bus, "StartUnit", &unit).await
+        }
         UnitVerb::Stop => {
-            takes_along(bus, &unit).await?;
+            stops_others(bus, &unit, &STOPPED_BY_STOP).await?;
             job(bus, "StopUnit", &unit).await
         }
         UnitVerb::Restart => {
-            takes_along(bus, &unit).await?;
+            stops_others(bus, &unit, &STOPPED_BY_START).await?;
+            stops_others(bus, &unit, &STOPPED_BY_STOP).await?;
             job(bus, "RestartUnit", &unit).await
         }
+        UnitVerb::Reload => job(bus, "ReloadUnit", &unit).await,
     }
 }
 
@@ -85,41 +91,43 @@ async fn load(bus: &Bus, name: &str) -> Result<Unit, Fault> {
     }
 }
 
-/// Refuses a stop that would stop a protected unit with it.
-async fn takes_along(bus: &Bus, unit: &Unit) -> Result<(), Fault> {
-    let mut seen = vec![unit.id.clone()];
+/// Refuses what would stop a protected unit with it: one of `lists`, or one that stops with one of those.
+async fn stops_others(bus: &Bus, unit: &Unit, lists: &[&str]) -> Result<(), Fault> {
+    let refused = |what: String| Fault::Refused(format!("with '{}' {what}", unit.id));
+    let mut seen = listed(bus, &unit.object, lists).await?;
     let mut next = 0;
-    while let Some(from) = seen.get(next).cloned() {
+    while let Some(other) = seen.get(next).cloned() {
         next += 1;
-        if seen.len() > ALONG {
-            return Err(Fault::Refused(format!(
-                "to stop '{}' stops more than {ALONG} units",
-                unit.id
+        if seen.len() > OTHERS {
+            return Err(refused(format!("more than {OTHERS} others stop")));
+        }
+        let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &other).await?;
+        if word(bus, &object, "ActiveState").await? == "inactive" {
+            continue;
+        }
+        if let Some(why) = is_protected(&other) {
+            let other = text::line(other.as_bytes(), WORD);
+            return Err(refused(format!(
+                "'{other}' stops, which is protected: {why}"
             )));
         }
-        let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &from).await?;
-        if next > 1 {
-            if word(bus, &object, "ActiveState").await? == "inactive" {
-                continue;
-            }
-            let also = text::line(from.as_bytes(), WORD);
-            if let Some(why) = is_protected(&from) {
-                return Err(Fault::Refused(format!(
-                    "to stop '{}' stops '{also}' with it, which is protected: {why}",
-                    unit.id
-                )));
-            }
-        }
-        for list in STOP_ALONG {
-            let units: Vec<String> = bus.get(&SYSTEMD, object.as_str(), UNIT, list).await?;
-            for one in units {
-                if !seen.contains(&one) {
-                    seen.push(one);
-                }
+        for one in listed(bus, &object, &STOPPED_BY_STOP).await? {
+            if one != unit.id && !seen.contains(&one) {
+                seen.push(one);
             }
         }
     }
     Ok(())
+}
+
+/// The units in some lists of a unit.
+async fn listed(bus: &Bus, of: &OwnedObjectPath, lists: &[&str]) -> Result<Vec<String>, Fault> {
+    let mut all = Vec::new();
+    for list in lists {
+        let units: Vec<String> = bus.get(&SYSTEMD, of.as_str(), UNIT, list).await?;
+        all.extend(units);
+    }
+    Ok(all)
 }
 
 /// Has the service manager make a job of a verb, and waits until it is over.
