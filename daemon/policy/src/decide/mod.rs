@@ -291,10 +291,11 @@ impl Policy {
             let places = self.granting.places(&speaking, name);
             places.filter_map(|at| self.grants.get(at))
         };
-        granting().next().ok_or_else(unknown)?;
+        let mut granted = granting().peekable();
+        granted.peek().ok_or_else(unknown)?;
         self.not_denied(who, name, call)?;
         // Who may call it with other arguments knows that it is there, and is told with which.
-        let strictest = granting().find(|rule| rule.covers(call));
+        let strictest = granted.find(|rule| rule.covers(call));
         let rule = strictest.ok_or_else(|| denial::other_arguments(name, granting()))?;
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
