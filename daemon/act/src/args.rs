@@ -109,11 +109,17 @@ fn packages(names: &[&str]) -> Result<Vec<String>, String> {
         if !plain || order {
             return Err("a name is not that of a package".into());
         }
-        if stem == "remit" {
+        if is_own(stem) {
             return Err("package 'remit' is not changed by remit: it would end this job".into());
         }
     }
     Ok(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// Whether it is our package; to dnf also with a version or an architecture.
+fn is_own(stem: &str) -> bool {
+    let rest = stem.strip_prefix("remit");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
 }
 
 #[cfg(test)]
@@ -177,6 +183,8 @@ mod tests {
             "package install @core",
             "package remove nginx remit",
             "package remove remit:amd64",
+            "package remove remit.x86_64",
+            "package upgrade remit-0.6.0-1.x86_64",
             "reboot",
             "reboot now",
             "reboot --in 0",

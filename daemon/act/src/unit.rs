@@ -69,25 +69,40 @@ async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
     }
 }
 
-/// The unit, if it exists and is protected under none of its names.
+/// The unit, if it exists under this very name and is protected under none.
 async fn load(bus: &Bus, name: &str) -> Result<Unit, Fault> {
     let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &name).await?;
     let id: String = bus.get(&SYSTEMD, object.as_str(), UNIT, "Id").await?;
     let names: Vec<String> = bus.get(&SYSTEMD, object.as_str(), UNIT, "Names").await?;
-    for known in names.iter().chain([&id]) {
-        if let Some(why) = is_protected(known) {
-            let known = text::line(known.as_bytes(), WORD);
-            return Err(Fault::Refused(format!(
-                "unit '{name}' is '{known}', which is protected: {why}"
-            )));
-        }
-    }
+    is_as_named(name, &id, &names).map_err(Fault::Refused)?;
     match word(bus, &object, "LoadState").await?.as_str() {
         "loaded" => Ok(Unit { object, id }),
         "not-found" => Err(Fault::Refused(format!("there is no unit '{name}'"))),
         state => Err(Fault::Refused(format!(
             "unit '{name}' is not loaded: it is {state}"
         ))),
+    }
+}
+
+/// Whether it may be changed by this name. What rules deny and people approve is the name that was asked
+/// for: by another name of it, it would be another unit than they know.
+fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
+    for known in names.iter().map(String::as_str).chain([id]) {
+        if let Some(why) = is_protected(known) {
+            let known = text::line(known.as_bytes(), WORD);
+            return Err(format!(
+                "unit '{name}' is '{known}', which is protected: {why}"
+            ));
+        }
+    }
+    match name == id {
+        true => Ok(()),
+        false => {
+            let id = text::line(id.as_bytes(), WORD);
+            Err(format!(
+                "unit '{name}' is '{id}': ask for it by that name, which rules and people know"
+            ))
+        }
     }
 }
 
@@ -247,4 +262,31 @@ async fn link(bus: &Bus, method: &str, id: &str) -> Result<(), Fault> {
         println!("{}", text::line(line.as_bytes(), 4 * WORD));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_changed_by_its_own_name_alone() {
+        let names = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let both = names(&["mysql.service", "mariadb.service"]);
+        assert_eq!(
+            is_as_named("mariadb.service", "mariadb.service", &both),
+            Ok(())
+        );
+        let other = is_as_named("mysql.service", "mariadb.service", &both).unwrap_err();
+        assert!(other.contains("is 'mariadb.service'"), "{other}");
+        let bus = names(&["x.service", "dbus.service"]);
+        for (name, id) in [("x.service", "dbus.service"), ("x.service", "x.service")] {
+            let said = is_as_named(name, id, &bus).unwrap_err();
+            assert!(
+                said.contains("'dbus.service', which is protected"),
+                "{said}"
+            );
+        }
+    }
 }
