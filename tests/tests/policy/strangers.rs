@@ -233,8 +233,16 @@ fn who_may_use_a_command_with_certain_arguments_is_told_with_which() {
         assert_eq!(exit(&call(word).expect("it is granted")), Some(0), "{word}");
     }
     for (word, by, what) in [
-        ("c", "some", "'site.secret' is granted only with word: a*, b"),
-        ("bb", "some", "'site.secret' is granted only with word: a*, b"),
+        (
+            "c",
+            "some",
+            "'site.secret' is granted only with word: a*, b",
+        ),
+        (
+            "bb",
+            "some",
+            "'site.secret' is granted only with word: a*, b",
+        ),
         ("abc", "not-ab", "'site.secret' is denied by rule not-ab"),
     ] {
         let refusal = call(word).expect_err("it is not granted");

@@ -66,7 +66,9 @@ impl Brought {
             .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));
         let approvers = accounts::optional_group(&config.accounts.admin_group)
             .map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
-        let unable = [outsiders, approvers].map(Option::unwrap_or_default).concat();
+        let unable = [outsiders, approvers]
+            .map(Option::unwrap_or_default)
+            .concat();
         let warnings = [loaded.warnings, unable].concat();
         let sources = loaded.sources.into_iter();
         Ok(Self {
