@@ -6,8 +6,10 @@
 mod approvals {
     mod approved;
     mod approvers;
+    mod attacks;
     mod clients;
     mod decided;
+    mod killed;
     mod meanwhile;
     mod scene;
     mod void;

@@ -13,6 +13,10 @@ pub enum Point {
     AfterLedger,
     /// The ledger and the trail know of a job that waits, the broker does not.
     AfterQueue,
+    /// The ledger and the trail know of a request that waits for an approval, the broker does not.
+    AfterAsk,
+    /// The trail has the approval, nothing else.
+    AfterApproval,
     /// A job that waited has its place, nothing says so yet.
     BeforeBegin,
     /// The trail has the intent, nothing is forked.
@@ -62,6 +66,8 @@ mod armed {
             Point::BeforeLedger => "before-ledger",
             Point::AfterLedger => "after-ledger",
             Point::AfterQueue => "after-queue",
+            Point::AfterAsk => "after-ask",
+            Point::AfterApproval => "after-approval",
             Point::BeforeBegin => "before-begin",
             Point::AfterRecord => "after-record",
             Point::AfterFork => "after-fork",

@@ -16,6 +16,7 @@ use super::record::{approved, asked};
 use super::table::{Approving, Fresh, Request};
 use crate::admin::Wants;
 use crate::clock::{self, Timer};
+use crate::fault::{self, Point};
 use crate::parking::unrecorded;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
@@ -158,6 +159,7 @@ impl Warden {
             self.drop_draft(request.draft);
             return Err(unrecorded(&why));
         }
+        fault::point(self, Point::AfterAsk);
         self.jobs.claim(&request.draft);
         self.tell(&ToBroker::Job {
             ticket: Some(request.draft.requester.ticket),
@@ -250,6 +252,7 @@ impl Warden {
         // Nothing runs unrecorded; until then it waits as before.
         let record = approved(request, by);
         self.audit.write(record).map_err(|why| unrecorded(&why))?;
+        fault::point(self, Point::AfterApproval);
         let request = self.approvals.take(serial).ok_or_else(no_such_request)?;
         self.timers.cancel(Timer::Approval(serial));
         let approved = Approved {
@@ -338,6 +341,7 @@ fn wanted(draft: &Draft) -> Wanted {
     Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
+        chosen: draft.call().named().is_none(),
         uid: subject.uid(),
         user: subject.user().to_owned(),
     }
