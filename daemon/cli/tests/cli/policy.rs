@@ -368,6 +368,54 @@ fn who_cannot_connect_is_told() {
 }
 
 #[test]
+fn who_cannot_approve_is_told() {
+    let name = format!("/run/remit-cli-approvers-{}", std::process::id());
+    let dir = PathBuf::from(&name);
+    fs::create_dir_all(dir.join("policy.d")).unwrap();
+    fs::write(
+        dir.join("remit.toml"),
+        "[accounts]\nsocket_group = \"no-such-group\"\nadmin_group = \"bin\"\n",
+    )
+    .unwrap();
+    let told = |by: &str| {
+        let text = format!(
+            "[[grant]]\nname = \"look\"\nto = [\"bin\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+        );
+        let file = dir.join("policy.d/20.toml");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let args = [
+            "policy",
+            "check",
+            "--vendor",
+            "/nonexistent",
+            "--config",
+            &name,
+        ];
+        let said = Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap());
+        assert_eq!(said.status, Some(0));
+        said.text().replace(&name, "~")
+    };
+    let loads = "the policy loads: 1 rule and 0 commands in 1 file";
+    assert_eq!(told("\"root\""), format!("{loads}\n"));
+    assert_eq!(
+        told("\"daemon\", \"root\""),
+        format!(
+            "policy: warning: user 'daemon' cannot approve anything; gpasswd -a daemon bin: not in group \
+             'bin', which approves; asked by look (~/policy.d/20.toml:1)\n{loads}, 1 warning\n"
+        )
+    );
+    assert_eq!(
+        told("\"%bin\""),
+        format!(
+            "policy: warning: nobody can approve what look (~/policy.d/20.toml:1) asks of %bin: only who \
+             asks could, and nobody approves their own\n{loads}, 1 warning\n"
+        )
+    );
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn each_test_has_a_line() {
     let policy = Configuration::new(POLICY);
     let said = policy.said(&["test"]);
