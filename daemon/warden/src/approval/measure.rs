@@ -3,6 +3,7 @@
 //! Looked at by a forked child, which may wait for a disk or a directory service: before somebody is
 //! asked, and again before what was approved starts. Just before the exec the sandbox looks a third time.
 
+mod eyes;
 mod file;
 mod program;
 
@@ -26,6 +27,8 @@ pub struct Wanted {
     pub argv: Vec<Option<CString>>,
     /// Where a program without a slash is looked up.
     pub path: Vec<CString>,
+    /// Whether the requester named the program, not the policy.
+    pub chosen: bool,
     /// Of the requester.
     pub uid: u32,
     /// The name of the requester's account.
@@ -120,7 +123,10 @@ impl Found {
     fn of(wanted: &Wanted) -> Result<Self, String> {
         let program = wanted.argv.first().and_then(Option::as_ref);
         let program = program.ok_or("no program is named")?;
-        let mut files = program::measure(program, &wanted.path)?;
+        let mut files = match wanted.chosen {
+            true => eyes::of(wanted.uid, || program::measure(program, &wanted.path))?,
+            false => program::measure(program, &wanted.path)?,
+        };
         for (at, element) in wanted.argv.iter().enumerate().skip(1) {
             let Some(path) = element.as_ref() else {
                 continue;

@@ -44,6 +44,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
     Wanted {
         argv,
         path: path.to_vec(),
+        chosen: false,
         uid: 0,
         user: "root".to_owned(),
     }
