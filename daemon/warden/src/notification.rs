@@ -1,6 +1,10 @@
 //! Telling people that a change waits for them: by a command of the policy, run as a job as any other.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
 use remit_common::admin::PendingView;
+use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_link::{Spec, SpecWhat, memfd};
@@ -17,6 +21,30 @@ use crate::warden::Warden;
 
 /// The caller of what the daemon runs of its own accord: numbers that no session and no ticket has.
 const OWN: u64 = 0;
+/// How often people are told of one user's changes, and within which time. Who takes back and asks again
+/// could keep them, and the places of jobs, busy for ever.
+const MOST: usize = caps::PENDING_PER_UID;
+const WITHIN: Duration = Duration::from_secs(600);
+
+/// When people were last told, of each user's changes.
+#[derive(Debug, Default)]
+pub struct Notified(BTreeMap<u32, VecDeque<Instant>>);
+
+impl Notified {
+    /// Takes one turn of this user's. False: they have none left for now.
+    fn take(&mut self, uid: u32, now: Instant) -> bool {
+        self.0.retain(|_, times| {
+            times.retain(|time| now.saturating_duration_since(*time) < WITHIN);
+            !times.is_empty()
+        });
+        let times = self.0.entry(uid).or_default();
+        let room = times.len() < MOST;
+        if room {
+            times.push_back(now);
+        }
+        room
+    }
+}
 
 impl Warden {
     /// Has the command that remit.toml names tell of a request. What goes wrong is recorded; the request
@@ -25,7 +53,18 @@ impl Warden {
         if self.config.approval.notify.is_empty() {
             return;
         }
-        if let Err(refusal) = self.run_notification(&described(view, line)) {
+        let told = match self.people.take(view.uid, Instant::now()) {
+            true => self.run_notification(&described(view, line)),
+            false => {
+                let minutes = WITHIN.as_secs() / 60;
+                let text = format!(
+                    "they were told of {MOST} of {} within {minutes} min",
+                    view.user
+                );
+                Err(Refusal::new(Code::RateLimited, text))
+            }
+        };
+        if let Err(refusal) = told {
             let job = view.job;
             let message = format!(
                 "nobody was told of the change {} that waits for an approval: {}",
@@ -118,6 +157,16 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
+
+    #[test]
+    fn nobody_uses_up_the_turns_of_another() {
+        let (mut told, now) = (Notified::default(), Instant::now());
+        let passed = (0..100).filter(|_| told.take(1, now)).count();
+        assert_eq!(passed, MOST);
+        assert!(told.take(2, now) && !told.take(1, now));
+        assert!(!told.take(1, now + WITHIN / 2));
+        assert!(told.take(1, now + WITHIN) && told.0.len() == 1);
+    }
 
     #[test]
     fn whatever_was_asked_is_one_json_object_on_one_line() {

@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::State;
 use crate::normal;
+use crate::notification::Notified;
 use crate::notify::Notify;
 use crate::policy_load;
 use crate::reactor::{Interest, Reactor, Token};
@@ -93,6 +94,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         queue: Queue::default(),
         ledger,
         approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
+        people: Notified::default(),
         grants,
         audit,
         policy,

@@ -24,6 +24,7 @@ use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::{Locked, State};
+use crate::notification::Notified;
 use crate::notify::Notify;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
@@ -79,6 +80,8 @@ pub struct Warden {
     pub ledger: Ledger,
     /// Requests that an approval is asked for.
     pub approvals: Approvals,
+    /// How often people were told of those.
+    pub people: Notified,
     /// What people gave for a time.
     pub grants: Grants,
     pub audit: Audit,

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use remit_tests::caller::{Caller, argv, at_once};
-use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 
-use super::scene::options;
+use super::scene::{asks, options};
 
 /// A directory below /run that goes with its value.
 struct Dir(PathBuf);
@@ -72,5 +72,67 @@ fn whoever_names_a_program_learns_nothing_of_files_they_cannot_see() {
     // Of a file that they can see but not read, nothing of its content.
     let other = said(&open.file("program", 0o711, "\x7fELF"));
     assert_eq!(said(&open.file("script", 0o711, "#!secret\n")), other);
+    daemon.stop();
+}
+
+/// The command that tells people, and who asks.
+const TOLD: &str = r##"
+[[command]]
+name = "people.tell"
+summary = "tells people"
+argv = ["/usr/bin/sleep", "60"]
+effect = "change"
+profile = "strict"
+stdin = "caller"
+
+[[command]]
+name = "site.wait"
+summary = "waits"
+argv = ["/usr/bin/sleep", "60"]
+effect = "change"
+profile = "strict"
+
+[[grant]]
+name = "asks"
+to = ["#64001", "#64002"]
+allow = ["site.*"]
+approval = { by = ["#64005"] }
+
+[[grant]]
+name = "looks"
+to = ["#0"]
+allow = ["run"]
+approval = "none"
+"##;
+
+/// Whoever asks and takes it back, again and again, neither floods people nor takes the places of others.
+#[test]
+fn taking_back_and_asking_again_does_not_make_a_flood_of_words_to_people() {
+    let daemon = Daemon::start(Options {
+        policy: TOLD.to_owned(),
+        config: "[approval]\nnotify = \"people.tell\"\n".to_owned(),
+        ..options()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    for _ in 0..40 {
+        let (job, _) = asks(&mut caller, "site.wait", &[]);
+        caller.stop(job).expect("it is theirs");
+    }
+    let told = daemon.records("intent").len() + daemon.records("queued").len();
+    assert!((1..=16).contains(&told), "{told} times");
+    // It is not forgotten that people were not told.
+    let untold = daemon.records("refusal");
+    assert!(
+        untold
+            .iter()
+            .any(|record| record.to_string().contains("nobody was told")),
+        "{untold:?}"
+    );
+    // Another user's request is told, and root has places.
+    let mut other = Caller::new(&daemon, &user_b());
+    let before = daemon.records("intent").len() + daemon.records("queued").len();
+    let _ = asks(&mut other, "site.wait", &[]);
+    let after = daemon.records("intent").len() + daemon.records("queued").len();
+    assert_eq!(after, before + 1);
     daemon.stop();
 }
