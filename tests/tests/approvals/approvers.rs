@@ -1,17 +1,19 @@
 //! Who can approve, and from where.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_tests::caller::Caller;
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, user_a};
+use remit_tests::caller::{Caller, change};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{
-    APPROVERS, administers, approve, approve_as, asked, asks, events, listed, other_admin, pending,
-    started,
+    APPROVERS, POLICY, administers, approve, approve_as, asked, asks, does, events, listed,
+    other_admin, pending, started,
 };
 
 /// `remit` as somebody who logged in as `login`.
@@ -137,6 +139,42 @@ fn nothing_is_approved_from_below_a_pid_namespace() {
     );
     assert_eq!(events(&daemon, job), ["asked"]);
     assert!(approve(&daemon, job).is_ok());
+    daemon.stop();
+}
+
+/// A job of somebody whom nothing holds: root, and named by the rule.
+#[test]
+fn nothing_is_approved_by_a_job() {
+    let daemon = started();
+    let script = daemon.path().join("inside.sh");
+    let text = format!(
+        "#!/bin/sh\ncd {}\nexec bin/remit --runtime runtime approve \"$(cat id)\" --digest \"$(cat digest)\"\n",
+        daemon.path().display()
+    );
+    fs::write(&script, text).expect("it is ours");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let policy = format!(
+        "{}\n[[command]]\nname = \"all.approve\"\nsummary = \"approves\"\nargv = [\"{}\"]\n\
+         effect = \"change\"\nprofile = \"host\"\n\n[[grant]]\nname = \"insider\"\n\
+         to = [\"#64002\"]\nallow = [\"all.approve\"]\napproval = \"none\"\nunconfined = true\n",
+        POLICY
+            .replace("[\"#64005\", ", "[\"#0\", \"#64005\", ")
+            .replace(", \"all.*\"]", ", \"all.change\"]"),
+        script.display()
+    );
+    daemon.set_file("config/policy.d/10-test.toml", &policy);
+    let _ = does(&daemon, AdminRequest::Reload);
+    let (_caller, job, _) = asked(&daemon);
+    let digest = listed(&daemon, job).digest;
+    daemon.set_file("id", &job.to_string());
+    daemon.set_file("digest", &hex(&digest));
+    let mut insider = Caller::new(&daemon, &user_b());
+    let report = insider.run(change("all.approve", &[])).expect("it may run");
+    let said = String::from_utf8_lossy(&report.stderr.head);
+    assert!(said.contains("from inside a job"), "{report:?} {said}");
+    assert_eq!(events(&daemon, job), ["asked"]);
+    // Root itself can, elsewhere.
+    assert!(approve_as(&daemon, &Identity::new(0, &[]), job, digest).is_ok());
     daemon.stop();
 }
 
