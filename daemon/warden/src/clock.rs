@@ -216,6 +216,22 @@ mod tests {
         assert!(timers.next(now).is_none() && timers.at.is_empty());
     }
 
+    /// proc_uptime(5) tells the same clock: the one that counts while the machine sleeps.
+    #[test]
+    fn time_since_boot_is_the_uptime() {
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let seconds = text.split(' ').next().unwrap().parse().unwrap();
+            Duration::from_secs_f64(seconds)
+        };
+        let (before, now, after) = (uptime(), since_boot(), uptime());
+        let rounded = Duration::from_millis(10);
+        assert!(
+            before <= now && now <= after + rounded,
+            "{before:?} {now:?} {after:?}"
+        );
+    }
+
     #[test]
     fn a_flood_is_counted() {
         let mut flood = Flood::new();
