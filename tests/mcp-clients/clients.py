@@ -17,7 +17,6 @@ NAMES = ["access", "host", "run", "change", "job", "job_stop"]
 REFUSED = [
     ({"name": "clients.secret"}, "not_found"),
     ({"name": "clients.nothing"}, "not_found"),
-    ({"name": "clients.ask"}, "needs_approval"),
     ({"args": {"words": ["--help"]}}, "invalid_args"),
     ({"args": {"words": None}}, "invalid_args"),
     ({"reason": " "}, "invalid_args"),
@@ -71,6 +70,14 @@ async def session(mode, command, arguments):
                 result = await client.call_tool("change", {**change, **refused})
                 check(result.is_error, result)
                 check(result.structured_content["error"]["code"] == code, result)
+            # A person decides: told at once, withdrawn by its job_id.
+            result = await client.call_tool("change", {**change, "name": "clients.ask"})
+            waits = result.structured_content
+            check(not result.is_error, result)
+            check((waits["state"], waits["code"]) == ("awaiting_approval", "needs_approval"), waits)
+            check(waits["approval"]["line"].startswith("remit approve "), waits)
+            result = await client.call_tool("job_stop", {"job_id": waits["job_id"]})
+            check(result.structured_content["state"] == "cancelled", result)
         else:
             check(result.is_error, result)
             check(result.structured_content["error"]["code"] == "daemon_unavailable", result)

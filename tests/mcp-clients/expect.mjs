@@ -5,7 +5,6 @@ import assert from "node:assert/strict";
 // What differs from a change that is granted, and the code of the refusal.
 const REFUSED = [
   [{ name: "clients.secret" }, "not_found"],
-  [{ name: "clients.ask" }, "needs_approval"],
   [{ args: { words: ["--help"] } }, "invalid_args"],
   [{ reason: " " }, "invalid_args"],
 ];
@@ -45,6 +44,14 @@ export async function session(kind, client, call) {
       assert.ok(result.isError, JSON.stringify(result));
       assert.equal(result.structuredContent.error.code, code);
     }
+    // A person decides: told at once, withdrawn by its job_id.
+    const asked = await call({ name: "change", arguments: { ...change, name: "clients.ask" } });
+    const waits = asked.structuredContent;
+    assert.ok(!asked.isError, JSON.stringify(asked));
+    assert.deepEqual([waits.state, waits.code], ["awaiting_approval", "needs_approval"]);
+    assert.match(waits.approval.line, /^remit approve /);
+    const stopped = await call({ name: "job_stop", arguments: { job_id: waits.job_id } });
+    assert.equal(stopped.structuredContent.state, "cancelled", JSON.stringify(stopped));
   } else {
     assert.ok(result.isError);
     assert.equal(result.structuredContent.error.code, "daemon_unavailable");

@@ -48,6 +48,9 @@ const STEPS: &[Step] = &[
     ("after-end", false, Known::Ended),
 ];
 
+/// Steps of a request that a person has to approve: the tests of approvals end the processes there.
+const OF_APPROVALS: &[&str] = &["after-ask", "after-approval"];
+
 /// What the request under test prints, so that its records are known by their command.
 const TEXT: &str = "echo out; echo err >&2; exit 5";
 
@@ -141,6 +144,7 @@ fn the_steps_are_those_of_the_daemon() {
         .filter_map(|line| line.trim().strip_prefix("Point::")?.split('"').nth(1))
         .collect();
     let mut steps: Vec<&str> = STEPS.iter().map(|(name, _, _)| *name).collect();
+    steps.extend(OF_APPROVALS);
     steps.sort_unstable();
     let mut sorted = names.clone();
     sorted.sort_unstable();
