@@ -94,6 +94,8 @@ pub struct Plan {
 pub struct Approved {
     /// SHA-256 of all that runs.
     pub digest: [u8; 32],
+    /// Until when it may begin, on the clock that counts since the boot.
+    pub deadline: Duration,
     /// The program and what else of the argv is a file, as they were.
     pub files: Vec<Measured>,
 }

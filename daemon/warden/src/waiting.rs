@@ -1,23 +1,24 @@
 //! Jobs that wait for a place: taken in, begun when it is their turn, or ended without having run.
 
+mod over;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, State};
+use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker, Waits};
 use remit_policy::Basis;
 
-use crate::approval::ASK_AGAIN;
+use self::over::{LATE, Unrun};
 use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
 use crate::error::chain;
 use crate::event::TURN;
 use crate::fault::{self, Point};
 use crate::ledger::Ledger;
-use crate::outcome::unrun_record;
 use crate::parking::unrecorded;
 use crate::pipeline::{self, Told};
 use crate::plan::Plan;
@@ -37,15 +38,6 @@ pub struct Waiting {
     asked_ms: u64,
 }
 
-/// A job that will never run, and how it ended; its end is not recorded yet.
-#[derive(Debug)]
-pub struct Unrun {
-    waiting: Waiting,
-    state: State,
-    cause: String,
-    code: Option<Code>,
-}
-
 /// All that wait, and those of them whose end waits for room in the trail.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -63,6 +55,12 @@ pub enum Room {
 }
 
 impl Waiting {
+    /// Whether it was approved, and the time for that is over.
+    fn is_late(&self, now: Duration) -> bool {
+        let approved = self.plan.approved.as_ref();
+        approved.is_some_and(|approved| approved.deadline <= now)
+    }
+
     /// What the broker and administrators need to know.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
@@ -235,6 +233,10 @@ impl Warden {
             self.end_waiting(waiting, State::Denied, cause);
             return true;
         }
+        if waiting.is_late(clock::since_boot()) {
+            self.end_waiting(waiting, State::Expired, format!("{LATE}; it never ran"));
+            return true;
+        }
         if let Err(refusal) = self.judge_anew(&mut waiting.plan) {
             let cause = format!("the policy has changed: {}; it never ran", refusal.message);
             self.end_waiting(waiting, State::Denied, cause);
@@ -307,76 +309,5 @@ impl Warden {
             Decided::Granted(grant) => plan.bind_anew(grant, &self.setting()),
             Decided::Asks(pending) => Err((*pending).into()),
         }
-    }
-
-    /// Ends a job that waits. One that does not is left as it is.
-    pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) {
-        let waiting = self.queue.turns.remove(|waiting| waiting.plan.job == job);
-        if let Some(waiting) = waiting {
-            self.end_waiting(waiting, state, format!("{cause}; it never ran"));
-        }
-    }
-
-    /// Ends every job that waits.
-    pub fn end_all_waiting(&mut self, state: State, cause: &str) {
-        while let Some(waiting) = self.queue.turns.next(|_| true) {
-            self.end_waiting(waiting, state, cause.to_owned());
-        }
-    }
-
-    /// What somebody had approved and is denied after all is void.
-    fn end_waiting(&mut self, waiting: Waiting, state: State, cause: String) {
-        let by_person = matches!(
-            waiting.plan.basis(),
-            Basis::Approved { .. } | Basis::Given { .. }
-        );
-        let code = (by_person && state == State::Denied).then_some(Code::ApprovalVoid);
-        self.record_unrun(Unrun {
-            waiting,
-            state,
-            cause,
-            code,
-        });
-    }
-
-    /// Ends that found no room in the trail are tried again.
-    pub fn record_waiting_unrun(&mut self) {
-        for unrun in std::mem::take(&mut self.queue.unrecorded) {
-            self.record_unrun(unrun);
-        }
-    }
-
-    /// Records the end of what never ran, and tells it: not before it is recorded.
-    fn record_unrun(&mut self, unrun: Unrun) {
-        let Unrun {
-            waiting,
-            state,
-            cause,
-            code,
-        } = &unrun;
-        let record = unrun_record(&waiting.plan, *state, cause).field("KILL_VERIFIED", "yes");
-        let ending = Ending::unmeasured(*state, cause.clone(), true);
-        let ending = match code {
-            Some(code) => ending.refused(*code, ASK_AGAIN),
-            None => ending,
-        };
-        let meta = JobMeta {
-            waits: None,
-            age_ms: 0,
-            waited_ms: clock::millis(waiting.since.elapsed()),
-            ending: Some(ending),
-            ..waiting.meta()
-        };
-        self.ledger.end(meta.job, &meta);
-        if let Err(why) = self.audit.write(record) {
-            say!("the end of job {} waits: {why}", waiting.plan.job);
-            self.queue.unrecorded.push(unrun);
-            self.record_later(&why);
-            return;
-        }
-        let plan = unrun.waiting.plan;
-        let request = plan.request.as_ref().map(|(id, _)| id.clone());
-        self.uids.give_back(plan.into_draft().uid);
-        self.remember(meta, request);
     }
 }

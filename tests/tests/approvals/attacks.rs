@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use remit_common::outcome::State;
 use remit_tests::caller::{Caller, argv, at_once};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 
-use super::scene::{asks, options};
+use super::scene::{POLICY, approve, asks, code, events, options};
 
 /// A directory below /run that goes with its value.
 struct Dir(PathBuf);
@@ -134,5 +136,33 @@ fn taking_back_and_asking_again_does_not_make_a_flood_of_words_to_people() {
     let _ = asks(&mut other, "site.wait", &[]);
     let after = daemon.records("intent").len() + daemon.records("queued").len();
     assert_eq!(after, before + 1);
+    daemon.stop();
+}
+
+/// Who asks says when their places are free: not so when what was approved begins, hours later.
+#[test]
+fn an_approval_that_found_no_place_expires_too() {
+    let daemon = Daemon::start(Options {
+        policy: POLICY.replace("10min", "10s"),
+        jobs_of_one: Some(1),
+        ..options()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    let keeps = caller.run(at_once(argv(&["sleep", "50"])));
+    let keeps = keeps.expect("it may").job;
+    let start = Instant::now();
+    let (job, _) = asks(&mut caller, "site.switch", &[("to", "blue")]);
+    let done = approve(&daemon, job).expect("the approver can");
+    assert!(done.contains("waits for a place"), "{done}");
+    let report = caller.end_of(job);
+    assert_eq!(
+        (report.state, code(&report)),
+        (State::Expired, "approval_expired"),
+        "{report:?}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(30));
+    caller.stop(keeps).expect("it is theirs");
+    let _ = caller.end_of(keeps);
+    assert_eq!(events(&daemon, job), ["asked", "approved", "end"]);
     daemon.stop();
 }

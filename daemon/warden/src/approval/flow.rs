@@ -254,9 +254,9 @@ impl Warden {
         self.audit.write(record).map_err(|why| unrecorded(&why))?;
         fault::point(self, Point::AfterApproval);
         let request = self.approvals.take(serial).ok_or_else(no_such_request)?;
-        self.timers.cancel(Timer::Approval(serial));
         let approved = Approved {
             digest: request.digest,
+            deadline: request.deadline,
             files: request.measured(),
         };
         let Request { draft, pending, .. } = request;
@@ -274,9 +274,11 @@ impl Warden {
         self.take_place(plan, request.asked_ms);
         let name = job.short();
         if self.jobs.serial(job).is_some() {
+            self.timers.cancel(Timer::Approval(serial));
             return Ok(format!("approved; job {name} has started"));
         }
         if self.queue.get(job).is_some() {
+            // Its timer stays: it waits no longer for a place than it could for an approval.
             return Ok(format!("approved; job {name} waits for a place"));
         }
         let ended = self.jobs.ended().find(|meta| meta.job == job);

@@ -160,6 +160,7 @@ impl Warden {
     /// A request has had its time, by a clock that stands while the machine sleeps.
     pub fn approval_late(&mut self, serial: u64) {
         self.end_expired();
+        self.end_late();
         if let Some(request) = self.approvals.get(serial) {
             let left = request.deadline.saturating_sub(clock::since_boot());
             self.timers.add(left, Timer::Approval(serial));
