@@ -11,6 +11,7 @@ mod approvals {
     mod decided;
     mod killed;
     mod meanwhile;
+    mod notified;
     mod scene;
     mod void;
 }
