@@ -26,7 +26,9 @@ const SYSTEMD: Service = Service {
 };
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// Lists of units that stop when the one that has the list stops, and when it starts (systemd.unit(5)).
-const STOPPED_BY_STOP: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
+const STOPPED_BY_STOP: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", NEWEST];
+/// The one that systemd before 249 does not know.
+const NEWEST: &str = "PropagatesStopTo";
 const STOPPED_BY_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
 /// Units looked at to know what is stopped as well. Where there are more, the verb is refused.
 const OTHERS: usize = 256;
@@ -139,8 +141,14 @@ async fn stops_others(bus: &Bus, unit: &Unit, lists: &[&str]) -> Result<(), Faul
 async fn listed(bus: &Bus, of: &OwnedObjectPath, lists: &[&str]) -> Result<Vec<String>, Fault> {
     let mut all = Vec::new();
     for list in lists {
-        let units: Vec<String> = bus.get(&SYSTEMD, of.as_str(), UNIT, list).await?;
-        all.extend(units);
+        match bus
+            .get::<Vec<String>>(&SYSTEMD, of.as_str(), UNIT, list)
+            .await
+        {
+            Ok(units) => all.extend(units),
+            Err(Fault::Failed(why)) if *list == NEWEST && why.contains(NEWEST) => {}
+            Err(fault) => return Err(fault),
+        }
     }
     Ok(all)
 }

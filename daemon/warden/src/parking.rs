@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
+use remit_policy::Basis;
 
 use crate::audit::Unwritten;
 use crate::clock::Timer;
@@ -78,7 +79,10 @@ impl Warden {
     fn still_wanted(&self, plan: &Plan) -> Result<(), Refusal> {
         self.open_for_work()?;
         self.walls.open_for(plan.bound.compiled.base())?;
-        self.subject(plan.requester.session)?;
+        // What the daemon runs of its own accord has no session.
+        if *plan.basis() != Basis::Notification {
+            self.subject(plan.requester.session)?;
+        }
         self.still_given(plan.basis())?;
         if plan.policy() == self.policy.digest {
             return Ok(());
