@@ -341,6 +341,13 @@ impl Warden {
             let written = self.audit.write_at_start(record);
             written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
         }
+        // From here on this boot's clocks count, also where this daemon dies: what was lost to the time
+        // between is not given back by a wall clock that is set back later.
+        if (!gone.is_empty() || !self.grants.table.grants.is_empty())
+            && let Err(error) = self.grants.save(Moment::now())
+        {
+            say!("what is left of the grants for a time is not saved: {error}");
+        }
         self.end_grants();
         Ok(())
     }

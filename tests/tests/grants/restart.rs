@@ -101,7 +101,10 @@ fn a_reboot_ends_all_but_those_that_are_meant_to_go_on() {
     assert_eq!(expired.len(), 1, "{expired:?}");
     assert_eq!(expired[0]["REMIT_GRANT"], ends.to_string());
     assert_eq!(expired[0]["REMIT_CAUSE"], "the machine was booted again");
-    // And once more: what is left now was saved in this boot.
+    // And once more: what is left now was saved in this boot, also where the daemon has not ended in order.
+    daemon.signal(Signal::SIGKILL);
+    daemon.restart_insistently();
+    assert_eq!(daemon.records("expired").len(), 1);
     daemon.restart_cleanly();
     assert_eq!(listed(&daemon).len(), 1);
     daemon.stop();
