@@ -1,6 +1,7 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
 mod approving;
+mod frames;
 mod gate;
 mod granting;
 
@@ -10,13 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
+use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 
+use self::frames::{has_frame, take_frame};
 use crate::approval::from_outside;
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
@@ -69,6 +71,8 @@ pub struct Admins {
     live: BTreeMap<u64, Admin>,
     /// Connections that wait for an answer, once for each request.
     waiting: Vec<(u64, Wants)>,
+    /// Answers to what waited, for a connection that is being served: what it asks just then ends the wait.
+    aside: Vec<(u64, Vec<u8>)>,
 }
 
 impl Admins {
@@ -79,6 +83,7 @@ impl Admins {
             next: 0,
             live: BTreeMap::new(),
             waiting: Vec::new(),
+            aside: Vec::new(),
         }
     }
 
@@ -105,6 +110,7 @@ impl Admins {
     /// The connection is gone; so is what it waits for.
     fn forget(&mut self, number: u64) {
         self.waiting.retain(|(other, _)| *other != number);
+        self.aside.retain(|(other, _)| *other != number);
     }
 
     /// The connection that makes room for another one of this user, if one must.
@@ -224,6 +230,11 @@ impl Warden {
                     format!("admin protocol {other} is not spoken here, only {ADMIN_PROTOCOL}"),
                 ))),
             };
+            let aside = self
+                .admins
+                .aside
+                .extract_if(.., |(other, _)| *other == number);
+            aside.for_each(|(_, bytes)| admin.output.extend(bytes));
             let Some(reply) = reply else { continue };
             admin
                 .output
@@ -339,9 +350,12 @@ impl Warden {
         self.admins.waiting = waiting;
         let told: Vec<(u64, Wants)> = told;
         for (number, _) in told {
-            if let Some(admin) = self.admins.live.get_mut(&number) {
-                admin.output.extend_from_slice(&bytes);
-                self.admin_event(number);
+            match self.admins.live.get_mut(&number) {
+                Some(admin) => {
+                    admin.output.extend_from_slice(&bytes);
+                    self.admin_event(number);
+                }
+                None => self.admins.aside.push((number, bytes.clone())),
             }
         }
     }
@@ -364,28 +378,6 @@ impl Warden {
         };
         self.tell_waiting(Wants::Policy, &reply);
     }
-}
-
-/// The first whole frame of `input`, taken out of it.
-fn take_frame(input: &mut Vec<u8>) -> Result<Option<AdminCall>, FrameError> {
-    let Some(field) = input.first_chunk() else {
-        return Ok(None);
-    };
-    let end = frame::HEADER + frame::header(*field, caps::ADMIN_FRAME)?;
-    let Some(body) = input.get(frame::HEADER..end) else {
-        return Ok(None);
-    };
-    let call = frame::decode(body)?;
-    input.drain(..end);
-    Ok(Some(call))
-}
-
-/// Whether `input` begins with a whole frame, or with what can be none.
-fn has_frame(input: &[u8]) -> bool {
-    input.first_chunk().is_some_and(|field| {
-        let length = frame::header(*field, caps::ADMIN_FRAME).unwrap_or(0);
-        input.len() >= frame::HEADER + length
-    })
 }
 
 fn failed(what: &str, why: &str) -> AdminReply {

@@ -126,6 +126,30 @@ fn a_denial_overtakes_an_approval() {
     slow.daemon.stop();
 }
 
+/// Also on the connection of who approves: both get their answer, in the order of their requests.
+#[test]
+fn an_approver_thinks_better_of_it_on_the_same_connection() {
+    let mut slow = slow();
+    let mut stream = slow.approving();
+    let (job, why) = (slow.job, "no".to_owned());
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request: AdminRequest::Deny { job, why },
+    };
+    let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is small");
+    stream.write_all(&bytes).expect("there is room");
+    let patience = Some(std::time::Duration::from_secs(20));
+    stream.set_read_timeout(patience).expect("it is a socket");
+    let first = refused(&mut stream);
+    assert_eq!(first.code, Code::ApprovalDenied, "{first:?}");
+    match frame::read(&mut stream, caps::ADMIN_FRAME).expect("an answer comes") {
+        AdminReply::Done(text) => assert!(text.contains("denied"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(code(&slow.caller.end_of(job)), "approval_denied");
+    slow.daemon.stop();
+}
+
 #[test]
 fn a_lock_overtakes_an_approval() {
     let mut slow = slow();
