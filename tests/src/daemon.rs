@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::client::{self, Client, ClientError};
 use remit_common::names::Runtime;
+use remit_common::refusal::Refusal;
 use serde_json::Value;
 
 use crate::caller::{Caller, argv, stdout};
@@ -459,15 +460,46 @@ impl Daemon {
     /// # Errors
     /// The daemon does not let them in, or refuses.
     pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, ClientError> {
-        let socket = self.runtime().admin_socket();
+        self.administer_as(&admin(), request)
+    }
+
+    /// The same as somebody.
+    ///
+    /// # Errors
+    /// As [`Self::administer`].
+    pub fn administer_as(
+        &self,
+        who: &Identity,
+        request: AdminRequest,
+    ) -> Result<AdminReply, ClientError> {
+        let (who, socket) = (who.clone(), self.runtime().admin_socket());
         // A thread of its own: it stays what it has become.
         let ask = move || {
-            admin().adopt().expect("the tests run as root");
+            who.adopt().expect("the tests run as root");
             client::admin(&socket, request)
         };
         std::thread::spawn(ask)
             .join()
             .expect("asking does not panic")
+    }
+
+    /// What the daemon answers to somebody whom it lets in.
+    ///
+    /// # Errors
+    /// It refuses.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn administers(
+        &self,
+        who: &Identity,
+        request: AdminRequest,
+    ) -> Result<AdminReply, Refusal> {
+        match self.administer_as(who, request) {
+            Ok(reply) => Ok(reply),
+            Err(ClientError::Refused(refusal)) => Err(refusal),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The command line as somebody.
@@ -581,6 +613,12 @@ impl Daemon {
         );
         Ended { in_order, left }
     }
+}
+
+/// An administrator whom the tests' rules do not name.
+#[must_use]
+pub fn other_admin() -> Identity {
+    Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP])
 }
 
 /// How a daemon ended.

@@ -321,19 +321,15 @@ impl Warden {
         } = std::mem::take(&mut self.grants.opened);
         let mut records = Vec::new();
         if let Some(damage) = damage {
-            let kept = match &damage.aside {
-                Ok(path) => format!("it is kept as '{}'", path.display()),
-                Err(why) => format!("it cannot be set aside: {why}"),
-            };
-            let what = &damage.what;
             let message = format!(
-                "all grants for a time are gone, since their file is damaged: {what}; {kept}"
+                "all grants for a time are gone, since their file is damaged: {}",
+                damage.told()
             );
             say_error!("{message}");
             records.push(
                 Record::new(Event::Revoked, message)
                     .grave()
-                    .field("CAUSE", what),
+                    .field("CAUSE", &damage.what),
             );
         }
         records.extend(gone.iter().map(|(given, why)| ended(given, why)));

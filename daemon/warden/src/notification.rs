@@ -5,18 +5,16 @@ use std::time::{Duration, Instant};
 
 use remit_common::admin::PendingView;
 use remit_common::caps;
+use remit_common::outcome::ApprovalView;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_link::{Spec, SpecWhat, memfd};
 
-use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
-use crate::clock;
 use crate::json;
 use crate::peer::Subject;
 use crate::pipeline;
-use crate::plan::{Call, Draft, Requester};
-use crate::waiting::Room;
+use crate::plan::{Call, Requester};
 use crate::warden::Warden;
 
 /// The caller of what the daemon runs of its own accord: numbers that no session and no ticket has.
@@ -49,12 +47,12 @@ impl Notified {
 impl Warden {
     /// Has the command that remit.toml names tell of a request. What goes wrong is recorded; the request
     /// waits all the same.
-    pub fn tell_people(&mut self, view: &PendingView, line: &str) {
+    pub fn tell_people(&mut self, view: &PendingView, asked: &ApprovalView) {
         if self.config.approval.notify.is_empty() {
             return;
         }
         let told = match self.people.take(view.uid, Instant::now()) {
-            true => self.run_notification(&described(view, line)),
+            true => self.run_notification(&described(view, asked)),
             false => {
                 let minutes = WITHIN.as_secs() / 60;
                 let text = format!(
@@ -87,20 +85,12 @@ impl Warden {
         let input = memfd::seal(c"notification", json.as_bytes());
         let input = input.map_err(|error| cannot(format!("no memory file: {error}")))?;
         let call = Call::new(spec(name, grant.command().map(|c| c.effect)), vec![input])?;
-        let room = self.room_for(0)?;
-        let bound = self.bind(&call, grant.terms())?;
         let requester = Requester {
             subject: Subject::daemon(),
             session: OWN,
             ticket: OWN,
         };
-        let new = self.new_job()?;
-        let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
-        match room {
-            Room::Now => pipeline::execute(self, plan),
-            Room::Later => self.wait_for_place(plan),
-        }
-        .map(drop)
+        pipeline::granted(self, requester, call, grant).map(drop)
     }
 }
 
@@ -127,28 +117,27 @@ fn spec(name: String, effect: Option<Effect>) -> Spec {
 }
 
 /// The request as one JSON object.
-fn described(view: &PendingView, line: &str) -> String {
+fn described(view: &PendingView, asked: &ApprovalView) -> String {
     let mut text = String::from("{\"id\":");
     json::string(&mut text, &view.job.to_string());
     for (name, value) in [
         ("user", view.user.as_str()),
         ("command", &view.command),
         ("reason", &view.reason),
-        ("digest", &hex(&view.digest)),
-        ("line", line),
+        ("digest", &asked.digest),
+        ("line", &asked.line),
     ] {
         text += &format!(",\"{name}\":");
         json::string(&mut text, value);
     }
     text += &format!(",\"uid\":{},\"by\":[", view.uid);
-    for (at, word) in view.by.iter().enumerate() {
+    for (at, word) in asked.by.iter().enumerate() {
         if at > 0 {
             text.push(',');
         }
         json::string(&mut text, word);
     }
-    let expires_ms = clock::unix_ms().saturating_add(view.left_ms);
-    text += &format!("],\"expires_ms\":{expires_ms}}}\n");
+    text += &format!("],\"expires_ms\":{}}}\n", asked.expires_ms);
     text
 }
 
@@ -182,7 +171,13 @@ mod tests {
             left_ms: 2,
             digest: [1; 32],
         };
-        let text = described(&view, "remit approve abab-abab");
+        let asked = ApprovalView {
+            by: view.by.clone(),
+            expires_ms: 7,
+            line: "remit approve abab-abab".into(),
+            digest: "01".repeat(32),
+        };
+        let text = described(&view, &asked);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(!text.contains('\u{1b}'));
         assert!(
@@ -194,10 +189,13 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains(r#""by":["%sre","ann"],"expires_ms":"#),
+            text.contains(r#""by":["%sre","ann"],"expires_ms":7}"#),
             "{text}"
         );
-        let empty = PendingView { by: vec![], ..view };
-        assert!(described(&empty, "x").contains(r#""by":[],"#));
+        let nobody = ApprovalView {
+            by: vec![],
+            ..asked
+        };
+        assert!(described(&view, &nobody).contains(r#""by":[],"#));
     }
 }

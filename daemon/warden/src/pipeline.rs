@@ -89,7 +89,11 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     }
 }
 
-fn granted(
+/// Runs what was granted, or has it wait for a place.
+///
+/// # Errors
+/// As [`run`].
+pub fn granted(
     warden: &mut Warden,
     requester: Requester,
     call: Call,

@@ -201,4 +201,6 @@ impl Draft {
 }
 
 #[cfg(test)]
+pub mod fixture;
+#[cfg(test)]
 mod tests;

@@ -90,14 +90,9 @@ impl Warden {
     }
 
     fn tell_damage(&mut self, damage: &Damage) -> Result<(), Fatal> {
-        let kept = match &damage.aside {
-            Ok(path) => format!("it is kept as '{}'", path.display()),
-            Err(why) => format!("it cannot be set aside: {why}"),
-        };
-        let what = &damage.what;
-        say!("the ledger of jobs is damaged: {what}; {kept}");
-        let message = format!("the ledger of jobs is damaged: {what}; {kept}");
-        let record = Record::new(Event::Ledger, message).field("CAUSE", what);
+        let message = format!("the ledger of jobs is damaged: {}", damage.told());
+        say!("{message}");
+        let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
         self.audit
             .write_at_start(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))

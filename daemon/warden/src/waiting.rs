@@ -139,11 +139,15 @@ impl Queue {
             let own = plans.filter(|plan| own(plan.requester.subject.uid()));
             own.map(|plan| plan.held).sum()
         };
-        let (own, all) = (held(&|other| other == uid), held(&|_| true));
-        own == 0
-            || own.saturating_add(bytes) <= caps::QUEUED_BYTES / 4
-                && all.saturating_add(bytes) <= caps::QUEUED_BYTES
+        fits(held(&|other| other == uid), held(&|_| true), bytes)
     }
+}
+
+/// Whether so many more bytes may wait, where a user's and all together hold so many.
+pub fn fits(own: usize, all: usize, bytes: usize) -> bool {
+    own == 0
+        || own.saturating_add(bytes) <= caps::QUEUED_BYTES / 4
+            && all.saturating_add(bytes) <= caps::QUEUED_BYTES
 }
 
 impl Warden {

@@ -7,8 +7,7 @@ use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 
 use super::scene::{
-    about, administers, approve, approve_as, asked, asks, events, listed, options, pending,
-    started, status,
+    about, approve, approve_as, asked, asks, events, listed, options, pending, started, status,
 };
 
 #[test]
@@ -164,7 +163,7 @@ fn a_list_is_told_when_it_is_another_one() {
     let daemon = started();
     let Ok(AdminReply::Pending {
         state, requests, ..
-    }) = administers(&daemon, &admin(), AdminRequest::Pending { seen: None })
+    }) = daemon.administers(&admin(), AdminRequest::Pending { seen: None })
     else {
         panic!("no list");
     };

@@ -8,12 +8,11 @@ use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, user_a, user_b};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, other_admin, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{
-    APPROVERS, POLICY, administers, approve, approve_as, asked, asks, does, events, listed,
-    other_admin, pending, started,
+    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, pending, started,
 };
 
 /// `remit` as somebody who logged in as `login`.
@@ -182,7 +181,7 @@ fn nothing_is_approved_by_a_job() {
 fn an_id_is_shown_by_its_first_digits_and_by_no_others() {
     let daemon = started();
     let (mut caller, job, _) = asked(&daemon);
-    let show = |id: &str| administers(&daemon, &admin(), AdminRequest::Show { id: id.into() });
+    let show = |id: &str| daemon.administers(&admin(), AdminRequest::Show { id: id.into() });
     let id = job.to_string();
     assert!(show(&id[..8]).is_ok() && show(&id).is_ok());
     assert!(show(&format!("{}-{}", &id[..4], &id[4..8])).is_ok());

@@ -6,11 +6,11 @@ use remit_common::admin::AdminRequest;
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, cause};
-use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a, user_b};
 
 use super::scene::{
-    POLICY, about, approve_as, asked, asks, code, deny, does, events, listed, options, other_admin,
-    started, status,
+    POLICY, about, approve_as, asked, asks, code, deny, does, events, listed, options, started,
+    status,
 };
 
 #[test]

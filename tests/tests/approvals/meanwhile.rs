@@ -12,9 +12,9 @@ use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 use remit_tests::caller::Caller;
-use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
 
-use super::scene::{POLICY, asks, code, deny, does, events, listed, options, other_admin, status};
+use super::scene::{POLICY, asks, code, deny, does, events, listed, options, status};
 
 /// As much as may be measured.
 const BIG: usize = 64 << 20;

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView, Status};
-use remit_common::client::{self, ClientError};
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, JobReport, State};
 use remit_common::refusal::Refusal;
 use remit_tests::caller::{Caller, at_once, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
+use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
 use serde_json::Value;
 
@@ -73,33 +72,6 @@ pub fn started() -> Daemon {
     Daemon::start(options())
 }
 
-/// An administrator whom no rule names.
-pub fn other_admin() -> Identity {
-    Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP])
-}
-
-/// What an administrator asks for.
-pub fn administers(
-    daemon: &Daemon,
-    who: &Identity,
-    request: AdminRequest,
-) -> Result<AdminReply, Refusal> {
-    let (who, socket) = (who.clone(), daemon.runtime().admin_socket());
-    // A thread of its own: it stays what it has become.
-    let ask = move || {
-        who.adopt().expect("the tests run as root");
-        client::admin(&socket, request)
-    };
-    let told = std::thread::spawn(ask)
-        .join()
-        .expect("asking does not panic");
-    match told {
-        Ok(reply) => Ok(reply),
-        Err(ClientError::Refused(refusal)) => Err(refusal),
-        Err(error) => panic!("{error}"),
-    }
-}
-
 fn done(reply: Result<AdminReply, Refusal>) -> Result<String, Refusal> {
     match reply? {
         AdminReply::Done(text) => Ok(text),
@@ -114,11 +86,7 @@ pub fn approve_as(
     job: JobId,
     digest: [u8; 32],
 ) -> Result<String, Refusal> {
-    done(administers(
-        daemon,
-        who,
-        AdminRequest::Approve { job, digest },
-    ))
+    done(daemon.administers(who, AdminRequest::Approve { job, digest }))
 }
 
 /// Approves a request by what the list says of it.
@@ -129,12 +97,12 @@ pub fn approve(daemon: &Daemon, job: JobId) -> Result<String, Refusal> {
 
 pub fn deny(daemon: &Daemon, who: &Identity, job: JobId, why: &str) -> Result<String, Refusal> {
     let why = why.to_owned();
-    done(administers(daemon, who, AdminRequest::Deny { job, why }))
+    done(daemon.administers(who, AdminRequest::Deny { job, why }))
 }
 
 /// All that wait, as somebody sees them.
 pub fn pending(daemon: &Daemon, who: &Identity) -> Vec<PendingView> {
-    match administers(daemon, who, AdminRequest::Pending { seen: None }) {
+    match daemon.administers(who, AdminRequest::Pending { seen: None }) {
         Ok(AdminReply::Pending { requests, .. }) => requests,
         other => panic!("{other:?}"),
     }
@@ -147,7 +115,7 @@ pub fn listed(daemon: &Daemon, job: JobId) -> PendingView {
 }
 
 pub fn status(daemon: &Daemon) -> Status {
-    match administers(daemon, &admin(), AdminRequest::Status) {
+    match daemon.administers(&admin(), AdminRequest::Status) {
         Ok(AdminReply::Status(status)) => *status,
         other => panic!("{other:?}"),
     }
@@ -155,7 +123,7 @@ pub fn status(daemon: &Daemon) -> Status {
 
 /// Locks for good or unlocks, reloads: whatever has a plain answer.
 pub fn does(daemon: &Daemon, request: AdminRequest) -> AdminReply {
-    administers(daemon, &admin(), request).expect("it is done")
+    daemon.administers(&admin(), request).expect("it is done")
 }
 
 /// Asks for a change, and what it waits for.

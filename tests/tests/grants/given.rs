@@ -8,8 +8,7 @@ use remit_tests::daemon::{SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{
-    GROUP, accesses, administers, changes, give, listed, member, reloads, runs, started, status,
-    to_a,
+    GROUP, accesses, changes, give, listed, member, reloads, runs, started, status, to_a,
 };
 
 #[test]
@@ -114,7 +113,9 @@ fn who_has_lost_the_group_has_lost_the_grant_at_the_next_reload() {
         .run(change("site.reload", &[]))
         .expect("it is given");
     assert_eq!(report.state, State::Exited, "{report:?}");
-    administers(&daemon, &admin(), AdminRequest::Reload).expect("the policy is right");
+    daemon
+        .administers(&admin(), AdminRequest::Reload)
+        .expect("the policy is right");
     let run = Request::Run(change("site.reload", &[]));
     let told = connected.0.call(run, |_| {});
     assert!(told.is_err(), "it has to connect again: {told:?}");

@@ -4,12 +4,10 @@ use remit_common::admin::{AdminRequest, NewGrant, Whom};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, user_b};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, other_admin, user_b};
 use remit_tests::process::Identity;
 
-use super::scene::{
-    POLICY, administers, give, give_as, listed, other_admin, reloads, started, to_a,
-};
+use super::scene::{POLICY, give, give_as, listed, reloads, started, to_a};
 
 fn refused(daemon: &Daemon, who: &Identity, new: NewGrant) -> Refusal {
     let before = daemon.records("refusal").len();
@@ -133,15 +131,19 @@ fn while_it_is_locked_none_is_given_and_none_lifts_anything() {
         why: "incident".into(),
         kill: false,
     };
-    administers(&daemon, &admin(), lock.clone()).expect("it locks");
+    daemon
+        .administers(&admin(), lock.clone())
+        .expect("it locks");
     assert_eq!(
         refused(&daemon, &admin(), to_a("site.reload")).code,
         Code::Locked
     );
-    administers(&daemon, &admin(), AdminRequest::Unlock).expect("it unlocks");
+    daemon
+        .administers(&admin(), AdminRequest::Unlock)
+        .expect("it unlocks");
     give(&daemon, to_a("site.reload"));
     assert!(reloads(&daemon));
-    administers(&daemon, &admin(), lock).expect("it locks");
+    daemon.administers(&admin(), lock).expect("it locks");
     let refusal =
         super::scene::changes(&daemon, &remit_tests::daemon::user_a(), "site.reload", &[]);
     assert_eq!(refusal.expect_err("it is locked").code, Code::Locked);
@@ -191,7 +193,9 @@ fn nothing_is_given_from_inside_a_job() {
              profile = \"host\"\n\n[[grant]]\nto = [\"#64002\"]\nallow = [\"give.*\"]\nunconfined = true\n"
         );
     daemon.set_file("config/policy.d/10-test.toml", &policy);
-    administers(&daemon, &admin(), AdminRequest::Reload).expect("it is right");
+    daemon
+        .administers(&admin(), AdminRequest::Reload)
+        .expect("it is right");
     let report = Caller::new(&daemon, &user_b())
         .run(change("give.all", &[]))
         .expect("it is granted");

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use remit_common::admin::{AdminReply, AdminRequest, GivenGrant, NewGrant, Status, Whom};
-use remit_common::client::{self, ClientError};
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Reply, Request};
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::Identity;
 
 /// A group whose members ask for changes.
@@ -72,11 +71,6 @@ pub fn started() -> Daemon {
     Daemon::start(options())
 }
 
-/// An administrator whom no rule names.
-pub fn other_admin() -> Identity {
-    Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP])
-}
-
 /// One of [`GROUP`].
 pub fn member(uid: u32) -> Identity {
     Identity::new(uid, &[SOCKET_GROUP, GROUP])
@@ -97,30 +91,8 @@ pub fn to_a(what: &str) -> NewGrant {
     }
 }
 
-/// What an administrator asks for.
-pub fn administers(
-    daemon: &Daemon,
-    who: &Identity,
-    request: AdminRequest,
-) -> Result<AdminReply, Refusal> {
-    let (who, socket) = (who.clone(), daemon.runtime().admin_socket());
-    // A thread of its own: it stays what it has become.
-    let ask = move || {
-        who.adopt().expect("the tests run as root");
-        client::admin(&socket, request)
-    };
-    let told = std::thread::spawn(ask)
-        .join()
-        .expect("asking does not panic");
-    match told {
-        Ok(reply) => Ok(reply),
-        Err(ClientError::Refused(refusal)) => Err(refusal),
-        Err(error) => panic!("{error}"),
-    }
-}
-
 pub fn give_as(daemon: &Daemon, who: &Identity, new: NewGrant) -> Result<GivenGrant, Refusal> {
-    match administers(daemon, who, AdminRequest::Grant(new))? {
+    match daemon.administers(who, AdminRequest::Grant(new))? {
         AdminReply::Granted(given) => Ok(given),
         other => panic!("{other:?}"),
     }
@@ -133,21 +105,21 @@ pub fn give(daemon: &Daemon, new: NewGrant) -> u64 {
 }
 
 pub fn revoke(daemon: &Daemon, grant: Option<u64>) -> Result<String, Refusal> {
-    match administers(daemon, &admin(), AdminRequest::Revoke { grant })? {
+    match daemon.administers(&admin(), AdminRequest::Revoke { grant })? {
         AdminReply::Done(text) => Ok(text),
         other => panic!("{other:?}"),
     }
 }
 
 pub fn listed(daemon: &Daemon) -> Vec<GivenGrant> {
-    match administers(daemon, &admin(), AdminRequest::Grants) {
+    match daemon.administers(&admin(), AdminRequest::Grants) {
         Ok(AdminReply::Grants(all)) => all,
         other => panic!("{other:?}"),
     }
 }
 
 pub fn status(daemon: &Daemon) -> Status {
-    match administers(daemon, &admin(), AdminRequest::Status) {
+    match daemon.administers(&admin(), AdminRequest::Status) {
         Ok(AdminReply::Status(status)) => *status,
         other => panic!("{other:?}"),
     }

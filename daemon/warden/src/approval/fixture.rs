@@ -4,16 +4,16 @@ use std::os::fd::OwnedFd;
 
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
-use remit_confine::{Kernel, Measured};
+use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{Ids, MachineTable, Policy, Source, Verdict, Who};
+use remit_policy::{Ids, MachineTable, Verdict, Who};
 
 use super::measure::FileFound;
-use crate::config::JobLimits;
 use crate::peer::Subject;
-use crate::plan::{Bound, Call, Draft, NewJob, Requester, Setting};
+use crate::plan::fixture::named;
+pub use crate::plan::fixture::{Scene, spec};
+use crate::plan::{Bound, Call, Draft, NewJob, Requester};
 use crate::uids::JobUids;
-use crate::walls::{Sandboxes, Workshop};
 
 const POLICY: &str = r##"
 [[command]]
@@ -62,31 +62,14 @@ env = ["TZ", "NOTE", "NOTE1", "NOTE2"]
 approval = { by = ["#64002"] }
 "##;
 
-pub struct Scene {
-    pub policy: Policy,
-    sandboxes: Sandboxes,
-    limits: JobLimits,
-}
-
 impl Scene {
     pub fn new() -> Self {
-        let source = Source {
-            name: "t.toml".into(),
-            text: POLICY.into(),
-        };
         let root = ("root".to_owned(), Ids { uid: 0, gid: 0 });
         let machine = MachineTable {
             users: [root].into(),
             ..MachineTable::default()
         };
-        let (policy, _) = remit_policy::load(&[source], &machine).unwrap();
-        let limits = JobLimits::default();
-        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone());
-        Self {
-            sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
-            policy,
-            limits,
-        }
+        Self::of(POLICY, &machine)
     }
 
     pub fn draft(&self, spec: Spec, fds: Vec<OwnedFd>) -> Draft {
@@ -99,12 +82,7 @@ impl Scene {
         let Verdict::Ask(pending) = self.policy.decide(who, &call.ask(&names)) else {
             panic!("it needs an approval");
         };
-        let setting = Setting {
-            digest: "0123abcd",
-            sandboxes: &self.sandboxes,
-            limits: &self.limits,
-        };
-        let bound = Bound::new(&call, pending.terms(), &setting).unwrap();
+        let bound = Bound::new(&call, pending.terms(), &self.setting("0123abcd")).unwrap();
         let requester = Requester {
             subject: Subject::fake(64_001, "agent", Some(64_001)),
             session: 1,
@@ -151,28 +129,6 @@ impl Scene {
         };
         let seal = |name, bytes| memfd::seal(name, bytes).unwrap();
         self.draft(spec, vec![seal(c"script", script), seal(c"stdin", stdin)])
-    }
-}
-
-pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
-    Spec {
-        what,
-        cwd: None,
-        env: Vec::new(),
-        stdin: false,
-        profile: None,
-        max_runtime_s: None,
-        request_id: None,
-        client: "test".into(),
-        purpose,
-    }
-}
-
-fn named(name: &str, args: &[(&str, &str)]) -> SpecWhat {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    SpecWhat::Named {
-        name: name.into(),
-        args: args.iter().map(owned).collect(),
     }
 }
 

@@ -166,9 +166,9 @@ impl Warden {
             meta: Box::new(request.meta()),
         });
         self.timers.add(lasts, Timer::Approval(serial));
-        let (view, line) = (request.pending_view(None), request.line());
+        let (pending, view) = (request.pending_view(None), request.view());
         self.approvals.ask(serial, request);
-        self.tell_people(&view, &line);
+        self.tell_people(&pending, &view);
         Ok(Told::Started)
     }
 

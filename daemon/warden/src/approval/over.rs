@@ -23,9 +23,9 @@ pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person looks at
 pub struct Over {
     event: Event,
     state: State,
-    code: Option<Code>,
     cause: String,
-    next: &'static str,
+    /// As what it is refused after all, and what to do then; nothing where it was taken back.
+    refused: Option<(Code, &'static str)>,
     by: Option<Subject>,
 }
 
@@ -35,9 +35,8 @@ impl Over {
         Self {
             event: Event::Void,
             state: State::Denied,
-            code: Some(Code::ApprovalVoid),
             cause: format!("{why}; it never ran"),
-            next: ASK_AGAIN,
+            refused: Some((Code::ApprovalVoid, ASK_AGAIN)),
             by: None,
         }
     }
@@ -46,9 +45,11 @@ impl Over {
         Self {
             event: Event::Expired,
             state: State::Expired,
-            code: Some(Code::ApprovalExpired),
             cause: "nobody approved it in time; it never ran".to_owned(),
-            next: "ask again when somebody who can approve it is there, and tell them",
+            refused: Some((
+                Code::ApprovalExpired,
+                "ask again when somebody who can approve it is there, and tell them",
+            )),
             by: None,
         }
     }
@@ -57,9 +58,11 @@ impl Over {
         Self {
             event: Event::Denied,
             state: State::Denied,
-            code: Some(Code::ApprovalDenied),
             cause: format!("denied by {}: {why}", by.user()),
-            next: "do not ask for the same again; do what the cause says, or tell the person you work for",
+            refused: Some((
+                Code::ApprovalDenied,
+                "do not ask for the same again; do what the cause says, or tell the person you work for",
+            )),
             by: Some(by.clone()),
         }
     }
@@ -68,23 +71,22 @@ impl Over {
         Self {
             event: Event::End,
             state: State::Cancelled,
-            code: None,
             cause: format!("{cause}; it never ran"),
-            next: "",
+            refused: None,
             by: None,
         }
     }
 
     /// The same for who approves it just then.
     pub fn refusal(&self) -> Refusal {
-        let code = self.code.unwrap_or(Code::NotFound);
+        let code = self.refused.map_or(Code::NotFound, |(code, _)| code);
         Refusal::new(code, self.cause.clone()).next("remit pending lists what waits")
     }
 
     fn ending(&self) -> Ending {
         let ending = Ending::unmeasured(self.state, self.cause.clone(), true);
-        match self.code {
-            Some(code) => ending.refused(code, self.next),
+        match self.refused {
+            Some((code, next)) => ending.refused(code, next),
             None => ending,
         }
     }

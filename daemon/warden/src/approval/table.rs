@@ -20,6 +20,7 @@ use crate::clock;
 use crate::peer::Subject;
 use crate::plan::Draft;
 use crate::sessions::has_shrunk;
+use crate::waiting::fits;
 
 /// Requests that are measured at once before they wait, in all and of one user; one of each user who has none is
 /// let in. Approvals that are measured again have room of their own.
@@ -155,14 +156,12 @@ impl Approvals {
             let drafts = self.drafts().filter(|draft| !mine || is_of(draft, uid));
             drafts.map(|draft| draft.held).sum()
         };
-        let over = held(true).saturating_add(bytes) > caps::QUEUED_BYTES / 4
-            || held(false).saturating_add(bytes) > caps::QUEUED_BYTES;
-        match own > 0 && over {
-            true => busy(
+        match fits(held(true), held(false), bytes) {
+            true => Ok(()),
+            false => busy(
                 "the changes that wait for an approval hold as many bytes as they may".to_owned(),
                 caps::QUEUED_BYTES,
             ),
-            false => Ok(()),
         }
     }
 

@@ -16,6 +16,17 @@ pub struct Damage {
     pub aside: Result<PathBuf, String>,
 }
 
+impl Damage {
+    /// What is damaged, and what became of the file.
+    pub fn told(&self) -> String {
+        let what = &self.what;
+        match &self.aside {
+            Ok(path) => format!("{what}; it is kept as '{}'", path.display()),
+            Err(why) => format!("{what}; it cannot be set aside: {why}"),
+        }
+    }
+}
+
 /// Puts a whole file aside that cannot be used.
 ///
 /// # Errors

@@ -3,14 +3,12 @@
 use remit_common::caps;
 use remit_common::refusal::Code;
 use remit_common::wire::Purpose;
-use remit_confine::Kernel;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{MachineTable, Policy, Source, Verdict, Who};
+use remit_policy::{MachineTable, Verdict, Who};
 
+use super::fixture::{Scene, named, spec};
 use super::*;
 use crate::audit::{Event, Record};
-use crate::config::JobLimits;
-use crate::walls::{Sandboxes, Workshop};
 
 const POLICY: &str = r##"
 [[command]]
@@ -45,28 +43,11 @@ const WHO: Who<'_> = Who {
     gids: &[],
 };
 
-struct Scene {
-    policy: Policy,
-    sandboxes: Sandboxes,
-    limits: JobLimits,
+fn scene() -> Scene {
+    Scene::of(POLICY, &MachineTable::default())
 }
 
 impl Scene {
-    fn new() -> Self {
-        let source = Source {
-            name: "t.toml".into(),
-            text: POLICY.into(),
-        };
-        let (policy, _) = remit_policy::load(&[source], &MachineTable::default()).unwrap();
-        let limits = JobLimits::default();
-        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone());
-        Self {
-            sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
-            policy,
-            limits,
-        }
-    }
-
     fn bind(&self, call: &Call) -> Result<Bound, Refusal> {
         let names = call.env_names();
         let grant = match self.policy.decide(WHO, &call.ask(&names)) {
@@ -74,34 +55,7 @@ impl Scene {
             Verdict::Deny(denial) => return Err(denial.into()),
             Verdict::Ask(pending) => return Err(pending.into()),
         };
-        let setting = Setting {
-            digest: "d",
-            sandboxes: &self.sandboxes,
-            limits: &self.limits,
-        };
-        Bound::new(call, grant.terms(), &setting)
-    }
-}
-
-fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
-    Spec {
-        what,
-        cwd: None,
-        env: Vec::new(),
-        stdin: false,
-        profile: None,
-        max_runtime_s: None,
-        request_id: None,
-        client: "test".into(),
-        purpose,
-    }
-}
-
-fn named(name: &str, args: &[(&str, &str)]) -> SpecWhat {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    SpecWhat::Named {
-        name: name.into(),
-        args: args.iter().map(owned).collect(),
+        Bound::new(call, grant.terms(), &self.setting("d"))
     }
 }
 
@@ -127,7 +81,7 @@ fn fields(asked: &Asked) -> Vec<(&'static str, String)> {
 
 #[test]
 fn a_command_is_bound_to_its_definition() {
-    let scene = Scene::new();
+    let scene = scene();
     let call = Call::new(backup(), Vec::new()).unwrap();
     let bound = scene.bind(&call).unwrap();
     let argv: Vec<_> = bound.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
@@ -150,7 +104,7 @@ fn a_command_is_bound_to_its_definition() {
 
 #[test]
 fn no_record_has_a_secret_and_each_has_the_reason() {
-    let scene = Scene::new();
+    let scene = scene();
     let call = Call::new(backup(), Vec::new()).unwrap();
     let command = scene.policy.command("backup.run").map(AsRef::as_ref);
     let bound = scene.bind(&call).unwrap();
@@ -227,7 +181,7 @@ fn what_does_not_go_with_a_named_command_is_refused() {
 
 #[test]
 fn what_a_command_does_not_take_is_refused_once_it_is_granted() {
-    let scene = Scene::new();
+    let scene = scene();
     let bind = |spec, fds| scene.bind(&Call::new(spec, fds).unwrap());
     let stdin = || vec![memfd::seal(c"stdin", b"a b").unwrap()];
     let with_stdin = |spec| Spec {
