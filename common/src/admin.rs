@@ -13,9 +13,10 @@ pub use approval::{FileView, GivenGrant, NewGrant, PendingView, ShownRequest, Wh
 use crate::names::JobId;
 use crate::outcome::State;
 use crate::refusal::{Code, Refusal};
+use crate::wire::{HistoryPage, HistoryQuery};
 
 /// The version of this protocol.
-pub const ADMIN_PROTOCOL: u8 = 5;
+pub const ADMIN_PROTOCOL: u8 = 6;
 
 /// A request with its version in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +90,15 @@ pub enum AdminRequest {
         /// Its number; all of them when absent.
         grant: Option<u64>,
     },
+    /// What one user or all have done here, newest first.
+    History {
+        /// Whose, by name; all users' when absent.
+        user: Option<String>,
+        /// Which part.
+        query: HistoryQuery,
+    },
+    /// The head of the audit chain: what the newest record must be.
+    AuditHead,
 }
 
 /// The answer.
@@ -128,6 +138,19 @@ pub enum AdminReply {
     Granted(GivenGrant),
     /// To grants.
     Grants(Vec<GivenGrant>),
+    /// To history.
+    History(HistoryPage),
+    /// To audit head.
+    AuditHead(AuditHead),
+}
+
+/// The newest record of the audit trail, as the daemon knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Its number; 0 before the first record ever.
+    pub seq: u64,
+    /// Its hash; zeros before the first record ever.
+    pub hash: [u8; 32],
 }
 
 /// A policy that went live.

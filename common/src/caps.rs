@@ -140,3 +140,9 @@ pub const ACCESS_COMMANDS: usize = 64;
 pub const POLICY_CHANGES: usize = 100;
 /// Refusals that `remit status` shows.
 pub const RECENT_REFUSALS: usize = 5;
+/// Denials that one result explains.
+pub const DENIALS: usize = 8;
+/// Entries in one page of a history.
+pub const HISTORY_PAGE: u32 = 100;
+/// A `traceparent`: version 00 of W3C Trace Context has exactly so many bytes.
+pub const TRACEPARENT: usize = 55;

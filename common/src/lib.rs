@@ -10,6 +10,7 @@ pub mod builtin;
 pub mod calendar;
 pub mod caps;
 pub mod client;
+pub mod denial;
 pub mod frame;
 pub mod host;
 pub mod names;

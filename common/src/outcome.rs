@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::denial::Denial;
 use crate::names::JobId;
 use crate::refusal::Code;
 use crate::wire::Bytes;
@@ -118,6 +119,8 @@ pub struct Ending {
     pub code: Option<Code>,
     /// What the agent can do instead.
     pub next: Option<String>,
+    /// What the warden knows was refused to it: by limits.
+    pub denials: Vec<Denial>,
 }
 
 impl Ending {
@@ -135,6 +138,7 @@ impl Ending {
             runtime_ms: 0,
             code: None,
             next: None,
+            denials: Vec::new(),
         }
     }
 
@@ -197,6 +201,8 @@ pub struct JobReport {
     pub stdout: Captured,
     /// Standard error.
     pub stderr: Captured,
+    /// What was refused to it, at most [`crate::caps::DENIALS`].
+    pub denials: Vec<Denial>,
     /// Sentences about what may mislead in this result.
     pub notes: Vec<String>,
 }

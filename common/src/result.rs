@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::calendar;
+use crate::denial::{Denial, Layer};
 use crate::outcome::{
     ApprovalView, Captured, Ending, Enforced, JobReport, Line, Matches, Page, Place, State, Stream,
 };
@@ -68,7 +69,7 @@ pub struct JobResult {
     pub enforced: Option<EnforcedResult>,
     /// What was refused and why, where it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub denials: Vec<Denial>,
+    pub denials: Vec<DenialResult>,
     /// What may mislead in this result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -145,20 +146,43 @@ impl Encoding {
     }
 }
 
-/// Something a wall refused while the job ran.
+/// Something that was refused to the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Denial {
-    /// The wall.
-    pub layer: String,
+pub struct DenialResult {
+    /// What said no.
+    pub layer: Layer,
     /// What was tried.
     pub operation: String,
     /// On what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
+    /// By which profile, limit or rule.
+    pub rule: String,
+    /// What a human can do to lift it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lift: Option<String>,
     /// What the agent can do instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Nobody saw the refusal: it is concluded from what the job wrote.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub guess: bool,
+}
+
+impl From<&Denial> for DenialResult {
+    fn from(denial: &Denial) -> Self {
+        let denial = denial.clone();
+        Self {
+            layer: denial.layer,
+            operation: denial.operation,
+            object: denial.object,
+            rule: denial.rule,
+            lift: denial.lift,
+            next: denial.next,
+            guess: denial.guess,
+        }
+    }
 }
 
 /// A page of one stream.
@@ -262,7 +286,7 @@ impl JobResult {
             truncated: false,
             encoding: Encoding::Utf8,
             enforced: report.enforced.as_ref().map(|e| enforced(e, ending)),
-            denials: Vec::new(),
+            denials: report.denials.iter().map(DenialResult::from).collect(),
             notes: report.notes.clone(),
             started_ms: report.started_ms,
             waited_ms: report.waited_ms,
@@ -377,10 +401,12 @@ mod tests {
         ];
         let output = " 14:28:46 up  6:22,  0 user,  load average: 0.44, 0.36, 0.97\n";
         JobReport {
+            denials: Vec::new(),
             job: JobId([0xab; 16]),
             command: text("uptime"),
             state: State::Exited,
             ending: Some(Ending {
+                denials: Vec::new(),
                 state: State::Exited,
                 exit: Some(0),
                 signal: None,

@@ -7,11 +7,13 @@
 
 mod access;
 mod few;
+mod history;
 
 use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf as Bytes;
 
 pub use self::access::{Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView};
+pub use self::history::{HistoryEntry, HistoryPage, HistoryQuery, Kind};
 
 use crate::host::{HostReport, Section};
 use crate::names::JobId;
@@ -19,7 +21,7 @@ use crate::outcome::{Followed, JobReport, JobSummary, Part, Place, Stream};
 use crate::refusal::Refusal;
 
 /// The version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;
 
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +107,8 @@ pub enum Request {
         /// The signal to send first; TERM when absent. KILL follows after a grace.
         signal: Option<i32>,
     },
+    /// What I have done here, newest first.
+    History(HistoryQuery),
 }
 
 /// A program, script or named command to run in a profile.
@@ -129,6 +133,8 @@ pub struct Run {
     pub request_id: Option<String>,
     /// By what right.
     pub purpose: Purpose,
+    /// The caller's trace (W3C Trace Context, `traceparent`), for the records.
+    pub traceparent: Option<String>,
 }
 
 /// By what right something runs, and to what end.
@@ -265,6 +271,8 @@ pub enum Reply {
     Access(AccessReport),
     /// To host.
     Host(Box<HostReport>),
+    /// To history.
+    History(HistoryPage),
 }
 
 #[cfg(test)]
@@ -307,6 +315,7 @@ mod tests {
             assert_eq!(asked, Request::Access(expect), "{sent}");
         }
         let run = Run {
+            traceparent: None,
             what: What::Argv(vec![Bytes::from(b"a".to_vec()), Bytes::new()]),
             cwd: None,
             env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],

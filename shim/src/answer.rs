@@ -155,6 +155,7 @@ fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
             | Reply::Followed(_)
             | Reply::Jobs(_)
             | Reply::Access(_)
+            | Reply::History(_)
             | Reply::Host(_),
         ) => Err(another()),
     }

@@ -164,7 +164,11 @@ fn limit(request: &Request) -> Duration {
         Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
         Request::Job(query) => query.wait_ms,
         Request::Follow(query) => query.wait_ms,
-        Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
+        Request::Stop { .. }
+        | Request::Access(_)
+        | Request::Host { .. }
+        | Request::Jobs { .. }
+        | Request::History(_) => {
             return UNWAITED;
         }
     };
@@ -180,8 +184,11 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
         }
         Request::Job(query) => query.wait_ms = left(query.wait_ms),
         Request::Follow(query) => query.wait_ms = left(query.wait_ms),
-        Request::Stop { .. } | Request::Access(_) | Request::Host { .. } | Request::Jobs { .. } => {
-        }
+        Request::Stop { .. }
+        | Request::Access(_)
+        | Request::Host { .. }
+        | Request::Jobs { .. }
+        | Request::History(_) => {}
     }
     request
 }
@@ -199,6 +206,7 @@ fn lost_hint(request: &Request) -> String {
         | Request::Follow(_)
         | Request::Jobs { .. }
         | Request::Access(_)
+        | Request::History(_)
         | Request::Host { .. } => "call again".to_owned(),
     }
 }
@@ -212,6 +220,7 @@ mod tests {
 
     fn run(wait_ms: Option<u32>) -> Request {
         Request::Run(Run {
+            traceparent: None,
             what: What::Argv(vec![]),
             cwd: None,
             env: vec![],

@@ -186,6 +186,7 @@ mod tests {
 
     fn job(stdout: Captured, stderr: Captured) -> JobReport {
         JobReport {
+            denials: Vec::new(),
             job: JobId([7; 16]),
             command: "x".to_owned(),
             state: State::Running,

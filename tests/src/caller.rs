@@ -65,6 +65,7 @@ pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
 #[must_use]
 pub fn run(what: What) -> Run {
     Run {
+        traceparent: None,
         what,
         cwd: None,
         env: Vec::new(),

@@ -96,7 +96,7 @@ impl Broker {
             ToBroker::Session { session, owner } => self.open(session, owner, fds),
             // Sending wakes the session; a session that ended has no entry.
             ToBroker::SessionGone { session } => drop(self.sessions.borrow_mut().remove(&session)),
-            ToBroker::Job { ticket, meta } => self.job(ticket, *meta, fds),
+            ToBroker::Job { ticket, meta, .. } => self.job(ticket, *meta, fds),
             ToBroker::Answer { ticket, answer } => {
                 if let Some(waiting) = self.warden.take(ticket) {
                     // Whoever asked may be gone.
@@ -117,11 +117,13 @@ impl Broker {
             },
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
-            ToBroker::Ended { job, ending } => self.jobs.end(job, *ending),
+            ToBroker::Ended { job, ending, .. } => self.jobs.end(job, *ending),
             ToBroker::Forgotten { job } => {
                 let files = self.jobs.forget(job, &self.spool);
                 drop(spawn_blocking(move || drop(files)));
             }
+            // Said only where remit.toml asks for it.
+            ToBroker::KernelAudit => drop(fds),
             ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
         }
     }

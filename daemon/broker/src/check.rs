@@ -287,6 +287,7 @@ mod tests {
 
     fn plain() -> Run {
         Run {
+            traceparent: None,
             what: What::Argv(vec![bytes(1)]),
             cwd: None,
             env: Vec::new(),

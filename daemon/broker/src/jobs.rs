@@ -153,6 +153,7 @@ pub mod tests {
 
     pub fn ending() -> Ending {
         Ending {
+            denials: Vec::new(),
             state: State::Exited,
             exit: Some(0),
             signal: None,
@@ -175,6 +176,7 @@ pub mod tests {
 
     pub fn meta(number: u8, owner: u32) -> JobMeta {
         JobMeta {
+            has_secrets: false,
             job: JobId([number; 16]),
             owner: own(owner),
             command: "true".into(),

@@ -103,6 +103,7 @@ mod tests {
 
     fn status(state: State, exit: Option<i32>, signal: Option<i32>) -> u8 {
         let ending = Ending {
+            denials: Vec::new(),
             state,
             exit,
             signal,
@@ -115,6 +116,7 @@ mod tests {
             next: None,
         };
         Exit::of_job(&JobReport {
+            denials: Vec::new(),
             job: JobId([0; 16]),
             command: String::new(),
             state,

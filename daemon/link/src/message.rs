@@ -5,10 +5,11 @@
 //! names an unknown session, ticket or job is answered with a refusal or
 //! dropped; one that does not decode ends the broker.
 
+use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced};
 use remit_common::refusal::Refusal;
-use remit_common::wire::{Access, AccessReport, Bytes, Purpose};
+use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Purpose};
 use serde::{Deserialize, Serialize};
 
 /// From the broker.
@@ -44,6 +45,15 @@ pub enum ToWarden {
         job: JobId,
         /// The first signal; TERM when absent.
         signal: Option<i32>,
+    },
+    /// What has this session's user done here.
+    History {
+        /// For whom.
+        session: u64,
+        /// Comes back with the answer.
+        ticket: u64,
+        /// Which part.
+        query: HistoryQuery,
     },
     /// A refusal of the broker's own (limits, bad frames), for the audit. The client has it already.
     Refused {
@@ -93,6 +103,9 @@ pub enum ToBroker {
         ticket: Option<u64>,
         /// What is known of it.
         meta: Box<JobMeta>,
+        /// Values that its output must not show. Of one that has ended there are none, though
+        /// `meta.has_secrets` may say that it had some: then nobody can take them out any more.
+        secrets: Vec<Bytes>,
     },
     /// The answer to a request that started nothing.
     Answer {
@@ -133,12 +146,17 @@ pub enum ToBroker {
         job: JobId,
         /// How it ended.
         ending: Box<Ending>,
+        /// What its profile lets it do, where it failed.
+        sight: Option<Box<Sight>>,
     },
     /// Ended long ago, and no longer remembered: its output may go.
     Forgotten {
         /// Which job.
         job: JobId,
     },
+    /// Where the kernel's audit is listened to (`audit.kernel` of remit.toml). Descriptor: a netlink
+    /// socket that hears it. Once, before anything that runs.
+    KernelAudit,
     /// All jobs that live or are remembered were handed over. Once, first thing.
     Adopted,
 }
@@ -152,6 +170,8 @@ pub enum Answer {
     Access(Box<AccessReport>),
     /// The job's end was begun.
     Stopping(JobId),
+    /// What the caller has done here.
+    History(Box<HistoryPage>),
 }
 
 /// A run or a change as the broker passes it on.
@@ -175,6 +195,8 @@ pub struct Spec {
     pub client: String,
     /// By what right.
     pub purpose: Purpose,
+    /// The caller's trace, for the records.
+    pub traceparent: Option<String>,
 }
 
 /// What a [`Spec`] executes.
@@ -231,6 +253,8 @@ pub struct JobMeta {
     pub enforced: Option<Enforced>,
     /// Once it has ended.
     pub ending: Option<Ending>,
+    /// Its arguments or its input hold secrets, which its output must not show.
+    pub has_secrets: bool,
 }
 
 /// What a job waits for that has not begun.

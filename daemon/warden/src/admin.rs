@@ -318,6 +318,9 @@ impl Warden {
             },
             AdminRequest::Grant(new) => self.give(subject, new),
             AdminRequest::Grants => self.list_grants(),
+            AdminRequest::History { .. } | AdminRequest::AuditHead => {
+                AdminReply::Refused(Refusal::new(Code::NotFound, "not kept yet"))
+            }
             AdminRequest::Revoke { grant } => self.revoke(subject, grant),
             AdminRequest::Reload => match self.reload(Some(subject)) {
                 Ok(()) => return self.wait(number, Wants::Policy),

@@ -288,6 +288,7 @@ impl Warden {
         self.ledger.recorded(meta.job);
         fault::point(self, Point::AfterEnd);
         self.tell(&ToBroker::Ended {
+            sight: None,
             job: meta.job,
             ending: Box::new(ending),
         });

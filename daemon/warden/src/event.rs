@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker, ToWarden};
 
 use crate::audit::{Event, Record};
@@ -155,6 +155,14 @@ impl Warden {
                 let answer = self.access(session, &access);
                 self.answer(session, ticket, answer);
             }
+            ToWarden::History {
+                session,
+                ticket,
+                query: _,
+            } => {
+                let refusal = Refusal::new(Code::NotFound, "there is no history yet");
+                self.answer(session, ticket, Err(refusal));
+            }
             ToWarden::Stop {
                 session,
                 ticket,
@@ -248,18 +256,38 @@ impl Warden {
             .map_err(watch)?;
         for meta in self.jobs.ended() {
             let meta = Box::new(meta.clone());
-            self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
+            self.broker.send(
+                &ToBroker::Job {
+                    secrets: Vec::new(),
+                    ticket: None,
+                    meta,
+                },
+                &[],
+            );
         }
         let waiting = self.queue.iter().map(Waiting::meta);
         for meta in waiting.chain(self.approvals.metas()) {
             let meta = Box::new(meta);
-            self.broker.send(&ToBroker::Job { ticket: None, meta }, &[]);
+            self.broker.send(
+                &ToBroker::Job {
+                    secrets: Vec::new(),
+                    ticket: None,
+                    meta,
+                },
+                &[],
+            );
         }
         for (_, job) in self.jobs.live() {
             let meta = Box::new(job.meta());
             let fds = jobs::output(&job.process).map(AsFd::as_fd);
-            self.broker
-                .send(&ToBroker::Job { ticket: None, meta }, &fds);
+            self.broker.send(
+                &ToBroker::Job {
+                    secrets: Vec::new(),
+                    ticket: None,
+                    meta,
+                },
+                &fds,
+            );
             if matches!(job.phase, jobs::Phase::Draining | jobs::Phase::Recording) {
                 let job = job.plan.job;
                 self.broker.send(&ToBroker::Exited { job }, &[]);

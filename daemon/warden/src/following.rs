@@ -32,6 +32,7 @@ impl Warden {
         let meta = Box::new(job.meta());
         let message = match job.plan.waited_ms() {
             None => ToBroker::Job {
+                secrets: Vec::new(),
                 ticket: Some(ticket),
                 meta,
             },

@@ -112,6 +112,7 @@ impl Job {
     /// What the broker needs to know.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
+            has_secrets: false,
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
@@ -351,6 +352,7 @@ mod tests {
 
     fn ended(number: u64) -> JobMeta {
         JobMeta {
+            has_secrets: false,
             job: JobId(u128::from(number).to_le_bytes()),
             owner: owner(),
             command: "true".into(),

@@ -96,6 +96,7 @@ impl Warden {
 
 fn spec(name: String, effect: Option<Effect>) -> Spec {
     Spec {
+        traceparent: None,
         what: SpecWhat::Named {
             name,
             args: Vec::new(),

@@ -61,6 +61,7 @@ pub fn ending(job: &Job) -> Ending {
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
     let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
+        denials: Vec::new(),
         code: is_void.then_some(Code::ApprovalVoid),
         next: is_void.then(|| ASK_AGAIN.to_owned()),
         state,

@@ -64,6 +64,7 @@ impl Waiting {
     /// What the broker and administrators need to know.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
+            has_secrets: false,
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
@@ -175,6 +176,7 @@ impl Warden {
             asked_ms: clock::unix_ms(),
         };
         self.tell(&ToBroker::Job {
+            secrets: Vec::new(),
             ticket: Some(ticket),
             meta: Box::new(waiting.meta()),
         });

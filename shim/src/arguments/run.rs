@@ -93,6 +93,7 @@ pub fn run(args: RunArgs) -> Result<Call, Refusal> {
         env.push((bytes("env", name)?, bytes("env", value)?));
     }
     Ok(Request::Run(Run {
+        traceparent: None,
         what,
         cwd: optional("cwd", args.cwd)?,
         env,
@@ -109,6 +110,7 @@ pub fn run(args: RunArgs) -> Result<Call, Refusal> {
 /// What the arguments of `change` ask for.
 pub fn change(args: ChangeArgs) -> Result<Call, Refusal> {
     Ok(Request::Run(Run {
+        traceparent: None,
         what: command(args.name, args.args)?,
         cwd: None,
         env: Vec::new(),
@@ -188,6 +190,7 @@ mod tests {
                    "profile": "wide", "stdin": "in\0", "wait_ms": 1, "max_runtime_s": 2, "request_id": "r"}),
         );
         let expect = Run {
+            traceparent: None,
             what: What::Script {
                 text: text_bytes("echo \u{fc}\0".to_owned()),
                 interpreter: Some(Bytes::from(b"bash".to_vec())),
@@ -213,6 +216,7 @@ mod tests {
         );
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let expect = Run {
+            traceparent: None,
             what: What::Named {
                 name: "nginx.reload".to_owned(),
                 args: vec![pair("a", "x"), pair("b", "2"), pair("b", "1")],

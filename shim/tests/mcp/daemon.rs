@@ -229,10 +229,12 @@ pub fn answer(reply: Result<Reply, Refusal>) -> React {
 /// A job that has ended.
 pub fn report(stdout: &[u8]) -> JobReport {
     JobReport {
+        denials: Vec::new(),
         job: JobId([0xab; 16]),
         command: "true".to_owned(),
         state: State::Exited,
         ending: Some(Ending {
+            denials: Vec::new(),
             state: State::Exited,
             exit: Some(3),
             signal: None,

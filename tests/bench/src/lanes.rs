@@ -140,6 +140,7 @@ fn run_true() -> Request {
 pub fn run(argv: &[&str]) -> Request {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Request::Run(Run {
+        traceparent: None,
         what: What::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

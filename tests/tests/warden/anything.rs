@@ -112,7 +112,7 @@ impl World {
             assert!(old.is_some_and(|old| from.contains(&old)), "{old:?} {text}");
         };
         match message {
-            ToBroker::Job { ticket, meta } => {
+            ToBroker::Job { ticket, meta, .. } => {
                 let asked = ticket.is_some_and(|ticket| self.tickets.remove(&ticket));
                 assert!(asked, "nobody asked: {text}");
                 assert_eq!(self.jobs.insert(meta.job, told(&meta)), None, "{text}");
@@ -139,6 +139,7 @@ impl World {
             ToBroker::Ended { job, .. } => goes(job, &[Told::Queued, Told::Runs], Told::Ended),
             ToBroker::Approved { job } => goes(job, &[Told::Queued], Told::Queued),
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),
+            ToBroker::KernelAudit => panic!("nobody configured it: {text}"),
             ToBroker::Session { .. } | ToBroker::SessionGone { .. } | ToBroker::Adopted => {}
         }
         self.pipes.extend(fds);
@@ -315,7 +316,9 @@ impl World {
         let mut jobs = BTreeMap::new();
         for (message, fds) in self.broker().adopted() {
             match message {
-                ToBroker::Job { ticket: None, meta } => {
+                ToBroker::Job {
+                    ticket: None, meta, ..
+                } => {
                     assert_eq!(jobs.insert(meta.job, told(&meta)), None, "told twice");
                 }
                 ToBroker::Exited { .. } => {}

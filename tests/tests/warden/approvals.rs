@@ -58,6 +58,7 @@ fn asked(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
         ToBroker::Job {
             ticket: Some(of),
             meta,
+            ..
         } if *of == ticket => Ok(meta.clone()),
         ToBroker::Answer { ticket: of, answer } if *of == ticket => panic!("refused: {answer:?}"),
         _ => Err(fds),

@@ -332,7 +332,7 @@ fn what_is_no_message_ends_the_broker_and_nothing_else() {
         broker.is_killed();
         let (next, told) = stage.next_broker();
         let adopted = |(message, fds): &(ToBroker, Vec<_>)| {
-            matches!(message, ToBroker::Job { ticket: None, meta } if meta.job == job)
+            matches!(message, ToBroker::Job { ticket: None, meta, .. } if meta.job == job)
                 && fds.len() == 2
         };
         assert!(told.iter().any(adopted), "{bytes:?}: {told:?}");
@@ -794,7 +794,7 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
     let mut left = jobs.clone();
     while !left.is_empty() {
         let (job, ending) = broker.until(|message, fds| match message {
-            ToBroker::Ended { job, ending } => Ok((*job, (**ending).clone())),
+            ToBroker::Ended { job, ending, .. } => Ok((*job, (**ending).clone())),
             _ => Err(fds),
         });
         assert!(
@@ -911,6 +911,7 @@ fn a_job_that_cannot_be_killed_is_recorded_as_that_and_keeps_its_place() {
         ToBroker::Job {
             ticket: Some(3),
             meta,
+            ..
         } => Ok(meta.clone()),
         _ => Err(fds),
     });

@@ -24,6 +24,7 @@ fn queued(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
         ToBroker::Job {
             ticket: Some(of),
             meta,
+            ..
         } if *of == ticket => Ok(meta.clone()),
         ToBroker::Answer { ticket: of, answer } if *of == ticket => {
             panic!("not queued: {answer:?}")
@@ -217,7 +218,7 @@ fn a_keeper_that_dies_takes_one_of_those_that_wait_with_it_at_most() {
                     broker.drained(*job);
                     Err(fds)
                 }
-                ToBroker::Ended { job, ending } => Ok((*job, ending.clone())),
+                ToBroker::Ended { job, ending, .. } => Ok((*job, ending.clone())),
                 _ => Err(fds),
             }));
         }

@@ -519,7 +519,7 @@ impl Broker {
     /// The job that was started for a ticket, and its output.
     pub fn started(&self, wanted: u64) -> (JobId, Vec<OwnedFd>) {
         self.until(|message, fds| match message {
-            ToBroker::Job { ticket, meta } if *ticket == Some(wanted) => Ok((meta.job, fds)),
+            ToBroker::Job { ticket, meta, .. } if *ticket == Some(wanted) => Ok((meta.job, fds)),
             ToBroker::Answer { ticket, answer } if *ticket == wanted => {
                 panic!("not started: {answer:?}")
             }
@@ -543,7 +543,7 @@ impl Broker {
 
     pub fn end(&self, wanted: JobId) -> Ending {
         self.until(|message, fds| match message {
-            ToBroker::Ended { job, ending } if *job == wanted => Ok((**ending).clone()),
+            ToBroker::Ended { job, ending, .. } if *job == wanted => Ok((**ending).clone()),
             _ => Err(fds),
         })
     }
@@ -580,6 +580,7 @@ pub fn readable(fd: BorrowedFd<'_>, ms: u16) -> bool {
 pub fn argv(argv: &[&str]) -> Spec {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Spec {
+        traceparent: None,
         what: SpecWhat::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

@@ -360,7 +360,9 @@ fn an_end_waits_for_a_journal_that_is_gone_and_nobody_spins() {
     let journal = Journal::bind(path);
     for (job, state) in [(job, State::Exited), (waits, State::Cancelled)] {
         let ending = broker.until(|message, fds| match message {
-            ToBroker::Ended { job: of, ending } if *of == job => Ok(ending.state),
+            ToBroker::Ended {
+                job: of, ending, ..
+            } if *of == job => Ok(ending.state),
             _ => Err(fds),
         });
         assert_eq!(ending, state);

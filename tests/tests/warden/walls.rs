@@ -414,6 +414,7 @@ fn runs_again(broker: &Broker, session: u64, ticket: &mut u64) -> bool {
             ToBroker::Job {
                 ticket: Some(ticket),
                 meta,
+                ..
             } if *ticket == next => Ok(Some(meta.job)),
             _ => Err(fds),
         });

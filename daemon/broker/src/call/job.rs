@@ -49,7 +49,10 @@ impl Call {
                 Ok(Granted::Answer(Answer::Stopping(_))) => {
                     self.wait(&job, caps::WAIT_MS_DEFAULT).await
                 }
-                Ok(Granted::Answer(Answer::Known(_) | Answer::Access(_)) | Granted::Started(_)) => {
+                Ok(
+                    Granted::Answer(Answer::Known(_) | Answer::Access(_) | Answer::History(_))
+                    | Granted::Started(_),
+                ) => {
                     return Err(wrong_answer());
                 }
                 // It may have ended while we asked.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, Reply, Request};
+use remit_common::wire::{Access, HistoryQuery, Reply, Request};
 use remit_link::{Answer, ToWarden};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -71,6 +71,7 @@ impl Call {
             Request::Job(query) => self.job(query).await,
             Request::Follow(query) => self.follow(query).await,
             Request::Stop { job, signal } => self.stop(job, signal).await,
+            Request::History(query) => self.history(query).await,
         }
     }
 
@@ -104,9 +105,25 @@ impl Call {
             .await?
         {
             Granted::Answer(Answer::Access(report)) => Ok(Reply::Access(*report)),
-            Granted::Answer(Answer::Known(_) | Answer::Stopping(_)) | Granted::Started(_) => {
-                Err(wrong_answer())
-            }
+            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::History(_))
+            | Granted::Started(_) => Err(wrong_answer()),
+        }
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<Reply, Refused> {
+        let session = self.client.session;
+        let message = |ticket| ToWarden::History {
+            session,
+            ticket,
+            query,
+        };
+        match self
+            .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
+            .await?
+        {
+            Granted::Answer(Answer::History(page)) => Ok(Reply::History(*page)),
+            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_))
+            | Granted::Started(_) => Err(wrong_answer()),
         }
     }
 

@@ -36,7 +36,9 @@ impl Call {
         let job = match self.ask(notes, message).await? {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
-            Granted::Answer(Answer::Access(_) | Answer::Stopping(_)) => return Err(wrong_answer()),
+            Granted::Answer(Answer::Access(_) | Answer::Stopping(_) | Answer::History(_)) => {
+                return Err(wrong_answer());
+            }
         };
         let wait_ms = match wait_ms {
             Some(wait_ms) => wait_ms,
@@ -75,6 +77,7 @@ fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> 
         request_id: run.request_id,
         client,
         purpose: run.purpose,
+        traceparent: run.traceparent,
     };
     Ok((spec, fds))
 }

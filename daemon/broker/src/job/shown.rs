@@ -40,6 +40,7 @@ impl Job {
         notes.extend(notes::of_errors(&stderr.head).map(ToString::to_string));
         let times = self.times.get();
         JobReport {
+            denials: Vec::new(),
             job: self.id,
             command: self.command.clone(),
             state: self.state(),

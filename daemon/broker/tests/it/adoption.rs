@@ -32,6 +32,7 @@ fn output_survives_brokers_that_die_while_it_flows() {
     let adopt = |broker: &Broker| {
         assert_eq!(broker.hear(), ToWarden::Ready);
         let job = ToBroker::Job {
+            secrets: Vec::new(),
             ticket: None,
             meta: Box::new(meta.clone()),
         };
@@ -89,6 +90,7 @@ fn ended_jobs_are_known_again_and_files_of_unknown_jobs_go() {
     meta.ending = Some(ending());
     second.tell(
         &ToBroker::Job {
+            secrets: Vec::new(),
             ticket: None,
             meta: Box::new(meta),
         },

@@ -99,6 +99,7 @@ fn script_and_stdin_travel_sealed_in_this_order() {
     let (job, pipes) = crate::stage::FakeJob::new(1, 1000);
     broker.tell(
         &ToBroker::Job {
+            secrets: Vec::new(),
             ticket: Some(ticket),
             meta: Box::new(job.meta.clone()),
         },

@@ -180,6 +180,7 @@ fn a_job_that_locks_its_pipe_keeps_nobody_waiting() {
         thread::yield_now();
     }
     let message = ToBroker::Job {
+        secrets: Vec::new(),
         ticket: Some(99),
         meta: Box::new(job.meta.clone()),
     };

@@ -18,6 +18,7 @@ fn queue(broker: &Broker, number: u8, owner: u32) -> (FakeJob, [std::os::fd::Own
     let meta = Box::new(job.meta.clone());
     broker.tell(
         &ToBroker::Job {
+            secrets: Vec::new(),
             ticket: Some(ticket),
             meta,
         },
@@ -66,7 +67,14 @@ fn a_request_waits_for_an_approval_then_for_a_place_under_one_id() {
     job.meta.waits = Some(Waits::Approval(Box::new(asked())));
     let meta = Box::new(job.meta.clone());
     let ticket = Some(ticket);
-    broker.tell(&ToBroker::Job { ticket, meta }, &[]);
+    broker.tell(
+        &ToBroker::Job {
+            secrets: Vec::new(),
+            ticket,
+            meta,
+        },
+        &[],
+    );
     let first = report(client.reply(call).0);
     assert_eq!(
         (first.state, first.approval, first.place),
@@ -118,6 +126,7 @@ fn a_request_that_is_refused_after_all_says_why_also_to_the_next_broker() {
     let ending = Ending::unmeasured(State::Denied, "denied by ann: no".into(), true)
         .refused(Code::ApprovalDenied, "ask ann");
     let ended = ToBroker::Ended {
+        sight: None,
         job: job.id,
         ending: Box::new(ending.clone()),
     };
@@ -192,6 +201,7 @@ fn one_that_never_begins_ends_and_is_told() {
         ..ending()
     };
     let message = ToBroker::Ended {
+        sight: None,
         job: job.id,
         ending: Box::new(cancelled),
     };

@@ -237,6 +237,7 @@ impl Broker {
         let (job, fds) = FakeJob::new(number, owner);
         self.tell(
             &ToBroker::Job {
+                secrets: Vec::new(),
                 ticket: Some(ticket),
                 meta: Box::new(job.meta.clone()),
             },
@@ -249,7 +250,14 @@ impl Broker {
     pub fn hand_over(&self, meta: &JobMeta, pipes: &[OwnedFd]) {
         let pipes: Vec<_> = pipes.iter().collect();
         let meta = Box::new(meta.clone());
-        self.tell(&ToBroker::Job { ticket: None, meta }, &pipes);
+        self.tell(
+            &ToBroker::Job {
+                secrets: Vec::new(),
+                ticket: None,
+                meta,
+            },
+            &pipes,
+        );
     }
 
     /// Says that the job has exited, and waits for its totals.
@@ -266,6 +274,7 @@ impl Broker {
     pub fn end(&self, job: JobId) {
         self.tell(
             &ToBroker::Ended {
+                sight: None,
                 job,
                 ending: Box::new(ending()),
             },
@@ -318,6 +327,7 @@ impl Drop for Broker {
 
 pub fn ending() -> Ending {
     Ending {
+        denials: Vec::new(),
         state: State::Exited,
         exit: Some(0),
         signal: None,
@@ -352,6 +362,7 @@ impl FakeJob {
         let ((from_out, out), (from_err, err)) = (io::pipe().unwrap(), io::pipe().unwrap());
         let id = JobId([number; 16]);
         let meta = JobMeta {
+            has_secrets: false,
             job: id,
             owner: self::owner(owner),
             command: "true".into(),
@@ -504,6 +515,7 @@ pub fn report(reply: Result<Reply, remit_common::refusal::Refusal>) -> JobReport
 
 pub fn run(argv: &[&str]) -> Run {
     Run {
+        traceparent: None,
         what: What::Argv(
             argv.iter()
                 .map(|arg| arg.as_bytes().to_vec().into())

@@ -150,6 +150,7 @@ pub fn given(what: What, given: GivenArgs, purpose: Purpose) -> Result<Run, Fail
         false => None,
     };
     Ok(Run {
+        traceparent: None,
         what,
         cwd: None,
         env: Vec::new(),

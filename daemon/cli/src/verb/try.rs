@@ -34,6 +34,7 @@ pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
 
 fn request(args: TryArgs) -> Run {
     Run {
+        traceparent: None,
         what: match args.script {
             Some(text) => What::Script {
                 text: text.into_vec().into(),

@@ -298,6 +298,7 @@ pub fn reply(report: JobReport) -> Answer {
 
 pub fn running() -> JobReport {
     JobReport {
+        denials: Vec::new(),
         job: JOB,
         command: "sleep 9".into(),
         state: State::Running,
@@ -323,6 +324,7 @@ pub fn ended(state: State, exit: Option<i32>, signal: Option<i32>, cause: &str) 
     JobReport {
         state,
         ending: Some(Ending {
+            denials: Vec::new(),
             state,
             exit,
             signal,

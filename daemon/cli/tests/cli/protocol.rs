@@ -54,6 +54,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         release: "0.1.0".into(),
     };
     let plain = Run {
+        traceparent: None,
         what: What::Argv(vec![bytes("df"), bytes("-h")]),
         cwd: None,
         env: Vec::new(),
@@ -120,10 +121,12 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
 
 fn report() -> JobReport {
     JobReport {
+        denials: Vec::new(),
         job: JobId(*b"0123456789abcdef"),
         command: "df -h".into(),
         state: State::Exited,
         ending: Some(Ending {
+            denials: Vec::new(),
             state: State::Exited,
             exit: Some(1),
             signal: None,

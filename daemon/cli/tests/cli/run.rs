@@ -21,6 +21,7 @@ fn bytes(text: &str) -> Bytes {
 
 fn plain(what: What) -> Run {
     Run {
+        traceparent: None,
         what,
         cwd: None,
         env: Vec::new(),

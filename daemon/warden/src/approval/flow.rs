@@ -162,6 +162,7 @@ impl Warden {
         fault::point(self, Point::AfterAsk);
         self.jobs.claim(&request.draft);
         self.tell(&ToBroker::Job {
+            secrets: Vec::new(),
             ticket: Some(request.draft.requester.ticket),
             meta: Box::new(request.meta()),
         });

@@ -296,6 +296,7 @@ impl Found {
             ..
         } = self.entry.clone();
         JobMeta {
+            has_secrets: false,
             job,
             owner,
             command,

@@ -43,6 +43,7 @@ impl Scene {
 
 pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
     Spec {
+        traceparent: None,
         what,
         cwd: None,
         env: Vec::new(),

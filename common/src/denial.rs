@@ -1,0 +1,85 @@
+//! What a wall refused while a job ran, and what to do about it.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that was refused to a job, said once however often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Denial {
+    /// What said no.
+    pub layer: Layer,
+    /// What was tried: `write`, `connect`, `signal`, …
+    pub operation: String,
+    /// On what, as the job named it.
+    pub object: Option<String>,
+    /// The profile, limit or rule by which it is so.
+    pub rule: String,
+    /// What a human can do to lift it.
+    pub lift: Option<String>,
+    /// What the agent can do instead.
+    pub next: Option<String>,
+    /// Nobody saw the refusal: it is concluded from what the job wrote and from its profile.
+    pub guess: bool,
+}
+
+/// What can refuse something to a job that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The warden, before or instead of a start.
+    Policy,
+    /// landlock(7).
+    Landlock,
+    /// The filter of system calls, seccomp(2).
+    Seccomp,
+    /// A mount of the job's own: read-only, or a directory that is private to it.
+    Mounts,
+    /// It is nobody but its own uid, without capabilities: ordinary permissions, signals.
+    Identity,
+    /// It has no network, or one of its own.
+    Network,
+    /// Processes and ids of the machine are not those it sees.
+    Namespaces,
+    /// Limits of its control group: memory, tasks, CPU.
+    Cgroup,
+    /// Limits of each of its processes, setrlimit(2).
+    Rlimit,
+}
+
+impl Layer {
+    /// The layer as it stands in JSON and in the audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::Mounts => "mounts",
+            Self::Identity => "identity",
+            Self::Network => "network",
+            Self::Namespaces => "namespaces",
+            Self::Cgroup => "cgroup",
+            Self::Rlimit => "rlimit",
+        }
+    }
+}
+
+/// What a profile's jobs may, as far as it explains a refusal: from the policy, never from the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sight {
+    /// The profile's name.
+    pub profile: String,
+    /// What it is made of: `read`, `strict` or `host`.
+    pub base: String,
+    /// Paths that it sees; empty of `read` and `host`, which see everything that their uid may.
+    pub read: Vec<String>,
+    /// Paths that it may change.
+    pub write: Vec<String>,
+    /// Directories of the job's own, empty at its start.
+    pub private: Vec<String>,
+    /// Unix sockets that it may connect to.
+    pub sockets: Vec<String>,
+    /// What it reaches by network: `none`, `loopback`, `host`, or `HOST:PORT` once or more.
+    pub network: Vec<String>,
+}

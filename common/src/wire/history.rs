@@ -1,0 +1,89 @@
+//! What a user has done here, as the daemon keeps it: its own short record, not the audit trail.
+
+use serde::{Deserialize, Serialize};
+
+/// Which part of the past.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryQuery {
+    /// Only what came before this number: the `next` of an earlier page.
+    pub before: Option<u64>,
+    /// Only what came at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Only events of this kind.
+    pub kind: Option<Kind>,
+    /// At most this many, itself at most [`crate::caps::HISTORY_PAGE`].
+    pub limit: u32,
+}
+
+/// A kind of event in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Something was asked for that another person has to approve.
+    Asked,
+    /// Somebody approved or denied it, or it was not approved in time, or is void.
+    Decided,
+    /// A program was about to be executed.
+    Started,
+    /// It ended.
+    Ended,
+    /// A request was refused.
+    Refused,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Asked,
+        Self::Decided,
+        Self::Started,
+        Self::Ended,
+        Self::Refused,
+    ];
+
+    /// The kind as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Decided => "decided",
+            Self::Started => "started",
+            Self::Ended => "ended",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A page of the past, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HistoryPage {
+    /// Newest first.
+    pub entries: Vec<HistoryEntry>,
+    /// Where older ones begin: the `before` of the next page. Absent where there are none.
+    #[serde(default)]
+    pub next: Option<u64>,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HistoryEntry {
+    /// The number of its record in the audit trail.
+    pub seq: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What happened.
+    pub kind: Kind,
+    /// Whose it is.
+    pub user: String,
+    /// The job it is about.
+    pub job_id: Option<String>,
+    /// The argv, made printable and cut short.
+    pub command: Option<String>,
+    /// `allow`, the code of a refusal, or the state in which a job ended.
+    pub verdict: String,
+    /// In words: why it was refused, or how it ended.
+    pub cause: Option<String>,
+}

@@ -1,0 +1,56 @@
+//! The hash of one record. Anybody can compute it again: remit-audit(7).
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a record.
+pub type Hash = [u8; 32];
+
+/// What every hashed text begins with.
+const VERSION: &[u8] = b"remit audit record 1\n";
+
+/// SHA-256 over the fields of a record, sorted by name as bytes: each is `NAME SP LENGTH LF VALUE LF`, where LENGTH
+/// counts the bytes of VALUE in decimal. Covered are `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and every `REMIT_` field but
+/// `REMIT_HASH`; what a sink adds is not. The names are whole, and each comes once.
+#[must_use]
+pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
+    let mut fields: Vec<_> = fields.into_iter().collect();
+    fields.sort_unstable();
+    let mut sha = Sha256::new();
+    sha.update(VERSION);
+    for (name, value) in fields {
+        sha.update(name.as_bytes());
+        sha.update(format!(" {}\n", value.len()).as_bytes());
+        sha.update(value.as_bytes());
+        sha.update(b"\n");
+    }
+    sha.finalize().into()
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'));
+    let both = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
+    bytes.iter().flat_map(both).collect()
+}
+
+/// A hash from lower-case hexadecimal.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Hash> {
+    let text = text.as_bytes();
+    if text.len() != 64 {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |c: &u8| match c {
+            b'0'..=b'9' => Some(c - b'0'),
+            b'a'..=b'f' => Some(c - b'a' + 10),
+            _ => None,
+        };
+        let (high, low) = (digit(pair.first()?)?, digit(pair.get(1)?)?);
+        *byte = high << 4 | low;
+    }
+    Some(hash)
+}
