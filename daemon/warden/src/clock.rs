@@ -1,6 +1,6 @@
 //! Time: the wall clock for people, the monotonic clock for deadlines, and the queue of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -60,6 +60,8 @@ pub enum Timer {
     Approval(u64),
     /// The files of a request should be measured by now.
     Measuring(u64),
+    /// Refusals that were not recorded one by one are told.
+    LeftOut,
     /// An orderly stop has taken long enough.
     Stop,
 }
@@ -118,83 +120,6 @@ impl Timers {
     }
 }
 
-/// A bound on records of one kind: a burst, then a few each second, the rest counted.
-#[derive(Debug)]
-pub struct Flood {
-    tokens: u32,
-    since: Instant,
-    suppressed: u64,
-}
-
-impl Flood {
-    /// Records at once, and then each second.
-    const BURST: u32 = 200;
-    const EACH_SECOND: u32 = 20;
-
-    /// Nothing has come yet.
-    pub fn new() -> Self {
-        Self {
-            tokens: Self::BURST,
-            since: Instant::now(),
-            suppressed: 0,
-        }
-    }
-
-    fn refill(&mut self) {
-        let seconds = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
-        if seconds > 0 {
-            self.since = Instant::now();
-            let more = seconds.saturating_mul(Self::EACH_SECOND);
-            self.tokens = self.tokens.saturating_add(more).min(Self::BURST);
-        }
-    }
-
-    /// Whether one more may be recorded.
-    pub fn take(&mut self) -> bool {
-        self.refill();
-        match self.tokens.checked_sub(1) {
-            Some(left) => {
-                self.tokens = left;
-                true
-            }
-            None => {
-                self.suppressed = self.suppressed.saturating_add(1);
-                false
-            }
-        }
-    }
-
-    /// How many were not recorded since this was last asked, if any.
-    pub fn suppressed(&mut self) -> Option<u64> {
-        Some(std::mem::take(&mut self.suppressed)).filter(|count| *count > 0)
-    }
-
-    /// Whether a new one would be the same.
-    fn is_at_rest(&mut self) -> bool {
-        self.refill();
-        self.tokens == Self::BURST && self.suppressed == 0
-    }
-}
-
-/// A bound for each user: none uses up the room of another.
-#[derive(Debug, Default)]
-pub struct Floods(BTreeMap<Option<u32>, Flood>);
-
-impl Floods {
-    /// Users kept before those at rest are dropped; those beyond share the room of the unknown.
-    const KEPT: usize = 1024;
-
-    /// The bound of a user; `None` is whoever is not known.
-    pub fn of(&mut self, uid: Option<u32>) -> &mut Flood {
-        if self.0.len() >= Self::KEPT {
-            self.0.retain(|_, flood| !flood.is_at_rest());
-        }
-        let room = self.0.len() < Self::KEPT;
-        let uid = uid.filter(|uid| room || self.0.contains_key(&Some(*uid)));
-        self.0.entry(uid).or_insert_with(Flood::new)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,27 +155,5 @@ mod tests {
             before <= now && now <= after + rounded,
             "{before:?} {now:?} {after:?}"
         );
-    }
-
-    #[test]
-    fn a_flood_is_counted() {
-        let mut flood = Flood::new();
-        let passed = (0..1000).filter(|_| flood.take()).count();
-        assert!((200..260).contains(&passed), "{passed}");
-        assert_eq!(flood.suppressed(), Some(1000 - passed as u64));
-        assert_eq!(flood.suppressed(), None);
-    }
-
-    #[test]
-    fn one_users_flood_is_nobody_elses() {
-        let mut floods = Floods::default();
-        while floods.of(Some(1)).take() {}
-        assert!(floods.of(Some(2)).take() && floods.of(None).take());
-        assert_eq!(floods.of(Some(1)).suppressed(), Some(1));
-        for uid in 3..5000 {
-            while floods.of(Some(uid)).take() {}
-            assert!(floods.0.len() <= Floods::KEPT + 1);
-        }
-        assert!(floods.0.contains_key(&Some(1)), "it is not forgotten");
     }
 }

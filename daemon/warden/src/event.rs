@@ -111,6 +111,7 @@ impl Warden {
             Timer::Grants => self.end_grants(),
             Timer::Approval(serial) => self.approval_late(serial),
             Timer::Measuring(serial) => self.measuring_late(serial),
+            Timer::LeftOut => self.tell_left_out(),
             Timer::Stop => self.stop_late(),
         }
         Ok(())

@@ -13,9 +13,10 @@ use crate::approval::Approvals;
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
-use crate::clock::{Floods, Timers};
+use crate::clock::Timers;
 use crate::config;
 use crate::error::Fatal;
+use crate::flood::Floods;
 use crate::grants::Grants;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
@@ -123,6 +124,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden.watch()?;
     warden.start_broker()?;
     warden.turn()?;
+    warden.tell_all_left_out();
     warden
         .audit
         .note(Record::new(Event::Stop, "remitd stopped"));

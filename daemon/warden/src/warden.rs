@@ -14,11 +14,12 @@ use crate::accounts::UserNames;
 use crate::admin::Admins;
 use crate::approval::Approvals;
 use crate::args::Args;
-use crate::audit::{Audit, Event, Record};
+use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::checkup::Trial;
-use crate::clock::{Floods, Timers};
+use crate::clock::Timers;
 use crate::config::Config;
+use crate::flood::Floods;
 use crate::grants::Grants;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
@@ -28,7 +29,7 @@ use crate::notification::Notified;
 use crate::notify::Notify;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
-use crate::plan::{Asked, Bound, Call, NewJob, Plan, Setting, who};
+use crate::plan::{Asked, Bound, Call, NewJob, Plan, Setting};
 use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
@@ -272,73 +273,6 @@ impl Warden {
             self.record_refusal(subject.as_ref(), Some(session), refusal, None);
         }
         self.tell(&ToBroker::Answer { ticket, answer });
-    }
-
-    /// Records that something was refused, and what, where it was a run.
-    pub fn record_refusal(
-        &mut self,
-        subject: Option<&Subject>,
-        session: Option<u64>,
-        refusal: &Refusal,
-        asked: Option<&Asked>,
-    ) {
-        self.recent.add(subject.map(Subject::user), refusal);
-        let room = self.refusals.of(subject.map(Subject::uid));
-        if room.take() {
-            let suppressed = room.suppressed();
-            let record = self.refusal(subject, session, refusal, asked, suppressed);
-            self.audit.note(record);
-        }
-    }
-
-    /// Records a refusal of the broker's own, as what it is: its word. Its flood does not use up
-    /// the room for ours.
-    pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
-        let user = self.sessions.name(session).map(Subject::user);
-        self.recent.add(user, refusal);
-        let room = self.told.of(self.sessions.name(session).map(Subject::uid));
-        if room.take() {
-            let suppressed = room.suppressed();
-            let record = self.refusal(
-                self.sessions.name(session),
-                Some(session),
-                refusal,
-                None,
-                suppressed,
-            );
-            self.audit.note(record.field("SOURCE", "broker"));
-        }
-    }
-
-    fn refusal(
-        &self,
-        subject: Option<&Subject>,
-        session: Option<u64>,
-        refusal: &Refusal,
-        asked: Option<&Asked>,
-        suppressed: Option<u64>,
-    ) -> Record {
-        let name = subject.map_or("somebody", Subject::user);
-        // The cause alone: what to do about it is for the caller.
-        let mut message = format!("refused {name}: {}: {}", refusal.code, refusal.message);
-        if let Some(asked) = asked {
-            message += &format!(": {}", asked.command());
-        }
-        let record = Record::new(Event::Refusal, message);
-        let record = match subject {
-            Some(subject) => who(record, subject, session),
-            None => record,
-        };
-        let record = match asked {
-            Some(asked) => asked.whole(record),
-            None => record,
-        };
-        record
-            .field("VERDICT", refusal.code.as_str())
-            .field("CAUSE", &refusal.message)
-            .maybe("RULE", refusal.by.as_ref())
-            .field("POLICY", &self.policy.digest)
-            .maybe("SUPPRESSED", suppressed.map(|count| count.to_string()))
     }
 
     /// Says something to the broker.

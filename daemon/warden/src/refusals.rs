@@ -1,0 +1,225 @@
+//! Refusals go into the trail: one by one while a user has room, and by their number beyond.
+
+use std::time::{Duration, Instant};
+
+use remit_common::refusal::Refusal;
+
+use crate::audit::{Event, Record};
+use crate::clock::{self, Timer};
+use crate::flood::{Floods, LeftOut};
+use crate::peer::Subject;
+use crate::plan::{Asked, who};
+use crate::warden::Warden;
+
+/// After how long what is left out is told, at the latest, and one record a user.
+const TELL: Duration = Duration::from_secs(5);
+/// Such records in one turn of the loop, and how soon the next ones come.
+const AT_ONCE: usize = 16;
+const SOON: Duration = Duration::from_millis(100);
+/// What a record takes beside its sentence and fields: names, hashes, marks.
+const FRAME: usize = 800;
+
+/// Whose word it is that something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Warden,
+    Broker,
+}
+
+impl Source {
+    fn marked(self, record: Record) -> Record {
+        match self {
+            Self::Warden => record,
+            Self::Broker => record.field("SOURCE", "broker"),
+        }
+    }
+}
+
+impl Warden {
+    /// Records that something was refused, and what, where it was a run.
+    pub fn record_refusal(
+        &mut self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        asked: Option<&Asked>,
+    ) {
+        self.recent.add(subject.map(Subject::user), refusal);
+        if self.may_be_recorded(Source::Warden, subject, refusal) {
+            let record = self.refusal(subject, session, refusal, asked);
+            self.refusals.take(subject, weight(&record), Instant::now());
+            self.audit.note(record);
+        }
+    }
+
+    /// Records a refusal of the broker's own, as what it is: its word. Its flood does not use up
+    /// the room for ours.
+    pub fn record_told(&mut self, session: u64, refusal: &Refusal) {
+        let subject = self.sessions.name(session).cloned();
+        let subject = subject.as_ref();
+        self.recent.add(subject.map(Subject::user), refusal);
+        if self.may_be_recorded(Source::Broker, subject, refusal) {
+            let record = self.refusal(subject, Some(session), refusal, None);
+            let record = Source::Broker.marked(record);
+            self.told.take(subject, weight(&record), Instant::now());
+            self.audit.note(record);
+        }
+    }
+
+    fn floods(&mut self, source: Source) -> &mut Floods {
+        match source {
+            Source::Warden => &mut self.refusals,
+            Source::Broker => &mut self.told,
+        }
+    }
+
+    fn may_be_recorded(&mut self, source: Source, who: Option<&Subject>, refusal: &Refusal) -> bool {
+        let now = Instant::now();
+        let floods = self.floods(source);
+        let room = floods.has_room(who, refusal.code, now, clock::unix_ms());
+        if !room && !self.timers.has(Timer::LeftOut) {
+            self.timers.add(TELL, Timer::LeftOut);
+        }
+        room
+    }
+
+    fn refusal(
+        &self,
+        subject: Option<&Subject>,
+        session: Option<u64>,
+        refusal: &Refusal,
+        asked: Option<&Asked>,
+    ) -> Record {
+        let name = subject.map_or("somebody", Subject::user);
+        // The cause alone: what to do about it is for the caller.
+        let mut message = format!("refused {name}: {}: {}", refusal.code, refusal.message);
+        if let Some(asked) = asked {
+            message += &format!(": {}", asked.command());
+        }
+        let record = Record::new(Event::Refusal, message);
+        let record = match subject {
+            Some(subject) => who(record, subject, session),
+            None => record,
+        };
+        let record = match asked {
+            Some(asked) => asked.whole(record),
+            None => record,
+        };
+        record
+            .field("VERDICT", refusal.code.as_str())
+            .field("CAUSE", &refusal.message)
+            .maybe("RULE", refusal.by.as_ref())
+            .field("POLICY", &self.policy.digest)
+    }
+
+    /// Tells how many refusals were left out, a few users at a time.
+    pub fn tell_left_out(&mut self) {
+        if !self.records_left_out(AT_ONCE) {
+            // The trail takes none just now: what is counted stays so.
+            self.timers.add(TELL, Timer::LeftOut);
+        } else if self.refusals.left_out().or(self.told.left_out()).is_some() {
+            self.timers.add(SOON, Timer::LeftOut);
+        }
+    }
+
+    /// The same of all users, before the daemon ends.
+    pub fn tell_all_left_out(&mut self) {
+        let _ = self.records_left_out(usize::MAX);
+    }
+
+    /// Whether the trail took each.
+    fn records_left_out(&mut self, most: usize) -> bool {
+        let sources = [Source::Warden, Source::Broker];
+        for _ in 0..most {
+            let next = sources.into_iter().find_map(|source| {
+                let left_out = self.floods(source).left_out()?.clone();
+                Some((source, left_out))
+            });
+            let Some((source, left_out)) = next else {
+                break;
+            };
+            let record = left_out_record(&left_out, &self.policy.digest);
+            if self.audit.write(source.marked(record)).is_err() {
+                return false;
+            }
+            self.floods(source).told();
+        }
+        true
+    }
+}
+
+/// Bytes that a record takes in the trail, more or less.
+fn weight(record: &Record) -> usize {
+    let fields = record.fields.iter();
+    fields.fold(FRAME + record.message.len(), |all, (name, value)| {
+        all + name.len() + value.len()
+    })
+}
+
+fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
+    let (user, codes) = (&left_out.user, left_out.codes());
+    let name = user.as_ref().map_or("somebody", |(_, name)| name);
+    let since = remit_common::calendar::utc(left_out.since_ms);
+    let list = |between: &str, words: fn(&(&str, u64)) -> String| {
+        let words: Vec<_> = codes.iter().map(words).collect();
+        words.join(between)
+    };
+    let cause = list(", ", |(code, count)| format!("{count} {code}"));
+    let message = format!(
+        "{} more refusals of {name} were not recorded one by one since {since}: {cause}",
+        left_out.count()
+    );
+    let record = Record::new(Event::Refusal, message)
+        .maybe("UID", user.as_ref().map(|(uid, _)| uid.to_string()))
+        .maybe("USER", user.as_ref().map(|(_, name)| name));
+    let common = codes.first().map(|(code, _)| *code);
+    record
+        .maybe("VERDICT", common)
+        .field("CAUSE", "too many refusals in a short time")
+        .number("SUPPRESSED", left_out.count())
+        .field(
+            "VERDICTS",
+            list(" ", |(code, count)| format!("{code}={count}")),
+        )
+        .number("SINCE", left_out.since_ms)
+        .field("POLICY", policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::refusal::Code;
+
+    #[test]
+    fn what_is_left_out_is_told_by_its_number() {
+        let (mut floods, now) = (Floods::default(), Instant::now());
+        let alice = Subject::fake(1000, "alice", None);
+        floods.take(Some(&alice), 1 << 20, now);
+        for code in [Code::Busy, Code::DeniedRule, Code::DeniedRule] {
+            assert!(!floods.has_room(Some(&alice), code, now, 1_795_162_271_042));
+        }
+        let record = left_out_record(floods.left_out().unwrap(), "p");
+        assert_eq!(
+            record.message,
+            "3 more refusals of alice were not recorded one by one since 2026-11-20 08:11:11 UTC: \
+             2 denied_rule, 1 busy"
+        );
+        let value = |name| {
+            let mut fields = record.fields.iter();
+            fields
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| value.as_str())
+        };
+        for (name, expect) in [
+            ("UID", Some("1000")),
+            ("USER", Some("alice")),
+            ("VERDICT", Some("denied_rule")),
+            ("VERDICTS", Some("denied_rule=2 busy=1")),
+            ("SUPPRESSED", Some("3")),
+            ("SINCE", Some("1795162271042")),
+            ("SOURCE", None),
+        ] {
+            assert_eq!(value(name), expect, "{name}");
+        }
+    }
+}
