@@ -1,174 +1,51 @@
 //! One record: an event, a sentence for people, and fields for machines.
 
 use remit_common::text;
+pub use remit_trail::Event;
 
-/// What happened. Each has a MESSAGE_ID of its own, for `journalctl MESSAGE_ID=…` and the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The daemon serves.
-    Start,
-    /// The daemon stops in order.
-    Stop,
-    /// A job waits for a place.
-    Queued,
-    /// A job is about to be executed.
-    Intent,
-    /// A job has ended.
-    End,
-    /// A job was running when the daemon died.
-    Interrupted,
-    /// A request was refused.
-    Refusal,
-    /// A policy became live, or was refused.
-    Policy,
-    /// Everything is refused from now on.
-    Lock,
-    /// The lock is gone.
-    Unlock,
-    /// The broker died and was started again.
-    Broker,
-    /// The ledger of jobs was damaged.
-    Ledger,
-    /// Each wall of the sandbox was tried, or nothing runs for want of one.
-    Walls,
-    /// A change waits for the approval of another person.
-    Asked,
-    /// A person approved a change that waited.
-    Approved,
-    /// A person denied a change that waited.
-    Denied,
-    /// A change was not approved in time, or a grant for a time has ended.
-    Expired,
-    /// A change that waited for an approval is not any more what was asked for.
-    Void,
-    /// A person approved changes beforehand, for a time.
-    Given,
-    /// A person ended such a grant, or all are lost.
-    Revoked,
+/// syslog(3) priority of most of its records: what wants an auditor's eye stands out.
+const fn priority(event: Event) -> &'static str {
+    match event {
+        Event::Start | Event::Stop | Event::Queued | Event::Intent | Event::End => "6",
+        Event::Refusal
+        | Event::Lock
+        | Event::Unlock
+        | Event::Policy
+        | Event::Walls
+        | Event::Asked
+        | Event::Approved
+        | Event::Denied
+        | Event::Expired
+        | Event::Void
+        | Event::Given
+        | Event::Revoked => "5",
+        Event::Interrupted | Event::Broker | Event::Ledger => "4",
+    }
 }
 
-impl Event {
-    /// All events.
-    #[cfg(test)]
-    pub const ALL: [Self; 20] = [
-        Self::Start,
-        Self::Stop,
-        Self::Queued,
-        Self::Intent,
-        Self::End,
-        Self::Interrupted,
-        Self::Refusal,
-        Self::Policy,
-        Self::Lock,
-        Self::Unlock,
-        Self::Broker,
-        Self::Ledger,
-        Self::Walls,
-        Self::Asked,
-        Self::Approved,
-        Self::Denied,
-        Self::Expired,
-        Self::Void,
-        Self::Given,
-        Self::Revoked,
-    ];
-
-    /// The value of REMIT_EVENT.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Queued => "queued",
-            Self::Intent => "intent",
-            Self::End => "end",
-            Self::Interrupted => "interrupted",
-            Self::Refusal => "refusal",
-            Self::Policy => "policy",
-            Self::Lock => "lock",
-            Self::Unlock => "unlock",
-            Self::Broker => "broker",
-            Self::Ledger => "ledger",
-            Self::Walls => "walls",
-            Self::Asked => "asked",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Void => "void",
-            Self::Given => "given",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// The value of MESSAGE_ID: made once at random, never changed (systemd.journal-fields(7)).
-    pub const fn message_id(self) -> &'static str {
-        match self {
-            Self::Start => "c0cc3637c5ee44cb8d58d74e7160a3e0",
-            Self::Stop => "6d21ec74910743cf805e9c049cdfb1c1",
-            Self::Queued => "0f46946454ed4d13afac535a47951ec5",
-            Self::Intent => "1edd20adaf1747c6a70f3941f01b0e26",
-            Self::End => "659a666060e74475b48b3fa33e0243b9",
-            Self::Interrupted => "0b8d431c91d34a669e13e5a8436db3f0",
-            Self::Refusal => "93c2e8fb1b4d4ef8b72c7642942e781c",
-            Self::Policy => "c3ad6bd82b474d7eb37a74a84a4a1525",
-            Self::Lock => "f7d6372da06347b2a81c40f3bae22458",
-            Self::Unlock => "b67893e89e2b4b63bb3a7d25531aca41",
-            Self::Broker => "8336992825cd44a5ae3dee70a0332bfa",
-            Self::Ledger => "353e31ef449843afa20e9cf5e5987698",
-            Self::Walls => "2c0dacc56a64445dab4ead2374fcffab",
-            Self::Asked => "0a328af6c0994a3fbca1be6cdfb98d06",
-            Self::Approved => "bc85c996466f41df98140f2091bab8e7",
-            Self::Denied => "8d0aa2ea175c49b4aa4410af4139cd77",
-            Self::Expired => "893cf9b483cc45c7a34971c4833e42b9",
-            Self::Void => "636390def0864a02ab8bd2cb703c53f9",
-            Self::Given => "9fc1b832f8d943a19ec349630a1fc9e5",
-            Self::Revoked => "3cb934cb73874fb5b5befabeb6bc0fdd",
-        }
-    }
-
-    /// syslog(3) priority of most of its records: what wants an auditor's eye stands out.
-    const fn priority(self) -> &'static str {
-        match self {
-            Self::Start | Self::Stop | Self::Queued | Self::Intent | Self::End => "6",
-            Self::Refusal
-            | Self::Lock
-            | Self::Unlock
-            | Self::Policy
-            | Self::Walls
-            | Self::Asked
-            | Self::Approved
-            | Self::Denied
-            | Self::Expired
-            | Self::Void
-            | Self::Given
-            | Self::Revoked => "5",
-            Self::Interrupted | Self::Broker | Self::Ledger => "4",
-        }
-    }
-
-    /// Whether it always is about a change.
-    const fn is_change(self) -> bool {
-        match self {
-            Self::Lock
-            | Self::Unlock
-            | Self::Asked
-            | Self::Approved
-            | Self::Denied
-            | Self::Given
-            | Self::Revoked => true,
-            Self::Start
-            | Self::Stop
-            | Self::Queued
-            | Self::Intent
-            | Self::End
-            | Self::Interrupted
-            | Self::Refusal
-            | Self::Policy
-            | Self::Broker
-            | Self::Ledger
-            | Self::Walls
-            | Self::Expired
-            | Self::Void => false,
-        }
+/// Whether it always is about a change.
+const fn is_change(event: Event) -> bool {
+    match event {
+        Event::Lock
+        | Event::Unlock
+        | Event::Asked
+        | Event::Approved
+        | Event::Denied
+        | Event::Given
+        | Event::Revoked => true,
+        Event::Start
+        | Event::Stop
+        | Event::Queued
+        | Event::Intent
+        | Event::End
+        | Event::Interrupted
+        | Event::Refusal
+        | Event::Policy
+        | Event::Broker
+        | Event::Ledger
+        | Event::Walls
+        | Event::Expired
+        | Event::Void => false,
     }
 }
 
@@ -196,9 +73,9 @@ impl Record {
         Self {
             event,
             message: text::line(message.as_ref(), FIELD),
-            priority: event.priority(),
+            priority: priority(event),
             fields: Vec::with_capacity(16),
-            is_change: event.is_change(),
+            is_change: is_change(event),
         }
     }
 
@@ -244,19 +121,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn message_ids_are_128_bits_and_differ() {
-        let ids: BTreeSet<_> = Event::ALL.iter().map(|event| event.message_id()).collect();
-        assert_eq!(ids.len(), Event::ALL.len());
-        for id in ids {
-            assert!(
-                id.len() == 32 && u128::from_str_radix(id, 16).is_ok(),
-                "{id}"
-            );
-        }
-    }
 
     #[test]
     fn no_value_can_forge_a_line() {
