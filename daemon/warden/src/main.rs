@@ -36,6 +36,7 @@ mod look;
 mod normal;
 mod notification;
 mod notify;
+mod often;
 mod outcome;
 mod parking;
 mod peer;

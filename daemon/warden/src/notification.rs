@@ -1,6 +1,5 @@
 //! Telling people that a change waits for them: by a command of the policy, run as a job as any other.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use remit_common::admin::PendingView;
@@ -12,6 +11,7 @@ use remit_link::{Spec, SpecWhat, memfd};
 
 use crate::audit::{Event, Record};
 use crate::json;
+use crate::often::Often;
 use crate::peer::Subject;
 use crate::pipeline;
 use crate::plan::{Call, Requester};
@@ -24,24 +24,9 @@ const OWN: u64 = 0;
 const MOST: usize = caps::PENDING_PER_UID;
 const WITHIN: Duration = Duration::from_secs(600);
 
-/// When people were last told, of each user's changes.
-#[derive(Debug, Default)]
-pub struct Notified(BTreeMap<u32, VecDeque<Instant>>);
-
-impl Notified {
-    /// Takes one turn of this user's. False: they have none left for now.
-    fn take(&mut self, uid: u32, now: Instant) -> bool {
-        self.0.retain(|_, times| {
-            times.retain(|time| now.saturating_duration_since(*time) < WITHIN);
-            !times.is_empty()
-        });
-        let times = self.0.entry(uid).or_default();
-        let room = times.len() < MOST;
-        if room {
-            times.push_back(now);
-        }
-        room
-    }
+/// How often people may be told, of each user's changes.
+pub const fn how_often() -> Often {
+    Often::new(MOST, WITHIN)
 }
 
 impl Warden {
@@ -147,16 +132,6 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
-
-    #[test]
-    fn nobody_uses_up_the_turns_of_another() {
-        let (mut told, now) = (Notified::default(), Instant::now());
-        let passed = (0..100).filter(|_| told.take(1, now)).count();
-        assert_eq!(passed, MOST);
-        assert!(told.take(2, now) && !told.take(1, now));
-        assert!(!told.take(1, now + WITHIN / 2));
-        assert!(told.take(1, now + WITHIN) && told.0.len() == 1);
-    }
 
     #[test]
     fn whatever_was_asked_is_one_json_object_on_one_line() {

@@ -9,7 +9,7 @@ use remit_common::names::Runtime;
 
 use crate::accounts::{self, UserNames};
 use crate::admin::Admins;
-use crate::approval::Approvals;
+use crate::approval::{self, Approvals};
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::State;
 use crate::normal;
-use crate::notification::Notified;
+use crate::notification;
 use crate::notify::Notify;
 use crate::policy_load;
 use crate::reactor::{Interest, Reactor, Token};
@@ -95,7 +95,8 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         queue: Queue::default(),
         ledger,
         approvals: Approvals::open(&random).map_err(Fatal::call("no random bytes"))?,
-        people: Notified::default(),
+        people: notification::how_often(),
+        asks: approval::how_often(),
         grants,
         audit,
         policy,

@@ -25,8 +25,8 @@ use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
 use crate::lock::{Locked, State};
-use crate::notification::Notified;
 use crate::notify::Notify;
+use crate::often::Often;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
 use crate::plan::{Asked, Bound, Call, NewJob, Plan, Setting};
@@ -82,7 +82,9 @@ pub struct Warden {
     /// Requests that an approval is asked for.
     pub approvals: Approvals,
     /// How often people were told of those.
-    pub people: Notified,
+    pub people: Often,
+    /// How often each user asked for an approval.
+    pub asks: Often,
     /// What people gave for a time.
     pub grants: Grants,
     pub audit: Audit,

@@ -17,12 +17,22 @@ use super::table::{Approving, Fresh, Request};
 use crate::admin::Wants;
 use crate::clock::{self, Timer};
 use crate::fault::{self, Point};
+use crate::often::Often;
 use crate::parking::unrecorded;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
 use crate::plan::{Approved, Draft};
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
+
+/// Requests for an approval of one user, within which time.
+const ASKS: usize = 100;
+const ASKS_WITHIN: Duration = Duration::from_secs(600);
+
+/// How often each user may ask for an approval.
+pub const fn how_often() -> Often {
+    Often::new(ASKS, ASKS_WITHIN)
+}
 
 impl Warden {
     /// Has the files of a request measured; then somebody is asked to approve it.
@@ -31,7 +41,9 @@ impl Warden {
     /// Too much waits already, or the child cannot be forked.
     pub fn ask_a_person(&mut self, draft: Box<Draft>, pending: Pending) -> Result<Told, Refusal> {
         let serial = self.approvals.next_serial();
-        let room = self.has_room_to_ask(&draft);
+        let room = self
+            .has_room_to_ask(&draft)
+            .and_then(|()| self.asks_seldom(draft.requester.subject.uid()));
         match room.and_then(|()| self.start_measuring(serial, &wanted(&draft))) {
             Ok(measuring) => {
                 let fresh = Fresh {
@@ -47,6 +59,18 @@ impl Warden {
                 Err(refusal)
             }
         }
+    }
+
+    /// Each request is a record before anybody has granted anything: who asks and takes it back, again and again,
+    /// would fill the trail.
+    fn asks_seldom(&mut self, uid: u32) -> Result<(), Refusal> {
+        if self.asks.take(uid, Instant::now()) {
+            return Ok(());
+        }
+        let minutes = ASKS_WITHIN.as_secs() / 60;
+        let text = format!("you have asked for {ASKS} approvals within {minutes} minutes");
+        Err(Refusal::new(Code::RateLimited, text)
+            .next("stop asking; tell the person you work for what you need"))
     }
 
     fn has_room_to_ask(&self, draft: &Draft) -> Result<(), Refusal> {
@@ -162,7 +186,7 @@ impl Warden {
         fault::point(self, Point::AfterAsk);
         self.jobs.claim(&request.draft);
         self.tell(&ToBroker::Job {
-            secrets: Vec::new(),
+            secrets: request.draft.secrets(),
             ticket: Some(request.draft.requester.ticket),
             meta: Box::new(request.meta()),
         });
