@@ -17,6 +17,18 @@ pub const fn date(days: u64) -> (u64, u64, u64) {
     }
 }
 
+/// The day of a date from 1970 on, as [`date`] counts; month and day from 1.
+#[must_use]
+pub const fn days(year: u64, month: u64, day: u64) -> u64 {
+    // Years that begin in March, from 0000-03-01.
+    let (year, month) = match month > 2 {
+        true => (year, month - 3),
+        false => (year.saturating_sub(1), month + 9),
+    };
+    let before = year * 365 + year / 4 - year / 100 + year / 400;
+    (before + (153 * month + 2) / 5 + day).saturating_sub(719_469)
+}
+
 /// A time for people, from milliseconds since 1970: `2026-11-20 22:10:05 UTC`.
 #[must_use]
 pub fn utc(unix_ms: u64) -> String {
@@ -58,6 +70,8 @@ mod tests {
             (2_932_896, (9999, 12, 31)),
         ] {
             assert_eq!(date(days), expect, "{days}");
+            let (year, month, day) = expect;
+            assert_eq!(super::days(year, month, day), days, "{days}");
         }
     }
 

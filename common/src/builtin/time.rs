@@ -73,6 +73,26 @@ impl FromStr for Time {
     }
 }
 
+impl Time {
+    /// In milliseconds since 1970, at the time `now_ms`; 0 for what lies before that.
+    #[must_use]
+    pub const fn unix_ms(&self, now_ms: u64) -> u64 {
+        const DAY: u64 = 86_400_000;
+        let today = now_ms - now_ms % DAY;
+        match self {
+            Self::Ago(seconds) => now_ms.saturating_sub(seconds.saturating_mul(1000)),
+            Self::Now => now_ms,
+            Self::Today => today,
+            Self::Yesterday => today.saturating_sub(DAY),
+            Self::Clock(clock) => today.saturating_add(clock.ms()),
+            Self::Date(Date { year, month, day }, clock) => {
+                let days = calendar::days(*year as u64, *month as u64, *day as u64);
+                days.saturating_mul(DAY).saturating_add(clock.ms())
+            }
+        }
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,6 +115,12 @@ impl Clock {
         second: 0,
         microsecond: 0,
     };
+
+    /// Since midnight, in milliseconds.
+    const fn ms(&self) -> u64 {
+        let minutes = self.hour as u64 * 60 + self.minute as u64;
+        (minutes * 60 + self.second as u64) * 1000 + self.microsecond as u64 / 1000
+    }
 }
 
 impl fmt::Display for Clock {
@@ -221,6 +247,26 @@ mod tests {
             let time: Time = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
             assert_eq!(time.to_string(), expect, "{text}");
             assert_eq!(expect.parse(), Ok(time), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_points_in_time() {
+        const NOW: u64 = 1_795_163_148_042; // 2026-11-20 08:25:48.042
+        for (text, ms) in [
+            ("now", NOW),
+            ("today", 1_795_132_800_000),
+            ("yesterday", 1_795_046_400_000),
+            ("-1h", NOW - 3_600_000),
+            ("10000d", NOW - 864_000_000_000),
+            ("08:25:48.0425", 1_795_163_148_042),
+            ("2026-11-20 08:25:48.042Z", NOW),
+            ("2000-02-29", 951_782_400_000),
+            ("1970-01-01", 0),
+            ("2100-03-01T00:00Z", 4_107_542_400_000),
+        ] {
+            let time: Time = text.parse().unwrap();
+            assert_eq!(time.unix_ms(NOW), ms, "{text}");
         }
     }
 
