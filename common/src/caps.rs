@@ -36,6 +36,8 @@ pub const NAME: usize = 128;
 pub const NAMED_ARGS: usize = 64;
 /// One argument of a named command.
 pub const NAMED_VALUE: usize = 4096;
+/// The least bytes of a secret argument: every occurrence of a shorter one in its output would blank that.
+pub const SECRET_LEAST: usize = 4;
 /// The reason given for a change.
 pub const REASON: usize = 1024;
 /// Calls in flight on one connection.

@@ -20,6 +20,7 @@ pub mod request_id;
 pub mod result;
 pub mod service;
 pub mod text;
+pub mod traceparent;
 pub mod wire;
 
 /// The release, as every part reports it.

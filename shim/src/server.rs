@@ -1,6 +1,7 @@
 //! The MCP server: what it says of itself, its tools, and one call from start to end.
 
-use remit_common::{RELEASE, caps, text};
+use remit_common::wire::Request;
+use remit_common::{RELEASE, caps, text, traceparent};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
@@ -31,9 +32,12 @@ impl Server {
     async fn ask(
         &self,
         tool: Tool,
-        call: Call,
+        mut call: Call,
         context: &RequestContext<RoleServer>,
     ) -> Option<CallToolResult> {
+        if let Request::Run(run) = &mut call.request {
+            run.traceparent = claimed_trace(context);
+        }
         let form = Form::of(tool, &call);
         let (sender, news) = mpsc::unbounded_channel();
         let mut reporter = Reporter::new(context.meta.get_progress_token(), &context.peer, news);
@@ -111,6 +115,11 @@ fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
         json!(implementation()),
     );
     Some(meta)
+}
+
+/// The trace that the call says it is part of, where it says so as it should.
+fn claimed_trace(context: &RequestContext<RoleServer>) -> Option<String> {
+    traceparent::checked(context.meta.get_traceparent().map(str::to_owned))
 }
 
 /// The name for the daemon's hello: ours, and what the client claims to be.

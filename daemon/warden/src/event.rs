@@ -13,7 +13,6 @@ use crate::error::Fatal;
 use crate::jobs;
 use crate::pipeline;
 use crate::reactor::{Interest, Token};
-use crate::waiting::Waiting;
 use crate::warden::{Gate, Warden};
 
 /// For a broker to confine itself and say that it is ready.
@@ -255,35 +254,23 @@ impl Warden {
             .add(link, Token::Link, Interest::Read)
             .and_then(|()| self.reactor.add(pidfd, Token::Broker, Interest::Read))
             .map_err(watch)?;
-        for meta in self.jobs.ended() {
-            let meta = Box::new(meta.clone());
-            self.broker.send(
-                &ToBroker::Job {
-                    secrets: Vec::new(),
-                    ticket: None,
-                    meta,
-                },
-                &[],
-            );
-        }
-        let waiting = self.queue.iter().map(Waiting::meta);
-        for meta in waiting.chain(self.approvals.metas()) {
-            let meta = Box::new(meta);
-            self.broker.send(
-                &ToBroker::Job {
-                    secrets: Vec::new(),
-                    ticket: None,
-                    meta,
-                },
-                &[],
-            );
+        // The secrets of what has ended are nowhere any more.
+        let ended = self.jobs.ended().map(|meta| (meta.clone(), Vec::new()));
+        let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));
+        for (meta, secrets) in ended.chain(waiting).chain(self.approvals.with_secrets()) {
+            let message = ToBroker::Job {
+                secrets,
+                ticket: None,
+                meta: Box::new(meta),
+            };
+            self.broker.send(&message, &[]);
         }
         for (_, job) in self.jobs.live() {
             let meta = Box::new(job.meta());
             let fds = jobs::output(&job.process).map(AsFd::as_fd);
             self.broker.send(
                 &ToBroker::Job {
-                    secrets: Vec::new(),
+                    secrets: job.plan.secrets(),
                     ticket: None,
                     meta,
                 },

@@ -32,7 +32,7 @@ impl Warden {
         let meta = Box::new(job.meta());
         let message = match job.plan.waited_ms() {
             None => ToBroker::Job {
-                secrets: Vec::new(),
+                secrets: job.plan.secrets(),
                 ticket: Some(ticket),
                 meta,
             },

@@ -112,7 +112,7 @@ impl Job {
     /// What the broker needs to know.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            has_secrets: false,
+            has_secrets: self.plan.bound.has_secrets(),
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),

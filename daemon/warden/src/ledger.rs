@@ -28,7 +28,7 @@ pub use slot::{Ended, Entry, Found, Past, Waits};
 use slot::{SLOT, Slot, Started, Write};
 
 /// The header's begin. Another version has another number.
-const MAGIC: &[u8; 16] = b"remit ledger v3\n";
+const MAGIC: &[u8; 16] = b"remit ledger v4\n";
 /// More slots than jobs that run, wait, park and are remembered can need; beyond is damage.
 const SLOTS: u64 = 1 << 16;
 
@@ -263,6 +263,8 @@ impl Ledger {
             begun_ms: clock::unix_ms(),
             waits,
             request: draft.request.clone(),
+            has_secrets: draft.bound.has_secrets(),
+            traceparent: draft.asked().traceparent().map(str::to_owned),
         };
         let noted = match waits {
             Waits::Nothing => Noted::Begun,

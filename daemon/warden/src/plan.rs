@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
+use remit_common::wire::Bytes;
 use remit_confine::Measured;
 use remit_policy::{Basis, Grant, PATH_DIRS};
 
@@ -182,6 +183,12 @@ impl Draft {
     /// What runs, on one line.
     pub fn command(&self) -> &str {
         self.bound.asked.command()
+    }
+
+    /// What the broker must take out of what it shows of the output: it has them in its memory alone.
+    pub fn secrets(&self) -> Vec<Bytes> {
+        let secrets = self.bound.secrets();
+        secrets.map(|value| Bytes::from(value.to_vec())).collect()
     }
 
     /// The script, which becomes descriptor 3.

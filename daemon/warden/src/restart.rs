@@ -168,6 +168,7 @@ fn again(job: &Found, ended: &Ended) -> Record {
         .number("UID", entry.owner.uid)
         .field("USER", &entry.owner.user)
         .field("ARGV", &entry.command)
+        .maybe("TRACEPARENT", entry.traceparent.as_ref())
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)
         .maybe("EXIT", ending.exit.map(|code| code.to_string()))
@@ -210,6 +211,7 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
         .number("UID", owner.uid)
         .field("USER", user)
         .field("ARGV", &entry.command)
+        .maybe("TRACEPARENT", entry.traceparent.as_ref())
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)
@@ -237,6 +239,8 @@ mod tests {
                 begun_ms: 10,
                 waits: Waits::Nothing,
                 request: None,
+                has_secrets: false,
+                traceparent: None,
             },
             job_uid: 5000,
             past,

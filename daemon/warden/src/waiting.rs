@@ -64,7 +64,7 @@ impl Waiting {
     /// What the broker and administrators need to know.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            has_secrets: false,
+            has_secrets: self.plan.bound.has_secrets(),
             job: self.plan.job,
             owner: self.plan.requester.subject.owner(),
             command: self.plan.command().to_owned(),
@@ -176,7 +176,7 @@ impl Warden {
             asked_ms: clock::unix_ms(),
         };
         self.tell(&ToBroker::Job {
-            secrets: Vec::new(),
+            secrets: waiting.plan.secrets(),
             ticket: Some(ticket),
             meta: Box::new(waiting.meta()),
         });

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::traceparent;
 use remit_common::wire::{Reply, Run, What};
 use remit_link::{Answer, Spec, SpecWhat, ToWarden, memfd};
 
@@ -18,6 +19,7 @@ impl Call {
         if let Some(command) = check::run(&run)? {
             run.stdin = self.facts(&command).await?;
         }
+        run.traceparent = traceparent::checked(run.traceparent);
         let wait_ms = run.wait_ms;
         let notes = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());

@@ -10,6 +10,7 @@ use remit_common::caps;
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::result::JobResult;
+use remit_common::traceparent;
 use remit_common::wire::{Bytes, Purpose, Run, What};
 
 use crate::app::Context;
@@ -150,7 +151,7 @@ pub fn given(what: What, given: GivenArgs, purpose: Purpose) -> Result<Run, Fail
         false => None,
     };
     Ok(Run {
-        traceparent: None,
+        traceparent: claimed_trace(),
         what,
         cwd: None,
         env: Vec::new(),
@@ -161,6 +162,11 @@ pub fn given(what: What, given: GivenArgs, purpose: Purpose) -> Result<Run, Fail
         request_id: given.request_id,
         purpose,
     })
+}
+
+/// The trace that this is part of, as programs are told of theirs: `TRACEPARENT`, where it is one.
+fn claimed_trace() -> Option<String> {
+    traceparent::checked(std::env::var("TRACEPARENT").ok())
 }
 
 /// Arguments that make no sense.

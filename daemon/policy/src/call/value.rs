@@ -76,7 +76,8 @@ impl Kind {
                 text
             }
             Self::Secret { max } => {
-                format!("a secret of at most {max} bytes; no record shows it")
+                let least = caps::SECRET_LEAST;
+                format!("a secret of {least} to {max} bytes; no record shows it")
             }
         }
     }
@@ -157,6 +158,11 @@ fn path(value: &str, under: &str, is: PathIs) -> Option<String> {
 fn secret(value: &str, max: usize) -> Option<String> {
     if value.is_empty() {
         Some("is empty".into())
+    } else if value.len() < caps::SECRET_LEAST {
+        let least = caps::SECRET_LEAST;
+        Some(format!(
+            "has fewer than {least} bytes: what is so short cannot be kept out of the output"
+        ))
     } else if value.len() > max {
         Some(format!("has {} bytes, the most is {max}", value.len()))
     } else {

@@ -153,7 +153,8 @@ fn kind(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
         "package" => Some(Kind::Package),
         "path" => path(fields, report),
         "secret" => {
-            let most = fields.integer("max", (1, caps::NAMED_VALUE as i64), report);
+            let bounds = (caps::SECRET_LEAST as i64, caps::NAMED_VALUE as i64);
+            let most = fields.integer("max", bounds, report);
             Some(Kind::Secret {
                 max: size(most).unwrap_or(caps::NAMED_VALUE),
             })

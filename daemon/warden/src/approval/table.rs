@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Bytes;
 use remit_confine::Measured;
 use remit_link::{JobMeta, Owner};
 use remit_policy::Pending;
@@ -261,6 +262,14 @@ impl Approvals {
     pub fn metas(&self) -> impl Iterator<Item = JobMeta> {
         let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
         self.asked.values().map(Request::meta).chain(unrun)
+    }
+
+    /// The same with the secrets of those that may still run: for the broker alone.
+    pub fn with_secrets(&self) -> impl Iterator<Item = (JobMeta, Vec<Bytes>)> {
+        let asked = self.asked.values();
+        let asked = asked.map(|request| (request.meta(), request.draft.secrets()));
+        let unrun = self.unrecorded.iter().map(|unrun| unrun.before.clone());
+        asked.chain(unrun.map(|before| (before, Vec::new())))
     }
 
     /// How many wait.

@@ -61,7 +61,7 @@ impl Request {
     /// What the broker and administrators need to know of the job.
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            has_secrets: false,
+            has_secrets: self.draft.bound.has_secrets(),
             job: self.draft.job,
             owner: self.draft.requester.subject.owner(),
             command: self.draft.command().to_owned(),

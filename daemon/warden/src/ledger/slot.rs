@@ -67,6 +67,10 @@ pub struct Entry {
     pub waits: Waits,
     /// The caller's request id, with the hash of what it asked for.
     pub request: Option<(String, [u8; 32])>,
+    /// Its output may hold secrets, which nobody can take out any more.
+    pub has_secrets: bool,
+    /// The caller's trace.
+    pub traceparent: Option<String>,
 }
 
 /// What a job has to wait for.
@@ -167,8 +171,8 @@ pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
     Ok((STARTED.at, encode(STARTED, Some(job), started)?))
 }
 
-/// What notes how a job ended. Of what is longer than its room, the walls are left out and the
-/// cause is cut.
+/// What notes how a job ended. Of what is longer than its room, the walls and what was refused to it are
+/// left out and the cause is cut.
 ///
 /// # Errors
 /// None for any value.
@@ -178,6 +182,7 @@ pub fn ending(job: JobId, ended: &Ended) -> Result<Write, String> {
             enforced: None,
             ..ended.clone()
         };
+        short.ending.denials.clear();
         let cause = &mut short.ending.cause;
         cause.truncate(cause.floor_char_boundary(CAUSE));
         encode(ENDED, Some(job), &short)
@@ -293,10 +298,11 @@ impl Found {
             number,
             owner,
             command,
+            has_secrets,
             ..
         } = self.entry.clone();
         JobMeta {
-            has_secrets: false,
+            has_secrets,
             job,
             owner,
             command,
@@ -350,6 +356,8 @@ pub mod tests {
             begun_ms: 1_800_000_000_000,
             waits: Waits::Nothing,
             request: Some(("once".into(), [4; 32])),
+            has_secrets: false,
+            traceparent: None,
         }
     }
 
@@ -370,6 +378,8 @@ pub mod tests {
             },
             begun_ms: u64::MAX,
             job_uid: u32::MAX,
+            has_secrets: true,
+            traceparent: Some("t".repeat(55)),
             ..queued(number)
         }
     }

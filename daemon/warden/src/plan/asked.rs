@@ -32,6 +32,7 @@ pub struct Asked {
     stdin_sha256: Option<[u8; 32]>,
     request: Option<String>,
     client: String,
+    traceparent: Option<String>,
 }
 
 impl Asked {
@@ -66,6 +67,7 @@ impl Asked {
             stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
             request: call.request_id.clone(),
             client: call.client.clone(),
+            traceparent: call.traceparent.clone(),
         }
     }
 
@@ -106,13 +108,20 @@ impl Asked {
         self.reason.as_deref()
     }
 
-    /// Adds what names the program: for the records that belong to an intent.
+    /// The caller's trace.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    /// Adds what names the program and who claims to ask: for every record of a job.
     pub fn program(&self, record: Record) -> Record {
         record
             .maybe("COMMAND", self.named.as_ref())
             .field("ARGV", &self.argv)
             .maybe("PROFILE", self.profile.as_ref())
             .field("EFFECT", self.effect.name())
+            .field("CLIENT", &self.client)
+            .maybe("TRACEPARENT", self.traceparent.as_ref())
     }
 
     /// Adds all of it.
@@ -125,7 +134,6 @@ impl Asked {
             .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
             .maybe("REQUEST_ID", self.request.as_ref())
-            .field("CLIENT", &self.client)
     }
 }
 

@@ -14,7 +14,7 @@ use remit_policy::{Command, Given, Terms};
 use super::asked::Asked;
 use super::call::{Call, What};
 use super::runtime::Runtime;
-use super::slot::{Slot, element};
+use super::slot::{Slot, SlotWhat, element};
 use crate::config::JobLimits;
 use crate::look;
 use crate::walls::{Compiled, Sandboxes};
@@ -123,6 +123,22 @@ impl Bound {
             effect,
             policy: setting.digest.to_owned(),
         })
+    }
+}
+
+impl Bound {
+    /// What its output must not show.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let argued = self.slots.iter().filter_map(|slot| match &slot.what {
+            SlotWhat::Secret(value) => Some(value.as_slice()),
+            SlotWhat::Path { .. } => None,
+        });
+        argued.chain(self.secret_stdin.as_deref())
+    }
+
+    /// Whether there is such a thing.
+    pub fn has_secrets(&self) -> bool {
+        self.secrets().next().is_some()
     }
 }
 

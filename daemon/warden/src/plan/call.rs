@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::text;
+use remit_common::{text, traceparent};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
 use remit_link::{Spec, SpecWhat, memfd};
@@ -36,6 +36,7 @@ pub struct Call {
     pub(super) runtime_s: Option<u32>,
     pub(super) request_id: Option<String>,
     pub(super) client: String,
+    pub(super) traceparent: Option<String>,
     pub(super) content: [u8; 32],
 }
 
@@ -118,6 +119,7 @@ impl Call {
             runtime_s: spec.max_runtime_s,
             request_id: bounded("request_id", spec.request_id, caps::REQUEST_ID)?,
             client: text::line(spec.client.as_bytes(), caps::CLIENT_NAME),
+            traceparent: traceparent::checked(spec.traceparent),
             content: content.finalize().into(),
         })
     }

@@ -1,5 +1,6 @@
 //! The records of a plan that waits and of one that runs, made before anything does. Pure.
 
+use remit_common::text;
 use remit_common::wire::Effect;
 use remit_policy::Basis;
 
@@ -8,28 +9,43 @@ use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::peer::Subject;
 
+/// Of a reason, in a sentence; a field has more of it.
+const BECAUSE: usize = 200;
+
 impl Plan {
     /// The record that it waits for a place.
     pub fn queued(&self) -> Record {
-        let record = self.about(Event::Queued, "waits for a place", self.basis());
+        let message = format!("{} waits for a place: {}", self.named("job"), self.command());
+        let record = self.about(Event::Queued, message, self.basis(), self.verdict());
         self.with_digest(record)
     }
 
     /// The record of the intent.
     pub fn record(&self) -> Record {
-        let (does, verdict) = match (self.basis(), self.bound.effect) {
-            (Basis::Rule(_) | Basis::Approved { .. } | Basis::Given { .. }, Effect::Read) => {
-                ("runs", "allow".to_owned())
-            }
-            (Basis::Rule(_) | Basis::Approved { .. } | Basis::Given { .. }, Effect::Change) => {
-                ("changes the host", "allow".to_owned())
-            }
-            (Basis::Notification, _) => ("tells people of a change", "allow".to_owned()),
-            (basis @ Basis::TryByRoot, _) => ("tries", basis.to_string()),
+        let (user, profile) = (self.requester.subject.user(), self.bound.compiled.name());
+        let does = match (self.basis(), self.bound.effect) {
+            (Basis::Notification, _) => "tells people of a change",
+            (Basis::TryByRoot, _) => "tries",
+            (_, Effect::Read) => "runs",
+            (_, Effect::Change) => "changes the host",
         };
+        let by = match self.basis() {
+            Basis::Approved { by, .. } => format!(", approved by {by}"),
+            Basis::Given { by, grant, .. } => format!(", by grant {grant} of {by}"),
+            Basis::Rule(_) | Basis::TryByRoot | Basis::Notification => String::new(),
+        };
+        // Where somebody approved it, the record of the request has told why.
+        let because = match self.basis() {
+            Basis::Approved { .. } => String::new(),
+            _ => self.because(),
+        };
+        let message = format!(
+            "{user} {does} in {profile} [{}]{by}: {}{because}",
+            self.job.short(),
+            self.command()
+        );
         let record = self
-            .about(Event::Intent, does, self.basis())
-            .field("VERDICT", verdict)
+            .about(Event::Intent, message, self.basis(), self.verdict())
             .number(
                 "JOB_UID",
                 self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
@@ -37,6 +53,24 @@ impl Plan {
             .number("RUNTIME_MAX", self.bound.runtime.seconds)
             .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
         self.marked(self.with_digest(record))
+    }
+
+    /// The record of its end, as far as the beginning is told again. Its sentence ends with the command.
+    pub fn closing(&self, sentence: &str) -> Record {
+        let message = format!("{sentence}: {}", self.command());
+        let record = self.core(Event::End, message, self.basis(), self.verdict());
+        self.marked(self.with_digest(self.asked().program(record)))
+    }
+
+    /// What was decided about it, in a word.
+    fn verdict(&self) -> &'static str {
+        match self.basis() {
+            Basis::TryByRoot => "try by root",
+            Basis::Rule(_)
+            | Basis::Notification
+            | Basis::Approved { .. }
+            | Basis::Given { .. } => "allow",
+        }
     }
 
     /// Adds what was approved: one value in every record about it.
@@ -55,23 +89,40 @@ impl Draft {
         }
     }
 
-    /// What both tell: who does what, what was asked, and by which rule.
-    pub fn about(&self, event: Event, does: &str, rule: impl ToString) -> Record {
+    /// In a sentence: `alice's job [7d025d0d]`.
+    pub fn named(&self, what: &str) -> String {
+        let user = self.requester.subject.user();
+        format!("{user}'s {what} [{}]", self.job.short())
+    }
+
+    /// The requester's reason as the end of a sentence: their text, as the command before it.
+    pub fn because(&self) -> String {
+        let reason = self.asked().reason().filter(|reason| !reason.is_empty());
+        reason.map_or(String::new(), |reason| {
+            format!(", because: {}", text::line(reason.as_bytes(), BECAUSE))
+        })
+    }
+
+    /// A record that tells all that was asked. The command stands last in its sentence: it is the caller's text, and
+    /// may look like any of ours.
+    pub fn about(
+        &self,
+        event: Event,
+        message: String,
+        rule: impl ToString,
+        verdict: &str,
+    ) -> Record {
+        self.asked().whole(self.core(event, message, rule, verdict))
+    }
+
+    /// What every record of a job has beside what was asked: whose it is, what was decided, and by what.
+    fn core(&self, event: Event, message: String, rule: impl ToString, verdict: &str) -> Record {
         let Requester {
             subject, session, ..
         } = &self.requester;
-        // The command stands last: it is the caller's text, and may look like any of ours.
-        let message = format!(
-            "{} {does} in {} [{}]: {}",
-            subject.user(),
-            self.bound.compiled.name(),
-            self.job.short(),
-            self.command()
-        );
-        let record = who(Record::new(event, message), subject, Some(*session))
-            .field("JOB", self.job.to_string());
-        self.asked()
-            .whole(record)
+        who(Record::new(event, message), subject, Some(*session))
+            .field("JOB", self.job.to_string())
+            .field("VERDICT", verdict)
             .field("RULE", rule.to_string())
             .field("POLICY", self.policy())
     }

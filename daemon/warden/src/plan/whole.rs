@@ -74,6 +74,8 @@ impl Draft {
             // As those of the draft.
             held: _,
             request_id: _,
+            // A name for records: it changes nothing of what runs.
+            traceparent: _,
             // A hash of what is all here.
             content: _,
         } = call;
