@@ -14,6 +14,7 @@ mod warden {
     pub mod admin;
     pub mod anything;
     pub mod approvals;
+    pub mod flood;
     pub mod ledger;
     pub mod link;
     pub mod profiles;

@@ -92,13 +92,16 @@ impl Warden {
     ) -> Record {
         let name = subject.map_or("somebody", Subject::user);
         // The cause alone: what to do about it is for the caller.
-        let mut message = format!("refused {name}: {}: {}", refusal.code, refusal.message);
+        let mut message = format!("{name} was refused ({}): {}", refusal.code, refusal.message);
         if let Some(asked) = asked {
             message += &format!(": {}", asked.command());
         }
         let record = Record::new(Event::Refusal, message);
         let record = match subject {
-            Some(subject) => who(record, subject, session),
+            Some(subject) => {
+                let command = asked.map(Asked::command);
+                who(record, subject, session).told(subject.owner(), None, command)
+            }
             None => record,
         };
         let record = match asked {
@@ -166,7 +169,7 @@ fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
     };
     let cause = list(", ", |(code, count)| format!("{count} {code}"));
     let message = format!(
-        "{} more refusals of {name} were not recorded one by one since {since}: {cause}",
+        "{name} was refused {} more times since {since}, too often to record each: {cause}",
         left_out.count()
     );
     let record = Record::new(Event::Refusal, message)
@@ -201,7 +204,7 @@ mod tests {
         let record = left_out_record(floods.left_out().unwrap(), "p");
         assert_eq!(
             record.message,
-            "3 more refusals of alice were not recorded one by one since 2026-11-20 08:11:11 UTC: \
+            "alice was refused 3 more times since 2026-11-20 08:11:11 UTC, too often to record each: \
              2 denied_rule, 1 busy"
         );
         let value = |name| {

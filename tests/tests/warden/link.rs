@@ -232,49 +232,6 @@ fn a_named_command_is_parsed_again_and_what_it_is_given_is_not_the_request() {
 }
 
 #[test]
-fn a_flood_of_forged_refusals_fills_no_disk() {
-    let (stage, broker) = Stage::start();
-    for _ in 0..100_000 {
-        broker.say(&ToWarden::Refused {
-            session: 1,
-            refusal: Refusal::new(Code::Busy, "x\nPRIORITY=0\u{1b}[2J"),
-        });
-    }
-    stage.alive();
-    stage.idle();
-    let records = stage.records("refusal");
-    assert!(records.len() < 2000, "{}", records.len());
-    for record in &records {
-        let message = record["MESSAGE"].as_str().unwrap();
-        assert!(!message.contains(['\n', '\u{1b}']), "{message}");
-    }
-    stage.records_are_whole();
-    stage.stop();
-}
-
-#[test]
-fn refusals_of_the_warden_are_recorded_in_a_flood_of_the_broker() {
-    let (stage, broker) = Stage::start();
-    for _ in 0..2000 {
-        broker.say(&ToWarden::Refused {
-            session: 1,
-            refusal: Refusal::new(Code::Busy, "flood"),
-        });
-    }
-    broker.run(4711, 1, argv(&["true"]), &[]);
-    assert!(broker.answer(1).is_err());
-    let records = stage.records("refusal");
-    assert!(
-        records
-            .iter()
-            .any(|r| r["REMIT_VERDICT"] == "daemon_unavailable"),
-        "the warden's own refusal is not among {} records",
-        records.len()
-    );
-    stage.stop();
-}
-
-#[test]
 fn a_broker_that_never_reads_is_ended_and_costs_little() {
     let (stage, broker) = Stage::start();
     let before = resident(&stage);
