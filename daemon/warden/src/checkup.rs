@@ -18,6 +18,7 @@ use crate::error::chain;
 use crate::peer::Subject;
 use crate::plan::who;
 use crate::reactor::{Interest, Token};
+use crate::say::{self, Weight};
 use crate::uids::JobUid;
 use crate::walls::{Asked, Walled, broken};
 use crate::warden::Warden;
@@ -294,8 +295,8 @@ impl Warden {
 
     fn could_not_try(&mut self, why: &str, asked: Option<&Subject>) -> AdminReply {
         self.timers.cancel(Timer::Trial);
-        say!("the walls could not be tried: {why}");
         let message = format!("the walls of the sandbox could not be tried: {why}");
+        say::beside(&self.audit, Weight::Warning, format_args!("{message}"));
         let record = Record::new(Event::Walls, message)
             .doubtful()
             .field("VERDICT", "untried")
@@ -308,7 +309,11 @@ impl Warden {
     fn checkup(&mut self, profiles: Vec<ProfileCheck>, asked: Option<&Subject>) -> Checkup {
         let refused = self.walls.refused();
         let (message, verdict) = match &refused {
-            None => ("each wall of the sandboxes holds".to_owned(), "held"),
+            None => {
+                let by = asked.map_or(String::new(), |by| format!(", as {} asked", by.user()));
+                let text = format!("each wall of the sandboxes was tried{by}, and holds");
+                (text, "held")
+            }
             Some(why) => (format!("nothing runs in {why}"), "refused"),
         };
         let mut record = Record::new(Event::Walls, message);

@@ -26,6 +26,7 @@ use crate::error::Fatal;
 use crate::ledger::Damage;
 use crate::peer::Subject;
 use crate::plan::Call;
+use crate::say::{self, Weight};
 use crate::warden::Warden;
 
 use moment::Moment;
@@ -325,7 +326,7 @@ impl Warden {
                 "all grants for a time are gone, since their file is damaged: {}",
                 damage.told()
             );
-            say_error!("{message}");
+            say::beside(&self.audit, Weight::Error, format_args!("{message}"));
             records.push(
                 Record::new(Event::Revoked, message)
                     .grave()

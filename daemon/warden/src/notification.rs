@@ -15,6 +15,7 @@ use crate::often::Often;
 use crate::peer::Subject;
 use crate::pipeline;
 use crate::plan::{Call, Requester};
+use crate::say::{self, Weight};
 use crate::warden::Warden;
 
 /// The caller of what the daemon runs of its own accord: numbers that no session and no ticket has.
@@ -50,14 +51,19 @@ impl Warden {
         if let Err(refusal) = told {
             let job = view.job;
             let message = format!(
-                "nobody was told of the change {} that waits for an approval: {}",
+                "nobody was told of {}'s change [{}] that waits for an approval: {}",
+                view.user,
                 job.short(),
                 refusal.message
             );
-            say!("{message}");
+            say::beside(&self.audit, Weight::Warning, format_args!("{message}"));
             let record = Record::new(Event::Refusal, message)
                 .doubtful()
                 .field("JOB", job.to_string())
+                .number("UID", view.uid)
+                .field("USER", &view.user)
+                .field("VERDICT", refusal.code.as_str())
+                .field("POLICY", &self.policy.digest)
                 .field("CAUSE", &refusal.message);
             self.audit.note(record);
         }

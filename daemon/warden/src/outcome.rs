@@ -8,11 +8,11 @@ use remit_common::refusal::Code;
 use remit_confine::{Cgroup, Oom, Why};
 
 use crate::approval::ASK_AGAIN;
+use crate::audit::Record;
 use crate::audit::chain::hex;
-use crate::audit::{Event, Record};
 use crate::clock;
 use crate::jobs::{Job, Start};
-use crate::plan::{Plan, who};
+use crate::plan::Plan;
 use crate::unstarted;
 
 /// How a job ended, from everything that is known of it.
@@ -86,7 +86,7 @@ fn signal_cause(number: i32) -> String {
     format!("ended by signal {number} ({name}){why}")
 }
 
-/// The sentence of an end: `alice's job [7d025d0d] exited with status 0: uptime`.
+/// The sentence of an end, up to the command: `alice's job [7d025d0d] exited with status 0`.
 fn ended(plan: &Plan, state: State, cause: &str) -> String {
     // These causes tell already that it ended.
     let ended = match state {
@@ -94,45 +94,23 @@ fn ended(plan: &Plan, state: State, cause: &str) -> String {
         State::NotStarted => "did not start: ",
         _ => "ended: ",
     };
-    // The command stands last: it is the caller's text, and may look like any of ours.
-    format!(
-        "{}'s job [{}] {ended}{cause}: {}",
-        plan.requester.subject.user(),
-        plan.job.short(),
-        plan.command()
-    )
+    format!("{} {ended}{cause}", plan.named("job"))
 }
 
 /// The record of the end of a plan of which nothing ran.
 pub fn unrun_record(plan: &Plan, state: State, cause: &str) -> Record {
-    let requester = &plan.requester;
-    let record = who(
-        Record::new(Event::End, ended(plan, state, cause)),
-        &requester.subject,
-        Some(requester.session),
-    )
-    .field("JOB", plan.job.to_string());
-    let record = plan.asked().program(record);
-    plan.marked(plan.with_digest(record))
+    plan.closing(&ended(plan, state, cause))
         .field("STATE", state.as_str())
         .field("CAUSE", cause)
+        .field("KILL_VERIFIED", "yes")
 }
 
 /// The record of an end.
 pub fn end_record(job: &Job, ending: &Ending) -> Record {
-    let requester = &job.plan.requester;
-    let message = ended(&job.plan, ending.state, &ending.cause);
     let totals = job.totals.as_ref();
     let enforced = job.enforced.as_ref().map(|e| e.walls.join(" "));
-    let record = who(
-        Record::new(Event::End, message),
-        &requester.subject,
-        Some(requester.session),
-    )
-    .field("JOB", job.plan.job.to_string());
-    let record = job.plan.asked().program(record);
     job.plan
-        .marked(job.plan.with_digest(record))
+        .closing(&ended(&job.plan, ending.state, &ending.cause))
         .maybe("ENFORCED", enforced)
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)

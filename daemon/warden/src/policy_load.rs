@@ -77,6 +77,11 @@ pub fn findings(why: &str) -> Vec<&str> {
     why.lines().filter(|line| !line.starts_with(' ')).collect()
 }
 
+/// Of a policy's digest, what stands in a sentence.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
 /// The first error and how many more there are; where there is none, the same of warnings.
 pub fn in_short(why: &str) -> String {
     let (warnings, errors): (Vec<_>, Vec<_>) = findings(why)

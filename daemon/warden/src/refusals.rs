@@ -73,7 +73,12 @@ impl Warden {
         }
     }
 
-    fn may_be_recorded(&mut self, source: Source, who: Option<&Subject>, refusal: &Refusal) -> bool {
+    fn may_be_recorded(
+        &mut self,
+        source: Source,
+        who: Option<&Subject>,
+        refusal: &Refusal,
+    ) -> bool {
         let now = Instant::now();
         let floods = self.floods(source);
         let room = floods.has_room(who, refusal.code, now, clock::unix_ms());

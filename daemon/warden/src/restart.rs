@@ -12,6 +12,7 @@ use crate::approval::ASK_AGAIN;
 use crate::audit::{Event, Record};
 use crate::error::Fatal;
 use crate::ledger::{Damage, Ended, Found, Past};
+use crate::say::{self, Weight};
 use crate::survivors;
 use crate::warden::Warden;
 
@@ -91,7 +92,7 @@ impl Warden {
 
     fn tell_damage(&mut self, damage: &Damage) -> Result<(), Fatal> {
         let message = format!("the ledger of jobs is damaged: {}", damage.told());
-        say!("{message}");
+        say::beside(&self.audit, Weight::Warning, format_args!("{message}"));
         let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
         self.audit
             .write_at_start(record)
@@ -175,6 +176,7 @@ fn again(job: &Found, ended: &Ended) -> Record {
         .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
         .field("KILL_VERIFIED", verified)
         .field("AGAIN", "maybe")
+        .told(entry.owner.clone(), Some(entry.job), Some(&entry.command))
 }
 
 /// The record of it.
@@ -215,6 +217,7 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)
+        .told(owner.clone(), Some(entry.job), Some(&entry.command))
 }
 
 #[cfg(test)]

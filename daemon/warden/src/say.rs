@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
+use crate::audit::Audit;
+
 /// A pipe that has room takes this much without waiting (pipe(7), PIPE_BUF).
 const LINE: usize = 4096;
 
@@ -34,8 +36,7 @@ macro_rules! say_error {
 
 /// Writes each line of `text`, cut to what a pipe takes at once, if standard error takes it now.
 pub fn lines(weight: Weight, text: Arguments<'_>) {
-    static JOURNAL: OnceLock<bool> = OnceLock::new();
-    let journal = *JOURNAL.get_or_init(is_journal);
+    let journal = goes_to_journal();
     for line in text.to_string().lines() {
         let whole = whole(journal, weight, line);
         let stderr = std::io::stderr();
@@ -45,6 +46,18 @@ pub fn lines(weight: Weight, text: Arguments<'_>) {
             let _ = nix::unistd::write(stderr, whole.as_bytes());
         }
     }
+}
+
+/// Says what a record tells already: not where both stand in one journal, line by line.
+pub fn beside(trail: &Audit, weight: Weight, text: Arguments<'_>) {
+    if trail.sink() != "journald" || !goes_to_journal() {
+        lines(weight, text);
+    }
+}
+
+fn goes_to_journal() -> bool {
+    static JOURNAL: OnceLock<bool> = OnceLock::new();
+    *JOURNAL.get_or_init(is_journal)
 }
 
 /// The journal knows who speaks, and takes the priority from the line (sd-daemon(3)); others are

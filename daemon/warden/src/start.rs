@@ -18,6 +18,7 @@ use crate::config;
 use crate::error::Fatal;
 use crate::flood::Floods;
 use crate::grants::Grants;
+use crate::history::Questions;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
@@ -99,6 +100,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         asks: approval::how_often(),
         grants,
         audit,
+        questions: Questions::default(),
         policy,
         policy_error: None,
         loading: None,
@@ -126,9 +128,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden.start_broker()?;
     warden.turn()?;
     warden.tell_all_left_out();
-    warden
-        .audit
-        .note(Record::new(Event::Stop, "remitd stopped"));
+    warden.audit.note(Record::new(Event::Stop, "remitd stops"));
     warden.ledger.sync();
     if let Err(error) = warden.grants.keep() {
         say!("what is left of the grants for a time is not saved: {error}");
@@ -156,9 +156,10 @@ impl Warden {
         let (landlock, _) = self.walls.landlock();
         let (controllers, _) = self.walls.controllers();
         let mut message = format!(
-            "remitd {} starts on Linux {}, landlock {landlock}",
+            "remitd {} starts on Linux {} with policy {}, landlock {landlock}",
             remit_common::RELEASE,
             self.walls.release(),
+            policy_load::short(&self.policy.digest),
         );
         if let Some(why) = self.walls.refused() {
             message += &format!(", and runs nothing in {why}");

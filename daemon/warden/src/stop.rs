@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use remit_common::outcome::State;
+use remit_common::text;
 use remit_confine::floor;
 use remit_link::ToBroker;
 
@@ -17,14 +18,19 @@ use crate::error::Fatal;
 use crate::notify::Note;
 use crate::peer::Subject;
 use crate::plan::{Plan, who};
-use crate::policy_load::{Live, Loaded, Loading, PATIENCE, Refused, findings, in_short, late};
+use crate::policy_load::{
+    Live, Loaded, Loading, PATIENCE, Refused, findings, in_short, late, short,
+};
 use crate::reactor::{Interest, Token};
+use crate::say::{self, Weight};
 use crate::warden::{Gate, Warden};
 
 /// For broker and keeper to end, each.
 const PARTING: Duration = Duration::from_secs(1);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
+/// Of what a policy changes, in a sentence; a field has more of it.
+const CHANGES: usize = 400;
 
 /// Between two words to the service manager.
 const NOTE: Duration = Duration::from_secs(1);
@@ -96,23 +102,7 @@ impl Warden {
         self.reactor.remove(done.fd());
         match read {
             Ok(Loaded { live, settings }) => {
-                let record = match live.warnings.as_slice() {
-                    [] => {
-                        let message = format!("policy {} is in force", live.digest);
-                        Record::new(Event::Policy, message)
-                    }
-                    warnings => {
-                        let warning = in_short(&warnings.join("\n"));
-                        let message = format!("policy {} is in force; {warning}", live.digest);
-                        Record::new(Event::Policy, message).doubtful()
-                    }
-                };
-                let changes = live.changes.to_string();
-                let record = record
-                    .field("POLICY", &live.digest)
-                    .field("VERDICT", "loaded")
-                    .field("CHANGES", changes.replace('\n', "; "));
-                let record = by_whom(record, done.asked.as_ref());
+                let record = by_whom(loaded(&live, done.asked.as_ref()), done.asked.as_ref());
                 // A policy that the trail does not know must not decide.
                 match self.audit.write(record) {
                     Ok(()) => {
@@ -145,8 +135,8 @@ impl Warden {
     /// From now on this one decides.
     fn take_policy(&mut self, live: Live) {
         live.warnings.iter().for_each(|line| say!("{line}"));
-        // The record has named the policy.
-        say!("what this policy changed:\n{}", live.changes);
+        let changes = format_args!("what this policy changed:\n{}", live.changes);
+        say::beside(&self.audit, Weight::Warning, changes);
         let mut named = live.policy.groups_named().clone();
         named.extend(self.grants.groups());
         let shrunk = self.sessions.shrunk(&named, &live.members);
@@ -196,8 +186,14 @@ impl Warden {
     }
 
     fn policy_refused(&mut self, why: String, asked: Option<&Subject>) {
-        say_error!("the new policy is refused, the old one stays in force:\n{why}");
-        let message = format!("a new policy was refused: {}", in_short(&why));
+        let text = format_args!("the new policy is refused, the old one stays in force:\n{why}");
+        say::beside(&self.audit, Weight::Error, text);
+        let message = format!(
+            "a new policy{} was refused, {} stays in force: {}",
+            loader(asked),
+            short(&self.policy.digest),
+            in_short(&why)
+        );
         let record = Record::new(Event::Policy, message)
             .grave()
             .field("POLICY", &self.policy.digest)
@@ -280,6 +276,35 @@ impl Warden {
             self.timers.add(interval / 2, Timer::Watchdog);
         }
     }
+}
+
+/// The record of a policy that is about to decide.
+fn loaded(live: &Live, asked: Option<&Subject>) -> Record {
+    let changes = live.changes.to_string().replace('\n', "; ");
+    let message = format!(
+        "policy {} is in force{}: {}",
+        short(&live.digest),
+        loader(asked),
+        text::line(changes.as_bytes(), CHANGES)
+    );
+    let record = match live.warnings.as_slice() {
+        [] => Record::new(Event::Policy, message),
+        warnings => {
+            let warning = in_short(&warnings.join("\n"));
+            Record::new(Event::Policy, format!("{message}; {warning}")).doubtful()
+        }
+    };
+    record
+        .field("POLICY", &live.digest)
+        .field("VERDICT", "loaded")
+        .field("CHANGES", changes)
+}
+
+/// Whose request it was, in a sentence; the service manager's is nobody's.
+fn loader(asked: Option<&Subject>) -> String {
+    asked.map_or(String::new(), |subject| {
+        format!(", loaded by {}", subject.user())
+    })
 }
 
 fn by_whom(record: Record, asked: Option<&Subject>) -> Record {

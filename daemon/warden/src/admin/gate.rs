@@ -73,7 +73,7 @@ impl Warden {
         if !matches!(self.gate, Gate::Locked(_)) {
             return AdminReply::Done("it was not locked".into());
         }
-        let message = format!("{} unlocked remit", subject.user());
+        let message = format!("{} unlocks remit", subject.user());
         let record = who(Record::new(Event::Unlock, message), subject, None);
         if let Err(why) = self.audit.write(record) {
             return failed("still locked", &why.to_string());

@@ -36,9 +36,15 @@ impl Warden {
         self.has_room_for(&new)?;
         let number = self.grants.next_number();
         let until = clock::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
+        let uses = match new.uses {
+            None => String::new(),
+            Some(1) => ", one run".to_owned(),
+            Some(uses) => format!(", {uses} runs"),
+        };
         let message = format!(
-            "{} approves beforehand, as grant {number}: {}",
+            "{} approves beforehand, as grant {number} until {}{uses}: {}",
             subject.user(),
+            calendar::utc(until),
             in_words(&new)
         );
         let record = who(Record::new(Event::Given, message), subject, None);

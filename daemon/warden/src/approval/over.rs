@@ -9,7 +9,7 @@ use remit_common::{names::JobId, text};
 
 use super::flow::no_such_request;
 use super::record::{about, by_whom};
-use super::table::Unrun;
+use super::table::{Request, Unrun};
 use crate::audit::{Event, Record};
 use crate::clock::{self, Timer};
 use crate::peer::Subject;
@@ -17,6 +17,9 @@ use crate::warden::Warden;
 
 /// What the agent can do when what it asked for is void.
 pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person looks at it anew";
+
+/// Of the words of a denial, in a sentence; a field has all of them.
+const WORDS: usize = 200;
 
 /// Why a request is over.
 #[derive(Debug)]
@@ -26,7 +29,8 @@ pub struct Over {
     cause: String,
     /// As what it is refused after all, and what to do then; nothing where it was taken back.
     refused: Option<(Code, &'static str)>,
-    by: Option<Subject>,
+    /// Who denied it, in which words.
+    by: Option<(Subject, String)>,
 }
 
 impl Over {
@@ -63,7 +67,7 @@ impl Over {
                 Code::ApprovalDenied,
                 "do not ask for the same again; do what the cause says, or tell the person you work for",
             )),
-            by: Some(by.clone()),
+            by: Some((by.clone(), why.to_owned())),
         }
     }
 
@@ -81,6 +85,32 @@ impl Over {
     pub fn refusal(&self) -> Refusal {
         let code = self.refused.map_or(Code::NotFound, |(code, _)| code);
         Refusal::new(code, self.cause.clone()).next("remit pending lists what waits")
+    }
+
+    /// The record of it. Nothing is done: no disk is waited for.
+    fn record(&self, request: &Request) -> Record {
+        let (draft, cause) = (&request.draft, &self.cause);
+        let change = draft.named("change");
+        let told = match (&self.by, self.event) {
+            (Some((by, why)), _) => {
+                let why = text::line(why.as_bytes(), WORDS);
+                format!("{} denies {change} ({why})", by.user())
+            }
+            (None, Event::Expired) => format!("nobody approved {change} in time; it never ran"),
+            (None, Event::Void) => format!("{change} is void ({cause})"),
+            (None, _) => format!("{change} is not wanted any more ({cause})"),
+        };
+        let message = format!("{told}: {}", draft.command());
+        let code = self.refused.map_or(Code::NeedsApproval, |(code, _)| code);
+        let record = draft.about(self.event, message, request.pending.rule(), code.as_str());
+        let record = about(record, request)
+            .field("STATE", self.state.as_str())
+            .field("CAUSE", cause)
+            .field("KILL_VERIFIED", "yes");
+        match &self.by {
+            Some((by, _)) => by_whom(record, by),
+            None => record,
+        }
     }
 
     fn ending(&self) -> Ending {
@@ -104,23 +134,7 @@ impl Warden {
             self.reactor.remove(approving.measuring.fd());
             self.tell_approver(request.draft.job, &approving.by, Err(over.refusal()));
         }
-        let draft = &request.draft;
-        let does = match over.event {
-            Event::Expired => "asked for a change that nobody approved in time",
-            Event::Denied => "asked for a change that was denied",
-            Event::Void => "asked for a change that is void",
-            _ => "does not want any more a change that waited for an approval",
-        };
-        let record = draft.about(over.event, does, request.pending.rule());
-        // Nothing is done: no disk is waited for.
-        let record = about(record, &request)
-            .field("STATE", over.state.as_str())
-            .field("CAUSE", &over.cause)
-            .field("KILL_VERIFIED", "yes");
-        let record = match &over.by {
-            Some(by) => by_whom(record, by),
-            None => record,
-        };
+        let record = over.record(&request);
         let before = request.meta();
         let mut after = before.clone();
         after.waits = None;

@@ -1,5 +1,7 @@
 //! The records about a request that waits for an approval. Pure.
 
+use remit_common::refusal::Code;
+
 use super::table::Request;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
@@ -8,16 +10,26 @@ use crate::peer::Subject;
 /// The record that somebody is asked.
 pub fn asked(request: &Request) -> Record {
     let draft = &request.draft;
-    let does = "asks for a change that another person has to approve";
-    let record = draft.about(Event::Asked, does, request.pending.rule());
-    about(draft.marked(record), request).field("BY", request.pending.approval().by().join(" "))
+    let by = request.pending.approval().by().join(" ");
+    let message = format!(
+        "{} asks for a change in {} [{}], which {by} can approve: {}{}",
+        draft.requester.subject.user(),
+        draft.bound.compiled.name(),
+        draft.job.short(),
+        draft.command(),
+        draft.because()
+    );
+    let verdict = Code::NeedsApproval.as_str();
+    let record = draft.about(Event::Asked, message, request.pending.rule(), verdict);
+    about(draft.marked(record), request).field("BY", by)
 }
 
 /// The record of an approval.
 pub fn approved(request: &Request, by: &Subject) -> Record {
     let draft = &request.draft;
-    let does = format!("may do what {} approved", by.user());
-    let record = draft.about(Event::Approved, &does, request.pending.rule());
+    let (approver, change) = (by.user(), draft.named("change"));
+    let message = format!("{approver} approves {change}: {}", draft.command());
+    let record = draft.about(Event::Approved, message, request.pending.rule(), "approved");
     by_whom(about(draft.marked(record), request), by)
 }
 

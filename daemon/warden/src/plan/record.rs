@@ -15,7 +15,11 @@ const BECAUSE: usize = 200;
 impl Plan {
     /// The record that it waits for a place.
     pub fn queued(&self) -> Record {
-        let message = format!("{} waits for a place: {}", self.named("job"), self.command());
+        let message = format!(
+            "{} waits for a place: {}",
+            self.named("job"),
+            self.command()
+        );
         let record = self.about(Event::Queued, message, self.basis(), self.verdict());
         self.with_digest(record)
     }
@@ -66,10 +70,9 @@ impl Plan {
     fn verdict(&self) -> &'static str {
         match self.basis() {
             Basis::TryByRoot => "try by root",
-            Basis::Rule(_)
-            | Basis::Notification
-            | Basis::Approved { .. }
-            | Basis::Given { .. } => "allow",
+            Basis::Rule(_) | Basis::Notification | Basis::Approved { .. } | Basis::Given { .. } => {
+                "allow"
+            }
         }
     }
 
@@ -125,6 +128,7 @@ impl Draft {
             .field("VERDICT", verdict)
             .field("RULE", rule.to_string())
             .field("POLICY", self.policy())
+            .told(subject.owner(), Some(self.job), Some(self.command()))
     }
 }
 

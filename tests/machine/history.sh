@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# history.sh: some hours of an agent and of those who answer for it, on one machine, for tests of what one can read of it
+# afterwards. Sourced after check.sh.
+
+# asks_for ARGUMENTS: alice asks for a change; prints its job.
+asks_for() { alice "remit --json change --no-wait -m '$1' ${*:2}" | jq -r .job_id; }
+# over JOB: alice waits for its end, whatever it is.
+over() { alice "remit --json job --wait $1" >/dev/null 2>&1 || true; }
+
+# a_history: alice is the agent, bob approves, mallory has no right at all. What the test has to know of it is in $ran,
+# $approved, $denied, $expired, $void, $given, $cut (a job that a crash of the daemon ended) and $stopped.
+a_history() {
+  root 'usermod -aG remit-admin bob; id mallory >/dev/null 2>&1 || useradd -m mallory
+    printf "[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/nginx.service; systemctl daemon-reload
+    sed "s/expires = \"30min\"/expires = \"10s\"/" /usr/share/doc/remit/examples/changes.toml >/etc/remit/policy.d/60-changes.toml
+    remit policy reload >/dev/null'
+  ran=$(alice remit --json run -- uname -sr | jq -r .job_id)
+  alice remit run -- cat /etc/shadow >/dev/null 2>&1 || true
+  alice "remit run --script 'ls /etc | wc -l; touch /etc/nologin'" >/dev/null 2>&1 || true
+  alice remit run --timeout 1 -- sleep 600 >/dev/null 2>&1 || true
+  alice remit run -- no-such-program >/dev/null 2>&1 || true
+
+  # Refused: no rule grants it, no such command, nobody at all.
+  alice remit run --profile host -- id >/dev/null 2>&1 || true
+  alice remit change -m tidy package.remove packages=nginx >/dev/null 2>&1 || true
+  root 'setpriv --reuid mallory --regid mallory --groups remit remit run --profile strict -- id' >/dev/null 2>&1 || true
+
+  # Asked, and what becomes of it.
+  approved=$(asks_for 'ticket 7' service.restart unit=nginx.service)
+  alice "remit approve $approved" </dev/null >/dev/null 2>&1 || true
+  bob "remit approve $approved --digest $(bob "remit --json show $approved" | jq -r .digest)" >/dev/null
+  over "$approved"
+  denied=$(asks_for 'it is slow' service.stop unit=nginx.service)
+  bob "remit deny $denied -m 'not on a Friday'" >/dev/null
+  void=$(asks_for 'ticket 8' service.stop unit=nginx.service)
+  expired=$(asks_for 'ticket 9' package.install packages=hello)
+  root "sed -i 's/^allow = \[\"service.start\", /&\"service.enable\", /' /etc/remit/policy.d/60-changes.toml; remit policy reload >/dev/null"
+  expired=$(asks_for 'ticket 9' package.install packages=hello)
+  over "$expired"
+  taken_back=$(asks_for 'ticket 10' service.start unit=nginx.service)
+  alice "remit stop $taken_back" >/dev/null 2>&1 || true
+
+  # Approved beforehand.
+  bob 'remit grant alice --for 1h --uses 2 service.start unit=nginx.service' >/dev/null
+  given=$(asks_for 'ticket 11' service.start unit=nginx.service)
+  over "$given"
+  bob remit revoke --all >/dev/null
+
+  # A policy that is wrong, and root tries a profile.
+  root 'printf "[[grant]]\nto = [\"%%remit\"]\nallow = [\"nonsense *\"]\n" >/etc/remit/policy.d/70-wrong.toml
+    remit policy reload >/dev/null 2>&1; rm /etc/remit/policy.d/70-wrong.toml; remit policy reload >/dev/null
+    remit try --profile read -- id >/dev/null'
+
+  # Stopped by its owner; locked.
+  alice 'remit run -- sleep 600' >/dev/null 2>&1 &
+  running sleep; stopped=$job
+  alice "remit stop $stopped" >/dev/null
+  root "remit lock -m 'somebody tries things'" >/dev/null
+  alice remit run -- true >/dev/null 2>&1 || true
+  root remit unlock >/dev/null
+
+  # The daemon dies, and is stopped in order, each with a job that runs.
+  alice 'remit run -- sleep 600' >/dev/null 2>&1 &
+  running sleep; cut=$job
+  root 'systemctl kill -s KILL --kill-whom=main remitd.service; remit status >/dev/null 2>&1; timeout 60 sh -c "until remit status >/dev/null 2>&1; do sleep 0.05; done"'
+  alice 'remit run -- sleep 600' >/dev/null 2>&1 &
+  running sleep
+  root systemctl restart remitd.service
+  alice remit run -- uptime >/dev/null
+  wait
+}
+
+# running: alice's one job that runs is in $job.
+running() {
+  job=
+  until [ -n "$job" ]; do
+    job=$(alice remit --json jobs | jq -r '[.jobs[] | select(.state == "running")][0].job_id // empty')
+  done
+}
