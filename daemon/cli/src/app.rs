@@ -46,6 +46,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Jobs(args) => verb::jobs::jobs(context, &args),
         Verb::Job(args) => verb::job::job(context, &args),
         Verb::Stop(args) => verb::stop::stop(context, &args),
+        Verb::History(args) => verb::history::history(context, &args),
         Verb::Pending(args) => verb::pending::pending(context, &args),
         Verb::Show(args) => verb::show::show(context, args),
         Verb::Approve(args) => verb::approve::approve(context, args),

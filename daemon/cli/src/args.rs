@@ -4,6 +4,7 @@ mod admin;
 mod approval;
 mod completions;
 mod grant;
+mod history;
 mod job;
 mod jobs;
 mod look;
@@ -24,6 +25,7 @@ pub use admin::LockArgs;
 pub use approval::{ApproveArgs, DenyArgs, PendingArgs, ShowArgs};
 pub use completions::CompletionsArgs;
 pub use grant::{GrantArgs, RevokeArgs};
+pub use history::HistoryArgs;
 pub use job::JobArgs;
 pub use jobs::{JobsArgs, StopArgs};
 pub use look::{AccessArgs, HostArgs};
@@ -87,6 +89,8 @@ pub enum Verb {
     Job(JobArgs),
     /// End a job and wait until it is gone: yours, or anybody's for administrators
     Stop(StopArgs),
+    /// Show what you have done here, newest first; for administrators what anybody has
+    History(HistoryArgs),
     /// List the changes that wait for an approval, oldest first (administrators)
     Pending(PendingArgs),
     /// Show one of them with all that will run (administrators)

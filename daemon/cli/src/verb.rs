@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod enroll;
 pub mod grant;
 pub mod grants;
+pub mod history;
 pub mod host;
 pub mod job;
 pub mod jobs;

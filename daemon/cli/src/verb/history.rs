@@ -1,0 +1,194 @@
+//! `remit history`: what one has done here, or for administrators what anybody has.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::caps;
+use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Reply, Request};
+
+use crate::app::Context;
+use crate::args::HistoryArgs;
+use crate::daemon::Daemon;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Form};
+use crate::table::Table;
+use crate::{admin, human};
+
+/// Shows it, newest first.
+pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
+    let page = asked(context, args)?;
+    match context.form {
+        Form::Json => output::json(&page)?,
+        Form::Text => output::text(&show(&page, args))?,
+    }
+    Ok(Exit::OK)
+}
+
+/// As many entries as are wanted, by as many questions as that takes.
+fn asked(context: &Context, args: &HistoryArgs) -> Result<HistoryPage, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_millis();
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let since_ms = args.since.as_ref().map(|since| since.unix_ms(now));
+    let mut source = Source::of(context, args)?;
+    let mut all = HistoryPage {
+        entries: Vec::new(),
+        next: args.before,
+    };
+    loop {
+        let had = u32::try_from(all.entries.len()).unwrap_or(u32::MAX);
+        let page = source.ask(HistoryQuery {
+            before: all.next,
+            since_ms,
+            kind: args.kind,
+            limit: args.limit.saturating_sub(had).min(caps::HISTORY_PAGE),
+        })?;
+        all.next = page.next;
+        let is_over = page.entries.is_empty() || page.next.is_none();
+        all.entries.extend(page.entries);
+        if is_over || all.entries.len() as u64 >= u64::from(args.limit) {
+            return Ok(all);
+        }
+    }
+}
+
+/// Who is asked.
+enum Source<'a> {
+    /// The socket for everybody: one's own.
+    Own(Box<Daemon>),
+    /// The socket of administrators: this user's, or all.
+    Any(&'a Context, Option<String>),
+}
+
+impl<'a> Source<'a> {
+    fn of(context: &'a Context, args: &HistoryArgs) -> Result<Self, Failure> {
+        match args.all || args.user.is_some() {
+            true => Ok(Self::Any(context, args.user.clone())),
+            false => Ok(Self::Own(Box::new(Daemon::connect(&context.runtime)?))),
+        }
+    }
+
+    fn ask(&mut self, query: HistoryQuery) -> Result<HistoryPage, Failure> {
+        match self {
+            Self::Own(daemon) => match daemon.call(Request::History(query))? {
+                Reply::History(page) => Ok(page),
+                _ => Err(Failure::off_protocol()),
+            },
+            Self::Any(context, user) => {
+                let user = user.clone();
+                let request = AdminRequest::History { user, query };
+                admin::ask(context, request, |reply| match reply {
+                    AdminReply::History(page) => Some(page),
+                    _ => None,
+                })
+            }
+        }
+    }
+}
+
+fn show(page: &HistoryPage, args: &HistoryArgs) -> String {
+    if page.entries.is_empty() {
+        return "nothing\n".to_owned();
+    }
+    let lines = match args.all {
+        true => {
+            let mut table = Table::new([
+                "USER", "TIME", "EVENT", "VERDICT", "JOB", "COMMAND", "CAUSE",
+            ]);
+            for entry in &page.entries {
+                let [time, kind, verdict, job, command, cause] = &cells(entry);
+                table.row([&entry.user, time, kind, verdict, job, command, cause]);
+            }
+            table.render()
+        }
+        false => {
+            let mut table = Table::new(["TIME", "EVENT", "VERDICT", "JOB", "COMMAND", "CAUSE"]);
+            for entry in &page.entries {
+                table.row(cells(entry).each_ref().map(String::as_str));
+            }
+            table.render()
+        }
+    };
+    lines + &older(page)
+}
+
+fn cells(entry: &HistoryEntry) -> [String; 6] {
+    let job = entry.job_id.as_deref().unwrap_or_default();
+    [
+        human::time(entry.at_ms / 1000),
+        entry.kind.as_str().to_owned(),
+        entry.verdict.clone(),
+        job.get(..8).unwrap_or(job).to_owned(),
+        entry.command.clone().unwrap_or_default(),
+        entry.cause.clone().unwrap_or_default(),
+    ]
+}
+
+/// The line that says how to go on.
+fn older(page: &HistoryPage) -> String {
+    match page.next {
+        Some(next) => format!("  … older ones: the same with --before {next}\n"),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Kind;
+
+    use super::*;
+
+    fn args(all: bool) -> HistoryArgs {
+        HistoryArgs {
+            all,
+            user: None,
+            since: None,
+            kind: None,
+            limit: 20,
+            before: None,
+        }
+    }
+
+    #[test]
+    fn a_page_is_a_table_that_says_how_to_go_on() {
+        let entry =
+            |kind, verdict: &str, command: Option<&str>, cause: Option<&str>| HistoryEntry {
+                seq: 7,
+                at_ms: 1_795_163_148_042,
+                kind,
+                user: "alice".into(),
+                job_id: command.map(|_| "7d025d0d0000000000000000000000aa".into()),
+                command: command.map(str::to_owned),
+                verdict: verdict.to_owned(),
+                cause: cause.map(str::to_owned),
+            };
+        let mut page = HistoryPage {
+            entries: vec![
+                entry(
+                    Kind::Ended,
+                    "exited",
+                    Some("df -h"),
+                    Some("exited with status 0"),
+                ),
+                entry(Kind::Started, "allow", Some("df\n\x1b[2J"), None),
+                entry(Kind::Refused, "busy", None, Some("too many jobs")),
+            ],
+            next: Some(7),
+        };
+        let expect = "  TIME                  EVENT    VERDICT  JOB       COMMAND        CAUSE
+  2026-11-20 08:25:48Z  ended    exited   7d025d0d  df -h          exited with status 0
+  2026-11-20 08:25:48Z  started  allow    7d025d0d  df\\n\\x1b[2J  -
+  2026-11-20 08:25:48Z  refused  busy     -         -              too many jobs
+  … older ones: the same with --before 7
+";
+        assert_eq!(show(&page, &args(false)), expect);
+        page.next = None;
+        let all = show(&page, &args(true));
+        let first =
+            "  USER   TIME                  EVENT    VERDICT  JOB       COMMAND        CAUSE\n";
+        assert!(all.starts_with(first) && !all.contains("older"), "{all}");
+        assert!(all.contains("\n  alice  2026"), "{all}");
+        assert_eq!(show(&HistoryPage::default(), &args(false)), "nothing\n");
+    }
+}
