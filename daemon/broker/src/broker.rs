@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::names::JobId;
+use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_blocking, spawn_local};
@@ -96,7 +97,11 @@ impl Broker {
             ToBroker::Session { session, owner } => self.open(session, owner, fds),
             // Sending wakes the session; a session that ended has no entry.
             ToBroker::SessionGone { session } => drop(self.sessions.borrow_mut().remove(&session)),
-            ToBroker::Job { ticket, meta, .. } => self.job(ticket, *meta, fds),
+            ToBroker::Job {
+                ticket,
+                meta,
+                secrets,
+            } => self.job(ticket, *meta, secrets, fds),
             ToBroker::Answer { ticket, answer } => {
                 if let Some(waiting) = self.warden.take(ticket) {
                     // Whoever asked may be gone.
@@ -150,16 +155,23 @@ impl Broker {
         });
     }
 
-    fn job(self: &Rc<Self>, ticket: Option<u64>, meta: JobMeta, fds: Vec<OwnedFd>) {
+    fn job(
+        self: &Rc<Self>,
+        ticket: Option<u64>,
+        meta: JobMeta,
+        secrets: Vec<Bytes>,
+        fds: Vec<OwnedFd>,
+    ) {
         let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
-        let job = Rc::new(match (ticket, &waiting) {
+        let job = match (ticket, &waiting) {
             (Some(_), Some(waiting)) => Job::new(meta, waiting.notes.clone()),
             (Some(_), None) => Job::new(meta, Vec::new()),
             (None, _) => {
                 let notes = notes::of_line(&meta);
                 Job::adopted(meta, notes, &self.spool)
             }
-        });
+        };
+        let job = Rc::new(job.knowing(secrets));
         self.jobs.add(Rc::clone(&job));
         self.drain(&job, fds);
         if let Some(waiting) = waiting {

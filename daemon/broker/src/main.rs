@@ -25,6 +25,7 @@ mod notes;
 mod output;
 mod page;
 mod pipe;
+mod redact;
 mod rest;
 mod room;
 mod session;

@@ -260,19 +260,6 @@ impl Output {
         bytes.extend(read(more, at - gap.base, written.saturating_sub(at)));
         bytes
     }
-
-    /// The last whole line among the last bytes kept.
-    pub fn last_line(&self, file: Option<&File>) -> Vec<u8> {
-        let kept = self.kept.get();
-        let bytes = read(file, kept.saturating_sub(4096), 4096.min(kept));
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-        let whole = whole.and_then(|end| bytes.get(..end)).unwrap_or_default();
-        let start = whole
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        whole.get(start..).unwrap_or_default().to_vec()
-    }
 }
 
 /// Up to `length` bytes of a file from `offset` on; less at its end, or when it cannot be read.
@@ -521,26 +508,6 @@ mod tests {
             captured.omitted() as usize,
             text.len() - captured.head.len() - captured.tail.len()
         );
-    }
-
-    #[test]
-    fn the_last_whole_line_is_found() {
-        for (text, line) in [
-            ("", ""),
-            ("a", ""),
-            ("a\nb\nc", "b"),
-            ("a\n", "a"),
-            ("\n\n", ""),
-        ] {
-            let mut through = Through::new(100, On::Disk);
-            through.write(text.as_bytes());
-            let file = through.scratch.spool.find(JOB, Stream::Stdout).unwrap();
-            assert_eq!(
-                through.output.last_line(file.as_ref()),
-                line.as_bytes(),
-                "{text:?}"
-            );
-        }
     }
 
     #[test]

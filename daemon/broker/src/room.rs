@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn report(broker: &Broker, job: &Job) -> JobReport {
-        job.report(&broker.spool, None)
+        job.report(&broker.spool, None).0
     }
 
     fn grow(broker: &Broker, job: &Job, bytes: u64) {

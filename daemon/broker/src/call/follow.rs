@@ -19,7 +19,7 @@ impl Call {
         let known = [query.stdout, query.stderr];
         let page = u64::try_from(caps::PAGE).unwrap_or(u64::MAX);
         let more = async {
-            job.until_more(known, 1).await;
+            job.until_shown(&self.broker.spool, known).await;
             // Over or not, what came is answered.
             let _ = timeout(GATHER, job.until_more(known, page)).await;
         };

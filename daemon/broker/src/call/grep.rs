@@ -29,6 +29,7 @@ impl Call {
         let file = job.file(&self.broker.spool, stream);
         let end = output.there(file.as_ref());
         let (ended, total) = (job.has_ended(), output.written());
+        let file = file.and_then(|file| job.to_search(stream, file, end));
         let range = Range {
             offset: query.offset,
             end,

@@ -8,6 +8,7 @@ use remit_link::{Answer, ToWarden};
 
 use super::{Call, Refused, wrong_answer};
 use crate::check;
+use crate::job::note;
 use crate::warden::Granted;
 
 impl Call {
@@ -22,11 +23,16 @@ impl Call {
             Some(PartQuery::Page(_)) | None => None,
         };
         self.ready(&job).await;
-        let report = self.report(&job);
-        let part = match &query.part {
-            Some(PartQuery::Page(page)) => Some(Part::Page(job.page(&self.broker.spool, page))),
-            Some(PartQuery::Grep(_)) | None => matches.map(Part::Matches),
+        let (mut report, inline) = self.bare_report(&job);
+        let (part, secret) = match &query.part {
+            Some(PartQuery::Page(page)) => {
+                let (page, secret) = job.page(&self.broker.spool, page);
+                (Some(Part::Page(page)), note(secret))
+            }
+            Some(PartQuery::Grep(_)) => (matches.map(Part::Matches), job.search_note()),
+            None => (None, note(inline)),
         };
+        report.notes.extend(secret);
         Ok(Reply::Job { report, part })
     }
 

@@ -3,6 +3,7 @@
 mod facts;
 mod follow;
 mod grep;
+mod history;
 mod host;
 mod job;
 mod run;
@@ -17,14 +18,14 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::outcome::JobReport;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::wire::{Access, HistoryQuery, Reply, Request};
+use remit_common::wire::{Access, Reply, Request};
 use remit_link::{Answer, ToWarden};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::Buffered;
 use crate::broker::Broker;
 use crate::check;
-use crate::job::Job;
+use crate::job::{Job, note};
 use crate::session::Client;
 use crate::warden::Granted;
 
@@ -89,7 +90,16 @@ impl Call {
 
     /// A job as it is now. Not before [`Self::ready`].
     fn report(&self, job: &Job) -> Box<JobReport> {
-        Box::new(job.report(&self.broker.spool, self.broker.jobs.place(job)))
+        let (mut report, secret) = self.bare_report(job);
+        report.notes.extend(note(secret));
+        report
+    }
+
+    /// The same without a note of the secrets that stand as stars in it, so many.
+    fn bare_report(&self, job: &Job) -> (Box<JobReport>, usize) {
+        let place = self.broker.jobs.place(job);
+        let (report, secret) = job.report(&self.broker.spool, place);
+        (Box::new(report), secret)
     }
 
     async fn access(&self, access: Access) -> Result<Reply, Refused> {
@@ -106,23 +116,6 @@ impl Call {
         {
             Granted::Answer(Answer::Access(report)) => Ok(Reply::Access(*report)),
             Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::History(_))
-            | Granted::Started(_) => Err(wrong_answer()),
-        }
-    }
-
-    async fn history(&self, query: HistoryQuery) -> Result<Reply, Refused> {
-        let session = self.client.session;
-        let message = |ticket| ToWarden::History {
-            session,
-            ticket,
-            query,
-        };
-        match self
-            .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
-            .await?
-        {
-            Granted::Answer(Answer::History(page)) => Ok(Reply::History(*page)),
-            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_))
             | Granted::Started(_) => Err(wrong_answer()),
         }
     }

@@ -1,6 +1,9 @@
 //! One job: what the warden said of it, and its output.
 
 mod shown;
+mod veil;
+
+pub use self::veil::note;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -8,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
+use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Owner, Totals, Waits};
 use tokio::sync::{Notify, watch};
 
 use crate::left::Left;
 use crate::lost::Lost;
 use crate::output::Output;
+use crate::redact::Secrets;
 use crate::spool::{Gap, Spool};
 
 /// Both streams, in the order of everything that holds one thing for each.
@@ -39,6 +44,7 @@ pub struct Job {
     ending: RefCell<Option<Ending>>,
     lost: RefCell<Option<Lost>>,
     notes: Vec<&'static str>,
+    secrets: Secrets,
     exited: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     /// Told whenever it wrote something, and when it ends.
@@ -102,9 +108,22 @@ impl Job {
             ending: RefCell::new(meta.ending),
             lost: RefCell::new(None),
             notes,
+            secrets: Secrets::of(meta.has_secrets, Vec::new()),
             exited: watch::Sender::new(ended),
             ended: watch::Sender::new(ended),
             changed: Notify::new(),
+        }
+    }
+
+    /// The same, which was given these secrets.
+    #[must_use]
+    pub fn knowing(self, secrets: Vec<Bytes>) -> Self {
+        match secrets.is_empty() {
+            true => self,
+            false => Self {
+                secrets: Secrets::of(true, secrets),
+                ..self
+            },
         }
     }
 

@@ -10,21 +10,26 @@ use remit_common::wire::{PageQuery, Progress};
 use super::{BOTH, Job};
 use crate::lost::{Amount, Lost};
 use crate::notes;
-use crate::output;
 use crate::page;
 use crate::spool::Spool;
 
 /// Bytes of the last line in a progress message.
 const LAST_LINE: usize = 200;
+/// It is looked for among so many bytes.
+const LAST: u64 = 4096;
 
 impl Job {
-    /// The job as it is now. `place` is where it waits.
-    pub fn report(&self, spool: &Spool, place: Option<Place>) -> JobReport {
-        let [(stdout, out_whole), (stderr, err_whole)] = BOTH.map(|stream| {
+    /// The job as it is now, and how many secrets stand as stars in what is shown. `place` is where it waits.
+    pub fn report(&self, spool: &Spool, place: Option<Place>) -> (JobReport, usize) {
+        let [
+            (stdout, out_secret, out_whole),
+            (stderr, err_secret, err_whole),
+        ] = BOTH.map(|stream| {
             let file = self.file(spool, stream);
             let more = self.more(spool, stream);
             let captured = self.output(stream).captured(file.as_ref(), more.as_ref());
-            (captured, self.is_whole(stream, file.as_ref()))
+            let (captured, secret) = self.veiled(stream, captured, file.as_ref());
+            (captured, secret, self.is_whole(stream, file.as_ref()))
         });
         if !(out_whole && err_whole) {
             self.lose(Lost::Missing);
@@ -38,8 +43,9 @@ impl Job {
                 .map(|lost| lost.sentence(amount)),
         );
         notes.extend(notes::of_errors(&stderr.head).map(ToString::to_string));
+        notes.extend(self.withheld());
         let times = self.times.get();
-        JobReport {
+        let report = JobReport {
             denials: Vec::new(),
             job: self.id,
             command: self.command.clone(),
@@ -57,7 +63,8 @@ impl Job {
             stdout,
             stderr,
             notes,
-        }
+        };
+        (report, out_secret + err_secret)
     }
 
     /// The job in a list.
@@ -73,13 +80,16 @@ impl Job {
         }
     }
 
-    /// A page of its output.
-    pub fn page(&self, spool: &Spool, query: &PageQuery) -> Page {
+    /// A page of its output, and how many secrets stand as stars in it.
+    pub fn page(&self, spool: &Spool, query: &PageQuery) -> (Page, usize) {
         let output = self.output(query.stream);
         let file = self.file(spool, query.stream);
-        let there = output.there(file.as_ref());
+        let all = output.there(file.as_ref());
+        let there = self.settled(query.stream, file.as_ref(), all);
         let (mut offset, length) = page::range(query, there);
-        let mut bytes = output::read(file.as_ref(), offset, length);
+        let part = offset..offset.saturating_add(length);
+        let masked = self.part(query.stream, file.as_ref(), part, all);
+        let mut bytes = masked.bytes;
         let at_end = |bytes: &[u8]| offset.saturating_add(size(bytes)) >= there;
         if query.whole_characters {
             // What a job that ended left unfinished will not be finished any more.
@@ -96,13 +106,15 @@ impl Job {
             }
         }
         let end = offset.saturating_add(size(&bytes));
-        Page {
+        let page = Page {
             stream: query.stream,
             offset,
             bytes: bytes.into(),
             total: output.written(),
-            eof: self.has_ended() && end >= there,
-        }
+            // Of what is withheld nothing comes later either.
+            eof: self.has_ended() && (end >= there || self.secrets.are_lost()),
+        };
+        (page, masked.places)
     }
 
     /// What a stream has behind those bytes that are `known`: a page of it.
@@ -114,20 +126,22 @@ impl Job {
             tail: false,
             whole_characters: false,
         };
-        self.page(spool, &query)
+        self.page(spool, &query).0
     }
 
     /// How far it is.
     pub fn progress(&self, spool: &Spool, place: Option<Place>) -> Progress {
         let [out, err] = self.written();
         let latest = self.latest.get();
-        let line = self
-            .output(latest)
-            .last_line(self.file(spool, latest).as_ref());
+        let file = self.file(spool, latest);
+        let there = self.output(latest).there(file.as_ref());
+        let part = there.saturating_sub(LAST)..there;
+        let bytes = self.part(latest, file.as_ref(), part, there).bytes;
+        let line = last_line(&bytes);
         let mut last_line = match self.approval() {
             // It has written nothing yet.
             Some(view) => format!("waiting for an approval by {}", view.by.join(", ")),
-            None => text::line(&line, LAST_LINE),
+            None => text::line(line, LAST_LINE),
         };
         last_line.truncate(last_line.floor_char_boundary(LAST_LINE));
         Progress {
@@ -145,6 +159,33 @@ impl Job {
     }
 }
 
+/// The last whole line.
+fn last_line(bytes: &[u8]) -> &[u8] {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    let whole = whole.and_then(|end| bytes.get(..end)).unwrap_or_default();
+    let start = whole.iter().rposition(|byte| *byte == b'\n');
+    let start = start.map_or(0, |at| at + 1);
+    whole.get(start..).unwrap_or_default()
+}
+
 fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_whole_line_is_found() {
+        for (text, line) in [
+            ("", ""),
+            ("a", ""),
+            ("a\nb\nc", "b"),
+            ("a\n", "a"),
+            ("\n\n", ""),
+        ] {
+            assert_eq!(last_line(text.as_bytes()), line.as_bytes(), "{text:?}");
+        }
+    }
 }
