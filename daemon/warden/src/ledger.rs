@@ -24,6 +24,8 @@ use crate::lock::private_file;
 use crate::plan::{Draft, Plan};
 
 pub use aside::Damage;
+#[cfg(test)]
+pub use slot::tests::facts;
 pub use slot::{Ended, Entry, Found, Past, Waits};
 use slot::{SLOT, Slot, Started, Write};
 
@@ -265,6 +267,7 @@ impl Ledger {
             request: draft.request.clone(),
             has_secrets: draft.bound.has_secrets(),
             traceparent: draft.asked().traceparent().map(str::to_owned),
+            facts: slot::Facts::of(draft),
         };
         let noted = match waits {
             Waits::Nothing => Noted::Begun,

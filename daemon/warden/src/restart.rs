@@ -164,25 +164,45 @@ fn again(job: &Found, ended: &Ended) -> Record {
         entry.command
     );
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    Record::new(Event::End, message)
-        .field("JOB", entry.job.to_string())
-        .number("UID", entry.owner.uid)
-        .field("USER", &entry.owner.user)
-        .field("ARGV", &entry.command)
-        .maybe("TRACEPARENT", entry.traceparent.as_ref())
+    begun(Record::new(Event::End, message), job)
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)
         .maybe("EXIT", ending.exit.map(|code| code.to_string()))
         .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
         .field("KILL_VERIFIED", verified)
         .field("AGAIN", "maybe")
-        .told(entry.owner.clone(), Some(entry.job), Some(&entry.command))
+}
+
+/// Adds what every record of a job tells, as far as the ledger has it.
+fn begun(record: Record, job: &Found) -> Record {
+    let entry = &job.entry;
+    let (owner, facts) = (&entry.owner, &entry.facts);
+    let verdict = match job.past {
+        Past::Asked => Code::NeedsApproval.as_str(),
+        _ => "allow",
+    };
+    record
+        .told(owner.clone(), Some(entry.job), Some(&entry.command))
+        .number("UID", owner.uid)
+        .field("USER", &owner.user)
+        .maybe("LOGINUID", facts.loginuid.map(|uid| uid.to_string()))
+        .number("SESSION", facts.session)
+        .field("PEER", &facts.peer)
+        .field("JOB", entry.job.to_string())
+        .field("VERDICT", verdict)
+        .field("POLICY", &facts.policy)
+        .maybe("COMMAND", facts.named.as_ref())
+        .field("ARGV", &entry.command)
+        .field("PROFILE", &facts.profile)
+        .field("EFFECT", facts.effect.name())
+        .field("CLIENT", &facts.client)
+        .maybe("TRACEPARENT", entry.traceparent.as_ref())
 }
 
 /// The record of it.
 fn interrupted(job: &Found, ended: &Ended) -> Record {
-    let (entry, owner) = (&job.entry, &job.entry.owner);
-    let (user, id) = (&owner.user, entry.job.short());
+    let entry = &job.entry;
+    let (user, id) = (&entry.owner.user, entry.job.short());
     let and = match ended.ending.kill_verified {
         true => "and died too",
         false => "and hangs in the kernel still",
@@ -208,16 +228,10 @@ fn interrupted(job: &Found, ended: &Ended) -> Record {
     };
     let ending = &ended.ending;
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    Record::new(Event::Interrupted, message)
-        .field("JOB", entry.job.to_string())
-        .number("UID", owner.uid)
-        .field("USER", user)
-        .field("ARGV", &entry.command)
-        .maybe("TRACEPARENT", entry.traceparent.as_ref())
+    begun(Record::new(Event::Interrupted, message), job)
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)
-        .told(owner.clone(), Some(entry.job), Some(&entry.command))
 }
 
 #[cfg(test)]
@@ -244,6 +258,7 @@ mod tests {
                 request: None,
                 has_secrets: false,
                 traceparent: None,
+                facts: crate::ledger::facts(),
             },
             job_uid: 5000,
             past,

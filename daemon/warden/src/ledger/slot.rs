@@ -7,10 +7,14 @@
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
+use remit_common::text;
+use remit_common::wire::Effect;
 use remit_link::{JobMeta, Owner};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::plan::Draft;
 
 /// Bytes of a slot.
 pub const SLOT: usize = 8 << 10;
@@ -71,6 +75,52 @@ pub struct Entry {
     pub has_secrets: bool,
     /// The caller's trace.
     pub traceparent: Option<String>,
+    /// What else its records tell.
+    pub facts: Facts,
+}
+
+/// What every record of a job tells beside what is needed to run it: so that one of a job that a dead daemon left can,
+/// too. Each text is cut to a bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The requester's login uid.
+    pub loginuid: Option<u32>,
+    /// The requester's session.
+    pub session: u64,
+    /// The requester's process.
+    pub peer: String,
+    /// Name of the named command.
+    pub named: Option<String>,
+    /// Its profile.
+    pub profile: String,
+    /// Whether it changes the host.
+    pub effect: Effect,
+    /// The policy that decided.
+    pub policy: String,
+    /// What the client calls itself.
+    pub client: String,
+}
+
+impl Facts {
+    /// Bytes of the name of a command or profile, of a policy's digest or process, and of a client's name.
+    pub const NAME: usize = 64;
+    const CLIENT: usize = 100;
+
+    /// Those of a draft.
+    pub fn of(draft: &Draft) -> Self {
+        let (asked, subject) = (draft.asked(), &draft.requester.subject);
+        let name = |name: &str| text::line(name.as_bytes(), Self::NAME);
+        Self {
+            loginuid: subject.loginuid(),
+            session: draft.requester.session,
+            peer: name(&subject.peer()),
+            named: asked.named().map(name),
+            profile: name(draft.bound.compiled.name()),
+            effect: draft.bound.effect,
+            policy: name(draft.policy()),
+            client: text::line(asked.client().as_bytes(), Self::CLIENT),
+        }
+    }
 }
 
 /// What a job has to wait for.
@@ -358,6 +408,20 @@ pub mod tests {
             request: Some(("once".into(), [4; 32])),
             has_secrets: false,
             traceparent: None,
+            facts: facts(),
+        }
+    }
+
+    pub fn facts() -> Facts {
+        Facts {
+            loginuid: None,
+            session: 3,
+            peer: "pid 7".into(),
+            named: Some("disk.usage".into()),
+            profile: "read".into(),
+            effect: Effect::Read,
+            policy: "p".into(),
+            client: "c".into(),
         }
     }
 
@@ -380,6 +444,16 @@ pub mod tests {
             job_uid: u32::MAX,
             has_secrets: true,
             traceparent: Some("t".repeat(55)),
+            facts: Facts {
+                loginuid: Some(u32::MAX),
+                session: u64::MAX,
+                peer: "p".repeat(24),
+                named: Some("n".repeat(Facts::NAME)),
+                profile: "p".repeat(Facts::NAME),
+                effect: Effect::Change,
+                policy: "p".repeat(Facts::NAME),
+                client: "c".repeat(Facts::CLIENT),
+            },
             ..queued(number)
         }
     }

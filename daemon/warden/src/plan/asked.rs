@@ -108,6 +108,16 @@ impl Asked {
         self.reason.as_deref()
     }
 
+    /// The name of the named command, where it is one.
+    pub fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
+    /// What the client calls itself.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
     /// The caller's trace.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()

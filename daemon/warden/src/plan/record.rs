@@ -2,7 +2,7 @@
 
 use remit_common::text;
 use remit_common::wire::Effect;
-use remit_policy::Basis;
+use remit_policy::{Base, Basis};
 
 use super::{Draft, Plan, Requester};
 use crate::audit::chain::hex;
@@ -54,6 +54,7 @@ impl Plan {
                 "JOB_UID",
                 self.bound.compiled.fixed_uid().unwrap_or(self.uid.get()),
             )
+            .field("BASE", base(self.bound.compiled.base()))
             .number("RUNTIME_MAX", self.bound.runtime.seconds)
             .maybe("WAITED_MS", self.waited_ms().map(|ms| ms.to_string()));
         self.marked(self.with_digest(record))
@@ -129,6 +130,14 @@ impl Draft {
             .field("RULE", rule.to_string())
             .field("POLICY", self.policy())
             .told(subject.owner(), Some(self.job), Some(self.command()))
+    }
+}
+
+const fn base(base: Base) -> &'static str {
+    match base {
+        Base::Read => "read",
+        Base::Strict => "strict",
+        Base::Host => "host",
     }
 }
 
