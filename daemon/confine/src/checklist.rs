@@ -221,7 +221,7 @@ fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<
     notes.take(Step::NoNewPrivs, only(way, Wall::NoNewPrivs, no_new_privs))?;
     notes.take(Step::Cwd, cwd(way))?;
     notes.take(Step::Arguments, arguments::open(way.arguments, trusted))?;
-    notes.take(Step::Landlock, landlock(ruleset))?;
+    notes.take(Step::Landlock, landlock(way.sandbox, ruleset))?;
     notes.take(Step::Seccomp, seccomp(way.sandbox))
 }
 
@@ -295,18 +295,19 @@ fn cwd(way: &Way<'_>) -> Result<Taken, Fault> {
     Ok(Taken::Done)
 }
 
-fn landlock(ruleset: Option<OwnedFd>) -> Result<Taken, Fault> {
+fn landlock(sandbox: &Sandbox, ruleset: Option<OwnedFd>) -> Result<Taken, Fault> {
     let Some(ruleset) = ruleset else {
         return Ok(Taken::Absent);
     };
-    floor::landlock_restrict(ruleset.as_fd())?;
+    floor::landlock_restrict(ruleset.as_fd(), sandbox.landlock_flags())?;
     Ok(Taken::Done)
 }
 
 fn seccomp(sandbox: &Sandbox) -> Result<Taken, Fault> {
-    match &sandbox.program {
-        Some(program) => floor::install_filter(program.instructions())?,
-        None => return Err(Fault::because(crate::Why::Unmet)),
+    match (&sandbox.told, &sandbox.program) {
+        (Some(told), _) => told.install()?,
+        (None, Some(program)) => floor::install_filter(program.instructions())?,
+        (None, None) => return Err(Fault::because(crate::Why::Unmet)),
     }
     Ok(Taken::Done)
 }

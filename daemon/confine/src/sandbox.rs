@@ -7,13 +7,15 @@ use crate::net::{Net, Network};
 use crate::places::{self, Places};
 use crate::profile::{HostProfile, ReadProfile, StrictProfile};
 use crate::root::Root;
-use crate::seccomp::{self, Class, Program};
+use crate::seccomp::{self, Class, Program, Told};
 use crate::wall::Walls;
-use crate::{Error, Kernel, Result};
+use crate::{Error, Kernel, Result, floor};
 use std::path::Path;
 
 /// Landlock's first ABI that keeps abstract Unix sockets of others out of reach.
 const SCOPES: u32 = 6;
+/// Landlock's first ABI that can tell the kernel's audit of what it refuses.
+const TELLS: u32 = 7;
 
 /// A compiled profile. Cheap to keep, nothing in it belongs to one job.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Sandbox {
     pub(crate) who: Who,
     pub(crate) class: Class,
     pub(crate) program: Option<Program>,
+    /// In place of `program`, where the kernel's audit shall be told.
+    pub(crate) told: Option<Told>,
     pub(crate) fence: Option<Fence>,
     pub(crate) limits: Limits,
     pub(crate) ceilings: Ceilings,
@@ -125,6 +129,7 @@ impl Sandbox {
             },
             class: Class::default(),
             program: None,
+            told: None,
             fence: None,
             limits: profile.limits,
             ceilings: Ceilings::own()?,
@@ -149,6 +154,7 @@ impl Sandbox {
             },
             class,
             program: Some(seccomp::compile(walls, class)?),
+            told: None,
             fence: fence(kernel.landlock_abi, walls).map(|fence| match profile.network {
                 true => fence.without_network(),
                 false => fence,
@@ -193,11 +199,29 @@ impl Sandbox {
             },
             class,
             program: Some(seccomp::compile(walls, class)?),
+            told: None,
             fence: fence(kernel.landlock_abi, walls).map(Fence::without_network),
             limits: profile.limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
         })
+    }
+
+    /// The same walls, and what they refuse a job is told to the kernel's audit: by the filter of system
+    /// calls, and by Landlock where the kernel can (ABI 7, Linux 6.15). A record for each time: a job
+    /// can fill the host's audit log so.
+    #[must_use]
+    pub fn told_to_audit(self) -> Sandbox {
+        let told = self.program.as_ref().map(Told::of);
+        Sandbox { told, ..self }
+    }
+
+    /// What landlock_restrict_self(2) is called with.
+    pub(crate) fn landlock_flags(&self) -> u32 {
+        match self.told.is_some() && self.kernel.landlock_abi >= TELLS {
+            true => floor::LOG_NEW_EXEC_ON,
+            false => 0,
+        }
     }
 
     /// The path of the profile that a failed step is about: `Progress::Failed::at` of `Step::Root`

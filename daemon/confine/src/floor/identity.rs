@@ -261,6 +261,17 @@ pub(crate) fn session_keyring() -> io::Result<i64> {
 
 /// The filter, for this process and all it will be. seccomp(2).
 pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    install_filter_with(program, 0)
+}
+
+/// `SECCOMP_FILTER_FLAG_LOG`: what the filter refuses is told to the kernel's audit.
+pub(crate) const FILTER_LOG: libc::c_ulong = 1 << 1;
+
+/// The same with flags of seccomp(2).
+pub(crate) fn install_filter_with(
+    program: &[libc::sock_filter],
+    flags: libc::c_ulong,
+) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
@@ -271,7 +282,7 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     })?;

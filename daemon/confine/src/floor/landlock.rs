@@ -79,9 +79,14 @@ pub(crate) fn landlock_grant(
     Ok(())
 }
 
+/// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON`, ABI 7: what a program is refused that is executed in the
+/// domain is told to the kernel's audit; by default that ends with the first exec.
+pub(crate) const LOG_NEW_EXEC_ON: u32 = 1 << 1;
+
 /// Puts this process into a domain of the ruleset, for good.
-pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
+    let fd = ruleset.as_raw_fd();
     // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, fd, flags) })?;
     Ok(())
 }

@@ -180,7 +180,7 @@ fn fence(net: &Net) -> io::Result<()> {
             floor::landlock_grant_port(ruleset.as_fd(), target.address.port(), CONNECT_TCP)?;
         }
     }
-    floor::landlock_restrict(ruleset.as_fd())
+    floor::landlock_restrict(ruleset.as_fd(), 0)
 }
 
 /// A connection in one of its two ages.

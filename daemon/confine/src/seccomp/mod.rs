@@ -8,10 +8,12 @@
 mod bpf;
 mod relay;
 mod table;
+mod told;
 
 use crate::{Error, Result, Wall, wall::Walls};
 pub(crate) use bpf::Program;
 pub(crate) use relay::relay;
+pub(crate) use told::Told;
 
 /// What to do with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -507,3 +507,65 @@ fn classes_change_calls_of_the_table_alone() {
         }
     }
 }
+
+/// One half answers as the whole program does, the other lets through: whatever is asked.
+#[test]
+fn two_halves_are_the_whole_and_only_refusals_are_told() {
+    let all = Class {
+        locks: true,
+        internet: true,
+        unix: true,
+        ipc: true,
+        no_set_id: true,
+        shared_uid: true,
+    };
+    // Each argument of these, one after the other: every value that a check names is among them.
+    let mut values: Vec<u64> = (0..=64).chain([0x80, 0x40000, 0x20000, u64::MAX]).collect();
+    let groups = table::GROUPS
+        .iter()
+        .chain(table::INSTEAD.iter().map(|i| &i.group));
+    for group in groups {
+        if let Rule::Checked(checks) | Rule::CheckedIfSet(_, checks) = group.rule {
+            for check in checks {
+                let (Want::OneOf(named) | Want::NoneOf(named)) = check.want;
+                values.extend(named.iter().map(|value| u64::from(*value)));
+            }
+        }
+    }
+    values.sort_unstable();
+    values.dedup();
+    for (arch, class) in [
+        (Arch::X86_64, Class::default()),
+        (Arch::X86_64, all),
+        (Arch::Aarch64, Class::default()),
+        (Arch::Aarch64, all),
+    ] {
+        let whole = compile_for(arch, Walls::ALL, class);
+        let told = Told::of(&whole);
+        let [refusals, others] = told.halves();
+        let mut told_of = 0;
+        for number in (0..500).chain([0x4000_0000, u32::MAX]) {
+            for at in 0..4 {
+                for value in &values {
+                    let mut args = [0; 6];
+                    args[at] = *value;
+                    let ask = |program| run(program, arch.audit(), number, args);
+                    let (want, one, other) = (ask(&whole), ask(refusals), ask(others));
+                    let silent = [errno(0), errno(libc::ENOSYS)].contains(&want);
+                    let expected = if silent { (ALLOW, want) } else { (want, ALLOW) };
+                    let expected = if want == ALLOW {
+                        (ALLOW, ALLOW)
+                    } else {
+                        expected
+                    };
+                    assert_eq!((one, other), expected, "{number} {args:?}");
+                    told_of += u32::from(one != ALLOW);
+                }
+            }
+        }
+        assert!(told_of > 1000, "{told_of}");
+        for half in [refusals, others] {
+            assert_eq!(run(half, 7, 0, [0; 6]), KILL, "another architecture");
+        }
+    }
+}

@@ -43,6 +43,35 @@ fn every_wall_holds() {
     }
 }
 
+/// Two programs then stand in place of one: each wall holds as before, in every base.
+#[test]
+fn every_wall_holds_where_the_kernels_audit_is_told() {
+    let kernel = Kernel::probe().unwrap();
+    let read = || Sandbox::read(&profile(), &kernel).unwrap();
+    let strict = || Sandbox::strict(&super::strict::plain(), &kernel).unwrap();
+    let tried = |sandbox: &Sandbox| -> Vec<Wall> {
+        let findings = ask(sandbox).unwrap();
+        for finding in &findings {
+            assert!(finding.held, "{}: {}", finding.wall.name(), finding.detail);
+        }
+        findings.iter().map(|finding| finding.wall).collect()
+    };
+    assert_eq!(tried(&read()), tried(&read().told_to_audit()));
+    assert_eq!(tried(&strict()), tried(&strict().told_to_audit()));
+    let keeper = keeper();
+    for (sandbox, filters) in [(read(), "1"), (read().told_to_audit(), "2")] {
+        let status = [
+            "grep",
+            "-oP",
+            "Seccomp_filters:\\s*\\K.*",
+            "/proc/self/status",
+        ];
+        let ran = run_in(&sandbox, &keeper, &status, &With::default());
+        assert_eq!((ran.out.trim(), ran.code()), (filters, Some(0)), "{ran:?}");
+    }
+    end(keeper);
+}
+
 /// As on kernels that have none: the step is absent, all other walls stand.
 #[test]
 fn without_landlock_everything_else_holds() {
