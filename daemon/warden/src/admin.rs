@@ -61,6 +61,8 @@ pub enum Wants {
     Pending,
     /// What becomes of an approval.
     Approval(JobId),
+    /// The history, read.
+    History(u64),
 }
 
 /// All connections, in the order in which they came.
@@ -296,6 +298,7 @@ impl Warden {
             | AdminRequest::Doctor
             | AdminRequest::Stop { .. }
             | AdminRequest::Pending { .. }
+            | AdminRequest::History { .. }
             | AdminRequest::Approve { .. }
                 if self.admins.waiting_for(number) >= WAITING =>
             {
@@ -318,7 +321,13 @@ impl Warden {
             },
             AdminRequest::Grant(new) => self.give(subject, new),
             AdminRequest::Grants => self.list_grants(),
-            AdminRequest::History { .. } | AdminRequest::AuditHead => {
+            AdminRequest::History { user, query } => {
+                match self.history_of(subject, user, &query) {
+                    Ok(wants) => return self.wait(number, wants),
+                    Err(refusal) => self.refused(subject, refusal),
+                }
+            }
+            AdminRequest::AuditHead => {
                 AdminReply::Refused(Refusal::new(Code::NotFound, "not kept yet"))
             }
             AdminRequest::Revoke { grant } => self.revoke(subject, grant),

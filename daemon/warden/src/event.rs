@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Refusal;
 use remit_link::{Answer, ToBroker, ToWarden};
 
 use crate::audit::{Event, Record};
@@ -77,6 +77,7 @@ impl Warden {
             Token::Policy => self.policy_read(),
             Token::Trial => self.trial_event(),
             Token::Measuring(serial) => self.measured(serial),
+            Token::History(serial) => self.history_read(serial),
             Token::Audit => {
                 self.unpark();
                 self.record_waiting_ends();
@@ -110,6 +111,7 @@ impl Warden {
             Timer::Grants => self.end_grants(),
             Timer::Approval(serial) => self.approval_late(serial),
             Timer::Measuring(serial) => self.measuring_late(serial),
+            Timer::History(serial) => self.history_late(serial),
             Timer::LeftOut => self.tell_left_out(),
             Timer::Stop => self.stop_late(),
         }
@@ -158,11 +160,8 @@ impl Warden {
             ToWarden::History {
                 session,
                 ticket,
-                query: _,
-            } => {
-                let refusal = Refusal::new(Code::NotFound, "there is no history yet");
-                self.answer(session, ticket, Err(refusal));
-            }
+                query,
+            } => self.history(session, ticket, &query),
             ToWarden::Stop {
                 session,
                 ticket,

@@ -27,6 +27,7 @@ mod fault;
 mod flood;
 mod following;
 mod grants;
+mod history;
 mod jobs;
 mod json;
 mod ledger;

@@ -42,6 +42,8 @@ pub enum Token {
     Trial,
     /// Files of a request being measured.
     Measuring(u64),
+    /// The history being read for a question.
+    History(u64),
 }
 
 impl Token {
@@ -63,6 +65,7 @@ impl Token {
             Self::Audit => (13, 0),
             Self::Trial => (14, 0),
             Self::Measuring(n) => (15, n),
+            Self::History(n) => (16, n),
         }
     }
 
@@ -90,6 +93,7 @@ impl Token {
             13 => Self::Audit,
             14 => Self::Trial,
             15 => Self::Measuring(n),
+            16 => Self::History(n),
             _ => return None,
         })
     }
@@ -178,10 +182,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..16_u64 {
+        for data in 0..17_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(16 << 56), None);
+        assert_eq!(Token::from_data(17 << 56), None);
     }
 }

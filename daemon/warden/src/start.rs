@@ -113,6 +113,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         parked: VecDeque::new(),
         accepting: false,
         announced: false,
+        stopped_by: None,
         leaving: false,
         refusals: Floods::default(),
         told: Floods::default(),
@@ -128,7 +129,12 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     warden.start_broker()?;
     warden.turn()?;
     warden.tell_all_left_out();
-    warden.audit.note(Record::new(Event::Stop, "remitd stops"));
+    let message = match &warden.stopped_by {
+        Some(signal) => format!("remitd stops, by {signal}"),
+        None => "remitd stops".to_owned(),
+    };
+    let record = Record::new(Event::Stop, message).maybe("CAUSE", warden.stopped_by.as_ref());
+    warden.audit.note(record);
     warden.ledger.sync();
     if let Err(error) = warden.grants.keep() {
         say!("what is left of the grants for a time is not saved: {error}");

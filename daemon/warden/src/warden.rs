@@ -21,6 +21,7 @@ use crate::clock::Timers;
 use crate::config::Config;
 use crate::flood::Floods;
 use crate::grants::Grants;
+use crate::history::Questions;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::listen::Listeners;
@@ -88,6 +89,8 @@ pub struct Warden {
     /// What people gave for a time.
     pub grants: Grants,
     pub audit: Audit,
+    /// Questions about the history that are being answered.
+    pub questions: Questions,
     pub policy: Live,
     pub policy_error: Option<String>,
     pub loading: Option<Loading>,
@@ -104,6 +107,8 @@ pub struct Warden {
     pub accepting: bool,
     /// The service manager knows that we serve.
     pub announced: bool,
+    /// Who said so, when it is on its way out.
+    pub stopped_by: Option<String>,
     /// The loop ends at its next turn.
     pub leaving: bool,
     pub since: Instant,

@@ -26,6 +26,7 @@ use crate::account::Buffered;
 use crate::broker::Broker;
 use crate::check;
 use crate::job::{Job, note};
+use crate::notes::About;
 use crate::session::Client;
 use crate::warden::Granted;
 
@@ -111,7 +112,7 @@ impl Call {
             access,
         };
         match self
-            .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
+            .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
             .await?
         {
             Granted::Answer(Answer::Access(report)) => Ok(Reply::Access(*report)),
@@ -124,12 +125,12 @@ impl Call {
     /// seals takes descriptors.
     async fn ask(
         &self,
-        notes: Vec<&'static str>,
+        about: About,
         message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
     ) -> Result<Granted, Refused> {
         let _turn = self.client.account.turn().await;
         let room = self.room.take();
-        let answer = self.broker.warden.ask(notes, message).await;
+        let answer = self.broker.warden.ask(about, message).await;
         drop(room);
         answer
     }

@@ -30,6 +30,13 @@ pub struct Linked {
     head: Head,
 }
 
+impl Linked {
+    /// The record's number.
+    pub fn seq(&self) -> u64 {
+        self.head.seq
+    }
+}
+
 /// The chain's head, in memory and on disk.
 #[derive(Debug)]
 pub struct Chain {

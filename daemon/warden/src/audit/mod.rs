@@ -18,6 +18,7 @@ pub use record::{Event, Record};
 
 use crate::config::{Sink, Sync};
 use crate::error::Fatal;
+use crate::history::History;
 use crate::plan::Plan;
 
 use chain::Chain;
@@ -82,6 +83,8 @@ pub struct Audit {
     lost: u64,
     /// Why the newest record is not in the trail, if so.
     error: Option<String>,
+    /// What of it users may see again.
+    pub history: History,
 }
 
 impl Audit {
@@ -106,6 +109,7 @@ impl Audit {
             chain,
             lost: 0,
             error: None,
+            history: History::open(state),
         })
     }
 
@@ -176,6 +180,7 @@ impl Audit {
         match written {
             Ok(()) => {
                 self.lost = 0;
+                self.history.add(&record, linked.seq());
                 // The record is out, and what it says is to be done. The next one waits for the head.
                 if let Err(error) = self.chain.commit(&linked) {
                     say!("the head of the audit trail cannot be kept: {error}");

@@ -1,6 +1,10 @@
 //! One record: an event, a sentence for people, and fields for machines.
 
+use remit_common::names::JobId;
 use remit_common::text;
+use remit_link::Owner;
+
+use crate::history::Told;
 pub use remit_trail::Event;
 
 /// syslog(3) priority of most of its records: what wants an auditor's eye stands out.
@@ -65,6 +69,8 @@ pub struct Record {
     pub fields: Vec<(&'static str, String)>,
     /// It is about a change: `audit.sync = "changes"` waits for the disk.
     pub is_change: bool,
+    /// Whose history it stands in.
+    pub told: Option<Box<Told>>,
 }
 
 impl Record {
@@ -76,6 +82,7 @@ impl Record {
             priority: priority(event),
             fields: Vec::with_capacity(16),
             is_change: is_change(event),
+            told: None,
         }
     }
 
@@ -83,6 +90,18 @@ impl Record {
     pub fn of_change(self) -> Self {
         let is_change = true;
         Self { is_change, ..self }
+    }
+
+    /// Lets it stand in the history of who asked: about this job, and what they asked for in their words,
+    /// with secrets hidden.
+    pub fn told(self, owner: Owner, job: Option<JobId>, command: Option<&str>) -> Self {
+        let command = command.map(str::to_owned);
+        let told = Some(Box::new(Told {
+            owner,
+            job,
+            command,
+        }));
+        Self { told, ..self }
     }
 
     /// Marks it as an error: something does not work until somebody mends it.

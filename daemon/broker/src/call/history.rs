@@ -1,0 +1,30 @@
+//! `history`: what the caller's user has done here. The warden has it, and reads it.
+
+use remit_common::wire::{HistoryQuery, Reply};
+use remit_link::{Answer, ToWarden};
+
+use super::{Call, Refused, wrong_answer};
+use crate::check;
+use crate::notes::About;
+use crate::warden::Granted;
+
+impl Call {
+    /// One page of it.
+    pub async fn history(&self, query: HistoryQuery) -> Result<Reply, Refused> {
+        check::history(&query)?;
+        let session = self.client.session;
+        let message = |ticket| ToWarden::History {
+            session,
+            ticket,
+            query,
+        };
+        match self
+            .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
+            .await?
+        {
+            Granted::Answer(Answer::History(page)) => Ok(Reply::History(*page)),
+            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_))
+            | Granted::Started(_) => Err(wrong_answer()),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The history: the daemon's own short record of what each user did, for them and for auditors.
+//!
+//! It is no second trail. A record goes into the audit first, and what cannot be kept here is said
+//! and nothing else: nothing waits for it, and nothing is refused for its sake. Who asks is answered by
+//! a forked child that reads the files ([`questions`]), so the loop waits for no disk and holds
+//! nothing of it in memory.
+
+mod frame;
+mod page;
+mod questions;
+mod store;
+mod told;
+
+use std::path::Path;
+
+use store::Store;
+
+pub use questions::Questions;
+pub use told::Told;
+
+use crate::audit::Record;
+use crate::clock;
+
+/// What is kept, or why nothing is.
+#[derive(Debug)]
+pub struct History {
+    store: Result<Store, String>,
+    /// Keeping it has failed, and that was said.
+    failing: bool,
+}
+
+impl History {
+    /// Opens the history in the state directory `state`. One that cannot be kept is said.
+    pub fn open(state: &Path) -> Self {
+        let store = Store::open(&state.join("warden"));
+        if let Err(why) = &store {
+            say!("no history is kept: {why}");
+        }
+        Self {
+            store,
+            failing: false,
+        }
+    }
+
+    /// Keeps what a record tells of a user, where it tells any. `seq` is its number in the trail.
+    pub fn add(&mut self, record: &Record, seq: u64) {
+        let Ok(store) = &mut self.store else {
+            return;
+        };
+        let Some(kept) = told::kept(record, seq, clock::unix_ms()) else {
+            return;
+        };
+        match store.add(&kept) {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                if !self.failing {
+                    say!("the history cannot be kept, the audit trail is: {error}");
+                }
+                self.failing = true;
+            }
+        }
+    }
+}

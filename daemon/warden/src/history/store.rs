@@ -1,0 +1,340 @@
+//! The two files: one that grows, and the one before it. Both together are all the past there is.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use remit_common::wire::HistoryQuery;
+
+use super::frame::{self, BEGIN, End, Kept};
+use super::page::{self, Found, Whose};
+use crate::ledger::aside;
+use crate::lock::private_file;
+
+/// Bytes of one file.
+const SEGMENT: u64 = 1 << 20;
+
+/// The files, open.
+#[derive(Debug)]
+pub struct Store {
+    /// The one that grows.
+    path: PathBuf,
+    file: File,
+    size: u64,
+    /// The one before it, where there is one.
+    old: Option<File>,
+    /// The number of the newest entry; 0 without any.
+    last: u64,
+}
+
+impl Store {
+    /// Opens or makes them in `dir`. What a daemon that was killed left half is cut off; what is
+    /// damaged is kept aside and said, and what stands before it stays.
+    ///
+    /// # Errors
+    /// They cannot be opened, read or cut.
+    pub fn open(dir: &Path) -> Result<Self, String> {
+        let path = dir.join("history");
+        let old_path = old(&path);
+        let cannot = |path: &Path| {
+            let path = path.display().to_string();
+            move |error: io::Error| format!("'{path}': {error}")
+        };
+        let mut last = 0;
+        let old = match fs::symlink_metadata(&old_path) {
+            Ok(_) => Some(mended(&old_path, &mut last).map_err(cannot(&old_path))?.0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(cannot(&old_path)(error)),
+        };
+        let (file, size) = mended(&path, &mut last).map_err(cannot(&path))?;
+        Ok(Self {
+            path,
+            file,
+            size,
+            old,
+            last,
+        })
+    }
+
+    /// Adds an entry, by one write that leaves nothing of it when it fails.
+    ///
+    /// # Errors
+    /// It is not kept.
+    pub fn add(&mut self, kept: &Kept) -> io::Result<()> {
+        if kept.seq <= self.last {
+            self.begin_anew()?;
+        }
+        let bytes = frame::encode(kept)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an entry is too long"))?;
+        let length = bytes.len() as u64;
+        if self.size + length > SEGMENT {
+            self.turn_over()?;
+        }
+        if let Err(error) = self.file.write_all_at(&bytes, self.size) {
+            let _ = self.file.set_len(self.size);
+            return Err(error);
+        }
+        self.size += length;
+        self.last = kept.seq;
+        Ok(())
+    }
+
+    /// What is asked for, read from the disk as far as the files went when this process was forked.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn page(&self, whose: &Whose, query: &HistoryQuery) -> Result<Found, String> {
+        let read = |file: &File, size: u64| {
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+            file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+        };
+        let files = || {
+            let old = match &self.old {
+                Some(old) => read(old, old.metadata()?.len().min(SEGMENT))?,
+                None => BEGIN.to_vec(),
+            };
+            Ok([old, read(&self.file, self.size)?])
+        };
+        let files = files().map_err(|error: io::Error| format!("the history: {error}"))?;
+        Ok(page::page(files.iter().map(Vec::as_slice), whose, query))
+    }
+
+    /// The file that grows is full: it becomes the one before.
+    fn turn_over(&mut self) -> io::Result<()> {
+        let new = self.path.with_file_name("history-new");
+        let file = private_file(&new)?;
+        file.set_len(0)?;
+        file.write_all_at(BEGIN, 0)?;
+        fs::rename(&self.path, old(&self.path))?;
+        // A kill here: the next daemon makes an empty one.
+        fs::rename(&new, &self.path)?;
+        self.old = Some(std::mem::replace(&mut self.file, file));
+        self.size = BEGIN.len() as u64;
+        Ok(())
+    }
+
+    /// The trail began anew, and with it its numbers: what has the old ones is put aside.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        for path in [old(&self.path), self.path.clone()] {
+            match aside::renamed(&path, "the audit trail began anew".to_owned()) {
+                Ok(aside) => say!("the history begins anew: {}", aside.told()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.old = None;
+        let (file, size) = mended(&self.path, &mut 0)?;
+        self.file = file;
+        self.size = size;
+        self.last = 0;
+        Ok(())
+    }
+}
+
+fn old(path: &Path) -> PathBuf {
+    path.with_file_name("history-old")
+}
+
+/// Opens or makes a file, and leaves of it what is whole.
+fn mended(path: &Path, last: &mut u64) -> io::Result<(File, u64)> {
+    let mut file = private_file(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no regular file",
+        ));
+    }
+    let mut bytes = Vec::new();
+    // A byte more shows that it is longer than any of ours.
+    (&mut file).take(SEGMENT + 1).read_to_end(&mut bytes)?;
+    let end = frame::walk(&bytes, |kept| *last = kept.seq.max(*last));
+    let (whole, is_damaged) = match end {
+        End::Whole => (bytes.len(), bytes.len() as u64 > SEGMENT),
+        End::Half(at) => (at, false),
+        End::Damaged(at) => (at, true),
+    };
+    if is_damaged {
+        say!("'{}': {}", path.display(), aside::copied(path, 1).told());
+    }
+    file.set_len(whole as u64)?;
+    if whole == 0 {
+        file.write_all_at(BEGIN, 0)?;
+    }
+    Ok((file, whole.max(BEGIN.len()) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::history::frame::tests::kept;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let name = format!("remit-history-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
+            let mut names: Vec<String> = entries.map(|entry| name(entry).unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn seqs(store: &Store) -> Vec<u64> {
+        let mut all = Vec::new();
+        let mut before = None;
+        loop {
+            let query = HistoryQuery {
+                before,
+                limit: 100,
+                ..HistoryQuery::default()
+            };
+            let found = store.page(&Whose::All, &query).unwrap();
+            assert!(!found.is_damaged);
+            all.extend(found.page.entries.iter().map(|entry| entry.seq));
+            before = found.page.next;
+            if before.is_none() {
+                return all;
+            }
+        }
+    }
+
+    fn add(store: &mut Store, seqs: std::ops::RangeInclusive<u64>) {
+        for seq in seqs {
+            store.add(&kept(seq, 1, "alice")).unwrap();
+        }
+    }
+
+    #[test]
+    fn it_goes_on_after_a_restart_and_cuts_what_is_half() {
+        let dir = Dir::new("half");
+        let mut store = Store::open(&dir.0).unwrap();
+        add(&mut store, 1..=3);
+        let whole = store.size;
+        add(&mut store, 4..=4);
+        let mode = store.file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        store.file.set_len(store.size - 1).unwrap();
+        let mut store = Store::open(&dir.0).unwrap();
+        assert_eq!((store.size, store.last), (whole, 3));
+        assert_eq!(store.file.metadata().unwrap().len(), whole);
+        add(&mut store, 4..=5);
+        assert_eq!(seqs(&store), [5, 4, 3, 2, 1]);
+        assert_eq!(dir.names(), ["history"], "half an entry is no damage");
+    }
+
+    #[test]
+    fn two_files_of_a_mebibyte_are_all_there_is() {
+        let dir = Dir::new("full");
+        let mut store = Store::open(&dir.0).unwrap();
+        let long = |seq| Kept {
+            cause: Some("c".repeat(1000)),
+            ..kept(seq, 1, "alice")
+        };
+        (1..=2500).for_each(|seq| store.add(&long(seq)).unwrap());
+        assert_eq!(dir.names(), ["history", "history-old"]);
+        let read = |name| fs::read(dir.path(name)).unwrap();
+        let (old, new) = (read("history-old"), read("history"));
+        assert!([&old, &new].map(Vec::len).into_iter().max() <= usize::try_from(SEGMENT).ok());
+        let mut kept = Vec::new();
+        for file in [&old, &new] {
+            let end = frame::walk(file, |entry| kept.push(entry.seq));
+            assert_eq!(end, End::Whole);
+        }
+        let first = 2501 - kept.len() as u64;
+        let expect: Vec<u64> = (first..=2500).collect();
+        assert!(
+            kept == expect && kept.len() > 1000,
+            "the newest, none left out"
+        );
+        let newest = |store: &Store| {
+            let query = HistoryQuery {
+                limit: 2,
+                ..HistoryQuery::default()
+            };
+            let found = store.page(&Whose::All, &query).unwrap();
+            let seqs = found.page.entries.iter().map(|entry| entry.seq);
+            (seqs.collect::<Vec<_>>(), found.page.next)
+        };
+        assert_eq!(newest(&store), (vec![2500, 2499], Some(2499)));
+        // A daemon that is killed between the two renames leaves no file that grows.
+        fs::rename(dir.path("history"), dir.path("history-new")).unwrap();
+        let mut store = Store::open(&dir.0).unwrap();
+        store.add(&long(2501)).unwrap();
+        assert_eq!(newest(&store).0.first(), Some(&2501));
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept_aside_and_what_stands_before_stays() {
+        let dir = Dir::new("damaged");
+        let mut store = Store::open(&dir.0).unwrap();
+        add(&mut store, 1..=3);
+        let whole = store.size;
+        add(&mut store, 4..=40);
+        let mut bytes = fs::read(dir.path("history")).unwrap();
+        bytes[usize::try_from(whole).unwrap() + 20] ^= 1;
+        fs::write(dir.path("history"), &bytes).unwrap();
+        // A daemon that runs tells it, too.
+        let query = HistoryQuery {
+            limit: 100,
+            ..HistoryQuery::default()
+        };
+        assert!(store.page(&Whose::All, &query).unwrap().is_damaged);
+        let store = Store::open(&dir.0).unwrap();
+        assert_eq!(seqs(&store), [3, 2, 1]);
+        assert_eq!(dir.names(), ["history", "history.damaged-1"]);
+        assert_eq!(fs::read(dir.path("history.damaged-1")).unwrap(), bytes);
+        drop(store);
+        fs::write(dir.path("history"), "something else").unwrap();
+        let mut store = Store::open(&dir.0).unwrap();
+        add(&mut store, 41..=41);
+        assert_eq!(seqs(&store), [41]);
+        fs::remove_file(dir.path("history")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path("history")).unwrap();
+        assert!(Store::open(&dir.0).is_err(), "no link is followed");
+    }
+
+    #[test]
+    fn a_trail_that_begins_anew_has_no_number_twice() {
+        let dir = Dir::new("anew");
+        let mut store = Store::open(&dir.0).unwrap();
+        add(&mut store, 7..=9);
+        add(&mut store, 1..=2);
+        assert_eq!(seqs(&store), [2, 1]);
+        assert_eq!(dir.names(), ["history", "history.damaged-1"]);
+        assert_eq!(seqs(&Store::open(&dir.0).unwrap()), [2, 1]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let dir = Dir::new("full-disk");
+        let mut store = Store::open(&dir.0).unwrap();
+        add(&mut store, 1..=2);
+        let writable = std::mem::replace(&mut store.file, File::open(dir.path("history")).unwrap());
+        assert!(store.add(&kept(3, 1, "alice")).is_err());
+        store.file = writable;
+        add(&mut store, 4..=4);
+        assert_eq!(seqs(&store), [4, 2, 1]);
+    }
+}
