@@ -43,11 +43,13 @@ pub enum Event {
     Given,
     /// A person ended such a grant, or all are lost.
     Revoked,
+    /// Something befell the trail itself: its file was cut, or numbers were skipped after the machine went down.
+    Trail,
 }
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -68,6 +70,7 @@ impl Event {
         Self::Void,
         Self::Given,
         Self::Revoked,
+        Self::Trail,
     ];
 
     /// The value of REMIT_EVENT.
@@ -94,6 +97,7 @@ impl Event {
             Self::Void => "void",
             Self::Given => "given",
             Self::Revoked => "revoked",
+            Self::Trail => "trail",
         }
     }
 
@@ -127,6 +131,7 @@ impl Event {
             Self::Void => "636390def0864a02ab8bd2cb703c53f9",
             Self::Given => "9fc1b832f8d943a19ec349630a1fc9e5",
             Self::Revoked => "3cb934cb73874fb5b5befabeb6bc0fdd",
+            Self::Trail => "28a45d6cbc7140f2b5ed84ad6dc387a7",
         }
     }
 }

@@ -15,15 +15,54 @@ const VERSION: &[u8] = b"remit audit record 1\n";
 pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
     let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_unstable();
-    let mut sha = Sha256::new();
-    sha.update(VERSION);
+    let mut text = Vec::with_capacity(2048);
+    text.extend_from_slice(VERSION);
     for (name, value) in fields {
-        sha.update(name.as_bytes());
-        sha.update(format!(" {}\n", value.len()).as_bytes());
-        sha.update(value.as_bytes());
-        sha.update(b"\n");
+        put(&mut text, &["", name], value);
     }
-    sha.finalize().into()
+    Sha256::digest(text).into()
+}
+
+/// The same of a record whose fields have no `REMIT_` before their names yet.
+#[must_use]
+pub fn hash_fields(
+    message: &str,
+    message_id: &str,
+    priority: &str,
+    fields: &[(&str, String)],
+) -> Hash {
+    let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value)).collect();
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    let mut text = Vec::with_capacity(2048);
+    text.extend_from_slice(VERSION);
+    put(&mut text, &["", "MESSAGE"], message);
+    put(&mut text, &["", "MESSAGE_ID"], message_id);
+    put(&mut text, &["", "PRIORITY"], priority);
+    for (name, value) in fields {
+        put(&mut text, &["REMIT_", name], value);
+    }
+    Sha256::digest(text).into()
+}
+
+fn put(text: &mut Vec<u8>, name: &[&str; 2], value: &str) {
+    let mut digits = [0; 20];
+    let mut length = value.len();
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (length % 10) as u8;
+        length /= 10;
+        count += 1;
+        if length == 0 {
+            break;
+        }
+    }
+    name.iter()
+        .for_each(|part| text.extend_from_slice(part.as_bytes()));
+    text.push(b' ');
+    text.extend_from_slice(digits.get(20 - count..).unwrap_or_default());
+    text.push(b'\n');
+    text.extend_from_slice(value.as_bytes());
+    text.push(b'\n');
 }
 
 /// Lower-case hexadecimal.
@@ -32,7 +71,9 @@ pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'));
     let both = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
-    bytes.iter().flat_map(both).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(both));
+    text
 }
 
 /// A hash from lower-case hexadecimal.

@@ -1,105 +1,424 @@
 //! Whether records are all there, in order, and as they were written.
 
-use crate::Hash;
+mod holes;
+mod suspects;
 
-/// A record as it was read, as far as it counts here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
-    /// `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and all `REMIT_` fields, names whole, in any order.
-    pub fields: Vec<(String, String)>,
-    /// Where it was read, for findings: `line 7`, or a journal cursor.
-    pub place: String,
-}
+use std::collections::BTreeMap;
 
-/// What the daemon says the newest record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// Its number; 0: there is none yet.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: Hash,
-}
+use crate::entry::{Parsed, Read};
+use crate::report::{Expected, Finding, Kind, Note, Report, records};
+use crate::{Entry, Hash};
 
-/// What is wrong with a trail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What kind of wrong.
-    pub kind: Kind,
-    /// The number of the first record that is concerned.
-    pub seq: u64,
-    /// The last one, where there are several.
-    pub last: u64,
-    /// Where it was read, or where it should have been.
-    pub place: String,
-    /// One sentence for people.
-    pub text: String,
-}
+use holes::Hole;
+use suspects::Suspect;
 
-/// Kinds of what is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Records are missing.
-    Gap,
-    /// A record is not as it was written.
-    Edit,
-    /// A record stands where it does not belong.
-    Order,
-    /// A record is there twice.
-    Double,
-    /// The newest records are missing.
-    Truncated,
-    /// Two records claim the same number, or a chain begins anew.
-    Fork,
-    /// This is no record.
-    Unreadable,
-}
-
-/// What is no fault, but worth a sentence: records that the daemon itself doubts, a beginning that was vacuumed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The record that tells of it, or the first one.
-    pub seq: u64,
-    /// One sentence for people.
-    pub text: String,
-}
-
-/// What became of a verification.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Records read.
-    pub records: u64,
-    /// The first and the last number.
-    pub range: Option<(u64, u64)>,
-    /// The hash of the last one.
-    pub last_hash: Option<Hash>,
-    /// What is wrong, in order, the first [`Verifier::FINDINGS`]. Empty: the trail is whole.
-    pub findings: Vec<Finding>,
-    /// How many more there are.
-    pub more_findings: u64,
-    /// What is no fault.
-    pub notes: Vec<Note>,
-}
-
-/// Takes records one by one in the order in which they stand, and keeps a fixed amount of memory.
+/// Takes records one by one in the order in which they stand, and keeps a bounded amount of memory.
+///
+/// After a finding it goes on with what the records around it say, so that later findings are true ones: a pair that
+/// changed places is one finding, as is a chain that begins anew.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    report: Report,
+    records: u64,
+    /// The first record, and what it says is before it.
+    begin: Option<Begin>,
+    /// The record with the highest number so far, or where the chain goes on after a finding.
+    last: Option<Known>,
+    /// Numbers and hashes of the newest records.
+    seen: BTreeMap<u64, Hash>,
+    holes: Vec<Hole>,
+    suspects: Vec<Suspect>,
+    /// The record before skipped numbers: it may stand too early.
+    jump: Option<Jump>,
+    /// Numbers that a record which stood too early told of.
+    excused: Option<(u64, u64)>,
+    /// A second record of one number: the chain may go on with it.
+    branch: Option<Known>,
+    findings: Vec<(u64, Finding)>,
+    more_findings: u64,
+    notes: Vec<Note>,
+    more_notes: u64,
+    /// Records whose hashes were computed in another way: the first, and the last.
+    older: Option<(u64, u64)>,
+    has_newer: bool,
+    expected: Vec<Expected>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    seq: u64,
+    /// Unknown, where the record could not be read.
+    hash: Option<Hash>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    seq: u64,
+    base: u64,
+    prev: Hash,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    from: Known,
+    to: u64,
+    /// What the record at `to` tells of the numbers before it.
+    after: Option<u64>,
+}
+
+/// Hashes that are remembered: as many as a machine that goes down can skip.
+const REMEMBERED: usize = 1 << 16;
+/// What is remembered of records that are missing or cannot be read, before it is told for good.
+const PENDING: usize = 64;
 
 impl Verifier {
     /// Findings told one by one.
     pub const FINDINGS: usize = 20;
+    /// Notes told one by one.
+    pub const NOTES: usize = 20;
+
+    /// The trail must have this record, or begin after it. To be said before records are taken; any number of times.
+    pub fn expect(&mut self, expected: Expected) {
+        if expected.seq > 0 {
+            self.expected.push(expected);
+        }
+    }
 
     /// Takes the next record.
     pub fn take(&mut self, entry: &Entry) {
-        let _ = entry;
-        self.report.records += 1;
+        self.records += 1;
+        let place = &entry.place;
+        match entry.read() {
+            Read::Whole(record) if record.is_older && !self.has_newer => {
+                let first = self.older.map_or(record.seq, |(first, _)| first);
+                self.older = Some((first, record.seq));
+                self.take_whole(&record, place);
+            }
+            Read::Whole(record) if record.computed == record.claimed => {
+                self.has_newer = true;
+                self.take_whole(&record, place);
+            }
+            Read::Whole(record) => {
+                let why = "its hash is not that of what it says".to_owned();
+                self.suspect(Some(record), why, place);
+            }
+            Read::Changed(record, why) => self.suspect(Some(record), why, place),
+            Read::Nothing(why) => self.suspect(None, why, place),
+        }
     }
 
-    /// All records were taken. `expected`: the head that the daemon keeps, where it is known.
+    /// All records were taken. `expected`: the head that the daemon keeps, where it is known, taken before the records
+    /// were read: a trail may go on behind it.
     #[must_use]
-    pub fn finish(self, expected: Option<Expected>) -> Report {
-        let _ = expected;
-        self.report
+    pub fn finish(mut self, expected: Option<Expected>) -> Report {
+        self.settle_end(expected.map(|expected| expected.seq));
+        self.close();
+        if let Some(expected) = expected.filter(|expected| expected.seq > 0) {
+            match self.seen.get(&expected.seq).copied() {
+                Some(hash) => self.compare(expected, hash),
+                None => self.expected.push(expected),
+            }
+        }
+        self.tell_expected();
+        for hole in std::mem::take(&mut self.holes) {
+            self.tell_hole(hole);
+        }
+        let begin = self.begin.map_or(0, |begin| begin.seq);
+        if begin > 1 {
+            let text = format!(
+                "the trail begins with record {begin}: what was before it is not here (an older file, or removed by journald)"
+            );
+            self.note(begin, text);
+        }
+        if let Some((first, last)) = self.older {
+            let those = records(first, last);
+            let text = format!(
+                "{those}: of an older remit; only their order was checked, not what they say"
+            );
+            self.note(first, text);
+        }
+        self.findings.sort_by_key(|(at, _)| *at);
+        let findings = self.findings.into_iter().map(|(_, finding)| finding);
+        let mut findings: Vec<_> = findings.collect();
+        let more = findings.len().saturating_sub(Self::FINDINGS) as u64;
+        findings.truncate(Self::FINDINGS);
+        self.notes.sort_by_key(|note| note.seq);
+        Report {
+            records: self.records,
+            range: self.last.map(|last| (begin.min(last.seq), last.seq)),
+            last_hash: self.last.and_then(|last| last.hash),
+            findings,
+            more_findings: self.more_findings + more,
+            notes: self.notes,
+            more_notes: self.more_notes,
+        }
     }
+
+    fn take_whole(&mut self, record: &Parsed, place: &str) {
+        let jump = self.jump.take();
+        if let Some(branch) = self.branch.take()
+            && record.base() == branch.seq
+            && Some(record.prev) == branch.hash
+        {
+            // The chain goes on there.
+            self.seen.split_off(&branch.seq);
+            self.arrive(branch);
+        }
+        let Some(last) = self.last else {
+            return self.begin(record, place);
+        };
+        if let Some(jump) = jump
+            && record.seq < jump.to
+            && links(&jump.from, record)
+        {
+            let text = format!("record {} stands before record {}", jump.to, record.seq);
+            self.find(Kind::Order, jump.to, jump.to, place, text);
+            // What is between them is to come now.
+            self.forget(jump.from.seq + 1, jump.to);
+            self.excused = jump.after.map(|after| (after + 1, jump.to - 1));
+            self.last = Some(jump.from);
+            return self.go_on(jump.from, record, place);
+        }
+        match self.seen.get(&record.seq) {
+            Some(hash) if *hash == record.claimed => {
+                let text = format!("record {} is there twice", record.seq);
+                self.find(Kind::Double, record.seq, record.seq, place, text);
+            }
+            Some(_) => self.fork(record, place),
+            None if record.seq > last.seq => self.go_on(last, record, place),
+            None => self.late(last, record, place),
+        }
+    }
+
+    /// The first record that could be read.
+    fn begin(&mut self, record: &Parsed, place: &str) {
+        let base = record.base();
+        let before = self.suspects.len() as u64;
+        let links = self.suspects.last().and_then(|s| s.links(record));
+        let places = match record.doubt {
+            // One that may never have been written has no place.
+            Some((first, last)) if last == base && links == Some(false) => first.saturating_sub(1),
+            _ => base,
+        };
+        let from = places.saturating_sub(before);
+        if base == 0 && record.prev != [0; 32] {
+            let text = format!(
+                "record {} is the first, and names one before it",
+                record.seq
+            );
+            self.find(Kind::Edit, record.seq, record.seq, place, text);
+        }
+        self.settle(from, base, Some(record), place);
+        let first = if before == 0 { record.seq } else { from + 1 };
+        self.begin = Some(Begin {
+            seq: first,
+            base: if before == 0 { base } else { from },
+            prev: record.prev,
+        });
+        self.tell_jump(from.max(base), record);
+        self.arrive(record.known());
+    }
+
+    /// The next one in the order of numbers, as far as it says.
+    fn go_on(&mut self, last: Known, record: &Parsed, place: &str) {
+        let base = record.base();
+        let suspects = self.suspects.len();
+        let upper = if record.after.is_some() {
+            base.max((last.seq + suspects as u64).min(record.seq - 1))
+        } else {
+            base
+        };
+        let before = self
+            .seen
+            .get(&base)
+            .copied()
+            .or(last.hash.filter(|_| base == last.seq));
+        let is_open = self.settle(last.seq, upper, Some(record), place);
+        if suspects == 0
+            && let Some(before) = before
+            && before != record.prev
+        {
+            let text = format!(
+                "record {base} is not the one that record {} was written after",
+                record.seq
+            );
+            self.find(Kind::Edit, base, base, place, text);
+        }
+        self.tell_jump(upper.max(last.seq), record);
+        if is_open && suspects == 0 {
+            self.jump = Some(Jump {
+                from: last,
+                to: record.seq,
+                after: record.after,
+            });
+        }
+        self.arrive(record.known());
+    }
+
+    /// One whose number is behind.
+    fn late(&mut self, last: Known, record: &Parsed, place: &str) {
+        let seq = record.seq;
+        if let Some(begin) = self.begin
+            && (begin.base, begin.prev) == (seq, record.claimed)
+        {
+            let wrong = if last.seq == begin.seq {
+                begin.seq
+            } else {
+                seq
+            };
+            let text = format!("record {seq} stands after record {}", last.seq);
+            self.find(Kind::Order, wrong, wrong, place, text);
+            self.begin = Some(Begin {
+                seq,
+                base: record.base(),
+                prev: record.prev,
+            });
+            self.remember(seq, record.claimed);
+            return;
+        }
+        let was_missing = self.fill(seq, seq);
+        if seq == 1 && !was_missing {
+            return self.fork(record, place);
+        }
+        let text = format!("record {seq} stands after record {}", last.seq);
+        self.find(Kind::Order, seq, seq, place, text);
+        // What it tells of those before it, it tells there too.
+        if let Some((first, last)) = record.doubt {
+            self.fill(first, last);
+        }
+        if let Some(after) = record.after {
+            self.fill(after + 1, seq - 1);
+        }
+        self.remember(seq, record.claimed);
+    }
+
+    fn fork(&mut self, record: &Parsed, place: &str) {
+        let seq = record.seq;
+        let text = if seq == 1 {
+            "a chain begins anew with record 1: the daemon's head was removed, or this is of another machine".to_owned()
+        } else {
+            format!("a second record {seq}, another than the first: the chain was forked")
+        };
+        self.find(Kind::Fork, seq, seq, place, text);
+        self.branch = Some(record.known());
+    }
+
+    /// Numbers that were never used, or that the machine lost when it went down.
+    fn tell_jump(&mut self, last: u64, record: &Parsed) {
+        if record.after.is_none() || last + 1 >= record.seq {
+            return;
+        }
+        let numbers = records(last + 1, record.seq - 1);
+        let text = format!("{numbers}: lost when the machine went down, or never written");
+        self.note(record.seq, text);
+    }
+
+    fn arrive(&mut self, known: Known) {
+        self.fill(known.seq, known.seq);
+        self.last = Some(known);
+        if let Some(hash) = known.hash {
+            self.remember(known.seq, hash);
+        }
+    }
+
+    fn remember(&mut self, seq: u64, hash: Hash) {
+        self.seen.insert(seq, hash);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_first();
+        }
+        let (of_it, others) = self.expected.drain(..).partition(|e| e.seq == seq);
+        self.expected = others;
+        let of_it: Vec<Expected> = of_it;
+        for expected in of_it {
+            self.compare(expected, hash);
+        }
+    }
+
+    fn compare(&mut self, expected: Expected, hash: Hash) {
+        let seq = expected.seq;
+        if expected.hash != hash && !self.is_found(seq) {
+            let text =
+                format!("record {seq} is not the one that is expected: the trail was written anew");
+            self.find(Kind::Fork, seq, seq, "", text);
+        }
+    }
+
+    /// What is expected and did not come.
+    fn tell_expected(&mut self) {
+        let last = self.last.map_or(0, |last| last.seq);
+        let begin = self.begin.map_or(0, |begin| begin.seq);
+        let expected = std::mem::take(&mut self.expected);
+        let newest = expected.iter().map(|expected| expected.seq).max();
+        if let Some(newest) = newest.filter(|newest| *newest > last) {
+            let text = match last {
+                0 => format!("the trail is empty, and the newest record is {newest}"),
+                _ => format!("{} of the end are missing", records(last + 1, newest)),
+            };
+            self.find(Kind::Truncated, last + 1, newest, "the end", text);
+        }
+        for Expected { seq, .. } in expected {
+            if seq < begin {
+                self.note(
+                    seq,
+                    format!("record {seq} is expected, and older than the beginning"),
+                );
+            } else if seq <= last && !self.is_found(seq) {
+                let text = format!("record {seq} is expected, and not there");
+                self.find(Kind::Gap, seq, seq, "", text);
+            }
+        }
+    }
+
+    /// Whether something was said of this record already.
+    fn is_found(&self, seq: u64) -> bool {
+        self.holes.iter().any(|hole| hole.is_of(seq))
+            || self
+                .findings
+                .iter()
+                .any(|(_, f)| (f.seq..=f.last).contains(&seq))
+    }
+
+    fn find(&mut self, kind: Kind, seq: u64, last: u64, place: &str, text: String) {
+        let finding = Finding {
+            kind,
+            seq,
+            last,
+            place: place.to_owned(),
+            text,
+        };
+        self.find_at(self.records, finding);
+    }
+
+    fn find_at(&mut self, at: u64, finding: Finding) {
+        if self.findings.len() < Self::FINDINGS + PENDING {
+            self.findings.push((at, finding));
+        } else {
+            self.more_findings += 1;
+        }
+    }
+
+    fn note(&mut self, seq: u64, text: String) {
+        if self.notes.len() < Self::NOTES {
+            self.notes.push(Note { seq, text });
+        } else {
+            self.more_notes += 1;
+        }
+    }
+}
+
+impl Parsed {
+    fn known(&self) -> Known {
+        Known {
+            seq: self.seq,
+            hash: Some(self.claimed),
+        }
+    }
+}
+
+/// Whether `record` is the one after `from`, but for those that it doubts.
+fn links(from: &Known, record: &Parsed) -> bool {
+    let base = record.base();
+    if base == from.seq {
+        return from.hash.is_none_or(|hash| hash == record.prev);
+    }
+    base > from.seq && record.doubts(from.seq + 1) && record.doubts(base)
 }

@@ -23,7 +23,7 @@ const fn priority(event: Event) -> &'static str {
         | Event::Void
         | Event::Given
         | Event::Revoked => "5",
-        Event::Interrupted | Event::Broker | Event::Ledger => "4",
+        Event::Interrupted | Event::Broker | Event::Ledger | Event::Trail => "4",
     }
 }
 
@@ -49,7 +49,8 @@ const fn is_change(event: Event) -> bool {
         | Event::Ledger
         | Event::Walls
         | Event::Expired
-        | Event::Void => false,
+        | Event::Void
+        | Event::Trail => false,
     }
 }
 

@@ -1,0 +1,321 @@
+//! Trails, and what is done to them.
+
+mod trails;
+
+use proptest::prelude::*;
+use remit_trail::{Entry, Expected, Kind, Report, Verifier, hash, hash_fields, hex, unhex};
+
+use trails::{Shape, Trail, shapes};
+
+fn verified(entries: &[Entry], expected: Option<Expected>) -> Report {
+    let mut verifier = Verifier::default();
+    entries.iter().for_each(|entry| verifier.take(entry));
+    verifier.finish(expected)
+}
+
+/// Kind and first number of each finding.
+fn told(report: &Report) -> Vec<(Kind, u64)> {
+    report.findings.iter().map(|f| (f.kind, f.seq)).collect()
+}
+
+/// Of the first finding, after something was done to ten plain records.
+fn of_ten(change: impl FnOnce(&mut Vec<Entry>)) -> Vec<(Kind, u64)> {
+    let trail = Trail::plain(10);
+    let mut entries = trail.entries.clone();
+    change(&mut entries);
+    told(&verified(&entries, Some(trail.head())))
+}
+
+#[test]
+fn one_change_is_one_finding_with_the_right_number() {
+    use Kind::{Double, Edit, Fork, Gap, Order, Truncated, Unreadable};
+    let nothing = |_: &mut Vec<Entry>| {};
+    assert_eq!(of_ten(nothing), []);
+    for (name, value) in [
+        ("MESSAGE", "x"),
+        ("REMIT_SEQ", "8"),
+        ("REMIT_SEQ", "5000"),
+        ("REMIT_NEW", ""),
+    ] {
+        let edit = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, value);
+        assert_eq!(of_ten(edit), [(Edit, 5)], "{name}={value}");
+    }
+    for name in ["REMIT_PREV", "REMIT_HASH"] {
+        let edit = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, &"ab".repeat(32));
+        assert_eq!(of_ten(edit), [(Edit, 5)], "{name}");
+    }
+    for name in ["REMIT_SEQ", "REMIT_PREV", "REMIT_HASH"] {
+        let cut = |e: &mut Vec<Entry>| e[4].fields.retain(|(n, _)| n != name);
+        assert_eq!(of_ten(cut), [(Unreadable, 5)], "{name}");
+        let odd = |e: &mut Vec<Entry>| trails::set(&mut e[4], name, "+5");
+        assert_eq!(of_ten(odd), [(Unreadable, 5)], "{name}");
+    }
+    let twice = |e: &mut Vec<Entry>| {
+        let field = e[4].fields[0].clone();
+        e[4].fields.push(field);
+    };
+    assert_eq!(of_ten(twice), [(Edit, 5)]);
+    // Changed and hashed anew: the next one names what was there.
+    let forged = |e: &mut Vec<Entry>| trails::forge(&mut e[4], "MESSAGE", "x");
+    assert_eq!(of_ten(forged), [(Edit, 5)]);
+    assert_eq!(of_ten(|e| e[4].fields.clear()), [(Unreadable, 5)]);
+    assert_eq!(
+        of_ten(|e| e.insert(4, Entry::default())).first(),
+        Some(&(Unreadable, 5))
+    );
+    assert_eq!(of_ten(|e| drop(e.remove(4))), [(Gap, 5)]);
+    assert_eq!(of_ten(|e| drop(e.drain(3..6))), [(Gap, 4)]);
+    assert_eq!(of_ten(|e| e.truncate(7)), [(Truncated, 8)]);
+    assert_eq!(of_ten(Vec::clear), [(Truncated, 1)]);
+    assert_eq!(of_ten(|e| e.insert(9, e[2].clone())), [(Double, 3)]);
+    assert_eq!(of_ten(|e| e.swap(4, 5)), [(Order, 6)]);
+    assert_eq!(of_ten(|e| e.swap(0, 1)), [(Order, 2)]);
+    assert_eq!(of_ten(|e| e.swap(8, 9)), [(Order, 10)]);
+    assert_eq!(
+        of_ten(|e| e[2..8].rotate_left(1)),
+        [(Order, 3)],
+        "3 stands after 8"
+    );
+    assert_eq!(
+        of_ten(|e| e[2..8].rotate_right(1)),
+        [(Order, 8)],
+        "8 stands before 3"
+    );
+    // Another chain.
+    let anew = |e: &mut Vec<Entry>| e.extend(Trail::seeded(10, 7).entries);
+    assert_eq!(
+        of_ten(anew),
+        [(Fork, 1), (Fork, 10)],
+        "the head is not of it"
+    );
+    let inserted = |e: &mut Vec<Entry>| {
+        let mut other = e[4].clone();
+        trails::forge(&mut other, "MESSAGE", "x");
+        e.insert(6, other);
+    };
+    assert_eq!(of_ten(inserted), [(Fork, 5)]);
+    // Several, and all of them true.
+    let several = |e: &mut Vec<Entry>| {
+        trails::set(&mut e[1], "MESSAGE", "x");
+        e.swap(6, 7);
+        e.remove(4);
+    };
+    assert_eq!(of_ten(several), [(Edit, 2), (Gap, 5), (Order, 8)]);
+}
+
+#[test]
+fn what_is_missing_at_the_beginning_is_a_note() {
+    let trail = Trail::plain(10);
+    let report = verified(&trail.entries[4..], Some(trail.head()));
+    assert_eq!((told(&report), report.range), (vec![], Some((5, 10))));
+    assert_eq!(report.notes.len(), 1);
+    assert_eq!(report.last_hash, Some(trail.head().hash));
+}
+
+#[test]
+fn an_expected_record_must_be_there_or_before_the_beginning() {
+    let trail = Trail::plain(10);
+    let hash = |seq: usize| trail.hash(seq);
+    for (from, seq, is, expected) in [
+        (0, 4, hash(4), None),
+        (0, 10, hash(10), None),
+        (0, 4, hash(5), Some((Kind::Fork, 4))),
+        (0, 11, hash(5), Some((Kind::Truncated, 11))),
+        (5, 4, hash(5), None),
+        (0, 0, [0; 32], None),
+    ] {
+        let is = Expected { seq, hash: is };
+        let mut verifier = Verifier::default();
+        verifier.expect(is);
+        trail.entries[from..].iter().for_each(|e| verifier.take(e));
+        let found = told(&verifier.finish(None));
+        assert_eq!(found.first().copied(), expected, "{seq}");
+        assert_eq!(
+            told(&verified(&trail.entries[from..], Some(is))),
+            found,
+            "{seq}"
+        );
+    }
+}
+
+#[test]
+fn records_of_an_older_remit_are_told_of_and_linked() {
+    let mut trail = Trail::plain(10);
+    for at in 0..5 {
+        let entry = &mut trail.entries[at];
+        entry
+            .fields
+            .retain(|(name, _)| name != "REMIT_TIME" && name != "REMIT_BOOT");
+    }
+    let report = verified(&trail.entries, Some(trail.head()));
+    assert_eq!(told(&report), []);
+    assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
+    // Behind newer ones there are no older ones.
+    let entry = &mut trail.entries[7];
+    entry
+        .fields
+        .retain(|(name, _)| name != "REMIT_TIME" && name != "REMIT_BOOT");
+    assert_eq!(told(&verified(&trail.entries, None)), [(Kind::Edit, 8)]);
+}
+
+#[test]
+fn many_findings_are_counted() {
+    let trail = Trail::plain(2000);
+    let mut entries = trail.entries.clone();
+    entries
+        .iter_mut()
+        .step_by(2)
+        .for_each(|e| trails::set(e, "MESSAGE", "x"));
+    let report = verified(&entries, None);
+    assert_eq!(report.findings.len(), Verifier::FINDINGS);
+    assert_eq!(report.findings.len() as u64 + report.more_findings, 1000);
+    let only_noise = vec![Entry::default(); 1000];
+    assert_eq!(told(&verified(&only_noise, None))[0], (Kind::Unreadable, 1));
+}
+
+#[test]
+fn the_hash_is_the_documented_one() {
+    let fields = [("REMIT_SEQ", "1"), ("MESSAGE", "a\u{e9}")];
+    // printf 'remit audit record 1\nMESSAGE 3\na\303\251\nREMIT_SEQ 1\n1\n' | sha256sum
+    let known = "144745d6908a3d71d4de42450853bf79b85ed3718f712f4ebcf8342d4c819986";
+    assert_eq!(hex(&hash(fields)), known);
+    assert_eq!(unhex(known), Some(hash(fields)));
+    let long = "x".repeat(12_345);
+    let fields = [
+        ("MESSAGE", "m"),
+        ("MESSAGE_ID", "i"),
+        ("PRIORITY", ""),
+        ("REMIT_B", "b"),
+        ("REMIT_A", &long),
+    ];
+    let bare = [("B", "b".to_owned()), ("A", long.clone())];
+    assert_eq!(hash_fields("m", "i", "", &bare), hash(fields));
+    assert_eq!(unhex(&known.to_uppercase()), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whole_trails_have_no_findings(shapes in shapes(), from in 0_usize..60) {
+        let trail = Trail::of(&shapes);
+        let from = from.min(trail.entries.len().saturating_sub(1));
+        let report = verified(&trail.entries[from..], Some(trail.head()));
+        prop_assert_eq!(told(&report), vec![], "{:?} {:?}", report.findings, shapes);
+    }
+
+    #[test]
+    fn a_byte_that_was_flipped_is_found(shapes in shapes(), at: prop::sample::Index, field: prop::sample::Index, in_name: bool, byte: prop::sample::Index, bit in 0_u8..7) {
+        let trail = Trail::of(&shapes);
+        let mut entries = trail.entries.clone();
+        let at = at.index(entries.len());
+        let seq = trails::seq(&entries[at]);
+        let (name, value) = field.get(&entries[at].fields).clone();
+        let flipped = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            if bytes.is_empty() { return None; }
+            let at = byte.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            String::from_utf8(bytes).ok()
+        };
+        let index = entries[at].fields.iter().position(|(n, _)| *n == name).unwrap();
+        let new = if in_name { flipped(&name).map(|n| (n, value)) } else { flipped(&value).map(|v| (name, v)) };
+        prop_assume!(new.is_some());
+        entries[at].fields[index] = new.unwrap();
+        let report = verified(&entries, Some(trail.head()));
+        let found = told(&report);
+        // An AFTER that can no more be read leaves the numbers that it excused to be told, too.
+        prop_assert!(!found.is_empty());
+        // One that says nothing of itself, behind skipped numbers, has the number that its place has.
+        let is_lost = trails::is_behind_jump(&trail.entries[at]) && found[0].0 == Kind::Unreadable;
+        let is_right = |f: &(Kind, u64)| matches!(f.0, Kind::Edit | Kind::Unreadable) && f.1 == seq;
+        prop_assert!(is_right(&found[0]) || is_lost, "{seq}: {:?}\n{:?}", report.findings, shapes);
+        if trail.is_plain() { prop_assert_eq!(found.len(), 1, "{:?}", report.findings); }
+    }
+
+    #[test]
+    fn a_record_that_was_removed_is_found(shapes in shapes(), at: prop::sample::Index) {
+        let trail = Trail::of(&shapes);
+        let at = at.index(trail.entries.len());
+        let seq = trails::seq(&trail.entries[at]);
+        let mut entries = trail.entries.clone();
+        entries.remove(at);
+        let report = verified(&entries, Some(trail.head()));
+        let found = told(&report);
+        let first = at == 0 && !entries.is_empty();
+        if first || trail.is_excused(at) {
+            prop_assert_eq!(found, vec![], "{:?}", report.findings);
+        } else if at == entries.len() {
+            // The machine may have skipped numbers before.
+            prop_assert_eq!(found.len(), 1);
+            prop_assert_eq!(found[0].0, Kind::Truncated);
+            prop_assert!(report.findings[0].last == seq && found[0].1 <= seq);
+        } else {
+            let covers = report.findings.iter().any(|f| f.kind == Kind::Gap && (f.seq..=f.last).contains(&seq));
+            prop_assert!(covers && found.len() == 1, "{seq}: {:?}\n{:?}", report.findings, shapes);
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_doubled_is_found(shapes in shapes(), at: prop::sample::Index, to: prop::sample::Index) {
+        let trail = Trail::of(&shapes);
+        let mut entries = trail.entries.clone();
+        let at = at.index(entries.len());
+        let to = at + 1 + to.index(entries.len() - at);
+        entries.insert(to, entries[at].clone());
+        let found = told(&verified(&entries, Some(trail.head())));
+        prop_assert_eq!(found, vec![(Kind::Double, trails::seq(&trail.entries[at]))]);
+    }
+
+    #[test]
+    fn a_pair_that_changed_places_is_found(shapes in shapes(), at: prop::sample::Index) {
+        let trail = Trail::of(&shapes);
+        let mut entries = trail.entries.clone();
+        prop_assume!(entries.len() > 1);
+        let at = at.index(entries.len() - 1);
+        entries.swap(at, at + 1);
+        let report = verified(&entries, Some(trail.head()));
+        let pair = [trails::seq(&entries[at]), trails::seq(&entries[at + 1])];
+        let found = told(&report);
+        prop_assert!(found.len() == 1 && found[0].0 == Kind::Order && pair.contains(&found[0].1),
+            "{pair:?}: {:?}\n{:?}", report.findings, shapes);
+    }
+
+    #[test]
+    fn a_cut_end_is_found(shapes in shapes(), at: prop::sample::Index) {
+        let trail = Trail::of(&shapes);
+        let at = at.index(trail.entries.len());
+        let report = verified(&trail.entries[..at], Some(trail.head()));
+        let found = told(&report);
+        prop_assert!(found.len() == 1 && found[0].0 == Kind::Truncated);
+        let last = at.checked_sub(1).map_or(0, |at| trails::seq(&trail.entries[at]));
+        prop_assert_eq!((found[0].1, report.findings[0].last), (last + 1, trail.head().seq));
+    }
+
+    #[test]
+    fn anything_at_all_is_taken(noise in prop::collection::vec((0_u64..9, 0_u64..9, any::<bool>(), prop::option::of((0_u64..9, 0_u64..9))), 0..40)) {
+        let mut verifier = Verifier::default();
+        for (seq, after, is_forged, doubt) in noise {
+            let mut entry = Entry::default();
+            for (name, value) in [("REMIT_SEQ", seq.to_string()), ("REMIT_AFTER", after.to_string()), ("REMIT_PREV", "00".repeat(32)), ("REMIT_TIME", String::new())] {
+                trails::set(&mut entry, name, &value);
+            }
+            if let Some((first, last)) = doubt { trails::set(&mut entry, "REMIT_DOUBT", &format!("{first}-{last}")); }
+            if is_forged { trails::forge(&mut entry, "MESSAGE", "x"); }
+            verifier.take(&entry);
+        }
+        let _ = verifier.finish(Some(Expected { seq: 5, hash: [7; 32] }));
+    }
+}
+
+/// What a daemon may live through is what [`Shape`] can say.
+#[test]
+fn shapes_are_all_tried() {
+    let all = [
+        Shape::Written,
+        Shape::Doubted { written: true },
+        Shape::Doubted { written: false },
+    ];
+    let trail = Trail::of(&all);
+    assert_eq!(told(&verified(&trail.entries, Some(trail.head()))), []);
+}
