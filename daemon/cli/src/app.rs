@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use remit_common::names::Runtime;
 
-use crate::args::{Cli, PolicyVerb, Verb};
+use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
@@ -64,6 +64,11 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             PolicyVerb::Explain(args) => verb::policy::explain(context, &args),
             PolicyVerb::Diff(args) => verb::policy::diff(context, &args),
             PolicyVerb::Reload(args) => verb::policy::reload(context, &args),
+        },
+        Verb::Audit { verb } => match verb {
+            AuditVerb::Verify(args) => verb::audit::verify(context, &args),
+            AuditVerb::Show(args) => verb::audit::show(context, &args),
+            AuditVerb::Export(args) => verb::audit::export(context, &args),
         },
         Verb::Enroll(args) => verb::enroll::enroll(context, &args),
         Verb::Unenroll(args) => verb::unenroll::unenroll(context, &args),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod approval;
+mod audit;
 mod completions;
 mod grant;
 mod history;
@@ -23,6 +24,9 @@ use remit_common::names::Runtime;
 
 pub use admin::LockArgs;
 pub use approval::{ApproveArgs, DenyArgs, PendingArgs, ShowArgs};
+pub use audit::{
+    AuditVerb, ExportArgs, FilterArgs, Format, RecordsArgs, SpanArgs, TrailArgs, VerifyArgs,
+};
 pub use completions::CompletionsArgs;
 pub use grant::{GrantArgs, RevokeArgs};
 pub use history::HistoryArgs;
@@ -40,6 +44,7 @@ Exit status:
   signal ended it
   of 'doctor': how many checks failed, 63 at most
   of 'approve': 1 what was typed was not the digest
+  of 'audit verify': 1 something is wrong; of 'audit show JOB': 1 no such job
   of 'policy check', 'test', 'explain' and 'diff': 1 errors, a test failed, not allowed, a difference; 2 trouble
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
   124 timed out, 125 refused or not started, 126 not executable, 127 not found";
@@ -118,6 +123,12 @@ pub enum Verb {
     Policy {
         #[command(subcommand)]
         verb: PolicyVerb,
+    },
+    /// Verify, show and export the records of the audit trail
+    #[command(disable_help_subcommand = true)]
+    Audit {
+        #[command(subcommand)]
+        verb: AuditVerb,
     },
     /// Give an agent's key its one way in (root)
     Enroll(EnrollArgs),

@@ -30,7 +30,8 @@ impl Exit {
     pub const INTERRUPTED: Self = Self(130);
     /// Nobody reads the output of a job that goes on: 128 and SIGPIPE.
     pub const UNREAD: Self = Self(141);
-    /// Of policy files: an error, a test that failed, something not allowed, a difference.
+    /// Of policy files: an error, a test that failed, something not allowed, a difference. Of records: something is
+    /// wrong, or none is there.
     pub const FOUND: Self = Self(1);
     /// Of policy files: nothing can be told of them, as diff(1).
     pub const TROUBLE: Self = Self(2);

@@ -27,6 +27,8 @@ pub enum Failure {
     NotApproved(&'static str),
     /// This verb is root's.
     NotRoot(&'static str),
+    /// This user may not read something, and who may.
+    NotAllowed(Refusal),
     /// Nobody reads our output any more: said to nobody.
     Gone,
     /// The same, while this job runs: it goes on.
@@ -110,12 +112,16 @@ impl Failure {
                 output::note(&refusal.message);
                 (Exit::REFUSED, refusal.clone())
             }
-            Self::Machine(refusal) => {
+            Self::Machine(refusal) | Self::NotAllowed(refusal) => {
                 output::note(&refusal.message);
                 if let Some(lift) = &refusal.lift {
                     output::note(&format!("to go on: {lift}"));
                 }
-                (Exit::REFUSED, refusal.clone())
+                let exit = match self {
+                    Self::NotAllowed(_) => Exit::NOT_ALLOWED,
+                    _ => Exit::REFUSED,
+                };
+                (exit, refusal.clone())
             }
             Self::NotApproved(why) => {
                 let message = format!("not approved: {why}");

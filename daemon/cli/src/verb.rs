@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod approve;
+pub mod audit;
 pub mod change;
 pub mod client_config;
 pub mod completions;

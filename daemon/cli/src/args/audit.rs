@@ -1,0 +1,190 @@
+//! Arguments of `remit audit`.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use remit_common::builtin::Time;
+use remit_common::names;
+use remit_trail::{Event, Expected};
+
+/// How many records are shown unless somebody says otherwise, and at most.
+const SHOWN: u32 = 50;
+const SHOWN_MOST: i64 = 100_000;
+
+/// What to do with the records.
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Tell whether all records are there, in order, and as they were written
+    Verify(VerifyArgs),
+    /// List the newest records, a line each; or tell all of one job
+    Show(RecordsArgs),
+    /// Print records as JSON Lines, with exactly the fields that their hashes cover
+    Export(ExportArgs),
+}
+
+/// Where the records are.
+#[derive(Debug, Args)]
+pub struct TrailArgs {
+    /// Read this file, oldest first where there are several; '-' is standard input [default: the daemon's trail]
+    #[arg(long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+
+    /// Directory of the configuration: its remit.toml says where records go
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
+    pub config: PathBuf,
+
+    /// The daemon's state directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/var/lib/remit")]
+    pub state: PathBuf,
+}
+
+/// Of what time.
+#[derive(Debug, Args)]
+pub struct SpanArgs {
+    /// From this time on: '-1h', '-30min', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; always UTC
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    pub since: Option<Time>,
+
+    /// Up to this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    pub until: Option<Time>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub span: SpanArgs,
+
+    /// A record as an earlier 'verify' told it: it must still be there; may be given again
+    #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
+    pub expect: Vec<Expected>,
+
+    #[command(flatten)]
+    pub trail: TrailArgs,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// About this user, by name or uid
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// About this job, by its id or how it begins: 8 digits or more
+    #[arg(long, value_name = "JOB", value_parser = job)]
+    pub job: Option<String>,
+
+    /// With this verdict, such as allow or denied_rule
+    #[arg(long, value_name = "VERDICT")]
+    pub verdict: Option<String>,
+
+    /// Of this kind, such as intent, end, refusal or approved; may be given again
+    #[arg(long, value_name = "EVENT", value_parser = event(), hide_possible_values = true)]
+    pub event: Vec<Event>,
+
+    /// With this text in the command, in capitals or not
+    #[arg(long, value_name = "TEXT")]
+    pub command: Option<String>,
+
+    #[command(flatten)]
+    pub span: SpanArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// Tell all of this job: its id or how it begins, 8 digits or more
+    #[arg(value_name = "JOB", value_parser = job,
+          conflicts_with_all = ["user", "job", "verdict", "event", "command", "since", "until", "lines"])]
+    pub story: Option<String>,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// The newest so many
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = SHOWN,
+          value_parser = clap::value_parser!(u32).range(1..=SHOWN_MOST))]
+    pub lines: u32,
+
+    #[command(flatten)]
+    pub trail: TrailArgs,
+}
+
+/// A format of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// How records are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Jsonl, hide_possible_values = true)]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub trail: TrailArgs,
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|why: &str| {
+        format!("it {why}: '-1h', '-30min', today, '2026-11-20', '2026-11-20 08:30' or 2026-11-20T08:30:00Z, in UTC")
+    })
+}
+
+/// How a job's id begins.
+fn job(text: &str) -> Result<String, &'static str> {
+    let id = names::id_prefix(text).filter(|id| id.len() >= 8);
+    id.ok_or("it is no id of a job: 8 to 32 hexadecimal digits, with hyphens wherever you like")
+}
+
+fn event() -> impl TypedValueParser<Value = Event> {
+    PossibleValuesParser::new(Event::ALL.map(Event::name))
+        .try_map(|name| Event::of_name(&name).ok_or("there is no such event"))
+}
+
+/// A record's number and its hash, as they are printed for keeping.
+fn expected(text: &str) -> Result<Expected, &'static str> {
+    const WRONG: &str = "it is no record: its number, ':' and the 64 digits of its hash";
+    let (seq, hash) = text.split_once(':').ok_or(WRONG)?;
+    let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or(WRONG)?;
+    let hash = remit_trail::unhex(&hash.to_ascii_lowercase()).ok_or(WRONG)?;
+    Ok(Expected { seq, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_to_expect_is_a_number_and_a_hash() {
+        let hash = "0123456789abcdef".repeat(4);
+        let found = expected(&format!("7:{hash}")).unwrap();
+        assert_eq!((found.seq, found.hash[1]), (7, 0x23));
+        assert_eq!(expected(&format!("7:{}", hash.to_uppercase())), Ok(found));
+        for wrong in [
+            String::new(),
+            "7".into(),
+            "7:".into(),
+            hash.clone(),
+            format!("0:{hash}"),
+            format!("-1:{hash}"),
+            format!("7:{hash}0"),
+            format!("7:{}", hash.replace('f', "g")),
+        ] {
+            assert!(expected(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_by_eight_digits() {
+        assert_eq!(job("7F3A-91C2").as_deref(), Ok("7f3a91c2"));
+        for wrong in ["", "7f3a91c", "7f3a91cx", &"0".repeat(33)] {
+            assert!(job(wrong).is_err(), "{wrong}");
+        }
+    }
+}
