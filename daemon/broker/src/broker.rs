@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::call::SEARCHES;
 use crate::drain;
 use crate::job::Job;
 use crate::jobs::Jobs;
-use crate::notes;
+use crate::kernel_audit::KernelAudit;
+use crate::notes::{self, About};
 use crate::session;
 use crate::spool::Spool;
 use crate::warden::{Granted, Warden, Watched};
@@ -42,6 +44,8 @@ pub struct Broker {
     pub manager: Semaphore,
     /// Searches of output under way.
     pub searches: Arc<Semaphore>,
+    /// What the kernel's audit says was refused to jobs.
+    pub kernel_audit: KernelAudit,
     /// Files that are hashed or counted.
     pub background: Semaphore,
     /// Whose turn it is to remove output.
@@ -86,6 +90,7 @@ impl Broker {
             host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
             manager: Semaphore::new(caps::HOST_CALLS),
             searches: Arc::new(Semaphore::new(SEARCHES)),
+            kernel_audit: KernelAudit::default(),
             background: Semaphore::new(aside::PLACES),
             removing: Semaphore::new(1),
             sessions: RefCell::default(),
@@ -122,13 +127,21 @@ impl Broker {
             },
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
-            ToBroker::Ended { job, ending, .. } => self.jobs.end(job, *ending),
+            ToBroker::Ended { job, ending, sight } => {
+                if let Some(sight) = sight {
+                    self.with(job, |job| job.sees(*sight));
+                }
+                self.jobs.end(job, *ending);
+            }
             ToBroker::Forgotten { job } => {
                 let files = self.jobs.forget(job, &self.spool);
                 drop(spawn_blocking(move || drop(files)));
             }
             // Said only where remit.toml asks for it.
-            ToBroker::KernelAudit => drop(fds),
+            ToBroker::KernelAudit {
+                uid_first,
+                uid_count,
+            } => self.hear(uid_first..uid_first.saturating_add(uid_count), fds),
             ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
         }
     }
@@ -164,11 +177,11 @@ impl Broker {
     ) {
         let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
         let job = match (ticket, &waiting) {
-            (Some(_), Some(waiting)) => Job::new(meta, waiting.notes.clone()),
-            (Some(_), None) => Job::new(meta, Vec::new()),
+            (Some(_), Some(waiting)) => Job::new(meta, waiting.about.clone()),
+            (Some(_), None) => Job::new(meta, About::default()),
             (None, _) => {
-                let notes = notes::of_line(&meta);
-                Job::adopted(meta, notes, &self.spool)
+                let about = notes::of_line(&meta);
+                Job::adopted(meta, about, &self.spool)
             }
         };
         let job = Rc::new(job.knowing(secrets));
@@ -177,6 +190,17 @@ impl Broker {
         if let Some(waiting) = waiting {
             // Whoever asked may be gone; the job goes on.
             let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+
+    /// Listens to the kernel's audit, for jobs with these uids.
+    fn hear(self: &Rc<Self>, uids: Range<u32>, mut fds: Vec<OwnedFd>) {
+        match fds.pop() {
+            Some(socket) if fds.is_empty() => {
+                let broker = Rc::clone(self);
+                spawn_local(async move { broker.kernel_audit.listen(socket, uids).await });
+            }
+            _ => tracing::error!("the kernel's audit came without its socket"),
         }
     }
 

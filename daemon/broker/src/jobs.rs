@@ -146,6 +146,7 @@ impl Jobs {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::notes::About;
     use crate::spool::tests::Scratch;
     use remit_common::outcome::{State, Stream};
     use remit_link::JobMeta;
@@ -195,7 +196,7 @@ pub mod tests {
         let meta = meta(number, owner);
         let file = spool.create(meta.job, Stream::Stdout).unwrap();
         file.write_all_at(text, 0).unwrap();
-        Rc::new(Job::adopted(meta, Vec::new(), spool))
+        Rc::new(Job::adopted(meta, About::default(), spool))
     }
 
     #[test]
@@ -209,7 +210,7 @@ pub mod tests {
             started_ms: 0,
             ..meta(5, 0)
         };
-        jobs.add(Rc::new(Job::new(late, Vec::new())));
+        jobs.add(Rc::new(Job::new(late, About::default())));
         let list = |uid, limit| -> Vec<u8> {
             let listed = jobs.list(&own(uid), limit);
             listed.iter().map(|job| job.job_id.0[0]).collect()
@@ -248,7 +249,7 @@ pub mod tests {
                 waits: queued.then_some(remit_link::Waits::Place),
                 ..meta(number, owner)
             };
-            jobs.add(Rc::new(Job::new(meta, Vec::new())));
+            jobs.add(Rc::new(Job::new(meta, About::default())));
         }
         let place = |number| {
             let place = jobs.place(&jobs.get(JobId([number; 16])).unwrap());

@@ -81,6 +81,7 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::jobs::tests::{ending, job, meta};
+    use crate::notes::About;
     use crate::pipe::Moved;
     use crate::spool::tests::Scratch;
     use crate::spool::{Gap, Limits, Spool};
@@ -164,7 +165,7 @@ mod tests {
             ending: Some(ending()),
             ..meta(2, 9)
         };
-        let again = Job::adopted(again, Vec::new(), &broker.spool);
+        let again = Job::adopted(again, About::default(), &broker.spool);
         broker.until_counted(&again).await;
         for (job, told) in [
             (&*second, "removed to make room"),
@@ -200,7 +201,7 @@ mod tests {
             .unwrap()
             .write(gap)
             .unwrap();
-        let again = Job::adopted(meta(2, 9), Vec::new(), &broker.spool);
+        let again = Job::adopted(meta(2, 9), About::default(), &broker.spool);
         broker.until_counted(&again).await;
         let stdout = report(&broker, &again).stdout;
         assert_eq!((stdout.total, stdout.lines, stdout.head.len()), (4, 2, 0));

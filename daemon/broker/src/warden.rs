@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::call::Refused;
 use crate::job::Job;
+use crate::notes::About;
 use crate::watch::watch;
 
 /// What the warden answered to a request.
@@ -32,8 +33,8 @@ pub enum Granted {
 pub struct Waiting {
     /// Who waits.
     pub answer: oneshot::Sender<Result<Granted, Refusal>>,
-    /// Notes for the job, if one starts.
-    pub notes: Vec<&'static str>,
+    /// What is known of the job, if one starts.
+    pub about: About,
 }
 
 /// Messages on their way to the warden, and requests under way.
@@ -72,7 +73,7 @@ impl Warden {
     /// What the warden refuses, or `message`; busy when the link is full.
     pub async fn ask(
         &self,
-        notes: Vec<&'static str>,
+        about: About,
         message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
     ) -> Result<Granted, Refused> {
         if self.queue.borrow().len() >= caps::LINK_QUEUE {
@@ -86,7 +87,7 @@ impl Warden {
         let (answer, answered) = oneshot::channel();
         self.tickets
             .borrow_mut()
-            .insert(number, Waiting { answer, notes });
+            .insert(number, Waiting { answer, about });
         let _ticket = Ticket {
             warden: self,
             number,

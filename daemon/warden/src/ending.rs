@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
@@ -17,6 +18,7 @@ use crate::jobs::Phase;
 use crate::outcome::{end_record, ending, unrun_record};
 use crate::plan::Plan;
 use crate::reactor::{Interest, Token};
+use crate::walls;
 use crate::warden::Warden;
 
 /// Between the first signal of a stop and the kill.
@@ -268,7 +270,9 @@ impl Warden {
         };
         self.timers.cancel_job(serial);
         let request = job.plan.request.as_ref().map(|(id, _)| id.clone());
-        self.remember(meta, request);
+        let failed = meta.ending.as_ref().is_some_and(|ending| ending.exit != Some(0));
+        let sight = failed.then(|| Box::new(walls::sight(job.plan.bound.compiled.profile())));
+        self.remember(meta, request, sight);
         if !job.empty {
             self.keep_stuck(serial, job);
             return;
@@ -280,7 +284,13 @@ impl Warden {
     }
 
     /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
-    pub fn remember(&mut self, meta: JobMeta, request: Option<String>) {
+    /// `sight` is what its profile let it do, where it ran and failed.
+    pub fn remember(
+        &mut self,
+        meta: JobMeta,
+        request: Option<String>,
+        sight: Option<Box<Sight>>,
+    ) {
         let Some(ending) = meta.ending.clone() else {
             return;
         };
@@ -288,7 +298,7 @@ impl Warden {
         self.ledger.recorded(meta.job);
         fault::point(self, Point::AfterEnd);
         self.tell(&ToBroker::Ended {
-            sight: None,
+            sight,
             job: meta.job,
             ending: Box::new(ending),
         });

@@ -1,5 +1,7 @@
 //! How a job ended, in words and in a record. Pure.
 
+mod denials;
+
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
@@ -59,9 +61,15 @@ pub fn ending(job: &Job) -> Ending {
         false => format!("{cause}; a process of it is stuck in the kernel and keeps its place"),
     };
     let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
+    let seen = denials::Seen {
+        over_memory: state == State::OomKilled && oom == Some(Oom::Job),
+        forks_refused: refused,
+        signal,
+    };
+    let denials = denials::of(seen, job.plan.bound.compiled.name(), &job.plan.bound.limits);
     let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
-        denials: Vec::new(),
+        denials,
         code: is_void.then_some(Code::ApprovalVoid),
         next: is_void.then(|| ASK_AGAIN.to_owned()),
         state,

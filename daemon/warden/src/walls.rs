@@ -7,11 +7,13 @@ mod limits;
 mod proof;
 mod report;
 mod secrets;
+mod sight;
 mod standing;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use remit_common::denial::Sight;
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Cgroup, Controller, Error, Keeper, Kernel, Killing, Spawned, Step, Witness};
@@ -27,6 +29,11 @@ pub use compiled::{Compiled, Sandboxes, Workshop};
 use ground::Ground;
 pub use proof::{Asked, broken};
 use standing::{Stand, UNTRIED};
+
+/// What jobs of a profile see and reach.
+pub fn sight(profile: &Profile) -> Sight {
+    sight::of(profile)
+}
 
 /// What walls are tried of, each by a witness of its own: `host` has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

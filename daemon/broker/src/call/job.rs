@@ -9,6 +9,7 @@ use remit_link::{Answer, ToWarden};
 use super::{Call, Refused, wrong_answer};
 use crate::check;
 use crate::job::note;
+use crate::notes::About;
 use crate::warden::Granted;
 
 impl Call {
@@ -49,7 +50,7 @@ impl Call {
                 signal,
             };
             match self
-                .ask(Vec::new(), |ticket| Ok((message(ticket), Vec::new())))
+                .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
                 .await
             {
                 Ok(Granted::Answer(Answer::Stopping(_))) => {

@@ -21,7 +21,7 @@ impl Call {
         }
         run.traceparent = traceparent::checked(run.traceparent);
         let wait_ms = run.wait_ms;
-        let notes = notes::of_run(&run);
+        let about = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
             let (spec, fds) = specified(run, client)?;
@@ -35,7 +35,7 @@ impl Call {
                 fds,
             ))
         };
-        let job = match self.ask(notes, message).await? {
+        let job = match self.ask(about, message).await? {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(Answer::Access(_) | Answer::Stopping(_) | Answer::History(_)) => {

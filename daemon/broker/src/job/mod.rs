@@ -9,14 +9,17 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
 use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Owner, Totals, Waits};
 use tokio::sync::{Notify, watch};
 
+use crate::explain::Seen;
 use crate::left::Left;
 use crate::lost::Lost;
+use crate::notes::About;
 use crate::output::Output;
 use crate::redact::Secrets;
 use crate::spool::{Gap, Spool};
@@ -43,7 +46,11 @@ pub struct Job {
     enforced: RefCell<Option<Enforced>>,
     ending: RefCell<Option<Ending>>,
     lost: RefCell<Option<Lost>>,
-    notes: Vec<&'static str>,
+    about: About,
+    /// What its profile lets it do, once it has failed.
+    sight: RefCell<Option<Sight>>,
+    /// What the kernel's audit saw refused to it.
+    seen: RefCell<Vec<Seen>>,
     secrets: Secrets,
     exited: watch::Sender<bool>,
     ended: watch::Sender<bool>,
@@ -62,19 +69,19 @@ struct Times {
 
 impl Job {
     /// A job that has just started, or waits for its start.
-    pub fn new(meta: JobMeta, notes: Vec<&'static str>) -> Self {
-        Self::with(meta, notes, BOTH.map(|_| Output::new()))
+    pub fn new(meta: JobMeta, about: About) -> Self {
+        Self::with(meta, about, BOTH.map(|_| Output::new()))
     }
 
     /// A job that an earlier broker knew: its output is what lies in the spool.
-    pub fn adopted(meta: JobMeta, notes: Vec<&'static str>, spool: &Spool) -> Self {
+    pub fn adopted(meta: JobMeta, about: About, spool: &Spool) -> Self {
         let gaps = spool.gaps(meta.job);
         let [out, err] = *gaps.as_ref().unwrap_or(&[Gap::default(); 2]);
         let streams = [(Stream::Stdout, out), (Stream::Stderr, err)];
         let streams = streams.map(|(stream, gap)| adopted(meta.job, stream, gap, spool));
         let missing = streams.iter().any(|output| output.left().missing);
         let lost = streams.iter().any(Output::has_lost);
-        let job = Self::with(meta, notes, streams);
+        let job = Self::with(meta, about, streams);
         if gaps.is_err() {
             job.lose(Lost::Damaged);
         } else if missing {
@@ -85,7 +92,7 @@ impl Job {
         job
     }
 
-    fn with(meta: JobMeta, notes: Vec<&'static str>, [stdout, stderr]: [Output; 2]) -> Self {
+    fn with(meta: JobMeta, about: About, [stdout, stderr]: [Output; 2]) -> Self {
         let ended = meta.ending.is_some();
         let now = Instant::now();
         let since = now.checked_sub(Duration::from_millis(meta.age_ms));
@@ -107,7 +114,9 @@ impl Job {
             enforced: RefCell::new(meta.enforced),
             ending: RefCell::new(meta.ending),
             lost: RefCell::new(None),
-            notes,
+            about,
+            sight: RefCell::default(),
+            seen: RefCell::default(),
             secrets: Secrets::of(meta.has_secrets, Vec::new()),
             exited: watch::Sender::new(ended),
             ended: watch::Sender::new(ended),
@@ -207,6 +216,16 @@ impl Job {
     /// No process of it is left.
     pub fn exited(&self) {
         self.exited.send_replace(true);
+    }
+
+    /// What its profile lets it do; told before its end.
+    pub fn sees(&self, sight: Sight) {
+        self.sight.replace(Some(sight));
+    }
+
+    /// What the kernel's audit saw refused to it; told before its end.
+    pub fn was_refused(&self, seen: Vec<Seen>) {
+        self.seen.replace(seen);
     }
 
     /// Its end is recorded.

@@ -3,11 +3,13 @@
 use std::fs::File;
 
 use remit_common::caps;
-use remit_common::outcome::{JobReport, JobSummary, Page, Place, Stream};
+use remit_common::denial::Denial;
+use remit_common::outcome::{Captured, JobReport, JobSummary, Page, Place, Stream};
 use remit_common::text;
 use remit_common::wire::{PageQuery, Progress};
 
 use super::{BOTH, Job};
+use crate::explain::{self, Evidence};
 use crate::lost::{Amount, Lost};
 use crate::notes;
 use crate::page;
@@ -34,7 +36,7 @@ impl Job {
         if !(out_whole && err_whole) {
             self.lose(Lost::Missing);
         }
-        let mut notes: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
+        let (denials, mut notes) = self.explained(&stderr);
         let amount = Amount::of(&self.stdout, &self.stderr);
         notes.extend(
             self.lost
@@ -42,11 +44,10 @@ impl Job {
                 .as_ref()
                 .map(|lost| lost.sentence(amount)),
         );
-        notes.extend(notes::of_errors(&stderr.head).map(ToString::to_string));
         notes.extend(self.withheld());
         let times = self.times.get();
         let report = JobReport {
-            denials: Vec::new(),
+            denials,
             job: self.id,
             command: self.command.clone(),
             state: self.state(),
@@ -65,6 +66,36 @@ impl Job {
             notes,
         };
         (report, out_secret + err_secret)
+    }
+
+    /// What was refused to it, and notes about the rest.
+    fn explained(&self, stderr: &Captured) -> (Vec<Denial>, Vec<String>) {
+        let mut notes = self.about.notes.clone();
+        let (sight, seen, ending) = (
+            self.sight.borrow(),
+            self.seen.borrow(),
+            self.ending.borrow(),
+        );
+        let evidence = ending.as_ref().map(|ending| Evidence {
+            ending,
+            sight: sight.as_ref(),
+            seen: &seen,
+            commands: &self.about.commands,
+            stderr,
+        });
+        let denials = evidence.as_ref().map(explain::denials).unwrap_or_default();
+        if let Some(evidence) = evidence.filter(|_| !denials.is_empty()) {
+            // What a denial says is not said again.
+            let told = explain::told(&evidence, &denials);
+            notes.retain(|note| {
+                !told
+                    .iter()
+                    .any(|command| notes::of_command(command) == Some(note))
+            });
+        } else {
+            notes.extend(notes::of_errors(&stderr.head));
+        }
+        (denials, notes.into_iter().map(str::to_owned).collect())
     }
 
     /// The job in a list.

@@ -8,36 +8,59 @@ mod table;
 use remit_common::wire::{Run, What};
 use remit_link::JobMeta;
 
+use crate::explain::{Command, Commands};
+
 /// Notes a result gets at most.
 const MOST: usize = 3;
 /// Bytes of a script that are looked at.
 const LOOKED_AT: usize = 64 << 10;
 
-/// Notes for a run that is about to start.
-pub fn of_run(run: &Run) -> Vec<&'static str> {
-    if !matches!(run.profile.as_deref(), None | Some("read")) {
-        return Vec::new();
-    }
+/// What is known of a job before it runs, for who reads its result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Sentences about what may mislead in it.
+    pub notes: Vec<&'static str>,
+    /// What it executes, should it fail.
+    pub commands: Commands,
+}
+
+/// Of a run that is about to start.
+pub fn of_run(run: &Run) -> About {
+    let is_read = matches!(run.profile.as_deref(), None | Some("read"));
     match &run.what {
         What::Argv(argv) => {
             let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
-            of_argv(&argv)
+            about(&argv, is_read)
         }
-        What::Script { text, .. } => of_script(text),
+        What::Script { text, .. } => About {
+            notes: if is_read { of_script(text) } else { Vec::new() },
+            commands: Commands::of_script(text),
+        },
         // A built-in says itself what it cannot see; what one of the policy's executes is not known here.
-        What::Named { .. } => Vec::new(),
+        What::Named { .. } => About::default(),
     }
 }
 
-/// Notes for a job that an earlier broker started, from its command line as far as it is known.
-pub fn of_line(meta: &JobMeta) -> Vec<&'static str> {
-    match &meta.enforced {
-        Some(enforced) if enforced.profile == "read" => {
-            let argv: Vec<&[u8]> = meta.command.split(' ').map(str::as_bytes).collect();
-            of_argv(&argv)
-        }
-        Some(_) | None => Vec::new(),
+/// Of a job that an earlier broker started, from its command line as far as it is known.
+pub fn of_line(meta: &JobMeta) -> About {
+    let Some(enforced) = &meta.enforced else {
+        return About::default();
+    };
+    let argv: Vec<&[u8]> = meta.command.split(' ').map(str::as_bytes).collect();
+    about(&argv, enforced.profile == "read")
+}
+
+fn about(argv: &[&[u8]], is_read: bool) -> About {
+    About {
+        notes: if is_read { of_argv(argv) } else { Vec::new() },
+        commands: Commands::of_argv(argv),
     }
+}
+
+/// The note about a command alone.
+pub fn of_command(command: &Command) -> Option<&'static str> {
+    let args: Vec<&[u8]> = command.args.iter().map(String::as_bytes).collect();
+    table::of_program(&command.name, &args)
 }
 
 /// A note about what a job wrote to standard error: whose disk is read-only.

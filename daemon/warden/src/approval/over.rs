@@ -163,7 +163,7 @@ impl Warden {
         let Unrun { draft, after, .. } = unrun;
         let request = draft.request.as_ref().map(|(id, _)| id.clone());
         self.uids.give_back(draft.uid);
-        self.remember(after, request);
+        self.remember(after, request, None);
     }
 
     /// Ends that found no room in the trail are tried again.

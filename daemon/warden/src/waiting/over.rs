@@ -112,6 +112,6 @@ impl Warden {
         let plan = unrun.waiting.plan;
         let request = plan.request.as_ref().map(|(id, _)| id.clone());
         self.uids.give_back(plan.into_draft().uid);
-        self.remember(meta, request);
+        self.remember(meta, request, None);
     }
 }

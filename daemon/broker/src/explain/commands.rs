@@ -1,0 +1,229 @@
+//! The programs that a request names, as far as its text tells. Pure; a name decides nothing.
+
+use remit_common::text;
+
+/// Bytes of a request that are looked at.
+const LOOKED_AT: usize = 64 << 10;
+/// Commands that are kept of one request.
+const MOST: usize = 16;
+/// Words that are kept of one command, its name among them.
+const WORDS: usize = 12;
+/// Bytes that are kept of one word.
+const WORD: usize = 200;
+/// Wrappers and shells within each other.
+const DEPTH: usize = 6;
+/// Shells, whose `-c` is a script.
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
+/// Words of a shell before which no command ends, and after which one begins.
+const KEYWORDS: [&str; 9] = [
+    "if", "then", "else", "elif", "while", "until", "do", "!", "exec",
+];
+
+/// A program by the last part of its path, and its first arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name.
+    pub name: String,
+    /// What follows it.
+    pub args: Vec<String>,
+}
+
+impl Command {
+    /// Its arguments that are no options.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let words = self.args.iter().map(String::as_str);
+        words.filter(|word| !word.starts_with('-'))
+    }
+}
+
+/// The commands of a request, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands(Vec<Command>);
+
+impl Commands {
+    /// Of an argv: a shell's one-liner is a script, and what only starts another program is looked through.
+    pub fn of_argv(argv: &[&[u8]]) -> Self {
+        let mut found = Self::default();
+        found.add(argv, DEPTH);
+        found
+    }
+
+    /// Of a script, in whatever language: its lines are split as a shell's.
+    pub fn of_script(text: &[u8]) -> Self {
+        let mut found = Self::default();
+        found.add_script(text, DEPTH);
+        found
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Command> {
+        self.0.iter()
+    }
+
+    /// The only one there is.
+    pub fn sole(&self) -> Option<&Command> {
+        match self.0.as_slice() {
+            [command] => Some(command),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, argv: &[&[u8]], depth: usize) {
+        let Some(((program, args), depth)) = argv.split_first().zip(depth.checked_sub(1)) else {
+            return;
+        };
+        let name = name_of(program);
+        if SHELLS.contains(&name.as_str()) {
+            let is_script = |arg: &&[u8]| arg.starts_with(b"-") && arg.ends_with(b"c");
+            if let Some(at) = args.iter().position(is_script)
+                && let Some(script) = args.get(at + 1)
+            {
+                return self.add_script(script, depth);
+            }
+        }
+        match inner(&name, args) {
+            Some(inner) => self.add(inner, depth),
+            None if self.0.len() < MOST && !name.is_empty() => {
+                let args = args.iter().take(WORDS - 1);
+                self.0.push(Command {
+                    name,
+                    args: args.map(|arg| text::line(arg, WORD)).collect(),
+                });
+            }
+            None => {}
+        }
+    }
+
+    fn add_script(&mut self, text: &[u8], depth: usize) {
+        let text = text.get(..LOOKED_AT).unwrap_or(text);
+        for command in text.split(|byte| b"|;&(){}`\n".contains(byte)) {
+            if self.0.len() >= MOST {
+                return;
+            }
+            let words: Vec<&[u8]> = command
+                .split(u8::is_ascii_whitespace)
+                .map(unquoted)
+                .filter(|word| !word.is_empty())
+                .take(4 * WORDS)
+                .collect();
+            let is_none = |word: &&&[u8]| is_keyword(word) || is_assignment(word);
+            let skip = words.iter().take_while(is_none).count();
+            match words.get(skip) {
+                Some(first) if !first.starts_with(b"#") => {
+                    self.add(words.get(skip..).unwrap_or_default(), depth);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The argv that a program of this name only starts, such as `timeout 5 ls`.
+fn inner<'a>(name: &str, args: &'a [&'a [u8]]) -> Option<&'a [&'a [u8]]> {
+    // How many options take a word of their own, and how many words come before the program.
+    let (with_word, before): (&[u8], usize) = match name {
+        "env" => (b"uCS", 0),
+        "timeout" => (b"ks", 1),
+        "nice" => (b"n", 0),
+        "ionice" => (b"cn", 0),
+        "stdbuf" => (b"ioe", 0),
+        "nohup" | "setsid" | "time" | "command" => (b"", 0),
+        "xargs" => (b"nIPLsEd", 0),
+        "watch" => (b"n", 0),
+        _ => return None,
+    };
+    let mut rest = args;
+    while let Some((word, after)) = rest.split_first() {
+        rest = match word {
+            [b'-', letter] if with_word.contains(letter) => after.get(1..).unwrap_or_default(),
+            [b'-', ..] => after,
+            word if name == "env" && is_assignment(word) => after,
+            _ => break,
+        };
+    }
+    rest.get(before..).filter(|rest| !rest.is_empty())
+}
+
+fn is_keyword(word: &[u8]) -> bool {
+    KEYWORDS.iter().any(|keyword| keyword.as_bytes() == word)
+}
+
+fn is_assignment(word: &[u8]) -> bool {
+    let end = word.iter().position(|byte| *byte == b'=');
+    let name = end.and_then(|end| word.get(..end)).unwrap_or_default();
+    let sign = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    !name.is_empty() && name.iter().all(sign)
+}
+
+fn unquoted(word: &[u8]) -> &[u8] {
+    let is_quote = |byte: &u8| b"'\"".contains(byte);
+    let start = word.iter().take_while(|byte| is_quote(byte)).count();
+    let word = word.get(start..).unwrap_or_default();
+    let end = word.iter().rev().take_while(|byte| is_quote(byte)).count();
+    word.get(..word.len() - end).unwrap_or_default()
+}
+
+/// The last part of a program's path.
+fn name_of(program: &[u8]) -> String {
+    let name = program.rsplit(|byte| *byte == b'/').next();
+    text::line(name.unwrap_or_default(), 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(commands: &Commands) -> Vec<String> {
+        let line = |command: &Command| {
+            [&[command.name.clone()], &command.args[..]]
+                .concat()
+                .join(" ")
+        };
+        commands.iter().map(line).collect()
+    }
+
+    #[test]
+    fn programs_are_found_behind_what_starts_them() {
+        for (argv, expect) in [
+            (&["/usr/bin/curl", "-s", "x"][..], &["curl -s x"][..]),
+            (&["timeout", "-k", "1", "5", "ping", "x"], &["ping x"]),
+            (&["env", "-i", "A=b", "nice", "-n", "5", "ls"], &["ls"]),
+            (
+                &["sh", "-c", "A=1 curl 'x' | tee /etc/y"],
+                &["curl x", "tee /etc/y"],
+            ),
+            (
+                &[
+                    "bash",
+                    "-lc",
+                    "if ! systemctl restart nginx; then reboot; fi",
+                ],
+                &["systemctl restart nginx", "reboot", "fi"],
+            ),
+            (&["sudo", "-n", "ls"], &["sudo -n ls"]),
+            (&["sh", "x.sh"], &["sh x.sh"]),
+            (&["env"], &["env"]),
+            (&[], &[]),
+        ] {
+            let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+            assert_eq!(shown(&Commands::of_argv(&argv)), expect, "{argv:?}");
+        }
+        assert_eq!(
+            shown(&Commands::of_script(b"# no\necho x > /etc/y\n")),
+            ["echo x > /etc/y"]
+        );
+    }
+
+    #[test]
+    fn a_request_is_bounded_in_every_way() {
+        let deep = [b"env".as_slice(); 1000];
+        assert!(Commands::of_argv(&deep).0.is_empty());
+        let many = b"a b;".repeat(1000);
+        assert_eq!(Commands::of_script(&many).0.len(), MOST);
+        let long = [b"a ".repeat(1000), vec![b'x'; 1 << 20]].concat();
+        assert_eq!(Commands::of_script(&long).0[0].args.len(), WORDS - 1);
+        let word = vec![b'x'; 1 << 16];
+        assert!(Commands::of_argv(&[b"a", &word]).0[0].args[0].len() <= WORD + 8);
+        assert_eq!(Commands::of_argv(&[b"sh", b"-c"]).0[0].name, "sh");
+    }
+}

@@ -1,0 +1,229 @@
+//! Why a job that failed was refused something, what lifts that, and what to do instead.
+//!
+//! In the order of trust: what the warden says of its end, what the kernel's audit says, and then a guess: what the
+//! job wrote to standard error, which program it was, and what its profile lets it do, by their texts alone. Pure
+//! functions on bounded bytes, in linear time; the file system is never asked, so no answer tells more of a path than
+//! its text and the profile do. A job that succeeded costs nothing.
+
+mod answer;
+mod commands;
+mod said;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod view;
+
+use remit_common::caps;
+use remit_common::denial::{Denial, Layer, Sight};
+use remit_common::outcome::{Captured, Ending, State};
+
+use answer::Answer;
+pub use commands::{Command, Commands};
+use said::{Kind, Said};
+use topic::Topic;
+use view::View;
+
+/// Lines of standard error that are looked at, of its head and of its tail.
+const LINES: usize = 400;
+
+/// Something that the kernel's audit saw refused to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What said no.
+    pub layer: Layer,
+    /// What was tried, in a word.
+    pub operation: String,
+    /// On what, as far as it may be told.
+    pub object: Option<String>,
+}
+
+/// All that is known of a job that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// How it ended.
+    pub ending: &'a Ending,
+    /// What its profile lets it do, where that is known.
+    pub sight: Option<&'a Sight>,
+    /// What the kernel saw.
+    pub seen: &'a [Seen],
+    /// What it executed.
+    pub commands: &'a Commands,
+    /// Its standard error, as it is shown.
+    pub stderr: &'a Captured,
+}
+
+/// What was refused to it, at most [`caps::DENIALS`], each once.
+pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
+    let Evidence { ending, seen, .. } = evidence;
+    if ending.state == State::Exited && ending.exit == Some(0) {
+        return Vec::new();
+    }
+    let mut all = Denials(ending.denials.clone());
+    all.0.truncate(caps::DENIALS);
+    // What a limit ended, a person stopped or nobody saw the end of did not fail by a refusal.
+    if !matches!(ending.state, State::Exited | State::Signalled) {
+        return all.0;
+    }
+    let Some(view) = evidence.sight.and_then(View::of) else {
+        return all.0;
+    };
+    for seen in *seen {
+        all.add(of_kernel(seen, evidence.commands, &view), true);
+    }
+    let mut silent = true;
+    for line in lines(evidence.stderr) {
+        if let Some(said) = said::line(line) {
+            silent = false;
+            if let Some((denial, of_file)) = of_said(&said, evidence.commands, &view) {
+                all.add(denial, of_file);
+            }
+        }
+    }
+    // It said nothing at all: then a program that needs what there is not failed for that.
+    if silent && evidence.stderr.total == 0 && all.0.is_empty() {
+        let answered = evidence.commands.sole().and_then(|command| {
+            let topic = Topic::of(command).filter(|topic| topic.accepts(Kind::Silent))?;
+            answer::of(topic, command, &view)
+        });
+        if let Some(answer) = answered {
+            all.add(answer.denial(None, true), false);
+        }
+    }
+    all.0
+}
+
+/// The commands for which a denial speaks already.
+pub fn told<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Vec<&'a Command> {
+    let Some(view) = evidence.sight.and_then(View::of) else {
+        return Vec::new();
+    };
+    let is_told = |command: &&Command| {
+        let answer = Topic::of(command).and_then(|topic| answer::of(topic, command, &view));
+        answer.is_some_and(|answer| denials.iter().any(|denial| answer.is(denial)))
+    };
+    evidence.commands.iter().filter(is_told).collect()
+}
+
+/// Denials so far: each once, the more trusted first.
+struct Denials(Vec<Denial>);
+
+impl Denials {
+    /// Adds one, unless it is told already: of what hangs on the program, once; of files, each.
+    fn add(&mut self, denial: Denial, of_file: bool) {
+        let told = |known: &Denial| {
+            let answer = known.rule == denial.rule && known.next == denial.next;
+            let object = known.object == denial.object;
+            (answer && (object || !of_file)) || (denial.guess && !known.guess && (object || answer))
+        };
+        if self.0.len() < caps::DENIALS && !self.0.iter().any(told) {
+            self.0.push(denial);
+        }
+    }
+}
+
+/// Whole lines of the head, and of the tail.
+fn lines(stderr: &Captured) -> impl Iterator<Item = &[u8]> {
+    let split = |byte: &u8| *byte == b'\n' || *byte == b'\r';
+    let head = stderr.head.split(split).take(LINES);
+    let tail = stderr.tail.rsplit(split).take(LINES);
+    head.chain(tail)
+}
+
+/// The command that a line is of: by the name that it begins with, else the only one there is.
+fn command_of<'a>(said: &Said, commands: &'a Commands) -> Option<&'a Command> {
+    let by = said.by.as_deref().unwrap_or_default();
+    let named = commands.iter().find(|command| command.name == by);
+    // The programs that others execute, and libraries, begin their lines otherwise.
+    named.or_else(|| commands.sole()).or_else(|| {
+        let mut fitting = commands.iter().filter(|command| {
+            Topic::of(command).is_some_and(|topic| {
+                topic.accepts(said.kind) && said.kind != Kind::Denied && said.kind != Kind::ReadOnly
+            })
+        });
+        fitting.next()
+    })
+}
+
+fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial, bool)> {
+    let object = said.object.clone();
+    let command = command_of(said, commands);
+    let topic = command
+        .and_then(Topic::of)
+        .filter(|topic| topic.accepts(said.kind));
+    if let Some((topic, command)) = topic.zip(command)
+        && let Some(answer) = answer::of(topic, command, view)
+    {
+        return Some((answer.denial(object, true), false));
+    }
+    let answer = without_program(said, view)?;
+    Some((answer.denial(object, true), true))
+}
+
+/// By the kind of the refusal and its object alone.
+fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
+    let object = said.object.as_deref();
+    let path = object.filter(|object| object.starts_with('/'));
+    match said.kind {
+        Kind::ReadOnly => Some(answer::write(Layer::Mounts, object, view)),
+        Kind::Denied => {
+            let path = path?;
+            match said.change && !view.writes(path) {
+                true => Some(answer::write(denied_by(view), Some(path), view)),
+                false => Some(answer::open(path, view)),
+            }
+        }
+        Kind::NotPermitted | Kind::NeedsRoot => Some(answer::privileged(view)),
+        Kind::NoNetwork => answer::network(view, None),
+        Kind::NoFile => path
+            .filter(|path| view.hides(path))
+            .map(|_| answer::unseen(view)),
+        Kind::NoSpace => path
+            .filter(|path| {
+                view.is_private(path) || (view.base() == "read" && view.write().is_empty())
+            })
+            .map(|_| answer::full(view)),
+        Kind::NoDescriptor => Some(answer::descriptors(view)),
+        Kind::NoService | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
+    }
+}
+
+/// What refuses a write with EACCES.
+fn denied_by(view: &View<'_>) -> Layer {
+    match view.base() {
+        // Its own uid owns nothing: the kernel asks for that before it asks anything else.
+        "read" => Layer::Identity,
+        _ => Layer::Landlock,
+    }
+}
+
+fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
+    let topic = commands
+        .sole()
+        .and_then(|command| Some((Topic::of(command)?, command)));
+    let object = seen.object.as_deref();
+    let answer = match (topic, seen.operation.as_str()) {
+        (Some((topic, command)), _) => answer::of(topic, command, view),
+        (None, "connect" | "socket" | "bind") => answer::network(view, None),
+        (None, "open" | "read" | "execute") => object.map(|object| answer::open(object, view)),
+        (None, operation) if is_change(operation) => Some(answer::write(seen.layer, object, view)),
+        (None, _) => None,
+    };
+    let denial = answer
+        .unwrap_or_else(|| answer::privileged(view))
+        .denial(seen.object.clone(), false);
+    Denial {
+        layer: seen.layer,
+        operation: seen.operation.clone(),
+        object: seen.object.clone().or(denial.object),
+        ..denial
+    }
+}
+
+fn is_change(operation: &str) -> bool {
+    [
+        "write", "creat", "make", "remove", "truncat", "refer", "rename", "unlink", "chmod",
+        "chown",
+    ]
+    .iter()
+    .any(|word| operation.contains(word))
+}

@@ -1,0 +1,337 @@
+//! What a program is about: the reason for which it cannot work in a sandbox. Data, and little else.
+
+use super::commands::Command;
+use super::said::Kind;
+
+/// What programs have in common that fail for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// They connect to a host.
+    Network,
+    /// They install from an index on the network: pip and its kin.
+    Index,
+    /// They take packets from a wire, or put them on it.
+    Packets,
+    /// They look at units.
+    Units,
+    /// They change units.
+    UnitChange,
+    /// They ask another service of systemd's.
+    Bus,
+    /// They ask a container engine.
+    Containers,
+    /// They install, upgrade or remove packages of the system.
+    Packages,
+    /// They fetch lists of packages.
+    PackageLists,
+    /// They become another user.
+    Users,
+    /// They change accounts.
+    Accounts,
+    /// They end or restart the machine.
+    Reboot,
+    /// They change the mount table.
+    Mounts,
+    /// They read the kernel's own log.
+    KernelLog,
+    /// They look at rules of the firewall, or change them.
+    Firewall,
+    /// Crontabs of users.
+    Crontab,
+    /// They set parameters of the kernel.
+    Sysctl,
+    /// They set clock or names of the machine.
+    Machine,
+    /// They load or remove modules of the kernel.
+    Modules,
+    /// They look into processes.
+    Trace,
+    /// They make or enter namespaces.
+    Namespaces,
+    /// They signal processes, or change their priority.
+    Signal,
+    /// They open disks.
+    Disks,
+    /// They take down, bring up or set up interfaces.
+    Interfaces,
+}
+
+const NAMES: &[(&[&str], Topic)] = &[
+    (
+        &[
+            "curl",
+            "wget",
+            "dig",
+            "host",
+            "nslookup",
+            "nc",
+            "ncat",
+            "telnet",
+            "ssh",
+            "ssh-keyscan",
+            "scp",
+            "sftp",
+            "rsync",
+            "git-remote-https",
+            "whois",
+            "ftp",
+            "openssl",
+        ],
+        Topic::Network,
+    ),
+    (
+        &[
+            "ping",
+            "ping6",
+            "traceroute",
+            "tracepath",
+            "mtr",
+            "arping",
+            "tcpdump",
+            "tshark",
+            "nmap",
+        ],
+        Topic::Packets,
+    ),
+    (
+        &[
+            "systemd-run",
+            "loginctl",
+            "hostnamectl",
+            "timedatectl",
+            "localectl",
+            "busctl",
+            "machinectl",
+            "networkctl",
+            "resolvectl",
+            "bootctl",
+            "systemd-analyze",
+            "gdbus",
+            "dbus-send",
+        ],
+        Topic::Bus,
+    ),
+    (
+        &["docker", "podman", "crictl", "ctr", "nerdctl", "kubectl"],
+        Topic::Containers,
+    ),
+    (&["su", "sudo", "doas", "pkexec", "runuser"], Topic::Users),
+    (
+        &[
+            "useradd", "usermod", "userdel", "adduser", "deluser", "groupadd", "groupmod",
+            "groupdel", "addgroup", "gpasswd", "passwd", "chpasswd", "chfn", "chsh", "chage",
+            "vipw",
+        ],
+        Topic::Accounts,
+    ),
+    (
+        &["reboot", "shutdown", "poweroff", "halt", "init", "telinit"],
+        Topic::Reboot,
+    ),
+    (
+        &["mount", "umount", "losetup", "swapon", "swapoff"],
+        Topic::Mounts,
+    ),
+    (&["dmesg"], Topic::KernelLog),
+    (
+        &[
+            "iptables",
+            "ip6tables",
+            "iptables-save",
+            "ip6tables-save",
+            "nft",
+            "ufw",
+            "firewall-cmd",
+            "ipset",
+            "conntrack",
+            "iptables-restore",
+        ],
+        Topic::Firewall,
+    ),
+    (&["crontab", "at", "atq", "atrm", "batch"], Topic::Crontab),
+    (&["sysctl"], Topic::Sysctl),
+    (
+        &["date", "hwclock", "hostname", "domainname"],
+        Topic::Machine,
+    ),
+    (&["modprobe", "insmod", "rmmod", "depmod"], Topic::Modules),
+    (
+        &[
+            "strace", "ltrace", "gdb", "gcore", "perf", "bpftrace", "py-spy",
+        ],
+        Topic::Trace,
+    ),
+    (
+        &["unshare", "nsenter", "bwrap", "chroot"],
+        Topic::Namespaces,
+    ),
+    (
+        &[
+            "kill", "pkill", "killall", "renice", "chrt", "ionice", "taskset",
+        ],
+        Topic::Signal,
+    ),
+    (
+        &[
+            "fdisk",
+            "sfdisk",
+            "parted",
+            "blkid",
+            "smartctl",
+            "hdparm",
+            "lvs",
+            "pvs",
+            "vgs",
+            "mdadm",
+            "dumpe2fs",
+            "mkfs",
+            "mkfs.ext4",
+            "mkfs.xfs",
+            "mkswap",
+            "fsck",
+            "e2fsck",
+            "wipefs",
+            "lvcreate",
+            "lvextend",
+        ],
+        Topic::Disks,
+    ),
+];
+
+impl Topic {
+    /// What a command is about; `None` for one that works as well as its files.
+    pub fn of(command: &Command) -> Option<Self> {
+        let verb = command.words().next();
+        match command.name.as_str() {
+            "systemctl" => Some(of_systemctl(verb, &command.args)),
+            "service" | "invoke-rc.d" => Some(of_systemctl(command.words().nth(1), &command.args)),
+            "apt" | "apt-get" | "aptitude" | "dnf" | "yum" | "zypper" | "dpkg" | "rpm" => {
+                of_packages(verb, &command.args)
+            }
+            "git" => of_git(command),
+            "pip" | "pip3" | "pipx" | "npm" | "yarn" | "gem" | "cargo" | "go" | "composer"
+            | "uv" => {
+                let gets = [
+                    "install", "download", "i", "add", "ci", "get", "update", "fetch",
+                ];
+                verb.filter(|verb| gets.contains(verb)).map(|_| Self::Index)
+            }
+            "python" | "python3" => {
+                let is_pip = command
+                    .args
+                    .windows(2)
+                    .any(|two| matches!(two, [m, pip] if m == "-m" && pip == "pip"));
+                is_pip.then_some(Self::Index)
+            }
+            "ip" => {
+                let changes = ["set", "add", "del", "delete", "change", "replace", "flush"];
+                command
+                    .words()
+                    .any(|word| changes.contains(&word))
+                    .then_some(Self::Interfaces)
+            }
+            "ifconfig" | "ifup" | "ifdown" | "ethtool" | "tc" => Some(Self::Interfaces),
+            name => NAMES
+                .iter()
+                .find(|(names, _)| names.contains(&name))
+                .map(|(_, topic)| *topic),
+        }
+    }
+
+    /// Whether this is how its programs tell of its reason.
+    pub fn accepts(self, kind: Kind) -> bool {
+        use Kind::{
+            Denied, NeedsRoot, NoAccount, NoNetwork, NoService, NoUser, NotPermitted, ReadOnly,
+            Silent,
+        };
+        match self {
+            Self::Network => matches!(kind, NoNetwork | NoAccount | NotPermitted | Silent),
+            Self::Index => matches!(kind, NoNetwork),
+            Self::Packets => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot | Silent),
+            Self::Units | Self::Bus => {
+                matches!(kind, NoService | Denied | NotPermitted | NoNetwork)
+            }
+            Self::UnitChange => matches!(
+                kind,
+                NoService | Denied | NotPermitted | NoNetwork | NeedsRoot | ReadOnly
+            ),
+            Self::Containers => matches!(
+                kind,
+                NoService | Denied | NotPermitted | NoNetwork | NeedsRoot
+            ),
+            Self::Packages | Self::PackageLists => {
+                matches!(
+                    kind,
+                    Denied | NeedsRoot | ReadOnly | NotPermitted | NoNetwork
+                )
+            }
+            Self::Users => !matches!(kind, Kind::NoFile | Kind::NoSpace | Kind::NoDescriptor),
+            Self::Accounts | Self::Crontab => {
+                matches!(
+                    kind,
+                    Denied | NeedsRoot | ReadOnly | NotPermitted | NoAccount | NoUser
+                )
+            }
+            Self::Reboot => !matches!(kind, Kind::NoFile | Kind::NoSpace | Kind::NoDescriptor),
+            Self::Firewall => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
+            Self::Interfaces => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
+            Self::Mounts | Self::Machine | Self::Modules | Self::Namespaces | Self::Disks => {
+                matches!(
+                    kind,
+                    NotPermitted | Denied | NeedsRoot | NoAccount | ReadOnly
+                )
+            }
+            Self::KernelLog | Self::Trace | Self::Signal => {
+                matches!(kind, NotPermitted | Denied | NeedsRoot)
+            }
+            Self::Sysctl => matches!(kind, Denied | ReadOnly | NotPermitted),
+        }
+    }
+}
+
+fn of_systemctl(verb: Option<&str>, args: &[String]) -> Topic {
+    let looks = args.iter().any(|arg| arg == "--failed");
+    match verb.filter(|_| !looks) {
+        Some(
+            "start" | "stop" | "restart" | "try-restart" | "reload" | "reload-or-restart" | "kill"
+            | "enable" | "disable" | "mask" | "unmask" | "edit" | "set-property" | "daemon-reload"
+            | "reset-failed" | "isolate" | "force-reload",
+        ) => Topic::UnitChange,
+        Some("reboot" | "poweroff" | "halt" | "kexec" | "suspend") => Topic::Reboot,
+        _ => Topic::Units,
+    }
+}
+
+fn of_packages(verb: Option<&str>, args: &[String]) -> Option<Topic> {
+    let option = |short: &[&str]| args.iter().any(|arg| short.contains(&arg.as_str()));
+    match verb {
+        Some("update" | "makecache" | "refresh" | "check-update") => Some(Topic::PackageLists),
+        Some(
+            "install" | "remove" | "purge" | "upgrade" | "full-upgrade" | "dist-upgrade"
+            | "autoremove" | "reinstall" | "erase" | "downgrade" | "in" | "rm",
+        ) => Some(Topic::Packages),
+        _ if option(&[
+            "-i",
+            "--install",
+            "-r",
+            "--remove",
+            "-P",
+            "--purge",
+            "-U",
+            "-e",
+            "--configure",
+        ]) =>
+        {
+            Some(Topic::Packages)
+        }
+        _ => None,
+    }
+}
+
+fn of_git(command: &Command) -> Option<Topic> {
+    let reaches = ["pull", "fetch", "clone", "push", "ls-remote", "remote"];
+    command
+        .words()
+        .any(|word| reaches.contains(&word))
+        .then_some(Topic::Network)
+}
