@@ -1,4 +1,5 @@
-//! The daemon's answers as tool results: one JSON, once as data and once as text.
+//! The daemon's answers as tool results: one JSON as data, and the same as text, in which what a job wrote
+//! is set apart from what we say.
 //!
 //! A command's failure is data; only a refusal is an error. Every result is made
 //! to fit before it is built. Pure.
@@ -6,8 +7,9 @@
 use remit_common::caps;
 use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part, State};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::request_id;
 use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
-use remit_common::wire::{AccessReport, JobQuery, PartQuery, Reply, Request};
+use remit_common::wire::{AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::arguments::Call;
 use crate::base64;
 use crate::fit::{self, Cut, MAX_TEXT};
+use crate::quoted;
 use crate::tools::Tool;
 
 /// A job, and the part of its output that was asked for.
@@ -113,7 +116,7 @@ fn is_refused(job: &Value) -> bool {
 /// The result that tells a refusal.
 pub fn refused(refusal: &Refusal) -> CallToolResult {
     let value = json!({ "error": refusal });
-    with(value.to_string(), value, true)
+    with(quoted::visible(value.to_string()), value, true)
 }
 
 fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
@@ -138,6 +141,9 @@ fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
         }
         (Tool::Job, Reply::Jobs(jobs)) => {
             fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
+        }
+        (Tool::History, Reply::History(page)) => {
+            fit::largest(page.entries.len(), |count| past(&page, count)).ok_or_else(too_large)
         }
         (Tool::Access, Reply::Access(mut report)) => {
             to_the_point(&mut report);
@@ -167,21 +173,32 @@ fn another() -> Refusal {
 }
 
 fn job(report: &JobReport) -> Option<(String, Value)> {
-    fit::largest(fit::output(report), |budget| JobAnswer {
+    let answer = |budget| JobAnswer {
         job: JobResult::from(&fit::report(report, budget)),
         page: None,
         matches: None,
-    })
+    };
+    fit::largest_made(fit::output(report), answer).map(set_apart)
+}
+
+/// The text of an answer with what the job wrote set apart. It is as long as the JSON, or but a little longer.
+fn set_apart((mut answer, _, value): (JobAnswer, String, Value)) -> (String, Value) {
+    let JobAnswer { job, page, matches } = &mut answer;
+    let pieces = quoted::taken(job, page.as_mut(), matches.as_mut());
+    let rest = serde_json::to_string(&answer).unwrap_or_default();
+    let draw = || request_id::fresh().ok();
+    (quoted::text(rest, &pieces, draw), value)
 }
 
 // Who asks for a part does not want the same output twice.
 
 fn paged(form: Form, report: &JobReport, page: &Page) -> Option<(String, Value)> {
-    fit::largest(page.bytes.len(), |budget| JobAnswer {
+    let answer = |budget| JobAnswer {
         job: JobResult::without_output(report),
         page: Some(page_of(page, budget, form)),
         matches: None,
-    })
+    };
+    fit::largest_made(page.bytes.len(), answer).map(set_apart)
 }
 
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<(String, Value)> {
@@ -191,12 +208,14 @@ fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<(String
         matches: Some(MatchResult::from(shown)),
     };
     let first = |count| fit::matches::first(matches, count, form.context);
-    fit::largest(matches.lines.len(), |count| answer(&first(count))).or_else(|| {
+    let fitting = fit::largest_made(matches.lines.len(), |count| answer(&first(count)));
+    let fitting = fitting.or_else(|| {
         // Even those that belong together are too long.
-        fit::largest(caps::GREP_LINE, |size| {
+        fit::largest_made(caps::GREP_LINE, |size| {
             answer(&fit::matches::shortened(&first(0), size))
         })
-    })
+    });
+    fitting.map(set_apart)
 }
 
 fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {
@@ -231,6 +250,16 @@ fn list(jobs: &[JobSummary], count: usize) -> JobList {
     JobList {
         jobs: jobs.iter().take(count).cloned().collect(),
         more: jobs.len().saturating_sub(count),
+    }
+}
+
+/// The first entries of a page; the next one begins with those left out.
+fn past(page: &HistoryPage, count: usize) -> HistoryPage {
+    let entries: Vec<HistoryEntry> = page.entries.iter().take(count).cloned().collect();
+    let left_out = page.entries.get(count);
+    HistoryPage {
+        next: left_out.map_or(page.next, |entry| Some(entry.seq.saturating_add(1))),
+        entries,
     }
 }
 

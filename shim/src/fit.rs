@@ -10,6 +10,8 @@ use remit_common::wire::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::quoted;
+
 /// Bytes of the JSON of a result: clients cut, warn or spill beyond 40,000 characters.
 pub const MAX_TEXT: usize = 39_000;
 /// The size is not searched in finer steps than this part of the largest one.
@@ -18,11 +20,19 @@ const STEPS: usize = 4096;
 /// What `make` makes of the largest size up to `max` whose JSON fits; as text
 /// and as data. None when not even size 0 fits.
 pub fn largest<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Option<(String, Value)> {
+    largest_made(max, make).map(|(_, text, value)| (text, value))
+}
+
+/// The same, and what was made.
+pub fn largest_made<T: Serialize>(
+    max: usize,
+    make: impl Fn(usize) -> T,
+) -> Option<(T, String, Value)> {
     let try_size = |size| {
         let made = make(size);
-        let text = serde_json::to_string(&made).ok()?;
+        let text = quoted::visible(serde_json::to_string(&made).ok()?);
         let value = serde_json::to_value(&made).ok()?;
-        (text.len() <= MAX_TEXT).then_some((text, value))
+        (text.len() <= MAX_TEXT).then_some((made, text, value))
     };
     if let Some(whole) = try_size(max) {
         return Some(whole);

@@ -15,6 +15,7 @@ mod fit;
 mod in_flight;
 mod line;
 mod progress;
+mod quoted;
 mod server;
 mod session;
 mod stdio;

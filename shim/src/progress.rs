@@ -16,6 +16,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 const TICK: Duration = Duration::from_secs(2);
 /// Bytes of a message.
 const MESSAGE: usize = 200;
+/// Stands before what a job wrote.
+const WROTE: &str = "it wrote: ";
 
 /// Tells a client how far its call is.
 pub struct Reporter {
@@ -88,7 +90,13 @@ fn message(news: &Progress, later: Duration) -> String {
     }
     match news.last_line.is_empty() {
         true => running(Duration::from_millis(news.elapsed_ms).saturating_add(later)),
-        false => text::line(news.last_line.as_bytes(), MESSAGE),
+        // The daemon's own words, about a job that has not begun.
+        false if news.output_bytes == 0 => text::line(news.last_line.as_bytes(), MESSAGE),
+        // The rest of the message is the job's: nothing of ours follows that it could imitate.
+        false => {
+            let line = format!("{WROTE}{}", news.last_line);
+            text::line(line.as_bytes(), MESSAGE)
+        }
     }
 }
 
@@ -107,7 +115,7 @@ mod tests {
         let news = |place, elapsed_ms, line: &str| Progress {
             elapsed_ms,
             place,
-            output_bytes: 0,
+            output_bytes: u64::from(line.contains('a')),
             last_line: line.to_owned(),
         };
         let third = Some(Place { position: 3, of: 7 });
@@ -117,7 +125,8 @@ mod tests {
                 "waiting for a place: number 3 of your 7",
             ),
             (news(None, 61_500, ""), "running for 63 s"),
-            (news(None, u64::MAX, "a\x1bb"), "a\\x1bb"),
+            (news(None, u64::MAX, "a\x1bb"), "it wrote: a\\x1bb"),
+            (news(None, 0, "our words"), "our words"),
         ] {
             assert_eq!(message(&news, Duration::from_millis(2000)), expect);
         }

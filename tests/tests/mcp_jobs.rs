@@ -70,7 +70,7 @@ fn a_cancelled_call_ends_the_wait_and_not_the_job() {
     let daemon = Daemon::start(Options::default());
     let mut session = daemon.session(&user_a());
     start(&mut session, 700, "echo begun; sleep 1000");
-    until_told(&mut session, 700, "begun");
+    until_told(&mut session, 700, "it wrote: begun");
     let params = json!({ "requestId": 700 });
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
     session.send(&cancel);
@@ -110,7 +110,7 @@ fn a_job_that_waits_tells_its_place_and_then_its_output() {
     assert_eq!(job.get("enforced"), None, "{job}");
 
     assert_eq!(stop(&mut holder, &first)["state"], "cancelled");
-    until_told(&mut session, 700, "its turn");
+    until_told(&mut session, 700, "it wrote: its turn");
     assert_eq!(stop(&mut holder, &list[0])["state"], "cancelled");
     let job = answered(&mut session, 700);
     let told = (&job["state"], &job["stdout"], job.get("place"));
@@ -128,7 +128,7 @@ fn a_call_in_flight_gets_its_job_back_from_the_daemon_that_comes_after() {
     let mut session = daemon.session(&user_a());
     for id in [700, 701] {
         start(&mut session, id, "echo begun; sleep 1000");
-        until_told(&mut session, id, "begun");
+        until_told(&mut session, id, "it wrote: begun");
         if id == 700 {
             daemon.signal(Signal::SIGKILL);
             assert!(ends_within(daemon.pid(), 5000));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Seen, answer, ended, page, report};
 use crate::pipe::Shim;
+use crate::quoted;
 
 /// A legacy session before this daemon.
 pub fn session(daemon: &Daemon) -> Shim {
@@ -30,10 +31,7 @@ pub fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
     assert_eq!(content.len(), 1);
     let text = content[0]["text"].as_str().unwrap();
     assert!(text.chars().count() < 40_000);
-    assert_eq!(
-        serde_json::from_str::<Value>(text).unwrap(),
-        result["structuredContent"]
-    );
+    quoted::check(text, &result["structuredContent"]);
     result
 }
 

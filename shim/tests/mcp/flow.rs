@@ -199,20 +199,23 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
         (None, "one"),
         (None, "two"),
         (None, "three\u{1b}[2J"),
+        (None, "running for 3 s"),
     ] {
         daemon.send(&ToClient::Progress {
             id,
             progress: Progress {
                 elapsed_ms: 0,
                 place,
-                output_bytes: 0,
+                output_bytes: 9,
                 last_line: line.to_owned(),
             },
         });
     }
     let mut last = 0.0;
     let waiting = "waiting for a place: number 3 of your 7";
-    for message in [waiting, "one", "two", "three\\x1b[2J"] {
+    let wrote = "it wrote: running for 3 s";
+    let lines = ["it wrote: one", "it wrote: two", "it wrote: three\\x1b[2J"];
+    for message in [waiting].into_iter().chain(lines).chain([wrote]) {
         let note = shim.next();
         assert_eq!(note["method"], "notifications/progress", "{note}");
         assert_eq!(note["params"]["progressToken"], "t");
@@ -223,7 +226,7 @@ fn progress_increases_is_forwarded_and_ends_with_the_answer() {
     }
     // Our own clock goes on where the daemon is silent.
     let note = shim.next();
-    assert_eq!(note["params"]["message"], "three\\x1b[2J");
+    assert_eq!(note["params"]["message"], wrote);
     assert!(note["params"]["progress"].as_f64().unwrap() > last + 1.0);
     daemon.answer(id, ended(b""));
     assert_eq!(shim.next()["id"], 1);

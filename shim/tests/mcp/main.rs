@@ -18,4 +18,5 @@ mod flow;
 mod lost;
 mod outside;
 mod pipe;
+mod quoted;
 mod search;

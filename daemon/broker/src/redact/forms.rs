@@ -21,6 +21,13 @@ pub struct Form {
     pub spills: bool,
 }
 
+impl Form {
+    /// So many bytes of it, with the character beside them where that may hold bits of the secret.
+    pub fn with_spill(&self, length: usize) -> usize {
+        length + usize::from(self.spills && length > 0)
+    }
+}
+
 /// All forms of some secrets.
 pub fn of<T: AsRef<[u8]>>(secrets: &[T]) -> Vec<Form> {
     let mut forms = BTreeSet::new();

@@ -125,9 +125,10 @@ impl Redactor {
         let begun = |form: &Form| {
             let most = form.bytes.len() - 1;
             let last = bytes.get(bytes.len().saturating_sub(most)..);
-            overlap(&form.bytes, last.unwrap_or(bytes).iter())
+            form.with_spill(overlap(&form.bytes, last.unwrap_or(bytes).iter()))
         };
-        self.forms.iter().map(begun).max().unwrap_or(0)
+        let held = self.forms.iter().map(begun).max().unwrap_or(0);
+        held.min(bytes.len())
     }
 
     /// How many bytes at the start of these may be the end of a secret.
@@ -135,9 +136,10 @@ impl Redactor {
         let over = |form: &Form| {
             let first = bytes.get(..form.bytes.len() - 1).unwrap_or(bytes);
             let backwards: Vec<u8> = form.bytes.iter().rev().copied().collect();
-            overlap(&backwards, first.iter().rev())
+            form.with_spill(overlap(&backwards, first.iter().rev()))
         };
-        self.forms.iter().map(over).max().unwrap_or(0)
+        let left = self.forms.iter().map(over).max().unwrap_or(0);
+        left.min(bytes.len())
     }
 
     /// Those of `bytes` that are in `shown`; the others stand around them.
