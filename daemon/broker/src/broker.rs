@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::names::JobId;
+use remit_common::outcome::Ending;
 use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
@@ -131,6 +133,7 @@ impl Broker {
                 if let Some(sight) = sight {
                     self.with(job, |job| job.sees(*sight));
                 }
+                self.with(job, |job| self.was_refused(job, &ending));
                 self.jobs.end(job, *ending);
             }
             ToBroker::Forgotten { job } => {
@@ -190,6 +193,14 @@ impl Broker {
         if let Some(waiting) = waiting {
             // Whoever asked may be gone; the job goes on.
             let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+
+    /// Tells a job that ends what the kernel says was refused to it.
+    fn was_refused(&self, job: &Job, ending: &Ending) {
+        if let Some(uid) = job.uid() {
+            let ran = Duration::from_millis(ending.runtime_ms);
+            job.was_refused(self.kernel_audit.of_ended(uid, ran));
         }
     }
 

@@ -156,7 +156,12 @@ pub enum ToBroker {
     },
     /// Where the kernel's audit is listened to (`audit.kernel` of remit.toml). Descriptor: a netlink
     /// socket that hears it. Once, before anything that runs.
-    KernelAudit,
+    KernelAudit {
+        /// The first uid that jobs alone have. What others are refused is none of the broker's business.
+        uid_first: u32,
+        /// How many there are.
+        uid_count: u32,
+    },
     /// All jobs that live or are remembered were handed over. Once, first thing.
     Adopted,
 }

@@ -139,7 +139,7 @@ impl World {
             ToBroker::Ended { job, .. } => goes(job, &[Told::Queued, Told::Runs], Told::Ended),
             ToBroker::Approved { job } => goes(job, &[Told::Queued], Told::Queued),
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),
-            ToBroker::KernelAudit => panic!("nobody configured it: {text}"),
+            ToBroker::KernelAudit { .. } => panic!("nobody configured it: {text}"),
             ToBroker::Session { .. } | ToBroker::SessionGone { .. } | ToBroker::Adopted => {}
         }
         self.pipes.extend(fds);

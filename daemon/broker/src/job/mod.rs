@@ -223,6 +223,11 @@ impl Job {
         self.sight.replace(Some(sight));
     }
 
+    /// The uid that it ran as, once the exec has happened.
+    pub fn uid(&self) -> Option<u32> {
+        self.enforced.borrow().as_ref().map(|enforced| enforced.uid)
+    }
+
     /// What the kernel's audit saw refused to it; told before its end.
     pub fn was_refused(&self, seen: Vec<Seen>) {
         self.seen.replace(seen);

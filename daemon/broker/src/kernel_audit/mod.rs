@@ -1,0 +1,130 @@
+//! What the kernel's audit says was refused to jobs, where remit.toml asks for it (`audit.kernel`).
+//!
+//! The warden binds the socket, which takes a capability; to read it takes none. The kernel alone sends
+//! to it. What stands in a record may be a job's choice, so the parser ([`record`]) is total and the
+//! account ([`heard`]) bounded.
+//!
+//! A path is told as the kernel wrote it. That is no more than the job knew: under a uid of its own it
+//! has walked there itself, by names that it had or by links that it could read. Of jobs with a uid that
+//! others have too nothing is told at all.
+
+mod calls;
+mod heard;
+mod record;
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
+
+use crate::explain::Seen;
+use crate::watch::watch;
+use heard::Heard;
+
+/// Longest record: the kernel makes none of more than `MAX_AUDIT_MESSAGE_LENGTH`.
+const LONGEST: usize = 8970 + 16;
+/// Records that are read at once, and then a pause: so a flood of them takes a small part of a
+/// processor, and what the socket has no room for the kernel drops.
+const BATCH: usize = 256;
+const PAUSE: Duration = Duration::from_millis(10);
+/// Between the end of a job and the question what was refused to it, at most.
+const SLACK: Duration = Duration::from_secs(5);
+/// Records that are read when a job has ended: more than the socket holds.
+const LAST: usize = 4096;
+
+/// The listener; without a socket it costs nothing.
+#[derive(Debug, Default)]
+pub struct KernelAudit {
+    listening: RefCell<Option<Listening>>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    socket: Arc<OwnedFd>,
+    heard: Heard,
+}
+
+impl KernelAudit {
+    /// Listens on `socket`, for jobs with these uids, until it fails. Once.
+    pub async fn listen(&self, socket: OwnedFd, uids: std::ops::Range<u32>) {
+        let socket = Arc::new(socket);
+        let watched = match watch(Arc::clone(&socket), Interest::READABLE) {
+            Ok(watched) => watched,
+            Err(error) => return tracing::error!(%error, "cannot listen to the kernel's audit"),
+        };
+        let heard = Heard::new(uids);
+        self.listening.replace(Some(Listening { socket, heard }));
+        loop {
+            let Ok(mut ready) = watched.readable().await else {
+                break;
+            };
+            match self.read(BATCH) {
+                Reached::End => ready.clear_ready(),
+                Reached::Bound => tokio::time::sleep(PAUSE).await,
+                Reached::Failure => break,
+            }
+        }
+        self.listening.replace(None);
+    }
+
+    /// What was refused to the job that had this uid and ran so long, as far as the kernel has said so
+    /// by now. To be asked once it has ended; then it is forgotten. Never waits.
+    pub fn of_ended(&self, uid: u32, ran: Duration) -> Vec<Seen> {
+        let _ = self.read(LAST);
+        let mut listening = self.listening.borrow_mut();
+        let Some(listening) = listening.as_mut() else {
+            return Vec::new();
+        };
+        let now = Instant::now();
+        let since = now.checked_sub(ran.saturating_add(SLACK)).unwrap_or(now);
+        listening.heard.remove(uid, since)
+    }
+
+    /// Reads so many records.
+    fn read(&self, most: usize) -> Reached {
+        let mut listening = self.listening.borrow_mut();
+        let Some(Listening { socket, heard }) = listening.as_mut() else {
+            return Reached::Failure;
+        };
+        let mut buffer = [0; LONGEST];
+        let now = Instant::now();
+        for _ in 0..most {
+            let got = recv(
+                socket.as_fd().as_raw_fd(),
+                &mut buffer,
+                MsgFlags::MSG_DONTWAIT,
+            );
+            match got {
+                Ok(0) => return Reached::Failure,
+                Ok(length) => {
+                    let record = buffer.get(..length).and_then(record::read);
+                    record
+                        .into_iter()
+                        .for_each(|record| heard.take(record, now));
+                }
+                Err(Errno::EAGAIN) => return Reached::End,
+                // ENOBUFS: some were dropped, and the next ones are there.
+                Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the kernel's audit is no longer heard");
+                    return Reached::Failure;
+                }
+            }
+        }
+        Reached::Bound
+    }
+}
+
+/// How far a reading came.
+enum Reached {
+    /// There is no more just now.
+    End,
+    /// There may be more.
+    Bound,
+    /// The socket is of no use any more.
+    Failure,
+}
