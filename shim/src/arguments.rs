@@ -3,6 +3,7 @@
 //! Copied, not judged: the daemon decides. Refused here is only what has no
 //! meaning on the wire, such as a script and an argv at once. Pure.
 
+mod history;
 mod job;
 mod named;
 mod run;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
 pub use self::run::{ChangeArgs, RunArgs};
 use crate::tools::Tool;
@@ -100,6 +102,7 @@ pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<Call, Refusal> 
         Tool::Change => run::change(parse(arguments)?),
         Tool::Job => job::call(parse(arguments)?),
         Tool::JobStop => stop(parse(arguments)?),
+        Tool::History => history::call(&parse(arguments)?),
     }
 }
 

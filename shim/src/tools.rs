@@ -8,12 +8,13 @@ use std::sync::{Arc, LazyLock};
 
 use remit_common::host::HostReport;
 use remit_common::result::JobResult;
+use remit_common::wire::HistoryPage;
 use rmcp::model::{self, JsonObject, ListToolsResult, ToolAnnotations};
 use serde_json::{Value, json};
 
-use self::schema::{Null, only, output, schema, terse};
+use self::schema::{Null, only, output, schema, shallow, terse};
 use crate::answer::{AccessAnswer, JobAnswer, JobList};
-use crate::arguments::{AccessArgs, ChangeArgs, HostArgs, JobArgs, RunArgs, StopArgs};
+use crate::arguments::{AccessArgs, ChangeArgs, HistoryArgs, HostArgs, JobArgs, RunArgs, StopArgs};
 
 /// The fields of a job's result that the schemas name. The rest explains itself.
 const RESULT: [&str; 12] = [
@@ -49,7 +50,7 @@ awaiting_approval: tell your user the line in approval, never type it yourself.
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
 result has state running, or queued while it waits for a place: call job with its job_id to wait \
 again, to page through its output or to grep it, job_stop to end it. Cancelling a call or \
-disconnecting ends the wait, not the job. A restart of remit ends jobs: their state is interrupted, \
+disconnecting ends the wait, not the job; history shows what you did before. A restart of remit ends jobs: their state is interrupted, \
 and nothing is run again by itself.
 
 A non-zero exit is a result, not an error. What a result does not name is none, zero or false. An \
@@ -74,6 +75,8 @@ pub enum Tool {
     Job,
     /// End a job.
     JobStop,
+    /// What I have done here.
+    History,
 }
 
 /// What a tool does to its environment. Each tool has one effect, so the hints are true.
@@ -93,13 +96,14 @@ enum Effect {
 
 impl Tool {
     /// Every tool, in the order of the list.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Access,
         Self::Host,
         Self::Run,
         Self::Change,
         Self::Job,
         Self::JobStop,
+        Self::History,
     ];
 
     /// Its name.
@@ -111,6 +115,7 @@ impl Tool {
             Self::Change => "change",
             Self::Job => "job",
             Self::JobStop => "job_stop",
+            Self::History => "history",
         }
     }
 
@@ -127,13 +132,14 @@ impl Tool {
             Self::Change => "Change this server",
             Self::Job => "List, await, page, search jobs",
             Self::JobStop => "Stop a job of mine",
+            Self::History => "What I did here",
         }
     }
 
     const fn description(self) -> &'static str {
         match self {
             Self::Access => {
-                "What you may do on this server, and the named commands you may use; with argv or \
+                "What you may do here, and the named commands you may use; with argv or \
                  name whether that would be allowed, by which rule, what would lift a refusal. \
                  Start here."
             }
@@ -157,12 +163,15 @@ impl Tool {
                  output, grep the lines that match."
             }
             Self::JobStop => "End a job of yours with all its processes, verified.",
+            Self::History => {
+                "What you asked for here and what became of it, newest first; also in earlier sessions."
+            }
         }
     }
 
     const fn effect(self) -> Effect {
         match self {
-            Self::Access | Self::Host | Self::Job => Effect::Look,
+            Self::Access | Self::Host | Self::Job | Self::History => Effect::Look,
             Self::Run => Effect::Sandboxed,
             Self::Change => Effect::Change,
             Self::JobStop => Effect::Stop,
@@ -191,6 +200,7 @@ impl Tool {
             Self::Change => schema::<ChangeArgs>(),
             Self::Job => schema::<JobArgs>(),
             Self::JobStop => schema::<StopArgs>(),
+            Self::History => schema::<HistoryArgs>(),
         }
     }
 
@@ -198,13 +208,13 @@ impl Tool {
     /// describes the fields of a job, the others name them. What is not named may still come.
     fn output(self) -> JsonObject {
         match self {
-            Self::Access => terse(output::<AccessAnswer>(Null::Stays)),
+            Self::Access => shallow(output::<AccessAnswer>(Null::Stays)),
             Self::Host => {
                 let told = ["time", "alerts", "gaps"];
-                terse(only(output::<HostReport>(Null::Stays), &told))
+                shallow(only(output::<HostReport>(Null::Stays), &told))
             }
             Self::Run => run_output(),
-            Self::Change => terse(run_output()),
+            Self::Change => shallow(run_output()),
             Self::Job => {
                 let told = [&RESULT[..], &["place", "page", "matches"]].concat();
                 let mut schema = terse(only(output::<JobAnswer>(Null::Absent), &told));
@@ -216,6 +226,7 @@ impl Tool {
                 }
                 schema
             }
+            Self::History => terse(output::<HistoryPage>(Null::Stays)),
             Self::JobStop => {
                 let told = [
                     "job_id",

@@ -30,9 +30,9 @@ pub struct JobArgs {
     wait_ms: Option<u32>,
     /// Of this stream. Default stdout.
     stream: Option<Stream>,
-    /// From this byte on. Default 0; to go on, next of the answer before.
+    /// From this byte on; to go on, next of the answer before.
     offset: Option<u64>,
-    /// At most so many bytes, default 16384; with grep lines that match, default 100; without job_id jobs, default 20.
+    /// At most so many bytes, default 16384; with grep lines, default 100; without job_id jobs, default 20.
     #[schemars(range(min = 1, max = 262144))]
     limit: Option<u32>,
     /// The last bytes instead.

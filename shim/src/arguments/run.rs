@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// Milliseconds to wait for the end. Default 20000.
     #[schemars(range(min = 0, max = 50000))]
     wait_ms: Option<u32>,
-    /// Seconds after which the job is ended. Default 300.
+    /// Seconds until it is ended. Default 300.
     #[schemars(range(min = 1, max = 86400))]
     max_runtime_s: Option<u32>,
     /// For safe retries: the same id with the same content is the same job.

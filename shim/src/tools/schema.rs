@@ -139,6 +139,17 @@ pub fn terse(schema: JsonObject) -> JsonObject {
     without(schema, &["description", "enum"])
 }
 
+/// The schema with its properties alone, not what is in them: a result explains itself.
+pub fn shallow(schema: JsonObject) -> JsonObject {
+    let mut schema = terse(schema);
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for property in properties.values_mut().filter_map(Value::as_object_mut) {
+            property.retain(|key, _| key == "type");
+        }
+    }
+    schema
+}
+
 /// The schema without these keywords at any depth. No property has such a name.
 fn without(schema: JsonObject, keywords: &[&str]) -> JsonObject {
     fn strip(value: &mut Value, keywords: &[&str]) {

@@ -1,0 +1,117 @@
+//! The arguments of `history`. Pure but for the clock, from which `since` counts back.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use remit_common::builtin::Time;
+use remit_common::caps;
+use remit_common::refusal::Refusal;
+use remit_common::text;
+use remit_common::wire::{HistoryQuery, Kind, Request};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Call, QUOTED, invalid};
+
+/// Entries when the caller does not say.
+const DEFAULT: u32 = 20;
+
+/// Arguments of `history`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryArgs {
+    /// From this time on: -1h, today or RFC 3339.
+    since: Option<String>,
+    /// Only this.
+    kind: Option<Kind>,
+    /// Default 20.
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<u32>,
+    /// Go on with next of the answer before.
+    before: Option<u64>,
+}
+
+/// What the arguments ask for.
+pub fn call(args: &HistoryArgs) -> Result<Call, Refusal> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+    query(args, now).map(|query| Request::History(query).into())
+}
+
+fn query(args: &HistoryArgs, now_ms: u64) -> Result<HistoryQuery, Refusal> {
+    let since = args.since.as_deref().map(|since| time(since, now_ms));
+    Ok(HistoryQuery {
+        before: args.before,
+        since_ms: since.transpose()?,
+        kind: args.kind,
+        limit: args.limit.unwrap_or(DEFAULT).min(caps::HISTORY_PAGE),
+    })
+}
+
+fn time(since: &str, now_ms: u64) -> Result<u64, Refusal> {
+    let time: Result<Time, _> = since.parse();
+    time.map(|time| time.unix_ms(now_ms)).map_err(|why| {
+        invalid(&format!("argument 'since': it {why}"))
+            .object(text::line(since.as_bytes(), QUOTED))
+            .next("write it as -2h, today, or 2026-11-20T10:00:00Z: times are in UTC")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::arguments::tests::try_call;
+    use crate::tools::Tool;
+
+    const NOW: u64 = 1_795_163_148_042; // 2026-11-20 08:25:48.042
+
+    #[test]
+    fn times_are_texts_and_pages_are_bounded() {
+        let check = |arguments: Value, expect: HistoryQuery| {
+            let args: HistoryArgs = serde_json::from_value(arguments.clone()).unwrap();
+            assert_eq!(query(&args, NOW), Ok(expect), "{arguments}");
+        };
+        let all = HistoryQuery {
+            limit: DEFAULT,
+            ..HistoryQuery::default()
+        };
+        check(json!({}), all.clone());
+        check(
+            json!({"since": "-1h", "kind": "refused", "limit": 7, "before": 9}),
+            HistoryQuery {
+                before: Some(9),
+                since_ms: Some(NOW - 3_600_000),
+                kind: Some(Kind::Refused),
+                limit: 7,
+            },
+        );
+        for since in ["2026-11-20T08:25:48.042Z", "2026-11-20 08:25:48.042"] {
+            let since_ms = Some(NOW);
+            check(
+                json!({ "since": since }),
+                HistoryQuery {
+                    since_ms,
+                    ..all.clone()
+                },
+            );
+        }
+        let limit = caps::HISTORY_PAGE;
+        check(json!({"limit": 4_000_000}), HistoryQuery { limit, ..all });
+    }
+
+    #[test]
+    fn what_is_no_time_or_kind_is_named() {
+        for (arguments, expect) in [
+            (json!({"since": "soon"}), "argument 'since': it is no time"),
+            (json!({"since": 7}), "argument 'since'"),
+            (json!({"kind": "run"}), "argument 'kind': unknown variant"),
+            (json!({"limit": -1}), "argument 'limit'"),
+            (json!({"before": "x"}), "argument 'before'"),
+            (json!({"user": "bob"}), "unknown field `user`"),
+        ] {
+            let error = try_call(Tool::History, arguments.clone()).unwrap_err();
+            assert!(error.contains(expect), "{arguments}: {error}");
+        }
+    }
+}
