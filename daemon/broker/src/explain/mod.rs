@@ -17,7 +17,7 @@ use remit_common::caps;
 use remit_common::denial::{Denial, Layer, Sight};
 use remit_common::outcome::{Captured, Ending, State};
 
-use answer::Answer;
+use answer::{Answer, Bound};
 pub use commands::{Command, Commands};
 use said::{Kind, Said};
 use topic::Topic;
@@ -25,6 +25,9 @@ use view::View;
 
 /// Lines of standard error that are looked at, of its head and of its tail.
 const LINES: usize = 400;
+
+/// Objects that are told of one answer.
+const OBJECTS: usize = 3;
 
 /// Something that the kernel's audit saw refused to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +82,13 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
             }
         }
     }
-    // It said nothing at all: then a program that needs what there is not failed for that.
-    if silent && evidence.stderr.total == 0 && all.0.is_empty() {
+    // It said nothing of a refusal: then a program that needs what there is not failed for that, if it was silent.
+    if silent && all.0.is_empty() {
         let answered = evidence.commands.sole().and_then(|command| {
-            let topic = Topic::of(command).filter(|topic| topic.accepts(Kind::Silent))?;
+            let topic = Topic::of(command).filter(|topic| {
+                let unheard = topic.accepts(Kind::Silent) && evidence.stderr.total == 0;
+                unheard || topic.is_hopeless()
+            })?;
             answer::of(topic, command, &view)
         });
         if let Some(answer) = answered {
@@ -115,7 +121,9 @@ impl Denials {
             let object = known.object == denial.object;
             (answer && (object || !of_file)) || (denial.guess && !known.guess && (object || answer))
         };
-        if self.0.len() < caps::DENIALS && !self.0.iter().any(told) {
+        let answer = |known: &&Denial| known.rule == denial.rule && known.next == denial.next;
+        let few = self.0.iter().filter(answer).count() < OBJECTS;
+        if self.0.len() < caps::DENIALS && few && !self.0.iter().any(told) {
             self.0.push(denial);
         }
     }
@@ -181,8 +189,10 @@ fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
             .filter(|path| {
                 view.is_private(path) || (view.base() == "read" && view.write().is_empty())
             })
-            .map(|_| answer::full(view)),
-        Kind::NoDescriptor => Some(answer::descriptors(view)),
+            .map(|_| answer::bound(&Bound::Tmp, view)),
+        Kind::NoDescriptor => Some(answer::bound(&Bound::Files, view)),
+        Kind::NoMemory => Some(answer::bound(&Bound::Memory, view)),
+        Kind::NoTask => Some(answer::bound(&Bound::Tasks, view)),
         Kind::NoService | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
     }
 }

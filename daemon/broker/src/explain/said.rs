@@ -32,6 +32,10 @@ pub enum Kind {
     NoSpace,
     /// EMFILE.
     NoDescriptor,
+    /// ENOMEM.
+    NoMemory,
+    /// EAGAIN of a fork.
+    NoTask,
     /// Nothing at all was said.
     Silent,
 }
@@ -73,8 +77,17 @@ const PHRASES: &[(&str, Kind)] = &[
     ("need to be root", Kind::NeedsRoot),
     ("Only root may", Kind::NeedsRoot),
     ("only root can", Kind::NeedsRoot),
-    ("ermission denied", Kind::Denied),
-    ("peration not permitted", Kind::NotPermitted),
+    ("Permission denied", Kind::Denied),
+    ("permission denied", Kind::Denied),
+    ("MemoryError", Kind::NoMemory),
+    ("Cannot allocate memory", Kind::NoMemory),
+    ("Out of memory", Kind::NoMemory),
+    ("out of memory", Kind::NoMemory),
+    ("Cannot fork", Kind::NoTask),
+    ("Resource temporarily unavailable", Kind::NoTask),
+    ("can't start new thread", Kind::NoTask),
+    ("Operation not permitted", Kind::NotPermitted),
+    ("operation not permitted", Kind::NotPermitted),
     ("not permitted", Kind::NotPermitted),
     ("No space left on device", Kind::NoSpace),
     ("Too many open files", Kind::NoDescriptor),
@@ -129,8 +142,12 @@ pub fn line(line: &[u8]) -> Option<Said> {
         line.get(..at).unwrap_or_default(),
         line.get(at + phrase.len()..).unwrap_or_default(),
     );
-    let changes = |word: &&str| find(before, word.as_bytes()).is_some();
     let object = object(kind, before, after);
+    // What the object is called tells of nothing.
+    let verb = object
+        .and_then(|object| before.get(..find(before, object)?))
+        .unwrap_or(before);
+    let changes = |word: &&str| find(verb, word.as_bytes()).is_some();
     Some(Said {
         kind,
         by: by(line),

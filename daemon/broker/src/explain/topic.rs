@@ -238,6 +238,11 @@ impl Topic {
         }
     }
 
+    /// Whether its programs can do nothing at all here, whatever they say.
+    pub fn is_hopeless(self) -> bool {
+        matches!(self, Self::Users | Self::Reboot | Self::Packets)
+    }
+
     /// Whether this is how its programs tell of its reason.
     pub fn accepts(self, kind: Kind) -> bool {
         use Kind::{
@@ -265,14 +270,34 @@ impl Topic {
                     Denied | NeedsRoot | ReadOnly | NotPermitted | NoNetwork
                 )
             }
-            Self::Users => !matches!(kind, Kind::NoFile | Kind::NoSpace | Kind::NoDescriptor),
+            Self::Users => matches!(
+                kind,
+                Denied
+                    | NeedsRoot
+                    | ReadOnly
+                    | NotPermitted
+                    | NoUser
+                    | NoAccount
+                    | NoService
+                    | NoNetwork
+            ),
             Self::Accounts | Self::Crontab => {
                 matches!(
                     kind,
                     Denied | NeedsRoot | ReadOnly | NotPermitted | NoAccount | NoUser
                 )
             }
-            Self::Reboot => !matches!(kind, Kind::NoFile | Kind::NoSpace | Kind::NoDescriptor),
+            Self::Reboot => matches!(
+                kind,
+                Denied
+                    | NeedsRoot
+                    | ReadOnly
+                    | NotPermitted
+                    | NoUser
+                    | NoAccount
+                    | NoService
+                    | NoNetwork
+            ),
             Self::Firewall => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
             Self::Interfaces => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
             Self::Mounts | Self::Machine | Self::Modules | Self::Namespaces | Self::Disks => {
