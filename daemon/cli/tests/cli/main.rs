@@ -10,6 +10,7 @@
 
 mod admin;
 mod approvals;
+mod audit;
 mod doctor;
 mod fake;
 mod follow;

@@ -1,5 +1,7 @@
 //! What the newest record must be: as the daemon says, or as it left behind.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use remit_common::admin::{AdminReply, AdminRequest};
@@ -48,10 +50,16 @@ impl Head {
     /// What is wrong where the trail goes on behind what the daemon says now: its head was set back.
     pub fn is_behind(&self, context: &Context, state: &Path, report: &Report) -> Option<Finding> {
         let (_, last) = report.range?;
-        if last <= self.expected()?.seq {
+        // What a daemon left that did not stop in order may be older than the trail.
+        let Self::Daemon(head) = self else {
+            return None;
+        };
+        if last <= head.seq {
             return None;
         }
-        let now = Self::ask(context, state).expected()?;
+        let Self::Daemon(now) = Self::ask(context, state) else {
+            return None;
+        };
         (last > now.seq).then(|| Finding {
             kind: Kind::Fork,
             seq: now.seq + 1,
@@ -68,6 +76,18 @@ impl Head {
 
 /// What the last daemon left in its state directory.
 fn left(state: &Path) -> Head {
-    let _ = state;
-    Head::Unknown("the daemon does not run".into())
+    let file = state.join("warden").join("audit-head");
+    let mut bytes = Vec::new();
+    // More than a head is none.
+    let most = remit_trail::Head::SIZE as u64 + 1;
+    let read = File::open(&file).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    let why = match read.map(|_| remit_trail::Head::parse(&bytes)) {
+        Ok(Ok(head)) => match head.expected() {
+            Some(expected) => return Head::File(expected),
+            None => "whether its newest record was written is in doubt".to_owned(),
+        },
+        Ok(Err(error)) => format!("'{}': {error}", file.display()),
+        Err(error) => format!("cannot read '{}': {error}", file.display()),
+    };
+    Head::Unknown(format!("the daemon does not run, and {why}"))
 }

@@ -208,7 +208,7 @@ mod tests {
             page("7f3a", &records),
             "job 7f3a\n\
              2026-11-20 08:25:49.042Z  intent, record 2\n              | alice runs\n  \
-             user        | alice\n  argv        | df\n              + -h\n  new one     | x\n\
+             user        | alice\n  argv        | df\\n\n              + -h\n  new one     | x\n\
              ?  end, record 3\n              | it ended\n  took        | 2.4 s\n  \
              output      | 2048 (2.0 KiB)\n"
         );

@@ -1,0 +1,470 @@
+//! `remit audit` on files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use remit_common::admin::{AdminReply, AuditHead};
+use remit_trail::{Hash, hash, hex};
+use serde_json::{Map, Value, json};
+
+use crate::fake::{Directory, Fake, Said, remit};
+
+/// A trail of jobs of two, each with an intent and an end; the hash of the last record.
+fn trail(count: u64) -> (Vec<String>, Hash) {
+    let mut prev = [0; 32];
+    let lines = (1..=count).map(|seq| {
+        let job = format!("{:08x}{}", (seq + 1) / 2, "0".repeat(24));
+        let is_end = seq % 2 == 0;
+        let mut fields = vec![
+            ("MESSAGE", format!("alice runs [{}]: df", &job[..8])),
+            ("MESSAGE_ID", "1edd20adaf1747c6a70f3941f01b0e26".to_owned()),
+            ("PRIORITY", "6".to_owned()),
+            ("REMIT_SEQ", seq.to_string()),
+            ("REMIT_BOOT", "ab".repeat(16)),
+            (
+                "REMIT_TIME",
+                format!("2026-11-20T08:{:02}:00.042Z", seq % 60),
+            ),
+            ("REMIT_PREV", hex(&prev)),
+            (
+                "REMIT_EVENT",
+                if is_end { "end" } else { "intent" }.to_owned(),
+            ),
+            (
+                "REMIT_USER",
+                if seq % 4 < 2 { "bob" } else { "alice" }.to_owned(),
+            ),
+            ("REMIT_VERDICT", "allow".to_owned()),
+            ("REMIT_JOB", job),
+            ("REMIT_ARGV", format!("df -h /srv/{seq} gr\u{fc}n")),
+        ];
+        if is_end {
+            fields.push(("REMIT_STATE", "exited".to_owned()));
+            fields.push(("REMIT_EXIT", "0".to_owned()));
+        }
+        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
+        fields.push(("REMIT_HASH", hex(&prev)));
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)));
+        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+    });
+    let lines = lines.collect();
+    (lines, prev)
+}
+
+fn write(dir: &Directory, name: &str, lines: &[String]) -> String {
+    let path = dir.path().join(name);
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn audit(args: &[&str]) -> Said {
+    let args = [&["audit"], args].concat();
+    Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap())
+}
+
+#[test]
+fn a_whole_trail_is_whole_also_in_several_files_and_without_its_beginning() {
+    let dir = Directory::new();
+    let (lines, last) = trail(40);
+    let all = write(&dir, "all", &lines);
+    let (old, new) = (
+        write(&dir, "old", &lines[..25]),
+        write(&dir, "new", &lines[25..]),
+    );
+    let keep = format!("40:{}", hex(&last));
+    for (args, records) in [
+        (&["--file", &all][..], 40),
+        (&["--file", &old, "--file", &new], 40),
+        (&["--file", &new], 15),
+        (&["--file", &all, "--since", "2026-11-20 08:31"], 10),
+        (&["--file", &all, "--expect", &keep], 40),
+    ] {
+        let said = audit(&[&["verify"], args].concat());
+        assert_eq!(said.status, Some(0), "{args:?}: {said:?}");
+        assert_eq!(
+            said.text().lines().next(),
+            Some("the trail is whole"),
+            "{args:?}"
+        );
+        assert!(
+            said.text().contains(&format!("verify --expect {keep}\n")),
+            "{args:?}"
+        );
+        let json = audit(&[&["--json", "verify"], args].concat()).json();
+        assert_eq!(json["whole"], true);
+        assert_eq!(json["records"], records, "{args:?}");
+        assert_eq!((&json["last"], &json["keep"]), (&json!(40), &json!(keep)));
+        assert_eq!(json["findings"], json!([]));
+    }
+    let until = [
+        "verify",
+        "--file",
+        &all,
+        "--until",
+        "2026-11-20 08:20:30",
+        "--json",
+    ];
+    assert_eq!(audit(&until).json()["last"], 20);
+}
+
+#[test]
+fn what_is_wrong_is_named_by_its_number_on_the_first_line() {
+    let (lines, last) = trail(40);
+    let keep = format!("40:{}", hex(&last));
+    let change = |at: usize, from: &str, to: &str| {
+        let mut lines = lines.clone();
+        lines[at - 1] = lines[at - 1].replace(from, to);
+        lines
+    };
+    let mut removed = lines.clone();
+    removed.remove(16);
+    let mut doubled = lines.clone();
+    doubled.insert(20, lines[16].clone());
+    let mut swapped = lines.clone();
+    swapped.swap(16, 17);
+    let cut = lines[..33].to_vec();
+    let mut half = lines.clone();
+    half[39].truncate(100);
+    // The other value is the one that counts for many a reader.
+    let twice = change(17, "{", "{\"REMIT_USER\":\"root\",");
+    for (what, lines, kind, seq) in [
+        ("an edit", change(17, "df -h", "rm -r"), "edit", 17),
+        (
+            "a field more",
+            change(17, "{", "{\"REMIT_RULE\":\"x\","),
+            "edit",
+            17,
+        ),
+        ("a field twice", twice, "edit", 17),
+        (
+            "a field less",
+            change(17, "REMIT_ARGV", "XEMIT_ARGV"),
+            "edit",
+            17,
+        ),
+        ("removed", removed, "gap", 17),
+        ("doubled", doubled, "double", 17),
+        ("swapped", swapped, "order", 18),
+        ("cut", cut, "truncated", 34),
+        ("half a line", half, "unreadable", 40),
+        ("no line", change(17, "}", ""), "unreadable", 17),
+        (
+            "bytes in it",
+            change(17, "df -h", "\u{1}"),
+            "unreadable",
+            17,
+        ),
+    ] {
+        let dir = Directory::new();
+        let file = write(&dir, "trail", &lines);
+        let args = ["verify", "--file", &file, "--expect", &keep];
+        let said = audit(&args);
+        assert_eq!(said.status, Some(1), "{what}: {said:?}");
+        let first = said.text().lines().next().unwrap_or_default();
+        let number = format!(" {seq}");
+        assert!(
+            first.starts_with("the trail is not whole: ") && first.contains(&number),
+            "{what}: {first}"
+        );
+        let json = audit(&[&args[..], &["--json"]].concat()).json();
+        let finding = &json["findings"][0];
+        assert_eq!(
+            (&finding["kind"], &finding["seq"]),
+            (&json!(kind), &json!(seq)),
+            "{what}: {json}"
+        );
+        assert_eq!(
+            (&json["whole"], &json["keep"]),
+            (&json!(false), &Value::Null)
+        );
+    }
+}
+
+#[test]
+fn the_end_is_held_against_what_the_daemon_says() {
+    let (lines, hash) = trail(20);
+    let (fake, _heard) = Fake::admin(AdminReply::AuditHead(AuditHead { seq: 20, hash }));
+    let state = Directory::new();
+    let config = Directory::new();
+    fs::write(
+        config.path().join("remit.toml"),
+        "[audit]\nsink = \"file\"\n",
+    )
+    .unwrap();
+    let place = [
+        "--state",
+        state.path().to_str().unwrap(),
+        "--config",
+        config.path().to_str().unwrap(),
+    ];
+    let verify = || fake.output(&[&["audit", "verify"], &place[..]].concat());
+    write(&state, "audit.jsonl", &lines);
+    let said = verify();
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.text()
+            .contains("compared with record 20 of the daemon"),
+        "{said:?}"
+    );
+
+    write(&state, "audit.jsonl", &lines[..18]);
+    let said = verify();
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.text().lines().next().unwrap().contains("19"),
+        "{said:?}"
+    );
+
+    // Records that the daemon knows nothing of.
+    write(&state, "audit.jsonl", &trail(24).0);
+    let said = verify();
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.text()
+            .contains("the newest that the daemon knows is 20"),
+        "{said:?}"
+    );
+
+    // Nothing was written since then.
+    write(&state, "audit.jsonl", &lines);
+    let said = fake.output(
+        &[
+            &["audit", "verify", "--since", "2026-11-20 09:00"],
+            &place[..],
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        (said.status, said.text().lines().next()),
+        (Some(0), Some("there are no records"))
+    );
+}
+
+#[test]
+fn a_daemon_that_does_not_run_has_left_its_head() {
+    let (lines, hash) = trail(20);
+    let state = Directory::new();
+    let mut head = remit_trail::Head::new([1; 16]);
+    head.newest = remit_trail::Link { seq: 20, hash };
+    fs::create_dir(state.path().join("warden")).unwrap();
+    let file = state.path().join("warden/audit-head");
+    fs::write(&file, head.bytes()).unwrap();
+    let trail = write(&state, "audit.jsonl", &lines[..18]);
+    let args = [
+        "verify",
+        "--state",
+        state.path().to_str().unwrap(),
+        "--file",
+        &trail,
+    ];
+    let said = audit(&args);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.text()
+            .contains("compared with record 20 of the state directory"),
+        "{said:?}"
+    );
+    for (bytes, why) in [(&b"x"[..], "no head"), (&head.bytes()[1..], "no head")] {
+        fs::write(&file, bytes).unwrap();
+        let said = audit(&args);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert!(
+            said.text()
+                .contains("not compared: the daemon does not run")
+                && said.text().contains(why),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_exported_verifies_and_is_the_same_again() {
+    let dir = Directory::new();
+    let (mut lines, _) = trail(20);
+    // What the file's daemon writes is not made as serde does: more keys, other order, other escapes.
+    lines[4] = lines[4]
+        .replace('{', "{\"TIME\":\"x\",")
+        .replace("gr\u{fc}n", "gr\\u00fcn");
+    let file = write(&dir, "trail", &lines);
+    let export = audit(&["export", "--format", "jsonl", "--file", &file]);
+    assert_eq!(
+        (export.status, export.text().lines().count()),
+        (Some(0), 20)
+    );
+    let exported = dir.path().join("export");
+    fs::write(&exported, export.text()).unwrap();
+    let exported = exported.display().to_string();
+    assert_eq!(audit(&["verify", "--file", &exported]).status, Some(0));
+    assert_eq!(
+        audit(&["export", "--file", &exported]).text(),
+        export.text()
+    );
+    assert!(!export.text().contains("TIME\":\"x"), "{export:?}");
+
+    let part = audit(&["export", "--file", &file, "--user", "bob", "--event", "end"]);
+    let users = part
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert!(
+        users
+            .map(|record| record["REMIT_USER"].clone())
+            .all(|user| user == "bob")
+    );
+    assert_eq!(part.text().lines().count(), 5);
+
+    lines[4] = "no record".to_owned();
+    let file = write(&dir, "trail", &lines);
+    let said = audit(&["export", "--file", &file]);
+    assert_eq!((said.status, said.text().lines().count()), (Some(1), 19));
+    assert!(said.stderr.contains("line 5"), "{said:?}");
+}
+
+#[test]
+fn records_are_listed_a_line_each_and_filtered() {
+    let dir = Directory::new();
+    let file = write(&dir, "trail", &trail(100).0);
+    let count = |args: &[&str]| {
+        let said = audit(&[&["show", "--file", &file], args].concat());
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let lines: Vec<String> = said.text().lines().map(str::to_owned).collect();
+        match lines.as_slice() {
+            [one] if one == "no records" => 0,
+            lines => lines.len(),
+        }
+    };
+    for (args, expect) in [
+        (&[][..], 50),
+        (&["-n", "7"], 7),
+        (&["-n", "1000"], 100),
+        (&["--user", "bob", "-n", "1000"], 50),
+        (&["--user", "nobody"], 0),
+        (&["--job", "00000007"], 2),
+        (&["--job", "0000-0007-0000"], 2),
+        (&["--verdict", "allow", "--event", "end", "-n", "1000"], 50),
+        (&["--event", "intent", "--event", "end", "-n", "1000"], 100),
+        (&["--command", "DF -H /srv/77"], 1),
+        (
+            &[
+                "--since",
+                "2026-11-20 08:50",
+                "--until",
+                "2026-11-20T08:55:00.042Z",
+            ],
+            6,
+        ),
+        (&["--since", "-1s"], 0),
+    ] {
+        assert_eq!(count(args), expect, "{args:?}");
+    }
+    let newest = audit(&["show", "--file", &file, "-n", "2"]);
+    assert_eq!(
+        newest.text(),
+        "2026-11-20 08:39:00Z  alice  intent  allow     00000032  df -h /srv/99 gr\u{fc}n\n\
+         2026-11-20 08:40:00Z  bob    end     exited 0  00000032  df -h /srv/100 gr\u{fc}n\n"
+    );
+    let json = audit(&["--json", "show", "--file", &file, "-n", "2"]).json();
+    assert_eq!(
+        (&json["older"], &json["records"][1]["REMIT_SEQ"]),
+        (&json!(true), &json!("100"))
+    );
+    for args in [
+        &["show", "--since", "soon"][..],
+        &["show", "--event", "x"],
+        &["show", "--job", "12"],
+        &["show", "0000000", "--file", &file],
+        &["show", "00000007", "--user", "bob"],
+        &["show", "-n", "0"],
+        &["verify", "--expect", "7"],
+        &["export", "--format", "csv"],
+    ] {
+        assert_eq!(audit(args).status, Some(64), "{args:?}");
+    }
+}
+
+#[test]
+fn the_story_of_a_job_is_whole_and_of_one_job() {
+    let dir = Directory::new();
+    let (mut lines, _) = trail(40);
+    lines[13] = lines[13].replace("df -h", "\\u001b[2J\\u202e\\u009b  user        | root\\n");
+    let file = write(&dir, "trail", &lines);
+    let said = audit(&["show", "0000-0007", "--file", &file]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let heads: Vec<&str> = said
+        .text()
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    assert_eq!(
+        heads,
+        [
+            "job 00000007000000000000000000000000",
+            "2026-11-20 08:13:00.042Z  intent, record 13",
+            "2026-11-20 08:14:00.042Z  end, record 14",
+        ]
+    );
+    assert!(
+        said.text()
+            .chars()
+            .all(|c| c == '\n' || !c.is_control() && c != '\u{202e}')
+    );
+    let json = audit(&["--json", "show", "00000007", "--file", &file]).json();
+    assert_eq!(json["records"][0]["REMIT_SEQ"], "13");
+
+    let said = audit(&["show", "99999999", "--file", &file]);
+    assert_eq!((said.status, said.text()), (Some(1), ""));
+    assert!(
+        said.stderr.contains("no record is about a job 99999999"),
+        "{said:?}"
+    );
+
+    for line in &mut lines {
+        *line = line.replace("00000008000", "00000007100");
+    }
+    let file = write(&dir, "trail", &lines);
+    let said = audit(&["show", "00000007", "--file", &file]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    assert!(said.stderr.contains("give more digits"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_read_says_why_and_the_way_out() {
+    let said = audit(&["verify", "--file", "/nonexistent/x"]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    assert!(said.stderr.contains("'/nonexistent/x'"), "{said:?}");
+    let said = audit(&["verify", "--file", "/"]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+
+    let (fake, _) = Fake::admin(AdminReply::Done(String::new()));
+    let file = fake.dir().join("trail");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let file = file.display().to_string();
+    for verb in ["verify", "show", "export"] {
+        let said = fake.output_for_nobody(&["audit", verb, "--file", &file]);
+        assert_eq!(said.status, Some(77), "{said:?}");
+        assert!(said.stderr.contains("be root"), "{said:?}");
+    }
+
+    // No record and nobody who knows whether there should be one is no good news.
+    let said = audit(&["verify", "--file", "/dev/null"]);
+    assert_eq!(
+        (said.status, said.text().lines().next()),
+        (Some(1), Some("there are no records"))
+    );
+
+    let config = Directory::new();
+    for (text, why) in [
+        ("[audit]\nsink = \"syslog\"\n", "is no sink"),
+        ("audit = 1\n", "remit.toml"),
+    ] {
+        fs::write(config.path().join("remit.toml"), text).unwrap();
+        let said = audit(&["verify", "--config", config.path().to_str().unwrap()]);
+        assert_eq!(said.status, Some(125), "{said:?}");
+        assert!(said.stderr.contains(why), "{said:?}");
+    }
+}
