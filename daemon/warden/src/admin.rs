@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest};
+use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::names::JobId;
@@ -328,7 +328,8 @@ impl Warden {
                 }
             }
             AdminRequest::AuditHead => {
-                AdminReply::Refused(Refusal::new(Code::NotFound, "not kept yet"))
+                let remit_trail::Link { seq, hash } = self.audit.newest();
+                AdminReply::AuditHead(AuditHead { seq, hash })
             }
             AdminRequest::Revoke { grant } => self.revoke(subject, grant),
             AdminRequest::Reload => match self.reload(Some(subject)) {

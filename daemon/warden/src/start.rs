@@ -64,6 +64,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     if let Some(why) = walls.refused() {
         say_error!("every run will be refused in {why}");
     }
+    if let Some(why) = walls.kernel_audit().why_not() {
+        say!("the kernel's audit is not heard, so what is refused to jobs is guessed: {why}");
+    }
     let sandboxes = walls.sandboxes(&policy.policy);
     for (name, why) in sandboxes.refused() {
         say_error!("every run will be refused in {name}: {why}");
@@ -135,6 +138,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     };
     let record = Record::new(Event::Stop, message).maybe("CAUSE", warden.stopped_by.as_ref());
     warden.audit.note(record);
+    warden.audit.stop();
     warden.ledger.sync();
     if let Err(error) = warden.grants.keep() {
         say!("what is left of the grants for a time is not saved: {error}");

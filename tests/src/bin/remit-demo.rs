@@ -220,7 +220,7 @@ impl Demo {
                 text(&intent, "REMIT_ARGV").replace(&self.daemon.path().display().to_string(), "…");
             println!(
                 "{}  uid {}  {argv}  → {}",
-                text(&intent, "TIME"),
+                text(&intent, "REMIT_TIME"),
                 text(&intent, "REMIT_UID"),
                 text(&end, "REMIT_CAUSE")
             );

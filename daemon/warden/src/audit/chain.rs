@@ -1,39 +1,39 @@
 //! The chain: every record carries its number and the hash of the one before.
 //!
-//! The head (last number and hash) is kept in a root-only file, so that a
-//! restart goes on where the last daemon ended, and a cut tail shows.
+//! The head (the newest record, and the one that is going out) is kept in a root-only file: before a record goes out
+//! and again when it is out. So the daemon after one that was killed knows which record is in doubt, and after a machine
+//! that went down no number is used twice: they go on behind those that were set aside, and those were put on the disk.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
+use remit_common::calendar;
+pub use remit_trail::hex;
+use remit_trail::{Head, Link, hash_fields};
 
 use super::record::Record;
 use crate::lock::private_file;
 
-/// Number and hash of the last record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Its number; 0 before the first record ever.
-    pub seq: u64,
-    /// Its hash; zeros before the first record ever.
-    pub hash: [u8; 32],
-}
+/// Numbers set aside at a time.
+const RESERVED: u64 = 1 << 16;
+/// What was written so long ago is on the disk: journald and the kernel write within minutes.
+const WRITTEN_BACK: Duration = Duration::from_secs(600);
 
-/// A record with its place in the chain: all fields in the order in which they were hashed.
+/// A record with its place in the chain.
 #[derive(Debug)]
 pub struct Linked {
-    /// Name without prefix, value.
+    /// Name without prefix, value; the hash is the last.
     pub fields: Vec<(&'static str, String)>,
-    head: Head,
+    link: Link,
 }
 
 impl Linked {
     /// The record's number.
     pub fn seq(&self) -> u64 {
-        self.head.seq
+        self.link.seq
     }
 }
 
@@ -41,156 +41,247 @@ impl Linked {
 #[derive(Debug)]
 pub struct Chain {
     head: Head,
+    /// The next number.
+    next: u64,
     file: File,
-    /// The file has the head.
-    kept: bool,
+    boot: String,
+    /// A record of a while ago, and when it was the newest.
+    earlier: (u64, Instant),
 }
 
-const SIZE: usize = 40;
-
 impl Chain {
-    /// Opens or makes the head's file.
+    /// Opens or makes the head's file. `is_written` tells whether the record with this hash is the newest of the sink,
+    /// where that can be told.
     ///
     /// # Errors
     /// It cannot be opened, or holds something else.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(
+        path: &Path,
+        boot: [u8; 16],
+        is_written: impl FnOnce(&str) -> bool,
+    ) -> io::Result<Self> {
         let mut file = private_file(path)?;
         let mut bytes = Vec::new();
-        (&mut file).take(SIZE as u64 + 1).read_to_end(&mut bytes)?;
-        let head = match (
-            bytes.first_chunk::<8>(),
-            bytes.get(8..).map(TryInto::try_into),
-        ) {
-            (None, _) if bytes.is_empty() => Head {
-                seq: 0,
-                hash: [0; 32],
-            },
-            (Some(seq), Some(Ok(hash))) => Head {
-                seq: u64::from_le_bytes(*seq),
-                hash,
-            },
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "it is no head of an audit chain",
-                ));
+        (&mut file)
+            .take(Head::SIZE as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        let mut head = match bytes.as_slice() {
+            [] => Head::new(boot),
+            bytes => Head::parse(bytes).map_err(|why| {
+                let text = format!(
+                    "{why}; move it aside to begin a new chain, which 'remit audit verify' will tell of"
+                );
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?,
+        };
+        if let Some(pending) = head.pending.take() {
+            if is_written(&hex(&pending.hash)) {
+                head = arrived(head, pending);
+            } else if !head.skips {
+                head.doubt = if head.doubt == 0 {
+                    pending.seq
+                } else {
+                    head.doubt
+                };
+                head.newest = pending;
             }
+        }
+        // Of what the last boot wrote, the end may be lost, and so may be the newest head.
+        head.skips |= head.boot != boot && !head.is_stopped;
+        let next = if head.skips {
+            head.reserved + 1
+        } else {
+            head.newest.seq + 1
         };
         let mut chain = Self {
-            head,
+            head: Head {
+                boot,
+                is_stopped: false,
+                ..head
+            },
+            next,
             file,
-            kept: false,
+            boot: hex(&boot),
+            earlier: (0, Instant::now()),
         };
         // The bytes are allotted now, not when the disk is full.
-        chain.keep()?;
+        chain.reserve()?;
+        if let Some(dir) = path.parent().filter(|_| bytes.is_empty()) {
+            File::open(dir)?.sync_all()?;
+        }
         Ok(chain)
     }
 
-    /// Makes sure that the file has the head, before anything is added.
+    /// The newest record.
+    pub fn newest(&self) -> Link {
+        self.head.newest
+    }
+
+    /// What the next record tells of numbers that are in doubt or were skipped, for people.
+    pub fn doubts(&self) -> Option<String> {
+        let Head { newest, doubt, .. } = self.head;
+        let doubted = (doubt > 0).then(|| {
+            format!(
+                "the daemon was killed while it wrote record {}, which may be missing; nothing was done by it",
+                newest.seq
+            )
+        });
+        let skipped = self.head.skips.then(|| {
+            format!(
+                "the machine went down behind record {}; what came after it may be lost, and the numbers go on at {}",
+                newest.seq, self.next
+            )
+        });
+        let both: Vec<String> = doubted.into_iter().chain(skipped).collect();
+        (!both.is_empty()).then(|| both.join("; "))
+    }
+
+    /// Gives a record its place, and notes that it goes out.
     ///
     /// # Errors
-    /// It cannot be written: a record more, and a restart would fork the chain by two.
-    pub fn settle(&mut self) -> io::Result<()> {
-        if self.kept { Ok(()) } else { self.keep() }
-    }
-
-    /// Gives a record its place. The head moves only with [`Chain::commit`].
-    pub fn link(&self, record: &Record) -> Linked {
-        let seq = self.head.seq.wrapping_add(1);
-        let mut fields = Vec::with_capacity(record.fields.len() + 4);
+    /// The head cannot be written, and the record must not go out.
+    pub fn link(&mut self, record: &Record, unix_ms: u64) -> io::Result<Linked> {
+        let seq = self.next;
+        if seq > self.head.reserved {
+            self.reserve()?;
+        }
+        let Head { newest, doubt, .. } = self.head;
+        let mut fields = Vec::with_capacity(record.fields.len() + 9);
         fields.push(("EVENT", record.event.name().to_owned()));
         fields.push(("SEQ", seq.to_string()));
-        fields.push(("PREV", hex(&self.head.hash)));
-        fields.extend(record.fields.iter().cloned());
-        let hash = hash(&record.message, &fields);
-        fields.push(("HASH", hex(&hash)));
-        Linked {
-            fields,
-            head: Head { seq, hash },
+        fields.push(("TIME", timestamp(unix_ms)));
+        fields.push(("BOOT", self.boot.clone()));
+        fields.push(("PREV", hex(&newest.hash)));
+        if self.head.skips {
+            fields.push(("AFTER", newest.seq.to_string()));
+            if self.head.synced > 0 {
+                fields.push(("SYNCED", self.head.synced.to_string()));
+            }
         }
+        if doubt > 0 {
+            let range = if doubt == newest.seq {
+                doubt.to_string()
+            } else {
+                format!("{doubt}-{}", newest.seq)
+            };
+            fields.push(("DOUBT", range));
+        }
+        fields.extend(record.fields.iter().cloned());
+        debug_assert!(are_unique(&fields), "a field stands twice: {fields:?}");
+        let id = record.event.message_id();
+        let hash = hash_fields(&record.message, id, record.priority, &fields);
+        fields.push(("HASH", hex(&hash)));
+        let link = Link { seq, hash };
+        let pending = Some(link);
+        self.keep(Head {
+            pending,
+            ..self.head
+        })?;
+        Ok(Linked { fields, link })
     }
 
-    /// The record is where it belongs: it is the head now.
+    /// The record is out: it is the newest now. `is_synced`: it is on the disk, and the head is to be, too.
     ///
     /// # Errors
     /// The head's file cannot be written; the head in memory moved all the same.
-    pub fn commit(&mut self, linked: &Linked) -> io::Result<()> {
-        self.head = linked.head;
-        self.keep()
+    pub fn commit(&mut self, linked: &Linked, is_synced: bool) -> io::Result<()> {
+        let mut head = arrived(self.head, linked.link);
+        if is_synced {
+            head.synced = linked.link.seq;
+        } else if self.earlier.1.elapsed() > WRITTEN_BACK {
+            head.synced = head.synced.max(self.earlier.0);
+            self.earlier = (linked.link.seq, Instant::now());
+        }
+        self.head = head;
+        self.next = linked.link.seq + 1;
+        self.keep(head)?;
+        if is_synced {
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 
-    fn keep(&mut self) -> io::Result<()> {
-        self.kept = false;
-        let mut bytes = [0; SIZE];
-        let (seq, hash) = bytes.split_at_mut(8);
-        seq.copy_from_slice(&self.head.seq.to_le_bytes());
-        hash.copy_from_slice(&self.head.hash);
-        self.file.write_all_at(&bytes, 0)?;
-        self.kept = true;
+    /// The record did not go out.
+    ///
+    /// # Errors
+    /// The head's file cannot be written; the next daemon will doubt a record that never was.
+    pub fn withdraw(&mut self) -> io::Result<()> {
+        let pending = None;
+        self.keep(Head {
+            pending,
+            ..self.head
+        })
+    }
+
+    /// Nothing more is written: the next daemon goes on with the next number.
+    ///
+    /// # Errors
+    /// The head cannot be put on the disk.
+    pub fn stop(&mut self) -> io::Result<()> {
+        let (pending, is_stopped) = (None, true);
+        self.keep(Head {
+            pending,
+            is_stopped,
+            ..self.head
+        })?;
+        self.file.sync_data()
+    }
+
+    /// Sets numbers aside, on the disk.
+    fn reserve(&mut self) -> io::Result<()> {
+        let reserved = self.next.saturating_add(RESERVED);
+        self.keep(Head {
+            reserved,
+            ..self.head
+        })?;
+        self.file.sync_data()
+    }
+
+    fn keep(&mut self, head: Head) -> io::Result<()> {
+        self.file.write_all_at(&head.bytes(), 0)?;
+        self.head = head;
         Ok(())
     }
 }
 
-/// SHA-256 over the sentence and all fields but HASH, each with its length before it.
-fn hash(message: &str, fields: &[(&'static str, String)]) -> [u8; 32] {
-    let mut sha = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        sha.update((bytes.len() as u64).to_le_bytes());
-        sha.update(bytes);
-    };
-    part(message.as_bytes());
-    for (name, value) in fields {
-        part(name.as_bytes());
-        part(value.as_bytes());
+/// The head once the record that was going out is there.
+fn arrived(head: Head, newest: Link) -> Head {
+    Head {
+        newest,
+        pending: None,
+        doubt: 0,
+        skips: false,
+        ..head
     }
-    sha.finalize().into()
 }
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn are_unique(fields: &[(&'static str, String)]) -> bool {
+    let mut names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.windows(2).all(|pair| pair.first() != pair.last())
+}
+
+/// The id of this boot.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    match u128::from_str_radix(&digits, 16) {
+        Ok(number) if digits.len() == 32 => Ok(number.to_be_bytes()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// `2026-11-20T08:30:00.123Z`
+pub fn timestamp(unix_ms: u64) -> String {
+    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    let (year, month, day) = calendar::date(days);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    let ms = ms % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::OpenOptions;
-
-    use super::*;
-    use crate::audit::record::Event;
-
-    fn value<'a>(linked: &'a Linked, name: &str) -> &'a str {
-        let found = linked.fields.iter().find(|(n, _)| *n == name);
-        &found.unwrap().1
-    }
-
-    #[test]
-    fn each_record_names_the_one_before_also_after_a_restart() {
-        let dir = std::env::temp_dir().join(format!("remit-chain-{}", std::process::id()));
-        let record = Record::new(Event::Start, "x").field("USER", "root");
-        let mut chain = Chain::open(&dir).unwrap();
-        let first = chain.link(&record);
-        chain.commit(&first).unwrap();
-        let again = chain.link(&record);
-        assert_eq!(value(&again, "PREV"), value(&first, "HASH"));
-        assert_ne!(value(&again, "HASH"), value(&first, "HASH"));
-        drop(chain);
-        let chain = Chain::open(&dir).unwrap();
-        assert_eq!(value(&chain.link(&record), "SEQ"), "2");
-        assert_eq!(value(&chain.link(&record), "PREV"), value(&first, "HASH"));
-        // A head that cannot be kept moves in memory; nothing more is added until it can.
-        let mut chain = Chain {
-            file: File::open(&dir).unwrap(),
-            ..chain
-        };
-        let second = chain.link(&record);
-        assert!(chain.commit(&second).is_err() && chain.settle().is_err());
-        assert_eq!(value(&chain.link(&record), "PREV"), value(&second, "HASH"));
-        chain.file = OpenOptions::new().write(true).open(&dir).unwrap();
-        chain.settle().unwrap();
-        let chain = Chain::open(&dir).unwrap();
-        assert_eq!(value(&chain.link(&record), "SEQ"), "3");
-        std::fs::write(&dir, "short").unwrap();
-        assert!(Chain::open(&dir).is_err());
-        std::fs::remove_file(&dir).unwrap();
-    }
-}
+mod tests;

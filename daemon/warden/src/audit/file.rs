@@ -1,42 +1,106 @@
 //! JSON Lines in the state directory, for machines without journald.
 //!
-//! One `write` a record with `O_APPEND`. A file that was moved away or cut is
-//! noticed before the next record and made anew; the chain goes on in it.
+//! One `write` a record with `O_APPEND`. A file that others moved away, cut or wrote to is noticed before the next
+//! record, and told of in a record of its own; the chain goes on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use remit_common::calendar;
 
 use super::chain::Linked;
 use super::record::Record;
 use crate::json::string;
+
+/// The end of a file that is looked at when it is opened: more than any record.
+const END: u64 = 1 << 20;
 
 /// The open file.
 #[derive(Debug)]
 pub struct JsonLines {
     path: PathBuf,
     file: File,
+    /// Device and inode.
+    id: (u64, u64),
+    /// Its length, unless others wrote to it.
+    length: u64,
+    /// A record that failed is partly in it, behind `length`.
+    is_spoilt: bool,
+    /// What befell it and no record tells yet.
+    befell: Vec<String>,
 }
 
 impl JsonLines {
-    /// Opens or makes the file, 0600.
+    /// Opens or makes the file, 0600. Half a record at its end is cut off: nothing was done by it.
     ///
     /// # Errors
-    /// It cannot be opened, or is a link.
+    /// It cannot be opened, is a link or no file, or others than root may write it or its directory.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
-        Ok(Self {
+        let (file, length) = open(path)?;
+        let meta = file.metadata()?;
+        let mut lines = Self {
             path: path.to_path_buf(),
             file,
-        })
+            id: (meta.dev(), meta.ino()),
+            length,
+            is_spoilt: false,
+            befell: Vec::new(),
+        };
+        lines.mend()?;
+        Ok(lines)
+    }
+
+    /// Whether the newest record has this hash.
+    pub fn ends_with(&self, hash: &str) -> bool {
+        let Ok(end) = self.end() else {
+            return false;
+        };
+        let lines = end.strip_suffix(b"\n").unwrap_or(&end);
+        let last = lines.rsplit(|byte| *byte == b'\n').next();
+        let is = format!("\"REMIT_HASH\":\"{hash}\"}}");
+        last.is_some_and(|last| last.ends_with(is.as_bytes()))
+    }
+
+    /// What befell the file since the record before, if anything: the next record is to tell it, and then
+    /// [`Self::told`] is to be called.
+    ///
+    /// # Errors
+    /// There is no safe file to write to.
+    pub fn befell(&mut self) -> io::Result<Option<String>> {
+        if self.is_spoilt {
+            self.file.set_len(self.length)?;
+            self.is_spoilt = false;
+        }
+        let ours = self.file.metadata()?;
+        let there = fs::symlink_metadata(&self.path);
+        let is_there = there.is_ok_and(|there| (there.dev(), there.ino()) == self.id);
+        if !is_there {
+            let (file, length) = open(&self.path)?;
+            let meta = file.metadata()?;
+            self.id = (meta.dev(), meta.ino());
+            self.file = file;
+            self.befell.push(match length {
+                0 => "its file was moved away or removed, and a new one was begun".into(),
+                length => format!("its file was replaced by another one, of {length} bytes"),
+            });
+            self.length = length;
+            self.end_line()?;
+        } else if ours.len() != self.length {
+            let (was, is) = (self.length, ours.len());
+            self.befell.push(if is < was {
+                format!("its file was cut from {was} to {is} bytes")
+            } else {
+                format!("{} bytes were written to its file by others", is - was)
+            });
+            self.length = is;
+            self.end_line()?;
+        }
+        Ok((!self.befell.is_empty()).then(|| self.befell.join("; ")))
+    }
+
+    /// What befell the file is told.
+    pub fn told(&mut self) {
+        self.befell.clear();
     }
 
     /// Writes a record whole; with `sync`, waits until it is on the disk.
@@ -44,74 +108,112 @@ impl JsonLines {
     /// # Errors
     /// The disk is full, or the file cannot be written.
     pub fn write(&mut self, record: &Record, linked: &Linked, sync: bool) -> io::Result<()> {
-        if self.moved() {
-            *self = Self::open(&self.path)?;
-        }
-        let line = encode(record, linked, &timestamp(crate::clock::unix_ms()));
-        let before = self.file.metadata()?.len();
+        let line = encode(record, linked);
         let written = self
             .file
             .write_all(line.as_bytes())
             .and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
-        if written.is_err() {
+        match written {
+            Ok(()) => self.length = self.length.saturating_add(line.len() as u64),
             // Half a line would spoil the next one; a whole one would tell what does not happen.
-            let _ = self.file.set_len(before);
+            Err(_) => self.is_spoilt = self.file.set_len(self.length).is_err(),
         }
         written
     }
 
-    fn moved(&self) -> bool {
-        match (fs::symlink_metadata(&self.path), self.file.metadata()) {
-            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
-            _ => true,
+    /// What others left at the end is a line of its own.
+    fn end_line(&mut self) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if let Some(before) = self.length.checked_sub(1) {
+            self.file.read_exact_at(&mut last, before)?;
         }
+        if last != [b'\n'] {
+            self.file.write_all(b"\n")?;
+            self.length = self.length.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Cuts half a record off, which a daemon that was killed left.
+    fn mend(&mut self) -> io::Result<()> {
+        let end = self.end()?;
+        if end.last().is_none_or(|byte| *byte == b'\n') {
+            return Ok(());
+        }
+        let half = match end.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => end.len().saturating_sub(newline + 1) as u64,
+            None if end.len() as u64 == self.length && end.starts_with(b"{\"") => self.length,
+            None => {
+                let text = "it ends in what is no record; move it aside";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        };
+        self.length = self.length.saturating_sub(half);
+        self.file.set_len(self.length)?;
+        self.befell.push(format!(
+            "its file ended in half a record of {half} bytes, by which nothing was done; it was cut off"
+        ));
+        Ok(())
+    }
+
+    fn end(&self) -> io::Result<Vec<u8>> {
+        let size = self.length.min(END);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let from = self.length.saturating_sub(size);
+        self.file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes)
     }
 }
 
-fn encode(record: &Record, linked: &Linked, time: &str) -> String {
-    let mut text = String::with_capacity(1024);
-    text.push_str("{\"TIME\":");
-    string(&mut text, time);
-    let head = [
-        ("MESSAGE", record.message.as_str()),
-        ("MESSAGE_ID", record.event.message_id()),
-        ("PRIORITY", record.priority),
-    ];
-    for (name, value) in head {
-        text.push_str(&format!(",\"{name}\":"));
-        string(&mut text, value);
+/// The file and its length.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let refuse = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let above = fs::symlink_metadata(dir)?;
+    if !above.is_dir() || above.uid() != 0 || above.mode() & 0o022 != 0 {
+        return Err(refuse("others than root may write its directory"));
     }
-    for (name, value) in &linked.fields {
-        text.push_str(&format!(",\"REMIT_{name}\":"));
+    let is_new = fs::symlink_metadata(path).is_err();
+    // A FIFO would be waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(refuse("it is no regular file"));
+    }
+    if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        return Err(refuse("others than root may write it"));
+    }
+    if is_new {
+        // The name, too, must outlive a power cut.
+        File::open(dir)?.sync_all()?;
+    }
+    Ok((file, meta.len()))
+}
+
+fn encode(record: &Record, linked: &Linked) -> String {
+    let mut text = String::with_capacity(2048);
+    let head = [
+        ("{\"", "MESSAGE", record.message.as_str()),
+        (",\"", "MESSAGE_ID", record.event.message_id()),
+        (",\"", "PRIORITY", record.priority),
+    ];
+    let fields = linked.fields.iter();
+    let fields = fields.map(|(name, value)| (",\"REMIT_", *name, value.as_str()));
+    for (before, name, value) in head.into_iter().chain(fields) {
+        text += before;
+        text += name;
+        text += "\":";
         string(&mut text, value);
     }
     text.push_str("}\n");
     text
 }
 
-/// `2026-11-20T08:30:00.123Z`
-fn timestamp(unix_ms: u64) -> String {
-    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    let (year, month, day) = calendar::date(days);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    let ms = ms % 1000;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        for (ms, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_795_162_271_042, "2026-11-20T08:11:11.042Z"),
-            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(timestamp(ms), text);
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use record::{Event, Record};
+use remit_trail::Link;
 
 use crate::config::{Sink, Sync};
 use crate::error::Fatal;
@@ -95,7 +96,7 @@ impl Audit {
     pub fn open(config: &crate::config::Audit, state: &Path) -> Result<Self, Fatal> {
         let head = state.join("warden").join("audit-head");
         let cannot = |path: &Path| Fatal::call(format!("cannot open '{}'", path.display()));
-        let chain = Chain::open(&head).map_err(cannot(&head))?;
+        let boot = chain::boot_id().map_err(Fatal::call("cannot tell which boot this is"))?;
         let sink = match config.sink {
             Sink::Journald => journald::Journald::open().map_or(Open::NoJournald, Open::Journald),
             Sink::File => {
@@ -103,6 +104,12 @@ impl Audit {
                 Open::File(file::JsonLines::open(&path).map_err(cannot(&path))?)
             }
         };
+        let is_written = |hash: &str| match &sink {
+            Open::File(file) => file.ends_with(hash),
+            // What journald took cannot be looked at.
+            Open::Journald(_) | Open::NoJournald => false,
+        };
+        let chain = Chain::open(&head, boot, is_written).map_err(cannot(&head))?;
         Ok(Self {
             sink,
             sync: config.sync,
@@ -116,6 +123,18 @@ impl Audit {
     /// Why the newest record is not in the trail, if so.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
+    }
+
+    /// The newest record.
+    pub fn newest(&self) -> Link {
+        self.chain.newest()
+    }
+
+    /// Nothing is written any more: the next daemon goes on behind the newest record.
+    pub fn stop(&mut self) {
+        if let Err(error) = self.chain.stop() {
+            say!("the head of the audit trail cannot be put on the disk: {error}");
+        }
     }
 
     /// The sink's name.
@@ -156,13 +175,32 @@ impl Audit {
         self.write(record)
     }
 
+    /// Writes a record behind one about what befell the trail itself, if anything did.
     fn append(&mut self, record: Record) -> Result<(), Unwritten> {
-        self.chain.settle().map_err(Unwritten::Failed)?;
+        let of_file = match &mut self.sink {
+            Open::File(file) => file.befell().map_err(Unwritten::Failed)?,
+            Open::Journald(_) | Open::NoJournald => None,
+        };
+        let befell: Vec<String> = of_file.into_iter().chain(self.chain.doubts()).collect();
+        if !befell.is_empty() {
+            let message = format!("the audit trail: {}", befell.join("; "));
+            self.put(Record::new(Event::Trail, message))?;
+            if let Open::File(file) = &mut self.sink {
+                file.told();
+            }
+        }
         let record = match self.lost {
             0 => record,
             lost => record.number("LOST", lost),
         };
-        let linked = self.chain.link(&record);
+        self.put(record)?;
+        self.lost = 0;
+        Ok(())
+    }
+
+    fn put(&mut self, record: Record) -> Result<(), Unwritten> {
+        let now = crate::clock::unix_ms();
+        let linked = self.chain.link(&record, now).map_err(Unwritten::Failed)?;
         let sync = match self.sync {
             Sync::Always => true,
             Sync::Changes => record.is_change,
@@ -177,19 +215,22 @@ impl Audit {
                 written
             }),
         };
-        match written {
+        let is_on_disk = sync && matches!(self.sink, Open::File(_));
+        let (kept, written) = match written {
             Ok(()) => {
-                self.lost = 0;
                 self.history.add(&record, linked.seq());
-                // The record is out, and what it says is to be done. The next one waits for the head.
-                if let Err(error) = self.chain.commit(&linked) {
-                    say!("the head of the audit trail cannot be kept: {error}");
-                }
-                Ok(())
+                // The record is out, and what it says is to be done.
+                (self.chain.commit(&linked, is_on_disk), Ok(()))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Unwritten::Later),
-            Err(error) => Err(Unwritten::Failed(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (self.chain.withdraw(), Err(Unwritten::Later))
+            }
+            Err(error) => (self.chain.withdraw(), Err(Unwritten::Failed(error))),
+        };
+        if let Err(error) = kept {
+            say!("the head of the audit trail cannot be kept: {error}");
         }
+        written
     }
 
     /// Writes a record about something that did not happen anyway. One that

@@ -1,0 +1,276 @@
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
+
+use remit_trail::{Entry, Expected, Report, Verifier};
+
+use super::*;
+use crate::audit::record::Event;
+
+const HERE: [u8; 16] = [1; 16];
+const LATER: [u8; 16] = [2; 16];
+
+fn place(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("remit-chain-{name}-{}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn open(path: &Path, boot: [u8; 16]) -> Chain {
+    Chain::open(path, boot, |_| false).unwrap()
+}
+
+fn record() -> Record {
+    Record::new(Event::Start, "x").field("USER", "root")
+}
+
+/// A record goes out.
+fn write(chain: &mut Chain) -> Linked {
+    let linked = chain.link(&record(), 0).unwrap();
+    chain.commit(&linked, false).unwrap();
+    linked
+}
+
+fn value<'a>(linked: &'a Linked, name: &str) -> Option<&'a str> {
+    let found = linked.fields.iter().find(|(n, _)| *n == name);
+    found.map(|(_, value)| value.as_str())
+}
+
+fn verified(records: &[Linked], head: Link) -> Report {
+    let mut verifier = Verifier::default();
+    for linked in records {
+        let record = record();
+        let head = [
+            ("MESSAGE", record.message.as_str()),
+            ("MESSAGE_ID", record.event.message_id()),
+            ("PRIORITY", record.priority),
+        ];
+        let mut fields: Vec<(String, String)> = head.map(|(n, v)| (n.into(), v.into())).into();
+        fields.extend(
+            linked
+                .fields
+                .iter()
+                .map(|(n, v)| (format!("REMIT_{n}"), v.clone())),
+        );
+        verifier.take(&Entry {
+            fields,
+            place: String::new(),
+        });
+    }
+    let Link { seq, hash } = head;
+    verifier.finish(Some(Expected { seq, hash }))
+}
+
+#[test]
+fn each_record_names_the_one_before_also_after_a_restart() {
+    let path = place("restart");
+    let mut chain = open(&path, HERE);
+    let mut all = vec![write(&mut chain), write(&mut chain)];
+    assert_eq!(value(&all[1], "PREV"), value(&all[0], "HASH"));
+    assert_eq!(
+        value(&all[0], "BOOT"),
+        Some("01010101010101010101010101010101")
+    );
+    // Killed between two records, and stopped in order before the machine is.
+    drop(chain);
+    let mut chain = open(&path, HERE);
+    all.push(write(&mut chain));
+    chain.stop().unwrap();
+    let mut chain = open(&path, LATER);
+    all.push(write(&mut chain));
+    for (at, linked) in all.iter().enumerate() {
+        assert_eq!(linked.seq(), at as u64 + 1);
+        assert!(
+            ["AFTER", "DOUBT"]
+                .iter()
+                .all(|name| value(linked, name).is_none())
+        );
+    }
+    let report = verified(&all, chain.newest());
+    assert!(
+        report.findings.is_empty() && report.notes.is_empty(),
+        "{report:?}"
+    );
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_daemon_killed_while_it_wrote_leaves_a_doubt_or_none() {
+    for (is_there, is_seen) in [(false, false), (true, false), (true, true)] {
+        let path = place("killed");
+        let mut chain = open(&path, HERE);
+        let mut all = vec![write(&mut chain)];
+        for _ in 0..2 {
+            let pending = chain.link(&record(), 0).unwrap();
+            let hash = hex(&pending.link.hash);
+            if is_there {
+                all.push(pending);
+            }
+            drop(chain);
+            chain = Chain::open(&path, HERE, |is| is_seen && is == hash).unwrap();
+        }
+        assert_eq!(chain.doubts().is_some(), !is_seen);
+        all.push(write(&mut chain));
+        let last = all.last().unwrap();
+        assert_eq!(
+            (last.seq(), value(last, "DOUBT")),
+            (4, (!is_seen).then_some("2-3"))
+        );
+        assert_eq!(chain.doubts(), None);
+        all.push(write(&mut chain));
+        let report = verified(&all, chain.newest());
+        assert!(
+            report.findings.is_empty(),
+            "{is_there} {is_seen}: {report:?}"
+        );
+        assert_eq!(report.notes.is_empty(), is_there, "{report:?}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn after_a_machine_that_went_down_no_number_comes_twice() {
+    // How many records the head on the disk is behind, and how many of them are still there; whether the first record
+    // behind the crash is in doubt, too, and is there.
+    for (behind, kept) in [(0, 0), (3, 3), (3, 2), (3, 0)] {
+        for doubted in [None, Some(false), Some(true)] {
+            let path = place("down");
+            let mut chain = open(&path, HERE);
+            let mut all: Vec<_> = (0..5).map(|_| write(&mut chain)).collect();
+            let on_disk = fs::read(&path).unwrap();
+            let tail: Vec<_> = (0..behind).map(|_| write(&mut chain)).collect();
+            drop(chain);
+            fs::write(&path, on_disk).unwrap();
+            all.extend(tail.into_iter().take(kept));
+            let mut chain = open(&path, LATER);
+            assert!(chain.doubts().is_some());
+            if let Some(is_there) = doubted {
+                let linked = chain.link(&record(), 0).unwrap();
+                drop(chain);
+                if is_there {
+                    all.push(linked);
+                }
+                chain = open(&path, LATER);
+            }
+            let first = write(&mut chain);
+            assert_eq!(value(&first, "AFTER"), Some("5"));
+            assert!(first.seq() > RESERVED);
+            all.extend([first, write(&mut chain)]);
+            let report = verified(&all, chain.newest());
+            assert!(
+                report.findings.is_empty(),
+                "{behind} {kept} {doubted:?}: {report:?}"
+            );
+            assert!(!report.notes.is_empty());
+            let mut numbers: Vec<_> = all.iter().map(Linked::seq).collect();
+            numbers.dedup();
+            assert_eq!(numbers.len(), all.len());
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_on_the_disk_is_not_lost_with_the_machine() {
+    let path = place("synced");
+    let mut chain = open(&path, HERE);
+    let mut all: Vec<_> = (0..5).map(|_| write(&mut chain)).collect();
+    let linked = chain.link(&record(), 0).unwrap();
+    chain.commit(&linked, true).unwrap();
+    all.extend([linked, write(&mut chain)]);
+    drop(chain);
+    let mut chain = open(&path, LATER);
+    all.push(write(&mut chain));
+    assert_eq!(value(&all[7], "SYNCED"), Some("6"));
+    all.remove(6);
+    assert!(verified(&all, chain.newest()).findings.is_empty());
+    all.remove(5);
+    let report = verified(&all, chain.newest());
+    assert_eq!(
+        (report.findings.len(), report.findings[0].seq),
+        (1, 6),
+        "{report:?}"
+    );
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_record_that_did_not_go_out_leaves_its_number() {
+    let path = place("withdrawn");
+    let mut chain = open(&path, HERE);
+    let first = chain.link(&record(), 0).unwrap();
+    chain.withdraw().unwrap();
+    drop(chain);
+    let mut chain = open(&path, HERE);
+    assert_eq!(chain.doubts(), None);
+    assert_eq!(write(&mut chain).seq(), first.seq());
+    // A head that cannot be kept lets nothing out, and nothing in memory moves.
+    let mut chain = Chain {
+        file: File::open(&path).unwrap(),
+        ..chain
+    };
+    assert!(chain.link(&record(), 0).is_err());
+    chain.file = OpenOptions::new().write(true).open(&path).unwrap();
+    let second = chain.link(&record(), 0).unwrap();
+    // One that is out counts, whatever becomes of the head.
+    chain.file = File::open(&path).unwrap();
+    assert!(chain.commit(&second, false).is_err());
+    assert_eq!(chain.newest(), second.link);
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn numbers_are_set_aside_before_they_are_used() {
+    let path = place("reserved");
+    let mut chain = open(&path, HERE);
+    let kept = |path: &Path| Head::parse(&fs::read(path).unwrap()).unwrap();
+    let first = kept(&path).reserved;
+    chain.next = first;
+    write(&mut chain);
+    assert_eq!(kept(&path).reserved, first);
+    write(&mut chain);
+    assert!(kept(&path).reserved > first);
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn an_old_head_is_taken_over_and_a_damaged_one_refused() {
+    let path = place("odd");
+    fs::write(&path, [&7_u64.to_le_bytes()[..], &[3; 32]].concat()).unwrap();
+    let mut chain = open(&path, HERE);
+    let next = write(&mut chain);
+    assert_eq!(
+        (next.seq(), value(&next, "PREV").unwrap()),
+        (8, "03".repeat(32).as_str())
+    );
+    let good = fs::read(&path).unwrap();
+    let mut flipped = good.clone();
+    flipped[100] ^= 1;
+    let longer = [&good[..], b"x"].concat();
+    for odd in [&b"short"[..], &flipped, &good[1..], &longer] {
+        fs::write(&path, odd).unwrap();
+        let why = Chain::open(&path, HERE, |_| false).unwrap_err().to_string();
+        assert!(why.contains("move it aside"), "{why}");
+    }
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "a field stands twice")]
+fn a_field_that_stands_twice_is_no_record() {
+    let path = place("twice");
+    let record = record().field("USER", "again");
+    let _ = open(&path, HERE).link(&record, 0);
+}
+
+#[test]
+fn dates() {
+    for (ms, text) in [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+        (1_795_162_271_042, "2026-11-20T08:11:11.042Z"),
+        (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+        (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+    ] {
+        assert_eq!(timestamp(ms), text);
+    }
+}

@@ -1,0 +1,156 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+use crate::audit::chain::Chain;
+use crate::audit::record::Event;
+
+struct Scene {
+    dir: PathBuf,
+    log: PathBuf,
+    chain: Chain,
+}
+
+impl Scene {
+    fn set(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("remit-file-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let log = dir.join("audit.jsonl");
+        let chain = Chain::open(&dir.join("head"), [1; 16], |_| false).unwrap();
+        Self { dir, log, chain }
+    }
+
+    fn write(&mut self, lines: &mut JsonLines) -> String {
+        let record = Record::new(Event::Start, "x");
+        let linked = self.chain.link(&record, 0).unwrap();
+        lines.write(&record, &linked, true).unwrap();
+        self.chain.commit(&linked, true).unwrap();
+        remit_trail::hex(&self.chain.newest().hash)
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn half_a_record_is_cut_off_at_the_start_and_nothing_else() {
+    let mut scene = Scene::set("half");
+    let mut lines = JsonLines::open(&scene.log).unwrap();
+    assert!(!lines.ends_with(""));
+    let first = scene.write(&mut lines);
+    let second = scene.write(&mut lines);
+    assert!(lines.ends_with(&second) && !lines.ends_with(&first));
+    let whole = scene.text();
+    for half in ["", "{", "{\"MESSAGE\":\"x", "\0\0\0"] {
+        fs::write(&scene.log, format!("{whole}{half}")).unwrap();
+        let mut lines = JsonLines::open(&scene.log).unwrap();
+        assert_eq!(scene.text(), whole);
+        assert_eq!(
+            lines.befell().unwrap().is_some(),
+            !half.is_empty(),
+            "{half:?}"
+        );
+        lines.told();
+        assert_eq!(lines.befell().unwrap(), None);
+        assert!(lines.ends_with(&second));
+    }
+    fs::write(&scene.log, "{\"half").unwrap();
+    assert!(JsonLines::open(&scene.log).is_ok());
+    assert_eq!(scene.text(), "");
+    // What never was a trail is nobody's to cut.
+    fs::write(&scene.log, "something else").unwrap();
+    assert!(JsonLines::open(&scene.log).is_err());
+    assert_eq!(scene.text(), "something else");
+}
+
+#[test]
+fn what_others_do_to_the_file_is_noticed_once() {
+    let mut scene = Scene::set("befell");
+    let log = scene.log.clone();
+    let mut lines = JsonLines::open(&log).unwrap();
+    scene.write(&mut lines);
+    let aside = scene.dir.join("aside");
+    type Deed<'a> = Box<dyn Fn() + 'a>;
+    let cut = |to: u64| {
+        OpenOptions::new()
+            .write(true)
+            .open(&log)
+            .unwrap()
+            .set_len(to)
+            .unwrap()
+    };
+    let append = |text: &str| {
+        OpenOptions::new()
+            .append(true)
+            .open(&log)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap()
+    };
+    let deeds: [(&str, Deed); 8] = [
+        ("moved away", Box::new(|| fs::rename(&log, &aside).unwrap())),
+        ("removed", Box::new(|| fs::remove_file(&log).unwrap())),
+        ("was cut from", Box::new(|| cut(0))),
+        ("was cut from", Box::new(|| cut(20))),
+        ("7 bytes were written", Box::new(|| append("garbage"))),
+        ("5 bytes were written", Box::new(|| append("line\n"))),
+        (
+            "replaced by another one",
+            Box::new(|| {
+                fs::copy(&log, &aside).unwrap();
+                fs::rename(&aside, &log).unwrap();
+            }),
+        ),
+        ("", Box::new(|| {})),
+    ];
+    for (befell, deed) in deeds {
+        scene.write(&mut lines);
+        deed();
+        let told = lines.befell().unwrap();
+        assert_eq!(told.is_some(), !befell.is_empty());
+        assert!(told.unwrap_or_default().contains(befell), "{befell}");
+        // Until it is told, it is not forgotten.
+        assert_eq!(lines.befell().unwrap().is_some(), !befell.is_empty());
+        lines.told();
+        let hash = scene.write(&mut lines);
+        assert!(lines.ends_with(&hash), "a line of its own: {befell}");
+        assert_eq!(lines.befell().unwrap(), None, "{befell}");
+    }
+}
+
+#[test]
+fn a_file_that_others_could_write_is_refused() {
+    let scene = Scene::set("unsafe");
+    let log = &scene.log;
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    symlink("/dev/null", log).unwrap();
+    assert!(JsonLines::open(log).is_err(), "a link");
+    fs::remove_file(log).unwrap();
+    fs::create_dir(log).unwrap();
+    assert!(JsonLines::open(log).is_err(), "a directory");
+    fs::remove_dir(log).unwrap();
+    nix::unistd::mkfifo(log, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(JsonLines::open(log).is_err(), "a pipe");
+    fs::remove_file(log).unwrap();
+    fs::write(log, "").unwrap();
+    mode(log, 0o620);
+    assert!(JsonLines::open(log).is_err(), "a file of all");
+    mode(log, 0o600);
+    mode(&scene.dir, 0o777);
+    assert!(JsonLines::open(log).is_err(), "a directory of all");
+    mode(&scene.dir, 0o755);
+    let mut lines = JsonLines::open(log).unwrap();
+    fs::remove_file(log).unwrap();
+    symlink("/dev/null", log).unwrap();
+    assert!(lines.befell().is_err(), "a link, later");
+    fs::remove_file(log).unwrap();
+    assert!(lines.befell().unwrap().is_some(), "and it goes on");
+}
