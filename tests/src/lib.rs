@@ -7,11 +7,13 @@
 
 pub mod attack;
 pub mod caller;
+pub mod canary;
 mod cgroup;
 pub mod control;
 pub mod daemon;
 pub mod door;
 pub mod holdings;
+pub mod hostile;
 pub mod place;
 pub mod process;
 pub mod random;
