@@ -55,6 +55,7 @@ impl Config {
         let keys = [
             ("audit.sink", audit.sink != new.audit.sink),
             ("audit.sync", audit.sync != new.audit.sync),
+            ("audit.kernel", audit.kernel != new.audit.kernel),
             ("accounts.broker", accounts.broker != new.accounts.broker),
             (
                 "accounts.socket_group",
@@ -111,6 +112,8 @@ pub struct Audit {
     pub sink: Sink,
     /// When a record must be on the disk before remit goes on; for the file sink.
     pub sync: Sync,
+    /// What is refused to jobs is told to the kernel's audit, and heard from there.
+    pub kernel: bool,
 }
 
 /// `audit.sink`
@@ -435,6 +438,7 @@ mod tests {
                     ("sink", _) => Value::from("file"),
                     ("sync", _) => Value::from("never"),
                     ("require", _) => Value::from(vec!["landlock"]),
+                    (_, Value::Boolean(on)) => Value::from(!on),
                     (_, Value::Integer(number)) => Value::from(number - 1),
                     (_, Value::Array(_)) => Value::from(vec!["adm"]),
                     (_, _) => Value::from("other"),
@@ -447,7 +451,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 26, "{keys:?}");
+        assert_eq!(keys.len(), 27, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 

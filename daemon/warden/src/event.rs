@@ -253,6 +253,14 @@ impl Warden {
             .add(link, Token::Link, Interest::Read)
             .and_then(|()| self.reactor.add(pidfd, Token::Broker, Interest::Read))
             .map_err(watch)?;
+        if let Some(socket) = self.walls.kernel_audit().socket() {
+            let jobs = &self.config.jobs;
+            let message = ToBroker::KernelAudit {
+                uid_first: jobs.uid_first,
+                uid_count: jobs.uid_count,
+            };
+            self.broker.send(&message, &[socket.as_fd()]);
+        }
         // The secrets of what has ended are nowhere any more.
         let ended = self.jobs.ended().map(|meta| (meta.clone(), Vec::new()));
         let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));

@@ -30,6 +30,7 @@ mod grants;
 mod history;
 mod jobs;
 mod json;
+mod kernel_audit;
 mod ledger;
 mod listen;
 mod lock;

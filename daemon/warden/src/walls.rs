@@ -23,6 +23,7 @@ use crate::accounts::optional_group;
 use crate::audit::Recorded;
 use crate::config::{Config, Need};
 use crate::error::{Fatal, chain};
+use crate::kernel_audit::KernelAudit;
 use crate::plan::Plan;
 use crate::uids::JobUid;
 pub use compiled::{Compiled, Sandboxes, Workshop};
@@ -83,6 +84,8 @@ pub struct Walls {
     strict: Stand,
     /// `uname -r`.
     release: String,
+    /// Whether the kernel tells what they refuse.
+    kernel_audit: KernelAudit,
 }
 
 impl Walls {
@@ -93,6 +96,7 @@ impl Walls {
     /// `sandbox.require` names what this machine lacks.
     pub fn raise(config: &Config) -> Result<Self, Fatal> {
         let release = Kernel::release().map_err(|error| Fatal::System(chain(&error)))?;
+        let kernel_audit = KernelAudit::ask(config.audit.kernel);
         let ground = match Ground::lay(config) {
             Ok(ground) => ground,
             Err(error) => {
@@ -103,6 +107,7 @@ impl Walls {
                     ground: Err(why),
                     workshop: None,
                     release,
+                    kernel_audit,
                 });
             }
         };
@@ -112,6 +117,7 @@ impl Walls {
             ground.kernel().clone(),
             groups.collect(),
             config.limits.clone(),
+            kernel_audit.is_heard(),
         );
         // The last uid of the range: no job has it before the others were used.
         let uid = config.jobs.uid_first + (config.jobs.uid_count - 1);
@@ -128,6 +134,7 @@ impl Walls {
             workshop: Some(workshop),
             ground: Ok(ground),
             release,
+            kernel_audit,
         })
     }
 
@@ -246,6 +253,11 @@ impl Walls {
     /// The child that kills cannot be forked.
     pub fn kill_uid(&self, uid: &JobUid) -> Result<Killing, Error> {
         self.ground()?.kill_uid(uid.get())
+    }
+
+    /// Whether the kernel tells what the walls refuse.
+    pub fn kernel_audit(&self) -> &KernelAudit {
+        &self.kernel_audit
     }
 
     /// The init of the jobs' pid namespace.

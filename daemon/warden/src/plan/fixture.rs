@@ -24,7 +24,7 @@ impl Scene {
         };
         let (policy, _) = remit_policy::load(&[source], machine).unwrap();
         let limits = JobLimits::default();
-        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone());
+        let workshop = Workshop::new(Kernel::probe().unwrap(), Vec::new(), limits.clone(), false);
         Self {
             sandboxes: Sandboxes::of(&policy, Ok(&workshop)),
             policy,

@@ -61,15 +61,19 @@ pub struct Workshop {
     /// Groups of every job in a profile of base `read`.
     groups: Vec<u32>,
     limits: JobLimits,
+    /// The kernel's audit is told what they refuse.
+    told: bool,
 }
 
 impl Workshop {
-    /// For this kernel, with what `remit.toml` says of all jobs.
-    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: JobLimits) -> Self {
+    /// For this kernel, with what `remit.toml` says of all jobs. `told`: the kernel's audit is told what
+    /// they refuse.
+    pub fn new(kernel: Kernel, groups: Vec<u32>, limits: JobLimits, told: bool) -> Self {
         Self {
             kernel,
             groups,
             limits,
+            told,
         }
     }
 
@@ -86,7 +90,10 @@ impl Workshop {
         };
         Ok(Compiled {
             profile: Arc::clone(profile),
-            sandbox: sandbox?,
+            sandbox: match self.told {
+                true => sandbox?.told_to_audit(),
+                false => sandbox?,
+            },
         })
     }
 

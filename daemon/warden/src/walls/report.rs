@@ -92,10 +92,12 @@ impl Walls {
             .collect()
     }
 
-    /// Walls that this kernel does not have.
+    /// Walls that this kernel does not have, and its audit where that was asked for in vain.
     pub fn absent(&self) -> Vec<String> {
         let absent = Walled::ALL.into_iter().flat_map(|w| self.absent_walls(w));
         let mut all: Vec<_> = absent.map(|(name, why)| format!("{name}: {why}")).collect();
+        let unheard = self.kernel_audit.why_not();
+        all.extend(unheard.map(|why| format!("the kernel's audit (audit.kernel): {why}")));
         all.sort();
         all.dedup();
         all
