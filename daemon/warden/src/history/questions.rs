@@ -19,8 +19,8 @@ use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
 
 /// Questions under way, of one user and in all. Each is a process for a few milliseconds.
-const PER_USER: usize = 2;
-const IN_ALL: usize = 8;
+const PER_USER: usize = 4;
+const IN_ALL: usize = 16;
 /// For a child to read the files. Then it is dropped, which ends it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,6 +31,18 @@ enum Asker {
     Session { session: u64, ticket: u64 },
     /// A connection of an administrator, by [`Wants::History`].
     Admin,
+}
+
+impl Asker {
+    /// The reason tells of paths and disks: it is for administrators, and for the log.
+    fn unread(self, why: &str) -> Refusal {
+        let text = match self {
+            Self::Session { .. } => "the history cannot be read".to_owned(),
+            Self::Admin => format!("the history cannot be read: {why}"),
+        };
+        Refusal::new(Code::NotStarted, text)
+            .lift("the daemon's log has the reason; nothing is missing in the audit trail for it")
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +59,8 @@ pub struct Questions {
     live: BTreeMap<u64, Question>,
     /// That a file is damaged was said.
     told_damage: bool,
+    /// The newest could not be answered, and that was said.
+    told_unread: bool,
 }
 
 impl Questions {
@@ -110,12 +124,9 @@ impl Warden {
         }
         let questions = &self.questions;
         questions.has_room(uid)?;
-        let store = self
-            .audit
-            .history
-            .store
-            .as_ref()
-            .map_err(|why| unread(why))?;
+        let unread = |why: &str| asker.unread(why);
+        let store = &self.audit.history.store;
+        let store = store.as_ref().map_err(|why| unread(why))?;
         let answer = in_child(|| {
             let found = store.page(whose, query);
             postcard::to_extend(&found, Vec::new()).unwrap_or_default()
@@ -166,8 +177,17 @@ impl Warden {
                 "part of the history cannot be read back: it is damaged, the next start sets it aside"
             );
         }
-        let page = found.map(|found| found.page).map_err(|why| unread(&why));
-        match question.asker {
+        if let Err(why) = &found
+            && !self.questions.told_unread
+        {
+            say!("the history cannot be read: {why}");
+        }
+        self.questions.told_unread = found.is_err();
+        let asker = question.asker;
+        let page = found
+            .map(|found| found.page)
+            .map_err(|why| asker.unread(&why));
+        match asker {
             // One that has gone may have been another broker's, and so its ticket.
             Asker::Session { session, .. } if self.sessions.get(session).is_none() => {}
             Asker::Session { session, ticket } => {
@@ -180,12 +200,4 @@ impl Warden {
             }
         }
     }
-}
-
-fn unread(why: &str) -> Refusal {
-    Refusal::new(
-        Code::NotStarted,
-        format!("the history cannot be read: {why}"),
-    )
-    .lift("an administrator finds the reason in the daemon's log; the audit trail is whole")
 }

@@ -1,8 +1,8 @@
 //! The two files: one that grows, and the one before it. Both together are all the past there is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::HistoryQuery;
@@ -14,6 +14,8 @@ use crate::lock::private_file;
 
 /// Bytes of one file.
 const SEGMENT: u64 = 1 << 20;
+/// How often to look for the files while they change places.
+const TRIES: usize = 3;
 
 /// The files, open.
 #[derive(Debug)]
@@ -21,9 +23,8 @@ pub struct Store {
     /// The one that grows.
     path: PathBuf,
     file: File,
+    ino: u64,
     size: u64,
-    /// The one before it, where there is one.
-    old: Option<File>,
     /// The number of the newest entry; 0 without any.
     last: u64,
 }
@@ -42,17 +43,18 @@ impl Store {
             move |error: io::Error| format!("'{path}': {error}")
         };
         let mut last = 0;
-        let old = match fs::symlink_metadata(&old_path) {
-            Ok(_) => Some(mended(&old_path, &mut last).map_err(cannot(&old_path))?.0),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        match fs::symlink_metadata(&old_path) {
+            Ok(_) => drop(mended(&old_path, &mut last).map_err(cannot(&old_path))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(cannot(&old_path)(error)),
-        };
+        }
         let (file, size) = mended(&path, &mut last).map_err(cannot(&path))?;
+        let ino = file.metadata().map_err(cannot(&path))?.ino();
         Ok(Self {
             path,
             file,
+            ino,
             size,
-            old,
             last,
         })
     }
@@ -80,24 +82,46 @@ impl Store {
         Ok(())
     }
 
-    /// What is asked for, read from the disk as far as the files went when this process was forked.
+    /// What is asked for, for a forked child, which has no descriptors of ours: it reads the files by their names.
     ///
     /// # Errors
     /// They cannot be read.
     pub fn page(&self, whose: &Whose, query: &HistoryQuery) -> Result<Found, String> {
-        let read = |file: &File, size: u64| {
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-            file.read_exact_at(&mut bytes, 0).map(|()| bytes)
-        };
-        let files = || {
-            let old = match &self.old {
-                Some(old) => read(old, old.metadata()?.len().min(SEGMENT))?,
-                None => BEGIN.to_vec(),
-            };
-            Ok([old, read(&self.file, self.size)?])
-        };
-        let files = files().map_err(|error: io::Error| format!("the history: {error}"))?;
+        let files = self.read().map_err(|error| error.to_string())?;
         Ok(page::page(files.iter().map(Vec::as_slice), whose, query))
+    }
+
+    /// Both files, the older one first.
+    fn read(&self) -> io::Result<[Vec<u8>; 2]> {
+        for _ in 0..TRIES {
+            let file = for_reading(&self.path)?;
+            let before = match for_reading(&old(&self.path)) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let ino = file.metadata()?.ino();
+            // The one that grows has just become the one before: another try finds the new one.
+            if let Some(before) = &before
+                && before.metadata()?.ino() == ino
+            {
+                continue;
+            }
+            // What is just being written is not read: it could look damaged.
+            let size = match ino == self.ino {
+                true => self.size,
+                false => SEGMENT,
+            };
+            let mut bytes = [Vec::new(), Vec::new()];
+            let [old, new] = &mut bytes;
+            match before {
+                Some(before) => drop(before.take(SEGMENT).read_to_end(old)?),
+                None => old.extend(BEGIN),
+            }
+            file.take(size).read_to_end(new)?;
+            return Ok(bytes);
+        }
+        Err(io::Error::other("it changes too fast"))
     }
 
     /// The file that grows is full: it becomes the one before.
@@ -109,7 +133,8 @@ impl Store {
         fs::rename(&self.path, old(&self.path))?;
         // A kill here: the next daemon makes an empty one.
         fs::rename(&new, &self.path)?;
-        self.old = Some(std::mem::replace(&mut self.file, file));
+        self.ino = file.metadata()?.ino();
+        self.file = file;
         self.size = BEGIN.len() as u64;
         Ok(())
     }
@@ -123,8 +148,8 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        self.old = None;
         let (file, size) = mended(&self.path, &mut 0)?;
+        self.ino = file.metadata()?.ino();
         self.file = file;
         self.size = size;
         self.last = 0;
@@ -134,6 +159,12 @@ impl Store {
 
 fn old(path: &Path) -> PathBuf {
     path.with_file_name("history-old")
+}
+
+/// Without following a link.
+fn for_reading(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Opens or makes a file, and leaves of it what is whole.
