@@ -7,17 +7,18 @@
 // A demonstration stops at the first surprise.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod change;
+mod trail;
+
 use std::fs;
 use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
 use std::process::ExitCode;
 
 use remit_tests::attack::{self, Attack, Expect};
 use remit_tests::control::{Outcome, Seen, perform};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
-use remit_tests::place::Place;
+use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::Identity;
 use remit_tests::scene::arrange;
 use remit_tests::session::Session;
@@ -40,8 +41,10 @@ const ATTACKS: &[&str] = &[
 fn main() -> ExitCode {
     let mut demo = Demo::start();
     demo.look();
+    demo.explain();
     demo.attack();
     demo.trail();
+    demo.verify();
     demo.change();
     demo.end()
 }
@@ -131,6 +134,25 @@ impl Demo {
         });
     }
 
+    /// What is refused says by what, and what to do instead.
+    fn explain(&mut self) {
+        self.title("What it may not, it is told");
+        for argv in [
+            &["touch", "/etc/motd"][..],
+            &["cat", "/etc/shadow"],
+            &["systemctl", "restart", "ssh"],
+        ] {
+            let result = self.run(&json!({ "argv": argv }));
+            println!("{}", self.paint("36", &format!("$ {}", argv.join(" "))));
+            print!("{}", result["stderr"].as_str().unwrap_or_default());
+            let denial = &result["denials"][0];
+            let part = |name: &str| denial[name].as_str().unwrap_or("-");
+            println!("layer {}: {}", part("layer"), part("rule"));
+            println!("next: {}", part("next"));
+            self.check(denial.is_object(), "the result names what refused it");
+        }
+    }
+
     fn attack(&mut self) {
         self.title(
             "It may not touch: each first without a sandbox, as the same uid, then through remit",
@@ -197,115 +219,6 @@ impl Demo {
         }
     }
 
-    fn trail(&mut self) {
-        self.title("The audit trail has exactly these calls");
-        println!(
-            "(an attempt tells the answer it got and exits with status 0: it was refused all the same)"
-        );
-        let (intents, ends) = (self.daemon.records("intent"), self.daemon.records("end"));
-        for call in self.calls.clone() {
-            let of_call = |records: &[Value]| {
-                let mut found = records.iter().filter(|record| record["REMIT_JOB"] == call);
-                (found.next().cloned(), found.next().is_some())
-            };
-            let ((Some(intent), false), (Some(end), false)) = (of_call(&intents), of_call(&ends))
-            else {
-                self.wrong
-                    .push(format!("job {call} does not have one intent and one end"));
-                continue;
-            };
-            let text =
-                |record: &Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
-            let argv =
-                text(&intent, "REMIT_ARGV").replace(&self.daemon.path().display().to_string(), "…");
-            println!(
-                "{}  uid {}  {argv}  → {}",
-                text(&intent, "REMIT_TIME"),
-                text(&intent, "REMIT_UID"),
-                text(&end, "REMIT_CAUSE")
-            );
-        }
-        let exactly = intents.len() == self.calls.len() && ends.len() == self.calls.len();
-        let count = self.calls.len();
-        self.check(
-            exactly,
-            &format!("{count} calls, {count} records before and {count} after"),
-        );
-    }
-
-    fn change(&mut self) {
-        self.title("It may change one thing, when another person has approved exactly that");
-        let place = Place::new();
-        let site = place.directory("site");
-        fs::set_permissions(&site, fs::Permissions::from_mode(0o1777)).expect("it is ours");
-        let daemon = Daemon::start(Options {
-            waiting: 1,
-            policy: open_the_site(&site),
-            ..Options::default()
-        });
-        let mut agent = daemon.session(&user_a());
-        let ask = json!({ "name": "site.open", "reason": "ticket 7" });
-        let asked = agent.tool("change", &ask)["structuredContent"].take();
-        let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
-        let (job, digest) = (text("job_id"), asked["approval"]["digest"].clone());
-        println!("{}: {}", text("state"), text("next"));
-        let open = site.join("open");
-        self.check(
-            text("state") == "awaiting_approval" && !open.exists(),
-            "the agent is told to wait, and nothing has happened",
-        );
-        let line = [
-            "approve",
-            &job,
-            "--digest",
-            digest.as_str().unwrap_or_default(),
-        ];
-        let agent_as_admin = Identity::new(user_a().uid, &[SOCKET_GROUP, ADMIN_GROUP]);
-        for who in [agent_as_admin, admin()] {
-            println!(
-                "{}",
-                self.paint("36", &format!("uid {}$ remit approve {job}", who.uid))
-            );
-            let tried = daemon.remit(&who, &line);
-            let said = [tried.stdout.as_slice(), tried.stderr.as_slice()].concat();
-            print!("{}", String::from_utf8_lossy(&said));
-            self.check(
-                tried.status.success() == (who.uid != user_a().uid),
-                "nobody approves what they asked for themselves, and another person can",
-            );
-        }
-        let ended = agent.tool("job", &json!({ "job_id": job, "wait_ms": 20_000 }));
-        self.check(
-            ended["structuredContent"]["exit"] == 0 && open.exists(),
-            "it has run, and the agent is told so",
-        );
-        for event in ["asked", "approved", "intent", "end"] {
-            let records = daemon.records(event);
-            let of_it = |record: &&Value| record["REMIT_JOB"] == job.as_str();
-            let record = records.iter().find(of_it).cloned().unwrap_or_default();
-            let who = record["REMIT_APPROVER_UID"].as_str().unwrap_or_default();
-            let short: String = record["REMIT_DIGEST"]
-                .as_str()
-                .unwrap_or_default()
-                .chars()
-                .take(16)
-                .collect();
-            println!(
-                "{event:9} digest {short}…  {}",
-                match who {
-                    "" => String::new(),
-                    uid => format!("by uid {uid}"),
-                }
-            );
-            self.check(
-                record["REMIT_DIGEST"] == digest,
-                "it is on record with one digest",
-            );
-        }
-        self.check(agent.close() == Some(0), "its session ends in order");
-        daemon.stop();
-    }
-
     fn end(mut self) -> ExitCode {
         self.title("It leaves nothing behind");
         let status = self.session.close();
@@ -357,31 +270,4 @@ impl Demo {
             text.to_owned()
         }
     }
-}
-
-/// A policy by which the agent may have a file made in a directory, when an administrator approves it.
-fn open_the_site(site: &Path) -> String {
-    format!(
-        r##"
-[[command]]
-name = "site.open"
-summary = "open the site"
-argv = ["/usr/bin/touch", "--", "{site}/open"]
-effect = "change"
-profile = "site"
-
-[profile.site]
-base = "strict"
-write = ["{site}"]
-
-[[grant]]
-name = "site"
-to = ["#{agent}"]
-allow = ["site.open"]
-approval = {{ by = ["#{admin}"], expires = "1min" }}
-"##,
-        site = site.display(),
-        agent = user_a().uid,
-        admin = admin().uid,
-    )
 }
