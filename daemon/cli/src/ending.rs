@@ -2,11 +2,16 @@
 
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
+use remit_common::denial::Denial;
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Code;
 
+use crate::calls;
 use crate::failure;
 use crate::output;
+
+/// Refusals of one job that are told unasked.
+const TOLD: usize = 3;
 
 /// A job as it ended, whoever told of it.
 #[derive(Clone, Copy)]
@@ -119,6 +124,29 @@ impl Ended<'_> {
     }
 }
 
+/// What was refused, by what, and the ways on: a line each.
+pub fn refused(denial: &Denial) -> Vec<String> {
+    let what = match &denial.object {
+        Some(object) => format!("{} {object}", denial.operation),
+        None => denial.operation.clone(),
+    };
+    // Of what the kernel did not tell, only the text of the program is known.
+    let refused = match denial.guess {
+        true => "probably refused",
+        false => "refused",
+    };
+    let mut lines = vec![format!(
+        "{refused} ({}): {what}: {}",
+        denial.layer.as_str(),
+        denial.rule
+    )];
+    let next = denial.next.as_deref().map(calls::typed);
+    lines.extend(next.map(|next| format!("  instead: {next}")));
+    let lift = denial.lift.as_deref();
+    lines.extend(lift.map(|lift| format!("  to lift it: {lift}")));
+    lines
+}
+
 /// One line on stderr for the ending and for each note.
 pub fn notes(report: &JobReport) {
     tell(report, Ended::from(report).sentence());
@@ -130,6 +158,19 @@ pub fn stopped(report: &JobReport) {
 }
 
 fn tell(report: &JobReport, ending: Option<String>) {
+    for denial in report.denials.iter().take(TOLD) {
+        for line in refused(denial) {
+            output::note(&line);
+        }
+    }
+    if let Some(more) = report
+        .denials
+        .len()
+        .checked_sub(TOLD)
+        .filter(|more| *more > 0)
+    {
+        output::note(&format!("{more} more refusals: remit job {}", report.job));
+    }
     for note in &report.notes {
         output::note(&format!("note: {note}"));
     }

@@ -8,6 +8,7 @@ mod admin;
 mod app;
 mod approval;
 mod args;
+mod calls;
 mod configuration;
 mod daemon;
 mod doctor;

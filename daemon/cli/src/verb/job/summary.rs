@@ -2,7 +2,7 @@
 
 use remit_common::outcome::{Captured, Ending, JobReport, State};
 
-use crate::ending::Ended;
+use crate::ending::{Ended, refused};
 use crate::{approval, failure, human, places, table};
 
 /// What is known of a job, but its output.
@@ -54,6 +54,11 @@ pub fn summary(report: &JobReport) -> String {
         fact("uid", &enforced.uid.to_string());
         fact("walls", &enforced.walls.join(", "));
         fact("limits", &enforced.limits.join(", "));
+    }
+    for denial in &report.denials {
+        for (at, line) in refused(denial).iter().enumerate() {
+            fact(if at == 0 { "denial" } else { "" }, line);
+        }
     }
     for note in &report.notes {
         fact("note", note);
