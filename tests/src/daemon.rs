@@ -438,11 +438,20 @@ impl Daemon {
     /// # Errors
     /// The daemon does not let them in.
     pub fn client(&self, who: &Identity) -> Result<Client, ClientError> {
+        self.client_named(who, "remit-tests")
+    }
+
+    /// The same of a program that calls itself so.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub fn client_named(&self, who: &Identity, name: &str) -> Result<Client, ClientError> {
         let (who, socket) = (who.clone(), self.runtime().socket());
+        let name = name.to_owned();
         // A thread of its own: it stays what it has become.
         let connect = move || {
             who.adopt().expect("the tests run as root");
-            Client::connect(&socket, "remit-tests")
+            Client::connect(&socket, &name)
         };
         std::thread::spawn(connect)
             .join()

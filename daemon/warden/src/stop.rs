@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use nix::sys::signalfd::siginfo;
 use remit_common::outcome::State;
 use remit_common::text;
 use remit_confine::floor;
@@ -30,7 +31,7 @@ const PARTING: Duration = Duration::from_secs(1);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
 /// Of what a policy changes, in a sentence; a field has more of it.
-const CHANGES: usize = 400;
+const CHANGES: usize = 240;
 
 /// Between two words to the service manager.
 const NOTE: Duration = Duration::from_secs(1);
@@ -45,7 +46,10 @@ impl Warden {
                         say_error!("{error}");
                     }
                 }
-                Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
+                Ok(Ok(signal @ (Signal::SIGTERM | Signal::SIGINT))) => {
+                    self.stopped_by = Some(sender(signal, &info));
+                    self.stop();
+                }
                 _ => {}
             }
         }
@@ -189,8 +193,11 @@ impl Warden {
         let text = format_args!("the new policy is refused, the old one stays in force:\n{why}");
         say::beside(&self.audit, Weight::Error, text);
         let message = format!(
-            "a new policy{} was refused, {} stays in force: {}",
-            loader(asked),
+            "{} was refused, {} stays in force: {}",
+            asked.map_or("a new policy".to_owned(), |by| format!(
+                "{}'s new policy",
+                by.user()
+            )),
             short(&self.policy.digest),
             in_short(&why)
         );
@@ -305,6 +312,16 @@ fn loader(asked: Option<&Subject>) -> String {
     asked.map_or(String::new(), |subject| {
         format!(", loaded by {}", subject.user())
     })
+}
+
+/// Which signal, and whose, as the kernel tells it.
+fn sender(signal: Signal, info: &siginfo) -> String {
+    format!(
+        "{} of process {}, uid {}",
+        signal.as_str(),
+        info.ssi_pid,
+        info.ssi_uid
+    )
 }
 
 fn by_whom(record: Record, asked: Option<&Subject>) -> Record {

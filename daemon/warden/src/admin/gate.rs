@@ -50,7 +50,8 @@ impl Warden {
             .number("JOBS", u32::try_from(jobs).unwrap_or(u32::MAX))
             .field("KILL", if kill { "yes" } else { "no" });
         self.audit.note(record);
-        let void = self.void_all_requests("an administrator locked remit");
+        let cause = format!("administrator {} locked remit", subject.user());
+        let void = self.void_all_requests(&cause);
         let rest = match void {
             0 => rest,
             void => format!("{rest}; requests for an approval that are void: {void}"),
@@ -59,7 +60,7 @@ impl Warden {
         self.begin_waiting();
         if kill {
             for serial in self.jobs.serials() {
-                self.end_job(serial, State::Cancelled, "an administrator locked remit");
+                self.end_job(serial, State::Cancelled, &cause);
             }
         }
         match kept {
