@@ -24,6 +24,8 @@ use crate::refusal::Refusal;
 pub const PROTOCOL: u16 = 6;
 
 /// A message from a client.
+// Nearly all are calls, of which a client has a few.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromClient {
     /// The first message, once.
