@@ -8,12 +8,13 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
+use remit_common::denial::Layer;
 use remit_common::host::Section;
 use remit_common::names::JobId;
 use remit_common::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
-    Bytes, Effect, FromClient, Hello, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
+    Bytes, Effect, FromClient, Hello, Kind, PROTOCOL, Purpose, Reply, Request, Run, ToClient, What,
 };
 use remit_common::{caps, frame};
 use serde::Serialize;
@@ -214,6 +215,8 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
             values(|section: &Section| section.name().to_owned()),
         ),
         ("Code", values(|code: &Code| code.as_str().to_owned())),
+        ("Kind", values(|kind: &Kind| kind.as_str().to_owned())),
+        ("Layer", values(|layer: &Layer| layer.as_str().to_owned())),
     ];
     let shown = blocks(&page, "enum:");
     assert_eq!(shown.len(), expect.len());
@@ -226,7 +229,7 @@ fn the_numbers_of_enums_are_those_on_the_wire() {
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let page = page();
-    let caps: [(&str, u64); 36] = [
+    let caps: [(&str, u64); 40] = [
         ("FRAME", caps::FRAME as u64),
         ("ADMIN_FRAME", caps::ADMIN_FRAME as u64),
         ("ARGV_ELEMENT", caps::ARGV_ELEMENT as u64),
@@ -242,6 +245,7 @@ fn the_bounds_are_those_of_the_code() {
         ("NAME", caps::NAME as u64),
         ("NAMED_ARGS", caps::NAMED_ARGS as u64),
         ("NAMED_VALUE", caps::NAMED_VALUE as u64),
+        ("SECRET_LEAST", caps::SECRET_LEAST as u64),
         ("REASON", caps::REASON as u64),
         ("PENDING_PER_UID", caps::PENDING_PER_UID as u64),
         ("PENDING", caps::PENDING as u64),
@@ -251,6 +255,9 @@ fn the_bounds_are_those_of_the_code() {
         ("GRANTS", caps::GRANTS as u64),
         ("ACCESS_COMMANDS", caps::ACCESS_COMMANDS as u64),
         ("POLICY_CHANGES", caps::POLICY_CHANGES as u64),
+        ("HISTORY_PAGE", caps::HISTORY_PAGE.into()),
+        ("DENIALS", caps::DENIALS as u64),
+        ("TRACEPARENT", caps::TRACEPARENT as u64),
         ("INLINE_OUTPUT", caps::INLINE_OUTPUT as u64),
         ("PAGE", caps::PAGE as u64),
         ("PATTERN", caps::PATTERN as u64),
