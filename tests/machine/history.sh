@@ -3,12 +3,12 @@
 # afterwards. Sourced after check.sh.
 
 # asks_for ARGUMENTS: alice asks for a change; prints its job.
-asks_for() { alice "remit --json change --no-wait -m '$1' ${*:2}" | jq -r .job_id; }
+asks_for() { alice "remit --json change --no-wait -m '$1' ${*:2}" 2>/dev/null | jq -r .job_id; }
 # over JOB: alice waits for its end, whatever it is.
 over() { alice "remit --json job --wait $1" >/dev/null 2>&1 || true; }
 
 # a_history: alice is the agent, bob approves, mallory has no right at all. What the test has to know of it is in $ran,
-# $approved, $denied, $expired, $void, $given, $cut (a job that a crash of the daemon ended) and $stopped.
+# $approved, $denied, $expired, $void, $taken_back, $given, $as_root, $stopped, $cut (by a crash of the daemon) and $stopped_with (it).
 a_history() {
   root 'usermod -aG remit-admin bob; id mallory >/dev/null 2>&1 || useradd -m mallory
     printf "[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/nginx.service; systemctl daemon-reload
@@ -33,7 +33,6 @@ a_history() {
   denied=$(asks_for 'it is slow' service.stop unit=nginx.service)
   bob "remit deny $denied -m 'not on a Friday'" >/dev/null
   void=$(asks_for 'ticket 8' service.stop unit=nginx.service)
-  expired=$(asks_for 'ticket 9' package.install packages=hello)
   root "sed -i 's/^allow = \[\"service.start\", /&\"service.enable\", /' /etc/remit/policy.d/60-changes.toml; remit policy reload >/dev/null"
   expired=$(asks_for 'ticket 9' package.install packages=hello)
   over "$expired"
@@ -49,11 +48,32 @@ a_history() {
   # A policy that is wrong, and root tries a profile.
   root 'printf "[[grant]]\nto = [\"%%remit\"]\nallow = [\"nonsense *\"]\n" >/etc/remit/policy.d/70-wrong.toml
     remit policy reload >/dev/null 2>&1; rm /etc/remit/policy.d/70-wrong.toml; remit policy reload >/dev/null
-    remit try --profile read -- id >/dev/null'
+    remit try --profile read -- id >/dev/null 2>&1'
+
+  # As root and without a sandbox, where a rule says so.
+  root 'cat >/etc/remit/policy.d/70-root.toml && remit policy reload >/dev/null' <<'END'
+[profile.as-root]
+base = "host"
+user = "root"
+
+[[command]]
+name = "root.id"
+summary = "Who root is"
+argv = ["/usr/bin/id"]
+effect = "change"
+profile = "as-root"
+
+[[grant]]
+to = ["%remit"]
+allow = ["root.id"]
+unconfined = true
+END
+  as_root=$(asks_for 'ticket 12' root.id)
+  over "$as_root"
 
   # Stopped by its owner; locked.
   alice 'remit run -- sleep 600' >/dev/null 2>&1 &
-  running sleep; stopped=$job
+  running; stopped=$job
   alice "remit stop $stopped" >/dev/null
   root "remit lock -m 'somebody tries things'" >/dev/null
   alice remit run -- true >/dev/null 2>&1 || true
@@ -61,13 +81,19 @@ a_history() {
 
   # The daemon dies, and is stopped in order, each with a job that runs.
   alice 'remit run -- sleep 600' >/dev/null 2>&1 &
-  running sleep; cut=$job
+  running; cut=$job
   root 'systemctl kill -s KILL --kill-whom=main remitd.service; remit status >/dev/null 2>&1; timeout 60 sh -c "until remit status >/dev/null 2>&1; do sleep 0.05; done"'
   alice 'remit run -- sleep 600' >/dev/null 2>&1 &
-  running sleep
+  running; stopped_with=$job
   root systemctl restart remitd.service
   alice remit run -- uptime >/dev/null
   wait
+}
+
+# no_history: the machine is as it was, but for its journal.
+no_history() {
+  root 'systemctl stop nginx.service; rm -f /run/systemd/system/nginx.service /etc/remit/policy.d/{60-changes,70-root}.toml
+    systemctl daemon-reload; gpasswd -d bob remit-admin >/dev/null; userdel -r mallory 2>/dev/null; remit policy reload >/dev/null'
 }
 
 # running: alice's one job that runs is in $job.

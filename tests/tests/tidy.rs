@@ -12,6 +12,7 @@ mod tidy {
     pub mod dependencies;
     pub mod documents;
     pub mod packaging;
+    pub mod records;
     pub mod repo;
     pub mod sources;
 }
