@@ -77,7 +77,7 @@ pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
         next: Some(format!(
             "write to {private} and gone at its end, or to standard output; for a change, call access: it lists the commands there are"
         )),
-        lift: Some("a profile that lists the directory in `write`, or a command that does it, granted by a rule: remit-policy(5)".into()),
+        lift: Some("a command of the policy whose profile lists the directory in `write`, granted by a rule: remit-policy(5)".into()),
     }
 }
 
@@ -124,7 +124,7 @@ pub fn unseen(view: &View<'_>) -> Answer {
             some => some.join(", "),
         }),
         next: Some("whether it is there cannot be told from here: run it in profile read, where access grants that".into()),
-        lift: Some("a profile that lists the path in `read`, granted by a rule: remit-policy(5)".into()),
+        lift: Some("a command of the policy whose profile lists the path in `read`, granted by a rule: remit-policy(5)".into()),
     }
 }
 
