@@ -164,3 +164,115 @@ impl Heard {
         seen.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_common::denial::Layer;
+    use std::time::Duration;
+
+    const UIDS: Range<u32> = 1000..2000;
+
+    fn refused(number: u64) -> Refused {
+        Refused {
+            layer: Layer::Landlock,
+            operation: "write",
+            object: Some(format!("/{number}")),
+        }
+    }
+
+    fn seccomp(uid: u32, number: u64) -> Record {
+        let refused = refused(number);
+        Record::Seccomp { uid, refused }
+    }
+
+    fn access(serial: u64, domain: u64) -> Record {
+        Record::Access {
+            serial,
+            domain,
+            refused: refused(domain),
+        }
+    }
+
+    fn objects(heard: &mut Heard, uid: u32, since: Instant) -> Vec<String> {
+        let seen = heard.remove(uid, since).into_iter();
+        seen.filter_map(|seen| seen.object).collect()
+    }
+
+    #[test]
+    fn a_domain_is_its_makers_before_and_after_that_is_said() {
+        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+        for record in [
+            access(1, 7),
+            access(2, 8),
+            Record::Domain {
+                domain: 7,
+                uid: 1001,
+            },
+            access(3, 7),
+            Record::Call {
+                serial: 2,
+                uid: 1002,
+            },
+            // Whose it was is never said.
+            access(4, 9),
+        ] {
+            heard.take(record, now);
+        }
+        assert_eq!(objects(&mut heard, 1001, now), ["/7"]);
+        assert_eq!(objects(&mut heard, 1002, now), ["/8"]);
+        assert!(objects(&mut heard, 1001, now).is_empty(), "forgotten");
+        // A call says nothing of the domain's other jobs, and one that is gone is nobody's.
+        heard.take(Record::DomainGone { domain: 7 }, now);
+        heard.take(access(5, 7), now);
+        assert!(objects(&mut heard, 1001, now).is_empty());
+    }
+
+    #[test]
+    fn what_others_are_refused_is_not_kept() {
+        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+        for uid in [0, 999, 2000, u32::MAX] {
+            heard.take(seccomp(uid, 1), now);
+            assert!(heard.remove(uid, now).is_empty());
+        }
+        heard.take(access(1, 7), now);
+        heard.take(Record::Domain { domain: 7, uid: 0 }, now);
+        assert!(heard.accounts.map.is_empty() && heard.unclaimed.is_empty());
+    }
+
+    #[test]
+    fn what_was_before_the_job_is_not_its() {
+        let (mut heard, start) = (Heard::new(UIDS), Instant::now());
+        let later = start + Duration::from_secs(9);
+        heard.take(seccomp(1001, 1), start);
+        heard.take(seccomp(1001, 2), later);
+        assert_eq!(objects(&mut heard, 1001, later), ["/2"]);
+    }
+
+    #[test]
+    fn a_flood_is_the_first_of_each_and_takes_no_room() {
+        let (mut heard, now) = (Heard::new(UIDS), Instant::now());
+        for number in 0..100_000 {
+            heard.take(seccomp(1001, number % 1000), now);
+            heard.take(seccomp(1002, 5), now);
+            heard.take(access(number, number), now);
+            let domain = number + 1_000_000;
+            heard.take(Record::Domain { domain, uid: 1003 }, now);
+            let uid = 1100 + u32::try_from(number % 900).unwrap();
+            heard.take(seccomp(uid, 1), now);
+        }
+        assert!(heard.unclaimed.len() <= UNCLAIMED);
+        assert_eq!(heard.domains.map.len(), DOMAINS);
+        assert_eq!(heard.domains.order.len(), DOMAINS);
+        assert_eq!(heard.accounts.map.len(), JOBS);
+        assert_eq!(heard.accounts.order.len(), JOBS);
+        heard.remove(1001, now);
+        for number in 0..1000 {
+            heard.take(seccomp(1001, number), now);
+            heard.take(seccomp(1002, 5), now);
+        }
+        let first: Vec<_> = (0..caps::DENIALS).map(|n| format!("/{n}")).collect();
+        assert_eq!(objects(&mut heard, 1001, now), first);
+        assert_eq!(objects(&mut heard, 1002, now), ["/5"]);
+    }
+}

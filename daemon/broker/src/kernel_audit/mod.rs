@@ -128,3 +128,99 @@ enum Reached {
     /// The socket is of no use any more.
     Failure,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+    use std::rc::Rc;
+
+    use remit_common::denial::Layer;
+
+    fn seccomp(uid: u32) -> Vec<u8> {
+        let text = format!(
+            "audit(1.2:3): auid=0 uid={uid} sig=0 arch={:x} syscall={} code=0x50000",
+            calls::ARCH,
+            libc::SYS_unshare
+        );
+        [
+            &[0; 4],
+            &1326_u16.to_ne_bytes()[..],
+            &[0; 10],
+            text.as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// Runs on one thread, as the broker does, beside a listener on the socket given.
+    fn beside(socket: UnixDatagram, then: impl AsyncFnOnce(Rc<KernelAudit>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .unwrap();
+        let audit = Rc::new(KernelAudit::default());
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = Rc::clone(&audit);
+            let listening = tokio::task::spawn_local(async move {
+                listener.listen(socket.into(), 1000..2000).await
+            });
+            tokio::task::yield_now().await;
+            then(audit).await;
+            listening.abort();
+        });
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_told_at_the_end_once() {
+        let (kernel, socket) = UnixDatagram::pair().unwrap();
+        beside(socket, async |audit| {
+            kernel.send(&seccomp(1001)).unwrap();
+            kernel.send(b"no record").unwrap();
+            kernel.send(&seccomp(1002)).unwrap();
+            // Nothing has let the listener run since: what lies in the socket is read now.
+            let seen = audit.of_ended(1001, Duration::ZERO);
+            let unshare = Seen {
+                layer: Layer::Seccomp,
+                operation: "unshare".to_owned(),
+                object: None,
+            };
+            assert_eq!(seen, [unshare]);
+            assert!(audit.of_ended(1001, Duration::ZERO).is_empty());
+            assert_eq!(audit.of_ended(1002, Duration::ZERO).len(), 1);
+        });
+    }
+
+    #[test]
+    fn the_listener_empties_the_socket_by_itself() {
+        let (kernel, socket) = UnixDatagram::pair().unwrap();
+        beside(socket, async |_| {
+            // A Unix socket makes its sender wait; the kernel's drops. More than one batch.
+            let kernel = tokio::net::UnixDatagram::from_std({
+                kernel.set_nonblocking(true).unwrap();
+                kernel
+            })
+            .unwrap();
+            for _ in 0..3 * BATCH {
+                kernel.send(&seccomp(1001)).await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_socket_that_ends_is_let_go_and_without_one_there_is_nothing() {
+        let (kernel, socket) = UnixDatagram::pair().unwrap();
+        beside(socket, async |audit| {
+            kernel.send(&[]).unwrap();
+            while audit.listening.borrow().is_some() {
+                tokio::task::yield_now().await;
+            }
+            assert!(audit.of_ended(1001, Duration::ZERO).is_empty());
+        });
+        assert!(
+            KernelAudit::default()
+                .of_ended(1001, Duration::ZERO)
+                .is_empty()
+        );
+    }
+}

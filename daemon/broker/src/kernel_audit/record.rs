@@ -229,3 +229,180 @@ fn decimal<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
 fn hexadecimal(value: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel sends it: its length leaves the header out or not, and says nothing.
+    fn datagram(kind: u16, text: &str) -> Vec<u8> {
+        let mut bytes = 7_u32.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(text.as_bytes());
+        bytes
+    }
+
+    fn access(blockers_and_object: &str) -> Option<Refused> {
+        let text =
+            format!("audit(1795222024.401:33): domain=19fe60dee blockers={blockers_and_object}");
+        match read(&datagram(LANDLOCK_ACCESS, &text))? {
+            Record::Access {
+                serial: 33,
+                domain: 0x1_9fe6_0dee,
+                refused,
+            } => Some(refused),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Of Linux 6.18.15.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn records_of_a_kernel_are_read() {
+        const JOB: u32 = 1_879_048_193;
+        let call = "audit(1795222024.401:33): arch=c000003e syscall=257 success=no exit=-13 a0=ffffff9c \
+            a1=55819b3e09b0 a2=241 a3=1b6 items=0 ppid=604 pid=738 auid=0 uid=1879048193 gid=1879048193 \
+            euid=1879048193 suid=1879048193 fsuid=1879048193 egid=1879048193 sgid=1879048193 \
+            fsgid=1879048193 tty=(none) ses=16 comm=\"bash\" exe=\"/usr/bin/bash\" subj=unconfined key=(null)";
+        let seccomp = |number: i32| {
+            format!(
+                "audit(1795222024.381:32): auid=0 uid=1879048193 gid=1879048193 ses=16 subj=unconfined \
+                 pid=739 comm=\"unshare\" exe=\"/usr/bin/unshare\" sig=0 arch=c000003e syscall={number} \
+                 compat=0 ip=0x7fb1e97ff0f7 code=0x50000"
+            )
+        };
+        let refused = |operation| Record::Seccomp {
+            uid: JOB,
+            refused: Refused {
+                layer: Layer::Seccomp,
+                operation,
+                object: None,
+            },
+        };
+        let domain = 0x1_9fe6_0dee;
+        let made = "audit(1795222024.401:33): domain=19fe60dee status=allocated mode=enforcing pid=738 \
+            uid=1879048193 exe=\"/usr/libexec/remit/remitd\" comm=\"remitd\"";
+        let gone = "audit(1795222024.709:35): domain=19fe60dee status=deallocated denials=1";
+        let user = "audit(1795222023.485:25): pid=735 uid=0 auid=0 ses=15 subj=unconfined \
+            msg='op=PAM:authentication acct=\"alice\" exe=\"/usr/bin/su\" res=success'";
+        for (kind, text, want) in [
+            (SECCOMP, seccomp(272).as_str(), Some(refused("unshare"))),
+            (SECCOMP, &seccomp(165), Some(refused("mount"))),
+            (SECCOMP, &seccomp(41), Some(refused("socket"))),
+            // fcntl(2) says too little.
+            (SECCOMP, &seccomp(72), None),
+            (
+                SYSCALL,
+                call,
+                Some(Record::Call {
+                    serial: 33,
+                    uid: JOB,
+                }),
+            ),
+            (
+                LANDLOCK_DOMAIN,
+                made,
+                Some(Record::Domain { domain, uid: JOB }),
+            ),
+            (LANDLOCK_DOMAIN, gone, Some(Record::DomainGone { domain })),
+            (
+                1327,
+                "audit(1795222024.401:33): proctitle=\"/usr/libexec/remit/remitd\"",
+                None,
+            ),
+            (1320, "audit(1795222024.401:33): ", None),
+            (1100, user, None),
+        ] {
+            assert_eq!(read(&datagram(kind, text)), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_landlock_refuses_has_an_operation_and_what_the_job_named() {
+        for (text, operation, object) in [
+            (
+                r#"fs.write_file path="/srv/pipe" dev="vda" ino=12087"#,
+                "write",
+                Some("/srv/pipe"),
+            ),
+            (
+                r#"fs.make_reg,fs.refer path="/usr/local" dev="vda2" ino=365"#,
+                "create",
+                Some("/usr/local"),
+            ),
+            (
+                r#"fs.ioctl_dev path="/dev/tty" dev="devtmpfs" ino=9 ioctlcmd=0x5413"#,
+                "ioctl",
+                Some("/dev/tty"),
+            ),
+            (
+                r#"fs.truncate path=2F737276 dev="vda""#,
+                "truncate",
+                Some("/srv"),
+            ),
+            // A space, a newline, an escape, a letter that turns the line around, no UTF-8.
+            (
+                "fs.write_file path=2F6120620A1BE280AEFF",
+                "write",
+                Some(r"/a b\n\x1b\u{202e}\xff"),
+            ),
+            ("fs.write_file path=2", "write", None),
+            ("fs.write_file path=2F7", "write", None),
+            ("fs.write_file path=2G", "write", None),
+            ("fs.write_file path=\"", "write", None),
+            ("fs.write_file path=\"relative\"", "write", None),
+            ("fs.write_file path=\"<no_memory>\"", "write", None),
+            ("fs.write_file", "write", None),
+            (
+                "net.connect_tcp daddr=192.0.2.1 dest=443",
+                "connect",
+                Some("192.0.2.1:443"),
+            ),
+            (
+                "net.connect_tcp daddr=2001:db8::1 dest=443",
+                "connect",
+                Some("[2001:db8::1]:443"),
+            ),
+            ("net.bind_tcp src=80", "bind", Some("port 80")),
+            ("net.connect_tcp daddr=\u{1b}[2J dest=x", "connect", None),
+            (r#"scope.signal opid=1 ocomm="systemd""#, "signal", None),
+            ("scope.abstract_unix_socket path=00", "connect", None),
+            (r#"ptrace opid=1 ocomm="systemd""#, "ptrace", None),
+        ] {
+            let refused = access(text).unwrap();
+            let found = (refused.layer, refused.operation, refused.object.as_deref());
+            assert_eq!(found, (Layer::Landlock, operation, object), "{text}");
+        }
+        assert_eq!(access("fs.a_right_to_come path=\"/x\""), None);
+    }
+
+    #[test]
+    fn what_is_long_is_cut_and_what_is_broken_is_none() {
+        let long = access(&format!("fs.write_file path=\"/{}\"", "x".repeat(8000))).unwrap();
+        assert_eq!(long.object.unwrap().len(), OBJECT + '…'.len_utf8());
+        let good = "audit(1.2:3): auid=0 uid=5 sig=0 arch=c000003e syscall=165 code=0x50000";
+        let whole = datagram(SECCOMP, good);
+        for end in 0..whole.len() {
+            // Cut, it is none or says what it said before: a number cut short is not seen as such by
+            // itself, so the last field of the kernel's is one that is compared whole.
+            assert_eq!(read(whole.get(..end).unwrap()), None, "{end}");
+        }
+        for (from, to) in [
+            ("audit(", "("),
+            (":3)", ":x)"),
+            (":3)", ")"),
+            ("uid=5", "uid=-5"),
+            ("uid=5", "uid=99999999999"),
+            ("uid=5", "uid"),
+            (" uid=5", " xuid=5"),
+            ("code=0x50000", "code=0x7ffc0000"),
+            ("code=0x50000", "code=50000"),
+            ("syscall=165", "syscall=99999999999999999999"),
+            ("arch=c000003e", "arch=40000003"),
+        ] {
+            let broken = good.replace(from, to);
+            assert_eq!(read(&datagram(SECCOMP, &broken)), None, "{broken}");
+        }
+    }
+}
