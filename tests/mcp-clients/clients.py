@@ -11,7 +11,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
-NAMES = ["access", "host", "run", "change", "job", "job_stop"]
+NAMES = ["access", "host", "run", "change", "job", "job_stop", "history"]
 
 # What differs from a change that is granted, and the code of the refusal.
 REFUSED = [
@@ -52,7 +52,7 @@ async def session(mode, command, arguments):
             check((job["stdout"], job["exit"]) == ("hello\n", 7), job)
             check(heard and heard == sorted(set(heard)), heard)
             # The client holds the results against the schemas.
-            for tool in ["access", "host", "job"]:
+            for tool in ["access", "host", "job", "history"]:
                 result = await client.call_tool(tool, {})
                 check(not result.is_error, result)
             for part, said in [({"tail": True}, "page"), ({"grep": "hel+o"}, "matches")]:

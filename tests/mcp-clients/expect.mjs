@@ -14,7 +14,7 @@ export async function session(kind, client, call) {
   assert.match(client.getInstructions() ?? "", /^Root-safe access/);
 
   const { tools } = await client.listTools();
-  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "run", "change", "job", "job_stop"]);
+  assert.deepEqual(tools.map((tool) => tool.name), ["access", "host", "run", "change", "job", "job_stop", "history"]);
 
   const heard = [];
   const options = { onprogress: ({ progress }) => heard.push(progress) };
@@ -27,7 +27,7 @@ export async function session(kind, client, call) {
     assert.ok(heard.length > 0);
     assert.deepEqual(heard, [...new Set(heard)].sort((a, b) => a - b));
     // The client holds the results against the schemas.
-    for (const name of ["access", "host", "job"]) {
+    for (const name of ["access", "host", "job", "history"]) {
       const { isError } = await call({ name, arguments: {} });
       assert.ok(!isError, name);
     }

@@ -9,6 +9,7 @@ mod app;
 mod approval;
 mod args;
 mod calls;
+mod colour;
 mod configuration;
 mod daemon;
 mod doctor;

@@ -510,6 +510,8 @@ fn bad_arguments_are_results_that_name_the_argument() {
         ("run", json!({"argv": ["a"], "wait_ms": 60000}), "wait_ms"),
         ("job", json!({"job_id": 7}), "job_id"),
         ("job_stop", json!({}), "job_id"),
+        ("history", json!({"since": "soon"}), "since"),
+        ("history", json!({"kind": "run"}), "kind"),
         ("host", json!({"sections": "os"}), "sections"),
         ("access", json!({"argv": [1]}), "argv"),
     ];

@@ -23,6 +23,8 @@ fn unknown_tools_and_arguments_are_refused() {
             json!({ "job_id": "00000000000000000000000000000000" }),
         ),
         ("job_stop", json!({})),
+        ("history", json!({ "before": "x" })),
+        ("history", json!({ "limit": 0 })),
         ("host", json!({ "sections": ["secrets"] })),
     ] {
         let params = json!({ "name": name, "arguments": arguments });

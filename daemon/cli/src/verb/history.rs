@@ -1,13 +1,15 @@
 //! `remit history`: what one has done here, or for administrators what anybody has.
 
+use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
-use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Reply, Request};
+use remit_common::wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
 
 use crate::app::Context;
 use crate::args::HistoryArgs;
+use crate::colour::{self, Colour};
 use crate::daemon::Daemon;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -20,7 +22,14 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let page = asked(context, args)?;
     match context.form {
         Form::Json => output::json(&page)?,
-        Form::Text => output::text(&show(&page, args))?,
+        Form::Text => {
+            let lines = show(&page, args);
+            let lines = match colour::is_wanted() {
+                true => painted(&lines, &page.entries),
+                false => lines,
+            };
+            io::stdout().lock().write_all(lines.as_bytes())?;
+        }
     }
     Ok(Exit::OK)
 }
@@ -125,6 +134,27 @@ fn cells(entry: &HistoryEntry) -> [String; 6] {
     ]
 }
 
+/// The same lines, each entry's in the colour of what it means. Cells are printable already.
+fn painted(lines: &str, entries: &[HistoryEntry]) -> String {
+    let heading = std::iter::once(Colour::Plain);
+    let colours = heading.chain(entries.iter().map(colour));
+    let colours = colours.chain(std::iter::repeat(Colour::Plain));
+    let lines = lines.lines().zip(colours);
+    lines
+        .map(|(line, colour)| colour.paint(line) + "\n")
+        .collect()
+}
+
+fn colour(entry: &HistoryEntry) -> Colour {
+    match (entry.kind, entry.verdict.as_str()) {
+        (Kind::Refused, _) | (Kind::Decided, "denied" | "expired" | "void") => Colour::Red,
+        (Kind::Asked | Kind::Decided, _) => Colour::Yellow,
+        (Kind::Ended, "exited") => Colour::Plain,
+        (Kind::Ended, _) => Colour::Red,
+        (Kind::Started, _) => Colour::Dim,
+    }
+}
+
 /// The line that says how to go on.
 fn older(page: &HistoryPage) -> String {
     match page.next {
@@ -135,8 +165,6 @@ fn older(page: &HistoryPage) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::wire::Kind;
-
     use super::*;
 
     fn args(all: bool) -> HistoryArgs {
@@ -176,17 +204,29 @@ mod tests {
             ],
             next: Some(7),
         };
-        let expect = "  TIME                  EVENT    VERDICT  JOB       COMMAND        CAUSE
-  2026-11-20 08:25:48Z  ended    exited   7d025d0d  df -h          exited with status 0
+        let expect = "  TIME                  EVENT    VERDICT  JOB       COMMAND      CAUSE
+  2026-11-20 08:25:48Z  ended    exited   7d025d0d  df -h        exited with status 0
   2026-11-20 08:25:48Z  started  allow    7d025d0d  df\\n\\x1b[2J  -
-  2026-11-20 08:25:48Z  refused  busy     -         -              too many jobs
+  2026-11-20 08:25:48Z  refused  busy     -         -            too many jobs
   … older ones: the same with --before 7
 ";
         assert_eq!(show(&page, &args(false)), expect);
+        let painted = painted(&show(&page, &args(false)), &page.entries);
+        let begins = [
+            "  TIME",
+            "  2026",
+            "\x1b[2m  2026",
+            "\x1b[31m  2026",
+            "  \u{2026}",
+        ];
+        assert_eq!(painted.lines().count(), begins.len());
+        for (line, begin) in painted.lines().zip(begins) {
+            assert!(line.starts_with(begin), "{line:?}");
+        }
         page.next = None;
         let all = show(&page, &args(true));
         let first =
-            "  USER   TIME                  EVENT    VERDICT  JOB       COMMAND        CAUSE\n";
+            "  USER   TIME                  EVENT    VERDICT  JOB       COMMAND      CAUSE\n";
         assert!(all.starts_with(first) && !all.contains("older"), "{all}");
         assert!(all.contains("\n  alice  2026"), "{all}");
         assert_eq!(show(&HistoryPage::default(), &args(false)), "nothing\n");
