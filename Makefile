@@ -23,6 +23,8 @@ BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
 	curl findutils make mawk openssh-client sed strace tar vim zip $(if $(shell command -v npm),,npm)
+# What tests/tests/explain runs in vain.
+PACKAGES += bind9-dnsutils cron iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
 # What makes and checks packages, besides those.
 PACKAGING := gcc libc6-dev git binutils jq dpkg-dev lintian rpm rpmlint
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.

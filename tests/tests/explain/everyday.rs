@@ -264,6 +264,10 @@ fn request(typed: &str, repository: &str) -> Run {
             "origin",
             "main",
         ]),
+        // It would ask again for ten seconds.
+        ["python3", "-m", "pip", "install", rest @ ..] => {
+            argv(&[&["python3", "-m", "pip", "--retries", "0", "install"], rest].concat())
+        }
         words => argv(words),
     }
 }

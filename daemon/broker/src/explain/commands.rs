@@ -175,7 +175,7 @@ mod tests {
 
     fn shown(commands: &Commands) -> Vec<String> {
         let line = |command: &Command| {
-            [&[command.name.clone()], &command.args[..]]
+            [std::slice::from_ref(&command.name), &command.args[..]]
                 .concat()
                 .join(" ")
         };

@@ -55,47 +55,95 @@ pub struct Evidence<'a> {
     pub stderr: &'a Captured,
 }
 
+/// What every job in profile read may, which no file of the policy changes: for one whose warden told another broker.
+pub fn sight_of_read() -> Sight {
+    Sight {
+        profile: "read".into(),
+        base: "read".into(),
+        read: Vec::new(),
+        write: Vec::new(),
+        private: ["/tmp", "/var/tmp", "/dev/shm"].map(str::to_owned).into(),
+        sockets: Vec::new(),
+        network: vec!["none".into()],
+    }
+}
+
 /// What was refused to it, at most [`caps::DENIALS`], each once.
 pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
-    let Evidence { ending, seen, .. } = evidence;
+    let ending = evidence.ending;
     if ending.state == State::Exited && ending.exit == Some(0) {
         return Vec::new();
     }
-    let mut all = Denials(ending.denials.clone());
-    all.0.truncate(caps::DENIALS);
+    let mut all = Denials::default();
+    all.0
+        .extend(ending.denials.iter().take(caps::DENIALS).cloned());
     // What a limit ended, a person stopped or nobody saw the end of did not fail by a refusal.
-    if !matches!(ending.state, State::Exited | State::Signalled) {
-        return all.0;
-    }
-    let Some(view) = evidence.sight.and_then(View::of) else {
+    let failed = matches!(ending.state, State::Exited | State::Signalled);
+    let Some(view) = evidence.sight.and_then(View::of).filter(|_| failed) else {
         return all.0;
     };
-    for seen in *seen {
-        all.add(of_kernel(seen, evidence.commands, &view), true);
-    }
-    let mut silent = true;
-    for line in lines(evidence.stderr) {
-        if let Some(said) = said::line(line) {
-            silent = false;
-            if let Some((denial, of_file)) = of_said(&said, evidence.commands, &view) {
-                all.add(denial, of_file);
-            }
+    let mut guesses = guesses(evidence, &view);
+    for seen in evidence.seen {
+        if let Some(fact) = fact(seen, &mut guesses, evidence.commands, &view) {
+            all.add(fact, true);
         }
     }
-    // It said nothing of a refusal: then a program that needs what there is not failed for that, if it was silent.
-    if silent && all.0.is_empty() {
-        let answered = evidence.commands.sole().and_then(|command| {
-            let topic = Topic::of(command).filter(|topic| {
-                let unheard = topic.accepts(Kind::Silent) && evidence.stderr.total == 0;
-                unheard || topic.is_hopeless()
-            })?;
-            answer::of(topic, command, &view)
-        });
-        if let Some(answer) = answered {
-            all.add(answer.denial(None, true), false);
-        }
+    for (guess, of_file) in guesses {
+        all.add(guess, of_file);
     }
     all.0
+}
+
+/// What its standard error and its programs lead to, and of which each object counts.
+fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
+    let commands = evidence.commands;
+    let said: Vec<Said> = lines(evidence.stderr).filter_map(said::line).collect();
+    if !said.is_empty() {
+        let guesses = said.iter().filter_map(|said| of_said(said, commands, view));
+        return guesses.collect();
+    }
+    // It said nothing of a refusal: then a program that needs what there is not failed for that, if it was silent.
+    let answer = commands.sole().and_then(|command| {
+        let topic = Topic::of(command).filter(|topic| {
+            let unheard = topic.accepts(Kind::Silent) && evidence.stderr.total == 0;
+            unheard || topic.is_hopeless()
+        })?;
+        answer::of(topic, command, view)
+    });
+    let guess = answer.map(|answer| (answer.denial(None, true), false));
+    guess.into_iter().collect()
+}
+
+/// What the kernel saw refused, where it was why the job failed: it takes the place of the guess that it confirms.
+/// Programs try things that they can do without, such as a socket to a cache of names at each start of a shell; of
+/// system calls only those count that the job itself spoke of.
+fn fact(
+    seen: &Seen,
+    guesses: &mut Vec<(Denial, bool)>,
+    commands: &Commands,
+    view: &View<'_>,
+) -> Option<Denial> {
+    let is_socket = matches!(
+        seen.operation.as_str(),
+        "socket" | "connect" | "socketpair" | "bind" | "listen"
+    );
+    let confirms = |guess: &Denial| match (is_socket, &seen.object) {
+        (true, _) => guess.layer == Layer::Network,
+        (false, Some(object)) => guess.object.as_ref() == Some(object),
+        (false, None) => {
+            seen.layer == Layer::Seccomp && matches!(guess.layer, Layer::Seccomp | Layer::Identity)
+        }
+    };
+    if let Some(at) = guesses.iter().position(|(guess, _)| confirms(guess)) {
+        let (guess, _) = guesses.remove(at);
+        return Some(Denial {
+            layer: seen.layer,
+            operation: seen.operation.clone(),
+            guess: false,
+            ..guess
+        });
+    }
+    (seen.layer != Layer::Seccomp && !is_socket).then(|| of_kernel(seen, commands, view))
 }
 
 /// The commands for which a denial speaks already.
@@ -111,6 +159,7 @@ pub fn told<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Vec<&'a Command>
 }
 
 /// Denials so far: each once, the more trusted first.
+#[derive(Default)]
 struct Denials(Vec<Denial>);
 
 impl Denials {

@@ -152,7 +152,7 @@ pub fn line(line: &[u8]) -> Option<Said> {
         kind,
         by: by(line),
         object: object.map(|object| text::line(object, OBJECT)),
-        change: kind == Kind::ReadOnly || CHANGES.iter().any(|word| changes(&word)),
+        change: kind == Kind::ReadOnly || CHANGES.iter().any(changes),
     })
 }
 

@@ -16,7 +16,7 @@ use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Owner, Totals, Waits};
 use tokio::sync::{Notify, watch};
 
-use crate::explain::Seen;
+use crate::explain::{self, Seen};
 use crate::left::Left;
 use crate::lost::Lost;
 use crate::notes::About;
@@ -94,6 +94,9 @@ impl Job {
 
     fn with(meta: JobMeta, about: About, [stdout, stderr]: [Output; 2]) -> Self {
         let ended = meta.ending.is_some();
+        let enforced = meta.enforced.as_ref();
+        let is_read = enforced.is_some_and(|enforced| enforced.profile == "read");
+        let sight = (ended && is_read).then(explain::sight_of_read);
         let now = Instant::now();
         let since = now.checked_sub(Duration::from_millis(meta.age_ms));
         Self {
@@ -115,7 +118,7 @@ impl Job {
             ending: RefCell::new(meta.ending),
             lost: RefCell::new(None),
             about,
-            sight: RefCell::default(),
+            sight: RefCell::new(sight),
             seen: RefCell::default(),
             secrets: Secrets::of(meta.has_secrets, Vec::new()),
             exited: watch::Sender::new(ended),
