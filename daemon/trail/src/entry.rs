@@ -1,5 +1,6 @@
 //! One record as it was read.
 
+use crate::report::Kind;
 use crate::{Hash, hash, unhex};
 
 /// A record as it was read, as far as it counts here. One without fields is something that could not be read as one.
@@ -14,6 +15,7 @@ pub struct Entry {
 /// A record that says of itself where it belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct Parsed {
+    /// 0: it does not say.
     pub seq: u64,
     pub prev: Hash,
     /// What it says its hash is.
@@ -34,16 +36,22 @@ pub struct Parsed {
 pub enum Read {
     /// A record as it was written, as far as it alone can tell.
     Whole(Parsed),
-    /// A record that is not as it was written, and the reason.
-    Changed(Parsed, String),
-    /// No record.
-    Nothing(String),
+    /// One that is not, with what it says where it says anything.
+    Wrong(Option<Parsed>, Kind, &'static str),
 }
 
 impl Parsed {
     /// The number of the record whose hash is its PREV.
     pub fn base(&self) -> u64 {
         self.after.unwrap_or(self.seq.saturating_sub(1))
+    }
+
+    /// The newest record before it that was surely written.
+    pub fn sure(&self) -> u64 {
+        match self.doubt {
+            Some((first, last)) if last == self.base() => first.saturating_sub(1),
+            _ => self.base(),
+        }
     }
 
     pub fn doubts(&self, seq: u64) -> bool {
@@ -67,32 +75,35 @@ impl Entry {
         let claimed = value("REMIT_HASH").and_then(unhex);
         let mut names: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair.first() == pair.last());
-        let twice = twice.and_then(|pair| pair.first());
-        let (Some(seq), Some(prev), Some(claimed)) = (place, prev, claimed) else {
-            return Read::Nothing(if self.fields.is_empty() {
-                "it cannot be read".into()
-            } else {
-                "it has no number, no hash or no hash of the record before".into()
-            });
-        };
+        let is_twice = names.windows(2).any(|pair| pair.first() == pair.last());
+        if self.fields.is_empty() {
+            return Read::Wrong(None, Kind::Unreadable, "it cannot be read");
+        }
         let hashed = self.fields.iter().filter(|(name, _)| is_hashed(name));
         let after = value("REMIT_AFTER").map(number);
         let doubt = value("REMIT_DOUBT").map(range);
+        let hashed = hashed.map(|(name, value)| (name.as_str(), value.as_str()));
+        let computed = hash(hashed);
+        let seq = place.unwrap_or(0);
+        let is_before = |number: &u64| place.is_none_or(|seq| *number < seq);
         let parsed = Parsed {
             seq,
-            prev,
-            claimed,
-            computed: hash(hashed.map(|(name, value)| (name.as_str(), value.as_str()))),
-            after: after.flatten().filter(|after| *after < seq),
+            prev: prev.unwrap_or([0; 32]),
+            claimed: claimed.unwrap_or(computed),
+            computed,
+            after: after.flatten().filter(is_before),
             synced: value("REMIT_SYNCED").and_then(number),
-            doubt: doubt.flatten().filter(|(_, last)| *last < seq),
+            doubt: doubt.flatten().filter(|(_, last)| is_before(last)),
             is_older: value("REMIT_TIME").is_none() && value("REMIT_BOOT").is_none(),
         };
-        if let Some(name) = twice {
-            return Read::Changed(parsed, format!("it has {name} twice"));
+        if place.is_none() || prev.is_none() || claimed.is_none() {
+            let why = "it has no number, no hash or no hash of the record before";
+            Read::Wrong(Some(parsed), Kind::Unreadable, why)
+        } else if is_twice {
+            Read::Wrong(Some(parsed), Kind::Edit, "a field stands in it twice")
+        } else {
+            Read::Whole(parsed)
         }
-        Read::Whole(parsed)
     }
 }
 

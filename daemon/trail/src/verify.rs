@@ -55,6 +55,8 @@ struct Begin {
     seq: u64,
     base: u64,
     prev: Hash,
+    /// The last one before those that it doubts.
+    sure: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,11 +100,10 @@ impl Verifier {
                 self.take_whole(&record, place);
             }
             Read::Whole(record) => {
-                let why = "its hash is not that of what it says".to_owned();
-                self.suspect(Some(record), why, place);
+                let why = "its hash is not that of what it says";
+                self.suspect(Some(record), Kind::Edit, why, place);
             }
-            Read::Changed(record, why) => self.suspect(Some(record), why, place),
-            Read::Nothing(why) => self.suspect(None, why, place),
+            Read::Wrong(record, kind, why) => self.suspect(record, kind, why, place),
         }
     }
 
@@ -110,7 +111,7 @@ impl Verifier {
     /// were read: a trail may go on behind it.
     #[must_use]
     pub fn finish(mut self, expected: Option<Expected>) -> Report {
-        self.settle_end(expected.map(|expected| expected.seq));
+        self.settle_end(expected);
         self.close();
         if let Some(expected) = expected.filter(|expected| expected.seq > 0) {
             match self.seen.get(&expected.seq).copied() {
@@ -213,6 +214,7 @@ impl Verifier {
             seq: first,
             base: if before == 0 { base } else { from },
             prev: record.prev,
+            sure: record.sure(),
         });
         self.tell_jump(from.max(base), record);
         self.arrive(record.known());
@@ -258,7 +260,8 @@ impl Verifier {
     fn late(&mut self, last: Known, record: &Parsed, place: &str) {
         let seq = record.seq;
         if let Some(begin) = self.begin
-            && (begin.base, begin.prev) == (seq, record.claimed)
+            && ((begin.base, begin.prev) == (seq, record.claimed)
+                || (begin.sure < begin.base && (begin.sure..begin.base + 1).contains(&seq)))
         {
             let wrong = if last.seq == begin.seq {
                 begin.seq
@@ -271,6 +274,7 @@ impl Verifier {
                 seq,
                 base: record.base(),
                 prev: record.prev,
+                sure: record.sure(),
             });
             self.remember(seq, record.claimed);
             return;

@@ -3,13 +3,14 @@
 use super::{Known, PENDING, Verifier};
 use crate::Hash;
 use crate::entry::Parsed;
-use crate::report::{Finding, Kind};
+use crate::report::{Expected, Finding, Kind};
 
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
     /// What it says, where it says anything.
     record: Option<Parsed>,
-    why: String,
+    kind: Kind,
+    why: &'static str,
     at: u64,
     place: String,
 }
@@ -22,9 +23,16 @@ impl Suspect {
 }
 
 impl Verifier {
-    pub(super) fn suspect(&mut self, record: Option<Parsed>, why: String, place: &str) {
+    pub(super) fn suspect(
+        &mut self,
+        record: Option<Parsed>,
+        kind: Kind,
+        why: &'static str,
+        place: &str,
+    ) {
         self.suspects.push(Suspect {
             record,
+            kind,
             why,
             at: self.records,
             place: place.to_owned(),
@@ -71,18 +79,21 @@ impl Verifier {
     }
 
     /// Those behind which no good record comes.
-    pub(super) fn settle_end(&mut self, newest: Option<u64>) {
+    pub(super) fn settle_end(&mut self, newest: Option<Expected>) {
         let Some(suspect) = self.suspects.last() else {
             return;
         };
         let last = self.last.map_or(0, |last| last.seq);
         let claims = suspect.record.filter(|r| r.seq > last);
-        let is_believed =
-            |r: &Parsed| self.last.is_none() || r.after.is_some() || newest == Some(r.seq);
+        let is_believed = |r: &Parsed| self.last.is_none() || r.after.is_some();
         let so_many = last + self.suspects.len() as u64;
-        let upper = claims
-            .filter(is_believed)
-            .map_or(so_many, |r| r.seq.max(so_many));
+        let is_newest = |newest: &Expected| {
+            let hashes = suspect.record.map(|r| r.hashes());
+            hashes.is_some_and(|hashes| hashes.contains(&newest.hash))
+        };
+        let known = newest.filter(is_newest).map(|newest| newest.seq);
+        let claimed = claims.filter(is_believed).map(|r| r.seq);
+        let upper = known.or(claimed).map_or(so_many, |seq| seq.max(so_many));
         let hash = suspect.record.map(|r| r.claimed);
         let from = match self.last {
             Some(_) => last,
@@ -96,21 +107,19 @@ impl Verifier {
                 seq: from + 1,
                 base: from,
                 prev: [0; 32],
+                sure: from,
             });
         }
     }
 
     fn tell_suspect(&mut self, suspect: Suspect, number: u64) {
-        let (kind, text) = match suspect.record {
-            Some(_) => (
-                Kind::Edit,
-                format!("record {number} is not as it was written: {}", suspect.why),
-            ),
-            None => (
-                Kind::Unreadable,
-                format!("record {number} is no record: {}", suspect.why),
-            ),
+        let Suspect { kind, why, .. } = suspect;
+        let is = if kind == Kind::Edit {
+            "not as it was written"
+        } else {
+            "no record"
         };
+        let text = format!("record {number} is {is}: {why}");
         let finding = Finding {
             kind,
             seq: number,
@@ -123,7 +132,7 @@ impl Verifier {
 }
 
 /// A number for each: what the place says where there are as many places, else what the records around it say, else what
-/// it claims, else the last places.
+/// it claims, else the next place.
 fn numbers(
     last: u64,
     before: Option<Hash>,
@@ -152,7 +161,7 @@ fn numbers(
             Some(record) if is_base(record) => next.map_or(highest, Parsed::base),
             Some(record) if record.after.is_none() && before == Some(record.prev) => at + 1,
             Some(record) if (at + 1..=highest).contains(&record.seq) => record.seq,
-            _ => highest,
+            _ => at + 1,
         };
         at = number.max(at);
         before = suspect.record.map(|record| record.claimed);
