@@ -8,7 +8,7 @@ mod changed;
 pub mod digest;
 mod escape;
 #[cfg(test)]
-mod fixture;
+pub mod fixture;
 mod flow;
 pub mod measure;
 mod over;

@@ -4,6 +4,8 @@
 //! else: no record, no run.
 
 pub mod chain;
+#[cfg(test)]
+mod cost;
 mod file;
 mod journald;
 mod record;
