@@ -179,7 +179,7 @@ fn landlock(fields: &[u8]) -> Option<Refused> {
 fn address(address: Option<&[u8]>, port: Option<&[u8]>) -> Option<String> {
     let plain = |value: &&[u8]| {
         let ok = |byte: &u8| byte.is_ascii_hexdigit() || b".:%".contains(byte);
-        value.len() <= 64 && value.iter().all(ok)
+        (1..=64).contains(&value.len()) && value.iter().all(ok)
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let port = port.filter(plain).map(text);
@@ -366,6 +366,7 @@ mod tests {
             ),
             ("net.bind_tcp src=80", "bind", Some("port 80")),
             ("net.connect_tcp daddr=\u{1b}[2J dest=x", "connect", None),
+            ("net.connect_tcp daddr= dest=", "connect", None),
             (r#"scope.signal opid=1 ocomm="systemd""#, "signal", None),
             ("scope.abstract_unix_socket path=00", "connect", None),
             (r#"ptrace opid=1 ocomm="systemd""#, "ptrace", None),
