@@ -159,6 +159,7 @@ fn numbers(
         let number = match &suspect.record {
             _ if at + 1 >= highest => highest,
             Some(record) if is_base(record) => next.map_or(highest, Parsed::base),
+            Some(record) if record.seq == highest => highest,
             Some(record) if record.after.is_none() && before == Some(record.prev) => at + 1,
             Some(record) if (at + 1..=highest).contains(&record.seq) => record.seq,
             _ => at + 1,
