@@ -70,6 +70,30 @@ impl Code {
     }
 }
 
+impl Code {
+    /// What to do next about a refusal that says nothing better.
+    const fn next(self) -> &'static str {
+        match self {
+            Self::DeniedRule | Self::DeniedKernel | Self::NotFound => {
+                "call access: it lists what you may do here"
+            }
+            Self::NeedsApproval
+            | Self::ApprovalDenied
+            | Self::ApprovalExpired
+            | Self::ApprovalVoid => "tell the person you work for; ask again only when they say so",
+            Self::InvalidArgs => "correct the request, and send it again",
+            Self::TooLarge => "send less at a time",
+            Self::ConflictRequestId => "use a new request_id for a new request",
+            Self::Busy => "ask again in a second",
+            Self::RateLimited => "wait a minute, and ask less often",
+            Self::DaemonUnavailable => "ask again in a minute",
+            Self::UnsupportedKernel | Self::Locked | Self::NotStarted => {
+                "nothing ran; tell the person you work for"
+            }
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -134,6 +158,18 @@ impl Refusal {
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
+    }
+
+    /// The same, which says what to do next in any case.
+    #[must_use]
+    pub fn with_next(self) -> Self {
+        match self.next {
+            Some(_) => self,
+            None => {
+                let next = self.code.next();
+                self.next(next)
+            }
+        }
     }
 
     /// The one answer to "not yours" and "not there".

@@ -52,10 +52,12 @@ impl Inflight {
             let answer = call.answer(request).await;
             let reply = match answer {
                 Ok(reply) => Ok(reply),
-                Err(Refused::ByWarden(refusal)) => Err(call.client.denied(refusal).await),
+                Err(Refused::ByWarden(refusal)) => {
+                    Err(call.client.denied(refusal.with_next()).await)
+                }
                 Err(Refused::Here(refusal)) => {
                     ids.borrow_mut().remove(&id);
-                    return call.client.refuse(&call.broker, id, refusal);
+                    return call.client.refuse(&call.broker, id, refusal.with_next());
                 }
             };
             ids.borrow_mut().remove(&id);

@@ -131,7 +131,9 @@ fn the_wardens_refusal_and_known_jobs_reach_the_client() {
         },
         &[],
     );
-    assert_eq!(client.reply(call).0, Err(refusal));
+    // What to do next is said in any case.
+    assert!(refusal.next.is_none());
+    assert_eq!(client.reply(call).0, Err(refusal.with_next()));
 
     let call = client.call(Request::Run(run(&["true"])));
     let job = broker.start_job(1, 1000);

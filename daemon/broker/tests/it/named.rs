@@ -127,7 +127,7 @@ fn what_the_warden_says_of_a_command_reaches_the_client_whole() {
         };
         let answer = Err(refusal.clone());
         broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
-        assert_eq!(client.reply(call).0, Err(refusal));
+        assert_eq!(client.reply(call).0, Err(refusal.with_next()));
     }
 }
 
