@@ -89,7 +89,7 @@ impl Warden {
             cause,
             code,
         } = &unrun;
-        let record = unrun_record(&waiting.plan, *state, cause).field("KILL_VERIFIED", "yes");
+        let record = unrun_record(&waiting.plan, *state, cause);
         let ending = Ending::unmeasured(*state, cause.clone(), true);
         let ending = match code {
             Some(code) => ending.refused(*code, ASK_AGAIN),
