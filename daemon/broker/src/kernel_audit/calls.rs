@@ -7,12 +7,11 @@ pub(super) const ARCH: u32 = 0xc000_00b7;
 
 /// What making the call of that number is, as a word. `None` for a call that is not refused as a whole or
 /// of which it says too little what somebody wanted, such as fcntl(2).
-pub(super) fn operation(number: i64) -> Option<&'static str> {
-    let is = |all: &[libc::c_long]| all.iter().any(|one| i64::from(*one) == number);
+pub(super) fn operation(number: libc::c_long) -> Option<&'static str> {
     CALLS
         .iter()
         .chain(CALLS_HERE)
-        .find_map(|(word, numbers)| is(numbers).then_some(*word))
+        .find_map(|(word, numbers)| numbers.contains(&number).then_some(*word))
 }
 
 const CALLS: &[(&str, &[libc::c_long])] = &[

@@ -131,7 +131,7 @@ fn seccomp(fields: &[u8]) -> Option<Record> {
     if hexadecimal(field("arch")?)? != u64::from(super::calls::ARCH) {
         return None;
     }
-    let number: i64 = decimal(field("syscall")?)?;
+    let number: libc::c_long = decimal(field("syscall")?)?;
     Some(Record::Seccomp {
         uid: decimal(field("uid")?)?,
         refused: Refused {
