@@ -163,6 +163,30 @@ fn pages_are_bounded_and_filters_choose() {
     daemon.stop();
 }
 
+/// More questions at once than are answered at once: each has an answer, and the daemon goes on.
+#[test]
+fn questions_at_once_are_bounded() {
+    let daemon = Daemon::start(Options::default());
+    let _ = runs(&daemon, &user_a(), &["true"]);
+    let answers: Vec<Result<HistoryPage, Refusal>> = std::thread::scope(|scope| {
+        let asks = (0..12).map(|_| scope.spawn(|| ask(&daemon, &user_a(), query(100))));
+        let asks: Vec<_> = asks.collect();
+        let joined = asks
+            .into_iter()
+            .map(|ask| ask.join().expect("it is answered"));
+        joined.collect()
+    });
+    for answer in answers {
+        match answer {
+            Ok(page) => assert_eq!(page.entries.len(), 2, "{page:?}"),
+            Err(refusal) => assert_eq!(refusal.code, Code::Busy, "{refusal:?}"),
+        }
+    }
+    assert!(!own(&daemon, &user_a()).is_empty(), "there is room again");
+    daemon.is_well();
+    daemon.stop();
+}
+
 #[test]
 fn it_goes_on_after_a_restart_a_kill_and_half_an_entry() {
     let mut daemon = Daemon::start(Options::default());

@@ -317,6 +317,31 @@ mod tests {
     }
 
     #[test]
+    fn a_page_goes_on_in_the_file_before() {
+        let dir = Dir::new("over");
+        let mut store = Store::open(&dir.0).unwrap();
+        let usual = |seq| Kept {
+            cause: Some("exited with status 0".repeat(8)),
+            ..kept(seq, 1, "alice")
+        };
+        (1..=10_000).for_each(|seq| store.add(&usual(seq)).unwrap());
+        let mut first = 0;
+        frame::walk(&fs::read(dir.path("history")).unwrap(), |entry| {
+            first = if first == 0 { entry.seq } else { first };
+        });
+        assert!(first > 5000, "{first}");
+        let query = HistoryQuery {
+            before: Some(first + 50),
+            limit: 100,
+            ..HistoryQuery::default()
+        };
+        let found = store.page(&Whose::All, &query).unwrap();
+        let seqs: Vec<u64> = found.page.entries.iter().map(|entry| entry.seq).collect();
+        let expect: Vec<u64> = (first - 50..first + 50).rev().collect();
+        assert_eq!((seqs, found.page.next), (expect, Some(first - 50)));
+    }
+
+    #[test]
     fn a_damaged_file_is_kept_aside_and_what_stands_before_stays() {
         let dir = Dir::new("damaged");
         let mut store = Store::open(&dir.0).unwrap();
