@@ -181,12 +181,15 @@ impl Redactor {
         let mut all: Vec<Range<usize>> = finder
             .find_overlapping_iter(bytes)
             .map(|found| {
-                let spills = self
-                    .forms
-                    .get(found.pattern().as_usize())
-                    .is_some_and(|f| f.spills);
-                let more = usize::from(spills);
-                found.start().saturating_sub(more)..bytes.len().min(found.end() + more)
+                let (start, end) = (found.start(), found.end());
+                let form = self.forms.get(found.pattern().as_usize());
+                let is_digit = |at: usize| {
+                    let byte = bytes.get(at).copied().unwrap_or(b' ');
+                    form.is_some_and(|form| form.spills)
+                        && (byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
+                };
+                let before = start.checked_sub(1).filter(|at| is_digit(*at));
+                before.unwrap_or(start)..end + usize::from(is_digit(end))
             })
             .collect();
         if open.before {

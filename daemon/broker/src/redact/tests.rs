@@ -37,7 +37,7 @@ fn each_byte_of_a_secret_is_a_star_and_nothing_else() {
         (&["one\ntwo three"], "> two three", "> *********", 1),
         (&["p\u{fc}ss"], "p\u{fc}ss", "*****", 1),
         // What stands on both sides of base64 may hold bits of it.
-        (&["hunter2"], "a=aHVudGVyMg==;", "a***********==;", 1),
+        (&["hunter2"], "a=aHVudGVyMg==;", "a=**********==;", 1),
         (&["hunter2"], "68756e74657232", "**************", 1),
         (&["a b/c"], "?q=a%20b%2Fc&", "?q=*********&", 1),
         (&["a\"b\\c"], r#"{"k":"a\"b\\c"}"#, r#"{"k":"*******"}"#, 1),
@@ -71,7 +71,11 @@ fn where_more_may_stand_a_part_is_taken_for_the_whole() {
         assert_eq!(masked(&redactor, text, open).0, shown, "{text:?} {open:?}");
     }
     assert_eq!(redactor.held(b"x hunte"), 5);
-    assert_eq!(redactor.held(b"x hunter2"), 0, "whole, it is held no longer");
+    assert_eq!(
+        redactor.held(b"x hunter2"),
+        0,
+        "whole, it is held no longer"
+    );
 }
 
 /// How long it takes does not depend on what is looked for and in what.
