@@ -70,6 +70,8 @@ const PHRASES: &[(&str, Kind)] = &[
     ("communications error", Kind::NoNetwork),
     ("Cannot assign requested address", Kind::NoNetwork),
     ("Address family not supported", Kind::NoNetwork),
+    // An installer of Python, of an index that it did not reach.
+    ("Could not find a version that satisfies", Kind::NoNetwork),
     ("must be root", Kind::NeedsRoot),
     ("must be run as root", Kind::NeedsRoot),
     ("must be superuser", Kind::NeedsRoot),
