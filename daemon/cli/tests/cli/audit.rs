@@ -14,7 +14,7 @@ use crate::fake::{Directory, Fake, Said, remit};
 fn trail(count: u64) -> (Vec<String>, Hash) {
     let mut prev = [0; 32];
     let lines = (1..=count).map(|seq| {
-        let job = format!("{:08x}{}", (seq + 1) / 2, "0".repeat(24));
+        let job = format!("{:08x}{}", seq.div_ceil(2), "0".repeat(24));
         let is_end = seq % 2 == 0;
         let mut fields = vec![
             ("MESSAGE", format!("alice runs [{}]: df", &job[..8])),

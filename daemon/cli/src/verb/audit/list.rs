@@ -1,6 +1,6 @@
 //! `remit audit show`: the newest records, a line each.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use remit_common::text;
 use serde_json::json;
@@ -11,10 +11,11 @@ use super::record::Record;
 use super::source::Source;
 use crate::app::Context;
 use crate::args::RecordsArgs;
+use crate::colour::Colour;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
-use crate::{fold, human};
+use crate::{colour, fold, human};
 
 /// The longest command or sentence in a line, in columns.
 const WHAT: usize = 200;
@@ -23,21 +24,6 @@ const NAME: usize = 16;
 const VERDICT: usize = 18;
 /// No record says who.
 const NOBODY: &str = "-";
-
-/// What a line means for who looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
-    /// As everything else.
-    Plain,
-    /// Nothing was done to the machine.
-    Dim,
-    /// Something was done, or may be.
-    Green,
-    /// Somebody decided something.
-    Yellow,
-    /// Refused, or wrong.
-    Red,
-}
 
 /// Lists them.
 pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
@@ -52,18 +38,11 @@ pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
         }
         Form::Text if records.is_empty() => output::text("no records\n")?,
         Form::Text => {
-            let lines = lines(&records, is_coloured());
+            let lines = lines(&records, colour::is_wanted());
             io::stdout().lock().write_all(lines.as_bytes())?;
         }
     }
     Ok(Exit::OK)
-}
-
-/// On a terminal, unless its user wants none (no-color.org).
-fn is_coloured() -> bool {
-    let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stdout().is_terminal() && !wants_none && !is_dumb
 }
 
 /// Each record's line, its columns under each other. The last one is the caller's text.
@@ -81,19 +60,15 @@ fn lines(records: &[Record], coloured: bool) -> String {
     let mut text = String::new();
     for (record, row) in records.iter().zip(&rows) {
         let [name, kind, said, job, what] = row;
-        let (begin, end) = match (coloured, colour(record)) {
-            (false, _) | (true, Colour::Plain) => ("", ""),
-            (true, Colour::Dim) => ("\x1b[2m", "\x1b[0m"),
-            (true, Colour::Green) => ("\x1b[32m", "\x1b[0m"),
-            (true, Colour::Yellow) => ("\x1b[33m", "\x1b[0m"),
-            (true, Colour::Red) => ("\x1b[31m", "\x1b[0m"),
+        let middle = format!("{}  {}", fold::cell(kind, event), fold::cell(said, verdict));
+        let middle = match coloured {
+            true => colour(record).paint(&middle),
+            false => middle,
         };
         let line = format!(
-            "{}  {}  {begin}{}  {}{end}  {job:<8}  {}",
+            "{}  {}  {middle}  {job:<8}  {}",
             time(record),
             fold::cell(name, who),
-            fold::cell(kind, event),
-            fold::cell(said, verdict),
             fold::cut(what, WHAT),
         );
         text += line.trim_end();
