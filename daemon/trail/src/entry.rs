@@ -93,7 +93,10 @@ impl Entry {
             computed,
             after: after.flatten().filter(is_before),
             synced: value("REMIT_SYNCED").and_then(number),
-            doubt: doubt.flatten().filter(|(_, last)| is_before(last)),
+            // Of a record that was changed, the number may be what is wrong.
+            doubt: doubt
+                .flatten()
+                .filter(|(_, last)| claimed != Some(computed) || is_before(last)),
             is_older: value("REMIT_TIME").is_none() && value("REMIT_BOOT").is_none(),
         };
         if place.is_none() || prev.is_none() || claimed.is_none() {

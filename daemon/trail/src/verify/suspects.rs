@@ -160,6 +160,11 @@ fn numbers(
             _ if at + 1 >= highest => highest,
             Some(record) if is_base(record) => next.map_or(highest, Parsed::base),
             Some(record) if record.seq == highest => highest,
+            Some(record)
+                if follows_doubt(record).is_some_and(|n| (at + 1..=highest).contains(&n)) =>
+            {
+                follows_doubt(record).unwrap_or(highest)
+            }
             Some(record) if record.after.is_none() && before == Some(record.prev) => at + 1,
             Some(record) if (at + 1..=highest).contains(&record.seq) => record.seq,
             _ => at + 1,
@@ -169,4 +174,10 @@ fn numbers(
         numbers.push(number);
     }
     numbers
+}
+
+/// The number of a record behind those that it doubts.
+fn follows_doubt(record: &Parsed) -> Option<u64> {
+    let (_, last) = record.doubt.filter(|_| record.after.is_none())?;
+    last.checked_add(1)
 }
