@@ -24,7 +24,7 @@ use crate::clock;
 use crate::peer::Subject;
 use crate::uids::JobUid;
 
-pub use asked::Asked;
+pub use asked::{Asked, args};
 pub use bound::{Bound, Setting};
 pub use call::Call;
 pub use record::who;

@@ -12,6 +12,7 @@ use crate::approval::ASK_AGAIN;
 use crate::audit::{Event, Record};
 use crate::error::Fatal;
 use crate::ledger::{Damage, Ended, Found, Past};
+use crate::plan::args;
 use crate::say::{self, Weight};
 use crate::survivors;
 use crate::warden::Warden;
@@ -192,6 +193,7 @@ fn begun(record: Record, job: &Found) -> Record {
         .field("VERDICT", verdict)
         .field("POLICY", &facts.policy)
         .maybe("COMMAND", facts.named.as_ref())
+        .maybe("ARGS", args(facts.named.as_deref(), &entry.command))
         .field("ARGV", &entry.command)
         .field("PROFILE", &facts.profile)
         .field("EFFECT", facts.effect.name())

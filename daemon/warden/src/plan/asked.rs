@@ -6,6 +6,7 @@ use remit_common::builtin;
 use remit_common::text;
 use remit_common::wire::{Effect, Purpose};
 use remit_policy::{Command, Kind};
+use sha2::{Digest, Sha256};
 
 use super::COMMAND_LINE;
 use super::call::{Call, What};
@@ -24,6 +25,8 @@ pub struct Asked {
     command: String,
     named: Option<String>,
     argv: String,
+    /// Of all its bytes, where the line is not exactly these.
+    whole: Option<([u8; 32], usize)>,
     cwd: Vec<u8>,
     profile: Option<String>,
     effect: Effect,
@@ -52,6 +55,11 @@ impl Asked {
         };
         Self {
             argv: line.clone(),
+            whole: match &call.what {
+                // A script has a hash of its own, and what is hidden of a named command must not be guessed by one.
+                What::Program(argv) if call.script.is_none() => whole(argv, &line),
+                What::Program(_) | What::Named { .. } => None,
+            },
             command: line,
             named: call
                 .named()
@@ -127,7 +135,10 @@ impl Asked {
     pub fn program(&self, record: Record) -> Record {
         record
             .maybe("COMMAND", self.named.as_ref())
+            .maybe("ARGS", args(self.named(), &self.command))
             .field("ARGV", &self.argv)
+            .maybe("ARGV_BYTES", self.whole.map(|(_, bytes)| bytes.to_string()))
+            .maybe("ARGV_SHA256", self.whole.map(|(hash, _)| hex(&hash)))
             .maybe("PROFILE", self.profile.as_ref())
             .field("EFFECT", self.effect.name())
             .field("CLIENT", &self.client)
@@ -147,6 +158,12 @@ impl Asked {
     }
 }
 
+/// Of a named command's line, what stands after its name.
+pub fn args<'a>(named: Option<&str>, command: &'a str) -> Option<&'a str> {
+    let (_, args) = command.split_once(' ')?;
+    named.map(|_| args)
+}
+
 fn reason(purpose: &Purpose) -> Option<String> {
     match purpose {
         Purpose::Change { reason } => Some(reason.clone()),
@@ -164,6 +181,22 @@ fn program_line(call: &Call, argv: &[CString]) -> String {
         ),
         _ => argv_line(argv),
     }
+}
+
+/// Hash and length of all arguments, each with a NUL behind it, where `line` was cut or something in it escaped.
+fn whole(argv: &[CString], line: &str) -> Option<([u8; 32], usize)> {
+    let is_plain = |arg: &CString| {
+        let arg = arg.as_bytes();
+        !arg.iter().any(|byte| byte.is_ascii_control()) && !text::show(arg).escaped
+    };
+    let bytes = argv.iter().map(|arg| arg.as_bytes_with_nul().len()).sum();
+    if !line.ends_with('…') && argv.iter().all(is_plain) {
+        return None;
+    }
+    let mut sha = Sha256::new();
+    argv.iter()
+        .for_each(|arg| sha.update(arg.as_bytes_with_nul()));
+    Some((sha.finalize().into(), bytes))
 }
 
 fn argv_line(argv: &[CString]) -> String {
