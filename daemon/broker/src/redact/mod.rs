@@ -176,7 +176,7 @@ impl Redactor {
     /// Where secrets are, in their order, none touching another.
     fn ranges(&self, bytes: &[u8], open: Open) -> Vec<Range<usize>> {
         let Some(finder) = &self.finder else {
-            return vec![0..bytes.len()];
+            return std::iter::once(0..bytes.len()).collect();
         };
         let mut all: Vec<Range<usize>> = finder
             .find_overlapping_iter(bytes)
