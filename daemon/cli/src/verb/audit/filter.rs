@@ -102,8 +102,8 @@ impl Filter {
             job.is_some_and(|job| job.starts_with(begin.as_str()))
         });
         let with_command = self.command.as_ref().is_none_or(|part| {
-            let texts = ["COMMAND", "ARGV"].map(|name| record.ours(name));
-            let mut texts = texts.into_iter().flatten();
+            let argv = record.ours("ARGV").map(str::to_owned);
+            let mut texts = record.command().into_iter().chain(argv);
             texts.any(|text| text.to_lowercase().contains(part.as_str()))
         });
         in_time

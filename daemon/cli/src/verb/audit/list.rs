@@ -97,7 +97,8 @@ fn row(record: &Record) -> [String; 5] {
         ("", uid) => uid,
         (user, _) => user,
     };
-    let what = record.command().or_else(|| record.get("MESSAGE"));
+    let command = record.command();
+    let what = command.as_deref().or_else(|| record.get("MESSAGE"));
     let job: String = ours("JOB").chars().take(8).collect();
     let cells = [
         who,

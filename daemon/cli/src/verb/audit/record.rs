@@ -74,9 +74,13 @@ impl Record {
         time.or(self.taken_ms)
     }
 
-    /// What was asked to run, as far as the record says: the words of a named command, or the argv.
-    pub fn command(&self) -> Option<&str> {
-        self.ours("COMMAND").or_else(|| self.ours("ARGV"))
+    /// What was asked to run, as far as the record says: a named command with its words, or the argv.
+    pub fn command(&self) -> Option<String> {
+        match (self.ours("COMMAND"), self.ours("ARGS")) {
+            (Some(name), Some(args)) => Some(format!("{name} {args}")),
+            (Some(name), None) => Some(name.to_owned()),
+            (None, _) => self.ours("ARGV").map(str::to_owned),
+        }
     }
 }
 
@@ -368,5 +372,21 @@ mod tests {
         );
         let record = Record::of_line(line.as_bytes(), 7);
         assert_eq!(record.time_ms(), Some(1500));
+    }
+
+    #[test]
+    fn a_named_command_is_told_with_its_words() {
+        for (fields, expect) in [
+            (
+                r#""REMIT_COMMAND":"service.restart","REMIT_ARGS":"unit=a.service","REMIT_ARGV":"x""#,
+                Some("service.restart unit=a.service"),
+            ),
+            (r#""REMIT_COMMAND":"logs","REMIT_ARGV":"x""#, Some("logs")),
+            (r#""REMIT_ARGV":"df -h""#, Some("df -h")),
+            (r#""REMIT_ARGS":"x""#, None),
+        ] {
+            let record = Record::of_line(format!("{{{fields}}}").as_bytes(), 1);
+            assert_eq!(record.command().as_deref(), expect);
+        }
     }
 }

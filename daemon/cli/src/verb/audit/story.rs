@@ -24,7 +24,7 @@ const RECORDS: usize = 1000;
 
 /// Fields and what people call them, in the order in which they are told. Those that are not here follow, by their
 /// own names.
-const LABELS: [(&str, &str); 44] = [
+const LABELS: [(&str, &str); 45] = [
     ("USER", "user"),
     ("UID", "uid"),
     ("LOGINUID", "login uid"),
@@ -34,6 +34,7 @@ const LABELS: [(&str, &str); 44] = [
     ("TRACEPARENT", "trace"),
     ("REQUEST_ID", "request"),
     ("COMMAND", "command"),
+    ("ARGS", "its words"),
     ("ARGV", "argv"),
     ("REASON", "reason"),
     ("CWD", "directory"),
