@@ -1,5 +1,8 @@
 //! Trails, and what is done to them.
 
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod trails;
 
 use proptest::prelude::*;
