@@ -137,7 +137,7 @@ fuzz-corpus:
 bench: ## what a run costs, also beside a flood of output, a search, and a record; optimised; JSON=FILE keeps the numbers
 	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
 	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
-	cargo test --locked --release -p remitd --bin remitd $(RUNNER) cost_of_a_record -- --ignored --nocapture
+	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(RUNNER) cost_of_a_record -- --nocapture
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute

@@ -5,6 +5,7 @@
 
 mod audit {
     mod corpus;
+    mod exact;
     mod paths;
     mod records;
     mod sinks;

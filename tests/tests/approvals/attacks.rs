@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
-use remit_tests::caller::{Caller, argv, at_once};
+use remit_common::refusal::Code;
+use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 
-use super::scene::{POLICY, approve, asks, code, events, options};
+use super::scene::{POLICY, approve, asks, code, events, options, started};
 
 /// A directory below /run that goes with its value.
 struct Dir(PathBuf);
@@ -136,6 +137,25 @@ fn taking_back_and_asking_again_does_not_make_a_flood_of_words_to_people() {
     let _ = asks(&mut other, "site.wait", &[]);
     let after = daemon.records("intent").len() + daemon.records("queued").len();
     assert_eq!(after, before + 1);
+    daemon.stop();
+}
+
+/// Each request is a record before anybody has granted anything.
+#[test]
+fn who_asks_and_takes_back_without_end_does_not_fill_the_trail() {
+    let daemon = started();
+    let mut caller = Caller::new(&daemon, &user_a());
+    for _ in 0..100 {
+        let (job, _) = asks(&mut caller, "site.wait", &[]);
+        caller.stop(job).expect("it is theirs");
+    }
+    let refusal = caller
+        .run(at_once(change("site.wait", &[])))
+        .expect_err("it is enough for ten minutes");
+    assert_eq!(refusal.code, Code::RateLimited, "{refusal}");
+    assert_eq!(daemon.records("asked").len(), 100);
+    // Nobody else's requests are fewer for it.
+    let _ = asks(&mut Caller::new(&daemon, &user_b()), "site.wait", &[]);
     daemon.stop();
 }
 
