@@ -120,6 +120,8 @@ fn no_record_has_a_secret_and_each_has_the_reason() {
         assert_eq!(field("REASON").as_deref(), Some("it is due\\n"));
         assert_eq!(field("EFFECT").as_deref(), Some("change"));
         assert_eq!(field("COMMAND").as_deref(), Some("backup.run"));
+        let args = field("ARGS").unwrap();
+        assert!(args.contains("what="), "{args}");
         (field("ARGV").unwrap(), field("PROFILE"))
     };
     assert_eq!(
