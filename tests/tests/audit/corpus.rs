@@ -44,7 +44,8 @@ fn all_of(records: &[Value], event: &str, uid: u32) -> usize {
     let own = records
         .iter()
         .filter(|record| record["REMIT_EVENT"] == event);
-    own.filter(|record| record["REMIT_UID"] == uid.to_string())
+    let uid = uid.to_string();
+    own.filter(|record| record["REMIT_UID"] == uid.as_str())
         .count()
 }
 

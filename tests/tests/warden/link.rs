@@ -10,7 +10,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Code;
 use remit_common::wire::{Access, Bytes};
 use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use serde_json::Value;
