@@ -19,6 +19,8 @@ use crate::pipe::PATIENCE;
 
 /// What happened at the daemon.
 #[derive(Debug)]
+// There are a handful in a test.
+#[allow(clippy::large_enum_variant)]
 pub enum Seen {
     /// A client said hello with this name.
     Hello(String),
