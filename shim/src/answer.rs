@@ -9,7 +9,9 @@ use remit_common::outcome::{JobReport, JobSummary, Matches, Page, Part, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::request_id;
 use remit_common::result::{Encoding, JobResult, MatchResult, PageResult};
-use remit_common::wire::{AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request};
+use remit_common::wire::{
+    AccessReport, HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request,
+};
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -321,12 +321,10 @@ impl Warden {
             },
             AdminRequest::Grant(new) => self.give(subject, new),
             AdminRequest::Grants => self.list_grants(),
-            AdminRequest::History { user, query } => {
-                match self.history_of(subject, user, &query) {
-                    Ok(wants) => return self.wait(number, wants),
-                    Err(refusal) => self.refused(subject, refusal),
-                }
-            }
+            AdminRequest::History { user, query } => match self.history_of(subject, user, &query) {
+                Ok(wants) => return self.wait(number, wants),
+                Err(refusal) => self.refused(subject, refusal),
+            },
             AdminRequest::AuditHead => {
                 let remit_trail::Link { seq, hash } = self.audit.newest();
                 AdminReply::AuditHead(AuditHead { seq, hash })

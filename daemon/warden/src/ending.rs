@@ -270,7 +270,10 @@ impl Warden {
         };
         self.timers.cancel_job(serial);
         let request = job.plan.request.as_ref().map(|(id, _)| id.clone());
-        let failed = meta.ending.as_ref().is_some_and(|ending| ending.exit != Some(0));
+        let failed = meta
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.exit != Some(0));
         let sight = failed.then(|| Box::new(walls::sight(job.plan.bound.compiled.profile())));
         self.remember(meta, request, sight);
         if !job.empty {
@@ -285,12 +288,7 @@ impl Warden {
 
     /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
     /// `sight` is what its profile let it do, where it ran and failed.
-    pub fn remember(
-        &mut self,
-        meta: JobMeta,
-        request: Option<String>,
-        sight: Option<Box<Sight>>,
-    ) {
+    pub fn remember(&mut self, meta: JobMeta, request: Option<String>, sight: Option<Box<Sight>>) {
         let Some(ending) = meta.ending.clone() else {
             return;
         };

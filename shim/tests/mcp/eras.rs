@@ -157,7 +157,9 @@ fn the_list_is_what_print_tools_prints_and_always_the_same() {
             .collect();
         assert_eq!(
             names,
-            ["access", "host", "run", "change", "job", "job_stop", "history"]
+            [
+                "access", "host", "run", "change", "job", "job_stop", "history"
+            ]
         );
         assert!(list.to_string().len() <= 12_000);
     }

@@ -1,7 +1,6 @@
 //! remit-audit(7) names every kind of record and every field that the code writes, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::repo;
 

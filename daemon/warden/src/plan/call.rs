@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::{text, traceparent};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
+use remit_common::{text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_policy::Ask;
 use sha2::{Digest, Sha256};
