@@ -139,7 +139,7 @@ fn lines_before(text: &impl Text, offset: u64, sizes: Sizes) -> io::Result<(u64,
             .unwrap_or(usize::MAX)
             .min(block.len());
         let bytes = block.get_mut(..length).unwrap_or_default();
-        let read = fill(text, bytes, at)?;
+        let read = fill(|bytes, at| text.read_newlines_at(bytes, at), bytes, at)?;
         if read == 0 {
             break;
         }

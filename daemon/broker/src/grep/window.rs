@@ -11,6 +11,14 @@ pub trait Text {
     /// # Errors
     /// What pread(2) says.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The same, where of all bytes the newlines count alone.
+    ///
+    /// # Errors
+    /// What pread(2) says.
+    fn read_newlines_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(bytes, offset)
+    }
 }
 
 impl Text for std::fs::File {
@@ -94,7 +102,7 @@ impl<'a, T: Text> Window<'a, T> {
         let filled = self.bytes.len();
         self.bytes.resize(filled + left.min(self.sizes.block), 0);
         let read = fill(
-            self.text,
+            |bytes, at| self.text.read_at(bytes, at),
             self.bytes.get_mut(filled..).unwrap_or_default(),
             at,
         );
@@ -109,10 +117,14 @@ impl<'a, T: Text> Window<'a, T> {
 }
 
 /// Reads as much as there is; less than asked for at the end only.
-pub fn fill(text: &impl Text, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+pub fn fill(
+    read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+    bytes: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match text.read_at(rest, offset.saturating_add(size(filled))) {
+        match read_at(rest, offset.saturating_add(size(filled))) {
             Ok(0) => break,
             Ok(some) => filled += some,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

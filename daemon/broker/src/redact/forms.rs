@@ -53,7 +53,11 @@ pub fn of<T: AsRef<[u8]>>(secrets: &[T]) -> Vec<Form> {
         }
     }
     forms.retain(|form| !form.bytes.is_empty());
-    forms.into_iter().collect()
+    let mut forms: Vec<Form> = forms.into_iter().collect();
+    // Of the same bytes twice the one that spills remains: it is the later.
+    forms.reverse();
+    forms.dedup_by(|other, kept| other.bytes == kept.bytes);
+    forms
 }
 
 /// Without the end of its last line, which a program may not repeat.

@@ -4,21 +4,20 @@
 //! So offsets stay true and pages put together are the whole. Newlines stay, and with them the numbers of
 //! lines. What is at the end and may be the beginning of a secret counts as one.
 
+mod finder;
 mod forms;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use remit_common::wire::Bytes;
 
+use self::finder::Finder;
 use self::forms::Form;
 use crate::grep::Text;
 use crate::output;
-
-/// Up to so many bytes of what is looked for are made into the faster of two machines.
-const FAST: usize = 4 << 10;
 
 /// What is known of a job's secrets. Nothing of it is ever written anywhere.
 #[derive(Clone)]
@@ -67,8 +66,9 @@ impl Secrets {
 
 /// Finds secrets.
 pub struct Redactor {
-    /// Absent where it could not be made: then everything is taken for a secret.
-    finder: Option<AhoCorasick>,
+    /// Made when it is needed first: to hold back what may become a secret takes none. Absent where it
+    /// could not be made: then everything is taken for a secret.
+    finder: OnceCell<Option<Finder>>,
     forms: Vec<Form>,
     longest: usize,
 }
@@ -95,19 +95,8 @@ impl Redactor {
     /// Of these secrets.
     pub fn new(secrets: &[Bytes]) -> Self {
         let forms = forms::of(secrets);
-        let size: usize = forms.iter().map(|form| form.bytes.len()).sum();
-        let kind = match size {
-            0..=FAST => AhoCorasickKind::ContiguousNFA,
-            _ => AhoCorasickKind::NoncontiguousNFA,
-        };
-        let finder = AhoCorasick::builder()
-            .kind(Some(kind))
-            .build(forms.iter().map(|form| &form.bytes));
-        if finder.is_err() {
-            tracing::error!("cannot look for secrets: nothing is shown");
-        }
         Self {
-            finder: finder.ok(),
+            finder: OnceCell::new(),
             longest: forms.iter().map(|form| form.bytes.len()).max().unwrap_or(0),
             forms,
         }
@@ -175,23 +164,10 @@ impl Redactor {
 
     /// Where secrets are, in their order, none touching another.
     fn ranges(&self, bytes: &[u8], open: Open) -> Vec<Range<usize>> {
-        let Some(finder) = &self.finder else {
+        let Some(finder) = self.finder.get_or_init(|| Finder::new(&self.forms)) else {
             return std::iter::once(0..bytes.len()).collect();
         };
-        let mut all: Vec<Range<usize>> = finder
-            .find_overlapping_iter(bytes)
-            .map(|found| {
-                let (start, end) = (found.start(), found.end());
-                let form = self.forms.get(found.pattern().as_usize());
-                let is_digit = |at: usize| {
-                    let byte = bytes.get(at).copied().unwrap_or(b' ');
-                    form.is_some_and(|form| form.spills)
-                        && (byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
-                };
-                let before = start.checked_sub(1).filter(|at| is_digit(*at));
-                before.unwrap_or(start)..end + usize::from(is_digit(end))
-            })
-            .collect();
+        let mut all = finder.find(bytes);
         if open.before {
             all.push(0..self.left(bytes));
         }
@@ -200,15 +176,20 @@ impl Redactor {
         }
         all.retain(|range| !range.is_empty());
         all.sort_by_key(|range| range.start);
-        let mut merged: Vec<Range<usize>> = Vec::new();
+        let mut merged = Vec::new();
         for range in all {
-            match merged.last_mut() {
-                Some(before) if range.start <= before.end => before.end = before.end.max(range.end),
-                _ => merged.push(range),
-            }
+            join(&mut merged, range);
         }
         merged
     }
+}
+
+/// Adds a range that ends where the ones before do, or later, to those that touch none of each other.
+fn join(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
+    while let Some(last) = ranges.pop_if(|last| new.start <= last.end) {
+        new = last.start.min(new.start)..last.end.max(new.end);
+    }
+    ranges.push(new);
 }
 
 /// How many at the end of `text` are those at the beginning of `pattern`. In linear time, as Knuth, Morris
@@ -256,6 +237,11 @@ impl Text for Veiled {
             *to = *from;
         }
         Ok(masked.len())
+    }
+
+    /// Secrets or not, newlines stand where they are.
+    fn read_newlines_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        Text::read_at(&self.file, bytes, offset)
     }
 }
 

@@ -93,7 +93,44 @@ fn the_worst_text_takes_linear_time() {
     assert_eq!(masked(&redactor, &text, CLOSED).0, text);
 }
 
+/// Who asks chooses the secret, and often what is written: a hundred lines of it that are parts of each
+/// other, found at each byte of a block that is searched.
+#[test]
+fn secrets_within_secrets_take_no_more_time_or_room() {
+    let lines: Vec<String> = (8..83).map(|n| "a".repeat(n)).collect();
+    let redactor = of(&[&lines.join("\n")]);
+    let text = "a".repeat(1 << 20);
+    let start = std::time::Instant::now();
+    let ranges = redactor.ranges(text.as_bytes(), CLOSED);
+    assert_eq!(ranges, [0..text.len()]);
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}
+
 proptest! {
+    /// The longest that ends at a byte says all of it.
+    #[test]
+    fn what_is_found_is_what_each_form_alone_finds(
+        text in "[ab+]{0,60}", secrets in prop::collection::vec("[ab]{1,6}", 1..6),
+    ) {
+        let redactor = of(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut covered = vec![false; text.len()];
+        for form in &redactor.forms {
+            for (at, part) in text.as_bytes().windows(form.bytes.len()).enumerate() {
+                if part != form.bytes { continue; }
+                let mut range = at..at + part.len();
+                if form.spills {
+                    // Each character of this text is a digit of base64.
+                    range = at.saturating_sub(1)..(range.end + 1).min(text.len());
+                }
+                covered[range].fill(true);
+            }
+        }
+        let shown = masked(&redactor, &text, CLOSED).0;
+        for (at, byte) in shown.bytes().enumerate() {
+            prop_assert_eq!(byte == b'*', covered[at], "{} of {:?} in {}", at, secrets, text);
+        }
+    }
+
     /// Whatever is cut out of a file shows the same bytes as the whole file does.
     #[test]
     fn pages_together_are_the_whole(text in "[ab\n]{0,120}", secret in "[ab]{4,9}", size in 1..20_usize) {
