@@ -273,7 +273,10 @@ fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
     Denial {
         layer: seen.layer,
         operation: seen.operation.clone(),
-        object: seen.object.clone().or(denial.object),
+        object: object
+            .filter(|object| answer::is_word(object))
+            .map(str::to_owned)
+            .or(denial.object),
         ..denial
     }
 }

@@ -231,8 +231,12 @@ impl Job {
         self.enforced.borrow().as_ref().map(|enforced| enforced.uid)
     }
 
-    /// What the kernel's audit saw refused to it; told before its end.
-    pub fn was_refused(&self, seen: Vec<Seen>) {
+    /// What the kernel's audit saw refused to it; told before its end. A path may hold a secret of the
+    /// request, cut or written in another way: of a job that has some none is told.
+    pub fn was_refused(&self, mut seen: Vec<Seen>) {
+        if !matches!(self.secrets, Secrets::None) {
+            seen.iter_mut().for_each(|seen| seen.object = None);
+        }
         self.seen.replace(seen);
     }
 

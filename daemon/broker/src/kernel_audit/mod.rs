@@ -1,7 +1,7 @@
 //! What the kernel's audit says was refused to jobs, where remit.toml asks for it (`audit.kernel`).
 //!
-//! The warden binds the socket, which takes a capability; to read it takes none. The kernel alone sends
-//! to it. What stands in a record may be a job's choice, so the parser ([`record`]) is total and the
+//! The warden binds the socket, which takes a capability; to read it takes none. The kernel alone is
+//! believed. What stands in a record may be a job's choice, so the parser ([`record`]) is total and the
 //! account ([`heard`]) bounded.
 //!
 //! A path is told as the kernel wrote it. That is no more than the job knew: under a uid of its own it
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{NetlinkAddr, recvfrom};
 use tokio::io::Interest;
 
 use crate::explain::Seen;
@@ -95,14 +95,11 @@ impl KernelAudit {
         let mut buffer = [0; LONGEST];
         let now = Instant::now();
         for _ in 0..most {
-            let got = recv(
-                socket.as_fd().as_raw_fd(),
-                &mut buffer,
-                MsgFlags::MSG_DONTWAIT,
-            );
-            match got {
-                Ok(0) => return Reached::Failure,
-                Ok(length) => {
+            match recvfrom::<NetlinkAddr>(socket.as_fd().as_raw_fd(), &mut buffer) {
+                // Who administers a network can send to any such socket; the kernel has no port.
+                Ok((_, Some(sender))) if sender.pid() != 0 => {}
+                Ok((0, _)) => return Reached::Failure,
+                Ok((length, _)) => {
                     let record = buffer.get(..length).and_then(record::read);
                     record
                         .into_iter()
@@ -134,6 +131,10 @@ enum Reached {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, getsockname, recv, sendto,
+        socket,
+    };
     use std::os::unix::net::UnixDatagram;
     use std::rc::Rc;
 
@@ -155,18 +156,23 @@ mod tests {
     }
 
     /// Runs on one thread, as the broker does, beside a listener on the socket given.
-    fn beside(socket: UnixDatagram, then: impl AsyncFnOnce(Rc<KernelAudit>)) {
+    fn beside(socket: impl Into<OwnedFd>, then: impl AsyncFnOnce(Rc<KernelAudit>)) {
+        let socket = socket.into();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
             .unwrap();
         let audit = Rc::new(KernelAudit::default());
+        nix::fcntl::fcntl(
+            &socket,
+            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+        )
+        .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let listener = Rc::clone(&audit);
-            let listening = tokio::task::spawn_local(async move {
-                listener.listen(socket.into(), 1000..2000).await
-            });
+            let listening =
+                tokio::task::spawn_local(async move { listener.listen(socket, 1000..2000).await });
             tokio::task::yield_now().await;
             then(audit).await;
             listening.abort();
@@ -190,6 +196,27 @@ mod tests {
             assert_eq!(seen, [unshare]);
             assert!(audit.of_ended(1001, Duration::ZERO).is_empty());
             assert_eq!(audit.of_ended(1002, Duration::ZERO).len(), 1);
+        });
+    }
+
+    /// Another family of netlink, to which everybody may send.
+    #[test]
+    fn what_the_kernel_did_not_send_is_no_record() {
+        let netlink = || {
+            let family = AddressFamily::Netlink;
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(family, SockType::Raw, flags, SockProtocol::NetlinkUserSock);
+            let socket = socket.unwrap();
+            bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+            socket
+        };
+        let (forger, listener) = (netlink(), netlink());
+        let port: NetlinkAddr = getsockname(listener.as_raw_fd()).unwrap();
+        beside(listener, async |audit| {
+            let message = seccomp(1001);
+            sendto(forger.as_raw_fd(), &message, &port, MsgFlags::empty()).unwrap();
+            assert!(audit.of_ended(1001, Duration::ZERO).is_empty());
+            assert!(audit.listening.borrow().is_some());
         });
     }
 

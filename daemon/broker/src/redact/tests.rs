@@ -102,7 +102,7 @@ fn secrets_within_secrets_take_no_more_time_or_room() {
     let text = "a".repeat(1 << 20);
     let start = std::time::Instant::now();
     let ranges = redactor.ranges(text.as_bytes(), CLOSED);
-    assert_eq!(ranges, [0..text.len()]);
+    assert!(ranges.iter().eq([&(0..text.len())]), "{ranges:?}");
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
 }
 

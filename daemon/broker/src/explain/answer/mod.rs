@@ -27,18 +27,24 @@ impl Answer {
         self.rule == denial.rule && self.next == denial.next
     }
 
-    /// The denial, about `object` where the answer names no other.
+    /// The denial, about `object` where the answer names no other. That is the job's choice of a text, and
+    /// stands among our own words: a sentence is none.
     pub fn denial(self, object: Option<String>, guess: bool) -> Denial {
         Denial {
             layer: self.layer,
             operation: self.operation.to_owned(),
-            object: self.object.or(object),
+            object: self.object.or(object.filter(|object| is_word(object))),
             rule: self.rule,
             lift: self.lift,
             next: self.next,
             guess,
         }
     }
+}
+
+/// Whether a text that a job chose is one word, so that no order is read in it. Blanks may be escaped.
+pub fn is_word(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || c == '\\')
 }
 
 /// For what no packaged command does.
