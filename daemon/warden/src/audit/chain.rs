@@ -74,10 +74,13 @@ impl Chain {
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
         };
+        let went_down = head.boot != boot && !head.is_stopped;
         if let Some(pending) = head.pending.take() {
             if is_written(&hex(&pending.hash)) {
                 head = arrived(head, pending);
-            } else if !head.skips {
+            } else if !head.skips && !went_down {
+                // A head that a machine left when it went down may be an old one, whose record was withdrawn and
+                // another one written in its place: that is among those that are skipped.
                 head.doubt = if head.doubt == 0 {
                     pending.seq
                 } else {
@@ -87,7 +90,7 @@ impl Chain {
             }
         }
         // Of what the last boot wrote, the end may be lost, and so may be the newest head.
-        head.skips |= head.boot != boot && !head.is_stopped;
+        head.skips |= went_down;
         let next = if head.skips {
             head.reserved + 1
         } else {
@@ -283,5 +286,7 @@ pub fn timestamp(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+#[cfg(test)]
+mod crashes;
 #[cfg(test)]
 mod tests;
