@@ -77,23 +77,21 @@ impl JsonLines {
         if !is_there {
             let (file, length) = open(&self.path)?;
             let meta = file.metadata()?;
+            self.length = end_line(&file, length)?;
             self.id = (meta.dev(), meta.ino());
             self.file = file;
             self.befell.push(match length {
                 0 => "its file was moved away or removed, and a new one was begun".into(),
                 length => format!("its file was replaced by another one, of {length} bytes"),
             });
-            self.length = length;
-            self.end_line()?;
         } else if ours.len() != self.length {
             let (was, is) = (self.length, ours.len());
+            self.length = end_line(&self.file, is)?;
             self.befell.push(if is < was {
                 format!("its file was cut from {was} to {is} bytes")
             } else {
                 format!("{} bytes were written to its file by others", is - was)
             });
-            self.length = is;
-            self.end_line()?;
         }
         Ok((!self.befell.is_empty()).then(|| self.befell.join("; ")))
     }
@@ -101,6 +99,14 @@ impl JsonLines {
     /// What befell the file is told.
     pub fn told(&mut self) {
         self.befell.clear();
+    }
+
+    /// Waits until all is on the disk.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Writes a record whole; with `sync`, waits until it is on the disk.
@@ -119,19 +125,6 @@ impl JsonLines {
             Err(_) => self.is_spoilt = self.file.set_len(self.length).is_err(),
         }
         written
-    }
-
-    /// What others left at the end is a line of its own.
-    fn end_line(&mut self) -> io::Result<()> {
-        let mut last = [b'\n'];
-        if let Some(before) = self.length.checked_sub(1) {
-            self.file.read_exact_at(&mut last, before)?;
-        }
-        if last != [b'\n'] {
-            self.file.write_all(b"\n")?;
-            self.length = self.length.saturating_add(1);
-        }
-        Ok(())
     }
 
     /// Cuts half a record off, which a daemon that was killed left.
@@ -163,6 +156,19 @@ impl JsonLines {
         self.file.read_exact_at(&mut bytes, from)?;
         Ok(bytes)
     }
+}
+
+/// What others left at the end of `length` bytes becomes a line of its own. The length then.
+fn end_line(mut file: &File, length: u64) -> io::Result<u64> {
+    let mut last = [b'\n'];
+    if let Some(before) = length.checked_sub(1) {
+        file.read_exact_at(&mut last, before)?;
+    }
+    if last == [b'\n'] {
+        return Ok(length);
+    }
+    file.write_all(b"\n")?;
+    Ok(length.saturating_add(1))
 }
 
 /// The file and its length.

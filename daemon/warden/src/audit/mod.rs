@@ -132,10 +132,14 @@ impl Audit {
         self.chain.newest()
     }
 
-    /// Nothing is written any more: the next daemon goes on behind the newest record.
+    /// Nothing is written any more: the next daemon goes on behind the newest record, which so must be on the disk.
     pub fn stop(&mut self) {
-        if let Err(error) = self.chain.stop() {
-            say!("the head of the audit trail cannot be put on the disk: {error}");
+        let synced = match &self.sink {
+            Open::File(file) => file.sync(),
+            Open::Journald(_) | Open::NoJournald => Ok(()),
+        };
+        if let Err(error) = synced.and_then(|()| self.chain.stop()) {
+            say!("the end of the audit trail cannot be put on the disk: {error}");
         }
     }
 

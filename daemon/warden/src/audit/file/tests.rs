@@ -126,6 +126,25 @@ fn what_others_do_to_the_file_is_noticed_once() {
 }
 
 #[test]
+fn what_others_left_is_a_line_of_its_own_also_when_the_disk_was_full() {
+    let mut scene = Scene::set("full");
+    let mut lines = JsonLines::open(&scene.log).unwrap();
+    scene.write(&mut lines);
+    fs::write(&scene.log, "garbage").unwrap();
+    // It takes no byte just now.
+    let read_only = File::open(&scene.log).unwrap();
+    let file = std::mem::replace(&mut lines.file, read_only);
+    for _ in 0..2 {
+        assert!(lines.befell().is_err());
+    }
+    lines.file = file;
+    assert!(lines.befell().unwrap().is_some());
+    lines.told();
+    let hash = scene.write(&mut lines);
+    assert!(lines.ends_with(&hash) && scene.text().starts_with("garbage\n{"));
+}
+
+#[test]
 fn a_file_that_others_could_write_is_refused() {
     let scene = Scene::set("unsafe");
     let log = &scene.log;
