@@ -196,6 +196,40 @@ fn the_hash_is_the_documented_one() {
     assert_eq!(unhex(&known.to_uppercase()), None);
 }
 
+#[test]
+fn a_number_that_no_daemon_comes_to_is_none() {
+    for number in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        let huge = |e: &mut Vec<Entry>| trails::forge(&mut e[4], "REMIT_SEQ", &number.to_string());
+        assert_eq!(of_ten(huge), [(Kind::Unreadable, 5)]);
+    }
+}
+
+#[test]
+fn a_changed_record_beside_missing_ones_has_its_own_number() {
+    let down = Shape::Down {
+        behind: 2,
+        kept: 2,
+        synced: false,
+    };
+    let killed = Shape::Doubted { written: false };
+    let trail = Trail::of(&[Shape::Written, down, Shape::Written, killed]);
+    let mut entries = trail.entries.clone();
+    trails::set(&mut entries[3], "REMIT_SEQ", "3");
+    let found = told(&verified(&entries, Some(trail.head())));
+    assert_eq!(found[0], (Kind::Edit, 102));
+
+    let trail = Trail::of(&[Shape::Written, killed]);
+    let mut entries = trail.entries.clone();
+    entries[1].fields.retain(|(name, _)| name != "REMIT_HASH");
+    let found = told(&verified(&entries, Some(trail.head())));
+    assert_eq!(found, [(Kind::Unreadable, 3)]);
+}
+
+/// Small numbers, and the greatest that there are.
+fn odd() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0_u64..9, 1 => u64::MAX - 3..=u64::MAX, 1 => (1 << 63) - 2..=(1_u64 << 63) + 1]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -296,7 +330,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_at_all_is_taken(noise in prop::collection::vec((0_u64..9, 0_u64..9, any::<bool>(), prop::option::of((0_u64..9, 0_u64..9))), 0..40)) {
+    fn anything_at_all_is_taken(noise in prop::collection::vec((odd(), odd(), any::<bool>(), prop::option::of((odd(), odd()))), 0..40)) {
         let mut verifier = Verifier::default();
         for (seq, after, is_forged, doubt) in noise {
             let mut entry = Entry::default();

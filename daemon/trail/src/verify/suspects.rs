@@ -93,7 +93,11 @@ impl Verifier {
         };
         let known = newest.filter(is_newest).map(|newest| newest.seq);
         let claimed = claims.filter(is_believed).map(|r| r.seq);
-        let upper = known.or(claimed).map_or(so_many, |seq| seq.max(so_many));
+        let doubted = suspect.record.as_ref().and_then(follows_doubt);
+        let upper = known
+            .or(claimed)
+            .or(doubted)
+            .map_or(so_many, |seq| seq.max(so_many));
         let hash = suspect.record.map(|r| r.claimed);
         let from = match self.last {
             Some(_) => last,
@@ -167,6 +171,8 @@ fn numbers(
             }
             Some(record) if record.after.is_none() && before == Some(record.prev) => at + 1,
             Some(record) if (at + 1..=highest).contains(&record.seq) => record.seq,
+            // Behind skipped numbers, whose number is what is wrong.
+            Some(record) if record.after.is_some() => highest,
             _ => at + 1,
         };
         at = number.max(at);
