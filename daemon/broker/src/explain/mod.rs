@@ -123,10 +123,7 @@ fn fact(
     commands: &Commands,
     view: &View<'_>,
 ) -> Option<Denial> {
-    let is_socket = matches!(
-        seen.operation.as_str(),
-        "socket" | "connect" | "socketpair" | "bind" | "listen"
-    );
+    let is_socket = is_socket(&seen.operation);
     let confirms = |guess: &Denial| match (is_socket, &seen.object) {
         (true, _) => guess.layer == Layer::Network,
         (false, Some(object)) => guess.object.as_ref() == Some(object),
@@ -256,17 +253,19 @@ fn denied_by(view: &View<'_>) -> Layer {
 }
 
 fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
-    let topic = commands
-        .sole()
-        .and_then(|command| Some((Topic::of(command)?, command)));
+    let is_socket = is_socket(&seen.operation);
+    let of_program = commands.sole().and_then(|command| {
+        let answer = answer::of(Topic::of(command)?, command, view)?;
+        // A program that wants a network was not refused that where it wrote a file.
+        answer.fits(is_socket).then_some(answer)
+    });
     let object = seen.object.as_deref();
-    let answer = match (topic, seen.operation.as_str()) {
-        (Some((topic, command)), _) => answer::of(topic, command, view),
-        (None, "connect" | "socket" | "bind") => answer::network(view, None),
-        (None, "open" | "read" | "execute") => object.map(|object| answer::open(object, view)),
-        (None, operation) if is_change(operation) => Some(answer::write(seen.layer, object, view)),
-        (None, _) => None,
-    };
+    let answer = of_program.or_else(|| match seen.operation.as_str() {
+        _ if is_socket => answer::network(view, None),
+        "open" | "read" | "execute" => object.map(|object| answer::open(object, view)),
+        operation if is_change(operation) => Some(answer::write(seen.layer, object, view)),
+        _ => None,
+    });
     let denial = answer
         .unwrap_or_else(|| answer::privileged(view))
         .denial(seen.object.clone(), false);
@@ -279,6 +278,10 @@ fn of_kernel(seen: &Seen, commands: &Commands, view: &View<'_>) -> Denial {
             .or(denial.object),
         ..denial
     }
+}
+
+fn is_socket(operation: &str) -> bool {
+    ["socket", "connect", "socketpair", "bind", "listen"].contains(&operation)
 }
 
 fn is_change(operation: &str) -> bool {

@@ -127,6 +127,8 @@ fn a_fact_takes_the_place_of_the_guess_that_it_confirms() {
         ["landlock write /etc/x"]
     );
     assert_eq!(short(&told(&["x"], "", &write)), ["landlock write /etc/x"]);
+    let curl = told(&["curl", "-o", "/etc/x", "x.org"], "", &write);
+    assert!(curl[0].rule.contains("changes nothing"), "{curl:?}");
     let two = told(&["cat", "/a"], "cat: /a: Permission denied", &write);
     assert_eq!(short(&two), ["landlock write /etc/x", "identity open /a ?"]);
 }

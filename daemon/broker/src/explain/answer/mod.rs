@@ -27,6 +27,11 @@ impl Answer {
         self.rule == denial.rule && self.next == denial.next
     }
 
+    /// Whether it is about a network where `network` says so, and about something else where not.
+    pub fn fits(&self, network: bool) -> bool {
+        (self.layer == Layer::Network) == network
+    }
+
     /// The denial, about `object` where the answer names no other. That is the job's choice of a text, and
     /// stands among our own words: a sentence is none.
     pub fn denial(self, object: Option<String>, guess: bool) -> Denial {
