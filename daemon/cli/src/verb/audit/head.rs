@@ -34,7 +34,7 @@ impl Head {
             Err(ClientError::NotAllowed { .. }) => Self::Unknown(
                 "only root and members of group remit-admin can ask the daemon what it is".into(),
             ),
-            Err(ClientError::NotRunning { .. }) => left(state),
+            Err(ClientError::NotRunning { .. }) => left(state, boot_id()),
             Err(error) => Self::Unknown(error.to_string()),
         }
     }
@@ -74,14 +74,18 @@ impl Head {
     }
 }
 
-/// What the last daemon left in its state directory.
-fn left(state: &Path) -> Head {
+/// What the last daemon left in its state directory. `boot`: which boot of the machine this is.
+fn left(state: &Path, boot: Option<[u8; 16]>) -> Head {
     let file = state.join("warden").join("audit-head");
     let mut bytes = Vec::new();
     // More than a head is none.
     let most = remit_trail::Head::SIZE as u64 + 1;
     let read = File::open(&file).and_then(|file| file.take(most).read_to_end(&mut bytes));
     let why = match read.map(|_| remit_trail::Head::parse(&bytes)) {
+        // The head may have reached the disk, and its newest records not.
+        Ok(Ok(head)) if !head.is_stopped && Some(head.boot) != boot => {
+            "the machine went down before it stopped: the newest records may be lost".to_owned()
+        }
         Ok(Ok(head)) => match head.expected() {
             Some(expected) => return Head::File(expected),
             None => "whether its newest record was written is in doubt".to_owned(),
@@ -90,4 +94,43 @@ fn left(state: &Path) -> Head {
         Err(error) => format!("cannot read '{}': {error}", file.display()),
     };
     Head::Unknown(format!("the daemon does not run, and {why}"))
+}
+
+fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let number = u128::from_str_radix(&text.trim().replace('-', ""), 16);
+    number.ok().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remit_trail::Link;
+
+    #[test]
+    fn the_end_is_known_unless_the_machine_went_down() {
+        let state = std::env::temp_dir().join(format!("remit-left-{}", std::process::id()));
+        std::fs::create_dir_all(state.join("warden")).unwrap();
+        let here = boot_id().unwrap();
+        let newest = Link {
+            seq: 7,
+            hash: [7; 32],
+        };
+        for (boot, is_stopped, is_known) in [
+            (here, true, true),
+            (here, false, true),
+            ([9; 16], true, true),
+            ([9; 16], false, false),
+        ] {
+            let head = remit_trail::Head {
+                newest,
+                is_stopped,
+                ..remit_trail::Head::new(boot)
+            };
+            std::fs::write(state.join("warden/audit-head"), head.bytes()).unwrap();
+            let left = left(&state, Some(here));
+            assert_eq!(left.expected().is_some(), is_known, "{left:?}");
+        }
+        std::fs::remove_dir_all(state).unwrap();
+    }
 }
