@@ -230,7 +230,12 @@ fn a_running_job_is_clean_from_its_first_byte_also_after_its_broker_died() {
     kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
     assert!(ends_within(broker, 1000));
     // Nobody knows them any more.
-    let report = looks(&daemon, job);
+    is_withheld(&looks(&daemon, job));
+    kept_clean(&daemon);
+    daemon.stop();
+}
+
+fn is_withheld(report: &JobReport) {
     assert!(
         report.stdout.head.is_empty() && report.stdout.total > 0,
         "{report:?}"
@@ -239,8 +244,6 @@ fn a_running_job_is_clean_from_its_first_byte_also_after_its_broker_died() {
         report.notes.iter().any(|note| note.contains("withheld")),
         "{report:?}"
     );
-    kept_clean(&daemon);
-    daemon.stop();
 }
 
 #[test]
@@ -252,15 +255,7 @@ fn after_a_restart_of_the_daemon_its_output_is_withheld() {
         .expect("it is granted")
         .job;
     daemon.restart_cleanly();
-    let report = looks(&daemon, job);
-    assert!(
-        report.stdout.head.is_empty() && report.stdout.total > 0,
-        "{report:?}"
-    );
-    assert!(
-        report.notes.iter().any(|note| note.contains("withheld")),
-        "{report:?}"
-    );
+    is_withheld(&looks(&daemon, job));
     kept_clean(&daemon);
     daemon.stop();
 }

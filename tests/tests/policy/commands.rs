@@ -1,12 +1,10 @@
 //! A command that is granted: what runs is what the policy says, and what its caller may not say.
 
-use std::fs;
-use std::path::Path;
-
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_common::wire::{Bytes, Purpose, Run};
 use remit_tests::caller::{Caller, argv, at_once, change, named, stdout};
+use remit_tests::canary::holder;
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 
 use super::scene::{FILE, GRANTS, asked, exit, prints, reload, started, with};
@@ -185,25 +183,6 @@ fn its_limits_and_its_profile_hold() {
     daemon.stop();
 }
 
-/// Whether any file below a directory holds this text.
-fn holds(dir: &Path, text: &[u8]) -> Option<String> {
-    for entry in fs::read_dir(dir).ok()?.flatten() {
-        let path = entry.path();
-        let kind = entry.file_type().ok()?;
-        if kind.is_dir() {
-            if let Some(found) = holds(&path, text) {
-                return Some(found);
-            }
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).unwrap_or_default();
-            if bytes.windows(text.len()).any(|part| part == text) {
-                return Some(path.display().to_string());
-            }
-        }
-    }
-    None
-}
-
 #[test]
 fn a_secret_reaches_the_program_and_nothing_else() {
     const CANARY: &str = "hunter2-canary-8f3a";
@@ -247,7 +226,7 @@ fn a_secret_reaches_the_program_and_nothing_else() {
     assert!(!String::from_utf8_lossy(&listed.stdout).contains(CANARY));
     assert!(!daemon.stderr().contains(CANARY));
     assert_eq!(
-        holds(daemon.path(), CANARY.as_bytes()),
+        holder(daemon.path(), CANARY.as_bytes(), &[]),
         None,
         "a file holds it"
     );
