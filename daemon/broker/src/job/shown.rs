@@ -92,8 +92,8 @@ impl Job {
                     .iter()
                     .any(|command| notes::of_command(command) == Some(note))
             });
-        } else {
-            notes.extend(notes::of_errors(&stderr.head));
+        } else if let Some(enforced) = self.enforced.borrow().as_ref() {
+            notes.extend(notes::of_errors(&enforced.profile, &stderr.head));
         }
         (denials, notes.into_iter().map(str::to_owned).collect())
     }

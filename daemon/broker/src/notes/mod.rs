@@ -63,10 +63,12 @@ pub fn of_command(command: &Command) -> Option<&'static str> {
     table::of_program(&command.name, &args)
 }
 
-/// A note about what a job wrote to standard error: whose disk is read-only.
-pub fn of_errors(stderr: &[u8]) -> Option<&'static str> {
+/// A note about what a job of this profile wrote to standard error: whose disk is read-only. Of other
+/// profiles it may be the host's, and a sign of a broken one.
+pub fn of_errors(profile: &str, stderr: &[u8]) -> Option<&'static str> {
     const EROFS: &[u8] = b"Read-only file system";
-    stderr.windows(EROFS.len()).any(|part| part == EROFS).then_some(
+    let is_there = || stderr.windows(EROFS.len()).any(|part| part == EROFS);
+    (profile == "read" && is_there()).then_some(
         "every file system is read-only in this sandbox, by design; whether the host's are stands in /proc/1/mounts",
     )
 }
@@ -199,9 +201,11 @@ mod tests {
 
     #[test]
     fn a_read_only_disk_is_the_sandboxs() {
-        assert!(of_errors(b"touch: cannot touch '/x': Read-only file system\n").is_some());
-        assert!(of_errors(b"touch: cannot touch '/x': Permission denied\n").is_none());
-        assert!(of_errors(b"").is_none());
+        let line = b"touch: cannot touch '/x': Read-only file system\n";
+        assert!(of_errors("read", line).is_some());
+        assert!(of_errors("host", line).is_none());
+        assert!(of_errors("read", b"touch: cannot touch '/x': Permission denied\n").is_none());
+        assert!(of_errors("read", b"").is_none());
     }
 
     #[test]
