@@ -182,6 +182,7 @@ impl Warden {
             .field("RELEASE", remit_common::RELEASE)
             .field("POLICY", &self.policy.digest)
             .number("LANDLOCK", landlock)
+            .field("SINK", self.audit.sink())
             .field("CONTROLLERS", controllers.join(" "))
             .maybe("REFUSED", self.walls.refused());
         self.audit

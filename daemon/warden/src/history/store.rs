@@ -93,8 +93,16 @@ impl Store {
 
     /// Both files, the older one first.
     fn read(&self) -> io::Result<[Vec<u8>; 2]> {
+        let mut why = io::Error::other("it changes too fast");
         for _ in 0..TRIES {
-            let file = for_reading(&self.path)?;
+            let file = match for_reading(&self.path) {
+                // Between two renames it has no name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    why = error;
+                    continue;
+                }
+                other => other?,
+            };
             let before = match for_reading(&old(&self.path)) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -121,7 +129,7 @@ impl Store {
             file.take(size).read_to_end(new)?;
             return Ok(bytes);
         }
-        Err(io::Error::other("it changes too fast"))
+        Err(why)
     }
 
     /// The file that grows is full: it becomes the one before.

@@ -27,7 +27,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let again = read(&[bytes, more].concat());
     // A value that ended with the bytes goes on with a space: it is whole already.
     assert!(again.is_some());
-    if let (Some(Record::Seccomp { uid, .. }), Record::Seccomp { uid: before, .. }) = (&again, &record) {
+    if let (Some(Record::Seccomp { uid, .. }), Record::Seccomp { uid: before, .. }) =
+        (&again, &record)
+    {
         assert_eq!(uid, before);
     }
 });

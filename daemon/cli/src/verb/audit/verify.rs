@@ -125,6 +125,10 @@ impl Told {
                 Ok(cause) => cause,
                 Err(_) => "what journald says of itself cannot be read".to_owned(),
             }),
+            (Source::Files { live: true, .. }, _) if finding.kind == Kind::Truncated => Some(
+                "if the file was rotated, give the older one before it: --file OLDER --file NEWER"
+                    .into(),
+            ),
             (_, _) => None,
         };
         Self {
