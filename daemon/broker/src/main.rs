@@ -27,6 +27,7 @@ mod notes;
 mod output;
 mod page;
 mod pipe;
+mod programs;
 mod redact;
 mod rest;
 mod room;

@@ -19,7 +19,6 @@ pub use questions::Questions;
 pub use told::Told;
 
 use crate::audit::Record;
-use crate::clock;
 
 /// What is kept, or why nothing is.
 #[derive(Debug)]
@@ -42,12 +41,13 @@ impl History {
         }
     }
 
-    /// Keeps what a record tells of a user, where it tells any. `seq` is its number in the trail.
-    pub fn add(&mut self, record: &Record, seq: u64) {
+    /// Keeps what a record tells of a user, where it tells any. `seq` and `at_ms` are its number in the trail and
+    /// its time there.
+    pub fn add(&mut self, record: &Record, seq: u64, at_ms: u64) {
         let Ok(store) = &mut self.store else {
             return;
         };
-        let Some(kept) = told::kept(record, seq, clock::unix_ms()) else {
+        let Some(kept) = told::kept(record, seq, at_ms) else {
             return;
         };
         match store.add(&kept) {

@@ -5,8 +5,6 @@ use remit_link::{Answer, ToWarden};
 
 use super::{Call, Refused, wrong_answer};
 use crate::check;
-use crate::notes::About;
-use crate::warden::Granted;
 
 impl Call {
     /// One page of it.
@@ -18,13 +16,9 @@ impl Call {
             ticket,
             query,
         };
-        match self
-            .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
-            .await?
-        {
-            Granted::Answer(Answer::History(page)) => Ok(Reply::History(*page)),
-            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_))
-            | Granted::Started(_) => Err(wrong_answer()),
+        match self.question(message).await? {
+            Answer::History(page) => Ok(Reply::History(*page)),
+            Answer::Known(_) | Answer::Stopping(_) | Answer::Access(_) => Err(wrong_answer()),
         }
     }
 }

@@ -9,8 +9,6 @@ use remit_link::{Answer, ToWarden};
 use super::{Call, Refused, wrong_answer};
 use crate::check;
 use crate::job::note;
-use crate::notes::About;
-use crate::warden::Granted;
 
 impl Call {
     /// One job: waits for its end if asked, reports it, and pages its output.
@@ -49,17 +47,9 @@ impl Call {
                 job: id,
                 signal,
             };
-            match self
-                .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
-                .await
-            {
-                Ok(Granted::Answer(Answer::Stopping(_))) => {
-                    self.wait(&job, caps::WAIT_MS_DEFAULT).await
-                }
-                Ok(
-                    Granted::Answer(Answer::Known(_) | Answer::Access(_) | Answer::History(_))
-                    | Granted::Started(_),
-                ) => {
+            match self.question(message).await {
+                Ok(Answer::Stopping(_)) => self.wait(&job, caps::WAIT_MS_DEFAULT).await,
+                Ok(Answer::Known(_) | Answer::Access(_) | Answer::History(_)) => {
                     return Err(wrong_answer());
                 }
                 // It may have ended while we asked.

@@ -111,13 +111,20 @@ impl Call {
             ticket,
             access,
         };
+        match self.question(message).await? {
+            Answer::Access(report) => Ok(Reply::Access(*report)),
+            Answer::Known(_) | Answer::Stopping(_) | Answer::History(_) => Err(wrong_answer()),
+        }
+    }
+
+    /// Asks the warden what starts nothing. `message` gets the ticket.
+    async fn question(&self, message: impl FnOnce(u64) -> ToWarden) -> Result<Answer, Refused> {
         match self
             .ask(About::default(), |ticket| Ok((message(ticket), Vec::new())))
             .await?
         {
-            Granted::Answer(Answer::Access(report)) => Ok(Reply::Access(*report)),
-            Granted::Answer(Answer::Known(_) | Answer::Stopping(_) | Answer::History(_))
-            | Granted::Started(_) => Err(wrong_answer()),
+            Granted::Answer(answer) => Ok(answer),
+            Granted::Started(_) => Err(wrong_answer()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::commands::Command;
 use super::said::Kind;
+use crate::programs;
 
 /// What programs have in common that fail for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,65 +58,14 @@ pub enum Topic {
 }
 
 const NAMES: &[(&[&str], Topic)] = &[
-    (
-        &[
-            "curl",
-            "wget",
-            "dig",
-            "host",
-            "nslookup",
-            "nc",
-            "ncat",
-            "telnet",
-            "ssh",
-            "ssh-keyscan",
-            "scp",
-            "sftp",
-            "rsync",
-            "git-remote-https",
-            "whois",
-            "ftp",
-            "openssl",
-        ],
-        Topic::Network,
-    ),
-    (
-        &[
-            "ping",
-            "ping6",
-            "traceroute",
-            "tracepath",
-            "mtr",
-            "arping",
-            "tcpdump",
-            "tshark",
-            "nmap",
-        ],
-        Topic::Packets,
-    ),
-    (
-        &[
-            "systemd-run",
-            "loginctl",
-            "hostnamectl",
-            "timedatectl",
-            "localectl",
-            "busctl",
-            "machinectl",
-            "networkctl",
-            "resolvectl",
-            "bootctl",
-            "systemd-analyze",
-            "gdbus",
-            "dbus-send",
-        ],
-        Topic::Bus,
-    ),
-    (
-        &["docker", "podman", "crictl", "ctr", "nerdctl", "kubectl"],
-        Topic::Containers,
-    ),
-    (&["su", "sudo", "doas", "pkexec", "runuser"], Topic::Users),
+    (programs::CONNECT, Topic::Network),
+    (&["sftp", "whois", "ftp", "openssl"], Topic::Network),
+    (programs::PACKETS, Topic::Packets),
+    (&["tshark", "nmap"], Topic::Packets),
+    (programs::BUS, Topic::Bus),
+    (&["gdbus", "dbus-send"], Topic::Bus),
+    (programs::CONTAINERS, Topic::Containers),
+    (programs::USERS, Topic::Users),
     (
         &[
             "useradd", "usermod", "userdel", "adduser", "deluser", "groupadd", "groupmod",
@@ -124,30 +74,15 @@ const NAMES: &[(&[&str], Topic)] = &[
         ],
         Topic::Accounts,
     ),
-    (
-        &["reboot", "shutdown", "poweroff", "halt", "init", "telinit"],
-        Topic::Reboot,
-    ),
+    (programs::REBOOT, Topic::Reboot),
+    (&["init", "telinit"], Topic::Reboot),
     (
         &["mount", "umount", "losetup", "swapon", "swapoff"],
         Topic::Mounts,
     ),
     (&["dmesg"], Topic::KernelLog),
-    (
-        &[
-            "iptables",
-            "ip6tables",
-            "iptables-save",
-            "ip6tables-save",
-            "nft",
-            "ufw",
-            "firewall-cmd",
-            "ipset",
-            "conntrack",
-            "iptables-restore",
-        ],
-        Topic::Firewall,
-    ),
+    (programs::FIREWALL, Topic::Firewall),
+    (&["ip6tables-save", "iptables-restore"], Topic::Firewall),
     (&["crontab", "at", "atq", "atrm", "batch"], Topic::Crontab),
     (&["sysctl"], Topic::Sysctl),
     (
@@ -171,19 +106,9 @@ const NAMES: &[(&[&str], Topic)] = &[
         ],
         Topic::Signal,
     ),
+    (programs::DISKS, Topic::Disks),
     (
         &[
-            "fdisk",
-            "sfdisk",
-            "parted",
-            "blkid",
-            "smartctl",
-            "hdparm",
-            "lvs",
-            "pvs",
-            "vgs",
-            "mdadm",
-            "dumpe2fs",
             "mkfs",
             "mkfs.ext4",
             "mkfs.xfs",
@@ -270,7 +195,7 @@ impl Topic {
                     Denied | NeedsRoot | ReadOnly | NotPermitted | NoNetwork
                 )
             }
-            Self::Users => matches!(
+            Self::Users | Self::Reboot => matches!(
                 kind,
                 Denied
                     | NeedsRoot
@@ -287,19 +212,9 @@ impl Topic {
                     Denied | NeedsRoot | ReadOnly | NotPermitted | NoAccount | NoUser
                 )
             }
-            Self::Reboot => matches!(
-                kind,
-                Denied
-                    | NeedsRoot
-                    | ReadOnly
-                    | NotPermitted
-                    | NoUser
-                    | NoAccount
-                    | NoService
-                    | NoNetwork
-            ),
-            Self::Firewall => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
-            Self::Interfaces => matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot),
+            Self::Firewall | Self::Interfaces => {
+                matches!(kind, NoNetwork | NotPermitted | Denied | NeedsRoot)
+            }
             Self::Mounts | Self::Machine | Self::Modules | Self::Namespaces | Self::Disks => {
                 matches!(
                     kind,
@@ -317,11 +232,8 @@ impl Topic {
 fn of_systemctl(verb: Option<&str>, args: &[String]) -> Topic {
     let looks = args.iter().any(|arg| arg == "--failed");
     match verb.filter(|_| !looks) {
-        Some(
-            "start" | "stop" | "restart" | "try-restart" | "reload" | "reload-or-restart" | "kill"
-            | "enable" | "disable" | "mask" | "unmask" | "edit" | "set-property" | "daemon-reload"
-            | "reset-failed" | "isolate" | "force-reload",
-        ) => Topic::UnitChange,
+        Some("force-reload") => Topic::UnitChange,
+        Some(verb) if programs::UNIT_CHANGES.contains(&verb) => Topic::UnitChange,
         Some("reboot" | "poweroff" | "halt" | "kexec" | "suspend") => Topic::Reboot,
         _ => Topic::Units,
     }

@@ -3,6 +3,8 @@
 //! A program is here when inside the sandbox it can only mislead: it fails for a reason that it names wrongly, or
 //! leaves things out without a word. Each sentence says so and, where anything does, what answers instead.
 
+use crate::programs;
+
 const MOUNTS: &str = "the mount table is the sandbox's own, all read-only: `findmnt -N 1` and /proc/1/mounts show the host's";
 const TMP: &str = "/tmp, /var/tmp and /dev/shm are private to the job and empty";
 const DESCRIPTORS: &str = "descriptors of other users' processes cannot be seen here: `ss -ltnpe` shows uid and cgroup of each socket, and the tool host (section ports) names the unit";
@@ -58,23 +60,8 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["lslocks"], LOCK_FILES),
     // The last two are how node and Python ask for it.
     (&["whoami", "screen", ".userInfo", "pwd.getpwuid"], ACCOUNT),
-    (&["su", "sudo", "runuser", "doas", "pkexec"], USERS),
-    (
-        &[
-            "systemd-analyze",
-            "systemd-run",
-            "loginctl",
-            "hostnamectl",
-            "timedatectl",
-            "localectl",
-            "busctl",
-            "machinectl",
-            "networkctl",
-            "resolvectl",
-            "bootctl",
-        ],
-        BUS,
-    ),
+    (programs::USERS, USERS),
+    (programs::BUS, BUS),
     (
         &[
             "mysql",
@@ -93,65 +80,16 @@ const PROGRAMS: &[(&[&str], &str)] = &[
         ],
         SERVICES,
     ),
-    (
-        &[
-            "curl",
-            "wget",
-            "dig",
-            "host",
-            "nslookup",
-            "nc",
-            "ncat",
-            "telnet",
-            "ssh",
-            "ssh-keyscan",
-            "scp",
-            "rsync",
-            "git-remote-https",
-        ],
-        NETWORK,
-    ),
+    (programs::CONNECT, NETWORK),
     (&["ifconfig"], INTERFACES),
-    (&["reboot", "shutdown", "poweroff", "halt"], UNIT_CHANGE),
-    (
-        &[
-            "ping",
-            "ping6",
-            "traceroute",
-            "tracepath",
-            "mtr",
-            "arping",
-            "tcpdump",
-        ],
-        PING,
-    ),
-    (
-        &["docker", "podman", "crictl", "ctr", "nerdctl", "kubectl"],
-        CONTAINERS,
-    ),
+    (programs::REBOOT, UNIT_CHANGE),
+    (programs::PACKETS, PING),
+    (programs::CONTAINERS, CONTAINERS),
     (&["dmesg"], KERNEL_LOG),
     (&["crontab"], CRONTAB),
     (&["atq"], AT),
-    (
-        &[
-            "iptables",
-            "ip6tables",
-            "iptables-save",
-            "nft",
-            "ufw",
-            "firewall-cmd",
-            "ipset",
-            "conntrack",
-        ],
-        FIREWALL,
-    ),
-    (
-        &[
-            "fdisk", "sfdisk", "parted", "blkid", "smartctl", "hdparm", "lvs", "pvs", "vgs",
-            "mdadm", "dumpe2fs",
-        ],
-        DEVICES,
-    ),
+    (programs::FIREWALL, FIREWALL),
+    (programs::DISKS, DEVICES),
     (&["sqlite3"], WAL),
 ];
 
@@ -221,9 +159,8 @@ fn of_systemctl(args: &[&[u8]]) -> &'static str {
             UNIT_LIST
         }
         "is-system-running" => UNIT_FAILED,
-        "start" | "stop" | "restart" | "try-restart" | "reload" | "reload-or-restart" | "kill"
-        | "enable" | "disable" | "mask" | "unmask" | "edit" | "set-property" | "daemon-reload"
-        | "reset-failed" | "isolate" | "reboot" | "poweroff" => UNIT_CHANGE,
+        "reboot" | "poweroff" => UNIT_CHANGE,
+        verb if programs::UNIT_CHANGES.contains(&verb) => UNIT_CHANGE,
         _ => UNIT_STATUS,
     }
 }

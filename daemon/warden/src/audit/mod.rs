@@ -224,7 +224,7 @@ impl Audit {
         let is_on_disk = sync && matches!(self.sink, Open::File(_));
         let (kept, written) = match written {
             Ok(()) => {
-                self.history.add(&record, linked.seq());
+                self.history.add(&record, linked.seq(), now);
                 // The record is out, and what it says is to be done.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
             }
