@@ -133,11 +133,16 @@ fuzz-corpus:
 	tests/fuzz/run 0
 	tests/fuzz/run 3
 
+# Both are left out where they are not installed, and the table says so.
+BENCH_PACKAGES := openssh-server bubblewrap
+
 .PHONY: bench
-bench: ## what a run costs, also beside a flood of output, a search, and a record; optimised; JSON=FILE keeps the numbers
+bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONLY=PARTS, JSON=FILE, MARKDOWN=FILE
+	@tests/machine/packages $(BENCH_PACKAGES) || echo 'without $(BENCH_PACKAGES): ways that need them are left out'
 	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
-	$(ROOT) tests/bench/run $(if $(JSON),--json $(abspath $(JSON)))
-	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(RUNNER) cost_of_a_record -- --nocapture
+	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(RUNNER) cost_of_a_record -- --nocapture >$(BUILT)/release/records
+	$(ROOT) tests/bench/run --records $(BUILT)/release/records $(if $(ONLY),--only $(ONLY)) \
+		$(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN)))
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute

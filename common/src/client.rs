@@ -1,7 +1,7 @@
 //! A small synchronous client, for the command line and for tests.
 
 use std::fmt;
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,8 @@ impl From<FrameError> for ClientError {
 /// A connection to the daemon, one call at a time.
 #[derive(Debug)]
 pub struct Client {
-    socket: UnixStream,
+    /// Reads are buffered: as a rule one is a frame.
+    socket: BufReader<UnixStream>,
     next: u32,
 }
 
@@ -77,13 +78,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`]: not running, not allowed, refused, or broken.
     pub fn connect(socket: &Path, name: &str) -> Result<Self, ClientError> {
-        let mut stream = connect(socket)?;
+        let mut stream = BufReader::new(connect(socket)?);
         let hello = FromClient::Hello(Hello {
             protocol: PROTOCOL,
             client: name.to_owned(),
         });
         // A daemon that refuses says so and closes, maybe before it has our hello: read on.
-        let sent = frame::write(&mut stream, &hello, caps::FRAME);
+        let sent = frame::write(stream.get_mut(), &hello, caps::FRAME);
         match frame::read(&mut stream, caps::FRAME) {
             Ok(ToClient::Welcome { .. }) => Ok(Self {
                 socket: stream,
@@ -109,7 +110,7 @@ impl Client {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         frame::write(
-            &mut self.socket,
+            self.socket.get_mut(),
             &FromClient::Call { id, request },
             caps::FRAME,
         )?;

@@ -14,17 +14,15 @@ impl JobId {
     /// Its first 8 digits, to tell jobs apart in a line for people. Nothing takes them for the id.
     #[must_use]
     pub fn short(self) -> String {
-        self.0
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut digits = self.to_string();
+        digits.truncate(8);
+        digits
     }
 }
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::OnceLock;
 
 use crate::names::JobId;
 
@@ -11,9 +12,21 @@ use crate::names::JobId;
 /// When the kernel's source of random bytes cannot be read.
 pub fn fresh() -> io::Result<String> {
     let mut bits = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    source()?.read_exact(&mut bits)?;
     // Written as job ids are.
     Ok(JobId(bits).to_string())
+}
+
+/// Opened once: a shim draws for each call.
+fn source() -> io::Result<&'static File> {
+    static SOURCE: OnceLock<File> = OnceLock::new();
+    match SOURCE.get() {
+        Some(file) => Ok(file),
+        None => {
+            let file = File::open("/dev/urandom")?;
+            Ok(SOURCE.get_or_init(|| file))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ pub fn is_plain(c: char) -> bool {
 /// that are no UTF-8 as `\xff`.
 #[must_use]
 pub fn show(bytes: &[u8]) -> Shown {
+    if let Some(text) = ascii(bytes, |byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
+        return Shown {
+            text: text.to_owned(),
+            escaped: false,
+        };
+    }
     let mut shown = Shown {
         text: String::with_capacity(bytes.len()),
         escaped: false,
@@ -61,10 +67,22 @@ pub fn show(bytes: &[u8]) -> Shown {
     shown
 }
 
+/// `bytes` as text where each of them is one of these, all of them characters of ASCII: most that is shown, and what
+/// needs no second look at each character.
+fn ascii(bytes: &[u8], these: impl Fn(u8) -> bool) -> Option<&str> {
+    let all = bytes.iter().all(|byte| these(*byte));
+    std::str::from_utf8(bytes).ok().filter(|_| all)
+}
+
 /// One line for logs and lists: as [`show`], with newline and tab escaped too,
 /// cut at a character to at most `cap` bytes and then `…`.
 #[must_use]
 pub fn line(bytes: &[u8], cap: usize) -> String {
+    if bytes.len() <= cap
+        && let Some(text) = ascii(bytes, |byte| matches!(byte, b' '..=b'~'))
+    {
+        return text.to_owned();
+    }
     // An escape is never shorter than its byte, so more input cannot show within the cap.
     let start = bytes.get(..cap.saturating_add(1)).unwrap_or(bytes);
     let mut text = show(start).text.replace('\n', "\\n").replace('\t', "\\t");
@@ -78,7 +96,8 @@ pub fn line(bytes: &[u8], cap: usize) -> String {
 /// An argv on one line, as a shell would need it quoted, at most `cap` bytes.
 #[must_use]
 pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
-    let mut all = Vec::new();
+    let bytes: usize = argv.iter().map(|arg| arg.as_ref().len() + 3).sum();
+    let mut all = Vec::with_capacity(bytes.min(cap.saturating_add(3)));
     for arg in argv {
         let arg = arg.as_ref();
         if !all.is_empty() {

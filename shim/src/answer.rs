@@ -15,7 +15,7 @@ use remit_common::wire::{
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arguments::Call;
 use crate::base64;
@@ -98,64 +98,95 @@ impl Form {
     }
 }
 
-/// The result of a tool.
-pub fn result(form: Form, reply: Result<Reply, Refusal>) -> CallToolResult {
-    match reply.and_then(|reply| made(form, reply)) {
-        Ok((text, value)) => {
-            let is_error = form.tool.starts() && is_refused(&value);
-            with(text, value, is_error)
+/// What a tool answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer as JSON, in which every character can be seen.
+    data: String,
+    /// The same as text, where what a job wrote is set apart in it; else it is the JSON.
+    text: Option<String>,
+    is_error: bool,
+}
+
+impl Answer {
+    /// The answer to a call.
+    pub fn new(form: Form, reply: Result<Reply, Refusal>) -> Self {
+        reply
+            .and_then(|reply| made(form, reply))
+            .unwrap_or_else(|refusal| Self::refused(&refusal))
+    }
+
+    /// The answer that tells a refusal.
+    pub fn refused(refusal: &Refusal) -> Self {
+        let data = json!({ "error": refusal }).to_string();
+        Self {
+            is_error: true,
+            ..quoted::visible(data).into()
         }
-        Err(refusal) => refused(&refusal),
+    }
+
+    /// What a person reads.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or(&self.data)
+    }
+
+    /// JSON for programs.
+    pub fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// Whether it tells a refusal.
+    pub fn is_error(&self) -> bool {
+        self.is_error
     }
 }
 
-/// Whether a job was refused after all while it waited. One that still waits for a person is no failure.
-fn is_refused(job: &Value) -> bool {
-    let waits = json!(State::AwaitingApproval);
-    job.get("code").is_some_and(Value::is_string) && job.get("state") != Some(&waits)
+impl From<String> for Answer {
+    fn from(data: String) -> Self {
+        Self {
+            data,
+            text: None,
+            is_error: false,
+        }
+    }
 }
 
-/// The result that tells a refusal.
-pub fn refused(refusal: &Refusal) -> CallToolResult {
-    let value = json!({ "error": refusal });
-    with(quoted::visible(value.to_string()), value, true)
+impl From<Answer> for CallToolResult {
+    fn from(answer: Answer) -> Self {
+        let content = vec![ContentBlock::text(answer.text())];
+        let mut result = match answer.is_error {
+            true => Self::error(content),
+            false => Self::success(content),
+        };
+        // It was made of types that are JSON.
+        result.structured_content = serde_json::from_str(&answer.data).ok();
+        result
+    }
 }
 
-fn with(text: String, value: Value, is_error: bool) -> CallToolResult {
-    let content = vec![ContentBlock::text(text)];
-    let mut result = match is_error {
-        true => CallToolResult::error(content),
-        false => CallToolResult::success(content),
-    };
-    result.structured_content = Some(value);
-    result
-}
-
-fn made(form: Form, reply: Reply) -> Result<(String, Value), Refusal> {
+fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
     match (form.tool, reply) {
         (Tool::Run | Tool::Change | Tool::Job | Tool::JobStop, Reply::Job { report, part }) => {
             match &part {
-                None => job(&report),
+                None => job(form, &report),
                 Some(Part::Page(page)) => paged(form, &report, page),
                 Some(Part::Matches(matches)) => searched(form, &report, matches),
             }
             .ok_or_else(too_large)
         }
-        (Tool::Job, Reply::Jobs(jobs)) => {
-            fit::largest(jobs.len(), |count| list(&jobs, count)).ok_or_else(too_large)
-        }
+        (Tool::Job, Reply::Jobs(jobs)) => plain(jobs.len(), |count| list(&jobs, count)),
         (Tool::History, Reply::History(page)) => {
-            fit::largest(page.entries.len(), |count| past(&page, count)).ok_or_else(too_large)
+            plain(page.entries.len(), |count| past(&page, count))
         }
         (Tool::Access, Reply::Access(mut report)) => {
             to_the_point(&mut report);
             let entries = report.grants.len() + report.commands.len();
-            fit::largest(entries, |count| access(&report, count)).ok_or_else(too_large)
+            plain(entries, |count| access(&report, count))
         }
         (Tool::Host, Reply::Host(report)) => {
             let report = serde_json::to_value(&report).map_err(|_| too_large())?;
             let report = fit::without_largest_sections(report);
-            fit::largest(0, |_| &report).ok_or_else(too_large)
+            plain(0, |_| &report)
         }
         (
             _,
@@ -174,50 +205,69 @@ fn another() -> Refusal {
         .next("tell the user that remitd and mcp-shim do not fit together")
 }
 
-fn job(report: &JobReport) -> Option<(String, Value)> {
+/// An answer in which nothing is a job's.
+fn plain<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Result<Answer, Refusal> {
+    let (_, data) = fit::largest(max, make).ok_or_else(too_large)?;
+    Ok(data.into())
+}
+
+fn job(form: Form, report: &JobReport) -> Option<Answer> {
     let answer = |budget| JobAnswer {
-        job: JobResult::from(&fit::report(report, budget)),
+        job: JobResult::from(fit::report(report, budget).as_ref()),
         page: None,
         matches: None,
     };
-    fit::largest_made(fit::output(report), answer).map(set_apart)
+    fit::largest(fit::output(report), answer).map(|made| set_apart(form, made))
 }
 
-/// The text of an answer with what the job wrote set apart. It is as long as the JSON, or but a little longer.
-fn set_apart((mut answer, _, value): (JobAnswer, String, Value)) -> (String, Value) {
+/// The answer with what the job wrote set apart in its text, which is as long as the JSON, or but a little
+/// longer.
+fn set_apart(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
+    let is_error = form.tool.starts() && is_refused(&answer.job);
     let JobAnswer { job, page, matches } = &mut answer;
     let pieces = quoted::taken(job, page.as_mut(), matches.as_mut());
-    let rest = serde_json::to_string(&answer).unwrap_or_default();
-    let draw = || request_id::fresh().ok();
-    (quoted::text(rest, &pieces, draw), value)
+    let text = (!pieces.is_empty()).then(|| {
+        let rest = serde_json::to_string(&answer).unwrap_or_default();
+        quoted::text(rest, &pieces, || request_id::fresh().ok())
+    });
+    Answer {
+        data,
+        text,
+        is_error,
+    }
+}
+
+/// Whether a job was refused after all while it waited. One that still waits for a person is no failure.
+fn is_refused(job: &JobResult) -> bool {
+    job.code.is_some() && job.state != State::AwaitingApproval
 }
 
 // Who asks for a part does not want the same output twice.
 
-fn paged(form: Form, report: &JobReport, page: &Page) -> Option<(String, Value)> {
+fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
     let answer = |budget| JobAnswer {
         job: JobResult::without_output(report),
         page: Some(page_of(page, budget, form)),
         matches: None,
     };
-    fit::largest_made(page.bytes.len(), answer).map(set_apart)
+    fit::largest(page.bytes.len(), answer).map(|made| set_apart(form, made))
 }
 
-fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<(String, Value)> {
+fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
     let answer = |shown: &Matches| JobAnswer {
         job: JobResult::without_output(report),
         page: None,
         matches: Some(MatchResult::from(shown)),
     };
     let first = |count| fit::matches::first(matches, count, form.context);
-    let fitting = fit::largest_made(matches.lines.len(), |count| answer(&first(count)));
+    let fitting = fit::largest(matches.lines.len(), |count| answer(&first(count)));
     let fitting = fitting.or_else(|| {
         // Even those that belong together are too long.
-        fit::largest_made(caps::GREP_LINE, |size| {
+        fit::largest(caps::GREP_LINE, |size| {
             answer(&fit::matches::shortened(&first(0), size))
         })
     });
-    fitting.map(set_apart)
+    fitting.map(|made| set_apart(form, made))
 }
 
 fn page_of(page: &Page, budget: usize, form: Form) -> PageResult {

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
 pub use self::run::{ChangeArgs, RunArgs};
+use crate::direct;
 use crate::tools::Tool;
 
 /// Bytes quoted of a wrong argument.
@@ -91,18 +92,47 @@ enum Signal {
 /// # Errors
 /// [`Code::InvalidArgs`], naming the argument.
 pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<Call, Refusal> {
-    match tool {
-        Tool::Access => access(parse(arguments)?),
-        Tool::Host => {
-            let args: HostArgs = parse(arguments)?;
-            let sections = args.sections.unwrap_or_default();
-            Ok(Request::Host { sections }.into())
+    Given::Values(arguments).call(tool)
+}
+
+/// What `tool` asks for with the arguments in this JSON text. None where that is not an object.
+pub fn read(tool: Tool, arguments: &str) -> Option<Result<Call, Refusal>> {
+    let asked = Given::Text(arguments).call(tool);
+    match asked {
+        Ok(_) => Some(asked),
+        // Told as for any other arguments, if it is JSON after all.
+        Err(_) => direct::object(arguments).map(|arguments| call(tool, arguments)),
+    }
+}
+
+/// Arguments, as they are at hand.
+enum Given<'a> {
+    Text(&'a str),
+    Values(Map<String, Value>),
+}
+
+impl Given<'_> {
+    fn call(self, tool: Tool) -> Result<Call, Refusal> {
+        match tool {
+            Tool::Access => access(self.parse()?),
+            Tool::Host => {
+                let args: HostArgs = self.parse()?;
+                let sections = args.sections.unwrap_or_default();
+                Ok(Request::Host { sections }.into())
+            }
+            Tool::Run => run::run(self.parse()?),
+            Tool::Change => run::change(self.parse()?),
+            Tool::Job => job::call(self.parse()?),
+            Tool::JobStop => stop(self.parse()?),
+            Tool::History => history::call(&self.parse()?),
         }
-        Tool::Run => run::run(parse(arguments)?),
-        Tool::Change => run::change(parse(arguments)?),
-        Tool::Job => job::call(parse(arguments)?),
-        Tool::JobStop => stop(parse(arguments)?),
-        Tool::History => history::call(&parse(arguments)?),
+    }
+
+    fn parse<T: DeserializeOwned>(self) -> Result<T, Refusal> {
+        match self {
+            Self::Text(text) => direct::object(text).ok_or_else(|| invalid("not an object")),
+            Self::Values(arguments) => parse(arguments),
+        }
     }
 }
 

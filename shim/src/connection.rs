@@ -17,8 +17,11 @@ use remit_common::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+/// Bytes read at once, where no longer frame has begun.
+const READ: usize = 16 << 10;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -60,10 +63,13 @@ pub enum CallError {
     Refused(Refusal),
 }
 
-/// What the daemon sends about one call.
-enum Event {
-    Progress(Progress),
-    Reply(Result<Reply, Refusal>),
+/// Where news of a call go, if anybody wants them.
+pub type News = Option<mpsc::UnboundedSender<Progress>>;
+
+/// Where what the daemon sends about a call goes.
+struct Waiter {
+    reply: oneshot::Sender<Box<Result<Reply, Refusal>>>,
+    news: News,
 }
 
 /// How a connection ended.
@@ -85,7 +91,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Calls {
-    open: HashMap<u32, mpsc::UnboundedSender<Event>>,
+    open: HashMap<u32, Waiter>,
     end: Option<(End, Instant)>,
 }
 
@@ -100,13 +106,13 @@ impl Connection {
         patience: Duration,
     ) -> Result<Self, ConnectError> {
         match timeout(patience, hello(socket, client)).await {
-            Ok(Ok((reader, writer))) => Ok(Self::start(reader, writer)),
+            Ok(Ok((frames, writer))) => Ok(Self::start(frames, writer)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(unavailable(socket, "it does not answer")),
         }
     }
 
-    fn start(reader: OwnedReadHalf, writer: OwnedWriteHalf) -> Self {
+    fn start(reader: Frames, writer: OwnedWriteHalf) -> Self {
         let (frames, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             frames,
@@ -127,23 +133,15 @@ impl Connection {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn call(
-        &self,
-        request: Request,
-        progress: &mpsc::UnboundedSender<Progress>,
-    ) -> Result<Reply, CallError> {
-        let mut call = self.begin(request)?;
-        loop {
-            match call.events.recv().await {
-                // Nobody may want to see it.
-                Some(Event::Progress(now)) => drop(progress.send(now)),
-                Some(Event::Reply(reply)) => return reply.map_err(CallError::Refused),
-                None => return Err(self.0.calls().how_it_ended()),
-            }
+    pub async fn call(&self, request: Request, news: &News) -> Result<Reply, CallError> {
+        let mut call = self.begin(request, news.clone())?;
+        match (&mut call.reply).await {
+            Ok(reply) => reply.map_err(CallError::Refused),
+            Err(_) => Err(self.0.calls().how_it_ended()),
         }
     }
 
-    fn begin(&self, request: Request) -> Result<Call, CallError> {
+    fn begin(&self, request: Request, news: News) -> Result<Call, CallError> {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let frame =
             frame::encode(&FromClient::Call { id, request }, caps::FRAME).map_err(|_| {
@@ -155,19 +153,25 @@ impl Connection {
                     .next("send less input"),
                 )
             })?;
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, reply) = oneshot::channel();
         {
             let mut calls = self.0.calls();
             if calls.end.is_some() {
                 return Err(calls.how_it_ended());
             }
-            calls.open.insert(id, sender);
+            calls.open.insert(
+                id,
+                Waiter {
+                    reply: sender,
+                    news,
+                },
+            );
         }
         // When the writer is gone, the reader ends the call.
         let _ = self.0.frames.send(frame);
         Ok(Call {
             id,
-            events,
+            reply,
             shared: Arc::clone(&self.0),
         })
     }
@@ -193,7 +197,7 @@ impl Calls {
 /// A call in flight.
 struct Call {
     id: u32,
-    events: mpsc::UnboundedReceiver<Event>,
+    reply: oneshot::Receiver<Box<Result<Reply, Refusal>>>,
     shared: Arc<Shared>,
 }
 
@@ -207,10 +211,7 @@ impl Drop for Call {
     }
 }
 
-async fn hello(
-    socket: &Path,
-    client: &str,
-) -> Result<(OwnedReadHalf, OwnedWriteHalf), ConnectError> {
+async fn hello(socket: &Path, client: &str) -> Result<(Frames, OwnedWriteHalf), ConnectError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| match error.kind() {
@@ -220,7 +221,8 @@ async fn hello(
             }
             _ => unavailable(socket, &error.to_string()),
         })?;
-    let (mut reader, mut writer) = stream.into_split();
+    let (reader, mut writer) = stream.into_split();
+    let mut frames = Frames::new(reader);
     let client = client.get(..client.floor_char_boundary(caps::CLIENT_NAME));
     let hello = FromClient::Hello(Hello {
         protocol: PROTOCOL,
@@ -230,8 +232,8 @@ async fn hello(
     let frame = frame::encode(&hello, caps::FRAME).map_err(broken)?;
     // A daemon that refuses says so and closes, maybe before it has our hello: read on.
     let sent = writer.write_all(&frame).await;
-    match read_frame(&mut reader).await {
-        Ok(ToClient::Welcome { protocol, .. }) if protocol == PROTOCOL => Ok((reader, writer)),
+    match frames.next().await {
+        Ok(ToClient::Welcome { protocol, .. }) if protocol == PROTOCOL => Ok((frames, writer)),
         Ok(ToClient::Welcome { protocol, release }) => Err(unavailable(
             socket,
             &format!("remitd {release} speaks protocol {protocol}, this program {PROTOCOL}"),
@@ -275,24 +277,25 @@ async fn write_frames(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedRece
     }
 }
 
-async fn read_frames(mut reader: OwnedReadHalf, connection: Connection) {
+async fn read_frames(mut frames: Frames, connection: Connection) {
     let end = loop {
-        let (id, event) = match read_frame(&mut reader).await {
-            Ok(ToClient::Progress { id, progress }) => (id, Event::Progress(progress)),
-            Ok(ToClient::Reply { id, reply }) => (id, Event::Reply(reply)),
+        match frames.next().await {
+            Ok(ToClient::Progress { id, progress }) => {
+                if let Some(Waiter { news, .. }) = connection.0.calls().open.get(&id) {
+                    // Nobody may want to see it.
+                    let _ = news.as_ref().map(|news| news.send(progress));
+                }
+            }
+            Ok(ToClient::Reply { id, reply }) => {
+                let waiter = connection.0.calls().open.remove(&id);
+                if let Some(Waiter { reply: sender, .. }) = waiter {
+                    // Whoever waited may just have stopped.
+                    let _ = sender.send(Box::new(reply));
+                }
+            }
             Ok(ToClient::Goodbye(refusal)) => break End::Goodbye(refusal),
             Ok(ToClient::Welcome { .. }) => break End::Broken(FrameError::Malformed.to_string()),
             Err(error) => break End::Broken(error.to_string()),
-        };
-        let mut calls = connection.0.calls();
-        let call = match &event {
-            Event::Progress(_) => calls.open.get(&id).cloned(),
-            Event::Reply(_) => calls.open.remove(&id),
-        };
-        drop(calls);
-        if let Some(call) = call {
-            // Whoever waited may just have stopped.
-            let _ = call.send(event);
         }
     };
     let mut calls = connection.0.calls();
@@ -300,19 +303,42 @@ async fn read_frames(mut reader: OwnedReadHalf, connection: Connection) {
     calls.open.clear();
 }
 
-async fn read_frame(reader: &mut OwnedReadHalf) -> Result<ToClient, FrameError> {
-    let mut field = [0; HEADER];
-    match reader.read_exact(&mut field).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(FrameError::Closed);
-        }
-        Err(error) => return Err(FrameError::Io(error)),
-        Ok(_) => {}
+/// The frames that the daemon sends. As a rule one read is one frame.
+struct Frames {
+    reader: OwnedReadHalf,
+    /// What was read and not yet decoded.
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    fn new(reader: OwnedReadHalf) -> Self {
+        let bytes = Vec::with_capacity(READ);
+        Self { reader, bytes }
     }
-    let mut bytes = vec![0; frame::header(field, caps::FRAME)?];
-    reader
-        .read_exact(&mut bytes)
-        .await
-        .map_err(FrameError::Io)?;
-    frame::decode(&bytes)
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> Result<ToClient, FrameError> {
+        loop {
+            let mut whole = HEADER;
+            if let Some((field, rest)) = self.bytes.split_first_chunk::<HEADER>() {
+                let length = frame::header(*field, caps::FRAME)?;
+                if let Some(frame) = rest.get(..length) {
+                    let message = frame::decode(frame);
+                    self.bytes.drain(..HEADER + length);
+                    // What one long answer took is not kept.
+                    self.bytes.shrink_to(READ);
+                    return message;
+                }
+                whole += length;
+            }
+            let missing = whole.saturating_sub(self.bytes.len());
+            self.bytes.reserve(missing.max(1));
+            match self.reader.read_buf(&mut self.bytes).await {
+                Ok(0) if self.bytes.len() < HEADER => return Err(FrameError::Closed),
+                Ok(0) => return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(FrameError::Io(error)),
+            }
+        }
+    }
 }

@@ -6,16 +6,18 @@
 //! starting again, so it is waited for a while; one that never was is not.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::request_id;
-use remit_common::wire::{Progress, Reply, Request};
-use tokio::sync::{Mutex, mpsc};
+use remit_common::wire::{Reply, Request};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{CallError, ConnectError, Connection};
+use crate::connection::{CallError, ConnectError, Connection, News};
 
 /// What the daemon may take over the time a call asked it to wait: the whole
 /// stays below the 60 seconds after which clients give up.
@@ -33,10 +35,46 @@ const GONE: Duration = Duration::from_secs(5);
 /// Between two looks at a socket where nobody is: first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// How long the clock goes on after a call: less than any time that a call waits for.
+const STEP: Duration = Duration::from_secs(1);
+
 /// The daemon behind one socket.
 pub struct Daemon {
     socket: PathBuf,
     connection: Mutex<Option<Connection>>,
+    clock: Arc<Clock>,
+}
+
+/// A timer that runs while calls are made, so that theirs are never the next to expire. One that is makes
+/// the runtime interrupt its own wait: two system calls and a wake-up for each call.
+#[derive(Default)]
+struct Clock {
+    runs: AtomicBool,
+    calls: AtomicU32,
+}
+
+impl Clock {
+    /// A call is made.
+    fn call(self: &Arc<Self>) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if !self.runs.swap(true, Ordering::Relaxed) {
+            tokio::spawn(Arc::clone(self).run());
+        }
+    }
+
+    /// Runs until a step goes by without a call: an idle shim sleeps.
+    async fn run(self: Arc<Self>) {
+        let mut before = self.calls.load(Ordering::Relaxed).wrapping_sub(1);
+        loop {
+            let calls = self.calls.load(Ordering::Relaxed);
+            if calls == before {
+                break;
+            }
+            before = calls;
+            sleep(STEP).await;
+        }
+        self.runs.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Daemon {
@@ -45,6 +83,7 @@ impl Daemon {
         Self {
             socket,
             connection: Mutex::new(None),
+            clock: Arc::default(),
         }
     }
 
@@ -57,27 +96,24 @@ impl Daemon {
         let connection = match current.as_ref().map(|now| (now, now.ended())) {
             Some((connection, None)) => return Ok(connection.clone()),
             Some((_, Some(lost))) if lost.elapsed() < GONE => {
-                reopen(&self.socket, client, lost).await?
+                Box::pin(reopen(&self.socket, client, lost)).await?
             }
-            Some(_) | None => Connection::open(&self.socket, client, HELLO).await?,
+            // Boxed, as that above: what is rare makes no call larger.
+            Some(_) | None => Box::pin(Connection::open(&self.socket, client, HELLO)).await?,
         };
         Ok(current.insert(connection).clone())
     }
 
-    /// Makes a call. Dropping the wait forgets it; its job goes on.
+    /// Makes a call; `news` of it go where they are wanted. Dropping the wait forgets it; its job goes on.
     ///
     /// # Errors
     /// The daemon's refusal, or one of ours with [`Code::DaemonUnavailable`].
-    pub async fn call(
-        &self,
-        client: &str,
-        request: Request,
-        progress: mpsc::UnboundedSender<Progress>,
-    ) -> Result<Reply, Refusal> {
+    pub async fn call(&self, client: &str, request: Request, news: News) -> Result<Reply, Refusal> {
+        self.clock.call();
         let request = identified(request)?;
         let limit = limit(&request);
         let hint = lost_hint(&request);
-        match timeout(limit, self.call_twice(client, request, progress)).await {
+        match timeout(limit, self.call_twice(client, request, news)).await {
             Ok(reply) => reply,
             Err(_) => Err(Refusal::new(
                 Code::DaemonUnavailable,
@@ -91,11 +127,11 @@ impl Daemon {
         &self,
         client: &str,
         request: Request,
-        progress: mpsc::UnboundedSender<Progress>,
+        news: News,
     ) -> Result<Reply, Refusal> {
         let started = Instant::now();
         let connection = self.connect(client).await?;
-        match connection.call(request.clone(), &progress).await {
+        match connection.call(request.clone(), &news).await {
             Ok(reply) => return Ok(reply),
             Err(CallError::Refused(refusal)) => return Err(refusal),
             Err(CallError::Lost(_)) => {}
@@ -116,7 +152,7 @@ impl Daemon {
             | ConnectError::Unavailable(_) => lost(&Refusal::from(error).message),
         })?;
         let again = shortened(request, started.elapsed());
-        match connection.call(again, &progress).await {
+        match connection.call(again, &news).await {
             Ok(reply) => Ok(reply),
             Err(CallError::Refused(refusal)) => Err(refusal),
             Err(CallError::Lost(why)) => Err(lost(&why)),

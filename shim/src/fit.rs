@@ -5,6 +5,8 @@
 
 pub mod matches;
 
+use std::borrow::Cow;
+
 use remit_common::outcome::{Captured, JobReport, Page};
 use remit_common::wire::Bytes;
 use serde::Serialize;
@@ -14,37 +16,46 @@ use crate::quoted;
 
 /// Bytes of the JSON of a result: clients cut, warn or spill beyond 40,000 characters.
 pub const MAX_TEXT: usize = 39_000;
+/// Bytes that may stay empty where a result is cut.
+const WASTE: usize = 64;
 /// The size is not searched in finer steps than this part of the largest one.
 const STEPS: usize = 4096;
 
-/// What `make` makes of the largest size up to `max` whose JSON fits; as text
-/// and as data. None when not even size 0 fits.
-pub fn largest<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Option<(String, Value)> {
-    largest_made(max, make).map(|(_, text, value)| (text, value))
-}
-
-/// The same, and what was made.
-pub fn largest_made<T: Serialize>(
-    max: usize,
-    make: impl Fn(usize) -> T,
-) -> Option<(T, String, Value)> {
+/// What `make` makes of the largest size up to `max` whose JSON fits, and that
+/// JSON. None when not even size 0 fits.
+pub fn largest<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Option<(T, String)> {
+    // The length of the JSON says what was made where it is too long.
     let try_size = |size| {
         let made = make(size);
-        let text = quoted::visible(serde_json::to_string(&made).ok()?);
-        let value = serde_json::to_value(&made).ok()?;
-        (text.len() <= MAX_TEXT).then_some((made, text, value))
-    };
-    if let Some(whole) = try_size(max) {
-        return Some(whole);
-    }
-    let mut best = try_size(0)?;
-    let (mut fits, mut fails) = (0, max);
-    while fails - fits > (max / STEPS).max(1) {
-        let middle = fits + (fails - fits) / 2;
-        match try_size(middle) {
-            Some(made) => (best, fits) = (made, middle),
-            None => fails = middle,
+        let json = quoted::visible(serde_json::to_string(&made).ok()?);
+        match json.len() <= MAX_TEXT {
+            true => Some(Ok((made, json))),
+            false => Some(Err(json.len())),
         }
+    };
+    let mut over = match try_size(max)? {
+        Ok(whole) => return Some(whole),
+        Err(length) => length,
+    };
+    let mut best = try_size(0)?.ok()?;
+    let (mut fits, mut fails) = (0, max);
+    let mut halve = false;
+    while fails - fits > (max / STEPS).max(1) && best.1.len() + WASTE < MAX_TEXT {
+        // Where output is of one kind its length tells the size; else halving finds it.
+        let between = fails - fits;
+        let step = match halve {
+            true => between / 2,
+            false => {
+                let (room, surplus) = (MAX_TEXT - WASTE / 2 - best.1.len(), over - best.1.len());
+                between.saturating_mul(room) / surplus.max(1)
+            }
+        };
+        let middle = fits + step.clamp(1, between - 1);
+        match try_size(middle)? {
+            Ok(made) => (best, fits) = (made, middle),
+            Err(length) => (over, fails) = (length, middle),
+        }
+        halve = !halve;
     }
     Some(best)
 }
@@ -55,13 +66,16 @@ pub fn output(report: &JobReport) -> usize {
 }
 
 /// The report with at most `budget` bytes of output, shared between its streams.
-pub fn report(report: &JobReport, budget: usize) -> JobReport {
+pub fn report(report: &JobReport, budget: usize) -> Cow<'_, JobReport> {
+    if output(report) <= budget {
+        return Cow::Borrowed(report);
+    }
     let (stdout, stderr) = share(held(&report.stdout), held(&report.stderr), budget);
-    JobReport {
+    Cow::Owned(JobReport {
         stdout: captured(&report.stdout, stdout),
         stderr: captured(&report.stderr, stderr),
         ..report.clone()
-    }
+    })
 }
 
 /// How a page is cut where it does not fit.
@@ -213,10 +227,11 @@ mod tests {
     }
 
     fn fitted(job: &JobReport) -> Value {
-        let (text, value) =
-            largest(output(job), |budget| JobResult::from(&report(job, budget))).unwrap();
+        let (made, text) =
+            largest(output(job), |budget| JobResult::from(&*report(job, budget))).unwrap();
         assert!(text.len() <= MAX_TEXT);
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        let value = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_value(&made).unwrap(), value);
         value
     }
 
@@ -279,7 +294,7 @@ mod tests {
             total: 61_000,
             eof: true,
         };
-        let (text, value) = largest(whole.bytes.len(), |budget| {
+        let (_, text) = largest(whole.bytes.len(), |budget| {
             let cut = Cut {
                 tail: false,
                 whole_characters: true,
@@ -288,6 +303,7 @@ mod tests {
         })
         .unwrap();
         assert!(text.len() <= MAX_TEXT && text.len() > MAX_TEXT - 200);
+        let value: Value = serde_json::from_str(&text).unwrap();
         let next = value["next"].as_u64().unwrap();
         assert!(next > 1000 && next < 61_000);
         assert_eq!(value["eof"], false);
@@ -336,6 +352,6 @@ mod tests {
     fn nothing_fits_when_the_rest_is_too_long() {
         let mut job = job(stream(0, b"", b""), stream(0, b"", b""));
         job.notes = vec!["x".repeat(MAX_TEXT)];
-        assert!(largest(0, |budget| JobResult::from(&report(&job, budget))).is_none());
+        assert!(largest(0, |budget| JobResult::from(&*report(&job, budget))).is_none());
     }
 }

@@ -7,11 +7,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use rmcp::model::ClientRequest;
-
 use remit_common::caps;
 
-use crate::line::{ClientId, Kind};
+use crate::line::{Asked, ClientId, Kind};
 
 /// Calls that run at once: what the daemon allows on one connection.
 pub const CALLS: usize = caps::CALLS_PER_SESSION;
@@ -57,7 +55,7 @@ struct Waiting {
     id: ClientId,
     kind: Kind,
     bytes: usize,
-    request: Box<ClientRequest>,
+    asked: Asked,
 }
 
 impl InFlight {
@@ -70,7 +68,7 @@ impl InFlight {
         id: ClientId,
         kind: Kind,
         bytes: usize,
-        request: Box<ClientRequest>,
+        asked: Asked,
     ) -> Result<(), ClientId> {
         if !self.ids.insert(id.clone()) {
             return Err(id);
@@ -79,13 +77,13 @@ impl InFlight {
             id,
             kind,
             bytes,
-            request,
+            asked,
         });
         Ok(())
     }
 
     /// The next request that may run, and its key.
-    pub fn next(&mut self) -> Option<(i64, Box<ClientRequest>)> {
+    pub fn next(&mut self) -> Option<(i64, Asked)> {
         let calls = || self.running.values().filter(|r| r.kind == Kind::Call);
         let (count, bytes) = calls().fold((0, 0), |(n, sum), r| (n + 1, sum + r.bytes));
         let quick = self.running.len() - count;
@@ -98,7 +96,7 @@ impl InFlight {
             id,
             kind,
             bytes,
-            request,
+            asked,
         } = self.waiting.remove(place)?;
         let key = self.next_key;
         self.next_key += 1;
@@ -109,7 +107,7 @@ impl InFlight {
             answering: false,
         };
         self.running.insert(key, running);
-        Some((key, request))
+        Some((key, asked))
     }
 
     /// No further line may be read now.
@@ -169,7 +167,7 @@ impl InFlight {
 
 #[cfg(test)]
 mod tests {
-    use rmcp::model::{CallToolRequestParams, PingRequest, Request};
+    use rmcp::model::{CallToolRequestParams, ClientRequest, PingRequest, Request};
 
     use super::*;
 
@@ -179,7 +177,12 @@ mod tests {
 
     fn call(table: &mut InFlight, number: usize, bytes: usize) -> Result<(), ClientId> {
         let request = ClientRequest::CallToolRequest(Request::new(CallToolRequestParams::new("x")));
-        table.accept(id(number), Kind::Call, bytes, Box::new(request))
+        table.accept(
+            id(number),
+            Kind::Call,
+            bytes,
+            Asked::Library(Box::new(request)),
+        )
     }
 
     fn ping(table: &mut InFlight, number: usize) {
@@ -188,7 +191,12 @@ mod tests {
             extensions: Default::default(),
         });
         table
-            .accept(id(number), Kind::Quick, 1, Box::new(request))
+            .accept(
+                id(number),
+                Kind::Quick,
+                1,
+                Asked::Library(Box::new(request)),
+            )
             .unwrap();
     }
 

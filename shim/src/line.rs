@@ -11,6 +11,8 @@ use serde_json::{Map, Number, Value};
 
 use remit_common::text;
 
+use crate::direct::{Direct, Session};
+
 /// Bytes of one line, without its newline.
 pub const MAX_LINE: usize = 4 << 20;
 /// JSON values in one line: each costs far more memory than its bytes.
@@ -30,7 +32,7 @@ pub enum ClientId {
 
 impl ClientId {
     /// The id in `value`, if it can be one: MCP allows strings and whole numbers.
-    fn new(value: Value) -> Option<Self> {
+    pub fn new(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(Self::Text(text)),
             Value::Number(number) if number.is_i64() || number.is_u64() => {
@@ -50,6 +52,15 @@ pub enum Kind {
     Quick,
 }
 
+/// What a request asks for, and who sees to it.
+#[derive(Debug)]
+pub enum Asked {
+    /// The protocol library.
+    Library(Box<ClientRequest>),
+    /// We do.
+    Direct(Box<Direct>),
+}
+
 /// One line, understood.
 #[derive(Debug)]
 pub enum Incoming {
@@ -59,8 +70,8 @@ pub enum Incoming {
         id: ClientId,
         /// What it counts against.
         kind: Kind,
-        /// The typed request.
-        request: Box<ClientRequest>,
+        /// What is asked for.
+        asked: Asked,
     },
     /// The client no longer waits for this request.
     Cancelled(ClientId),
@@ -101,12 +112,21 @@ impl Fault {
     }
 }
 
-/// Understands one line.
-pub fn parse(line: &[u8]) -> Incoming {
+/// Understands one line of a session.
+pub fn parse(line: &[u8], session: &Session) -> Incoming {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Incoming::Nothing;
     }
-    if values(line) > MAX_VALUES {
+    // Each is a byte at least.
+    let many = line.len() > MAX_VALUES && values(line) > MAX_VALUES;
+    if !many && let Some((id, direct)) = session.direct(line) {
+        return Incoming::Request {
+            id,
+            kind: Kind::Call,
+            asked: Asked::Direct(Box::new(direct)),
+        };
+    }
+    if many {
         let message = format!("the line holds more than {MAX_VALUES} JSON values");
         return Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, message));
     }
@@ -195,7 +215,7 @@ fn request(id: ClientId, method: String, params: Option<Map<String, Value>>) -> 
         Ok(request) => Incoming::Request {
             id,
             kind,
-            request: Box::new(request),
+            asked: Asked::Library(Box::new(request)),
         },
         Err(error) => Incoming::Fault(Fault::new(
             Some(id),
@@ -254,7 +274,7 @@ mod tests {
     use super::*;
 
     fn code(line: &str) -> Option<(i32, Option<String>)> {
-        match parse(line.as_bytes()) {
+        match parse(line.as_bytes(), &Session::default()) {
             Incoming::Fault(fault) => Some((
                 fault.error.code.0,
                 fault.id.map(|id| serde_json::to_string(&id).unwrap()),
@@ -320,7 +340,10 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
         ] {
             assert!(
-                matches!(parse(line.as_bytes()), Incoming::Nothing),
+                matches!(
+                    parse(line.as_bytes(), &Session::default()),
+                    Incoming::Nothing
+                ),
                 "{line}"
             );
         }
@@ -337,7 +360,7 @@ mod tests {
     fn messages_stay_short_and_plain() {
         let method = format!("\u{1b}{}", "x".repeat(9000));
         let line = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
-        let Incoming::Fault(fault) = parse(line.as_bytes()) else {
+        let Incoming::Fault(fault) = parse(line.as_bytes(), &Session::default()) else {
             panic!("no fault")
         };
         assert!(fault.error.message.len() < 500);

@@ -11,6 +11,7 @@ mod base64;
 mod command_line;
 mod connection;
 mod daemon;
+mod direct;
 mod fit;
 mod in_flight;
 mod line;

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use remit_common::text;
 use remit_common::wire::Progress;
-use rmcp::model::{ProgressNotificationParam, ProgressToken};
-use rmcp::service::{Peer, RoleServer};
+use rmcp::model::{ProgressNotification, ProgressNotificationParam, ProgressToken};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use crate::stdio::Output;
+use crate::transport;
 
 /// Our own clock's step.
 const TICK: Duration = Duration::from_secs(2);
@@ -21,7 +23,8 @@ const WROTE: &str = "it wrote: ";
 
 /// Tells a client how far its call is.
 pub struct Reporter {
-    client: Option<(ProgressToken, Peer<RoleServer>)>,
+    token: ProgressToken,
+    output: Output,
     news: mpsc::UnboundedReceiver<Progress>,
     started: Instant,
     tick: Interval,
@@ -31,16 +34,17 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter of `news` to `peer`, silent without a token.
+    /// A reporter of `news` to `output`, under the token that the client gave.
     pub fn new(
-        token: Option<ProgressToken>,
-        peer: &Peer<RoleServer>,
+        token: ProgressToken,
+        output: Output,
         news: mpsc::UnboundedReceiver<Progress>,
     ) -> Self {
         let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            client: token.map(|token| (token, peer.clone())),
+            token,
+            output,
             news,
             started: Instant::now(),
             tick,
@@ -60,11 +64,8 @@ impl Reporter {
         }
     }
 
-    /// Reports. Returns when the notification is on its way, so that none follows the answer.
+    /// Reports. Returns when the notification has its place in the output, so that none follows the answer.
     pub async fn report(&mut self) {
-        let Some((token, peer)) = &self.client else {
-            return;
-        };
         let elapsed = self.started.elapsed();
         // It must strictly increase; the daemon may have more news within a millisecond.
         self.last = elapsed.as_millis().max(self.last + 1);
@@ -73,10 +74,13 @@ impl Reporter {
             None => running(elapsed),
         };
         let seconds = Duration::from_millis(u64::try_from(self.last).unwrap_or(u64::MAX));
-        let param = ProgressNotificationParam::new(token.clone(), seconds.as_secs_f64())
+        let param = ProgressNotificationParam::new(self.token.clone(), seconds.as_secs_f64())
             .with_message(message);
+        let line = transport::notification(ProgressNotification::new(param).into());
         // A client that is gone ends the session elsewhere.
-        let _ = peer.notify_progress(param).await;
+        if let Ok(room) = self.output.room().await {
+            room.put(line);
+        }
     }
 }
 

@@ -79,6 +79,10 @@ pub fn text(rest: String, pieces: &[Piece], mut draw: impl FnMut() -> Option<Str
 
 /// JSON in which every character can be seen: others stand as `\uXXXX`, which means the same.
 pub fn visible(plain: String) -> String {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    if plain.as_bytes().iter().all(printable) {
+        return plain;
+    }
     if plain.chars().all(is_plain) {
         return plain;
     }

@@ -1,54 +1,67 @@
 //! The MCP server: what it says of itself, its tools, and one call from start to end.
 
+use std::sync::Arc;
+
 use remit_common::wire::Request;
 use remit_common::{RELEASE, caps, text, traceparent};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
+    MetaObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerCapabilities,
+    ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::answer::{self, Form};
-use crate::arguments::{self, Call};
+use crate::answer::{Answer, Form};
+use crate::arguments;
 use crate::daemon::Daemon;
+use crate::direct::{self, ToolCall};
 use crate::progress::Reporter;
+use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
 
-/// The server behind one pair of stdin and stdout.
+/// The server behind one pair of stdin and stdout. Cheap to clone.
+#[derive(Clone)]
 pub struct Server {
-    daemon: Daemon,
+    daemon: Arc<Daemon>,
+    output: Output,
 }
 
 impl Server {
-    /// A server that asks `daemon`.
-    pub fn new(daemon: Daemon) -> Self {
-        Self { daemon }
+    /// A server that asks `daemon` and reports progress to `output`.
+    pub fn new(daemon: Daemon, output: Output) -> Self {
+        Self {
+            daemon: Arc::new(daemon),
+            output,
+        }
     }
 
-    /// Asks the daemon and reports progress meanwhile. None when the client gave up.
-    async fn ask(
-        &self,
-        tool: Tool,
-        mut call: Call,
-        context: &RequestContext<RoleServer>,
-    ) -> Option<CallToolResult> {
+    /// Asks the daemon and reports progress meanwhile. Dropping the wait forgets the call.
+    ///
+    /// `client` is the name for the daemon's hello, `meta` what the client says of the call.
+    pub async fn answer(&self, call: ToolCall, client: &str) -> Answer {
+        let ToolCall { tool, call, meta } = call;
+        let mut call = match call {
+            Ok(call) => call,
+            Err(refusal) => return Answer::refused(&refusal),
+        };
         if let Request::Run(run) = &mut call.request {
-            run.traceparent = claimed_trace(context);
+            run.traceparent = claimed_trace(&meta);
         }
         let form = Form::of(tool, &call);
+        let Some(token) = meta.get_progress_token() else {
+            return Answer::new(form, self.daemon.call(client, call.request, None).await);
+        };
         let (sender, news) = mpsc::unbounded_channel();
-        let mut reporter = Reporter::new(context.meta.get_progress_token(), &context.peer, news);
-        let client = client_name(context);
-        let answer = self.daemon.call(&client, call.request, sender);
+        let mut reporter = Reporter::new(token, self.output.clone(), news);
+        let answer = self.daemon.call(client, call.request, Some(sender));
         tokio::pin!(answer);
         loop {
             tokio::select! {
                 biased;
-                () = context.ct.cancelled() => return None,
-                reply = &mut answer => return Some(answer::result(form, reply)),
+                reply = &mut answer => return Answer::new(form, reply),
                 () = reporter.next() => reporter.report().await,
             }
         }
@@ -85,15 +98,20 @@ impl ServerHandler for Server {
                 None,
             ));
         };
-        let result = match arguments::call(tool, request.arguments.unwrap_or_default()) {
-            Ok(call) => self.ask(tool, call, &context).await,
-            Err(refusal) => Some(answer::refused(&refusal)),
+        let call = ToolCall {
+            tool,
+            call: arguments::call(tool, request.arguments.unwrap_or_default()),
+            meta: context.meta.clone(),
         };
-        let Some(result) = result else {
+        let client = direct::client_name(context.client_info().as_ref());
+        tokio::select! {
+            biased;
             // Sent to nobody: a cancelled request gets no answer.
-            return Err(ErrorData::internal_error("cancelled", None));
-        };
-        Ok(result.with_meta(meta(&context)).into())
+            () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
+            answer = self.answer(call, &client) => {
+                Ok(CallToolResult::from(answer).with_meta(meta(&context)).into())
+            }
+        }
     }
 }
 
@@ -106,30 +124,20 @@ fn implementation() -> Implementation {
 /// What results carry from revision 2026-07-28 on, which has no session to remember it in.
 fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
     let version = context.protocol_version()?;
-    if version.as_str() < ProtocolVersion::V_2026_07_28.as_str() {
-        return None;
-    }
+    (version.as_str() >= ProtocolVersion::V_2026_07_28.as_str()).then(server_info)
+}
+
+/// Who answers.
+pub fn server_info() -> MetaObject {
     let mut meta = MetaObject::new();
     meta.insert(
         "io.modelcontextprotocol/serverInfo".to_owned(),
         json!(implementation()),
     );
-    Some(meta)
+    meta
 }
 
 /// The trace that the call says it is part of, where it says so as it should.
-fn claimed_trace(context: &RequestContext<RoleServer>) -> Option<String> {
-    traceparent::checked(context.meta.get_traceparent().map(str::to_owned))
-}
-
-/// The name for the daemon's hello: ours, and what the client claims to be.
-fn client_name(context: &RequestContext<RoleServer>) -> String {
-    let own = format!("mcp-shim {RELEASE}");
-    match context.client_info() {
-        Some(client) => {
-            let claimed = format!("{} {}", client.name, client.version);
-            format!("{own}, {}", text::line(claimed.as_bytes(), 80))
-        }
-        None => own,
-    }
+fn claimed_trace(meta: &RequestMetaObject) -> Option<String> {
+    traceparent::checked(meta.get_traceparent().map(str::to_owned))
 }

@@ -57,9 +57,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>, original: Option<OsString>
     }
 }
 
-fn block_on<F: Future<Output = Exit>>(work: impl FnOnce() -> F) -> Exit {
+fn block_on<F>(work: impl FnOnce() -> F) -> Exit
+where
+    F: Future<Output = Exit> + Send + 'static,
+{
     match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => Runtime::block_on(&runtime, work()),
+        // As a task: whatever wakes the future of block_on itself, wakes it by a system call.
+        Ok(runtime) => match Runtime::block_on(&runtime, async { tokio::spawn(work()).await }) {
+            Ok(exit) => exit,
+            Err(error) => {
+                say(&format!("ended early: {error}"));
+                Exit::Internal
+            }
+        },
         Err(error) => {
             say(&format!("cannot start: {error}"));
             Exit::System
@@ -92,9 +102,10 @@ async fn serve(daemon: Daemon) -> Exit {
         }
     };
     let table = Table::new();
-    let transport = Stdio::new(lines, output.clone(), table.clone());
+    let server = Server::new(daemon, output.clone());
+    let transport = Stdio::new(lines, output.clone(), table.clone(), server.clone());
     let protocol = async {
-        match Server::new(daemon).serve(transport).await {
+        match server.serve(transport).await {
             Ok(running) => running.waiting().await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }

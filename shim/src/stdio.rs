@@ -1,34 +1,31 @@
 //! The two ends of the pipe to the client: lines in, lines out, and its end.
 //!
 //! stdin and stdout may be pipes, sockets, files or terminals, and the file
-//! description may be shared with others. So they are read and written blocking,
-//! each by a thread of its own, and never made non-blocking.
+//! description may be shared with others. Pipes and sockets, which is what ssh
+//! and clients give, are served by the one thread there is ([`end`]); all else is
+//! read and written blocking, each by a thread of its own.
 
-use std::io::{self, BufRead, ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+mod end;
+mod lines;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::thread;
 
-use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::line::MAX_LINE;
+use self::end::{End, Kind, Reader, Writer};
+pub use self::lines::Line;
+use self::lines::Lines;
 
 /// Lines read ahead.
 const LINES_IN: usize = 1;
 /// Lines that wait to be written.
 const LINES_OUT: usize = 8;
+/// Bytes read at once.
+const BUFFER: usize = 32 << 10;
 
-/// One line of input, without its newline.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line {
-    /// The whole line.
-    Whole(Vec<u8>),
-    /// It was longer than [`MAX_LINE`] and is gone.
-    TooLong,
-}
-
-/// What the writing thread does next.
+/// What the writer does next.
 #[derive(Debug)]
 enum Task {
     Write(Vec<u8>),
@@ -76,79 +73,110 @@ impl Room<'_> {
 /// Starts reading stdin. The channel ends with the input; a read error counts as its end.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When there is no descriptor or thread to be had.
 pub fn input() -> io::Result<mpsc::Receiver<Line>> {
     let (lines, receiver) = mpsc::channel(LINES_IN);
-    thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || read(io::stdin().lock(), |line| lines.blocking_send(line).is_ok()))?;
+    let end = End::of(io::stdin().as_fd())?;
+    match end.kind() {
+        Kind::Pipe | Kind::Socket => {
+            let reader = Reader::new(end)?;
+            tokio::spawn(async move { read(&reader, &lines).await });
+        }
+        Kind::Waits => {
+            thread::Builder::new()
+                .name("stdin".to_owned())
+                .spawn(move || read_waiting(end.into_file(), &lines))?;
+        }
+    }
     Ok(receiver)
 }
 
 /// Starts writing stdout. The second value comes when a write failed.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When there is no descriptor or thread to be had.
 pub fn output() -> io::Result<(Output, oneshot::Receiver<io::Error>)> {
     let (sender, tasks) = mpsc::channel(LINES_OUT);
     let (broken, why) = oneshot::channel();
-    thread::Builder::new()
-        .name("stdout".to_owned())
-        .spawn(move || {
-            if let Err(error) = write(io::stdout().lock(), tasks) {
-                // Nobody listens when the session is over anyway.
-                let _ = broken.send(error);
-            }
-        })?;
+    // Nobody listens when the session is over anyway.
+    let tell = move |written: io::Result<()>| drop(written.map_err(|error| broken.send(error)));
+    let end = End::of(io::stdout().as_fd())?;
+    match end.kind() {
+        Kind::Pipe | Kind::Socket => {
+            let writer = Writer::new(end);
+            tokio::spawn(async move { tell(write(&writer, tasks).await) });
+        }
+        Kind::Waits => {
+            thread::Builder::new()
+                .name("stdout".to_owned())
+                .spawn(move || tell(write_waiting(end.into_file(), tasks)))?;
+        }
+    }
     Ok((Output(sender), why))
 }
 
-/// Splits `input` into lines until its end, or until `give` wants no more.
-fn read(mut input: impl BufRead, mut give: impl FnMut(Line) -> bool) {
-    let mut line = Vec::new();
-    let mut too_long = false;
-    loop {
-        let bytes = match input.fill_buf() {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(_) => &[],
-        };
-        let (part, ended) = match bytes.iter().position(|byte| *byte == b'\n') {
-            Some(place) => (bytes.get(..place).unwrap_or_default(), true),
-            None => (bytes, bytes.is_empty()),
-        };
-        let last = bytes.is_empty();
-        if line.len() + part.len() > MAX_LINE {
-            too_long = true;
-            line = Vec::new();
+/// Gives the lines of `reader` until its end, or until nobody takes them.
+async fn read(reader: &Reader, lines: &mpsc::Sender<Line>) {
+    let (mut begun, mut buffer) = (Lines::default(), vec![0; BUFFER]);
+    while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        while !bytes.is_empty() {
+            let (line, taken) = begun.take(bytes);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let Some(line) = line
+                && lines.send(line).await.is_err()
+            {
+                return;
+            }
         }
-        if !too_long {
-            line.extend_from_slice(part);
-        }
-        let used = part.len() + usize::from(ended && !last);
-        input.consume(used);
-        if !ended {
-            continue;
-        }
-        let whole = std::mem::take(&mut line);
-        let given = match std::mem::take(&mut too_long) {
-            true => give(Line::TooLong),
-            // A line without a newline counts; no line at all does not.
-            false => (last && whole.is_empty()) || give(Line::Whole(whole)),
-        };
-        if last || !given {
-            return;
-        }
+    }
+    if let Some(line) = begun.last() {
+        // Nobody takes it when the session is over.
+        let _ = lines.send(line).await;
     }
 }
 
-fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
+/// The same, on a thread of its own.
+fn read_waiting(mut input: impl Read, lines: &mpsc::Sender<Line>) {
+    let (mut begun, mut buffer) = (Lines::default(), vec![0; BUFFER]);
+    loop {
+        let count = match input.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        while !bytes.is_empty() {
+            let (line, taken) = begun.take(bytes);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if line.is_some_and(|line| lines.blocking_send(line).is_err()) {
+                return;
+            }
+        }
+    }
+    if let Some(line) = begun.last() {
+        // Nobody takes it when the session is over.
+        let _ = lines.blocking_send(line);
+    }
+}
+
+async fn write(writer: &Writer, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
+    while let Some(task) = tasks.recv().await {
+        match task {
+            Task::Write(line) => writer.write(&line).await?,
+            // Nobody waits any more when the deadline of the flush is over.
+            Task::Tell(done) => drop(done.send(())),
+        }
+    }
+    Ok(())
+}
+
+/// The same, on a thread of its own.
+fn write_waiting(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
     while let Some(task) = tasks.blocking_recv() {
         match task {
-            Task::Write(line) => {
-                output.write_all(&line)?;
-                output.flush()?;
-            }
+            Task::Write(line) => output.write_all(&line)?,
             // Nobody waits any more when the deadline of the flush is over.
             Task::Tell(done) => drop(done.send(())),
         }
@@ -157,93 +185,11 @@ fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<
 }
 
 /// Returns when the reader of stdout is gone, even while nothing is written.
-///
-/// Files have no reader, so for them this never returns (epoll_ctl(2): EPERM).
 pub async fn reader_gone() {
-    let (interest, closed) = (Interest::WRITABLE | Interest::ERROR, Ready::is_write_closed);
-    watch(io::stdout().as_fd(), interest, closed).await;
+    end::reader_gone(io::stdout().as_fd()).await;
 }
 
 /// Returns when the writer of stdin is gone, even while lines of it wait to be read.
 pub async fn writer_gone() {
-    watch(
-        io::stdin().as_fd(),
-        Interest::READABLE,
-        Ready::is_read_closed,
-    )
-    .await;
-}
-
-async fn watch(end: BorrowedFd<'_>, interest: Interest, closed: fn(Ready) -> bool) {
-    if hang_up(end, interest, closed).await.is_err() {
-        std::future::pending().await
-    }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is an unsafe function; what that asks for, an OwnedFd gives"
-)]
-async fn hang_up(
-    end: BorrowedFd<'_>,
-    interest: Interest,
-    closed: fn(Ready) -> bool,
-) -> io::Result<()> {
-    let end = AsyncFd::with_interest(end.try_clone_to_owned()?, interest)?;
-    loop {
-        // The readiness is edge-triggered: this wakes up only when it changes.
-        let mut guard = end.ready(interest).await?;
-        if closed(guard.ready()) || guard.ready().is_error() {
-            return Ok(());
-        }
-        guard.clear_ready();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{BufReader, Cursor};
-
-    use super::*;
-
-    fn lines(input: &[u8], buffer: usize) -> Vec<Line> {
-        let mut lines = Vec::new();
-        read(
-            BufReader::with_capacity(buffer, Cursor::new(input)),
-            |line| {
-                lines.push(line);
-                true
-            },
-        );
-        lines
-    }
-
-    fn whole(text: &str) -> Line {
-        Line::Whole(text.as_bytes().to_vec())
-    }
-
-    #[test]
-    fn lines_come_whole_whatever_the_buffer() {
-        for buffer in [1, 2, 3, 100] {
-            assert_eq!(lines(b"", buffer), []);
-            assert_eq!(
-                lines(b"ab\n\ncd", buffer),
-                [whole("ab"), whole(""), whole("cd")]
-            );
-            assert_eq!(lines(b"ab\n", buffer), [whole("ab")]);
-        }
-    }
-
-    #[test]
-    fn a_line_is_cut_off_at_its_limit_and_the_next_one_is_read() {
-        let mut input = vec![b'x'; MAX_LINE];
-        input.extend_from_slice(b"\nafter");
-        let got = lines(&input, 8192);
-        assert_eq!(got.len(), 2);
-        assert!(matches!(&got[0], Line::Whole(line) if line.len() == MAX_LINE));
-        input.insert(0, b'x');
-        assert_eq!(lines(&input, 8192), [Line::TooLong, whole("after")]);
-        input.truncate(MAX_LINE + 1);
-        assert_eq!(lines(&input, 8192), [Line::TooLong]);
-    }
+    end::writer_gone(io::stdin().as_fd()).await;
 }

@@ -4,6 +4,7 @@
 //! are bounded, and nothing reaches the library that would end it. What a line
 //! is, [`crate::line`] decides; who may run, [`crate::in_flight`].
 
+use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::sync::Arc;
@@ -11,14 +12,18 @@ use std::sync::Arc;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerNotification,
 };
 use rmcp::transport::Transport;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
+use crate::answer::Answer as ToolAnswer;
+use crate::direct::{Direct, Era, Session};
 use crate::in_flight::{Cancel, InFlight};
-use crate::line::{self, ClientId, Fault, Incoming};
+use crate::line::{self, Asked, ClientId, Fault, Incoming};
+use crate::server::{Server, server_info};
 use crate::stdio::{Line, Output};
 
 /// The table of requests, shared by reading, answering and ending.
@@ -73,11 +78,15 @@ pub struct Stdio {
     changes: watch::Receiver<InFlight>,
     /// An answer of our own that waits for room.
     fault: Option<Fault>,
+    session: Session,
+    server: Server,
+    /// Calls that we answer.
+    direct: HashMap<i64, AbortHandle>,
 }
 
 impl Stdio {
     /// A transport over these ends.
-    pub fn new(lines: mpsc::Receiver<Line>, output: Output, table: Table) -> Self {
+    pub fn new(lines: mpsc::Receiver<Line>, output: Output, table: Table, server: Server) -> Self {
         let changes = table.0.subscribe();
         Self {
             lines,
@@ -85,6 +94,9 @@ impl Stdio {
             table,
             changes,
             fault: None,
+            session: Session::default(),
+            server,
+            direct: HashMap::new(),
         }
     }
 
@@ -97,11 +109,11 @@ impl Stdio {
                 return None;
             }
         };
-        match line::parse(&bytes) {
-            Incoming::Request { id, kind, request } => {
+        match line::parse(&bytes, &self.session) {
+            Incoming::Request { id, kind, asked } => {
                 let accepted = self
                     .table
-                    .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), request));
+                    .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), asked));
                 self.fault = accepted.err().map(Fault::duplicate);
                 None
             }
@@ -114,14 +126,37 @@ impl Stdio {
         }
     }
 
+    /// Answers a call without the library.
+    fn answer(&mut self, key: i64, direct: Direct) {
+        let (server, output, table) =
+            (self.server.clone(), self.output.clone(), self.table.clone());
+        let task = tokio::spawn(async move {
+            let Direct { call, era, client } = direct;
+            let answer = server.answer(call, &client).await;
+            let id = table.quietly(None, |table| table.answer(key));
+            if let Some(id) = id
+                && let Ok(room) = output.room().await
+            {
+                room.put(answered(&id, &answer, era));
+            }
+            table.change(|table| table.answered(key));
+        });
+        self.direct.retain(|_, task| !task.is_finished());
+        self.direct.insert(key, task.abort_handle());
+    }
+
     /// A notification ends the library before its handshake is over. Until then it
     /// answers each request before it asks for the next line, so none is in flight
     /// that could be cancelled.
-    fn cancel(&self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
+    fn cancel(&mut self, id: &ClientId) -> Option<ClientJsonRpcMessage> {
         let mut cancel = Cancel::Ignore;
         self.table.change(|table| cancel = table.cancel(id));
         match cancel {
             Cancel::Tell(key) => {
+                if let Some(call) = self.direct.remove(&key) {
+                    call.abort();
+                    return None;
+                }
                 let param = CancelledNotificationParam::new(Some(RequestId::Number(key)), None);
                 Some(JsonRpcMessage::notification(
                     ClientNotification::CancelledNotification(CancelledNotification::new(param)),
@@ -171,8 +206,16 @@ impl Transport<RoleServer> for Stdio {
                     room.put(to_line(&Answer::error(id.as_ref(), &error)));
                 }
             }
-            if let Some((key, request)) = self.table.quietly(None, InFlight::next) {
-                return Some(JsonRpcMessage::request(*request, RequestId::Number(key)));
+            match self.table.quietly(None, InFlight::next) {
+                Some((key, Asked::Library(request))) => {
+                    self.session.passed(&request);
+                    return Some(JsonRpcMessage::request(*request, RequestId::Number(key)));
+                }
+                Some((key, Asked::Direct(direct))) => {
+                    self.answer(key, *direct);
+                    continue;
+                }
+                None => {}
             }
             let (may_read, ended) = {
                 let table = self.changes.borrow_and_update();
@@ -238,6 +281,40 @@ fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Ve
         }
         (other, _) => Some(to_line(&other)),
     }
+}
+
+/// The line for the answer to a call. Its JSON is made already, so it is put in as it is.
+fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
+    let modern = matches!(era, Era::Modern).then(server_info);
+    let (text, data) = (answer.text(), answer.data());
+    // The text has quotes to escape.
+    let mut line = Vec::with_capacity(256 + data.len() + text.len() + text.len() / 4);
+    line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    add(&mut line, id);
+    line.extend_from_slice(br#","result":{"#);
+    if let Some(meta) = &modern {
+        line.extend_from_slice(br#""resultType":"complete","_meta":"#);
+        add(&mut line, meta);
+        line.push(b',');
+    }
+    line.extend_from_slice(br#""content":[{"type":"text","text":"#);
+    add(&mut line, text);
+    line.extend_from_slice(br#"}],"structuredContent":"#);
+    line.extend_from_slice(data.as_bytes());
+    line.extend_from_slice(br#","isError":"#);
+    add(&mut line, &answer.is_error());
+    line.extend_from_slice(b"}}\n");
+    line
+}
+
+fn add(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // As for a whole line, and a Vec takes any bytes.
+    let _ = serde_json::to_writer(line, value);
+}
+
+/// The line for a notification.
+pub fn notification(notification: ServerNotification) -> Vec<u8> {
+    to_line(&ServerJsonRpcMessage::notification(notification))
 }
 
 fn to_line(message: &impl Serialize) -> Vec<u8> {

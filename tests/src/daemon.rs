@@ -85,6 +85,9 @@ pub struct Options {
     pub policy: String,
     /// Bytes of a disk of its own for its spool, in a mount namespace of its own.
     pub spool: Option<usize>,
+    /// Its mounts are shared, as they are below a service manager, in a namespace of its own. For a daemon without
+    /// a disk of its own.
+    pub shared: bool,
 }
 
 impl Default for Options {
@@ -102,6 +105,7 @@ impl Default for Options {
                      profile = \"read\"\nenv = [\"LANG\", \"TZ\"]\napproval = \"none\"\n"
                 .into(),
             spool: None,
+            shared: false,
         }
     }
 }
@@ -294,6 +298,13 @@ impl Daemon {
     /// remitd, behind what prepares the ground for it.
     fn command(&self) -> Command {
         let remitd = self.bin.join("remitd");
+        if self.options.shared {
+            let mut unshare = Command::new("unshare");
+            unshare
+                .args(["--mount", "--propagation", "shared"])
+                .arg(remitd);
+            return unshare;
+        }
         let Some(bytes) = self.options.spool else {
             return Command::new(remitd);
         };

@@ -47,21 +47,33 @@ impl Broker {
         output.until_counted(count).await
     }
 
-    /// SHA-256 of what is kept of a job, stdout first. Read back from the page cache.
-    pub async fn digest(&self, job: &Job) -> [u8; 32] {
-        let parts = BOTH.map(|stream| (job.file(&self.spool, stream), job.output(stream).kept()));
-        if job.kept() <= BLOCK {
-            return digest(&parts);
+    /// SHA-256 of what is kept of a job, stdout first. `hashes` are those of its streams that were hashed as they
+    /// came; the others are read back from the page cache.
+    pub async fn digest(&self, job: &Job, hashes: [Option<Sha256>; 2]) -> [u8; 32] {
+        let [out, err] = hashes;
+        let nothing_before_err = job.output(Stream::Stdout).kept() == 0;
+        let (hash, rest) = match (out, err) {
+            (_, Some(err)) if nothing_before_err => (err, &BOTH[..0]),
+            (Some(out), _) => (out, &BOTH[1..]),
+            (None, _) => (Sha256::new(), &BOTH[..]),
+        };
+        let parts: Vec<_> = rest
+            .iter()
+            .map(|stream| (job.file(&self.spool, *stream), job.output(*stream).kept()))
+            .collect();
+        if parts.iter().map(|(_, kept)| kept).sum::<u64>() <= BLOCK {
+            return digest(hash, &parts);
         }
         let account = self.accounts.of(job.owner.uid);
         let _turn = account.background_turn().await;
         let _place = self.background.acquire().await;
-        aside(move || digest(&parts)).await.unwrap_or_default()
+        aside(move || digest(hash, &parts))
+            .await
+            .unwrap_or_default()
     }
 }
 
-fn digest(parts: &[(Option<File>, u64)]) -> [u8; 32] {
-    let mut hash = Sha256::new();
+fn digest(mut hash: Sha256, parts: &[(Option<File>, u64)]) -> [u8; 32] {
     for (file, length) in parts {
         let mut offset = 0;
         while offset < *length {
@@ -79,9 +91,12 @@ fn digest(parts: &[(Option<File>, u64)]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::tests::job;
+    use crate::jobs::tests::{job, meta};
+    use crate::notes::About;
     use crate::spool::tests::Scratch;
     use crate::spool::{Limits, Spool};
+    use remit_common::names::JobId;
+    use std::os::unix::fs::FileExt;
     use std::time::Duration;
     use tokio::time::timeout;
 
@@ -103,5 +118,35 @@ mod tests {
         drop(counting);
         broker.until_counted(&second).await;
         assert_eq!(second.output(Stream::Stdout).lines(), 1);
+    }
+
+    /// An auditor hashes the two files; how they came here must not show.
+    #[tokio::test]
+    async fn hashed_on_the_way_or_read_back_the_digest_is_the_same() {
+        let scratch = Scratch::new();
+        let broker = Broker::new(Spool::open(&scratch.path, Limits::default()).unwrap());
+        let large = vec![b'x'; 3 * usize::try_from(BLOCK).unwrap()];
+        let texts: [&[u8]; 3] = [b"", b"a\n", &large];
+        for (number, (out, err)) in
+            (1..).zip(texts.iter().flat_map(|out| texts.map(|err| (*out, err))))
+        {
+            let id = JobId([number; 16]);
+            for (stream, text) in [(Stream::Stdout, out), (Stream::Stderr, err)] {
+                let file = broker.spool.create(id, stream).unwrap();
+                file.write_all_at(text, 0).unwrap();
+            }
+            let job = Job::adopted(meta(number, 9), About::default(), &broker.spool);
+            let expect: [u8; 32] = Sha256::digest([out, err].concat()).into();
+            for hashed in [[false, false], [true, false], [false, true], [true, true]] {
+                let [of_out, of_err] = [out, err].map(|text| Sha256::new().chain_update(text));
+                let [with_out, with_err] = hashed;
+                let hashes = [with_out.then_some(of_out), with_err.then_some(of_err)];
+                assert_eq!(
+                    broker.digest(&job, hashes).await,
+                    expect,
+                    "{number} {hashed:?}"
+                );
+            }
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::names::JobId;
@@ -14,19 +15,24 @@ use remit_common::outcome::Ending;
 use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{coop, spawn_blocking, spawn_local};
+use tokio::task::{coop, spawn_local};
 
 use crate::account::Accounts;
-use crate::aside;
+use crate::aside::{self, aside};
 use crate::call::SEARCHES;
 use crate::drain;
 use crate::job::Job;
 use crate::jobs::Jobs;
 use crate::kernel_audit::KernelAudit;
 use crate::notes::{self, About};
+use crate::pace::Pace;
+use crate::pulse::Pulse;
 use crate::session;
 use crate::spool::Spool;
 use crate::warden::{Granted, Warden, Watched};
+
+/// The end of a file of more bytes takes too long for the one thread that serves.
+const LARGE: u64 = 256 << 10;
 
 /// Everything shared by the tasks of the one thread.
 #[derive(Debug)]
@@ -50,6 +56,10 @@ pub struct Broker {
     pub kernel_audit: KernelAudit,
     /// Files that are hashed or counted.
     pub background: Semaphore,
+    /// While calls come.
+    pub pulse: Pulse,
+    /// How fast output is taken.
+    pub pace: Pace,
     /// Whose turn it is to remove output.
     pub removing: Semaphore,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
@@ -61,7 +71,9 @@ pub struct Broker {
 /// When the link carries what is no message, or fails.
 pub async fn serve(link: Link, spool: Spool) -> Result<(), String> {
     let link = Watched::new(link).map_err(|error| format!("cannot watch the link: {error}"))?;
+    let link = Rc::new(link);
     let broker = Rc::new(Broker::new(spool));
+    broker.warden.connect(Rc::clone(&link));
     broker.warden.tell(&ToWarden::Ready);
     let listen = async {
         loop {
@@ -94,6 +106,8 @@ impl Broker {
             searches: Arc::new(Semaphore::new(SEARCHES)),
             kernel_audit: KernelAudit::default(),
             background: Semaphore::new(aside::PLACES),
+            pulse: Pulse::default(),
+            pace: Pace::default(),
             removing: Semaphore::new(1),
             sessions: RefCell::default(),
         }
@@ -122,6 +136,7 @@ impl Broker {
                 waited_ms,
             } => match self.jobs.get(job).filter(|job| job.is_waiting()) {
                 Some(job) => {
+                    self.pace.stirred(job.id, Instant::now());
                     job.begun(started_ms, waited_ms);
                     self.drain(&job, fds);
                 }
@@ -134,11 +149,14 @@ impl Broker {
                     self.with(job, |job| job.sees(*sight));
                 }
                 self.with(job, |job| self.was_refused(job, &ending));
+                self.pace.stirred(job, Instant::now());
                 self.jobs.end(job, *ending);
             }
             ToBroker::Forgotten { job } => {
-                let files = self.jobs.forget(job, &self.spool);
-                drop(spawn_blocking(move || drop(files)));
+                if self.jobs.forget(job) {
+                    let broker = Rc::clone(self);
+                    spawn_local(async move { broker.remove(job).await });
+                }
             }
             // Said only where remit.toml asks for it.
             ToBroker::KernelAudit {
@@ -189,10 +207,24 @@ impl Broker {
         };
         let job = Rc::new(job.knowing(secrets));
         self.jobs.add(Rc::clone(&job));
+        if ticket.is_some() {
+            self.pace.stirred(job.id, Instant::now());
+        }
         self.drain(&job, fds);
         if let Some(waiting) = waiting {
             // Whoever asked may be gone; the job goes on.
             let _ = waiting.answer.send(Ok(Granted::Started(job)));
+        }
+    }
+
+    /// Removes what is left of a forgotten job: after the answers that are due.
+    async fn remove(&self, job: JobId) {
+        // Who finds no room waits for what is just being removed.
+        let _turn = self.removing.acquire().await;
+        let files = self.spool.forget(job);
+        let is_large = |file: &File| file.metadata().is_ok_and(|meta| meta.len() > LARGE);
+        if files.iter().flatten().any(is_large) {
+            aside(move || drop(files)).await;
         }
     }
 

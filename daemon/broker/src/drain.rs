@@ -10,13 +10,14 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use remit_common::caps;
 use remit_common::outcome::Stream;
 use remit_link::ToWarden;
+use sha2::{Digest, Sha256};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{Interest, Ready};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -25,17 +26,15 @@ use crate::aside::aside;
 use crate::broker::Broker;
 use crate::job::Job;
 use crate::lost::Lost;
-use crate::pipe::{self, Moved};
+use crate::pipe::{self, After, CHUNK, Moved, Turn};
 use crate::rest::Rest;
 use crate::watch::watch;
 
-/// Bytes of one stream that are taken at once, and how long others then have the processors to themselves: about
-/// 100 MB/s. A job that writes as fast as it can took one for itself and one for us, and who else had a job
-/// waited twice as long for it (`make bench`).
-const BURST: u64 = 256 << 10;
-const PAUSE: Duration = Duration::from_millis(1);
 /// What a turn takes at most, where nobody keeps the pipe locked.
-const TURN: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// How long one stream waits for what the other one leaves of the last bytes of their share.
+const MEANWHILE: Duration = Duration::from_millis(1);
 
 /// Reads until both pipes end (or the job has exited and a moment has passed), then tells the warden.
 pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
@@ -49,14 +48,17 @@ pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, [out, err]: [OwnedFd; 2]) {
     };
     let hangs = async {
         late(&job).await;
-        sleep(TURN).await;
+        sleep(LONGEST).await;
     };
-    tokio::select! {
-        _ = both => {}
-        () = hangs => tracing::warn!(job = %job.id, "somebody keeps its output locked after the end"),
-    }
+    let hashes = tokio::select! {
+        (out, err) = both => [out, err],
+        () = hangs => {
+            tracing::warn!(job = %job.id, "somebody keeps its output locked after the end");
+            [None, None]
+        }
+    };
     job.settle(&broker.spool);
-    let totals = job.totals(broker.digest(&job).await);
+    let totals = job.totals(broker.digest(&job, hashes).await);
     broker.warden.tell(&ToWarden::Drained {
         job: job.id,
         totals,
@@ -69,19 +71,21 @@ async fn late(job: &Job) {
     sleep(Duration::from_millis(caps::DRAIN_MS)).await;
 }
 
-/// Empties one pipe.
-async fn pump(broker: &Broker, job: &Job, stream: Stream, pipe: OwnedFd) {
+/// Empties one pipe. The hash of all that is kept of its stream, where that was read here from its first byte.
+async fn pump(broker: &Broker, job: &Job, stream: Stream, pipe: OwnedFd) -> Option<Sha256> {
+    let is_new = job.output(stream).kept() == 0;
     let mut flow = Flow {
         broker,
         job,
         stream,
         file: None,
         rest: None,
+        hash: is_new.then(Sha256::new),
     };
     if let Err(error) = flow.until_end(pipe).await {
         tracing::warn!(job = %job.id, %error, "cannot read output");
     }
-    flow.finish().await;
+    flow.finish().await
 }
 
 /// A stream on its way.
@@ -93,20 +97,20 @@ struct Flow<'a> {
     file: Option<Arc<File>>,
     /// What takes the rest.
     rest: Option<Rest>,
+    /// Of what is in its file.
+    hash: Option<Sha256>,
 }
 
 impl Flow<'_> {
     async fn until_end(&mut self, pipe: OwnedFd) -> std::io::Result<()> {
-        // No read may wait for data.
-        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let pipe = watch(Arc::new(pipe), Interest::READABLE)?;
+        // No read of it waits for data: splice(2) is told so.
+        let pipe = Arc::new(pipe);
+        // Absent while the pipe fills faster than it is emptied: each write of the job would wake the one thread that
+        // serves, to learn what it knows.
+        let mut watched = Some(watched(&pipe)?);
         let mut late = pin!(late(self.job));
-        let mut burst = 0;
+        let (since, mut taken) = (Instant::now(), 0);
         loop {
-            if burst >= BURST {
-                burst = 0;
-                sleep(PAUSE).await;
-            }
             // Only between turns: what was moved is counted.
             let mut ready = tokio::select! {
                 biased;
@@ -114,54 +118,85 @@ impl Flow<'_> {
                     tracing::warn!(job = %self.job.id, "output is still open after the end");
                     return Ok(());
                 }
-                ready = pipe.readable() => ready?,
+                ready = readable(watched.as_ref()) => ready?,
             };
-            let nothing_came = self.job.output(self.stream).written() == 0;
-            if ready.ready() == Ready::READ_CLOSED && nothing_came {
+            // Nobody can write to it any more, and what they wrote was taken.
+            if (ready.as_ref()).is_some_and(|ready| ready.ready() == Ready::READ_CLOSED) {
                 return Ok(());
             }
-            match self.turn(pipe.get_ref()).await {
-                Ok(0) => return Ok(()),
-                Ok(moved) => {
-                    burst += moved;
-                    self.job.wrote(self.stream);
+            let now = Instant::now();
+            let turn = match self.broker.pace.turn(self.job.id, since, taken, now) {
+                Ok(turn) => turn,
+                Err(pause) => {
+                    taken = 0;
+                    sleep(pause).await;
+                    continue;
                 }
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
+            };
+            let (moved, after) = match self.turn(&pipe, turn).await {
+                Err(Errno::EINTR) => continue,
+                turned => turned?,
+            };
+            if moved > 0 {
+                taken = taken.saturating_add(moved);
+                self.job.wrote(self.stream);
             }
-            yield_now().await;
+            match (after, &mut ready) {
+                (After::End, _) => return Ok(()),
+                (After::Empty, Some(ready)) => ready.clear_ready(),
+                // What came meanwhile is told at once.
+                (After::Empty, None) => watched = Some(self::watched(&pipe)?),
+                (After::More, _) => {
+                    if moved >= CHUNK {
+                        watched = None;
+                    }
+                    yield_now().await;
+                }
+            }
         }
     }
 
     /// Moves what one turn allows: into the spool while it takes it, else beyond.
-    async fn turn(&mut self, pipe: &Arc<OwnedFd>) -> Result<u64, Errno> {
+    async fn turn(&mut self, pipe: &Arc<OwnedFd>, turn: Turn) -> Result<(u64, After), Errno> {
         let (broker, job) = (self.broker, self.job);
         let limit = broker.spool.limits.per_job;
         let share = limit.saturating_sub(job.kept());
         if !job.output(self.stream).has_lost() && self.rest.is_none() && share > 0 {
             let why = match broker.room(job).await {
                 Err(full) => full.sentence(),
-                Ok(room) => match self.keep(pipe, room.min(share)).await {
-                    Ok(moved) => return Ok(moved),
-                    Err(errno @ (Errno::EAGAIN | Errno::EINTR)) => return Err(errno),
-                    Err(errno) => errno.desc().to_owned(),
-                },
+                Ok(room) => {
+                    // What the other stream may take meanwhile is not free, but for a chunk: it may take none of it.
+                    let free = share.saturating_add(CHUNK).saturating_sub(job.taking.get());
+                    let bytes = turn.bytes.min(room).min(free).min(share);
+                    if bytes == 0 {
+                        sleep(MEANWHILE).await;
+                        return Ok((0, After::More));
+                    }
+                    match self.keep(pipe, Turn { bytes, ..turn }).await {
+                        Ok(moved) => return Ok(moved),
+                        Err(errno) => errno.desc().to_owned(),
+                    }
+                }
             };
             tracing::warn!(job = %job.id, why, "the spool takes no more");
             job.lose(Lost::Full(why));
         }
-        let moved = self.count(pipe).await?;
+        let moved = match self.count(pipe).await {
+            Err(Errno::EAGAIN) => return Ok((0, After::Empty)),
+            counted => counted?,
+        };
         if share == 0 && moved > 0 && job.lose_share(limit) {
             broker.warden.tell(&ToWarden::OverLimit { job: job.id });
         }
-        Ok(moved)
+        let after = if moved == 0 { After::End } else { After::More };
+        Ok((moved, after))
     }
 
-    async fn keep(&mut self, pipe: &Arc<OwnedFd>, room: u64) -> Result<u64, Errno> {
+    async fn keep(&mut self, pipe: &Arc<OwnedFd>, turn: Turn) -> Result<(u64, After), Errno> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
+                self.job.makes_files();
                 let file = self.broker.spool.create(self.job.id, self.stream)?;
                 self.file.insert(Arc::new(file))
             }
@@ -169,11 +204,21 @@ impl Flow<'_> {
         let (pipe, file) = (Arc::clone(pipe), Arc::clone(file));
         let output = self.job.output(self.stream);
         let offset = output.kept();
-        let turn = move || pipe::splice_turn(&*pipe, &file, offset, room);
-        let moved = aside(turn).await.unwrap_or(Err(Errno::EIO))?;
+        let mut hash = self.hash.take();
+        let take = move || {
+            let taken = pipe::take(&*pipe, &file, offset, turn, &mut hash);
+            (taken, hash)
+        };
+        let taking = &self.job.taking;
+        taking.set(taking.get().saturating_add(turn.bytes));
+        let taken = aside(take).await;
+        taking.set(taking.get().saturating_sub(turn.bytes));
+        let (taken, hash) = taken.ok_or(Errno::EIO)?;
+        self.hash = hash;
+        let (moved, after) = taken?;
         output.keep(moved);
         self.broker.spool.grew(moved.bytes);
-        Ok(moved.bytes)
+        Ok((moved.bytes, after))
     }
 
     async fn count(&mut self, pipe: &Arc<OwnedFd>) -> Result<u64, Errno> {
@@ -200,6 +245,7 @@ impl Flow<'_> {
     /// What takes the rest: a file, or memory where the disk takes none.
     async fn rest(&self) -> Result<Rest, Errno> {
         let (spool, id) = (&self.broker.spool, self.job.id);
+        self.job.makes_files();
         let lines = self.broker.lines_left(self.job, self.stream).await;
         let reach = self.job.output(self.stream).reach(lines);
         match (
@@ -218,9 +264,9 @@ impl Flow<'_> {
     }
 
     /// Lets go of what is neither beginning nor end.
-    async fn finish(mut self) {
+    async fn finish(mut self) -> Option<Sha256> {
         let Some(mut rest) = self.rest.take() else {
-            return;
+            return self.hash;
         };
         let trim = move || {
             let trimmed = rest.trim(1);
@@ -236,6 +282,21 @@ impl Flow<'_> {
                 self.broker.spool.remove_more(self.job.id, self.stream);
             }
         }
+        self.hash
+    }
+}
+
+fn watched(pipe: &Arc<OwnedFd>) -> std::io::Result<AsyncFd<Arc<OwnedFd>>> {
+    watch(Arc::clone(pipe), Interest::READABLE)
+}
+
+/// Waits until there is something to read, or not at all where nothing is watched.
+async fn readable(
+    watched: Option<&AsyncFd<Arc<OwnedFd>>>,
+) -> std::io::Result<Option<AsyncFdReadyGuard<'_, Arc<OwnedFd>>>> {
+    match watched {
+        Some(watched) => watched.readable().await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -260,7 +321,7 @@ mod tests {
         job.exited();
         let places = broker.background.acquire_many(PLACES as u32).await.unwrap();
         let busy = async {
-            sleep(Duration::from_millis(caps::DRAIN_MS) + 2 * TURN).await;
+            sleep(Duration::from_millis(caps::DRAIN_MS) + 2 * LONGEST).await;
             drop(places);
         };
         let pipes = [out.into(), err.into()];

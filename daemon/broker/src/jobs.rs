@@ -87,11 +87,15 @@ impl Jobs {
         }
     }
 
-    /// Drops a job and its output. What comes of that is to be closed, as [`Spool::remove`] says.
-    pub fn forget(&self, id: JobId, spool: &Spool) -> [Option<File>; 2] {
-        self.all.borrow_mut().remove(&id);
-        self.ended.borrow_mut().retain(|ended| *ended != id);
-        spool.forget(id)
+    /// Drops a job; whether something of it may be in the spool.
+    pub fn forget(&self, id: JobId) -> bool {
+        let job = self.all.borrow_mut().remove(&id);
+        let mut ended = self.ended.borrow_mut();
+        // It is one of the oldest.
+        if let Some(at) = ended.iter().position(|ended| *ended == id) {
+            ended.remove(at);
+        }
+        job.is_none_or(|job| job.has_files())
     }
 
     /// Bytes of `uid` in the spool; at most what is in there.
@@ -231,7 +235,8 @@ pub mod tests {
                 Refusal::no_such_job()
             );
         }
-        jobs.forget(JobId([1; 16]), &scratch.spool);
+        assert!(jobs.forget(JobId([1; 16])), "its output lies in the spool");
+        assert!(!jobs.forget(JobId([5; 16])), "it has written nothing");
         assert_eq!(list(1, 9), [3]);
     }
 

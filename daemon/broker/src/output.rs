@@ -27,7 +27,7 @@ const _: () = assert!(caps::INLINE_OUTPUT == 24 << 10);
 #[derive(Debug)]
 pub struct Output {
     kept: Cell<u64>,
-    beyond: RefCell<Option<Beyond>>,
+    beyond: RefCell<Option<Box<Beyond>>>,
     /// Newlines in what this broker moved.
     counted: Cell<u64>,
     /// Newlines in what an earlier broker left, once they are counted.
@@ -66,9 +66,11 @@ impl Output {
 
     /// A stream as an earlier broker left it.
     pub fn resumed(left: Left) -> Self {
-        let beyond = left.has_lost().then(|| Beyond {
-            reach: left.reach(Lines::default()),
-            held: if left.stale { Held::Gone } else { Held::Spool },
+        let beyond = left.has_lost().then(|| {
+            Box::new(Beyond {
+                reach: left.reach(Lines::default()),
+                held: if left.stale { Held::Gone } else { Held::Spool },
+            })
         });
         Self {
             kept: Cell::new(left.kept),
@@ -144,15 +146,15 @@ impl Output {
         if moved.bytes > 0 || self.has_lost() {
             let (reach, file) = (rest.reach(), rest.memory());
             let held = file.map_or(Held::Spool, |file| Held::Memory(Arc::clone(file)));
-            self.beyond.replace(Some(Beyond { reach, held }));
+            self.beyond.replace(Some(Box::new(Beyond { reach, held })));
         }
     }
 
     /// Nothing will be written any more: lets go of what is held in memory, but for what is shown.
-    pub fn settle(&self, file: Option<&File>) {
+    pub fn settle(&self, file: impl FnOnce() -> Option<File>) {
         let in_memory = |beyond: &Beyond| matches!(beyond.held, Held::Memory(_));
-        if self.beyond.borrow().as_ref().is_some_and(in_memory) {
-            let Captured { head, tail, .. } = self.captured(file, None);
+        if self.beyond.borrow().as_deref().is_some_and(in_memory) {
+            let Captured { head, tail, .. } = self.captured(file().as_ref(), None);
             if let Some(beyond) = self.beyond.borrow_mut().as_mut() {
                 beyond.held = Held::Shown(head, tail);
             }
@@ -167,10 +169,10 @@ impl Output {
         reach.written = written;
         reach.gap.from = 0;
         reach.gap.to = written;
-        self.beyond.replace(Some(Beyond {
+        self.beyond.replace(Some(Box::new(Beyond {
             reach,
             held: Held::Gone,
-        }));
+        })));
     }
 
     /// Whether its last bytes are in a file of the spool that is not the first.
@@ -350,7 +352,7 @@ mod tests {
         fn turn(&mut self, reader: &std::io::PipeReader, file: &File) -> u64 {
             let left = self.room - self.output.kept();
             if left > 0 && !self.output.has_lost() {
-                let moved = pipe::splice_turn(reader, file, self.output.kept(), left).unwrap();
+                let moved = pipe::splice_chunk(reader, file, self.output.kept(), left).unwrap();
                 self.output.keep(moved);
                 return moved.bytes;
             }
@@ -452,7 +454,7 @@ mod tests {
                     }
                     // So does this one when the job has ended.
                     let file = through.scratch.spool.find(JOB, Stream::Stdout).unwrap();
-                    output.settle(file.as_ref());
+                    output.settle(|| file);
                     assert_eq!(through.captured(output), captured, "{case}");
                 }
             }
@@ -515,9 +517,12 @@ mod tests {
         let scratch = Scratch::new();
         let file = scratch.spool.create(JOB, Stream::Stdout).unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        assert_eq!(pipe::splice_turn(&reader, &file, 0, 10), Err(Errno::EAGAIN));
+        assert_eq!(
+            pipe::splice_chunk(&reader, &file, 0, 10),
+            Err(Errno::EAGAIN)
+        );
         drop(writer);
         let nothing = Moved { bytes: 0, lines: 0 };
-        assert_eq!(pipe::splice_turn(&reader, &file, 0, 10), Ok(nothing));
+        assert_eq!(pipe::splice_chunk(&reader, &file, 0, 10), Ok(nothing));
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::lines;
 use crate::output::{self, HALF};
-use crate::pipe::{self, Moved, TURN};
+use crate::pipe::{self, CHUNK, Moved};
 use crate::spool::{Gap, Note};
 
 /// Bytes that are held before those in the middle go.
@@ -119,7 +119,7 @@ impl Rest {
         matches!(self.held, Held::Disk(_))
     }
 
-    /// Moves one turn from `pipe`. May wait, as [`pipe::splice_turn`] may.
+    /// Moves one turn from `pipe`. May wait, as [`pipe::splice_chunk`] may.
     ///
     /// # Errors
     /// EAGAIN when the pipe is empty; else neither disk nor memory takes it.
@@ -127,7 +127,7 @@ impl Rest {
         self.trim(STEP)?;
         let moved = loop {
             let at = self.reach.written.saturating_sub(self.reach.gap.base);
-            match pipe::splice_turn(pipe.as_fd(), &self.file, at, TURN) {
+            match pipe::splice_chunk(pipe.as_fd(), &self.file, at, CHUNK) {
                 Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
                 Err(Errno::EINTR) => {}
                 Err(errno) if !self.is_on_disk() => return Err(errno),

@@ -2,10 +2,16 @@
 
 use std::rc::Rc;
 
+use remit_common::caps;
+
 use crate::aside::aside;
 use crate::broker::Broker;
 use crate::job::Job;
 use crate::lost::size;
+use crate::pipe::CHUNK;
+
+/// Streams that may write at the same time.
+pub const STREAMS: u64 = 2 * caps::JOBS as u64;
 
 /// What is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,15 @@ impl Full {
     }
 }
 
+/// What one of so many that take at the same time may take of what is left, so that together they take no more
+/// than there is; but for the last of it, of which each may take a chunk.
+pub fn portion(left: u64, takers: u64) -> u64 {
+    let portion = left.checked_div(takers).unwrap_or(left);
+    portion.max(CHUNK).min(left)
+}
+
 impl Broker {
-    /// How much of a job's output may be kept now. Output of the oldest ended jobs goes first if need be: that of
+    /// How much of a job's output may be kept in one turn now. Output of the oldest ended jobs goes first if need be: that of
     /// the same user where it has its share, else anybody's.
     ///
     /// # Errors
@@ -72,7 +85,7 @@ impl Broker {
             (0, _, _) => Err(Full::User(limits.per_user)),
             (_, 0, _) => Err(Full::Total(limits.total)),
             (_, _, 0) => Err(Full::Disk),
-            (own, all, disk) => Ok(own.min(all).min(disk)),
+            (own, all, disk) => Ok(portion(own.min(all), STREAMS).min(disk)),
         }
     }
 }
@@ -108,6 +121,22 @@ mod tests {
             broker.jobs.end(job.id, ending());
         }
         (broker, jobs)
+    }
+
+    #[test]
+    fn what_all_take_at_once_is_no_more_than_there_is_but_for_a_chunk_of_each() {
+        for (left, takers, expect) in [
+            (0, 2, 0),
+            (1, 2, 1),
+            (CHUNK, 2, CHUNK),
+            (3 * CHUNK, 2, 3 * CHUNK / 2),
+            (3 * CHUNK, 100, CHUNK),
+            (1000 * CHUNK, 100, 10 * CHUNK),
+            (u64::MAX, 1, u64::MAX),
+            (7, 0, 7),
+        ] {
+            assert_eq!(portion(left, takers), expect, "{left} of {takers}");
+        }
     }
 
     fn report(broker: &Broker, job: &Job) -> JobReport {

@@ -1,23 +1,20 @@
 //! The broker's side of the link: a queue out, tickets that wait for answers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, ToBroker, ToWarden};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 use crate::call::Refused;
 use crate::job::Job;
 use crate::notes::About;
-use crate::watch::watch;
+use crate::watch::Socket;
 
 /// What the warden answered to a request.
 #[derive(Debug)]
@@ -40,6 +37,7 @@ pub struct Waiting {
 /// Messages on their way to the warden, and requests under way.
 #[derive(Debug, Default)]
 pub struct Warden {
+    link: OnceCell<Rc<Watched>>,
     queue: RefCell<VecDeque<(Packed, Vec<OwnedFd>)>>,
     more: Notify,
     tickets: RefCell<HashMap<u64, Waiting>>,
@@ -59,6 +57,12 @@ impl Drop for Ticket<'_> {
 }
 
 impl Warden {
+    /// Sends by this link from now on. Once.
+    pub fn connect(&self, link: Rc<Watched>) {
+        // A second one would be a defect: then the first stays.
+        let _ = self.link.set(link);
+    }
+
     /// Tells a fact. Facts are few: each job and session has a handful.
     pub fn tell(&self, message: &ToWarden) {
         match Packed::new(message) {
@@ -105,8 +109,14 @@ impl Warden {
         self.tickets.borrow_mut().remove(&ticket)
     }
 
+    /// Sends at once what the link takes; the rest is [`Self::transmit`]'s.
     fn push(&self, packed: Packed, fds: Vec<OwnedFd>) {
-        self.queue.borrow_mut().push_back((packed, fds));
+        let mut queue = self.queue.borrow_mut();
+        let link = self.link.get().filter(|_| queue.is_empty());
+        if link.is_some_and(|link| link.send(&packed, &fds).is_ok()) {
+            return;
+        }
+        queue.push_back((packed, fds));
         self.more.notify_one();
     }
 
@@ -116,17 +126,17 @@ impl Warden {
     /// When the link is lost.
     pub async fn transmit(&self, link: &Watched) -> Result<(), LinkError> {
         loop {
-            let Some((packed, fds)) = self.next() else {
-                self.more.notified().await;
-                continue;
-            };
-            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            link.send(&packed, &fds).await?;
+            // What waits to be sent stays in the queue: nothing overtakes it.
+            let sent = (self.queue.borrow().front()).map(|(packed, fds)| link.send(packed, fds));
+            match sent {
+                None => self.more.notified().await,
+                Some(Ok(())) => drop(self.queue.borrow_mut().pop_front()),
+                Some(Err(LinkError::Full)) => {
+                    link.socket.writable().await.map_err(LinkError::Io)?;
+                }
+                Some(Err(error)) => return Err(error),
+            }
         }
-    }
-
-    fn next(&self) -> Option<(Packed, Vec<OwnedFd>)> {
-        self.queue.borrow_mut().pop_front()
     }
 }
 
@@ -151,7 +161,7 @@ fn not_packed(error: LinkError) -> Refusal {
 pub struct Watched {
     link: Link,
     /// A copy of the link's descriptor, of the same open socket.
-    events: AsyncFd<Arc<OwnedFd>>,
+    socket: Socket,
 }
 
 impl Watched {
@@ -160,9 +170,8 @@ impl Watched {
     /// # Errors
     /// What dup(2) or epoll_ctl(2) say.
     pub fn new(link: Link) -> std::io::Result<Self> {
-        let copy = link.as_fd().try_clone_to_owned()?;
-        let events = watch(Arc::new(copy), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { link, events })
+        let socket = Socket::new(link.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { link, socket })
     }
 
     /// The next message from the warden.
@@ -171,7 +180,7 @@ impl Watched {
     /// When the link is lost or what came is no message.
     pub async fn receive(&self) -> Result<(ToBroker, Vec<OwnedFd>), LinkError> {
         loop {
-            let mut ready = self.events.readable().await.map_err(LinkError::Io)?;
+            let mut ready = self.socket.readable().await.map_err(LinkError::Io)?;
             match self.link.recv() {
                 Err(LinkError::Empty) => ready.clear_ready(),
                 other => return other,
@@ -179,13 +188,8 @@ impl Watched {
         }
     }
 
-    async fn send(&self, packed: &Packed, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
-        loop {
-            let mut ready = self.events.writable().await.map_err(LinkError::Io)?;
-            match self.link.send(packed, fds) {
-                Err(LinkError::Full) => ready.clear_ready(),
-                other => return other,
-            }
-        }
+    fn send(&self, packed: &Packed, fds: &[OwnedFd]) -> Result<(), LinkError> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.link.send(packed, &fds)
     }
 }

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use remit_common::names::Runtime;
 
 use crate::args::{AuditVerb, Cli, PolicyVerb, Verb};
@@ -22,7 +21,8 @@ pub struct Context {
 
 /// Runs the verb that the arguments name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.collect();
+    let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => return Failure::Usage(error).report(Form::Text).into(),
     };

@@ -61,7 +61,7 @@ Exit status:
     after_help = EXIT,
     verbatim_doc_comment
 )]
-pub struct Cli {
+pub struct Line<V: Subcommand> {
     /// Directory with the daemon's sockets
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, display_order = 100,
           default_value = Runtime::DEFAULT)]
@@ -72,7 +72,38 @@ pub struct Cli {
     pub json: bool,
 
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: V,
+}
+
+/// The whole of it.
+pub type Cli = Line<Verb>;
+
+/// The verb that programs start again and again.
+#[derive(Debug, Subcommand)]
+enum Often {
+    Run(RunArgs),
+}
+
+impl Cli {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// What clap says of it.
+    pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        // To make the options of all verbs takes longer than all else that this program does before it
+        // asks the daemon. Who types anything but a good 'run' is told by the whole of them.
+        if words.iter().any(|word| word == "run")
+            && let Ok(line) = Line::<Often>::try_parse_from(words)
+        {
+            let Often::Run(run) = line.verb;
+            return Ok(Self {
+                runtime: line.runtime,
+                json: line.json,
+                verb: Verb::Run(run),
+            });
+        }
+        Self::try_parse_from(words)
+    }
 }
 
 /// What to do.
@@ -187,7 +218,9 @@ mod tests {
     const ID: &str = "00000000000000000000000000000000";
 
     fn parse(args: &[&str]) -> Result<Verb, ErrorKind> {
-        Cli::try_parse_from([&["remit"], args].concat())
+        let words = [&["remit"], args].concat();
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        Cli::read(&words)
             .map(|cli| cli.verb)
             .map_err(|error| error.kind())
     }
@@ -195,6 +228,48 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+        Line::<Often>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_is_read_alike_by_its_own_and_among_all_verbs() {
+        for line in [
+            "run -- run -x --json",
+            "run df -h --runtime x",
+            "--json run --runtime /r --no-wait --timeout 3 --env A=b --env C=d df",
+            "--runtime=/r run --json --script x --interpreter run",
+            "run --name service.status unit=run",
+            "run --stdin --cwd run --profile run --request-id run a",
+        ] {
+            let words: Vec<OsString> = format!("remit {line}")
+                .split(' ')
+                .map(OsString::from)
+                .collect();
+            let all = Cli::try_parse_from(&words).unwrap();
+            let own = Line::<Often>::try_parse_from(&words).unwrap();
+            let (Verb::Run(a), Often::Run(b)) = (&all.verb, &own.verb) else {
+                panic!("{line}");
+            };
+            assert_eq!(format!("{a:?}"), format!("{b:?}"), "{line}");
+            assert_eq!((all.runtime, all.json), (own.runtime, own.json), "{line}");
+        }
+        for line in [
+            "job run",
+            "run",
+            "runs",
+            "run --bad",
+            "run --help",
+            "help run",
+        ] {
+            let words = format!("remit {line}");
+            let own = Line::<Often>::try_parse_from(words.split(' '));
+            let all = Cli::try_parse_from(words.split(' '));
+            assert!(own.is_err(), "{line}");
+            // What is told is told by the whole of them.
+            let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            let told = Cli::read(&words).map_err(|error| error.to_string()).err();
+            assert_eq!(told, all.map_err(|error| error.to_string()).err(), "{line}");
+        }
     }
 
     #[test]

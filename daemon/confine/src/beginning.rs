@@ -8,8 +8,9 @@ use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::sandbox::Base;
 use crate::{Step, Wall};
 use std::{
+    ffi::CStr,
     io,
-    os::fd::{AsFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 /// The number of the first descriptor that an argument can get.
@@ -23,20 +24,44 @@ pub(crate) fn steps_at(way: &Way<'_>) -> RawFd {
     last.map_or(arguments_at(way.script.is_some()), |last| last + 1)
 }
 
+/// Where a child of a zygote has its ruleset, what it waits for, and the host's `/proc`: behind the step
+/// pipe.
+pub(crate) fn ruleset_at(way: &Way<'_>) -> RawFd {
+    steps_at(way) + 1
+}
+
+pub(crate) fn go_at(way: &Way<'_>) -> RawFd {
+    steps_at(way) + 2
+}
+
+fn proc_at(way: &Way<'_>) -> RawFd {
+    steps_at(way) + 3
+}
+
 /// The steps that every job begins with.
 pub(crate) fn begin(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
-    notes.take(Step::Session, session())?;
+    notes.take(Step::Session, session(way))?;
     notes.take(Step::Cgroup, cgroup(way))?;
     notes.take(Step::Descriptors, descriptors(way))?;
     notes.take(Step::Loginuid, loginuid(way))?;
     notes.take(
         Step::Scheduling,
         only(way, Wall::Scheduling, || scheduling(way)),
-    )
+    )?;
+    if way.inherited.is_some() {
+        // It leads to all of the host.
+        floor::close_one(proc_at(way));
+    }
+    Ok(())
 }
 
-fn session() -> Result<Taken, Fault> {
-    floor::new_session()?;
+fn session(way: &Way<'_>) -> Result<Taken, Fault> {
+    if !way.inherited.is_some_and(|inherited| inherited.is_early()) {
+        floor::new_session()?;
+    }
+    if way.inherited.is_some() {
+        return Ok(Taken::Done);
+    }
     floor::default_signals()?;
     floor::plain_manners()?;
     Ok(Taken::Done)
@@ -57,7 +82,7 @@ fn cgroup(way: &Way<'_>) -> Result<Taken, Fault> {
 /// Copies out of the way first, so that no copy covers what is still to be placed.
 fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
     let steps_at = steps_at(way);
-    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, (steps_at + 1).max(16));
+    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, (proc_at(way) + 1).max(16));
     let stdout = above(way.stdout)?;
     let stderr = above(way.stderr)?;
     let steps = above(way.steps)?;
@@ -82,18 +107,49 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
     for (copy, at) in opened.into_iter().flatten() {
         floor::place(copy, at)?;
     }
-    floor::place_closing(steps, steps_at)?;
+    let mut own = steps_at + 1;
+    match way.inherited {
+        None => floor::place_closing(steps, steps_at)?,
+        Some(inherited) => {
+            let go = inherited.go.map(above).transpose()?;
+            let proc = above(inherited.proc)?;
+            let ruleset = inherited.ruleset.map(above).transpose()?;
+            floor::place_closing(steps, steps_at)?;
+            if let Some(ruleset) = ruleset {
+                floor::place_closing(ruleset, ruleset_at(way))?;
+            }
+            if let Some(go) = go {
+                floor::place_closing(go, go_at(way))?;
+            }
+            floor::place_closing(proc, proc_at(way))?;
+            own = proc_at(way) + 1;
+        }
+    }
     if way.sandbox.walls.up(Wall::Descriptors) {
-        floor::close_from(steps_at + 1)?;
+        if way
+            .inherited
+            .is_some_and(|inherited| inherited.ruleset.is_none())
+        {
+            floor::close_one(ruleset_at(way));
+        }
+        floor::close_from(own)?;
     }
     Ok(Taken::Done)
+}
+
+/// A file of the own directory in `/proc`, for writing; `path` where that is what the host has.
+fn own_file(way: &Way<'_>, name: &CStr, path: &CStr) -> io::Result<OwnedFd> {
+    match way.inherited {
+        Some(_) => floor::open_at(Some(floor::placed(proc_at(way))), name, libc::O_WRONLY),
+        None => floor::open(path, libc::O_WRONLY),
+    }
 }
 
 fn loginuid(way: &Way<'_>) -> Result<Taken, Fault> {
     let Some(uid) = &way.loginuid else {
         return Ok(Taken::Absent);
     };
-    match floor::open(c"/proc/self/loginuid", libc::O_WRONLY) {
+    match own_file(way, c"self/loginuid", c"/proc/self/loginuid") {
         Ok(file) => {
             floor::write(file.as_fd(), uid.as_bytes())?;
             Ok(Taken::Done)
@@ -104,15 +160,21 @@ fn loginuid(way: &Way<'_>) -> Result<Taken, Fault> {
 }
 
 fn scheduling(way: &Way<'_>) -> io::Result<Taken> {
-    floor::plain_scheduling()?;
-    let file = floor::open(c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
+    match way.inherited {
+        None => floor::plain_scheduling()?,
+        Some(inherited) if inherited.is_early() => return Ok(Taken::Done),
+        Some(_) => {}
+    }
+    let file = own_file(way, c"self/oom_score_adj", c"/proc/self/oom_score_adj")?;
     let score = match way.sandbox.base {
         // What changes the host must not be the first to go half-way.
         Base::Host => &b"0"[..],
-        // The most: what a job holds in pipes and sockets counts for no process, so that with
-        // less a large program of the host would be the worse one.
-        Base::Read(_) | Base::Strict(_) => b"1000",
+        Base::Read(_) | Base::Strict(_) => FIRST_TO_GO,
     };
     floor::write(file.as_fd(), score)?;
     Ok(Taken::Done)
 }
+
+/// The most: what a job holds in pipes and sockets counts for no process, so that with less a large program of
+/// the host would be the worse one.
+pub(crate) const FIRST_TO_GO: &[u8] = b"1000";

@@ -5,6 +5,7 @@ mod text;
 use crate::error::{Doing, Error, Result};
 use crate::{Limits, floor};
 use std::{
+    cell::RefCell,
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -44,6 +45,8 @@ pub struct Cgroups {
     base: PathBuf,
     prefix: String,
     controllers: Vec<Controller>,
+    /// One that was made ahead.
+    ready: RefCell<Option<Cgroup>>,
 }
 
 impl Cgroups {
@@ -76,6 +79,7 @@ impl Cgroups {
             base,
             prefix: format!("{name}-"),
             controllers: Vec::new(),
+            ready: RefCell::new(None),
         };
         cgroups.sweep()?;
         if !own.is_root && cgroups.is_ours_alone()? {
@@ -96,9 +100,45 @@ impl Cgroups {
         &self.controllers
     }
 
+    /// Makes the cgroup of job `id` ahead, so that [`Self::create`] finds it made. There is one such at most: another
+    /// one that no job has taken goes.
+    pub fn make_ready(&self, id: &str) -> Result<()> {
+        self.drop_ready();
+        let made = self.make(id)?;
+        self.ready.replace(Some(made));
+        Ok(())
+    }
+
+    /// Does `then` with the directory of what was made ahead.
+    pub fn with_ready<T>(&self, then: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
+        then(self.ready.borrow().as_ref().map(Cgroup::fd))
+    }
+
+    /// Removes what was made ahead.
+    pub fn drop_ready(&self) {
+        // No job was ever in it.
+        let _ = self.ready.take().map(Cgroup::remove);
+    }
+
     /// A new cgroup for job `id` (letters, digits, hyphens) with those of its limits whose
     /// controller is there.
     pub fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup> {
+        let name = format!("{}{id}", self.prefix);
+        let is_its = |ready: &mut Cgroup| ready.path.file_name() == Some(name.as_ref());
+        let cgroup = match self.ready.borrow_mut().take_if(is_its) {
+            Some(ready) => ready,
+            None => self.make(id)?,
+        };
+        match self.limit(&cgroup.path, limits) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&self, id: &str) -> Result<Cgroup> {
         let path = self.base.join(format!("{}{id}", self.prefix));
         let doing = || format!("cannot make the cgroup '{}'", path.display());
         if id.is_empty()
@@ -111,12 +151,17 @@ impl Cgroups {
             ));
         }
         fs::create_dir(&path).doing(doing)?;
-        self.fill(path.clone(), limits).inspect_err(|_| {
+        let has = |controller| self.controllers.contains(&controller);
+        let counts = Counts {
+            memory: has(Controller::Memory),
+            tasks: has(Controller::Pids),
+        };
+        held(path.clone(), counts).inspect_err(|_| {
             let _ = fs::remove_dir(&path);
         })
     }
 
-    fn fill(&self, path: PathBuf, limits: &Limits) -> Result<Cgroup> {
+    fn limit(&self, path: &Path, limits: &Limits) -> Result<()> {
         for controller in &self.controllers {
             for (file, value) in settings(*controller, limits) {
                 let file = path.join(file);
@@ -133,18 +178,7 @@ impl Cgroups {
                 }
             }
         }
-        let dir = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
-        // Held as long as we live: so that a sweep knows what is left over from what is in use.
-        dir.try_lock()
-            .map_err(io::Error::from)
-            .doing(|| format!("cannot lock '{}'", path.display()))?;
-        let events = path.join("cgroup.events");
-        let events = File::open(&events).doing(|| format!("cannot open '{}'", events.display()))?;
-        Ok(Cgroup {
-            path,
-            dir: dir.into(),
-            events,
-        })
+        Ok(())
     }
 
     /// Kills and removes what an earlier daemon of this name has left. Not what belongs to one
@@ -197,6 +231,29 @@ impl Cgroups {
     }
 }
 
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        self.drop_ready();
+    }
+}
+
+/// The cgroup at `path`, with a lock on it.
+fn held(path: PathBuf, counts: Counts) -> Result<Cgroup> {
+    let dir = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
+    // Held as long as we live: so that a sweep knows what is left over from what is in use.
+    dir.try_lock()
+        .map_err(io::Error::from)
+        .doing(|| format!("cannot lock '{}'", path.display()))?;
+    let events = path.join("cgroup.events");
+    let events = File::open(&events).doing(|| format!("cannot open '{}'", events.display()))?;
+    Ok(Cgroup {
+        path,
+        dir: dir.into(),
+        events,
+        counts,
+    })
+}
+
 /// Whose memory was used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oom {
@@ -212,6 +269,15 @@ pub struct Cgroup {
     path: PathBuf,
     dir: OwnedFd,
     events: File,
+    /// It has a controller of memory, and one of tasks: without, there is nothing to read of them.
+    counts: Counts,
+}
+
+/// What is counted in a cgroup.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    memory: bool,
+    tasks: bool,
 }
 
 impl Cgroup {
@@ -250,18 +316,27 @@ impl Cgroup {
     /// Why the kernel killed one of its processes for memory, if it did. `None` without the
     /// controller.
     pub fn oom_killed(&self) -> Option<Oom> {
+        if !self.counts.memory {
+            return None;
+        }
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
         oom(&events)
     }
 
     /// Whether the kernel refused it a fork for its limit of tasks. False without the controller.
     pub fn forks_refused(&self) -> bool {
+        if !self.counts.tasks {
+            return false;
+        }
         let events = fs::read_to_string(self.path.join("pids.events")).unwrap_or_default();
         field(&events, "max").is_some_and(|n| n > 0)
     }
 
     /// Most bytes of memory it ever used, where the controller tells (Linux 5.19).
     pub fn memory_peak(&self) -> Option<u64> {
+        if !self.counts.memory {
+            return None;
+        }
         fs::read_to_string(self.path.join("memory.peak"))
             .ok()?
             .trim()

@@ -8,17 +8,20 @@
 //! there as its child (`monitor`).
 
 use crate::arguments::{self, Prepared};
-use crate::beginning::{begin, steps_at};
+use crate::beginning::{begin, go_at, ruleset_at, steps_at};
 use crate::fence::Fence;
-use crate::floor::{self, Pointers};
+use crate::floor::{self, Later, Pointers};
 use crate::identity;
 use crate::limits::Row;
 use crate::monitor::{Go, Monitor};
+use crate::mounts;
 use crate::net::Relay;
 use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::root::{self, Given};
 use crate::sandbox::{Base, Strict};
-use crate::{Measured, Sandbox, Step, Wall, execute, mounts};
+use crate::seccomp::Program;
+use crate::steps::{UNTOLD, UNTOLD_LEN};
+use crate::{Measured, Sandbox, Step, Wall, execute};
 use std::{
     ffi::{CStr, CString},
     io,
@@ -57,6 +60,31 @@ pub(crate) struct Way<'a> {
     pub(crate) env: Pointers<'a>,
     /// What a witness wants to see in a private root.
     pub(crate) stage: Option<&'a root::Mount>,
+    /// What stands already, where a zygote forks the child.
+    pub(crate) inherited: Option<Inherited<'a>>,
+}
+
+/// What a child of a zygote is born with, besides the zygote's own signals, manners and scheduling: it is in
+/// a mount namespace of its own, finished and cut off, and behind the first half of the filter.
+#[derive(Clone, Copy)]
+pub(crate) struct Inherited<'a> {
+    /// With what it grants in that namespace; `None` where there is no Landlock.
+    pub(crate) ruleset: Option<BorrowedFd<'a>>,
+    /// The other half of the filter.
+    pub(crate) closing: &'a Program,
+    /// The host's `/proc`: the one in the namespace is read-only.
+    pub(crate) proc: BorrowedFd<'a>,
+    /// Has a byte once the warden was told of the child; ends when the zygote does before. `None` for a child
+    /// that the warden knew before there was a job: that has its session, its keyring and its rank among those
+    /// to be killed for memory already.
+    pub(crate) go: Option<BorrowedFd<'a>>,
+}
+
+impl Inherited<'_> {
+    /// Whether the child was there before its job.
+    pub(crate) fn is_early(&self) -> bool {
+        self.go.is_none()
+    }
 }
 
 /// Where a job's home is.
@@ -85,10 +113,42 @@ pub(crate) fn confined(way: &Way<'_>, then: impl FnOnce(BorrowedFd<'_>) -> i32) 
             Ok(never) => match never {},
         },
     };
+    if !told(
+        way,
+        !taken.as_ref().is_err_and(|failure| failure.is_early()),
+    ) {
+        return NOT_STARTED;
+    }
     match taken {
         Ok(then) => go_on(way, &mut notes, then),
         Err(failure) => fail(way, &mut notes, failure),
     }
+}
+
+/// Whether the warden knows of this child. Else its zygote was killed before it could say, and the child must
+/// not become the job; what it still says is by which number it is to be reaped. `moved`: its descriptors are in
+/// their places.
+fn told(way: &Way<'_>, moved: bool) -> bool {
+    let Some(go) = way.inherited.and_then(|inherited| inherited.go) else {
+        return true;
+    };
+    let [go, steps] = match moved {
+        false => [go, way.steps],
+        true => [go_at(way), steps_at(way)].map(floor::placed),
+    };
+    let told = matches!(floor::read(go, &mut [0]), Ok(1));
+    if moved {
+        floor::close_one(go_at(way));
+    }
+    let mut said = [UNTOLD; UNTOLD_LEN];
+    // The tree is the host's, and so are the numbers in its /proc.
+    if !told
+        && let Some(pid) = said.get_mut(1..)
+        && let Ok(length) = floor::read_link(c"/proc/self", pid)
+    {
+        let _ = floor::write(steps, said.get(..=length).unwrap_or_default());
+    }
+    told
 }
 
 /// The notes go first: nothing can be written after an exec.
@@ -125,7 +185,12 @@ fn in_place(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     begin(way, notes)?;
     notes.take(Step::Rlimits, only(way, Wall::Rlimits, || rlimits(way)))?;
     let mut ruleset = None;
-    if let Base::Read(places) = &way.sandbox.base {
+    if let Some(inherited) = way.inherited {
+        // The zygote has seen to both, or had not forked.
+        notes.take(Step::Namespaces, Ok(Taken::Done))?;
+        notes.take(Step::Mounts, Ok(Taken::Done))?;
+        ruleset = inherited.ruleset.map(|_| floor::owned(ruleset_at(way)));
+    } else if let Base::Read(places) = &way.sandbox.base {
         notes.take(Step::Namespaces, namespaces())?;
         let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
             let given = Given {
@@ -136,7 +201,7 @@ fn in_place(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
                 ruleset: granted(way, &ruleset),
                 stage: None,
             };
-            mounts::confine(places, &given)?;
+            mounts::confine(places, &given, Later::CutOff)?;
             Ok(Taken::Done)
         });
         notes.take(Step::Mounts, taken)?;
@@ -208,10 +273,7 @@ fn inside(way: &Way<'_>, strict: &Strict, notes: &mut Notes, go: Go) -> Result<b
 
 /// The steps that every job ends with.
 fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<(), Failure> {
-    notes.take(
-        Step::Keyring,
-        only(way, Wall::Keyring, || keyring(way.sandbox)),
-    )?;
+    notes.take(Step::Keyring, only(way, Wall::Keyring, || keyring(way)))?;
     notes.take(Step::Identity, identity::become_job(way))?;
     let trusted = way.sandbox.who.trusted(way.uid);
     if let Base::Host = way.sandbox.base {
@@ -222,7 +284,7 @@ fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<
     notes.take(Step::Cwd, cwd(way))?;
     notes.take(Step::Arguments, arguments::open(way.arguments, trusted))?;
     notes.take(Step::Landlock, landlock(way.sandbox, ruleset))?;
-    notes.take(Step::Seccomp, seccomp(way.sandbox))
+    notes.take(Step::Seccomp, seccomp(way))
 }
 
 fn rlimits(way: &Way<'_>) -> io::Result<Taken> {
@@ -263,7 +325,14 @@ fn granted<'a>(way: &Way<'a>, ruleset: &'a Option<OwnedFd>) -> Option<(BorrowedF
     Some((ruleset.as_ref()?.as_fd(), fence))
 }
 
-fn keyring(sandbox: &Sandbox) -> io::Result<Taken> {
+fn keyring(way: &Way<'_>) -> io::Result<Taken> {
+    match way.inherited {
+        Some(inherited) if inherited.is_early() && way.sandbox.kernel.keyrings => Ok(Taken::Done),
+        _ => new_keyring(way.sandbox),
+    }
+}
+
+pub(crate) fn new_keyring(sandbox: &Sandbox) -> io::Result<Taken> {
     if !sandbox.kernel.keyrings {
         return Ok(Taken::Absent);
     }
@@ -303,7 +372,12 @@ fn landlock(sandbox: &Sandbox, ruleset: Option<OwnedFd>) -> Result<Taken, Fault>
     Ok(Taken::Done)
 }
 
-fn seccomp(sandbox: &Sandbox) -> Result<Taken, Fault> {
+fn seccomp(way: &Way<'_>) -> Result<Taken, Fault> {
+    let sandbox = way.sandbox;
+    if let Some(inherited) = way.inherited {
+        floor::install_filter(inherited.closing.instructions())?;
+        return Ok(Taken::Done);
+    }
     match (&sandbox.told, &sandbox.program) {
         (Some(told), _) => told.install()?,
         (None, Some(program)) => floor::install_filter(program.instructions())?,

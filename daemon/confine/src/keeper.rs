@@ -4,8 +4,8 @@
 //! dies, the kernel kills the keeper.
 
 use crate::error::{Doing, Result};
-use crate::floor::{self, ForkCall};
-use crate::pids::LastPid;
+use crate::floor::{self, ForkCall, Parent};
+use crate::pids::{self, LastPid};
 use crate::{Error, kernel, seccomp};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -110,37 +110,14 @@ impl Keeper {
     ) -> Result<(i32, OwnedFd)> {
         floor::set_namespace(self.jobs.as_fd(), PIDS)
             .doing(|| "cannot enter the jobs' pid namespace".into())?;
-        let forked = self.fork_in_step(call, cgroup, child);
+        let last_pid = self.last_pid.as_ref();
+        let forked = pids::fork_in_step(last_pid, call, cgroup, Parent::Caller, child);
         let back = floor::set_namespace(self.own.as_fd(), PIDS);
         if let (Err(_), Ok((_, pidfd))) = (&back, &forked) {
             let _ = floor::pidfd_send_signal(pidfd, libc::SIGKILL);
         }
         back.doing(|| "cannot return to the own pid namespace".into())?;
         forked.doing(|| "cannot fork into the jobs' pid namespace".into())
-    }
-
-    /// Forks with the same pid in both namespaces where that can be had, else with any.
-    fn fork_in_step(
-        &self,
-        call: ForkCall,
-        cgroup: Option<BorrowedFd<'_>>,
-        child: impl FnOnce() -> i32,
-    ) -> std::io::Result<(i32, OwnedFd)> {
-        let last_pid = self.last_pid.iter().filter(|_| call == ForkCall::Clone3);
-        for (last_pid, (pid, text)) in last_pid.flat_map(|l| l.candidates().map(move |c| (l, c))) {
-            match floor::fork_as(call, cgroup, Some(&[pid, pid])) {
-                Ok(Some(parent)) => return Ok(parent),
-                Ok(None) => {
-                    // Out of step is no reason not to run.
-                    let _ = last_pid.follow(&text);
-                    floor::exit(child())
-                }
-                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
-                // A kernel or container that does not let us choose.
-                Err(_) => break,
-            }
-        }
-        floor::fork(call, cgroup, child)
     }
 }
 

@@ -113,7 +113,10 @@ const NEEDS: [Need; 5] = [
         floor::own_mounts,
     ),
     ("mount_setattr (Linux 5.12)", || {
-        floor::set_whole_tree(floor::RDONLY | floor::NOSUID | floor::NODEV, true)
+        floor::set_whole_tree(
+            floor::RDONLY | floor::NOSUID | floor::NODEV,
+            floor::Later::CutOff,
+        )
     }),
     (
         "dropping capabilities and locking securebits (CAP_SETPCAP)",

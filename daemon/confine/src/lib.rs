@@ -37,6 +37,7 @@ mod task;
 mod trust;
 mod wall;
 mod witness;
+pub mod zygote;
 
 pub use arguments::{Argument, PathIs, What};
 pub use cgroup::{Cgroup, Cgroups, Controller, Oom};
@@ -57,3 +58,4 @@ pub use steps::{Progress, Step, StepReader, Why};
 pub use task::{Answer, in_child};
 pub use wall::Wall;
 pub use witness::{Finding, Witness, witness};
+pub use zygote::Zygotes;

@@ -5,7 +5,7 @@ use crate::error::{Doing, Result};
 use crate::floor;
 
 /// Limits of one job. All are upper bounds. The default lets nothing run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Open descriptors of a process; at least 32.
     pub nofile: u64,

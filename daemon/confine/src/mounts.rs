@@ -1,23 +1,23 @@
 //! The mounts of a `read` sandbox: the host's tree, read-only, with private directories and a
 //! minimal `/dev` over it.
 
-use crate::floor;
+use crate::floor::{self, Later};
 use crate::notes::Fault;
 use crate::places::{MAX_DEVICES, MAX_PRIVATE, Places};
 use crate::root::{self, Given};
 use crate::wall::Wall;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// One call cuts the whole tree off from the host's and makes it read-only. After it the
+/// One call cuts the whole tree off from the host's, or has it follow, and makes it read-only. After it the
 /// private directories, the minimal `/dev` and what the profile lists are put in place, and granted
 /// in the ruleset while their descriptors are at hand.
-pub(crate) fn confine(places: &Places, given: &Given<'_>) -> Result<(), Fault> {
+pub(crate) fn confine(places: &Places, given: &Given<'_>, later: Later) -> Result<(), Fault> {
     let walls = given.walls;
     let flag = |wall, flag| if walls.up(wall) { flag } else { 0 };
     let attributes = flag(Wall::ReadOnlyMounts, floor::RDONLY)
         | flag(Wall::NoSuid, floor::NOSUID)
         | flag(Wall::NoDev, floor::NODEV);
-    floor::set_whole_tree(attributes, true)?;
+    floor::set_whole_tree(attributes, later)?;
     let grant = |place: BorrowedFd<'_>, rights| match given.ruleset {
         Some((ruleset, _)) => floor::landlock_grant(ruleset, place, rights),
         None => Ok(()),

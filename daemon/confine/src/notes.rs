@@ -29,6 +29,14 @@ impl Fault {
         }
     }
 
+    /// For who has no pipe to say it by.
+    pub(crate) fn into_error(self) -> io::Error {
+        io::Error::from_raw_os_error(match self.errno {
+            0 => libc::EINVAL,
+            errno => errno,
+        })
+    }
+
     /// The same, with what a system call said.
     pub(crate) fn with_errno(self, errno: i32) -> Fault {
         Fault { errno, ..self }

@@ -7,8 +7,13 @@
 //! They stay in step for as long as nobody else forks in between: a script on a busy machine can
 //! still see a stranger, or nobody, under its own number. No wall rests on any of this.
 
-use crate::floor;
-use std::{fs::File, io, os::fd::AsFd, os::unix::fs::FileExt};
+use crate::floor::{self, ForkCall, Parent};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::fs::FileExt,
+};
 
 /// `ns_last_pid` (proc_sys_kernel(5)): of the pid namespace of whoever reads or writes it.
 #[derive(Debug)]
@@ -48,5 +53,32 @@ impl LastPid {
     /// In the child: the next pid given in its namespace is the one after `pid`.
     pub(crate) fn follow(&self, pid: &str) -> io::Result<()> {
         self.0.write_all_at(pid.as_bytes(), 0)
+    }
+}
+/// Forks with the same pid in both namespaces where that can be had, else with any.
+pub(crate) fn fork_in_step(
+    last_pid: Option<&LastPid>,
+    call: ForkCall,
+    cgroup: Option<BorrowedFd<'_>>,
+    parent: Parent,
+    child: impl FnOnce() -> i32,
+) -> io::Result<(i32, OwnedFd)> {
+    let last_pid = last_pid.filter(|_| call == ForkCall::Clone3).into_iter();
+    for (last_pid, (pid, text)) in last_pid.flat_map(|l| l.candidates().map(move |c| (l, c))) {
+        match floor::fork_as(call, cgroup, Some(&[pid, pid]), parent) {
+            Ok(Some(forked)) => return Ok(forked),
+            Ok(None) => {
+                // Out of step is no reason not to run.
+                let _ = last_pid.follow(&text);
+                floor::exit(child())
+            }
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+            // A kernel or container that does not let us choose.
+            Err(_) => break,
+        }
+    }
+    match floor::fork_as(call, cgroup, None, parent)? {
+        Some(forked) => Ok(forked),
+        None => floor::exit(child()),
     }
 }

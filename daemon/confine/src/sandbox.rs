@@ -1,6 +1,7 @@
 //! A profile compiled, once for all its jobs.
 
 use crate::fence::{Fence, fence};
+use crate::floor::ForkCall;
 use crate::limits::{Ceilings, Clamped, Limits};
 use crate::monitor::{Filters, PROCESSES};
 use crate::net::{Net, Network};
@@ -8,7 +9,7 @@ use crate::places::{self, Places};
 use crate::profile::{HostProfile, ReadProfile, StrictProfile};
 use crate::root::Root;
 use crate::seccomp::{self, Class, Program, Told};
-use crate::wall::Walls;
+use crate::wall::{Wall, Walls};
 use crate::{Error, Kernel, Result, floor};
 use std::path::Path;
 
@@ -31,6 +32,55 @@ pub struct Sandbox {
     pub(crate) limits: Limits,
     pub(crate) ceilings: Ceilings,
     pub(crate) kernel: Kernel,
+    /// What a zygote makes the same of; `None` for a sandbox whose jobs are forked here.
+    pub(crate) recipe: Option<Recipe>,
+}
+
+/// A `read` sandbox that changes nothing at all, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Recipe {
+    groups: Vec<u32>,
+    limits: Limits,
+    landlock_abi: u32,
+    keyrings: bool,
+    walls: u8,
+}
+
+impl Recipe {
+    /// `None` where the sandbox needs more than a zygote has: capabilities and what is written by name,
+    /// or a kernel without clone3(2).
+    fn of(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Option<Recipe> {
+        let plain = profile.capabilities == 0
+            && profile.write.is_empty()
+            && profile.devices.is_empty()
+            && !profile.network;
+        let can = kernel.fork == ForkCall::Clone3 && walls.up(Wall::PidNamespace);
+        (plain && can).then(|| Recipe {
+            groups: profile.groups.clone(),
+            limits: profile.limits,
+            landlock_abi: kernel.landlock_abi,
+            keyrings: kernel.keyrings,
+            walls: walls.number(),
+        })
+    }
+
+    /// Compiles it.
+    pub(crate) fn sandbox(&self) -> Result<Sandbox> {
+        let profile = ReadProfile {
+            groups: self.groups.clone(),
+            limits: self.limits,
+            ..ReadProfile::default()
+        };
+        let kernel = Kernel {
+            release: String::new(),
+            landlock_abi: self.landlock_abi,
+            landlock_errata: 0,
+            keyrings: self.keyrings,
+            loginuid: false,
+            fork: ForkCall::Clone3,
+        };
+        Sandbox::compile_read(&profile, &kernel, Walls::of(self.walls))
+    }
 }
 
 /// What a sandbox is made of.
@@ -134,6 +184,7 @@ impl Sandbox {
             limits: profile.limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
+            recipe: None,
         })
     }
 
@@ -162,6 +213,7 @@ impl Sandbox {
             limits: profile.limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
+            recipe: Recipe::of(profile, kernel, walls),
         })
     }
 
@@ -204,6 +256,7 @@ impl Sandbox {
             limits: profile.limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
+            recipe: None,
         })
     }
 
@@ -213,7 +266,11 @@ impl Sandbox {
     #[must_use]
     pub fn told_to_audit(self) -> Sandbox {
         let told = self.program.as_ref().map(Told::of);
-        Sandbox { told, ..self }
+        Sandbox {
+            told,
+            recipe: None,
+            ..self
+        }
     }
 
     /// What landlock_restrict_self(2) is called with.

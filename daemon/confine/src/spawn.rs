@@ -2,10 +2,10 @@
 
 use crate::arguments;
 use crate::beginning::arguments_at;
-use crate::checklist::{self, Way};
+use crate::checklist::{self, Inherited, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
-use crate::{Argument, Cgroup, Keeper, Limits, Measured, Sandbox, Wall};
+use crate::{Argument, Keeper, Limits, Measured, Sandbox, Wall};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
@@ -42,8 +42,8 @@ pub struct Job<'a> {
     /// Must be found so inside, just before the exec. The first, if any, is the program: it is
     /// executed, whatever `argv` and `path` name.
     pub measured: &'a [Measured],
-    /// Where there is one.
-    pub cgroup: Option<&'a Cgroup>,
+    /// The directory of its own, where there is one: [`Cgroup::fd`](crate::Cgroup::fd).
+    pub cgroup: Option<BorrowedFd<'a>>,
     /// This job's limits.
     pub limits: &'a Limits,
 }
@@ -74,25 +74,77 @@ const LEAST_NOFILE: u64 = 32;
 /// limit, and a profile's user without a cgroup.
 pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
     vet(sandbox, job)?;
+    let (pipes, ends) = pipes(sandbox, job)?;
+    let call = sandbox.kernel.fork;
+    let into = job.cgroup.filter(|_| call == ForkCall::Clone3);
+    let (pid, pidfd) = with_way(sandbox, job, &ends, None, |way| {
+        let child = || checklist::run(way);
+        match sandbox.walls.up(Wall::PidNamespace) {
+            true => keeper.fork(call, into, child),
+            false => floor::fork(call, into, child).doing(|| "cannot fork".into()),
+        }
+    })?;
+    Ok(pipes.of(pid, pidfd))
+}
+
+/// The ends of a job's pipes that stay here.
+pub(crate) struct Pipes([OwnedFd; 3]);
+
+/// The ends that the job has: output, errors, steps.
+pub(crate) type Ends = [OwnedFd; 3];
+
+impl Pipes {
+    /// The one that a child says by how far it has come.
+    pub(crate) fn steps(&self) -> BorrowedFd<'_> {
+        let [_, _, steps] = &self.0;
+        steps.as_fd()
+    }
+
+    pub(crate) fn of(self, pid: i32, pidfd: OwnedFd) -> Spawned {
+        let [stdout, stderr, steps] = self.0;
+        Spawned {
+            pid,
+            pidfd,
+            stdout,
+            stderr,
+            steps,
+        }
+    }
+}
+
+/// A job's pipes.
+pub(crate) fn pipes(sandbox: &Sandbox, job: &Job<'_>) -> Result<(Pipes, Ends)> {
     let (uid, gid) = sandbox.who.user.unwrap_or((job.uid, job.gid));
     let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
     let (stdout, out) = pipe(Some(owner))?;
     let (stderr, err) = pipe(Some(owner))?;
     let (steps, told) = pipe(None)?;
-    let call = sandbox.kernel.fork;
-    let cgroup = job.cgroup.map(Cgroup::fd);
+    Ok((Pipes([stdout, stderr, steps]), [out, err, told]))
+}
+
+/// Makes all that the child needs, and does `then` with it. The job was vetted.
+pub(crate) fn with_way<T>(
+    sandbox: &Sandbox,
+    job: &Job<'_>,
+    [out, err, told]: &Ends,
+    inherited: Option<Inherited<'_>>,
+    then: impl FnOnce(&Way<'_>) -> Result<T>,
+) -> Result<T> {
+    let (uid, gid) = sandbox.who.user.unwrap_or((job.uid, job.gid));
     let rows = sandbox.ceilings.apply(&sandbox.processes(job.limits));
     let first = arguments_at(job.script.is_some());
     let (argv, arguments) = arguments::prepare(job.argv, job.places, first)?;
-    let way = Way {
+    then(&Way {
         sandbox,
         own: (job.uid, job.gid),
         uid,
         gid,
         loginuid: job.loginuid.map(|uid| text(uid.to_string())).transpose()?,
         limits: &rows,
-        join_cgroup: cgroup.filter(|_| call == ForkCall::Clone),
-        has_cgroup: cgroup.is_some(),
+        join_cgroup: job
+            .cgroup
+            .filter(|_| sandbox.kernel.fork == ForkCall::Clone),
+        has_cgroup: job.cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(job.limits, 0o755, uid, gid)?,
         shared_pages: shared_pages(job.limits)?,
@@ -108,24 +160,11 @@ pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawne
         argv: Pointers::of(&argv),
         env: Pointers::of(job.env),
         stage: None,
-    };
-    let into = cgroup.filter(|_| call == ForkCall::Clone3);
-    let child = || checklist::run(&way);
-    let (pid, pidfd) = if sandbox.walls.up(Wall::PidNamespace) {
-        keeper.fork(call, into, child)?
-    } else {
-        floor::fork(call, into, child).doing(|| "cannot fork".into())?
-    };
-    Ok(Spawned {
-        pid,
-        pidfd,
-        stdout,
-        stderr,
-        steps,
+        inherited,
     })
 }
 
-fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
+pub(crate) fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
     let why = if job.uid == 0 || job.gid == 0 {
         "a job is never root"
     } else if sandbox.who.user.is_some() && job.cgroup.is_none() {
@@ -265,7 +304,7 @@ mod tests {
                 stdin: None,
                 script: None,
                 measured: &[],
-                cgroup: Some(&cgroup),
+                cgroup: Some(cgroup.fd()),
                 limits: &limits,
             };
             let spawned = spawn(&sandbox, &keeper, &job).unwrap();

@@ -185,6 +185,10 @@ pub enum Progress {
 pub(crate) const FAILED: u8 = 0xff;
 /// Last byte of the notes of a child that is about to execute; no step has it.
 pub(crate) const DONE: u8 = 0xfe;
+/// First byte of what a child says that the warden was not told of, before its pid in digits; no step has it.
+pub(crate) const UNTOLD: u8 = 0xfd;
+/// Bytes of that, at most.
+pub(crate) const UNTOLD_LEN: usize = 16;
 /// Bytes of a failure record: mark, step, kind, errno, path or argument.
 pub(crate) const FAILURE_LEN: usize = 9;
 /// No path and no argument.

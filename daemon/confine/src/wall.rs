@@ -165,6 +165,29 @@ impl Walls {
         Walls { off: Some(wall) }
     }
 
+    /// As `of` takes it.
+    #[cfg(feature = "mutate")]
+    pub(crate) fn number(self) -> u8 {
+        self.off.map_or(0, |wall| wall as u8)
+    }
+
+    #[cfg(feature = "mutate")]
+    pub(crate) fn of(number: u8) -> Walls {
+        let off = Wall::ALL.into_iter().find(|wall| *wall as u8 == number);
+        Walls { off }
+    }
+
+    /// As `of` takes it.
+    #[cfg(not(feature = "mutate"))]
+    pub(crate) fn number(self) -> u8 {
+        0
+    }
+
+    #[cfg(not(feature = "mutate"))]
+    pub(crate) fn of(_number: u8) -> Walls {
+        Walls::ALL
+    }
+
     #[cfg(feature = "mutate")]
     pub(crate) fn up(self, wall: Wall) -> bool {
         self.off != Some(wall)

@@ -226,7 +226,7 @@ pub enum SpecWhat {
 
 /// Whose something is. Removing an account frees its uid for the next one: the same number alone is not
 /// the same user.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The uid that the kernel told; limits count by it.
     pub uid: u32,

@@ -117,8 +117,19 @@ impl Packed {
 #[derive(Debug)]
 pub struct Link {
     fd: OwnedFd,
-    /// One datagram, kept: to make and clear it anew for each would cost more than reading.
-    buffer: RefCell<Vec<u8>>,
+    /// One datagram and what comes beside it, kept: to make and clear them anew for each would cost more than reading.
+    buffers: RefCell<Buffers>,
+}
+
+struct Buffers {
+    bytes: Vec<u8>,
+    control: Vec<u8>,
+}
+
+impl std::fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Buffers")
+    }
 }
 
 impl AsFd for Link {
@@ -132,7 +143,10 @@ impl From<OwnedFd> for Link {
     fn from(fd: OwnedFd) -> Self {
         Self {
             fd,
-            buffer: RefCell::new(vec![0; caps::LINK_MESSAGE]),
+            buffers: RefCell::new(Buffers {
+                bytes: vec![0; caps::LINK_MESSAGE],
+                control: nix::cmsg_space!([std::os::fd::RawFd; ROOM]),
+            }),
         }
     }
 }
@@ -198,13 +212,13 @@ impl Link {
     /// [`LinkError::Empty`] when there is none now, [`LinkError::Closed`] at the end,
     /// [`LinkError::Malformed`] for anything that is not exactly one message.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<(T, Vec<OwnedFd>), LinkError> {
-        let mut bytes = self.buffer.borrow_mut();
-        let mut control = nix::cmsg_space!([std::os::fd::RawFd; ROOM]);
+        let mut buffers = self.buffers.borrow_mut();
+        let Buffers { bytes, control } = &mut *buffers;
         let (length, mut fds, cut) = {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
+            let mut slices = [IoSliceMut::new(bytes)];
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
             let message =
-                match recvmsg::<()>(self.fd.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+                match recvmsg::<()>(self.fd.as_raw_fd(), &mut slices, Some(control), flags) {
                     Ok(message) => message,
                     Err(Errno::EAGAIN) => return Err(LinkError::Empty),
                     Err(errno) => return Err(errno.into()),
@@ -298,6 +312,18 @@ mod tests {
         reader.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"x");
         assert!(matches!(broker.recv::<ToBroker>(), Err(LinkError::Empty)));
+    }
+
+    #[test]
+    fn a_message_has_no_descriptor_of_the_one_before() {
+        let (warden, broker) = Link::pair().unwrap();
+        let (_reader, writer) = io::pipe().unwrap();
+        let packed = Packed::new(&forgotten()).unwrap();
+        for count in [2, 0, 1, 0] {
+            let fds = vec![writer.as_fd(); count];
+            warden.send(&packed, &fds).unwrap();
+            assert_eq!(broker.recv::<ToBroker>().unwrap().1.len(), count);
+        }
     }
 
     #[test]

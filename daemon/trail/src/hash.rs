@@ -15,36 +15,36 @@ const VERSION: &[u8] = b"remit audit record 1\n";
 pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
     let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_unstable();
-    let mut text = Vec::with_capacity(2048);
-    text.extend_from_slice(VERSION);
+    let mut text = VERSION.to_vec();
     for (name, value) in fields {
-        put(&mut text, &["", name], value);
+        put(&mut text, "", name, value);
     }
     Sha256::digest(text).into()
 }
 
-/// The same of a record whose fields have no `REMIT_` before their names yet.
+/// The same of a record whose fields have no `REMIT_` before their names yet. `text` is room that is used again.
 #[must_use]
-pub fn hash_fields(
+pub fn hash_fields<'a>(
     message: &str,
     message_id: &str,
     priority: &str,
-    fields: &[(&str, String)],
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    text: &mut Vec<u8>,
 ) -> Hash {
-    let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value)).collect();
+    let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
-    let mut text = Vec::with_capacity(2048);
+    text.clear();
     text.extend_from_slice(VERSION);
-    put(&mut text, &["", "MESSAGE"], message);
-    put(&mut text, &["", "MESSAGE_ID"], message_id);
-    put(&mut text, &["", "PRIORITY"], priority);
+    put(text, "", "MESSAGE", message);
+    put(text, "", "MESSAGE_ID", message_id);
+    put(text, "", "PRIORITY", priority);
     for (name, value) in fields {
-        put(&mut text, &["REMIT_", name], value);
+        put(text, "REMIT_", name, value);
     }
-    Sha256::digest(text).into()
+    Sha256::digest(text.as_slice()).into()
 }
 
-fn put(text: &mut Vec<u8>, name: &[&str; 2], value: &str) {
+fn put(text: &mut Vec<u8>, prefix: &str, name: &str, value: &str) {
     let mut digits = [0; 20];
     let mut length = value.len();
     let mut count = 0;
@@ -56,8 +56,9 @@ fn put(text: &mut Vec<u8>, name: &[&str; 2], value: &str) {
             break;
         }
     }
-    name.iter()
-        .for_each(|part| text.extend_from_slice(part.as_bytes()));
+    text.reserve(prefix.len() + name.len() + count + value.len() + 3);
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend_from_slice(name.as_bytes());
     text.push(b' ');
     text.extend_from_slice(digits.get(20 - count..).unwrap_or_default());
     text.push(b'\n');

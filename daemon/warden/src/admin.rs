@@ -352,8 +352,11 @@ impl Warden {
     }
 
     /// What these connections wait for is there.
-    pub fn tell_waiting(&mut self, wants: Wants, reply: &AdminReply) {
-        let Ok(bytes) = frame::encode(reply, caps::ADMIN_FRAME) else {
+    pub fn tell_waiting(&mut self, wants: Wants, reply: impl FnOnce() -> AdminReply) {
+        if !self.admins.waiting.iter().any(|(_, what)| *what == wants) {
+            return;
+        }
+        let Ok(bytes) = frame::encode(&reply(), caps::ADMIN_FRAME) else {
             return;
         };
         let waiting = std::mem::take(&mut self.admins.waiting);
@@ -387,7 +390,7 @@ impl Warden {
                 ))
             }
         };
-        self.tell_waiting(Wants::Policy, &reply);
+        self.tell_waiting(Wants::Policy, || reply);
     }
 }
 

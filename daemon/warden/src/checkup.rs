@@ -273,7 +273,7 @@ impl Warden {
 
     fn tell_checked(&mut self, reply: Option<&AdminReply>) {
         if let Some(reply) = reply {
-            self.tell_waiting(Wants::Checkup, reply);
+            self.tell_waiting(Wants::Checkup, || reply.clone());
         }
     }
 

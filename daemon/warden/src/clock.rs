@@ -28,6 +28,8 @@ pub fn millis(duration: Duration) -> u64 {
 pub enum Timer {
     /// A job's time is over.
     Runtime(u64),
+    /// A job should be executed by now.
+    Steps(u64),
     /// A job was asked to end and has had its grace.
     Grace(u64),
     /// A job's processes should be gone by now.
@@ -100,7 +102,13 @@ impl Timers {
 
     /// All timers of a job.
     pub fn cancel_job(&mut self, serial: u64) {
-        for timer in [Timer::Runtime, Timer::Grace, Timer::Kill, Timer::Drain] {
+        for timer in [
+            Timer::Runtime,
+            Timer::Steps,
+            Timer::Grace,
+            Timer::Kill,
+            Timer::Drain,
+        ] {
             self.cancel(timer(serial));
         }
     }

@@ -137,9 +137,11 @@ impl Warden {
             return self.stuck_exited(serial);
         };
         let Some(status) = floor::reap(job.process.pid) else {
+            // It is told again.
+            let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
+            let _ = self.reactor.set(pidfd, token, Interest::ReadOnce);
             return;
         };
-        self.reactor.remove(&job.process.pidfd);
         job.status = Some(status);
         job.exited = Some(Instant::now());
         if !matches!(job.phase, Phase::Running) {
@@ -147,19 +149,23 @@ impl Warden {
             return;
         }
         job.phase = Phase::Emptying;
-        self.timers.add(KILL, Timer::Kill(serial));
         match &job.cgroup {
             Some(cgroup) if matches!(cgroup.populated(), Ok(false)) => self.emptied(serial, true),
             Some(cgroup) => {
                 let events = cgroup.events();
-                let _ = self
+                job.cgroup_watched = self
                     .reactor
-                    .add(events, Token::Cgroup(serial), Interest::Change);
+                    .add(events, Token::Cgroup(serial), Interest::Change)
+                    .is_ok();
+                self.timers.add(KILL, Timer::Kill(serial));
                 self.kill_all(serial);
                 // It may have become empty before it was watched.
                 self.cgroup_changed(serial);
             }
-            None => self.kill_all(serial),
+            None => {
+                self.timers.add(KILL, Timer::Kill(serial));
+                self.kill_all(serial);
+            }
         }
     }
 
@@ -209,15 +215,17 @@ impl Warden {
         };
         job.empty = verified;
         job.phase = Phase::Draining;
-        if let Some(cgroup) = &job.cgroup {
+        if let Some(cgroup) = &job.cgroup
+            && std::mem::take(&mut job.cgroup_watched)
+        {
             self.reactor.remove(cgroup.events());
         }
-        let id = job.plan.job;
-        let drained = job.totals.is_some();
-        self.tell(&ToBroker::Exited { job: id });
-        if drained {
+        if job.totals.is_some() {
+            // The broker has all of its output, and waits for no end.
             self.record_end(serial);
         } else {
+            let job = job.plan.job;
+            self.tell(&ToBroker::Exited { job });
             self.timers.add(DRAIN, Timer::Drain(serial));
         }
     }
@@ -228,8 +236,11 @@ impl Warden {
             return;
         };
         job.totals = Some(totals);
-        if matches!(job.phase, Phase::Draining) {
-            self.record_end(serial);
+        match job.phase {
+            Phase::Draining => self.record_end(serial),
+            // It is about to end, most likely, and what is done now is not waited for then.
+            Phase::Running => self.read_steps(serial),
+            Phase::Emptying | Phase::Recording => {}
         }
     }
 
@@ -258,10 +269,11 @@ impl Warden {
         self.ledger.end(job.plan.job, &meta);
         fault::point(self, Point::EndNoted);
         if let Err(why) = self.audit.write(record) {
+            say!("the end of job {} waits: {why}", meta.job);
             if let Some(job) = self.jobs.get(serial) {
                 job.phase = Phase::Recording;
+                job.enforced = meta.enforced;
             }
-            say!("the end of job {} waits: {why}", meta.job);
             self.record_later(&why);
             return;
         }
@@ -288,20 +300,31 @@ impl Warden {
 
     /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
     /// `sight` is what its profile let it do, where it ran and failed.
-    pub fn remember(&mut self, meta: JobMeta, request: Option<String>, sight: Option<Box<Sight>>) {
-        let Some(ending) = meta.ending.clone() else {
+    pub fn remember(
+        &mut self,
+        mut meta: JobMeta,
+        request: Option<String>,
+        sight: Option<Box<Sight>>,
+    ) {
+        let Some(ending) = meta.ending.take() else {
             return;
         };
         fault::point(self, Point::EndRecorded);
         self.ledger.recorded(meta.job);
         fault::point(self, Point::AfterEnd);
-        self.tell(&ToBroker::Ended {
+        // Whoever is told of an end finds it in the history, whatever becomes of this process.
+        self.audit.history.keep();
+        let message = ToBroker::Ended {
             sight,
             job: meta.job,
             ending: Box::new(ending),
-        });
+        };
+        self.tell(&message);
+        if let ToBroker::Ended { ending, .. } = message {
+            meta.ending = Some(*ending);
+        }
         self.tell_ended(&meta);
-        for job in self.jobs.keep(meta, request) {
+        if let Some(job) = self.jobs.keep(meta, request) {
             self.ledger.forget(job);
             self.tell(&ToBroker::Forgotten { job });
         }

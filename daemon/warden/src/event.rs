@@ -50,6 +50,8 @@ impl Warden {
             self.begin_waiting();
             self.tell_pending();
             self.tell_note();
+            self.audit.history.keep();
+            self.make_ahead();
             let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == Gate::Stopping && done {
                 return Ok(());
@@ -94,6 +96,7 @@ impl Warden {
                     self.end_job(serial, State::TimedOut, &text);
                 }
             }
+            Timer::Steps(serial) => self.steps_late(serial),
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),
             Timer::Drain(serial) => self.drain_late(serial),
@@ -139,6 +142,8 @@ impl Warden {
             ToWarden::Ready => {
                 self.broker.set_ready();
                 self.timers.cancel(Timer::Ready);
+                // The first who asks finds all of it, too.
+                self.make_ahead();
                 self.announce();
             }
             ToWarden::Run {
@@ -262,7 +267,7 @@ impl Warden {
             self.broker.send(&message, &[socket.as_fd()]);
         }
         // The secrets of what has ended are nowhere any more.
-        let ended = self.jobs.ended().map(|meta| (meta.clone(), Vec::new()));
+        let ended = self.jobs.ended_whole().map(|meta| (meta, Vec::new()));
         let waiting = self.queue.iter().map(|w| (w.meta(), w.plan.secrets()));
         for (meta, secrets) in ended.chain(waiting).chain(self.approvals.with_secrets()) {
             let message = ToBroker::Job {

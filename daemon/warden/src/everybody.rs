@@ -84,8 +84,9 @@ impl Warden {
 
     /// A job has ended: tells administrators who wait for that.
     pub fn tell_ended(&mut self, meta: &JobMeta) {
-        let reply = AdminReply::Stopped(Box::new(any_job(meta)));
-        self.tell_waiting(Wants::End(meta.job), &reply);
+        self.tell_waiting(Wants::End(meta.job), || {
+            AdminReply::Stopped(Box::new(any_job(meta)))
+        });
     }
 }
 

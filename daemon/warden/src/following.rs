@@ -12,6 +12,10 @@ use crate::reactor::{Interest, Token};
 use crate::unstarted::Failure;
 use crate::warden::Warden;
 
+/// How long after its fork a job's steps are read, if it has not ended before: most have, and the daemon is woken once
+/// less for them.
+const STEPS: Duration = Duration::from_millis(5);
+
 impl Warden {
     /// Follows a job that was just forked, and gives it to the broker.
     pub fn follow(&mut self, job: Job) {
@@ -22,13 +26,10 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
+        self.timers.add(STEPS, Timer::Steps(serial));
         let watched = self
             .reactor
-            .add(&job.process.pidfd, Token::Job(serial), Interest::Read)
-            .and_then(|()| {
-                self.reactor
-                    .add(&job.process.steps, Token::Steps(serial), Interest::Read)
-            });
+            .add(&job.process.pidfd, Token::Job(serial), Interest::ReadOnce);
         let meta = Box::new(job.meta());
         let message = match job.plan.waited_ms() {
             None => ToBroker::Job {
@@ -55,6 +56,21 @@ impl Warden {
         }
     }
 
+    /// A job has had time for its way to the exec: what is not over yet is watched.
+    pub fn steps_late(&mut self, serial: u64) {
+        self.read_steps(serial);
+        let Some(job) = self.jobs.get(serial) else {
+            return;
+        };
+        if matches!(job.start, Start::Unknown) {
+            // One that cannot be watched is read when the job ends.
+            job.steps_watched = self
+                .reactor
+                .add(&job.process.steps, Token::Steps(serial), Interest::Read)
+                .is_ok();
+        }
+    }
+
     /// A job's way to its exec went on.
     pub fn read_steps(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(serial) else {
@@ -63,7 +79,14 @@ impl Warden {
         if !matches!(job.start, Start::Unknown) {
             return;
         }
-        let steps: Vec<Step> = match job.reader.read(job.process.steps.as_fd()) {
+        let progress = job.reader.read(job.process.steps.as_fd());
+        if matches!(progress, Progress::More) {
+            return;
+        }
+        if std::mem::take(&mut job.steps_watched) {
+            self.reactor.remove(&job.process.steps);
+        }
+        let steps: Vec<Step> = match progress {
             Progress::More => return,
             Progress::Executed(steps) => steps,
             Progress::Failed {
@@ -79,20 +102,20 @@ impl Warden {
                     why,
                     at,
                 });
-                self.reactor.remove(&job.process.steps);
                 return;
             }
         };
-        self.reactor.remove(&job.process.steps);
         job.start = Start::Executed;
         let Some(enforced) = self.walls.enforced(&job.plan, &steps) else {
             return;
         };
-        job.enforced = Some(enforced.clone());
         let message = ToBroker::Running {
             job: job.plan.job,
             enforced: Box::new(enforced),
         };
         self.tell(&message);
+        if let (ToBroker::Running { enforced, .. }, Some(job)) = (message, self.jobs.get(serial)) {
+            job.enforced = Some(*enforced);
+        }
     }
 }

@@ -13,6 +13,7 @@ mod told;
 
 use std::path::Path;
 
+use frame::Kept;
 use store::Store;
 
 pub use questions::Questions;
@@ -20,10 +21,15 @@ pub use told::Told;
 
 use crate::audit::Record;
 
+/// Entries that wait to be written, at most.
+const WAITING: usize = 64;
+
 /// What is kept, or why nothing is.
 #[derive(Debug)]
 pub struct History {
     store: Result<Store, String>,
+    /// Entries that are still to be written.
+    waiting: Vec<Kept>,
     /// Keeping it has failed, and that was said.
     failing: bool,
 }
@@ -37,26 +43,37 @@ impl History {
         }
         Self {
             store,
+            waiting: Vec::new(),
             failing: false,
         }
     }
 
-    /// Keeps what a record tells of a user, where it tells any. `seq` and `at_ms` are its number in the trail and
-    /// its time there.
+    /// Takes what a record tells of a user, where it tells any. `seq` and `at_ms` are its number in the trail and
+    /// its time there. It is written when nobody waits any more for what the record is about: see [`Self::keep`].
     pub fn add(&mut self, record: &Record, seq: u64, at_ms: u64) {
+        if self.store.is_err() {
+            return;
+        }
+        self.waiting.extend(told::kept(record, seq, at_ms));
+        if self.waiting.len() >= WAITING {
+            self.keep();
+        }
+    }
+
+    /// Writes what was added: before the loop waits, and before anybody reads.
+    pub fn keep(&mut self) {
         let Ok(store) = &mut self.store else {
             return;
         };
-        let Some(kept) = told::kept(record, seq, at_ms) else {
-            return;
-        };
-        match store.add(&kept) {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                if !self.failing {
-                    say!("the history cannot be kept, the audit trail is: {error}");
+        for kept in self.waiting.drain(..) {
+            match store.add(&kept) {
+                Ok(()) => self.failing = false,
+                Err(error) => {
+                    if !self.failing {
+                        say!("the history cannot be kept, the audit trail is: {error}");
+                    }
+                    self.failing = true;
                 }
-                self.failing = true;
             }
         }
     }

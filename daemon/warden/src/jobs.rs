@@ -1,11 +1,12 @@
 //! The jobs: those that live, and those that ended not long ago.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod ended;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
@@ -18,6 +19,7 @@ use crate::plan::{Draft, Plan};
 use crate::stuck::AllStuck;
 use crate::unstarted::Failure;
 use crate::walls::Walled;
+use ended::AllEnded;
 
 /// Where a living job is.
 #[derive(Debug)]
@@ -61,10 +63,14 @@ pub struct Job {
     pub process: Spawned,
     /// Where there are cgroups.
     pub cgroup: Option<Cgroup>,
+    /// Whether what happens in it is watched.
+    pub cgroup_watched: bool,
     /// A kill by uid that is under way, where there are none.
     pub killing: Option<Killing>,
     /// Reads `process.steps`.
     pub reader: StepReader,
+    /// Whether they are watched.
+    pub steps_watched: bool,
     /// The way to the exec.
     pub start: Start,
     /// What was enforced, once it runs.
@@ -94,8 +100,10 @@ impl Job {
             plan,
             process,
             cgroup,
+            cgroup_watched: false,
             killing: None,
             reader: StepReader::new(),
+            steps_watched: false,
             start: Start::Unknown,
             enforced: None,
             phase: Phase::Running,
@@ -132,10 +140,12 @@ impl Job {
         until.saturating_duration_since(self.started)
     }
 
-    /// What is remembered of it once it has ended.
-    pub fn ended(&self, ending: Ending) -> JobMeta {
+    /// What is remembered of it once it has ended. What was enforced is taken out of the job for that.
+    pub fn ended(&mut self, ending: Ending) -> JobMeta {
+        let enforced = self.enforced.take();
         JobMeta {
             age_ms: 0,
+            enforced,
             ending: Some(ending),
             ..self.meta()
         }
@@ -154,13 +164,6 @@ impl Job {
     }
 }
 
-/// A job that has ended and is recorded.
-#[derive(Debug)]
-struct Ended {
-    meta: JobMeta,
-    request: Option<(Owner, String)>,
-}
-
 /// All jobs. A living one has a serial number for the loop, every one its id for clients.
 #[derive(Debug, Default)]
 pub struct Jobs {
@@ -168,9 +171,11 @@ pub struct Jobs {
     /// The newest job's place in the order of all.
     number: u64,
     live: BTreeMap<u64, Job>,
-    serials: HashMap<JobId, u64>,
-    ended: VecDeque<Ended>,
-    requests: HashMap<(Owner, String), (JobId, [u8; 32])>,
+    /// How many of them each user has.
+    own: BTreeMap<u32, usize>,
+    serials: BTreeMap<JobId, u64>,
+    ended: AllEnded,
+    requests: BTreeMap<(Owner, String), (JobId, [u8; 32])>,
     /// What is left of some that have ended.
     pub stuck: AllStuck,
 }
@@ -182,6 +187,8 @@ impl Jobs {
         let id = job.plan.job;
         self.serials.insert(id, self.next);
         self.claim(&job.plan);
+        let owner = job.plan.requester.subject.uid();
+        *self.own.entry(owner).or_default() += 1;
         self.live.insert(self.next, job);
         self.next
     }
@@ -245,7 +252,7 @@ impl Jobs {
             || self
                 .ended
                 .iter()
-                .any(|ended| ended.meta.job == job && ended.meta.owner == *owner)
+                .any(|meta| meta.job == job && meta.owner == *owner)
     }
 
     /// All living jobs.
@@ -277,48 +284,55 @@ impl Jobs {
 
     /// How many live, and how many of them are one user's. What is stuck takes a place.
     pub fn count(&self, uid: u32) -> (usize, usize) {
-        let live = self.live.values();
-        let owners = live
-            .map(|job| job.plan.requester.subject.uid())
-            .chain(self.stuck.owners());
-        owners.fold((0, 0), |(all, own), owner| {
-            (all + 1, own + usize::from(owner == uid))
-        })
+        let stuck = self.stuck.owners().filter(|owner| *owner == uid);
+        let own = self.own.get(&uid).copied().unwrap_or_default();
+        (self.live.len() + self.stuck.len(), own + stuck.count())
     }
 
-    /// Jobs that have ended, oldest first.
+    /// Jobs that have ended, oldest first, without what was enforced.
     pub fn ended(&self) -> impl Iterator<Item = &JobMeta> {
-        self.ended.iter().map(|ended| &ended.meta)
+        self.ended.iter()
+    }
+
+    /// The same with all that is known of them.
+    pub fn ended_whole(&self) -> impl Iterator<Item = JobMeta> {
+        self.ended.whole()
     }
 
     /// Takes a job out of those that live.
     pub fn take(&mut self, serial: u64) -> Option<Job> {
         let job = self.live.remove(&serial)?;
         self.serials.remove(&job.plan.job);
+        let owner = job.plan.requester.subject.uid();
+        if let Entry::Occupied(mut own) = self.own.entry(owner) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
         Some(job)
     }
 
-    /// Remembers a job that has ended, whose request id was this. Gives the ids of those that are now
-    /// forgotten.
-    pub fn keep(&mut self, meta: JobMeta, request: Option<String>) -> Vec<JobId> {
-        let owner = meta.owner.clone();
-        let request = request.map(|id| (owner.clone(), id));
-        self.ended.push_back(Ended { meta, request });
-        let own = |ended: &Ended| ended.meta.owner.uid == owner.uid;
-        let oldest = if self.ended.iter().filter(|ended| own(ended)).count() > caps::ENDED_PER_UID {
-            self.ended.iter().position(own)
-        } else if self.ended.len() > caps::ENDED {
-            Some(0)
-        } else {
-            None
-        };
-        let forgotten = oldest.and_then(|at| self.forget(at));
-        forgotten.into_iter().collect()
+    /// Remembers a job that has ended, whose request id was this. Gives the id of one that is now forgotten, if any is.
+    pub fn keep(&mut self, meta: JobMeta, request: Option<String>) -> Option<JobId> {
+        let forgotten = self.ended.push(meta, request)?;
+        if let Some(key) = forgotten.request
+            && let Entry::Occupied(request) = self.requests.entry(key)
+            // It may stand for a later job: one that the ledger could not forget is read back beside it.
+            && request.get().0 == forgotten.job
+        {
+            request.remove();
+        }
+        Some(forgotten.job)
     }
 
     /// A job that a daemon before this one knew: it can be asked for, and its request is not done again.
-    /// Gives the ids of those that are now forgotten.
-    pub fn remember(&mut self, meta: JobMeta, request: Option<(String, [u8; 32])>) -> Vec<JobId> {
+    /// Gives the id of one that is now forgotten, if any is.
+    pub fn remember(
+        &mut self,
+        meta: JobMeta,
+        request: Option<(String, [u8; 32])>,
+    ) -> Option<JobId> {
         let request = request.map(|(id, content)| {
             let key = (meta.owner.clone(), id.clone());
             self.requests.insert(key, (meta.job, content));
@@ -326,18 +340,6 @@ impl Jobs {
         });
         self.number = self.number.max(meta.number);
         self.keep(meta, request)
-    }
-
-    fn forget(&mut self, at: usize) -> Option<JobId> {
-        let ended = self.ended.remove(at)?;
-        if let Some(key) = ended.request
-            && let Entry::Occupied(request) = self.requests.entry(key)
-            // It may stand for a later job: one that the ledger could not forget is read back beside it.
-            && request.get().0 == ended.meta.job
-        {
-            request.remove();
-        }
-        Some(ended.meta.job)
     }
 }
 
@@ -347,10 +349,12 @@ pub fn output(process: &Spawned) -> [&OwnedFd; 2] {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use remit_common::caps;
+
     use super::*;
 
-    fn ended(number: u64) -> JobMeta {
+    pub fn ended(number: u64) -> JobMeta {
         JobMeta {
             has_secrets: false,
             job: JobId(u128::from(number).to_le_bytes()),
@@ -378,18 +382,18 @@ mod tests {
         let mut jobs = Jobs::default();
         let request = || Some(("once".to_owned(), [7; 32]));
         let known = |jobs: &Jobs| jobs.same_request(owner(), Some(("once", [7; 32]))).unwrap();
-        assert!(jobs.remember(ended(1), request()).is_empty());
-        assert!(jobs.remember(ended(2), request()).is_empty());
+        assert!(jobs.remember(ended(1), request()).is_none());
+        assert!(jobs.remember(ended(2), request()).is_none());
         let newest = ended(2).job;
         assert_eq!(known(&jobs), Some(newest));
         let last = caps::ENDED_PER_UID as u64 + 1;
         let forget = |jobs: &mut Jobs, number| jobs.remember(ended(number), None);
         for number in 3..last {
-            assert!(forget(&mut jobs, number).is_empty());
+            assert!(forget(&mut jobs, number).is_none());
         }
-        assert_eq!(forget(&mut jobs, last), [ended(1).job]);
+        assert_eq!(forget(&mut jobs, last), Some(ended(1).job));
         assert_eq!(known(&jobs), Some(newest));
-        assert_eq!(forget(&mut jobs, last + 1), [newest]);
+        assert_eq!(forget(&mut jobs, last + 1), Some(newest));
         assert_eq!(known(&jobs), None);
     }
 }

@@ -8,9 +8,10 @@
 //! is damaged is known as that, and is set aside.
 
 pub mod aside;
+mod ended;
 mod slot;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -24,9 +25,11 @@ use crate::lock::private_file;
 use crate::plan::{Draft, Plan};
 
 pub use aside::Damage;
+pub use ended::Ended;
+use ended::Told;
 #[cfg(test)]
 pub use slot::tests::facts;
-pub use slot::{Ended, Entry, Found, Past, Waits};
+pub use slot::{Entry, Found, Past, Waits};
 use slot::{SLOT, Slot, Started, Write};
 
 /// The header's begin. Another version has another number.
@@ -61,7 +64,8 @@ pub struct Ledger {
     file: File,
     /// It has its header. Without room on the disk it gets one later.
     headed: bool,
-    taken: HashMap<JobId, Held>,
+    /// A tree: a table of what comes and goes doubles once, after thousands of jobs.
+    taken: BTreeMap<JobId, Held>,
     free: Vec<u64>,
     slots: u64,
     damage: Option<Damage>,
@@ -86,7 +90,7 @@ impl Ledger {
             },
             path,
             headed: false,
-            taken: HashMap::new(),
+            taken: BTreeMap::new(),
             free: Vec::new(),
             slots: 0,
             damage,
@@ -144,13 +148,17 @@ impl Ledger {
 
     /// Notes how a job ended, just before that is recorded.
     pub fn end(&mut self, job: JobId, meta: &JobMeta) {
-        if let Some(ended) = Ended::of(meta) {
-            self.note_end(job, &ended);
+        if let Some(told) = Told::of(meta) {
+            self.put_end(job, &told);
         }
     }
 
     /// The same, of a job of an earlier daemon.
     pub fn note_end(&mut self, job: JobId, ended: &Ended) {
+        self.put_end(job, &ended.told());
+    }
+
+    fn put_end(&mut self, job: JobId, ended: &Told<'_>) {
         let Some(held) = self.taken.get(&job).copied() else {
             return;
         };

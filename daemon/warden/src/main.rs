@@ -11,6 +11,7 @@ mod say;
 mod access;
 mod accounts;
 mod admin;
+mod ahead;
 mod approval;
 mod args;
 mod audit;
@@ -64,7 +65,12 @@ mod warden;
 
 use std::process::ExitCode;
 
+use remit_confine::zygote;
+
 fn main() -> ExitCode {
+    if zygote::asked_for() {
+        return ExitCode::from(zygote::serve());
+    }
     match args::parse().and_then(start::start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

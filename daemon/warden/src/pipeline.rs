@@ -82,7 +82,7 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
         Decided::Granted(grant) => granted(warden, requester, call, grant),
         Decided::Asks(pending) => {
             let bound = warden.bind(&call, pending.terms())?;
-            let new = warden.new_job()?;
+            let new = warden.new_job(Room::Later)?;
             let draft = Box::new(Draft::new(call, bound, requester, new));
             warden.ask_a_person(draft, *pending)
         }
@@ -101,7 +101,7 @@ pub fn granted(
 ) -> Result<Told, Refusal> {
     let room = warden.room_for(requester.subject.uid())?;
     let bound = warden.bind(&call, grant.terms())?;
-    let new = warden.new_job()?;
+    let new = warden.new_job(room)?;
     let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
     // Saved before anything runs by it.
     if let Err(refusal) = warden.take_use(plan.basis()) {

@@ -107,6 +107,8 @@ const NUMBER: u64 = (1 << 56) - 1;
 pub enum Interest {
     /// Something to read, or the end.
     Read,
+    /// Something to read, or the end, told once.
+    ReadOnce,
     /// Something to read, and room to write.
     ReadWrite,
     /// Room to write, once.
@@ -119,6 +121,7 @@ impl Interest {
     fn flags(self) -> EpollFlags {
         match self {
             Self::Read => EpollFlags::EPOLLIN,
+            Self::ReadOnce => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
             Self::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
             Self::WriteOnce => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
             Self::Change => EpollFlags::EPOLLPRI | EpollFlags::EPOLLET,

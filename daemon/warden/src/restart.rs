@@ -68,7 +68,7 @@ impl Warden {
             self.ledger.recorded(job.entry.job);
         }
         let request = job.entry.request.clone();
-        for forgotten in self.jobs.remember(job.meta(ended), request) {
+        if let Some(forgotten) = self.jobs.remember(job.meta(ended), request) {
             self.ledger.forget(forgotten);
         }
         Ok(())

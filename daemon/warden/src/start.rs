@@ -68,6 +68,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         say!("the kernel's audit is not heard, so what is refused to jobs is guessed: {why}");
     }
     let sandboxes = walls.sandboxes(&policy.policy);
+    walls.warm(&sandboxes);
     for (name, why) in sandboxes.refused() {
         say_error!("every run will be refused in {name}: {why}");
     }
@@ -124,6 +125,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         since: Instant::now(),
         notify: Notify::from_env(),
         random,
+        ahead: None,
     };
     warden.take_over()?;
     warden.record_start()?;

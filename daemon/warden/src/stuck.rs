@@ -78,11 +78,15 @@ impl Warden {
         let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
             return;
         };
-        if let Some((pid, pidfd)) = &stuck.first
-            && floor::reap(*pid).is_some()
-        {
-            self.reactor.remove(pidfd);
-            stuck.first = None;
+        if let Some((pid, pidfd)) = &stuck.first {
+            match floor::reap(*pid) {
+                Some(_) => stuck.first = None,
+                // It is told again.
+                None => drop(
+                    self.reactor
+                        .set(pidfd, Token::Job(serial), Interest::ReadOnce),
+                ),
+            }
         }
         self.stuck_moved(serial);
         self.kill_stuck(serial);

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use remit_common::denial::Sight;
+use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Cgroup, Controller, Error, Keeper, Kernel, Killing, Spawned, Step, Witness};
@@ -138,11 +139,22 @@ impl Walls {
         })
     }
 
-    /// Compiles the profiles of a policy.
+    /// Compiles the profiles of a policy that is to be in force.
     pub fn sandboxes(&self, policy: &Policy) -> Sandboxes {
         let workshop = self.workshop.as_ref();
         let why = self.ground.as_ref().err().map_or("", String::as_str);
-        Sandboxes::of(policy, workshop.ok_or(why))
+        let sandboxes = Sandboxes::of(policy, workshop.ok_or(why));
+        if let Ok(ground) = &self.ground {
+            ground.forget_others(sandboxes.all());
+        }
+        sandboxes
+    }
+
+    /// Has ready what makes jobs of `read` start sooner; waits for it, some milliseconds.
+    pub fn warm(&self, sandboxes: &Sandboxes) {
+        if let (Ok(ground), Ok(read)) = (&self.ground, sandboxes.get(&Profile::read())) {
+            ground.warm(&read);
+        }
     }
 
     /// Whether any wait to be tried again.
@@ -202,6 +214,13 @@ impl Walls {
             None => self.ground()?.spawn(plan),
             Some(why) => Err(unbuilt(why)),
         }
+    }
+
+    /// Makes ready what the next job needs, whose id will be this. False where there is no such thing.
+    pub fn make_ready(&self, job: JobId) -> bool {
+        self.ground
+            .as_ref()
+            .is_ok_and(|ground| ground.make_ready(job))
     }
 
     /// What stood when a job was executed, from its own steps.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
 use std::time::Instant;
 
 use remit_common::names::JobId;
@@ -121,6 +120,8 @@ pub struct Warden {
     pub notify: Notify,
     /// /dev/urandom.
     pub random: File,
+    /// The id of the next job, where something was made ready for it.
+    pub ahead: Option<JobId>,
 }
 
 impl Warden {
@@ -243,17 +244,16 @@ impl Warden {
     ///
     /// # Errors
     /// No uid is free, or the kernel has no random bytes.
-    pub fn new_job(&mut self) -> Result<NewJob, Refusal> {
-        let mut id = [0; 16];
-        self.random
-            .read_exact(&mut id)
+    pub fn new_job(&mut self, room: Room) -> Result<NewJob, Refusal> {
+        let job = self
+            .next_id(room)
             .map_err(|error| Refusal::new(Code::NotStarted, format!("no random bytes: {error}")))?;
         let uid = self.uids.take().ok_or_else(|| {
             Refusal::new(Code::Busy, "no uid of the jobs' range is free")
                 .next("wait for a job to end")
         })?;
         Ok(NewJob {
-            job: JobId(id),
+            job,
             number: self.jobs.next_number(),
             uid,
         })

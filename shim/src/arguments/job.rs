@@ -9,11 +9,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Call, invalid, job_id, wait};
+use crate::fit::MAX_TEXT;
 
 /// Bytes of a page of output when the caller does not say.
 const PAGE_DEFAULT: u32 = 16 << 10;
-/// [`caps::PAGE`] as the wire has it.
-const PAGE_MAX: u32 = caps::PAGE as u32;
+/// Bytes of the longest page: no answer shows more, and what it cannot show is not asked for.
+const PAGE_MAX: u32 = MAX_TEXT as u32;
 /// Lines that match when the caller does not say.
 const MATCHES_DEFAULT: u32 = 100;
 /// Jobs in a list when the caller does not say.

@@ -13,6 +13,7 @@ mod bad_input;
 mod calls;
 mod change;
 mod daemon;
+mod ends;
 mod eras;
 mod flow;
 mod lost;

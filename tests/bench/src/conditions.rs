@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::args::Args;
+use crate::section::Section;
 
 /// What the numbers depend on.
 #[derive(Debug, Serialize)]
@@ -23,7 +24,7 @@ pub struct Conditions {
     pub cpus: usize,
     /// Lines of mountinfo, which each job's mount namespace copies.
     pub mounts: usize,
-    /// Whether changes of the host's root reach other namespaces. Without, the daemon keeps no template.
+    /// Whether changes of the host's root reach other namespaces.
     pub mounts_shared: bool,
     /// How often each way was taken.
     pub rounds: usize,
@@ -62,6 +63,34 @@ impl Conditions {
             sync: args.sync.clone(),
             enforced,
         })
+    }
+}
+
+impl Conditions {
+    /// In sentences.
+    pub fn section(&self) -> Section {
+        let shared = if self.mounts_shared {
+            "shared"
+        } else {
+            "not shared"
+        };
+        let title = format!(
+            "remit {}, {}; Linux {}, {} × {}",
+            self.release, self.build, self.kernel, self.cpus, self.processor
+        );
+        let mut section = Section::new(title, &[]);
+        section.note(format!(
+            "{} rounds, ways in turns; audit.sink {}, audit.sync {}; {} mounts, {shared}: all of it runs in a mount \
+             namespace of its own, made so as systemd makes the host's.",
+            self.rounds, self.sink, self.sync, self.mounts
+        ));
+        section.note(format!(
+            "Walls: {}; landlock {}; {}.",
+            self.enforced.walls.join(" "),
+            self.enforced.landlock,
+            self.enforced.limits.join(", ")
+        ));
+        section
     }
 }
 

@@ -9,6 +9,7 @@ use remit_policy::{Ask, MachineTable, Policy, Source, Verdict, Who, load};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::section::Section;
 use crate::series::{Series, Summary};
 
 /// Commands, in families of ten: `svc0.do0` to `svc49.do9`.
@@ -115,6 +116,28 @@ pub fn take() -> Result<Vec<Decision>, Failure> {
         }),
     });
     Ok(decisions)
+}
+
+/// As a table.
+pub fn section(decisions: &[Decision]) -> Section {
+    let columns = [
+        "decide among 2,000 rules, 500 commands",
+        "100 groups p50 µs",
+        "p95 µs",
+        "one group p50 µs",
+        "p95 µs",
+    ];
+    let mut section = Section::new("Verdicts", &columns);
+    for Decision {
+        title,
+        spread,
+        one_group,
+    } in decisions
+    {
+        let times = [spread.p50, spread.p95, one_group.p50, one_group.p95];
+        section.row(*title, times.map(|micros| format!("{micros:.2}")));
+    }
+    section
 }
 
 fn decided(policy: &Policy, who: Who<'_>, question: &Question) -> Result<Summary, Failure> {

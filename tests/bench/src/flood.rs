@@ -14,8 +14,9 @@ use remit_common::wire::Reply;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::lanes::{self, ENTRIES, Entry};
+use crate::lanes::{self, Way, Ways};
 use crate::rounds;
+use crate::section::{Section, ms, ratio};
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
@@ -59,12 +60,12 @@ pub struct Meanwhile {
 }
 
 /// One way to make a call, during one flood.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Call {
-    /// As [`Entry`].
-    pub key: &'static str,
-    /// As [`Entry`].
-    pub title: &'static str,
+    /// As [`Way`].
+    pub key: String,
+    /// As [`Way`].
+    pub title: String,
     /// Microseconds.
     #[serde(flatten)]
     pub time: Summary,
@@ -75,11 +76,8 @@ pub struct Call {
 }
 
 /// Each way at least `rounds` times during each flood.
-pub fn take(stage: &mut Stage, rounds: usize) -> Result<Vec<Meanwhile>, Failure> {
-    let ways: Vec<&Entry> = ENTRIES
-        .iter()
-        .filter(|entry| WAYS.contains(&entry.key))
-        .collect();
+pub fn take(stage: &mut Stage, all: &Ways, rounds: usize) -> Result<Vec<Meanwhile>, Failure> {
+    let ways: Vec<&Way> = all.some(WAYS).collect();
     let mut all = vec![vec![Series::default(); ways.len()]; FLOODS.len()];
     let mut poured = vec![Poured::default(); FLOODS.len()];
     let mut other = stage.client()?;
@@ -153,7 +151,7 @@ fn pour(
     Ok(poured)
 }
 
-fn summaries(ways: &[&Entry], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Meanwhile> {
+fn summaries(ways: &[&Way], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Meanwhile> {
     let all: Vec<Vec<Summary>> = all
         .iter()
         .map(|series| series.iter().map(Series::summary).collect())
@@ -169,8 +167,8 @@ fn summaries(ways: &[&Entry], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Mea
             .iter()
             .zip(series.iter().zip(&idle))
             .map(|(way, (time, idle))| Call {
-                key: way.key,
-                title: way.title,
+                key: way.key.clone(),
+                title: way.title.clone(),
                 time: *time,
                 p50_over_idle: time.p50 / idle.p50,
                 p95_over_idle: time.p95 / idle.p95,
@@ -179,4 +177,38 @@ fn summaries(ways: &[&Entry], all: &[Vec<Series>], poured: &[Poured]) -> Vec<Mea
     };
     let of_each = all.iter().zip(poured);
     FLOODS.iter().zip(of_each).map(meanwhile).collect()
+}
+
+/// As a table.
+pub fn section(floods: &[Meanwhile]) -> Section {
+    let columns = [
+        "while another user's job writes",
+        "p50 ms",
+        "p95 ms",
+        "× idle",
+        "p95 ×",
+    ];
+    let mut section = Section::new("Beside a flood of output", &columns);
+    for Meanwhile {
+        flood,
+        bytes_per_second,
+        calls,
+    } in floods
+    {
+        for call in calls {
+            section.row(
+                format!("{flood}: {}", call.title),
+                [
+                    ms(call.time.p50),
+                    ms(call.time.p95),
+                    ratio(call.p50_over_idle),
+                    ratio(call.p95_over_idle),
+                ],
+            );
+        }
+        if *bytes_per_second > 0.0 {
+            section.note(format!("{flood}: {:.0} MB/s.", bytes_per_second / 1e6));
+        }
+    }
+    section
 }

@@ -2,23 +2,37 @@
 //!
 //! Ways to run `/bin/true` ([`lanes`]) take turns, so that whatever else the machine does
 //! meets all of them alike; only ratios within one run mean something. It measures the
-//! programs that lie beside it, with a daemon of its own ([`stage`]).
+//! programs that lie beside it, with daemons of its own ([`stage`]).
 
 mod args;
+mod calls;
 mod conditions;
+mod cpu;
 mod decide;
+mod document;
 mod flood;
+mod footprint;
+mod growth;
 mod lanes;
 mod load;
 mod mcp;
+mod members;
 mod memory;
-mod processes;
+mod output;
+mod peers;
+mod records;
 mod report;
 mod rounds;
 mod search;
+mod section;
 mod series;
+mod setting;
+mod small;
+mod split;
+mod ssh;
 mod stage;
-mod table;
+mod starts;
+mod summary;
 
 use std::process::ExitCode;
 

@@ -1,16 +1,24 @@
 //! One MCP server on stdio, and a client that trusts it to be in order.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
+use remit_confine::floor;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Failure;
 
+/// How long a server may take to end, in milliseconds.
+const PATIENCE_MS: u16 = 1000;
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"remit-bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// A run of `/bin/true`, as our servers have it.
+pub const RUN: &str = r#"{"name":"run","arguments":{"argv":["/bin/true"]}}"#;
 
 /// A server and the session with it; the server ends with its value.
 pub struct Session {
@@ -67,10 +75,12 @@ impl Session {
 
     /// Asks for a run of `/bin/true`.
     pub fn ask_run(&mut self) -> Result<(), Failure> {
-        self.request(
-            "tools/call",
-            r#"{"name":"run","arguments":{"argv":["/bin/true"]}}"#,
-        )
+        self.ask_tool(RUN)
+    }
+
+    /// Asks for a call of a tool; `params` is JSON.
+    pub fn ask_tool(&mut self, params: &str) -> Result<(), Failure> {
+        self.request("tools/call", params)
     }
 
     /// Asks for an answer, nothing else.
@@ -105,8 +115,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The end of its input is the end of a server.
+        // The end of its input is the end of a server, but some do not know.
         self.stdin = None;
+        let pid = i32::try_from(self.child.id()).unwrap_or_default();
+        if let Ok(pidfd) = floor::pidfd_open(pid) {
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PATIENCE_MS);
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -126,6 +142,16 @@ pub fn ran(line: &str) -> Result<(), Failure> {
         !outcome.is_error && exit.is_some_and(|exit| *exit == 0)
     });
     if zero {
+        Ok(())
+    } else {
+        Err(format!("'/bin/true' did not run: {line}").into())
+    }
+}
+
+/// Whether an answer of somebody else's server says that all is well, and holds what it must.
+pub fn answered(line: &str, expected: &str) -> Result<(), Failure> {
+    let is_error = parse(line)?.is_none_or(|outcome| outcome.is_error);
+    if !is_error && line.contains(expected) {
         Ok(())
     } else {
         Err(format!("'/bin/true' did not run: {line}").into())

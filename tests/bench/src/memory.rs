@@ -20,7 +20,13 @@ impl Memory {
     pub fn of(pid: u32) -> Result<Self, Failure> {
         let path = format!("/proc/{pid}/smaps_rollup");
         let text = fs::read_to_string(&path).map_err(|e| format!("cannot read '{path}': {e}"))?;
-        parse(&text).ok_or_else(|| format!("'{path}' has no Rss and Pss").into())
+        let memory = || {
+            Some(Self {
+                rss: field(&text, "Rss:")?,
+                pss: field(&text, "Pss:")?,
+            })
+        };
+        memory().ok_or_else(|| format!("'{path}' has no Rss and Pss").into())
     }
 
     /// The sum.
@@ -32,33 +38,43 @@ impl Memory {
     }
 }
 
-fn parse(text: &str) -> Option<Memory> {
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-        Some(kilobytes * 1024)
-    };
-    Some(Memory {
-        rss: field("Rss:")?,
-        pss: field("Pss:")?,
-    })
+/// The most that has been resident of a process since [`forget_peak`]: `VmHWM`, proc_pid_status(5).
+pub fn peak(pid: u32) -> Result<u64, Failure> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).map_err(|e| format!("cannot read '{path}': {e}"))?;
+    field(&text, "VmHWM:").ok_or_else(|| format!("'{path}' has no VmHWM").into())
 }
 
-/// The daemon's three processes.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Begins the peak anew at what is resident now: proc_pid_clear_refs(5).
+pub fn forget_peak(pid: u32) -> Result<(), Failure> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").map_err(|e| format!("cannot write '{path}': {e}").into())
+}
+
+/// Bytes of a field that is told in kibibytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// The daemon's processes; zero where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Daemon {
     /// Root.
     pub warden: Memory,
-    /// The first process of the jobs' pid namespace.
-    pub keeper: Memory,
     /// Talks to clients.
     pub broker: Memory,
+    /// The first process of the jobs' pid namespace.
+    pub keeper: Memory,
+    /// Keeps a sandbox ready.
+    pub zygote: Memory,
 }
 
 impl Daemon {
-    /// All three.
-    pub fn sum(&self) -> Memory {
-        self.warden.and(self.keeper).and(self.broker)
+    /// The two that work.
+    pub fn warden_and_broker(&self) -> Memory {
+        self.warden.and(self.broker)
     }
 }
 
@@ -67,13 +83,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_fields_are_found() {
+    fn fields_are_found_at_the_begin_of_a_line() {
         let text = "55e0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:    1024 kB\nPss:     300 kB\nPss_Dirty: 7 kB\n";
-        let memory = Memory {
-            rss: 1 << 20,
-            pss: 300 << 10,
-        };
-        assert_eq!(parse(text), Some(memory));
-        assert_eq!(parse("Rss: 1 kB\n"), None);
+        for (name, bytes) in [
+            ("Rss:", Some(1 << 20)),
+            ("Pss:", Some(300 << 10)),
+            ("VmHWM:", None),
+        ] {
+            assert_eq!(field(text, name), bytes, "{name}");
+        }
     }
 }

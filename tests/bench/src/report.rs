@@ -6,132 +6,135 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::args::Args;
+use crate::calls::{self, Calls};
 use crate::conditions::Conditions;
 use crate::decide::{self, Decision};
+use crate::document;
 use crate::flood::{self, Meanwhile};
-use crate::lanes::{self, ENTRIES};
-use crate::load::{self, Throughput};
-use crate::memory::{Daemon, Memory};
-use crate::rounds;
+use crate::footprint::Footprint;
+use crate::growth::Growths;
+use crate::lanes::{self, Ways};
+use crate::load::{self, Load};
+use crate::output::Outputs;
 use crate::search::{self, Searches};
-use crate::series::Summary;
+use crate::section::Section;
 use crate::stage::Stage;
-use crate::table;
+use crate::starts::{self, Starts};
+use crate::summary;
 
-/// Jobs between the two looks at memory, at least; with several calls in flight.
-const JOBS: usize = 1000;
-/// Calls that wait at any time then.
-const IN_FLIGHT: usize = 8;
-
-/// Everything.
-#[derive(Debug, Serialize)]
+/// Everything that was wanted.
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// What it depends on.
-    pub conditions: Conditions,
+    pub conditions: Option<Conditions>,
     /// The ways, compared.
-    pub calls: Vec<Call>,
+    pub calls: Option<Calls>,
+    /// What comes first.
+    pub starts: Option<Starts>,
     /// Several calls at once.
-    pub throughput: Throughput,
+    pub load: Option<Load>,
+    /// How a call's cost grows.
+    pub growth: Option<Growths>,
+    /// Large outputs.
+    pub output: Option<Outputs>,
+    /// Memory.
+    pub footprint: Option<Footprint>,
     /// Calls while another user's jobs write.
-    pub floods: Vec<Meanwhile>,
+    pub floods: Option<Vec<Meanwhile>>,
     /// A large output, searched.
-    pub search: Searches,
+    pub search: Option<Searches>,
     /// Verdicts among many rules.
-    pub decide: Vec<Decision>,
-    /// From the start of `mcp-shim` to its answer, microseconds.
-    pub initialize: Summary,
-    /// Of the processes, bytes.
-    pub memory: MemoryReport,
+    pub decide: Option<Vec<Decision>>,
 }
 
-/// One way to make a call.
-#[derive(Debug, Serialize)]
-pub struct Call {
-    /// As [`lanes::Entry`].
-    pub key: &'static str,
-    /// As [`lanes::Entry`].
-    pub title: &'static str,
-    /// Microseconds.
-    #[serde(flatten)]
-    pub time: Summary,
-    /// Its median over that of a bare fork and exec.
-    pub over_fork: f64,
-    /// Its median over that of the MCP server that only spawns.
-    pub over_mcp: f64,
-}
-
-/// Memory before and after many jobs, in bytes.
-#[derive(Debug, Serialize)]
-pub struct MemoryReport {
-    /// Before the first job.
-    pub before: Daemon,
-    /// After the last one.
-    pub after: Daemon,
-    /// Jobs from `before` to `after`, those that warmed up left out.
-    pub jobs: usize,
-    /// A shim that has run nothing.
-    pub idle_shim: Memory,
-}
-
-/// Measures, prints, leaves the JSON where it is wanted.
+/// Measures, prints, leaves JSON and tables where they are wanted.
 pub fn run(args: Args) -> Result<(), Failure> {
-    if args.decide {
-        table::print_decisions(&decide::take()?);
-        return Ok(());
-    }
-    if !nix::unistd::geteuid().is_root() {
+    if args.needs_stage() && !nix::unistd::geteuid().is_root() {
         return Err("the daemon must be started by root; 'make bench' sees to it".into());
     }
     let report = measure(&args)?;
-    table::print(&report);
+    let sections = report.sections();
+    for section in &sections {
+        println!("{}", section.text());
+    }
+    let cannot =
+        |path: &std::path::Path, error| format!("cannot write '{}': {error}", path.display());
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;
-        fs::write(path, text + "\n")
-            .map_err(|e| format!("cannot write '{}': {e}", path.display()))?;
+        fs::write(path, text + "\n").map_err(|error| cannot(path, error))?;
+    }
+    if let Some(path) = &args.markdown {
+        let figures: String = sections.iter().map(Section::markdown).collect();
+        let document = fs::read_to_string(path).map_err(|error| cannot(path, error))?;
+        let document = document::with_figures(&document, &figures)?;
+        fs::write(path, document).map_err(|error| cannot(path, error))?;
     }
     Ok(())
 }
 
 fn measure(args: &Args) -> Result<Report, Failure> {
-    let mut stage = Stage::set(args)?;
-    let before = stage.memory()?;
-    let enforced = lanes::enforced(&mut stage)?;
-    let initialize = load::initialize(&mut stage)?;
-    let idle_shim = load::idle_shim(&mut stage)?;
-    let series = rounds::take(&mut stage, args.rounds)?;
-    let throughput = load::through_shim(&mut stage, IN_FLIGHT, JOBS)?;
-    let after = stage.memory()?;
-    let floods = flood::take(&mut stage, args.rounds)?;
-    let search = search::take(&mut stage)?;
-    let decide = decide::take()?;
+    let mut report = Report::default();
+    if args.needs_stage() {
+        with_daemon(args, &mut report)?;
+        // Each of these has daemons of its own.
+        report.growth = wanted(args, "growth", || Growths::take(args))?;
+        report.output = wanted(args, "output", || Outputs::take(args))?;
+        report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
+    }
+    report.decide = wanted(args, "decide", decide::take)?;
+    Ok(report)
+}
 
-    let summaries: Vec<_> = series.iter().map(|series| series.summary()).collect();
-    let floor = |key| {
-        let entries = ENTRIES.iter().zip(&summaries);
-        let found = entries.into_iter().find(|(entry, _)| entry.key == key);
-        found.map_or(f64::NAN, |(_, summary)| summary.p50)
-    };
-    let calls = ENTRIES.iter().zip(&summaries);
-    let calls = calls.map(|(entry, time)| Call {
-        key: entry.key,
-        title: entry.title,
-        time: *time,
-        over_fork: time.p50 / floor(lanes::FORK),
-        over_mcp: time.p50 / floor(lanes::MCP),
-    });
-    Ok(Report {
-        conditions: Conditions::read(args, enforced)?,
-        calls: calls.collect(),
-        throughput,
-        floods,
-        search,
-        decide,
-        initialize,
-        memory: MemoryReport {
-            before,
-            after,
-            jobs: args.rounds * ENTRIES.iter().filter(|entry| entry.job).count() + throughput.calls,
-            idle_shim,
-        },
-    })
+/// What one plain daemon is enough for.
+fn with_daemon(args: &Args, report: &mut Report) -> Result<(), Failure> {
+    let mut stage = Stage::set(args)?;
+    report.conditions = Some(Conditions::read(args, lanes::enforced(&mut stage)?)?);
+    if args.has("calls") || args.has("flood") {
+        let ways = Ways::open(args)?;
+        report.calls = wanted(args, "calls", || calls::take(args, &mut stage, &ways))?;
+        report.floods = wanted(args, "flood", || {
+            flood::take(&mut stage, &ways, args.rounds)
+        })?;
+    }
+    report.starts = wanted(args, "starts", || starts::take(args, &mut stage))?;
+    report.load = wanted(args, "load", || load::take(&mut stage))?;
+    report.search = wanted(args, "search", || search::take(&mut stage))?;
+    Ok(())
+}
+
+fn wanted<T>(
+    args: &Args,
+    part: &str,
+    take: impl FnOnce() -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    if !args.has(part) {
+        return Ok(None);
+    }
+    let start = std::time::Instant::now();
+    eprint!("{part} … ");
+    let taken = take().map_err(|error| format!("{part}: {error}"))?;
+    eprintln!("{:.0} s", start.elapsed().as_secs_f64());
+    Ok(Some(taken))
+}
+
+impl Report {
+    fn sections(&self) -> Vec<Section> {
+        let mut all = Vec::new();
+        all.extend(self.conditions.iter().map(Conditions::section));
+        all.extend(summary::section(
+            self.calls.as_ref(),
+            self.load.as_ref(),
+            self.starts.as_ref(),
+        ));
+        all.extend(self.calls.iter().flat_map(Calls::sections));
+        all.extend(self.starts.iter().map(Starts::section));
+        all.extend(self.load.iter().flat_map(Load::sections));
+        all.extend(self.growth.iter().flat_map(Growths::sections));
+        all.extend(self.output.iter().flat_map(Outputs::sections));
+        all.extend(self.footprint.iter().flat_map(Footprint::sections));
+        all.extend(self.floods.iter().map(|floods| flood::section(floods)));
+        all.extend(self.search.iter().map(search::section));
+        all.extend(self.decide.iter().map(|all| decide::section(all)));
+        all
+    }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::lanes;
+use crate::section::{Section, ms};
 use crate::series::{Series, Summary};
 use crate::stage::Stage;
 
@@ -124,6 +125,30 @@ pub fn take(stage: &mut Stage) -> Result<Searches, Failure> {
         lines: LINES,
         searches: searches.collect::<Result<_, _>>()?,
     })
+}
+
+/// As a table.
+pub fn section(all: &Searches) -> Section {
+    let unit = f64::from(1 << 20);
+    let columns = ["search for", "p50 ms", "p95 ms", "MiB a page", "matches"];
+    let title = format!(
+        "Searching an output of {:.1} MiB, {} lines",
+        all.bytes as f64 / unit,
+        all.lines
+    );
+    let mut section = Section::new(title, &columns);
+    for pages in &all.searches {
+        section.row(
+            pages.key,
+            [
+                ms(pages.time.p50),
+                ms(pages.time.p95),
+                format!("{:.2}", pages.bytes_per_page / unit),
+                format!("{:.1}", pages.matching_per_page),
+            ],
+        );
+    }
+    section
 }
 
 fn fill(client: &mut Client) -> Result<JobId, Failure> {

@@ -3,10 +3,11 @@
 use std::fs::{self, DirBuilder};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -16,14 +17,16 @@ use remit_common::names::Runtime;
 
 use crate::Failure;
 use crate::args::Args;
-use crate::memory::{Daemon, Memory};
+use crate::members::Members;
+use crate::memory::Daemon;
+use crate::setting::{Setting, with_mounts};
 
 /// The broker's uid.
 const BROKER: u32 = 64_200;
 /// The group that may connect.
-const CLIENTS: u32 = 64_201;
+pub const CLIENTS: u32 = 64_201;
 /// The first uid of our clients. Nobody needs to know these users.
-const FIRST_CLIENT: u32 = 64_300;
+const FIRST_CLIENT: u32 = 400_000;
 /// How long the start, and how long the end of the daemon may take, in milliseconds.
 const PATIENCE_MS: u16 = 30_000;
 
@@ -32,38 +35,33 @@ pub struct Stage {
     bin: PathBuf,
     runtime: Runtime,
     daemon: Child,
-    clients: u32,
+    own: PathBuf,
 }
 
 impl Stage {
-    /// Copies the programs into `args.stage`, writes configuration and policy, and starts the daemon.
+    /// The plain one, [`Setting::default`].
     pub fn set(args: &Args) -> Result<Self, Failure> {
-        let dir = |name: &str| args.stage.join(name);
-        for name in ["bin", "config", "config/policy.d", "vendor"] {
+        Self::with(args, &Setting::default())
+    }
+
+    /// Copies the programs beneath `args.stage`, writes configuration and policy, and starts the daemon.
+    pub fn with(args: &Args, setting: &Setting) -> Result<Self, Failure> {
+        let own = args.stage.join(setting.name);
+        let dir = |name: &str| own.join(name);
+        for name in ["", "bin", "config", "config/policy.d", "vendor"] {
             DirBuilder::new()
                 .mode(0o755)
                 .create(dir(name))
                 .map_err(|e| format!("cannot make '{}': {e}", dir(name).display()))?;
         }
-        copy_programs(&dir("bin"))?;
-        fs::write(
-            dir("config").join("remit.toml"),
-            format!(
-                "[audit]\nsink = \"{}\"\nsync = \"{}\"\n[accounts]\nbroker = {BROKER}\nsocket_group = {CLIENTS}\nadmin_group = {CLIENTS}\n",
-                args.sink, args.sync
-            ),
-        )?;
-        fs::write(
-            dir("config").join("policy.d/10-bench.toml"),
-            format!(
-                "[[grant]]\nname = \"bench\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"run\"]\nprofile = \"read\"\n"
-            ),
-        )?;
+        copy_programs(&dir("bin"), setting.broker)?;
+        write_settings(&dir("config"), args, setting)?;
         let runtime = dir("run");
         let notify = dir("notify");
         let socket = UnixDatagram::bind(&notify)?;
         // A benchmark that is killed takes its daemon along.
-        let mut daemon = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .arg("--pdeathsig=KILL")
             .arg(dir("bin").join("remitd"))
             .args(["--config".as_ref(), dir("config").as_os_str()])
@@ -73,17 +71,19 @@ impl Stage {
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .spawn()?;
+            .stderr(fs::File::create(dir("log"))?);
+        let mut daemon = with_mounts(&dir("mounts"), setting.mounts, || Ok(command.spawn()?))?;
         match ready(&mut daemon, &socket) {
             Ok(()) => Ok(Self {
                 bin: dir("bin"),
                 runtime: Runtime::new(runtime),
                 daemon,
-                clients: 0,
+                own,
             }),
             Err(why) => {
                 end(&mut daemon);
-                Err(why)
+                let said = fs::read_to_string(dir("log")).unwrap_or_default();
+                Err(format!("{why}: {}", said.trim()).into())
             }
         }
     }
@@ -92,19 +92,31 @@ impl Stage {
     /// may ask each second is limited, and that limit is not what we measure.
     pub fn program(&mut self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
-        command.uid(self.next_client()).gid(CLIENTS).env_clear();
+        command.uid(next_client()).gid(CLIENTS).env_clear();
         command
+    }
+
+    /// The same as words for somebody else who starts it as root.
+    pub fn argv(&mut self, name: &str) -> Vec<String> {
+        vec![
+            "setpriv".into(),
+            format!("--reuid={}", next_client()),
+            format!("--regid={CLIENTS}"),
+            "--clear-groups".into(),
+            self.bin.join(name).display().to_string(),
+        ]
     }
 
     /// A connection of such a user.
     pub fn client(&mut self) -> Result<Client, Failure> {
-        let uid = self.next_client();
-        setegid(Gid::from_raw(CLIENTS))?;
-        seteuid(Uid::from_raw(uid))?;
-        let client = Client::connect(&self.runtime.socket(), "remit-bench");
-        seteuid(Uid::from_raw(0))?;
-        setegid(Gid::from_raw(0))?;
-        Ok(client?)
+        let socket = self.runtime.socket();
+        Ok(as_a_client(|| Client::connect(&socket, "remit-bench"))??)
+    }
+
+    /// The same without a word said.
+    pub fn connect(&mut self) -> Result<UnixStream, Failure> {
+        let socket = self.runtime.socket();
+        Ok(as_a_client(|| UnixStream::connect(&socket))??)
     }
 
     /// The directory of the sockets.
@@ -112,49 +124,79 @@ impl Stage {
         &self.runtime
     }
 
-    /// What the daemon's processes use now. No job may be running.
-    pub fn memory(&self) -> Result<Daemon, Failure> {
-        let warden = self.daemon.id();
-        let broker = self.bin.join("remit-broker");
-        let mut memory = Daemon {
-            warden: Memory::of(warden)?,
-            keeper: Memory::default(),
-            broker: Memory::default(),
-        };
-        for child in children(warden)? {
-            let part = Memory::of(child)?;
-            if fs::read_link(format!("/proc/{child}/exe"))? == broker {
-                memory.broker = memory.broker.and(part);
-            } else {
-                memory.keeper = memory.keeper.and(part);
-            }
-        }
-        Ok(memory)
+    /// All that is its own: configuration, state, sockets, programs. Gone with the value.
+    pub fn dir(&self) -> &Path {
+        &self.own
     }
 
-    fn next_client(&mut self) -> u32 {
-        self.clients += 1;
-        FIRST_CLIENT + self.clients
+    /// The mounts that it sees, and each job with it.
+    pub fn mounts(&self) -> Result<usize, Failure> {
+        let path = format!("/proc/{}/mountinfo", self.daemon.id());
+        Ok(fs::read_to_string(path)?.lines().count())
+    }
+
+    /// The processes that it consists of.
+    pub fn members(&self) -> Result<Members, Failure> {
+        Members::of(self.daemon.id())
+    }
+
+    /// What the daemon's processes use now, without the jobs.
+    pub fn memory(&self) -> Result<Daemon, Failure> {
+        self.members()?.memory()
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         end(&mut self.daemon);
+        // What jobs have written may be gigabytes.
+        let _ = fs::remove_dir_all(&self.own);
     }
 }
 
+/// Does `what` as such a user.
+fn as_a_client<T>(what: impl FnOnce() -> T) -> Result<T, Failure> {
+    setegid(Gid::from_raw(CLIENTS))?;
+    seteuid(Uid::from_raw(next_client()))?;
+    let done = what();
+    seteuid(Uid::from_raw(0))?;
+    setegid(Gid::from_raw(0))?;
+    Ok(done)
+}
+
+/// A user whom no daemon of this run has seen yet.
+fn next_client() -> u32 {
+    static CLIENTS_SO_FAR: AtomicU32 = AtomicU32::new(0);
+    FIRST_CLIENT + CLIENTS_SO_FAR.fetch_add(1, Ordering::Relaxed)
+}
+
+fn write_settings(config: &Path, args: &Args, setting: &Setting) -> Result<(), Failure> {
+    let (sink, sync, more) = (&args.sink, &args.sync, &setting.toml);
+    let toml = format!(
+        "[audit]\nsink = \"{sink}\"\nsync = \"{sync}\"\n[accounts]\nbroker = {BROKER}\nsocket_group = {CLIENTS}\nadmin_group = {CLIENTS}\n{more}"
+    );
+    fs::write(config.join("remit.toml"), toml)?;
+    let run = format!(
+        "[[grant]]\nname = \"bench\"\nto = [\"%#{CLIENTS}\"]\nallow = [\"run\"]\nprofile = \"read\"\n"
+    );
+    fs::write(config.join("policy.d/10-bench.toml"), run)?;
+    if !setting.policy.is_empty() {
+        fs::write(config.join("policy.d/20-bench.toml"), &setting.policy)?;
+    }
+    Ok(())
+}
+
 /// What is measured lies beside us, so it was built as we were.
-fn copy_programs(to: &Path) -> Result<(), Failure> {
+fn copy_programs(to: &Path, broker: &str) -> Result<(), Failure> {
     let own = std::env::current_exe()?;
-    for name in [
-        "remitd",
-        "remit-broker",
-        "remit",
-        "mcp-shim",
-        "remit-bench-floor",
+    for (name, is) in [
+        ("remitd", "remitd"),
+        ("remit-broker", broker),
+        ("remit", "remit"),
+        ("mcp-shim", "mcp-shim"),
+        ("remit-bench-floor", "remit-bench-floor"),
     ] {
-        let from = own.with_file_name(name);
+        let from = own.with_file_name(is);
         // By value: the daemon wants a broker that belongs to root, and all users must reach it.
         fs::copy(&from, to.join(name))
             .map_err(|e| format!("cannot copy '{}': {e}", from.display()))?;
@@ -197,13 +239,4 @@ fn end(daemon: &mut Child) {
     }
     let _ = daemon.kill();
     let _ = daemon.wait();
-}
-
-fn children(pid: u32) -> Result<Vec<u32>, Failure> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let text = fs::read_to_string(&path).map_err(|e| format!("cannot read '{path}': {e}"))?;
-    Ok(text
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect())
 }

@@ -19,7 +19,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("kill-group", "pid_namespace", NOBODY, "kill a process group", kill_group),
     attack("tgkill", "pid_namespace", NOBODY, "kill a thread", tgkill),
     attack("sigqueue", "pid_namespace", NOBODY, "queue a signal to a process", sigqueue),
-    attack("kill-all", "pid_namespace", NOBODY, "kill every process of its uid", kill_all),
+    attack("kill-all", "pid_namespace", Expect::NoEffect, "kill every process of its uid", kill_all),
     attack("pidfd-signal", "pid_namespace", NOBODY, "kill a process through a pidfd", pidfd_signal),
     attack("pidfd-proc", "pid_namespace", Expect::Errno(libc::EINVAL), "kill a process through its directory in /proc", pidfd_proc),
     attack("setown", "pid_namespace", NOBODY, "have the kernel send a signal for it (F_SETOWN)", setown),
@@ -73,9 +73,14 @@ fn sigqueue(arguments: &[String]) -> Tried {
     Ok("killed".into())
 }
 
+/// Success tells nothing here: kill(2) answers so as well where there are others, and none of them may be killed.
 fn kill_all(_: &[String]) -> Tried {
-    sys!(libc::SYS_kill, -1, libc::SIGKILL)?;
-    Ok("killed".into())
+    let killed = || Ok(sys!(libc::SYS_kill, -1, libc::SIGKILL)?);
+    match killed() {
+        Err(Refused(libc::ESRCH)) => Ok("nobody is there".into()),
+        Err(refused) => Err(refused),
+        Ok(_) => Ok("killed, or nobody could be".into()),
+    }
 }
 
 fn pidfd_signal(arguments: &[String]) -> Tried {

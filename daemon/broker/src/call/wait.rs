@@ -1,10 +1,11 @@
 //! Waiting for a job, with a sign of life each second.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use remit_common::caps;
 use remit_common::wire::ToClient;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::Call;
 use crate::job::Job;
@@ -19,28 +20,37 @@ impl Call {
 
     /// Waits for `what` comes of the job, as long as [`Self::wait`].
     pub async fn wait_for(&self, job: &Job, wait_ms: u32, what: impl Future<Output = ()>) {
-        let limit = Duration::from_millis(u64::from(wait_ms.min(caps::WAIT_MS)));
-        let progress = async {
-            let mut tick = interval_at(Instant::now() + SECOND, SECOND);
-            // After a pause of this process: one message, not all that were missed.
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                let place = self.broker.jobs.place(job);
-                let progress = job.progress(&self.broker.spool, place);
-                self.client.outbox.send(&ToClient::Progress {
-                    id: self.id,
-                    progress,
-                });
-            }
-        };
-        let ended = async {
+        let now = Instant::now();
+        let end = now + Duration::from_millis(u64::from(wait_ms.min(caps::WAIT_MS)));
+        let mut next = now + SECOND;
+        let mut what = pin!(what);
+        self.broker.pulse.beat(&self.broker);
+        loop {
+            // Over or not, the caller gets the job as it then is.
             tokio::select! {
-                () = what => {}
-                () = progress => {}
+                biased;
+                () = &mut what => return,
+                () = until(next.min(end)) => {}
             }
-        };
-        // Over or not, the caller gets the job as it then is.
-        let _ = timeout(limit, ended).await;
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            let place = self.broker.jobs.place(job);
+            let progress = job.progress(&self.broker.spool, place);
+            self.client.outbox.send(&ToClient::Progress {
+                id: self.id,
+                progress,
+            });
+            // After a pause of this process: one message, not all that were missed.
+            next = now + SECOND;
+        }
+    }
+}
+
+/// Waits until then; not at all if that is now.
+async fn until(then: Instant) {
+    if then > Instant::now() {
+        sleep_until(then).await;
     }
 }

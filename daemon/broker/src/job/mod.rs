@@ -1,12 +1,15 @@
 //! One job: what the warden said of it, and its output.
 
+mod files;
 mod shown;
+mod told;
 mod veil;
 
+use self::files::adopted;
+use self::told::{Facts, Told};
 pub use self::veil::note;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use remit_common::denial::Sight;
@@ -14,10 +17,9 @@ use remit_common::names::JobId;
 use remit_common::outcome::{ApprovalView, Ending, Enforced, State, Stream};
 use remit_common::wire::Bytes;
 use remit_link::{JobMeta, Owner, Totals, Waits};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use crate::explain::{self, Seen};
-use crate::left::Left;
+use crate::explain::{self, Commands, Seen};
 use crate::lost::Lost;
 use crate::notes::About;
 use crate::output::Output;
@@ -36,6 +38,8 @@ pub struct Job {
     pub owner: Owner,
     /// Grows from job to job.
     pub number: u64,
+    /// Bytes that are just being moved from its pipes, at most.
+    pub taking: Cell<u64>,
     command: String,
     times: Cell<Times>,
     waits: RefCell<Option<Waits>>,
@@ -43,19 +47,37 @@ pub struct Job {
     stderr: Output,
     /// The stream that wrote last.
     latest: Cell<Stream>,
-    enforced: RefCell<Option<Enforced>>,
-    ending: RefCell<Option<Ending>>,
+    told: RefCell<Told>,
+    end: Cell<Option<End>>,
     lost: RefCell<Option<Lost>>,
-    about: About,
-    /// What its profile lets it do, once it has failed.
-    sight: RefCell<Option<Sight>>,
+    about: RefCell<About>,
     /// What the kernel's audit saw refused to it.
     seen: RefCell<Vec<Seen>>,
     secrets: Secrets,
-    exited: watch::Sender<bool>,
-    ended: watch::Sender<bool>,
+    exited: Cell<bool>,
+    ended: Cell<bool>,
+    /// Told when one of these two comes.
+    over: Notify,
+    /// Something of it may be in the spool.
+    has_files: Cell<bool>,
     /// Told whenever it wrote something, and when it ends.
     changed: Notify,
+}
+
+/// How it ended, in short.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    state: State,
+    exit: Option<i32>,
+}
+
+impl End {
+    const fn of(ending: &Ending) -> Self {
+        Self {
+            state: ending.state,
+            exit: ending.exit,
+        }
+    }
 }
 
 /// When it started; before that, when it was asked for.
@@ -82,6 +104,7 @@ impl Job {
         let missing = streams.iter().any(|output| output.left().missing);
         let lost = streams.iter().any(Output::has_lost);
         let job = Self::with(meta, about, streams);
+        job.has_files.set(true);
         if gaps.is_err() {
             job.lose(Lost::Damaged);
         } else if missing {
@@ -97,12 +120,22 @@ impl Job {
         let enforced = meta.enforced.as_ref();
         let is_read = enforced.is_some_and(|enforced| enforced.profile == "read");
         let sight = (ended && is_read).then(explain::sight_of_read);
+        let end = meta.ending.as_ref().map(End::of);
+        let mut told = Told::from(Facts {
+            enforced: meta.enforced,
+            ending: meta.ending,
+            sight,
+        });
+        if ended {
+            told.pack();
+        }
         let now = Instant::now();
         let since = now.checked_sub(Duration::from_millis(meta.age_ms));
         Self {
             id: meta.job,
             owner: meta.owner,
             number: meta.number,
+            taking: Cell::new(0),
             command: meta.command,
             times: Cell::new(Times {
                 started_ms: meta.started_ms,
@@ -114,15 +147,16 @@ impl Job {
             stdout,
             stderr,
             latest: Cell::new(Stream::Stdout),
-            enforced: RefCell::new(meta.enforced),
-            ending: RefCell::new(meta.ending),
+            told: RefCell::new(told),
+            end: Cell::new(end),
             lost: RefCell::new(None),
-            about,
-            sight: RefCell::new(sight),
+            about: RefCell::new(about),
             seen: RefCell::default(),
             secrets: Secrets::of(meta.has_secrets, Vec::new()),
-            exited: watch::Sender::new(ended),
-            ended: watch::Sender::new(ended),
+            exited: Cell::new(ended),
+            ended: Cell::new(ended),
+            over: Notify::new(),
+            has_files: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -213,22 +247,28 @@ impl Job {
 
     /// The exec happened.
     pub fn running(&self, enforced: Enforced) {
-        self.enforced.replace(Some(enforced));
+        let mut told = self.told.borrow_mut();
+        told.tell(|facts| facts.enforced = Some(enforced));
     }
 
     /// No process of it is left.
     pub fn exited(&self) {
-        self.exited.send_replace(true);
+        self.exited.set(true);
+        self.over.notify_waiters();
     }
 
     /// What its profile lets it do; told before its end.
     pub fn sees(&self, sight: Sight) {
-        self.sight.replace(Some(sight));
+        let mut told = self.told.borrow_mut();
+        told.tell(|facts| facts.sight = Some(sight));
     }
 
-    /// The uid that it ran as, once the exec has happened.
+    /// The uid that it runs as, once the exec has happened.
     pub fn uid(&self) -> Option<u32> {
-        self.enforced.borrow().as_ref().map(|enforced| enforced.uid)
+        match &*self.told.borrow() {
+            Told::Open(facts) => facts.enforced.as_ref().map(|enforced| enforced.uid),
+            Told::Packed(_) => None,
+        }
     }
 
     /// What the kernel's audit saw refused to it; told before its end. A path may hold a secret of the
@@ -250,26 +290,46 @@ impl Job {
                 ..self.times.get()
             });
         }
-        self.ending.replace(Some(ending));
-        self.exited.send_replace(true);
-        self.ended.send_replace(true);
+        let end = End::of(&ending);
+        self.end.set(Some(end));
+        if (end.state, end.exit) == (State::Exited, Some(0)) {
+            // Nothing is explained of a job that succeeded.
+            self.about.borrow_mut().commands = Commands::default();
+        }
+        let mut told = self.told.borrow_mut();
+        told.tell(|facts| facts.ending = Some(ending));
+        told.pack();
+        drop(told);
+        self.exited.set(true);
+        self.ended.set(true);
+        self.over.notify_waiters();
         self.changed.notify_waiters();
     }
 
     /// Whether its end is recorded.
     pub fn has_ended(&self) -> bool {
-        *self.ended.borrow()
+        self.ended.get()
     }
 
     /// Waits until no process of it is left.
     pub async fn until_exited(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.exited.subscribe().wait_for(|exited| *exited).await;
+        self.until(&self.exited).await;
     }
 
     /// Waits until its end is recorded.
     pub async fn until_ended(&self) {
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        self.until(&self.ended).await;
+    }
+
+    async fn until(&self, fact: &Cell<bool>) {
+        loop {
+            // Made before the look, so that nothing in between is missed.
+            let told = self.over.notified();
+            if fact.get() {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Waits until one of its streams has `least` bytes kept behind those `known`, or its end is recorded.
@@ -301,37 +361,10 @@ impl Job {
         self.lost.replace(why.clone()) != why
     }
 
-    /// The file of a stream, if anything of it is kept.
-    pub fn file(&self, spool: &Spool, stream: Stream) -> Option<File> {
-        if self.output(stream).kept() == 0 {
-            return None;
-        }
-        spool.find(self.id, stream).unwrap_or_else(|error| {
-            tracing::warn!(job = %self.id, %error, "cannot open a spool file");
-            None
-        })
-    }
-
-    /// The file with the rest of a stream, if there is one.
-    pub fn more(&self, spool: &Spool, stream: Stream) -> Option<File> {
-        let more = self.output(stream).has_more();
-        more.then(|| spool.find_more(self.id, stream).ok().flatten())
-            .flatten()
-    }
-
-    /// Nothing will be written any more.
-    pub fn settle(&self, spool: &Spool) {
-        for stream in BOTH {
-            self.output(stream)
-                .settle(self.file(spool, stream).as_ref());
-        }
-    }
-
     /// Where it is.
     pub fn state(&self) -> State {
-        let ending = self.ending.borrow();
-        match ending.as_ref() {
-            Some(ending) => ending.state,
+        match self.end.get() {
+            Some(end) => end.state,
             None => match &*self.waits.borrow() {
                 Some(Waits::Approval(_)) => State::AwaitingApproval,
                 Some(Waits::Place) => State::Queued,
@@ -343,20 +376,4 @@ impl Job {
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.times.get().since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// A stream as it lies in the spool.
-fn adopted(job: JobId, stream: Stream, gap: Gap, spool: &Spool) -> Output {
-    let length = |file: Option<&File>| {
-        file.and_then(|file| file.metadata().ok())
-            .map_or(0, |meta| meta.len())
-    };
-    let file = spool.find(job, stream).ok().flatten();
-    let more = spool.find_more(job, stream).ok().flatten();
-    let left = Left::of(length(file.as_ref()), length(more.as_ref()), gap);
-    spool.holds(length(file.as_ref()));
-    if left.stale {
-        spool.remove(job, stream);
-    }
-    Output::resumed(left)
 }

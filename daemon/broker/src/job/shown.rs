@@ -8,6 +8,7 @@ use remit_common::outcome::{Captured, JobReport, JobSummary, Page, Place, Stream
 use remit_common::text;
 use remit_common::wire::{PageQuery, Progress};
 
+use super::told::Facts;
 use super::{BOTH, Job};
 use crate::explain::{self, Evidence};
 use crate::lost::{Amount, Lost};
@@ -36,7 +37,8 @@ impl Job {
         if !(out_whole && err_whole) {
             self.lose(Lost::Missing);
         }
-        let (denials, mut notes) = self.explained(&stderr);
+        let facts = self.told.borrow().facts();
+        let (denials, mut notes) = self.explained(&stderr, &facts);
         let amount = Amount::of(&self.stdout, &self.stderr);
         notes.extend(
             self.lost
@@ -51,7 +53,7 @@ impl Job {
             job: self.id,
             command: self.command.clone(),
             state: self.state(),
-            ending: self.ending.borrow().clone(),
+            ending: facts.ending,
             started_ms: times.started_ms,
             waited_ms: if self.is_waiting() {
                 self.elapsed_ms()
@@ -60,7 +62,7 @@ impl Job {
             },
             place,
             approval: self.approval(),
-            enforced: self.enforced.borrow().clone(),
+            enforced: facts.enforced,
             stdout,
             stderr,
             notes,
@@ -69,18 +71,14 @@ impl Job {
     }
 
     /// What was refused to it, and notes about the rest.
-    fn explained(&self, stderr: &Captured) -> (Vec<Denial>, Vec<String>) {
-        let mut notes = self.about.notes.clone();
-        let (sight, seen, ending) = (
-            self.sight.borrow(),
-            self.seen.borrow(),
-            self.ending.borrow(),
-        );
-        let evidence = ending.as_ref().map(|ending| Evidence {
+    fn explained(&self, stderr: &Captured, facts: &Facts) -> (Vec<Denial>, Vec<String>) {
+        let (about, seen) = (self.about.borrow(), self.seen.borrow());
+        let mut notes = about.notes.clone();
+        let evidence = facts.ending.as_ref().map(|ending| Evidence {
             ending,
-            sight: sight.as_ref(),
+            sight: facts.sight.as_ref(),
             seen: &seen,
-            commands: &self.about.commands,
+            commands: &about.commands,
             stderr,
         });
         let denials = evidence.as_ref().map(explain::denials).unwrap_or_default();
@@ -92,7 +90,7 @@ impl Job {
                     .iter()
                     .any(|command| notes::of_command(command) == Some(note))
             });
-        } else if let Some(enforced) = self.enforced.borrow().as_ref() {
+        } else if let Some(enforced) = &facts.enforced {
             notes.extend(notes::of_errors(&enforced.profile, &stderr.head));
         }
         (denials, notes.into_iter().map(str::to_owned).collect())
@@ -105,7 +103,7 @@ impl Job {
             job_id: self.id,
             command: self.command.clone(),
             state: self.state(),
-            exit: self.ending.borrow().as_ref().and_then(|ending| ending.exit),
+            exit: self.end.get().and_then(|end| end.exit),
             started_ms: self.times.get().started_ms,
             output_bytes: out.saturating_add(err),
         }

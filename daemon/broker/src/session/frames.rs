@@ -7,10 +7,10 @@ use remit_common::caps;
 use remit_common::frame::{self, FrameError};
 use remit_common::refusal::{Code, Refusal};
 use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::unix::OwnedReadHalf;
 use tokio::time::timeout;
 
 use super::End;
+use super::reader::Reader;
 use crate::account::{Account, Buffered};
 
 /// Bytes read at once where a client sends many small frames.
@@ -20,7 +20,7 @@ const SMALL: usize = 4 << 10;
 
 /// The reading side of a client.
 pub struct Frames {
-    from: BufReader<OwnedReadHalf>,
+    from: BufReader<Reader>,
     account: Rc<Account>,
 }
 
@@ -31,7 +31,7 @@ pub struct Frame {
 }
 
 impl Frames {
-    pub fn new(from: OwnedReadHalf, account: Rc<Account>) -> Self {
+    pub fn new(from: Reader, account: Rc<Account>) -> Self {
         Self {
             from: BufReader::with_capacity(BUFFER, from),
             account,

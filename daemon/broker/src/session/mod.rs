@@ -7,6 +7,7 @@
 mod frames;
 mod inflight;
 mod outbox;
+mod reader;
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -19,7 +20,6 @@ use remit_common::text;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
 use remit_common::{RELEASE, frame};
 use remit_link::{Owner, ToWarden};
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
@@ -30,6 +30,8 @@ use crate::bucket::Bucket;
 use crate::session::frames::Frames;
 use crate::session::inflight::Inflight;
 pub use crate::session::outbox::Outbox;
+use crate::session::reader::Reader;
+use crate::watch::Socket;
 
 /// Refusals of the broker's own that the audit gets from one session: so many a second, so many at once.
 const TOLD: (u32, u32) = (2, 5);
@@ -70,22 +72,19 @@ pub async fn serve(
     socket: OwnedFd,
     gone: oneshot::Receiver<()>,
 ) {
-    let stream = std::os::unix::net::UnixStream::from(socket);
-    let stream = stream
-        .set_nonblocking(true)
-        .and_then(|()| UnixStream::from_std(stream));
-    let stream = match stream {
-        Ok(stream) => stream,
+    // Nothing here waits in read(2) or write(2): each call says so itself.
+    let socket = match Socket::new(socket) {
+        Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::warn!(session, %error, "cannot watch a client"),
     };
     let uid = owner.uid;
     let account = broker.accounts.of(uid);
-    let (reader, writer) = stream.into_split();
-    let (outbox, mut writer) = outbox::new(writer, Rc::clone(&account));
+    let outbox = Rc::new(Outbox::new(Rc::clone(&socket), Rc::clone(&account)));
+    let frames = Frames::new(Reader(socket), account);
     let mut calls = Inflight::default();
     let end = tokio::select! {
-        end = requests(broker, session, owner, &outbox, Frames::new(reader, account), &mut calls) => end,
-        () = writer.run() => End::Closed,
+        end = requests(broker, session, owner, &outbox, frames, &mut calls) => end,
+        () = outbox.run() => End::Closed,
         () = outbox.overflowed() => {
             tracing::info!(session, uid, "dropped a client that does not read");
             End::Closed
@@ -104,7 +103,7 @@ pub async fn serve(
         outbox.send(&ToClient::Goodbye(refusal.clone()));
         broker.warden.tell(&ToWarden::Refused { session, refusal });
         // A client that does not read it has lost nothing it wanted.
-        let _ = timeout(GOODBYE, writer.flush()).await;
+        let _ = timeout(GOODBYE, outbox.flush()).await;
     }
 }
 

@@ -2,58 +2,59 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
 use remit_common::caps;
 use remit_common::frame;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use crate::account::{Account, Buffered};
+use crate::watch::Socket;
 
 /// Frames that wait to be written.
 #[derive(Debug)]
 pub struct Outbox {
+    to: Rc<Socket>,
     frames: RefCell<VecDeque<(Vec<u8>, Buffered)>>,
+    /// Bytes of the first of them that are written.
+    written: Cell<usize>,
     pending: Cell<usize>,
     account: Rc<Account>,
-    more: Notify,
+    /// Something is left to [`Outbox::run`].
+    left: Notify,
     full: Notify,
 }
 
-/// The writing side of a client.
-pub struct Writer {
-    to: OwnedWriteHalf,
-    outbox: Rc<Outbox>,
-    frame: Vec<u8>,
-    written: usize,
-    room: Option<Buffered>,
-}
-
-/// An outbox, and the writer that empties it.
-pub fn new(to: OwnedWriteHalf, account: Rc<Account>) -> (Rc<Outbox>, Writer) {
-    let outbox = Rc::new(Outbox {
-        frames: RefCell::default(),
-        pending: Cell::new(0),
-        account,
-        more: Notify::new(),
-        full: Notify::new(),
-    });
-    let writer = Writer {
-        to,
-        outbox: Rc::clone(&outbox),
-        frame: Vec::new(),
-        written: 0,
-        room: None,
-    };
-    (outbox, writer)
+/// How far writing came.
+enum Reached {
+    /// Nothing is left.
+    End,
+    /// The socket takes no more just now.
+    Full,
+    /// The connection broke.
+    Broken,
 }
 
 impl Outbox {
-    /// Queues a message. Where it does not fit, the session ends.
+    /// One that is empty.
+    pub fn new(to: Rc<Socket>, account: Rc<Account>) -> Self {
+        Self {
+            to,
+            frames: RefCell::default(),
+            written: Cell::new(0),
+            pending: Cell::new(0),
+            account,
+            left: Notify::new(),
+            full: Notify::new(),
+        }
+    }
+
+    /// Sends a message, or queues what the socket does not take at once. Where it does not fit, the session ends.
     pub fn send(&self, message: &ToClient) {
         let frame = frame::encode(message, caps::FRAME).or_else(|error| match message {
             ToClient::Reply { id, .. } => {
@@ -79,8 +80,11 @@ impl Outbox {
             return self.full.notify_one();
         };
         self.pending.set(pending);
+        let is_first = self.frames.borrow().is_empty();
         self.frames.borrow_mut().push_back((frame, room));
-        self.more.notify_one();
+        if is_first && !matches!(self.write(), Reached::End) {
+            self.left.notify_one();
+        }
     }
 
     /// Waits until something did not fit.
@@ -88,48 +92,43 @@ impl Outbox {
         self.full.notified().await;
     }
 
-    fn next(&self) -> Option<(Vec<u8>, Buffered)> {
-        self.frames.borrow_mut().pop_front()
-    }
-}
-
-impl Writer {
-    /// Writes what comes until the connection breaks. May be dropped and called again.
-    pub async fn run(&mut self) {
-        let outbox = Rc::clone(&self.outbox);
-        while self.write_all().await {
-            outbox.more.notified().await;
+    /// Writes what was left until the connection breaks. May be dropped and called again.
+    pub async fn run(&self) {
+        while self.flush().await {
+            self.left.notified().await;
         }
-    }
-
-    /// Writes what is queued.
-    pub async fn flush(&mut self) {
-        self.write_all().await;
     }
 
     /// Writes all there is; false when the connection broke.
-    async fn write_all(&mut self) -> bool {
+    pub async fn flush(&self) -> bool {
         loop {
-            while let Some(rest) = self
-                .frame
-                .get(self.written..)
-                .filter(|rest| !rest.is_empty())
-            {
-                match self.to.write(rest).await {
-                    Ok(some @ 1..) => self.written += some,
-                    Ok(0) | Err(_) => return false,
-                }
-            }
-            let pending = self.outbox.pending.get().saturating_sub(self.frame.len());
-            self.outbox.pending.set(pending);
-            (self.frame, self.room) = match self.outbox.next() {
-                Some((frame, room)) => (frame, Some(room)),
-                None => (Vec::new(), None),
-            };
-            self.written = 0;
-            if self.frame.is_empty() {
-                return true;
+            match self.write() {
+                Reached::End => return true,
+                Reached::Full if self.to.writable().await.is_ok() => {}
+                Reached::Full | Reached::Broken => return false,
             }
         }
+    }
+
+    /// Writes what the socket takes at once.
+    fn write(&self) -> Reached {
+        let mut frames = self.frames.borrow_mut();
+        while let Some((frame, _)) = frames.front() {
+            let rest = frame.get(self.written.get()..).unwrap_or_default();
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.to.as_fd().as_raw_fd(), rest, flags) {
+                Ok(some) if some < rest.len() => self.written.set(self.written.get() + some),
+                Ok(_) => {
+                    let pending = self.pending.get().saturating_sub(frame.len());
+                    self.pending.set(pending);
+                    self.written.set(0);
+                    frames.pop_front();
+                }
+                Err(Errno::EAGAIN) => return Reached::Full,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Reached::Broken,
+            }
+        }
+        Reached::End
     }
 }

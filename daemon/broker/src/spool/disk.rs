@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use nix::sys::statvfs::fstatvfs;
 
+use crate::room::{STREAMS, portion};
+
 /// Room that is left to others: this, or a twentieth of the file system if that is less.
 const RESERVE: u64 = 64 << 20;
 /// Bytes that may be written before the file system is asked again.
@@ -25,7 +27,7 @@ impl Disk {
                     disk.blocks().saturating_mul(block),
                 )
             });
-            self.0.set(room.min(STEP));
+            self.0.set(portion(room, STREAMS).min(STEP));
         }
         self.0.get()
     }

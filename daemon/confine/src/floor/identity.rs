@@ -25,8 +25,12 @@ const CAP_VERSION_3: u32 = 0x2008_0522;
 /// executed, ever brings capabilities again. capabilities(7).
 const SECUREBITS: i32 = 0b1110_1111;
 
-/// Locks the securebits. Needs `CAP_SETPCAP`.
+/// Locks the securebits. Needs `CAP_SETPCAP`, unless they are so already: then it changes nothing.
 pub(crate) fn lock_securebits() -> io::Result<()> {
+    // SAFETY: integers only.
+    if unsafe { libc::prctl(libc::PR_GET_SECUREBITS) } == SECUREBITS {
+        return Ok(());
+    }
     // SAFETY: integers only.
     check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS) }.into())?;
     Ok(())
@@ -46,23 +50,34 @@ pub(crate) fn securebits_locked() -> bool {
     bits != -1 && bits & SECUREBITS == SECUREBITS
 }
 
-/// Empties the bounding set. Needs `CAP_SETPCAP`.
+/// Empties the bounding set. Needs `CAP_SETPCAP`, unless it is empty: then it only looks.
 pub(crate) fn drop_bounding() -> io::Result<()> {
     drop_bounding_but(0)
 }
 
-/// Leaves nothing in the bounding set but `kept`. Needs `CAP_SETPCAP`.
+/// Leaves nothing in the bounding set but `kept`. Needs `CAP_SETPCAP` where there is more.
+///
+/// Looks first: each drop makes the kernel copy and replace this process's credentials.
 pub(crate) fn drop_bounding_but(kept: u64) -> io::Result<()> {
     for cap in (0..64).filter(|cap| kept & (1 << cap) == 0) {
-        // SAFETY: integers only.
-        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap) }.into()) {
-            Ok(_) => {}
+        match in_bounding(cap) {
+            Ok(false) => {}
+            Ok(true) => {
+                // SAFETY: integers only.
+                check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap) }.into())?;
+            }
             // Past the last capability of this kernel.
             Err(e) if cap > 0 && e.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
             Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+/// Whether the bounding set has capability `cap`. EINVAL for what this kernel does not have.
+fn in_bounding(cap: u64) -> io::Result<bool> {
+    // SAFETY: integers only.
+    Ok(check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) }.into())? == 1)
 }
 
 /// Clears the ambient, effective, permitted and inheritable sets.
@@ -135,9 +150,9 @@ pub(crate) fn has_exactly(kept: u64) -> io::Result<bool> {
     ];
     let (zero, ask) = (0, libc::PR_CAP_AMBIENT_IS_SET);
     let bounds = (0..64).all(|cap: u64| {
+        // Past the last capability there is none.
+        let bounding = in_bounding(cap).unwrap_or(false);
         // SAFETY: integers only; past the last capability it answers -1.
-        let bounding = unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap) } == 1;
-        // SAFETY: as above.
         let ambient = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, ask, cap, zero, zero) } == 1;
         let wanted = kept & (1 << cap) != 0;
         bounding == wanted && ambient == wanted

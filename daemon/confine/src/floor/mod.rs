@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+mod descriptors;
 mod exec;
 mod identity;
 mod landlock;
@@ -16,6 +17,7 @@ mod peer;
 mod process;
 mod root;
 
+pub(crate) use descriptors::*;
 pub(crate) use exec::{Pointers, execve, execve_open};
 pub use identity::set_dumpable;
 pub(crate) use identity::*;

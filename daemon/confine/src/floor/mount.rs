@@ -46,13 +46,25 @@ pub(super) fn set_attributes(
     Ok(())
 }
 
-/// Sets `attributes` on every mount from `/` down; with `private`, also cuts them off from
-/// the host's, in the same moment. mount_setattr(2), Linux 5.12.
-pub(crate) fn set_whole_tree(attributes: u64, private: bool) -> io::Result<()> {
-    let propagation = if private { libc::MS_PRIVATE } else { 0 };
+/// What becomes of the host's later mounts and unmounts in a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// Nothing: it is cut off.
+    CutOff,
+    /// They happen there, too, and new ones can be written: to be cut off before a job is in it. Nothing
+    /// is done to the host's by it.
+    Followed,
+}
+
+/// Sets `attributes` on every mount from `/` down, and what happens there later, in the same moment.
+/// mount_setattr(2), Linux 5.12.
+pub(crate) fn set_whole_tree(attributes: u64, later: Later) -> io::Result<()> {
     let attr = MountAttr {
         set: attributes,
-        propagation,
+        propagation: match later {
+            Later::CutOff => libc::MS_PRIVATE,
+            Later::Followed => libc::MS_SLAVE,
+        },
         ..MountAttr::default()
     };
     set_attributes(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, &attr)

@@ -1,4 +1,4 @@
-//! Processes: fork, end, descriptors, session, scheduling, limits.
+//! Processes: fork, end, session, scheduling, limits.
 
 use super::check;
 use std::{
@@ -37,10 +37,20 @@ pub(crate) fn fork(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<(i32, OwnedFd)> {
-    match fork_as(call, cgroup, None)? {
+    match fork_as(call, cgroup, None, Parent::Caller)? {
         None => exit(child()),
         Some(parent) => Ok(parent),
     }
+}
+
+/// Whose child a new process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// Of the process that makes it.
+    Caller,
+    /// Of the parent of that (`CLONE_PARENT`), which alone is told of its end and reaps it. Only with
+    /// `ForkCall::Clone3`.
+    Callers,
 }
 
 /// Forks, with `pids` as those that the child shall have in its own namespace and the one above
@@ -50,6 +60,7 @@ pub(crate) fn fork_as(
     call: ForkCall,
     cgroup: Option<BorrowedFd<'_>>,
     pids: Option<&[i32; 2]>,
+    parent: Parent,
 ) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut pidfd: RawFd = -1;
     let pid = match call {
@@ -58,7 +69,11 @@ pub(crate) fn fork_as(
             let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
             args.flags = libc::CLONE_PIDFD as u64;
             args.pidfd = (&raw mut pidfd) as u64;
-            args.exit_signal = libc::SIGCHLD as u64;
+            match parent {
+                Parent::Caller => args.exit_signal = libc::SIGCHLD as u64,
+                // It gets the signal that the caller was made with.
+                Parent::Callers => args.flags |= libc::CLONE_PARENT as u64,
+            }
             if let Some(cgroup) = cgroup {
                 args.flags |= CLONE_INTO_CGROUP;
                 args.cgroup = cgroup.as_raw_fd() as u64;
@@ -162,54 +177,6 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// Puts a copy of `fd` at number `at`, not close-on-exec. dup3(2) refuses `fd == at`.
-pub(crate) fn place(fd: BorrowedFd<'_>, at: RawFd) -> io::Result<()> {
-    // SAFETY: integers only. What was at `at` in this process is meant to go.
-    check(unsafe { libc::dup3(fd.as_raw_fd(), at, 0) }.into())?;
-    Ok(())
-}
-
-/// As `place`, but close-on-exec.
-pub(crate) fn place_closing(fd: BorrowedFd<'_>, at: RawFd) -> io::Result<()> {
-    // SAFETY: as in `place`.
-    check(unsafe { libc::dup3(fd.as_raw_fd(), at, libc::O_CLOEXEC) }.into())?;
-    Ok(())
-}
-
-/// Owns descriptor `fd`, which this child has placed itself.
-pub(crate) fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: only called once for a number that this child has just filled.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// A copy of `fd` at `lowest` or above, close-on-exec. It has no owner: `close_from` ends it.
-pub(crate) fn copy_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<BorrowedFd<'static>> {
-    // SAFETY: integers only.
-    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
-    check(new.into())?;
-    Ok(placed(new))
-}
-
-/// Names descriptor `fd` of this process, which stays open for `'static`: for a child between
-/// fork and exec, which places its descriptors itself and never closes these.
-pub(crate) fn placed(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: only called with numbers that this child has filled itself.
-    unsafe { BorrowedFd::borrow_raw(fd) }
-}
-
-/// Closes every descriptor from `first` on. close_range(2), Linux 5.9.
-pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; called in a child whose owners of these never run again.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) })?;
-    Ok(())
-}
-
-/// Closes descriptor `fd` of this child, if it is open.
-pub(crate) fn close_one(fd: RawFd) {
-    // SAFETY: integers only; called in a child whose owner of it never runs again.
-    unsafe { libc::close(fd) };
 }
 
 /// Sleeps for 200 µs, so that others get on.

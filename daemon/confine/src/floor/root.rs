@@ -191,6 +191,13 @@ pub(crate) fn name_of<'a>(fd: BorrowedFd<'_>, buf: &'a mut [u8]) -> io::Result<&
     CStr::from_bytes_until_nul(buf).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
+/// Where the link `path` leads, into `buf`; how long that is. readlink(2).
+pub(crate) fn read_link(path: &CStr, buf: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: a path valid for the call, and a buffer of the given length.
+    let n = unsafe { libc::readlink(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+    Ok(check(n as libc::c_long)? as usize)
+}
+
 /// Whether this process may execute `path`, by mode and mount; follows links. access(2).
 pub(crate) fn may_execute(path: &CStr) -> io::Result<()> {
     // SAFETY: a path valid for the call.

@@ -31,7 +31,7 @@ const SITE: &CStr = c"/proc";
 
 /// Builds the root and moves into it. The working directory is its top.
 pub(crate) fn build(root: &Root, given: &Given<'_>) -> Result<(), Fault> {
-    floor::set_whole_tree(0, true)?;
+    floor::set_whole_tree(0, floor::Later::CutOff)?;
     if !given.walls.up(crate::Wall::PrivateRoot) {
         return Ok(());
     }

@@ -48,16 +48,22 @@ fn op(code: u16, k: u32) -> Instruction {
 }
 
 /// `rules` sorted by number, without doubles; `unknown` for every other number. A call of
-/// another architecture kills the process.
-pub(super) fn assemble(arch: u32, rules: &[(u32, Rule)], unknown: Rule) -> Program {
+/// another architecture kills the process. `likely` are the numbers that the kernel itself will run it
+/// for, when it is installed, or most often later: they get the shorter ways.
+pub(super) fn assemble(
+    arch: u32,
+    rules: &[(u32, Rule)],
+    unknown: Rule,
+    likely: impl Fn(u32) -> bool,
+) -> Program {
     let mut code = Backward::default();
-    let number = code.search(&runs(rules, unknown));
+    let number = code.search(&pieces(&runs(rules, unknown), likely));
     let number = code.then(op(LOAD, NUMBER), number);
     let foreign = code.push(op(RET, libc::SECCOMP_RET_KILL_PROCESS));
     let check = code.branch(JEQ, arch, number, foreign);
     code.then(op(LOAD, ARCH), check);
-    code.0.reverse();
-    Program(code.0)
+    code.code.reverse();
+    Program(code.code)
 }
 
 /// The whole number range as runs of one rule: `(first number, rule)`.
@@ -80,6 +86,46 @@ fn runs(rules: &[(u32, Rule)], unknown: Rule) -> Vec<(u32, Rule)> {
     runs
 }
 
+/// A stretch of numbers of one rule, with at most one exception: its first number.
+#[derive(Clone, Copy)]
+struct Piece {
+    first: u32,
+    exception: Option<Rule>,
+    rule: Rule,
+    /// How many likely numbers it has.
+    weight: usize,
+}
+
+/// Above all numbers that any kernel has.
+const NUMBERS: u32 = 1024;
+
+/// One number between two runs of the same rule is told by one comparison in place of two.
+fn pieces(runs: &[(u32, Rule)], likely: impl Fn(u32) -> bool) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = runs;
+    let mut before = None;
+    while let [(first, rule), after @ ..] = rest {
+        let (exception, rule, after) = match after {
+            [(second, other), after @ ..]
+                if before == Some(*other) && first.checked_add(1) == Some(*second) =>
+            {
+                (Some(*rule), *other, after)
+            }
+            _ => (None, *rule, after),
+        };
+        let end = after.first().map_or(NUMBERS, |(next, _)| *next);
+        pieces.push(Piece {
+            first: *first,
+            exception,
+            rule,
+            weight: (*first..end.min(NUMBERS)).filter(|n| likely(*n)).count(),
+        });
+        before = Some(rule);
+        rest = after;
+    }
+    pieces
+}
+
 /// Where an instruction stands, counted from the program's end.
 type Place = usize;
 
@@ -87,20 +133,42 @@ type Place = usize;
 /// target stands before its jump is made, and equal answers nearby are shared. Short programs
 /// matter, since the kernel compiles this one for every job.
 #[derive(Default)]
-struct Backward(Vec<Instruction>);
+struct Backward {
+    code: Vec<Instruction>,
+    leaves: Vec<(Rule, Place)>,
+}
+
+/// Most pieces that are told apart by trying one number after the other.
+const CHAIN: usize = 3;
+
+/// Of two pieces and more, how many are the lower half by weight.
+fn middle(pieces: &[Piece]) -> usize {
+    let total: usize = pieces.iter().map(|piece| piece.weight).sum();
+    let mut below = 0;
+    let imbalance = pieces.iter().enumerate().map(|(at, piece)| {
+        let imbalance = total.abs_diff(2 * below);
+        below += piece.weight;
+        (imbalance, at)
+    });
+    // Of equal ones the middle one.
+    let half = pieces.len() / 2;
+    let inner = imbalance.filter(|(_, at)| *at > 0);
+    let best = inner.min_by_key(|(imbalance, at)| (*imbalance, at.abs_diff(half)));
+    best.map_or(half, |(_, at)| at)
+}
 
 /// Furthest that a conditional jump reaches.
 const REACH: usize = 255;
 
 impl Backward {
     fn push(&mut self, instruction: Instruction) -> Place {
-        self.0.push(instruction);
-        self.0.len() - 1
+        self.code.push(instruction);
+        self.code.len() - 1
     }
 
     /// How many instructions the next one has to skip to get to `target`.
     fn distance(&self, target: Place) -> usize {
-        self.0.len() - target - 1
+        self.code.len() - target - 1
     }
 
     /// A place within reach from which `target` is reached.
@@ -131,7 +199,7 @@ impl Backward {
 
     /// A return, shared with an equal one in reach.
     fn answer(&mut self, value: u32) -> Place {
-        let near = self.0.iter().enumerate().rev().take(REACH / 2);
+        let near = self.code.iter().enumerate().rev().take(REACH / 2);
         let same = near
             .clone()
             .find(|(_, i)| i.code == RET && i.k == value)
@@ -139,21 +207,44 @@ impl Backward {
         same.unwrap_or_else(|| self.push(op(RET, value)))
     }
 
-    fn search(&mut self, runs: &[(u32, Rule)]) -> Place {
-        let (left, right) = runs.split_at(runs.len() / 2);
-        match right {
-            [(_, rule)] if left.is_empty() => self.leaf(*rule),
-            [(pivot, _), ..] => {
-                let above = self.search(right);
-                let below = self.search(left);
-                self.branch(JGE, *pivot, above, below)
+    /// Splits where both sides are equally likely. What differs in exceptions alone is tried one by one,
+    /// when there are few.
+    fn search(&mut self, pieces: &[Piece]) -> Place {
+        let Some((first, rest)) = pieces.split_first() else {
+            // Not reached: there is at least one.
+            return self.answer(libc::SECCOMP_RET_KILL_PROCESS);
+        };
+        let alike = |piece: &Piece| piece.rule == first.rule && piece.exception.is_some();
+        if rest.len() < CHAIN && rest.iter().all(alike) {
+            let rule = self.leaf(first.rule);
+            return pieces.iter().rev().fold(rule, |next, piece| {
+                piece.exception.map_or(next, |exception| {
+                    let found = self.leaf(exception);
+                    self.branch(JEQ, piece.first, found, next)
+                })
+            });
+        }
+        let (below, above) = pieces.split_at(middle(pieces));
+        let pivot = above.first().map_or(u32::MAX, |piece| piece.first);
+        let above = self.search(above);
+        let below = self.search(below);
+        self.branch(JGE, pivot, above, below)
+    }
+
+    /// What a rule does, shared with an equal one in reach.
+    fn leaf(&mut self, rule: Rule) -> Place {
+        let known = self.leaves.iter().rev().find(|(known, _)| *known == rule);
+        match known {
+            Some((_, place)) if self.distance(*place) < REACH / 2 => *place,
+            _ => {
+                let place = self.new_leaf(rule);
+                self.leaves.push((rule, place));
+                place
             }
-            // Not reached: `runs` has at least one.
-            [] => self.answer(libc::SECCOMP_RET_KILL_PROCESS),
         }
     }
 
-    fn leaf(&mut self, rule: Rule) -> Place {
+    fn new_leaf(&mut self, rule: Rule) -> Place {
         match rule {
             Rule::Allow => self.answer(libc::SECCOMP_RET_ALLOW),
             Rule::Answer(errno) => self.errno(errno),

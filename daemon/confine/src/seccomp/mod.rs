@@ -6,12 +6,14 @@
 //! each spawn.
 
 mod bpf;
+mod halves;
 mod relay;
 mod table;
 mod told;
 
 use crate::{Error, Result, Wall, wall::Walls};
 pub(crate) use bpf::Program;
+pub(crate) use halves::{Halves, halves};
 pub(crate) use relay::relay;
 pub(crate) use told::Told;
 
@@ -145,10 +147,18 @@ fn exactly(rules: impl Iterator<Item = (libc::c_long, Rule)>) -> Result<Program>
         Arch::here()?.audit(),
         &rules,
         Rule::Answer(libc::EPERM as u16),
+        |_| true,
     ))
 }
 
 fn compile_for(arch: Arch, walls: Walls, class: Class) -> Program {
+    let (rules, unknown) = rules(arch, walls, class);
+    let known = |number| rules.binary_search_by_key(&number, |(n, _)| *n).is_ok();
+    bpf::assemble(arch.audit(), &rules, unknown, known)
+}
+
+/// The rule of every known number, sorted, and that of all others.
+fn rules(arch: Arch, walls: Walls, class: Class) -> (Vec<(u32, Rule)>, Rule) {
     let mut rules: Vec<(u32, Rule)> = Vec::new();
     for group in table::GROUPS {
         let rule = match group.wall {
@@ -181,7 +191,7 @@ fn compile_for(arch: Arch, walls: Walls, class: Class) -> Program {
     } else {
         Rule::Allow
     };
-    bpf::assemble(arch.audit(), &rules, unknown)
+    (rules, unknown)
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ pub fn start(
         stdin: with.stdin,
         script: with.script,
         measured: with.measured,
-        cgroup: with.cgroup,
+        cgroup: with.cgroup.map(Cgroup::fd),
         limits: &limits,
     };
     spawn(sandbox, keeper, &job)

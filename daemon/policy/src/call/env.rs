@@ -67,17 +67,17 @@ fn trusts_repositories(terms: &Terms) -> bool {
 const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
 
 /// Variables that are there once each, a later value in the place of an earlier one.
-struct Variables(Vec<(String, Vec<u8>)>);
+struct Variables<'a>(Vec<(&'a str, &'a [u8])>);
 
-impl Variables {
-    fn set(&mut self, name: &str, value: &[u8]) {
-        match self.0.iter_mut().find(|(own, _)| own == name) {
-            Some((_, own)) => value.clone_into(own),
-            None => self.0.push((name.to_owned(), value.to_owned())),
+impl<'a> Variables<'a> {
+    fn set(&mut self, name: &'a str, value: &'a [u8]) {
+        match self.0.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, own)) => *own = value,
+            None => self.0.push((name, value)),
         }
     }
 
-    fn set_all<'a>(&mut self, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    fn set_all(&mut self, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
         for (name, value) in all {
             self.set(name, value.as_bytes());
         }
@@ -86,7 +86,7 @@ impl Variables {
 
 /// Who a job is to itself: name and home. A user's own home is nothing that the sandbox shows; on
 /// the bare host root has its own, and of another user's nothing is known here.
-fn identity(profile: &Profile) -> [(&'static str, String); 3] {
+fn identity(profile: &Profile) -> [(&'static str, &str); 3] {
     let (name, home) = match (&profile.user, profile.base) {
         (User::Own, _) => ("remit-job", "/tmp/home"),
         (User::Fixed { name, .. }, Base::Read | Base::Strict) => (name.as_str(), "/tmp/home"),
@@ -94,11 +94,7 @@ fn identity(profile: &Profile) -> [(&'static str, String); 3] {
         (User::Fixed { name, .. }, Base::Host) => (name.as_str(), "/"),
     };
     let name = name.trim_start_matches('#');
-    [
-        ("USER", name.to_owned()),
-        ("LOGNAME", name.to_owned()),
-        ("HOME", home.to_owned()),
-    ]
+    [("USER", name), ("LOGNAME", name), ("HOME", home)]
 }
 
 /// The whole environment of a job that `grant` permits, as `NAME=value`, each name once; a later one
@@ -111,12 +107,11 @@ fn identity(profile: &Profile) -> [(&'static str, String); 3] {
 /// [`caps::ENV_ELEMENT`] bytes in one, with `=` and its final NUL.
 pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CString>, Refusal> {
     let profile = terms.profile();
-    let mut variables = Variables(Vec::new());
-    variables.set("PATH", PATH_DIRS.join(":").as_bytes());
+    let path = PATH_DIRS.join(":");
+    let mut variables = Variables(Vec::with_capacity(32));
+    variables.set("PATH", path.as_bytes());
     variables.set_all(ALL);
-    for (name, value) in identity(profile) {
-        variables.set(name, value.as_bytes());
-    }
+    variables.set_all(identity(profile));
     if trusts_repositories(terms) {
         variables.set_all(SAFE_DIRECTORY);
     }
@@ -153,8 +148,12 @@ pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
         variables.set(name, value);
     }
     let strings = variables.0.into_iter().map(|(name, value)| {
-        CString::new([name.as_bytes(), b"=", &value].concat())
-            .map_err(|_| malformed(name.as_str(), format!("the variable '{name}' has a NUL")))
+        let mut string = Vec::with_capacity(name.len() + value.len() + 2);
+        string.extend_from_slice(name.as_bytes());
+        string.push(b'=');
+        string.extend_from_slice(value);
+        CString::new(string)
+            .map_err(|_| malformed(name, format!("the variable '{name}' has a NUL")))
     });
     strings.collect()
 }

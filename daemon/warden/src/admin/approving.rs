@@ -112,6 +112,6 @@ impl Warden {
                 AdminReply::Refused(refusal)
             }
         };
-        self.tell_waiting(Wants::Approval(job), &reply);
+        self.tell_waiting(Wants::Approval(job), || reply);
     }
 }

@@ -22,11 +22,17 @@ const RESERVED: u64 = 1 << 16;
 /// What was written so long ago is on the disk: journald and the kernel write within minutes.
 const WRITTEN_BACK: Duration = Duration::from_secs(600);
 
+/// Room for a record that is used again: most fit, and what one that does not took is given back.
+pub const KEPT: usize = 8 << 10;
+
 /// A record with its place in the chain.
 #[derive(Debug)]
 pub struct Linked {
-    /// Name without prefix, value; the hash is the last.
-    pub fields: Vec<(&'static str, String)>,
+    /// What is recorded.
+    pub record: Record,
+    /// What says where it belongs.
+    place: Vec<(&'static str, String)>,
+    hash: String,
     link: Link,
 }
 
@@ -34,6 +40,13 @@ impl Linked {
     /// The record's number.
     pub fn seq(&self) -> u64 {
         self.link.seq
+    }
+
+    /// Names without prefix, and values; the hash is the last.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fields = self.place.iter().chain(&self.record.fields);
+        let fields = fields.map(|(name, value)| (*name, value.as_str()));
+        fields.chain(std::iter::once(("HASH", self.hash.as_str())))
     }
 }
 
@@ -47,6 +60,8 @@ pub struct Chain {
     boot: String,
     /// A record of a while ago, and when it was the newest.
     earlier: (u64, Instant),
+    /// Room for what is hashed.
+    text: Vec<u8>,
 }
 
 impl Chain {
@@ -106,6 +121,7 @@ impl Chain {
             file,
             boot: hex(&boot),
             earlier: (0, Instant::now()),
+            text: Vec::new(),
         };
         // The bytes are allotted now, not when the disk is full.
         chain.reserve()?;
@@ -143,13 +159,13 @@ impl Chain {
     ///
     /// # Errors
     /// The head cannot be written, and the record must not go out.
-    pub fn link(&mut self, record: &Record, unix_ms: u64) -> io::Result<Linked> {
+    pub fn link(&mut self, record: Record, unix_ms: u64) -> io::Result<Linked> {
         let seq = self.next;
         if seq > self.head.reserved {
             self.reserve()?;
         }
         let Head { newest, doubt, .. } = self.head;
-        let mut fields = Vec::with_capacity(record.fields.len() + 9);
+        let mut fields = Vec::with_capacity(8);
         fields.push(("EVENT", record.event.name().to_owned()));
         fields.push(("SEQ", seq.to_string()));
         fields.push(("TIME", timestamp(unix_ms)));
@@ -169,18 +185,25 @@ impl Chain {
             };
             fields.push(("DOUBT", range));
         }
-        fields.extend(record.fields.iter().cloned());
-        debug_assert!(are_unique(&fields), "a field stands twice: {fields:?}");
+        let all = || fields.iter().chain(&record.fields);
+        debug_assert!(are_unique(all()), "a field stands twice: {record:?}");
         let id = record.event.message_id();
-        let hash = hash_fields(&record.message, id, record.priority, &fields);
-        fields.push(("HASH", hex(&hash)));
+        let named = all().map(|(name, value)| (*name, value.as_str()));
+        self.text.shrink_to(KEPT);
+        let text = &mut self.text;
+        let hash = hash_fields(&record.message, id, record.priority, named, text);
         let link = Link { seq, hash };
         let pending = Some(link);
         self.keep(Head {
             pending,
             ..self.head
         })?;
-        Ok(Linked { fields, link })
+        Ok(Linked {
+            record,
+            place: fields,
+            hash: hex(&hash),
+            link,
+        })
     }
 
     /// The record is out: it is the newest now. `is_synced`: it is on the disk, and the head is to be, too.
@@ -258,8 +281,8 @@ fn arrived(head: Head, newest: Link) -> Head {
     }
 }
 
-fn are_unique(fields: &[(&'static str, String)]) -> bool {
-    let mut names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+fn are_unique<'a>(fields: impl Iterator<Item = &'a (&'static str, String)>) -> bool {
+    let mut names: Vec<_> = fields.map(|(name, _)| *name).collect();
     names.sort_unstable();
     names.windows(2).all(|pair| pair.first() != pair.last())
 }

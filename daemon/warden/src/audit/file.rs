@@ -8,8 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::chain::Linked;
-use super::record::Record;
+use super::chain::{KEPT, Linked};
 use crate::json::string;
 
 /// The end of a file that is looked at when it is opened: more than any record.
@@ -28,6 +27,8 @@ pub struct JsonLines {
     is_spoilt: bool,
     /// What befell it and no record tells yet.
     befell: Vec<String>,
+    /// The line that was written last: its room is used again.
+    line: String,
 }
 
 impl JsonLines {
@@ -45,6 +46,7 @@ impl JsonLines {
             length,
             is_spoilt: false,
             befell: Vec::new(),
+            line: String::new(),
         };
         lines.mend()?;
         Ok(lines)
@@ -71,10 +73,10 @@ impl JsonLines {
             self.file.set_len(self.length)?;
             self.is_spoilt = false;
         }
-        let ours = self.file.metadata()?;
-        let there = fs::symlink_metadata(&self.path);
-        let is_there = there.is_ok_and(|there| (there.dev(), there.ino()) == self.id);
-        if !is_there {
+        // What has the name is our file or another one: then there is no need to look at ours.
+        let there = fs::symlink_metadata(&self.path).ok();
+        let ours = there.filter(|there| (there.dev(), there.ino()) == self.id);
+        let Some(ours) = ours else {
             let (file, length) = open(&self.path)?;
             let meta = file.metadata()?;
             self.length = end_line(&file, length)?;
@@ -84,7 +86,9 @@ impl JsonLines {
                 0 => "its file was moved away or removed, and a new one was begun".into(),
                 length => format!("its file was replaced by another one, of {length} bytes"),
             });
-        } else if ours.len() != self.length {
+            return Ok(self.to_tell());
+        };
+        if ours.len() != self.length {
             let (was, is) = (self.length, ours.len());
             self.length = end_line(&self.file, is)?;
             self.befell.push(if is < was {
@@ -93,7 +97,11 @@ impl JsonLines {
                 format!("{} bytes were written to its file by others", is - was)
             });
         }
-        Ok((!self.befell.is_empty()).then(|| self.befell.join("; ")))
+        Ok(self.to_tell())
+    }
+
+    fn to_tell(&self) -> Option<String> {
+        (!self.befell.is_empty()).then(|| self.befell.join("; "))
     }
 
     /// What befell the file is told.
@@ -113,14 +121,14 @@ impl JsonLines {
     ///
     /// # Errors
     /// The disk is full, or the file cannot be written.
-    pub fn write(&mut self, record: &Record, linked: &Linked, sync: bool) -> io::Result<()> {
-        let line = encode(record, linked);
+    pub fn write(&mut self, linked: &Linked, sync: bool) -> io::Result<()> {
+        encode(linked, &mut self.line);
         let written = self
             .file
-            .write_all(line.as_bytes())
+            .write_all(self.line.as_bytes())
             .and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
         match written {
-            Ok(()) => self.length = self.length.saturating_add(line.len() as u64),
+            Ok(()) => self.length = self.length.saturating_add(self.line.len() as u64),
             // Half a line would spoil the next one; a whole one would tell what does not happen.
             Err(_) => self.is_spoilt = self.file.set_len(self.length).is_err(),
         }
@@ -202,23 +210,24 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, meta.len()))
 }
 
-fn encode(record: &Record, linked: &Linked) -> String {
-    let mut text = String::with_capacity(2048);
+fn encode(linked: &Linked, text: &mut String) {
+    text.clear();
+    text.shrink_to(KEPT);
+    let record = &linked.record;
     let head = [
         ("{\"", "MESSAGE", record.message.as_str()),
         (",\"", "MESSAGE_ID", record.event.message_id()),
         (",\"", "PRIORITY", record.priority),
     ];
-    let fields = linked.fields.iter();
-    let fields = fields.map(|(name, value)| (",\"REMIT_", *name, value.as_str()));
+    let fields = linked.fields();
+    let fields = fields.map(|(name, value)| (",\"REMIT_", name, value));
     for (before, name, value) in head.into_iter().chain(fields) {
-        text += before;
-        text += name;
-        text += "\":";
-        string(&mut text, value);
+        text.push_str(before);
+        text.push_str(name);
+        text.push_str("\":");
+        string(text, value);
     }
     text.push_str("}\n");
-    text
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! journald's native protocol: one datagram a record, fields as `NAME=value` lines.
 //!
 //! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Values are one line each by
-//! [`Record`], so the form with a length is never needed.
+//! [`super::Record`], so the form with a length is never needed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -9,8 +9,7 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::sys::socket::{MsgFlags, send};
 
-use super::chain::Linked;
-use super::record::Record;
+use super::chain::{KEPT, Linked};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -18,6 +17,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 #[derive(Debug)]
 pub struct Journald {
     socket: UnixDatagram,
+    /// What was sent last: its room is used again.
+    datagram: String,
 }
 
 impl Journald {
@@ -26,30 +27,31 @@ impl Journald {
     /// # Errors
     /// There is no journald.
     pub fn open() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(SOCKET)?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket: connected()?,
+            datagram: String::new(),
+        })
     }
 
     /// Sends a record; never waits.
     ///
     /// # Errors
     /// `WouldBlock` while journald does not read; else nobody listens any more.
-    pub fn write(&mut self, record: &Record, linked: &Linked) -> io::Result<()> {
-        let datagram = encode(record, linked);
-        match self.send(&datagram) {
+    pub fn write(&mut self, linked: &Linked) -> io::Result<()> {
+        encode(linked, &mut self.datagram);
+        match self.send() {
             // journald was restarted with a new socket.
             Err(error) if gone(&error) => {
-                *self = Self::open()?;
-                self.send(&datagram)
+                self.socket = connected()?;
+                self.send()
             }
             other => other,
         }
     }
 
-    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    fn send(&self) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        send(self.socket.as_raw_fd(), datagram, flags)?;
+        send(self.socket.as_raw_fd(), self.datagram.as_bytes(), flags)?;
         Ok(())
     }
 }
@@ -58,6 +60,12 @@ impl AsFd for Journald {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn connected() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(SOCKET)?;
+    Ok(socket)
 }
 
 fn gone(error: &io::Error) -> bool {
@@ -69,26 +77,26 @@ fn gone(error: &io::Error) -> bool {
     )
 }
 
-fn encode(record: &Record, linked: &Linked) -> Vec<u8> {
+fn encode(linked: &Linked, text: &mut String) {
+    text.clear();
+    text.shrink_to(KEPT);
+    let record = &linked.record;
     let head = [
         ("MESSAGE", record.message.as_str()),
         ("MESSAGE_ID", record.event.message_id()),
         ("PRIORITY", record.priority),
         ("SYSLOG_IDENTIFIER", "remitd"),
     ];
-    let mut text = String::with_capacity(1024);
     let mut line = |prefix: &str, name: &str, value: &str| {
-        text += prefix;
-        text += name;
+        text.push_str(prefix);
+        text.push_str(name);
         text.push('=');
-        text += value;
+        text.push_str(value);
         text.push('\n');
     };
     head.into_iter()
         .for_each(|(name, value)| line("", name, value));
     linked
-        .fields
-        .iter()
+        .fields()
         .for_each(|(name, value)| line("REMIT_", name, value));
-    text.into_bytes()
 }

@@ -134,6 +134,7 @@ impl Audit {
 
     /// Nothing is written any more: the next daemon goes on behind the newest record, which so must be on the disk.
     pub fn stop(&mut self) {
+        self.history.keep();
         let synced = match &self.sink {
             Open::File(file) => file.sync(),
             Open::Journald(_) | Open::NoJournald => Ok(()),
@@ -178,7 +179,9 @@ impl Audit {
             let patience = PollTimeout::try_from(ROOM).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
         }
-        self.write(record)
+        let written = self.write(record);
+        self.history.keep();
+        written
     }
 
     /// Writes a record behind one about what befell the trail itself, if anything did.
@@ -206,17 +209,17 @@ impl Audit {
 
     fn put(&mut self, record: Record) -> Result<(), Unwritten> {
         let now = crate::clock::unix_ms();
-        let linked = self.chain.link(&record, now).map_err(Unwritten::Failed)?;
         let sync = match self.sync {
             Sync::Always => true,
             Sync::Changes => record.is_change,
             Sync::Never => false,
         };
+        let linked = self.chain.link(record, now).map_err(Unwritten::Failed)?;
         let written = match &mut self.sink {
-            Open::File(file) => file.write(&record, &linked, sync),
-            Open::Journald(journald) => journald.write(&record, &linked),
+            Open::File(file) => file.write(&linked, sync),
+            Open::Journald(journald) => journald.write(&linked),
             Open::NoJournald => journald::Journald::open().and_then(|mut journald| {
-                let written = journald.write(&record, &linked);
+                let written = journald.write(&linked);
                 self.sink = Open::Journald(journald);
                 written
             }),
@@ -224,7 +227,7 @@ impl Audit {
         let is_on_disk = sync && matches!(self.sink, Open::File(_));
         let (kept, written) = match written {
             Ok(()) => {
-                self.history.add(&record, linked.seq(), now);
+                self.history.add(&linked.record, linked.seq(), now);
                 // The record is out, and what it says is to be done.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
             }

@@ -81,7 +81,7 @@ impl Record {
             event,
             message: text::line(message.as_ref(), FIELD),
             priority: priority(event),
-            fields: Vec::with_capacity(16),
+            fields: Vec::with_capacity(24),
             is_change: is_change(event),
             told: None,
         }
@@ -124,9 +124,10 @@ impl Record {
     }
 
     /// Adds a number.
-    pub fn number(self, name: &'static str, value: impl Into<u64>) -> Self {
+    pub fn number(mut self, name: &'static str, value: impl Into<u64>) -> Self {
         let value: u64 = value.into();
-        self.field(name, value.to_string())
+        self.fields.push((name, value.to_string()));
+        self
     }
 
     /// Adds a field where there is a value.

@@ -125,6 +125,7 @@ impl Warden {
         let questions = &self.questions;
         questions.has_room(uid)?;
         let unread = |why: &str| asker.unread(why);
+        self.audit.history.keep();
         let store = &self.audit.history.store;
         let store = store.as_ref().map_err(|why| unread(why))?;
         let answer = in_child(|| {
@@ -196,7 +197,7 @@ impl Warden {
             }
             Asker::Admin => {
                 let reply = page.map_or_else(AdminReply::Refused, AdminReply::History);
-                self.tell_waiting(Wants::History(serial), &reply);
+                self.tell_waiting(Wants::History(serial), || reply);
             }
         }
     }

@@ -6,7 +6,6 @@
 //! that is torn, or another job's, is known as damaged. Where there is none, these are zero.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::text;
 use remit_common::wire::Effect;
 use remit_link::{JobMeta, Owner};
@@ -14,12 +13,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::ended::{Ended, Told};
 use crate::plan::Draft;
 
 /// Bytes of a slot.
 pub const SLOT: usize = 8 << 10;
 /// Length and checksum.
 const HEAD: usize = 4 + 8;
+/// A kill leaves a write that lies in one of these whole.
+const PAGE: usize = 4096;
 /// A longer cause of an end is cut, so that the part fits.
 const CAUSE: usize = 1 << 10;
 
@@ -143,19 +145,6 @@ pub struct Started {
     pub job_uid: u32,
 }
 
-/// How a job ended, and what else its owner is told of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// When it had started, in milliseconds since 1970.
-    pub started_ms: u64,
-    /// How long it had waited, in milliseconds.
-    pub waited_ms: u64,
-    /// What was enforced.
-    pub enforced: Option<Enforced>,
-    /// How it ended.
-    pub ending: Ending,
-}
-
 /// How far a job had come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Past {
@@ -205,12 +194,15 @@ pub type Write = (usize, Vec<u8>);
 ///
 /// # Errors
 /// The entry is longer than its room.
-pub fn opening(entry: &Entry) -> Result<[Write; 2], String> {
-    let part = encode(ENTRY, None, entry)?;
-    let (head, body) = part.split_at(HEAD);
-    let mut slot = vec![0; ENTRY.at + HEAD];
-    slot.extend(body);
-    Ok([(0, slot), (ENTRY.at, head.to_vec())])
+pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
+    let mut part = encode(ENTRY, None, entry)?;
+    // A job before it may have left them.
+    let heads = (0, vec![0; ENDED.at + HEAD]);
+    if ENTRY.at + part.len() <= PAGE {
+        return Ok(vec![heads, (ENTRY.at, part)]);
+    }
+    let body = part.split_off(HEAD);
+    Ok(vec![heads, (ENTRY.at + HEAD, body), (ENTRY.at, part)])
 }
 
 /// What notes that a job got its place.
@@ -226,11 +218,13 @@ pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
 ///
 /// # Errors
 /// None for any value.
-pub fn ending(job: JobId, ended: &Ended) -> Result<Write, String> {
+pub fn ending(job: JobId, ended: &Told<'_>) -> Result<Write, String> {
     let part = encode(ENDED, Some(job), ended).or_else(|_| {
         let mut short = Ended {
+            started_ms: ended.started_ms,
+            waited_ms: ended.waited_ms,
             enforced: None,
-            ..ended.clone()
+            ending: ended.ending.clone(),
         };
         short.ending.denials.clear();
         let cause = &mut short.ending.cause;
@@ -367,30 +361,10 @@ impl Found {
     }
 }
 
-impl Ended {
-    /// What the ledger keeps of a job that has ended; `None` for one that has not.
-    pub fn of(meta: &JobMeta) -> Option<Self> {
-        Some(Self {
-            started_ms: meta.started_ms,
-            waited_ms: meta.waited_ms,
-            enforced: meta.enforced.clone(),
-            ending: meta.ending.clone()?,
-        })
-    }
-
-    /// How a job ended that nobody saw end. What it used is not known.
-    pub fn interrupted(started_ms: u64, cause: String, kill_verified: bool) -> Self {
-        Self {
-            started_ms,
-            waited_ms: 0,
-            enforced: None,
-            ending: Ending::unmeasured(State::Interrupted, cause, kill_verified),
-        }
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
+    use remit_common::outcome::Enforced;
+
     use super::*;
 
     pub fn entry(number: u64) -> Entry {
@@ -527,16 +501,13 @@ pub mod tests {
         let noted = Past::Ending(Box::new(ended("ok")));
         let end = Past::Ended(Box::new(ended("ok")));
         vec![
-            (
-                opening(&old).unwrap().into(),
-                job(old.clone(), 5000, Past::Queued),
-            ),
+            (opening(&old).unwrap(), job(old.clone(), 5000, Past::Queued)),
             (
                 vec![starting(old.job, &STARTED_AT).unwrap()],
                 job(old.clone(), 5001, Past::Running(77)),
             ),
             (
-                vec![ending(old.job, &ended("ok")).unwrap()],
+                vec![ending(old.job, &ended("ok").told()).unwrap()],
                 job(old.clone(), 5001, noted.clone()),
             ),
             (
@@ -545,12 +516,12 @@ pub mod tests {
             ),
             (vec![freeing()], Slot::Free),
             (
-                opening(entry).unwrap().into(),
+                opening(entry).unwrap(),
                 job(entry.clone(), entry.job_uid, Past::Queued),
             ),
             (vec![starting(entry.job, &STARTED_AT).unwrap()], begun),
             (
-                vec![ending(entry.job, &ended("ok")).unwrap()],
+                vec![ending(entry.job, &ended("ok").told()).unwrap()],
                 job(entry.clone(), 5001, noted),
             ),
             (
@@ -604,7 +575,6 @@ pub mod tests {
 
     #[test]
     fn what_a_kill_may_tear_is_within_a_page() {
-        const PAGE: usize = 4096;
         for entry in [queued(1), longest(1)] {
             for (writes, _) in life(&entry) {
                 // The first write of an opening leaves the slot free, whatever of it is there.
@@ -625,7 +595,7 @@ pub mod tests {
             opened(&queued(1)),
             starting(queued(1).job, &STARTED_AT).unwrap(),
         );
-        let whole = with(whole, ending(queued(1).job, &ended("ok")).unwrap());
+        let whole = with(whole, ending(queued(1).job, &ended("ok").told()).unwrap());
         let whole = with(whole, recording(queued(1).job).unwrap());
         let right = read(&whole);
         let end = Past::Ended(Box::new(ended("ok")));
@@ -669,7 +639,7 @@ pub mod tests {
             );
         }
         // An end of another job, as a power cut might leave it.
-        let foreign = with(whole, ending(entry(2).job, &ended("ok")).unwrap());
+        let foreign = with(whole, ending(entry(2).job, &ended("ok").told()).unwrap());
         assert_eq!(read(&foreign), job(entry(1), 5000, Past::Unknown));
     }
 
@@ -687,7 +657,7 @@ pub mod tests {
         let long = "é".repeat(4000);
         let slot = with(
             opened(&entry(1)),
-            ending(entry(1).job, &ended(&long)).unwrap(),
+            ending(entry(1).job, &ended(&long).told()).unwrap(),
         );
         let Slot::Job(found) = read(&slot) else {
             panic!("{:?}", read(&slot));

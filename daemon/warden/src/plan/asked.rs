@@ -88,21 +88,19 @@ impl Asked {
         profile: &str,
         effect: Effect,
     ) -> Self {
-        let line = argv_line(argv);
+        let asked = Self::new(call, None);
+        let (command, argv) = match words {
+            // The command is what the caller wrote, the argv what is executed for it.
+            Some(words) => (text::command_line(words, COMMAND_LINE), argv_line(argv)),
+            None => (asked.command, asked.argv),
+        };
         Self {
-            command: match words {
-                // The command is what the caller wrote, the argv what is executed for it.
-                Some(words) => text::command_line(words, COMMAND_LINE),
-                None => program_line(call, argv),
-            },
-            argv: match words {
-                Some(_) => line,
-                None => program_line(call, argv),
-            },
+            command,
+            argv,
             cwd: cwd.to_bytes().to_vec(),
             profile: Some(profile.to_owned()),
             effect,
-            ..Self::new(call, None)
+            ..asked
         }
     }
 

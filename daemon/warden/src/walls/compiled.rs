@@ -203,6 +203,15 @@ impl Sandboxes {
             .next("tell the person you work for"))
     }
 
+    /// What its jobs are put in.
+    pub fn all(&self) -> impl Iterator<Item = &Sandbox> {
+        let compiled = self
+            .0
+            .values()
+            .filter_map(|compiled| compiled.as_ref().ok());
+        compiled.map(|compiled| compiled.sandbox())
+    }
+
     /// Profiles of the policy's own without a sandbox, and why. `read` and `strict` are told of by
     /// their walls.
     pub fn refused(&self) -> impl Iterator<Item = (&str, &str)> {

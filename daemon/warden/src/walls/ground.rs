@@ -2,10 +2,11 @@
 
 use std::os::fd::AsFd;
 
+use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_confine::{
-    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Killing, Limits, Result, Spawned, Step,
-    Witness, kill_uid, spawn, witness,
+    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Killing, Limits, Result, Sandbox, Spawned,
+    Step, Witness, Zygotes, kill_uid, witness,
 };
 use remit_policy::Base;
 
@@ -27,6 +28,8 @@ pub struct Ground {
     kernel: Kernel,
     keeper: Keeper,
     keeper_id: u32,
+    /// Before the cgroups, since children that wait are in one.
+    zygotes: Zygotes,
     cgroups: Option<Cgroups>,
 }
 
@@ -44,6 +47,7 @@ impl Ground {
             keeper: Keeper::start(keeper_id, keeper_id)?,
             keeper_id,
             cgroups,
+            zygotes: Zygotes::of_this_program()?,
         })
     }
 
@@ -70,10 +74,15 @@ impl Ground {
                 .approved
                 .as_ref()
                 .map_or(&[], |approved| &approved.files),
-            cgroup: cgroup.as_ref(),
+            cgroup: cgroup.as_ref().map(Cgroup::fd),
             limits: &self.own(&bound.limits),
         };
-        match spawn(bound.compiled.sandbox(), &self.keeper, &job) {
+        let sandbox = bound.compiled.sandbox();
+        let spawned = self.zygotes.spawn(sandbox, &self.keeper, &job);
+        if let Some(why) = self.zygotes.loss() {
+            say!("a zygote was lost: {why}; until there is another, remitd forks jobs itself");
+        }
+        match spawned {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(error) => {
                 if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
@@ -81,6 +90,50 @@ impl Ground {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Has a process of its own ready that forks the jobs of a sandbox, where it is one for that. Without, they
+    /// are slower.
+    pub fn warm(&self, compiled: &Compiled) {
+        if let Err(error) = self.zygotes.warm(compiled.sandbox(), &self.keeper) {
+            say!(
+                "{}; jobs are forked by remitd itself, more slowly",
+                chain(&error)
+            );
+        }
+    }
+
+    /// Keeps nothing ready for the jobs of sandboxes that are no more.
+    pub fn forget_others<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
+        self.zygotes.keep_for(sandboxes);
+    }
+
+    /// Makes what a job that is still to come will need: its cgroup, and a child in there that waits for
+    /// what to become. False where no cgroup can be made.
+    pub fn make_ready(&self, job: JobId) -> bool {
+        self.drop_ready();
+        match &self.cgroups {
+            Some(cgroups) if cgroups.make_ready(&job.to_string()).is_ok() => {
+                cgroups.with_ready(|cgroup| self.zygotes.prepare(cgroup));
+                true
+            }
+            Some(_) => false,
+            None => {
+                self.zygotes.prepare(None);
+                true
+            }
+        }
+    }
+
+    /// Ends and removes what was made ahead.
+    pub fn drop_ready(&self) {
+        match &self.cgroups {
+            Some(cgroups) => {
+                cgroups.with_ready(|cgroup| self.zygotes.dismiss(cgroup));
+                cgroups.drop_ready();
+            }
+            None => self.zygotes.dismiss(None),
         }
     }
 
@@ -128,6 +181,7 @@ impl Ground {
     /// # Errors
     /// There can be none; nothing may run any more.
     pub fn renew_keeper(&mut self) -> Result<()> {
+        self.zygotes.end();
         let _ = remit_confine::floor::reap(self.keeper.pid());
         self.keeper = Keeper::start(self.keeper_id, self.keeper_id)?;
         Ok(())

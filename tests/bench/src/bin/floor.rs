@@ -1,12 +1,19 @@
-//! The least an MCP server can do that runs programs: no sandbox, no policy, no record, one call at a time.
+//! The least an MCP server can do that runs programs: no sandbox, no policy, no record.
 //!
-//! Whatever a call through `mcp-shim` costs more than one through this is the price of remit.
+//! Threads take turns in reading: whoever has read a line does what it asks for and answers, and the next one reads
+//! meanwhile. So a single call is handed to nobody, and many are served at once. Whatever a call through `mcp-shim`
+//! costs more than one through this is the price of remit.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Stdin, Write};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// Calls at once: as many as remit runs of one user.
+const THREADS: usize = 16;
 
 #[derive(Deserialize)]
 struct Request {
@@ -36,7 +43,17 @@ struct Answer {
 }
 
 fn main() -> ExitCode {
-    match serve() {
+    let input = Mutex::new(BufReader::new(io::stdin()));
+    let served = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| scope.spawn(|| serve(&input)))
+            .collect();
+        let mut ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.try_for_each(|ended| {
+            ended.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+        })
+    });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("remit-bench-floor: {error}");
@@ -45,34 +62,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve() -> io::Result<()> {
-    let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
+fn serve(input: &Mutex<BufReader<Stdin>>) -> io::Result<()> {
     let mut line = String::new();
-    while stdin.read_line(&mut line)? > 0 {
-        let request: Request = serde_json::from_str(&line)?;
-        if let Some(id) = request.id {
-            let result = match request.method.as_str() {
-                "initialize" => json!({
-                    "protocolVersion": "2025-06-18",
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "remit-bench-floor", "version": "1"},
-                }),
-                "tools/call" => run(&request.params.arguments.argv)?,
-                _ => json!({}),
-            };
-            let answer = Answer {
-                jsonrpc: "2.0",
-                id,
-                result,
-            };
-            let mut bytes = serde_json::to_vec(&answer)?;
-            bytes.push(b'\n');
-            stdout.write_all(&bytes)?;
-            stdout.flush()?;
-        }
+    loop {
         line.clear();
+        let read = match input.lock() {
+            Ok(mut input) => input.read_line(&mut line)?,
+            Err(_) => return Err(io::Error::other("another thread panicked")),
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        take(&line)?;
     }
-    Ok(())
+}
+
+/// Does what a line asks for.
+fn take(line: &str) -> io::Result<()> {
+    let request: Request = serde_json::from_str(line)?;
+    let Some(id) = request.id else {
+        return Ok(());
+    };
+    let result = match request.method.as_str() {
+        "initialize" => json!({
+            "protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "remit-bench-floor", "version": "1"},
+        }),
+        "tools/call" => run(&request.params.arguments.argv)?,
+        _ => json!({}),
+    };
+    let answer = Answer {
+        jsonrpc: "2.0",
+        id,
+        result,
+    };
+    let mut bytes = serde_json::to_vec(&answer)?;
+    bytes.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&bytes)?;
+    stdout.flush()
 }
 
 fn run(argv: &[String]) -> io::Result<Value> {

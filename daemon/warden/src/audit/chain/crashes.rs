@@ -91,7 +91,8 @@ impl Machine {
     fn link(&mut self) -> (Linked, Entry) {
         self.written += 1;
         let record = Record::new(Event::Start, self.written.to_string());
-        let linked = self.chain.link(&record, 0).unwrap();
+        let linked = self.chain.link(record, 0).unwrap();
+        let record = &linked.record;
         self.note_head(false);
         let head = [
             ("MESSAGE", record.message.as_str()),
@@ -99,8 +100,8 @@ impl Machine {
             ("PRIORITY", record.priority),
         ];
         let mut fields: Vec<(String, String)> = head.map(|(n, v)| (n.into(), v.into())).into();
-        let more = linked.fields.iter();
-        fields.extend(more.map(|(n, v)| (format!("REMIT_{n}"), v.clone())));
+        let more = linked.fields();
+        fields.extend(more.map(|(n, v)| (format!("REMIT_{n}"), v.to_owned())));
         let place = String::new();
         (linked, Entry { fields, place })
     }

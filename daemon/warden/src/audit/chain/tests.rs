@@ -25,14 +25,14 @@ fn record() -> Record {
 
 /// A record goes out.
 fn write(chain: &mut Chain) -> Linked {
-    let linked = chain.link(&record(), 0).unwrap();
+    let linked = chain.link(record(), 0).unwrap();
     chain.commit(&linked, false).unwrap();
     linked
 }
 
 fn value<'a>(linked: &'a Linked, name: &str) -> Option<&'a str> {
-    let found = linked.fields.iter().find(|(n, _)| *n == name);
-    found.map(|(_, value)| value.as_str())
+    let mut found = linked.fields().filter(|(n, _)| *n == name);
+    found.next().map(|(_, value)| value)
 }
 
 fn verified(records: &[Linked], head: Link) -> Report {
@@ -47,9 +47,8 @@ fn verified(records: &[Linked], head: Link) -> Report {
         let mut fields: Vec<(String, String)> = head.map(|(n, v)| (n.into(), v.into())).into();
         fields.extend(
             linked
-                .fields
-                .iter()
-                .map(|(n, v)| (format!("REMIT_{n}"), v.clone())),
+                .fields()
+                .map(|(n, v)| (format!("REMIT_{n}"), v.to_owned())),
         );
         verifier.take(&Entry {
             fields,
@@ -100,7 +99,7 @@ fn a_daemon_killed_while_it_wrote_leaves_a_doubt_or_none() {
         let mut chain = open(&path, HERE);
         let mut all = vec![write(&mut chain)];
         for _ in 0..2 {
-            let pending = chain.link(&record(), 0).unwrap();
+            let pending = chain.link(record(), 0).unwrap();
             let hash = hex(&pending.link.hash);
             if is_there {
                 all.push(pending);
@@ -144,7 +143,7 @@ fn after_a_machine_that_went_down_no_number_comes_twice() {
             let mut chain = open(&path, LATER);
             assert!(chain.doubts().is_some());
             if let Some(is_there) = doubted {
-                let linked = chain.link(&record(), 0).unwrap();
+                let linked = chain.link(record(), 0).unwrap();
                 drop(chain);
                 if is_there {
                     all.push(linked);
@@ -174,7 +173,7 @@ fn what_was_on_the_disk_is_not_lost_with_the_machine() {
     let path = place("synced");
     let mut chain = open(&path, HERE);
     let mut all: Vec<_> = (0..5).map(|_| write(&mut chain)).collect();
-    let linked = chain.link(&record(), 0).unwrap();
+    let linked = chain.link(record(), 0).unwrap();
     chain.commit(&linked, true).unwrap();
     all.extend([linked, write(&mut chain)]);
     drop(chain);
@@ -197,7 +196,7 @@ fn what_was_on_the_disk_is_not_lost_with_the_machine() {
 fn a_record_that_did_not_go_out_leaves_its_number() {
     let path = place("withdrawn");
     let mut chain = open(&path, HERE);
-    let first = chain.link(&record(), 0).unwrap();
+    let first = chain.link(record(), 0).unwrap();
     chain.withdraw().unwrap();
     drop(chain);
     let mut chain = open(&path, HERE);
@@ -208,9 +207,9 @@ fn a_record_that_did_not_go_out_leaves_its_number() {
         file: File::open(&path).unwrap(),
         ..chain
     };
-    assert!(chain.link(&record(), 0).is_err());
+    assert!(chain.link(record(), 0).is_err());
     chain.file = OpenOptions::new().write(true).open(&path).unwrap();
-    let second = chain.link(&record(), 0).unwrap();
+    let second = chain.link(record(), 0).unwrap();
     // One that is out counts, whatever becomes of the head.
     chain.file = File::open(&path).unwrap();
     assert!(chain.commit(&second, false).is_err());
@@ -262,7 +261,7 @@ fn a_field_that_stands_twice_is_no_record() {
     let mut chain = open(&path, HERE);
     // Nothing is left of a test that panics.
     fs::remove_file(path).unwrap();
-    let _ = chain.link(&record, 0);
+    let _ = chain.link(record, 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::audit::chain::Chain;
-use crate::audit::record::Event;
+use crate::audit::record::{Event, Record};
 
 struct Scene {
     dir: PathBuf,
@@ -22,8 +22,8 @@ impl Scene {
 
     fn write(&mut self, lines: &mut JsonLines) -> String {
         let record = Record::new(Event::Start, "x");
-        let linked = self.chain.link(&record, 0).unwrap();
-        lines.write(&record, &linked, true).unwrap();
+        let linked = self.chain.link(record, 0).unwrap();
+        lines.write(&linked, true).unwrap();
         self.chain.commit(&linked, true).unwrap();
         remit_trail::hex(&self.chain.newest().hash)
     }

@@ -1,0 +1,93 @@
+//! What stands for all jobs before any of them is forked: done once, by a zygote for itself, and by a
+//! witness that tries the walls as a zygote's jobs have them.
+
+use super::room::{House, Room};
+use crate::checklist::Inherited;
+use crate::floor;
+use crate::notes::Fault;
+use crate::sandbox::Base;
+use crate::seccomp::{self, Halves};
+use crate::spawn::tmpfs_options;
+use crate::wall::Wall;
+use crate::{Result, Sandbox, Why};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+/// How often a room is made anew for one job because the host's tree changes all the time.
+const TRIES: usize = 3;
+
+/// The sandbox, and what is made of it once.
+#[derive(Debug)]
+pub(crate) struct Forker<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    halves: Halves,
+    tmpfs: CString,
+}
+
+impl<'a> Forker<'a> {
+    /// For jobs in `sandbox`, of base `read`.
+    pub(crate) fn of(sandbox: &'a Sandbox) -> Result<Forker<'a>> {
+        Ok(Forker {
+            sandbox,
+            halves: seccomp::halves(sandbox.walls, sandbox.class)?,
+            // Whom a room will be for is not known yet: as on the host, its /tmp is root's and anybody's.
+            tmpfs: tmpfs_options(&sandbox.limits, 0o1777, 0, 0)?,
+        })
+    }
+
+    /// Makes this process what its children inherit from: signals, manners, scheduling, no capability to be
+    /// had by an exec, half of the filter.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        let walls = self.sandbox.walls;
+        floor::set_dumpable(false)?;
+        floor::default_signals()?;
+        floor::plain_manners()?;
+        if walls.up(Wall::Scheduling) {
+            floor::plain_scheduling()?;
+        }
+        if walls.up(Wall::Capabilities) && walls.up(Wall::Identity) {
+            floor::drop_bounding()?;
+        }
+        floor::install_filter(self.halves.inherited.instructions())
+    }
+
+    /// A room of the host's tree as it is now, and this process in it.
+    pub(crate) fn room(&self, house: &House) -> std::result::Result<Room, Fault> {
+        match &self.sandbox.base {
+            Base::Read(places) => {
+                let fence = self.sandbox.fence.as_ref();
+                house.room(self.sandbox.walls, places, fence, &self.tmpfs)
+            }
+            Base::Strict(_) | Base::Host => Err(Fault::because(Why::Unmet)),
+        }
+    }
+
+    /// The same, cut off from the host: made anew where the host's tree changes meanwhile.
+    pub(super) fn room_of_now(&self, house: &House) -> std::result::Result<Room, Fault> {
+        for _ in 0..TRIES {
+            let room = self.room(house)?;
+            if house.cut_off()? {
+                return Ok(room);
+            }
+        }
+        Err(Fault::because(Why::Errno).with_errno(libc::EBUSY))
+    }
+
+    /// What a child has that is forked in `room`: `go` as there.
+    pub(crate) fn inherited<'b>(
+        &'b self,
+        house: &'b House,
+        room: &'b Room,
+        go: Option<BorrowedFd<'b>>,
+    ) -> Inherited<'b> {
+        Inherited {
+            ruleset: room.ruleset.as_ref().map(AsFd::as_fd),
+            closing: &self.halves.closing,
+            proc: house.proc.as_fd(),
+            go,
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! A small process that forks the jobs of one `read` sandbox for the warden.
+//!
+//! It is the warden's own program executed anew, so that it holds nothing of the warden's memory and its
+//! forks have little to copy. It stands behind the half of the system call filter that costs most, and makes
+//! for each job a mount namespace that no job has had yet (`room`), where it can be with a child in it that
+//! waits for the job (`early`). A child needs only what is its own: identity, limits, Landlock domain, the
+//! rest of the filter. Children are the warden's (`CLONE_PARENT`): it alone reaps them.
+//!
+//! Nothing of a job comes back to the zygote, and nothing of one is left in it for the next but freed
+//! memory, which an exec takes away. It is root, reads the warden's messages and nobody else's, and
+//! dies with the warden.
+
+mod early;
+mod forker;
+mod order;
+mod pool;
+mod room;
+mod serve;
+mod waiting;
+
+pub(crate) use forker::Forker;
+pub use pool::Zygotes;
+pub(crate) use room::House;
+pub use serve::{asked_for, serve};
+
+use crate::error::{Doing, Error, Result};
+use crate::floor::{self, Pointers};
+use crate::sandbox::Recipe;
+use crate::spawn::{pipes, vet};
+use crate::steps::{UNTOLD, UNTOLD_LEN};
+use crate::{Job, Keeper, Sandbox, Spawned, kernel};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, recv};
+use order::{Answer, Order, Request, Setup};
+use std::{
+    cell::{Cell, RefCell},
+    ffi::CStr,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+};
+use waiting::Waiting;
+
+/// What the process is called. By this first argument the program knows what it was executed for.
+pub(crate) const NAME: &CStr = c"remit-zygote";
+/// Where it finds its end of the socket.
+const SOCKET: RawFd = 3;
+/// How long a child may take to notice that its zygote is gone, in milliseconds: it is on its way for less than one.
+const UNTOLD_MS: u16 = 1000;
+/// How long an answer may take, in seconds: a fork takes a tenth of a millisecond.
+const PATIENCE_S: i64 = 1;
+/// How long one that was killed may take to end, in milliseconds, before it is left to end alone.
+const ENDING_MS: u16 = 100;
+
+/// One, as the warden has it. It is killed and reaped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    recipe: Recipe,
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    ready: Cell<bool>,
+    /// It was killed and reaped: its pid may be another's by now.
+    ended: Cell<bool>,
+    /// Forked ahead.
+    waiting: RefCell<Option<Waiting>>,
+}
+
+/// Why there is no job from a zygote. But for the last, nothing ran.
+pub(crate) enum Failed {
+    /// It could not, and may next time.
+    Fork,
+    /// It is gone, or talks nonsense: of no use any more.
+    Gone(io::Error),
+    /// It did fork, and the job was killed: it may have begun, so it must not be forked again.
+    Killed(Error),
+}
+
+impl Zygote {
+    /// Executes `program` as a zygote for the jobs of `recipe`. It says by itself when it is ready.
+    pub(crate) fn start(
+        program: BorrowedFd<'_>,
+        keeper: &Keeper,
+        recipe: &Recipe,
+    ) -> Result<Zygote> {
+        let doing = || "cannot start a zygote".into();
+        let (ours, theirs) = order::pair(PATIENCE_S).doing(doing)?;
+        let warden = floor::pidfd_open(std::process::id() as i32).doing(doing)?;
+        let argv = [NAME.to_owned()];
+        let (argv, env) = (Pointers::of(&argv), Pointers::of(&[]));
+        let child = || {
+            let error = match place(theirs.as_fd(), program, warden.as_fd()) {
+                Ok(program) => floor::execve_open(program, &argv, &env),
+                Err(error) => error,
+            };
+            let text = format!("cannot execute a zygote: {error}\n");
+            let _ = floor::write(floor::placed(2), text.as_bytes());
+            127
+        };
+        let (pid, pidfd) = floor::fork(kernel::fork_call()?, None, child).doing(doing)?;
+        let zygote = Zygote {
+            recipe: recipe.clone(),
+            pid,
+            pidfd,
+            socket: ours,
+            ready: Cell::new(false),
+            ended: Cell::new(false),
+            waiting: RefCell::default(),
+        };
+        let setup = Setup::of(recipe);
+        order::send(zygote.socket.as_fd(), &setup, &[keeper.namespace()]).doing(doing)?;
+        Ok(zygote)
+    }
+
+    /// Whether it forks jobs of this sandbox.
+    pub(crate) fn serves(&self, sandbox: &Sandbox) -> bool {
+        sandbox.recipe.as_ref() == Some(&self.recipe)
+    }
+
+    /// Whether it can be asked now. Does not wait.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        match self.hear_ready(MsgFlags::MSG_DONTWAIT) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            heard => heard.map(|()| true),
+        }
+    }
+
+    /// Waits until it can be asked.
+    pub(crate) fn wait_ready(&self) -> io::Result<()> {
+        self.hear_ready(MsgFlags::empty())
+    }
+
+    fn hear_ready(&self, flags: MsgFlags) -> io::Result<()> {
+        if !self.ready.get() {
+            match self.answer(flags)? {
+                Answer::Ready => self.ready.set(true),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forks a job. `None`: it is not one for a zygote.
+    pub(crate) fn spawn(
+        &self,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+    ) -> Option<std::result::Result<Spawned, Failed>> {
+        if vet(sandbox, job).is_err() {
+            return Some(Err(Failed::Fork));
+        }
+        let order = Order::of(sandbox, job)?;
+        // One that waits for another job goes on waiting.
+        let waiting = self
+            .waiting
+            .borrow_mut()
+            .take_if(|child| child.is_in(job.cgroup));
+        if let Some(spawned) = waiting.and_then(|child| child.become_job(sandbox, job, &order)) {
+            return Some(spawned.map_err(|_| Failed::Fork));
+        }
+        Some(self.ask(sandbox, job, order))
+    }
+
+    /// Has a child forked ahead, into the next job's cgroup. Does not wait for it.
+    pub(crate) fn prepare(&self, cgroup: Option<BorrowedFd<'_>>) {
+        self.waiting.take();
+        *self.waiting.borrow_mut() = Waiting::ask(self.socket.as_fd(), cgroup).ok();
+    }
+
+    /// Ends the child that waits, if it is in that cgroup.
+    pub(crate) fn dismiss(&self, cgroup: Option<BorrowedFd<'_>>) {
+        self.waiting
+            .borrow_mut()
+            .take_if(|child| child.is_in(cgroup));
+    }
+
+    fn ask(
+        &self,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+        order: Order,
+    ) -> std::result::Result<Spawned, Failed> {
+        let (pipes, ends) = pipes(sandbox, job).map_err(|_| Failed::Fork)?;
+        let fds = order::beside(&ends, job);
+        order::send(self.socket.as_fd(), &Request::Fork(Box::new(order)), &fds)
+            .map_err(Failed::Gone)?;
+        let answer = self.answer(MsgFlags::empty());
+        let answer = answer.or_else(|why| self.last_word().map_err(|_| why));
+        drop(ends);
+        match answer {
+            Ok(Answer::Forked(pid)) => match watched(pid) {
+                Ok(pidfd) => Ok(pipes.of(pid, pidfd)),
+                Err(source) => {
+                    let doing = "cannot watch a job, which was killed".into();
+                    Err(Failed::Killed(Error::Call { doing, source }))
+                }
+            },
+            Ok(Answer::Failed(_)) => Err(Failed::Fork),
+            other => {
+                self.end();
+                reap_untold(pipes.steps());
+                let nonsense = || io::ErrorKind::InvalidData.into();
+                Err(Failed::Gone(other.err().unwrap_or_else(nonsense)))
+            }
+        }
+    }
+
+    /// Ends it, and looks only then whether it has answered after all. A child that it has told of may
+    /// run, so the job must not be forked again; one that it has not told of never will.
+    fn last_word(&self) -> io::Result<Answer> {
+        self.end();
+        self.answer(MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn end(&self) {
+        if !self.ended.replace(true) {
+            end(self.pid, self.pidfd.as_fd());
+        }
+    }
+
+    fn answer(&self, flags: MsgFlags) -> io::Result<Answer> {
+        let mut bytes = [0; order::ANSWER];
+        let length = loop {
+            match recv(self.socket.as_raw_fd(), &mut bytes, flags) {
+                // Somebody has stopped and continued this process: with a timeout set that ends a wait
+                // that is not over (signal(7)).
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Answer::from_bytes(bytes.get(..length).unwrap_or_default())
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// A descriptor of a child that a zygote has made for this process. Without, it is killed and reaped.
+fn watched(pid: i32) -> io::Result<OwnedFd> {
+    floor::pidfd_open(pid).inspect_err(|_| {
+        // Our own child, which nobody else reaps: so the number is still its.
+        let _ = floor::kill(pid, libc::SIGKILL);
+        let _ = floor::wait(pid, 0);
+    })
+}
+
+/// Kills and reaps a child. One that hangs in the kernel is left as it is: better a zombie later than
+/// waiting now.
+fn end(pid: i32, pidfd: BorrowedFd<'_>) {
+    let _ = floor::pidfd_send_signal(pidfd, libc::SIGKILL);
+    let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    let _ = poll(&mut ended, ENDING_MS);
+    let _ = floor::reap(pid);
+}
+
+/// Reaps the child that a zygote has forked and not told of before it ended, if there is one: it says its pid
+/// by the step pipe, whose other end it alone has, and ends. Unreaped it would keep the jobs' pid namespace from
+/// ever ending.
+fn reap_untold(steps: BorrowedFd<'_>) {
+    let mut said = [0; UNTOLD_LEN];
+    let mut wait = [PollFd::new(steps, PollFlags::POLLIN)];
+    let length = match poll(&mut wait, UNTOLD_MS) {
+        Ok(1..) => floor::read(steps, &mut said).unwrap_or(0),
+        _ => 0,
+    };
+    let [UNTOLD, pid @ ..] = said.get(..length).unwrap_or_default() else {
+        return;
+    };
+    let pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
+    if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
+        let _ = floor::wait(pid, 0);
+    }
+}
+
+impl Drop for Zygote {
+    /// A child that it has forked and not told of reads the end of its pipe, and ends.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the child does before its exec. Only for a process of one thread: nothing here is kept from
+/// allocating.
+fn place<'a>(
+    socket: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    warden: BorrowedFd<'_>,
+) -> io::Result<BorrowedFd<'a>> {
+    floor::new_session()?;
+    floor::default_signals()?;
+    let socket = floor::copy_above(socket, 16)?;
+    let program = floor::copy_above(program, 16)?;
+    let warden = floor::copy_above(warden, 16)?;
+    // Closed by its owner, before all others are.
+    {
+        let null = floor::open(c"/dev/null", libc::O_RDWR)?;
+        floor::place(floor::copy_above(null.as_fd(), 16)?, 0)?;
+    }
+    floor::place(floor::placed(0), 1)?;
+    floor::place(socket, SOCKET)?;
+    floor::place_closing(program, SOCKET + 1)?;
+    floor::place_closing(warden, SOCKET + 2)?;
+    floor::close_from(SOCKET + 3)?;
+    floor::die_with_parent()?;
+    if !floor::pidfd_alive(floor::placed(SOCKET + 2))? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(floor::placed(SOCKET + 1))
+}

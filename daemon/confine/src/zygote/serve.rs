@@ -1,0 +1,249 @@
+//! The zygote's own life: it sets itself up, makes a room, forks a job into it, and makes the next one.
+
+use super::early::Early;
+use super::order::{self, Answer, MESSAGE, Order, Request, Setup};
+use super::room::{House, Room};
+use super::{Forker, NAME, SOCKET};
+use crate::checklist;
+use crate::error::{Doing, Error, Result};
+use crate::floor::{self, ForkCall, Parent};
+use crate::notes::Fault;
+use crate::pids::{self, LastPid};
+use crate::spawn::{vet, with_way};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::ffi::OsStrExt,
+};
+
+/// How long a room is kept for its job to end in, in milliseconds. It is cut off from the host's unmounts.
+const KEPT_MS: u16 = 20;
+
+/// Whether this process was executed by the warden, to be a zygote.
+pub fn asked_for() -> bool {
+    std::env::args_os().eq([std::ffi::OsStr::from_bytes(NAME.to_bytes())])
+}
+
+/// Serves the warden until it is gone. Returns an exit status.
+pub fn serve() -> u8 {
+    let Err(error) = served() else {
+        return 0;
+    };
+    let source = std::error::Error::source(&error);
+    let source = source.map_or(String::new(), |source| format!(": {source}"));
+    // For the journal, where standard error leads.
+    let text = format!("remit-zygote: {error}{source}\n");
+    let _ = floor::write(floor::placed(2), text.as_bytes());
+    1
+}
+
+fn served() -> Result<()> {
+    let refused = |why: &str| Error::refused("cannot be a zygote", why.to_owned());
+    // Nobody's, where somebody else has executed this.
+    if !order::is_socket(floor::placed(SOCKET)) {
+        return Err(refused("it has no socket: remitd alone starts it"));
+    }
+    let socket = floor::owned(SOCKET);
+    let mut buffer = vec![0; MESSAGE];
+    let first = order::receive::<Setup>(socket.as_fd(), &mut buffer);
+    let Ok(Some((setup, fds))) = first else {
+        return Err(refused(
+            "it was not told for what jobs: remitd alone starts it",
+        ));
+    };
+    let [jobs] = &fds[..] else {
+        return Err(refused("it has no pid namespace of jobs"));
+    };
+    let sandbox = setup.recipe.sandbox()?;
+    let forker = Forker::of(&sandbox)?;
+    let house = House::here().doing(|| "cannot look at the host's mounts".into())?;
+    let last_pid = LastPid::open();
+    let settled = || {
+        floor::close_on_exec(socket.as_fd())?;
+        floor::set_name(NAME)?;
+        floor::set_namespace(jobs.as_fd(), libc::CLONE_NEWPID)?;
+        forker.settle()
+    };
+    settled().doing(|| "a zygote cannot settle".into())?;
+    let zygote = Zygote {
+        socket,
+        buffer,
+        forker,
+        keeps: house.is_shared().unwrap_or(false),
+        house,
+        last_pid,
+        waiting: None,
+        left: None,
+    };
+    zygote.run().doing(|| "a zygote cannot go on".into())
+}
+
+struct Zygote<'a> {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    forker: Forker<'a>,
+    house: House,
+    /// Whether a room may wait, and one that was left be kept.
+    keeps: bool,
+    last_pid: Option<LastPid>,
+    /// What keeps the room of the child that waits.
+    waiting: Option<OwnedFd>,
+    /// What keeps the room of the last job, so that it does not wait for its end.
+    left: Option<OwnedFd>,
+}
+
+impl Zygote<'_> {
+    fn run(mut self) -> io::Result<()> {
+        self.answer(Answer::Ready)?;
+        loop {
+            if !self.wait()? {
+                continue;
+            }
+            let received = order::receive(self.socket.as_fd(), &mut self.buffer)?;
+            let Some((request, fds)) = received else {
+                return Ok(());
+            };
+            // The job before has ended, mostly. Not later: a child has copies of all descriptors for a
+            // while, and whoever closes the last one of a namespace waits for its end.
+            self.left = None;
+            match request {
+                Request::Fork(order) => self.carry_out(&order, fds)?,
+                Request::Prepare { cgroup } => self.prepare(cgroup, fds),
+            }
+            // Whatever became of it.
+            self.house.leave()?;
+        }
+    }
+
+    /// Waits for something to do, and lets go what is not needed any more: nothing of the host's is held
+    /// longer than must be. Whether there is a message.
+    fn wait(&mut self) -> io::Result<bool> {
+        let mut fds = [
+            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.house.changes(), PollFlags::POLLPRI),
+        ];
+        let patience = match self.left {
+            Some(_) => PollTimeout::from(KEPT_MS),
+            None => PollTimeout::NONE,
+        };
+        let ready = match poll(&mut fds, patience) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        };
+        let [message, moved] = fds.map(|fd| fd.any() == Some(true));
+        if moved {
+            self.keeps = self.house.is_shared().unwrap_or(false);
+        }
+        if moved || ready == 0 {
+            self.left = None;
+        }
+        Ok(message)
+    }
+
+    /// Forks a child that waits for its order. Where that cannot be, the next job is forked when it comes.
+    fn prepare(&mut self, cgroup: bool, fds: Vec<OwnedFd>) {
+        if let Ok(room) = self.forked_ahead(cgroup, fds) {
+            self.left = self.waiting.replace(room.left());
+        }
+    }
+
+    fn forked_ahead(&self, cgroup: bool, fds: Vec<OwnedFd>) -> io::Result<Room> {
+        let (socket, cgroup) = match (&fds[..], cgroup) {
+            ([socket, cgroup], true) => (socket, Some(cgroup.as_fd())),
+            ([socket], false) => (socket, None),
+            _ => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+        };
+        if !self.keeps {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        // Its own, since it asks by itself whether the host's tree has changed.
+        let house = House::here()?;
+        let room = self.forker.room(&house).map_err(Fault::into_error)?;
+        let foreign = [
+            Some(self.socket.as_fd()),
+            self.waiting.as_ref().map(AsFd::as_fd),
+            cgroup,
+        ];
+        let early = Early {
+            forker: &self.forker,
+            house: &house,
+            room: &room,
+            socket: socket.as_fd(),
+            foreign: &foreign,
+        };
+        pids::fork_in_step(
+            self.last_pid.as_ref(),
+            ForkCall::Clone3,
+            cgroup,
+            Parent::Callers,
+            || early.live(),
+        )?;
+        Ok(room)
+    }
+
+    fn carry_out(&mut self, order: &Order, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let forked = match self.forker.room_of_now(&self.house) {
+            Err(fault) => Err(fault.into_error()),
+            Ok(room) => {
+                let forked = self.fork(&room, order, fds);
+                self.left = self.keeps.then(|| room.left());
+                // From here on the child alone is in it.
+                self.house.leave()?;
+                forked
+            }
+        };
+        match forked {
+            // The warden is told first, and there is one answer to each order, whatever becomes of the child:
+            // without `go` it ends.
+            Ok((pid, [_ready, go])) => {
+                self.answer(Answer::Forked(pid))?;
+                let _ = floor::write(go.as_fd(), &[1]);
+                Ok(())
+            }
+            Err(error) => self.answer(Answer::Failed(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+
+    /// Forks a child, which goes on when there is a byte in the pipe that is returned with its pid. Both ends of
+    /// it: when it has no reader any more, since the child was killed, writing would end this process.
+    fn fork(
+        &self,
+        room: &Room,
+        order: &Order,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<(i32, [OwnedFd; 2])> {
+        let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
+        let (ends, rest) = order.parts(fds).ok_or_else(malformed)?;
+        let job = order.job(&rest);
+        let sandbox = self.forker.sandbox;
+        vet(sandbox, &job).map_err(|_| malformed())?;
+        let (ready, go) = pipe2(OFlag::O_CLOEXEC)?;
+        let inherited = self
+            .forker
+            .inherited(&self.house, room, Some(ready.as_fd()));
+        let forked = with_way(sandbox, &job, &ends, Some(inherited), |way| {
+            let child = || checklist::run(way);
+            let last_pid = self.last_pid.as_ref();
+            pids::fork_in_step(
+                last_pid,
+                ForkCall::Clone3,
+                job.cgroup,
+                Parent::Callers,
+                child,
+            )
+            .doing(|| "cannot fork a job".into())
+        });
+        let (pid, _pidfd) = forked
+            .map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EINVAL)))?;
+        Ok((pid, [ready, go]))
+    }
+
+    fn answer(&self, answer: Answer) -> io::Result<()> {
+        floor::write(self.socket.as_fd(), &answer.to_bytes()).map(drop)
+    }
+}

@@ -1,0 +1,147 @@
+//! A child that waits for its job, as the warden has it.
+
+use super::order::{self, Order, Request};
+use super::{end, watched};
+use crate::error::Result;
+use crate::floor;
+use crate::spawn::pipes;
+use crate::{Job, Sandbox, Spawned};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt};
+use std::{
+    io::{self, IoSliceMut},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+/// How long it may take to be there, in seconds.
+const PATIENCE_S: i64 = 5;
+
+/// One that was asked for. It is ended and reaped when this is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    child: Child,
+    /// The inode of the cgroup that it was forked into.
+    cgroup: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Child {
+    /// Whether it is there, it will say here.
+    Asked(OwnedFd),
+    There(There),
+    /// It has its job, or never was there. Without a socket to hear from it would end by itself.
+    None,
+}
+
+#[derive(Debug)]
+struct There {
+    socket: OwnedFd,
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Waiting {
+    /// Asks the zygote at `zygote` for one. Does not wait for it.
+    pub(super) fn ask(
+        zygote: BorrowedFd<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Waiting> {
+        let (ours, its) = order::pair(PATIENCE_S)?;
+        // The kernel then says who it is, in this process's own pid namespace. unix(7).
+        setsockopt(&ours, sockopt::PassCred, &true)?;
+        let request = Request::Prepare {
+            cgroup: cgroup.is_some(),
+        };
+        let fds: Vec<_> = [Some(its.as_fd()), cgroup].into_iter().flatten().collect();
+        let inode = cgroup.map(inode).transpose()?;
+        order::send(zygote, &request, &fds)?;
+        Ok(Waiting {
+            child: Child::Asked(ours),
+            cgroup: inode,
+        })
+    }
+
+    /// Whether it is, or will be, in the cgroup that a job is to have.
+    pub(super) fn is_in(&self, cgroup: Option<BorrowedFd<'_>>) -> bool {
+        match (self.cgroup, cgroup) {
+            (None, None) => true,
+            (Some(own), Some(other)) => inode(other).is_ok_and(|other| own == other),
+            _ => false,
+        }
+    }
+
+    /// Makes it the job. `None`: it is not there, and nothing ran.
+    pub(super) fn become_job(
+        mut self,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+        order: &Order,
+    ) -> Option<Result<Spawned>> {
+        let there = self.there()?;
+        let (pipes, ends) = match pipes(sandbox, job) {
+            Ok(pipes) => pipes,
+            Err(error) => return Some(Err(error)),
+        };
+        let fds = order::beside(&ends, job);
+        order::send(there.socket.as_fd(), order, &fds).ok()?;
+        // It is the job now, and whoever has that reaps it.
+        match std::mem::replace(&mut self.child, Child::None) {
+            Child::There(There { pid, pidfd, .. }) => Some(Ok(pipes.of(pid, pidfd))),
+            Child::Asked(_) | Child::None => None,
+        }
+    }
+
+    /// It, as soon as it is there.
+    fn there(&mut self) -> Option<&There> {
+        if let Child::Asked(_) = self.child
+            && let Child::Asked(socket) = std::mem::replace(&mut self.child, Child::None)
+            && let Ok(pid) = hello(socket.as_fd())
+            && let Ok(pidfd) = watched(pid)
+        {
+            self.child = Child::There(There { socket, pid, pidfd });
+        }
+        match &self.child {
+            Child::There(there) => Some(there),
+            Child::Asked(_) | Child::None => None,
+        }
+    }
+}
+
+/// What it says first, and who the kernel says it is.
+fn hello(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut byte = [0];
+    let mut space = nix::cmsg_space!(libc::ucred);
+    let received = loop {
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        match recvmsg::<UnixAddr>(
+            socket.as_raw_fd(),
+            &mut slices,
+            Some(&mut space),
+            MsgFlags::empty(),
+        ) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(message) => {
+                let part = message.cmsgs()?.next();
+                break (message.bytes, part);
+            }
+        }
+    };
+    match received {
+        (1, Some(ControlMessageOwned::ScmCredentials(who))) if who.pid() > 1 => Ok(who.pid()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    floor::stat_of(fd).map(|stat| stat.st_ino)
+}
+
+impl Drop for Waiting {
+    /// Waits until it has ended: its cgroup may be a job's that is not in here.
+    fn drop(&mut self) {
+        if let Some(There { pid, pidfd, .. }) = self.there() {
+            end(*pid, pidfd.as_fd());
+        }
+    }
+}

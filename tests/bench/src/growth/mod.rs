@@ -1,0 +1,191 @@
+//! How the cost of a call grows: with rules and commands, with the paths of a profile, with mounts, with jobs alive.
+//!
+//! A small daemon and a large one run at the same time and are asked in turns. The small one is the same throughout.
+
+mod pair;
+mod setting;
+mod sleepers;
+
+use remit_common::wire::{Request, What};
+use serde::Serialize;
+
+pub use setting::jobs;
+pub use sleepers::sleepers;
+
+use crate::Failure;
+use crate::args::Args;
+use crate::growth::pair::{Cost, Side, compare};
+use crate::growth::setting::{LISTED, PATHS, PLAIN, SMALL, Size};
+use crate::lanes;
+use crate::memory::Daemon;
+use crate::section::{Section, mib, ms, ratio};
+use crate::stage::Stage;
+
+/// Calls of each side.
+const ROUNDS: usize = 600;
+/// Of the jobs that sleep meanwhile.
+pub const ALIVE: usize = 1000;
+
+/// What was measured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Growths(Vec<Growth>);
+
+/// One thing that grows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Growth {
+    /// Its name in JSON.
+    pub key: &'static str,
+    /// Its name for people: from what to what.
+    pub title: String,
+    /// Where it is small.
+    pub small: Cost,
+    /// Where it is large.
+    pub large: Cost,
+    /// The median of the large over that of the small.
+    pub p50_over_small: f64,
+    /// The same of what one in twenty exceeds.
+    pub p95_over_small: f64,
+    /// The same of the processor time of everything together.
+    pub cpu_over_small: f64,
+    /// Of the small daemon's processes, bytes.
+    pub memory_small: Daemon,
+    /// Of the large one's.
+    pub memory_large: Daemon,
+}
+
+impl Growths {
+    /// Measures, with daemons of its own.
+    pub fn take(args: &Args) -> Result<Self, Failure> {
+        let mut small = Stage::with(args, &SMALL.setting(args, "small", 1)?)?;
+        let mut all = Vec::new();
+        {
+            let policy = Size {
+                rules: 2000,
+                commands: 500,
+                ..SMALL
+            };
+            let mut large = Stage::with(args, &policy.setting(args, "policy", 2)?)?;
+            let title = |what| format!("{what}: 10 → 2,000 rules, 5 → 500 commands");
+            let mut pair = Pair(&mut small, &mut large);
+            all.push(pair.compare("rules", title("run"), run_true())?);
+            all.push(pair.compare("rules_command", title("a command"), named(PLAIN))?);
+        }
+        {
+            let paths = Size {
+                paths: PATHS,
+                ..SMALL
+            };
+            let mut large = Stage::with(args, &paths.setting(args, "paths", 3)?)?;
+            let title = format!("strict: {} → {PATHS} paths in its profile", SMALL.paths);
+            all.push(Pair(&mut small, &mut large).compare("paths", title, named(LISTED))?);
+        }
+        {
+            let mounts = Size {
+                mounts: 480,
+                ..SMALL
+            };
+            let mut large = Stage::with(args, &mounts.setting(args, "mounts", 4)?)?;
+            let (few, many) = (small.mounts()?, large.mounts()?);
+            let title = |what| format!("{what}: {few} → {many} mounts");
+            let mut pair = Pair(&mut small, &mut large);
+            all.push(pair.compare("mounts", title("run"), run_true())?);
+            all.push(pair.compare("mounts_strict", title("strict"), named(LISTED))?);
+        }
+        {
+            let mut large = Stage::with(args, &SMALL.setting(args, "alive", 5)?)?;
+            sleepers(&mut small, 1)?;
+            sleepers(&mut large, ALIVE)?;
+            let title = format!("run: 1 → {ALIVE} jobs alive");
+            all.push(Pair(&mut small, &mut large).compare("alive", title, run_true())?);
+        }
+        Ok(Self(all))
+    }
+
+    /// As tables.
+    pub fn sections(&self) -> Vec<Section> {
+        let mut times = Section::new(
+            "growth: a small daemon and a large one, asked in turns through their sockets",
+            &[
+                "what grows",
+                "small p50 ms",
+                "large p50 ms",
+                "× p50",
+                "× p95",
+                "CPU µs small",
+                "large",
+                "× CPU",
+            ],
+        );
+        let columns: Vec<&str> = std::iter::once("µs more for each call")
+            .chain(pair::PARTS)
+            .chain(["large, RSS MiB"])
+            .collect();
+        let mut parts = Section::new("growth: whose processor time it is", &columns);
+        for growth in &self.0 {
+            let Growth { small, large, .. } = growth;
+            times.row(
+                growth.title.as_str(),
+                [
+                    ms(small.time.p50),
+                    ms(large.time.p50),
+                    ratio(growth.p50_over_small),
+                    ratio(growth.p95_over_small),
+                    format!("{:.0}", small.cpu()),
+                    format!("{:.0}", large.cpu()),
+                    ratio(growth.cpu_over_small),
+                ],
+            );
+            let more = small.parts().into_iter().zip(large.parts());
+            let more = more.map(|(small, large)| format!("{:+.0}", large - small));
+            let rss = mib(growth.memory_large.warden_and_broker().rss);
+            parts.row(growth.title.as_str(), more.chain([rss]));
+        }
+        times.note("All rules are about the caller's group. CPU: of daemon, sandbox and job, for each call.");
+        times.note("remit has no list of what is hidden; what is nearest to it are the paths that a strict profile shows.");
+        parts.note("Helpers: keeper and zygote, which makes mount namespaces ahead. The job's time includes our code before its exec. RSS: warden and broker after these calls.");
+        vec![times, parts]
+    }
+}
+
+struct Pair<'a>(&'a mut Stage, &'a mut Stage);
+
+impl Pair<'_> {
+    fn compare(
+        &mut self,
+        key: &'static str,
+        title: String,
+        request: Request,
+    ) -> Result<Growth, Failure> {
+        let sides = [&mut *self.0, &mut *self.1].map(|stage| Side::new(stage, request.clone()));
+        let [one, other] = sides;
+        let [small, large] = compare(one, other, ROUNDS)?;
+        Ok(Growth {
+            key,
+            title,
+            small,
+            large,
+            p50_over_small: large.time.p50 / small.time.p50,
+            p95_over_small: large.time.p95 / small.time.p95,
+            cpu_over_small: large.cpu() / small.cpu(),
+            memory_small: self.0.memory()?,
+            memory_large: self.1.memory()?,
+        })
+    }
+}
+
+fn run_true() -> Request {
+    lanes::run(&["/bin/true"])
+}
+
+fn named(name: &str) -> Request {
+    match run_true() {
+        Request::Run(run) => Request::Run(remit_common::wire::Run {
+            what: What::Named {
+                name: name.to_owned(),
+                args: Vec::new(),
+            },
+            ..run
+        }),
+        other => other,
+    }
+}

@@ -1,0 +1,493 @@
+//! Jobs that a zygote has forked: nothing of one caller comes to another, a job sees what it would have seen
+//! without, and whatever becomes of the zygote, each call runs once.
+
+// A test stops at the first surprise; clippy knows that only of functions marked as tests.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use remit_common::outcome::{JobReport, State};
+use remit_common::wire::{Bytes, Run};
+use remit_tests::caller::{Caller, argv, at_once, script, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::process::{Process, descendants, ends_within, status_field};
+
+/// Looks again until there is something, for ten seconds at most.
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    (0..1000).find_map(|_| {
+        look().or_else(|| {
+            thread::sleep(Duration::from_millis(10));
+            None
+        })
+    })
+}
+
+/// The zygotes that a daemon has: not their children on the way to becoming a job.
+fn zygotes(daemon: &Daemon) -> Vec<i32> {
+    let depth = own_depth();
+    let mut found: Vec<i32> = descendants(daemon.pid())
+        .into_iter()
+        .filter(|process| process.name == "remit-zygote" && process.state != 'Z')
+        .filter(|process| process.parent == daemon.pid() && process.nspid.len() == depth)
+        .map(|process| process.pid)
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// In how many pid namespaces this test is.
+fn own_depth() -> usize {
+    let own = i32::try_from(std::process::id()).expect("pids are small");
+    Process::of(own).map_or(1, |own| own.nspid.len())
+}
+
+/// The one zygote of a daemon whose jobs have one profile. It is asked for with a job, where it does not
+/// stand since the start.
+fn zygote(daemon: &Daemon) -> i32 {
+    let mut caller = Caller::new(daemon, &user_a());
+    let found = until(|| {
+        let report = caller.run(argv(&["cat", "/proc/self/status"])).ok()?;
+        let found = zygotes(daemon);
+        (filters(&report) == 2 && found.len() == 1).then(|| found[0])
+    });
+    found.expect("jobs are forked by a zygote")
+}
+
+/// How many filters a job of `cat /proc/self/status` was behind: two where a zygote has forked it.
+fn filters(report: &JobReport) -> u32 {
+    let text = stdout(report);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let count = line.and_then(|count| count.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("no number of filters: {report:?}"))
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("the process is there");
+}
+
+/// Waits until the process sleeps in this system call.
+fn sleeps_in(pid: i32, call: i64) {
+    let sleeping = until(|| {
+        let now = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+        let number: i64 = now.split_whitespace().next()?.parse().ok()?;
+        (number == call).then_some(())
+    });
+    sleeping.expect("the process gets there");
+}
+
+fn in_state(pid: i32, state: char) {
+    let there = until(|| (Process::of(pid)?.state == state).then_some(()));
+    there.expect("the process gets there");
+}
+
+/// All that a process can see of itself and around it, with what must differ from job to job left out.
+const VIEW: &str = r#"
+me=$$
+for file in status limits cgroup loginuid sessionid oom_score_adj personality timerslack_ns \
+    coredump_filter uid_map gid_map setgroups attr/current cpuset mountinfo; do
+    echo "== $file"
+    cat /proc/self/$file 2>&1
+done
+echo "== stat"; cut -d' ' -f 5-9,18-20,40,41 < /proc/$me/stat | sed "s/\b$me\b/ME/g"
+echo "== descriptors"; ls -l /proc/$me/fd > /tmp/fds; awk 'NR > 1 && $(NF-2) != 10 { print $1, $(NF-2), $NF }' /tmp/fds; rm /tmp/fds
+echo "== namespaces"; for kind in cgroup ipc net pid time user uts; do readlink /proc/self/ns/$kind; done
+echo "== environment"; env | sort
+echo "== shell"; umask; ulimit -a; pwd; id; trap; tty
+echo "== keys"; cut -d' ' -f 3- /proc/keys 2>&1 | awk '{ print $4, $6, $7 }'
+echo "== files"
+private='/tmp /var/tmp /dev/shm'
+find / /dev $private /tmp/home -mindepth 1 -maxdepth 1 -printf '%M %U:%G %p %l\n' 2> /dev/null | sort |
+    sed -E 's_ [0-9]+:[0-9]+ (/tmp|/dev/shm) _ OWNER \1 _'
+for dir in $private; do stat -c '%A %n' $dir; df --output=size,itotal $dir | tail -n 1; done
+exit 0
+"#;
+
+/// What is of the one job and no other.
+const OWN: &[&str] = &[
+    "Name:",
+    "Pid:",
+    "PPid:",
+    "Tgid:",
+    "NStgid:",
+    "NSpid:",
+    "NSpgid:",
+    "NSsid:",
+    "FDSize:",
+    "Vm",
+    "Rss",
+    "voluntary_ctxt_switches:",
+    "nonvoluntary_ctxt_switches:",
+    "SigQ:",
+    "Seccomp_filters:",
+    "total ",
+];
+
+fn view(report: &JobReport) -> Vec<String> {
+    assert_eq!(report.state, State::Exited, "{report:?}");
+    let uid = report.enforced.as_ref().expect("it ran").uid.to_string();
+    let text = stdout(report);
+    let lines = text
+        .lines()
+        .filter(|line| !OWN.iter().any(|own| line.starts_with(own)));
+    lines
+        .map(|line| plain(&line.replace(&uid, "UID"), report))
+        .collect()
+}
+
+/// One line, without numbers that the kernel has just given.
+fn plain(line: &str, report: &JobReport) -> String {
+    let line = line.replace(&report.job.to_string(), "JOB");
+    let words: Vec<&str> = line.split(' ').collect();
+    // Of mountinfo: without the numbers of mounts and devices. The owner of a private directory is
+    // the job's or root's; both may write there and nobody else.
+    let words = match words.iter().position(|word| *word == "-") {
+        Some(at) if at >= 6 => &words[3..],
+        _ => &words[..],
+    };
+    let word = |word: &&str| {
+        let numbered = |kind: &str| word.starts_with(kind) && word.ends_with(']');
+        match numbered("pipe:[") {
+            true => "pipe".to_owned(),
+            false => word
+                .split(',')
+                .filter(|option| !option.starts_with("uid=") && !option.starts_with("gid="))
+                .collect::<Vec<_>>()
+                .join(","),
+        }
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A daemon by how mounts come and go: where they are shared, as below a service manager, its zygote forks
+/// children ahead.
+fn both() -> [Options; 2] {
+    [false, true].map(|shared| Options {
+        shared,
+        ..Options::default()
+    })
+}
+
+#[test]
+fn a_job_sees_what_it_would_see_without_a_zygote() {
+    both().into_iter().for_each(sees_the_same);
+}
+
+fn sees_the_same(options: Options) {
+    let daemon = Daemon::start(options);
+    let zygote = zygote(&daemon);
+    let mut caller = Caller::new(&daemon, &user_a());
+    let by_zygote = caller.run(script(VIEW)).expect("user A may run");
+    // Nothing of the host's mounts can still come to it.
+    let status = stdout(&by_zygote);
+    for tie in [" shared:", " master:", "propagate_from:"] {
+        assert!(!status.contains(tie), "{tie} in {status}");
+    }
+    assert!(status.contains("Seccomp_filters:\t2\n"), "{status}");
+    // For a while after it was lost the warden forks itself, but for a child that was there ahead.
+    signal(zygote, Signal::SIGKILL);
+    let by_warden = until(|| {
+        let report = caller.run(script(VIEW)).expect("user A may run");
+        stdout(&report)
+            .contains("Seccomp_filters:\t1\n")
+            .then_some(report)
+    });
+    let by_warden = by_warden.expect("the warden forks itself");
+    let (one, other) = (view(&by_zygote), view(&by_warden));
+    let differ: Vec<_> = one.iter().zip(&other).filter(|(a, b)| a != b).collect();
+    assert!(differ.is_empty() && one.len() == other.len(), "{differ:#?}");
+    assert!(one.len() > 120, "{one:#?}");
+    daemon.stop();
+}
+
+/// What a job leaves wherever it can.
+const LEAVE: &str = r#"
+for dir in /tmp /var/tmp /dev/shm "$HOME"; do echo "$LANG" > "$dir/$LANG"; done
+(sleep 0.1; echo "$LANG" > /tmp/later) &
+cat > /tmp/stdin
+exec 7> /dev/shm/open; exec 8< /tmp
+ulimit -n 100; ulimit -s 1000; umask 077; trap '' HUP TERM USR1; cd /tmp
+echo -n done
+"#;
+
+/// What the next one finds: every place where something of one before could be. Its own words would be found,
+/// too, so the word is put together.
+const FIND: &str = r#"
+word="can""ary"
+grep -sl "$word" /proc/[0-9]*/environ /proc/[0-9]*/cmdline /proc/self/auxv /proc/self/status
+find /tmp /var/tmp /dev/shm -mindepth 1 ! -path /tmp/home -print
+env | grep "$word"
+ls /proc/$$/fd > /tmp/descriptors; grep -vxE '[0123]|10' /tmp/descriptors
+umask; ulimit -n; ulimit -s; trap; pwd
+cat | grep "$word"
+for dir in /proc/[0-9]*; do
+    test "$(stat -c %u "$dir" 2> /dev/null)" = "$(id -u)" && test "${dir#/proc/}" != $$ &&
+        grep -s "$word" "$dir/comm"
+done
+echo end
+"#;
+
+fn canary(round: u32) -> Vec<(Bytes, Bytes)> {
+    let value = format!("canary{round}");
+    vec![(b"LANG".to_vec().into(), value.into_bytes().into())]
+}
+
+#[test]
+fn nothing_of_one_caller_comes_to_another() {
+    both().into_iter().for_each(nothing_comes);
+}
+
+fn nothing_comes(options: Options) {
+    let daemon = Daemon::start(options);
+    let zygote = zygote(&daemon);
+    let mut a = Caller::new(&daemon, &user_a());
+    let mut b = Caller::new(&daemon, &user_b());
+    let find = || Run {
+        stdin: Some(Bytes::from(b"b\n".to_vec())),
+        ..script(FIND)
+    };
+    let clean = stdout(&b.run(find()).expect("user B may run"));
+    assert!(clean.ends_with("end\n"), "{clean}");
+    let mut seen: Vec<u32> = Vec::new();
+    for round in 0..8 {
+        let leave = Run {
+            env: canary(round),
+            stdin: Some(Bytes::from(format!("canary{round}").into_bytes())),
+            ..script(LEAVE)
+        };
+        let left = a.run(leave).expect("user A may run");
+        assert_eq!(stdout(&left), "done", "{left:?}");
+        // One that goes on beside it.
+        let beside = Run {
+            env: canary(round),
+            ..at_once(script("echo canary > /tmp/beside; : canary; sleep 5"))
+        };
+        let beside = a.run(beside).expect("user A may run");
+        let found = b.run(find()).expect("user B may run");
+        assert_eq!(stdout(&found), clean, "{found:?}");
+        let uid = |report: &JobReport| report.enforced.as_ref().expect("it ran").uid;
+        assert_ne!(uid(&left), uid(&found));
+        seen.extend([uid(&left), uid(&found)]);
+        let _ = a.stop(beside.job);
+    }
+    assert!(!seen.contains(&0));
+    assert_eq!(zygotes(&daemon), [zygote], "one zygote has forked them all");
+    assert!(until(|| daemon.job_processes().is_empty().then_some(())).is_some());
+    // Nothing is held for them: descriptors, rooms.
+    let open = || std::fs::read_dir(format!("/proc/{zygote}/fd")).map_or(0, Iterator::count);
+    let before = open();
+    for _ in 0..20 {
+        let _ = b.run(argv(&["true"])).expect("user B may run");
+    }
+    assert!(open() <= before + 1, "{before} and then {}", open());
+    daemon.stop();
+}
+
+/// Nobody but the warden gets it to do anything, and what it is called is in nobody's power.
+#[test]
+fn a_zygote_is_nobodys_but_the_wardens() {
+    let daemon = Daemon::start(Options::default());
+    let zygote = zygote(&daemon);
+    assert_eq!(
+        status_field(zygote, "CapBnd").as_deref(),
+        Some("0000000000000000")
+    );
+    assert_eq!(status_field(zygote, "Seccomp").as_deref(), Some("2"));
+    let mut a = Caller::new(&daemon, &user_a());
+    let reach = format!(
+        "kill -9 {zygote}; cat /proc/{zygote}/environ; ls /proc/{zygote}/fd /proc/{zygote}/root/; \
+         echo x > /proc/{zygote}/oom_score_adj; echo end"
+    );
+    let report = a.run(script(&reach)).expect("user A may run");
+    assert_eq!(stdout(&report), "end\n", "{report:?}");
+    assert_eq!(zygotes(&daemon), [zygote]);
+    // The program by this name, in somebody's hands.
+    let mut odd = Command::new(daemon.program("remitd"));
+    std::os::unix::process::CommandExt::arg0(&mut odd, "remit-zygote");
+    user_a().runs(&mut odd);
+    let said = odd.output().expect("remitd can be executed");
+    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(text.contains("remitd alone starts it"), "{text}");
+    daemon.stop();
+}
+
+/// Killed before it is asked, while it is asked, and while its job runs.
+#[test]
+fn a_call_runs_once_whenever_its_zygote_is_killed() {
+    for moment in ["before", "asked", "running"] {
+        let daemon = Daemon::start(Options::default());
+        let zygote = zygote(&daemon);
+        let mut caller = Caller::new(&daemon, &user_a());
+        let sleep = at_once(argv(&["sleep", "1.5"]));
+        let report = match moment {
+            "before" => {
+                signal(zygote, Signal::SIGKILL);
+                caller.run(sleep)
+            }
+            "asked" => {
+                signal(zygote, Signal::SIGSTOP);
+                in_state(zygote, 'T');
+                let asking = thread::spawn(move || caller.run(sleep));
+                sleeps_in(daemon.pid(), libc::SYS_recvfrom);
+                signal(zygote, Signal::SIGKILL);
+                let report = asking.join().expect("a caller does not panic");
+                caller = Caller::new(&daemon, &user_a());
+                report
+            }
+            _ => {
+                let report = caller.run(sleep);
+                sleepers(&daemon, 1);
+                signal(zygote, Signal::SIGKILL);
+                report
+            }
+        };
+        let job = report.expect("user A may run").job;
+        sleepers(&daemon, 1);
+        let report = caller.end_of(job);
+        assert_eq!(report.state, State::Exited, "{moment}: {report:?}");
+        assert!(ends_within(zygote, 5000), "{moment}");
+        let left = until(|| daemon.job_processes().is_empty().then_some(()));
+        assert!(left.is_some(), "{moment}: {:?}", daemon.job_processes());
+        daemon.is_well();
+        daemon.stop();
+    }
+}
+
+/// Lets a stopped process go on until it is about to make this system call.
+fn goes_on_until(pid: i32, call: libc::c_long) {
+    let tracee = Pid::from_raw(pid);
+    ptrace::seize(tracee, ptrace::Options::empty()).expect("the tests run as root");
+    let _ = waitpid(tracee, None).expect("it is traced");
+    signal(pid, Signal::SIGCONT);
+    let there = (0..10_000).any(|_| {
+        ptrace::syscall(tracee, None).expect("it has stopped");
+        let _ = waitpid(tracee, None).expect("it is traced");
+        let now = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        now.split(' ').next() == Some(&call.to_string())
+    });
+    assert!(there, "it never does");
+}
+
+/// Killed after it has forked a job and before it says so: the child never becomes the job, and is not left for
+/// nobody to reap, which would keep the namespace of all jobs from ever ending.
+#[test]
+fn a_child_that_nobody_was_told_of_is_nothing() {
+    let daemon = Daemon::start(Options::default());
+    let zygote = zygote(&daemon);
+    signal(zygote, Signal::SIGSTOP);
+    in_state(zygote, 'T');
+    let mut caller = Caller::new(&daemon, &user_a());
+    let asking = thread::spawn(move || caller.run(argv(&["echo", "ran"])));
+    sleeps_in(daemon.pid(), libc::SYS_recvfrom);
+    goes_on_until(zygote, libc::SYS_write);
+    signal(zygote, Signal::SIGKILL);
+    // Its parent gets it when nobody traces it any more.
+    let _ = waitpid(Pid::from_raw(zygote), None);
+    let report = asking.join().expect("a caller does not panic");
+    assert_eq!(stdout(&report.expect("user A may run")), "ran\n");
+    daemon.is_well();
+    let keeper = daemon.keeper().expect("it is there");
+    signal(keeper, Signal::SIGKILL);
+    assert!(ends_within(keeper, 5000), "something of a job is left");
+    let mut caller = Caller::new(&daemon, &user_a());
+    let again = until(|| caller.run(argv(&["true"])).ok());
+    assert!(again.is_some(), "no job runs any more");
+    daemon.stop();
+}
+
+/// The answer of a zygote comes while the warden is stopped, which has the kernel break its wait off.
+#[test]
+fn a_call_runs_once_though_the_warden_is_stopped_meanwhile() {
+    let daemon = Daemon::start(Options::default());
+    let zygote = zygote(&daemon);
+    signal(zygote, Signal::SIGSTOP);
+    in_state(zygote, 'T');
+    let mut caller = Caller::new(&daemon, &user_a());
+    let asking = thread::spawn(move || caller.run(at_once(argv(&["sleep", "2"]))));
+    sleeps_in(daemon.pid(), libc::SYS_recvfrom);
+    signal(daemon.pid(), Signal::SIGSTOP);
+    in_state(daemon.pid(), 'T');
+    signal(zygote, Signal::SIGCONT);
+    sleepers(&daemon, 1);
+    signal(daemon.pid(), Signal::SIGCONT);
+    let report = asking.join().expect("a caller does not panic");
+    let job = report.expect("user A may run").job;
+    // A second one would be there by now: the answer came after its fork.
+    let all = of_jobs(&daemon);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let report = Caller::new(&daemon, &user_a()).end_of(job);
+    assert_eq!(report.state, State::Exited, "{report:?}");
+    let left = until(|| daemon.job_processes().is_empty().then_some(()));
+    assert!(left.is_some(), "{:?}", daemon.job_processes());
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// Processes of jobs, executed or not, but no zombies.
+fn of_jobs(daemon: &Daemon) -> Vec<Process> {
+    let depth = own_depth();
+    let inside = |process: &Process| process.nspid.len() > depth && process.nspid[depth] != 1;
+    let ours = descendants(daemon.pid()).into_iter();
+    ours.filter(|process| inside(process) && process.state != 'Z')
+        .collect()
+}
+
+/// Waits until so many jobs sleep.
+fn sleepers(daemon: &Daemon, count: usize) {
+    let there = until(|| {
+        let all = of_jobs(daemon);
+        let asleep = all.iter().filter(|process| process.name == "sleep").count();
+        (asleep == count && all.len() == count).then_some(())
+    });
+    assert!(there.is_some(), "{:?}", of_jobs(daemon));
+}
+
+/// The host's mounts come and go all the time, in places that a job sees: none of them is ever writable in there, nor
+/// tied to the host's.
+#[test]
+fn whatever_the_host_mounts_a_job_cannot_write_there() {
+    const WRITABLE: &str =
+        "awk '$6 !~ /^ro/ || / (shared|master):/ { print $5 }' /proc/self/mountinfo";
+    let daemon = Daemon::start(Options {
+        shared: true,
+        ..Options::default()
+    });
+    let _ = zygote(&daemon);
+    let mut caller = Caller::new(&daemon, &user_a());
+    let mut writable = move || {
+        let report = caller.run(script(WRITABLE)).expect("user A may run");
+        stdout(&report)
+    };
+    let quiet = writable();
+    assert!(quiet.contains("/tmp\n"), "{quiet}");
+    let storm = format!(
+        "while :; do mount -t tmpfs none /mnt && umount /mnt; done < /proc/{}/status",
+        daemon.pid()
+    );
+    let mut storm = Command::new("nsenter")
+        .args([
+            "--mount",
+            "--target",
+            &daemon.pid().to_string(),
+            "sh",
+            "-c",
+            &storm,
+        ])
+        .spawn()
+        .expect("nsenter starts");
+    let seen: Vec<String> = (0..60).map(|_| writable()).collect();
+    let alive = storm.try_wait().expect("it is ours").is_none();
+    storm.kill().expect("it is ours");
+    let _ = storm.wait();
+    assert!(alive, "the storm was over too soon");
+    assert!(seen.iter().all(|seen| *seen == quiet), "{seen:?}");
+    daemon.stop();
+}
