@@ -384,10 +384,21 @@ impl Daemon {
     pub fn job_processes(&self) -> Vec<Process> {
         let uids = self.uid_first + 1..self.uid_first + self.uid_count;
         let orphan = |process: &Process| process.state == 'Z' && process.parent == 1;
-        processes()
-            .into_iter()
+        let all = processes();
+        let ahead = all.iter().filter(|process| process.name == "remit-zygote");
+        let monitors: Vec<i32> = ahead.map(|process| process.parent).collect();
+        // With the attendants of one that waits for a job, which has a uid already.
+        let waits = |process: &Process| {
+            let attends = ["remit-monitor", "remit-init"].contains(&process.name.as_str());
+            attends
+                && [process.pid, process.parent]
+                    .iter()
+                    .any(|pid| monitors.contains(pid))
+        };
+        all.iter()
             .filter(|process| uids.contains(&process.uid) && process.state != 'X')
-            .filter(|process| !orphan(process))
+            .filter(|process| !orphan(process) && !waits(process))
+            .cloned()
             .collect()
     }
 

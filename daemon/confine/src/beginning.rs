@@ -98,6 +98,12 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
             (None, _) => None,
         };
     }
+    let (mut ruleset, mut go, mut proc) = (None, None, None);
+    if let Some(inherited) = way.inherited {
+        ruleset = inherited.ruleset.map(above).transpose()?;
+        go = inherited.go.map(above).transpose()?;
+        proc = Some(above(inherited.proc)?);
+    }
     floor::place(stdin, 0)?;
     floor::place(stdout, 1)?;
     floor::place(stderr, 2)?;
@@ -107,32 +113,26 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
     for (copy, at) in opened.into_iter().flatten() {
         floor::place(copy, at)?;
     }
-    let mut own = steps_at + 1;
-    match way.inherited {
-        None => floor::place_closing(steps, steps_at)?,
-        Some(inherited) => {
-            let go = inherited.go.map(above).transpose()?;
-            let proc = above(inherited.proc)?;
-            let ruleset = inherited.ruleset.map(above).transpose()?;
-            floor::place_closing(steps, steps_at)?;
-            if let Some(ruleset) = ruleset {
-                floor::place_closing(ruleset, ruleset_at(way))?;
-            }
-            if let Some(go) = go {
-                floor::place_closing(go, go_at(way))?;
-            }
-            floor::place_closing(proc, proc_at(way))?;
-            own = proc_at(way) + 1;
+    floor::place_closing(steps, steps_at)?;
+    let own = [
+        (ruleset, ruleset_at(way)),
+        (go, go_at(way)),
+        (proc, proc_at(way)),
+    ];
+    for (copy, at) in own {
+        if let Some(copy) = copy {
+            floor::place_closing(copy, at)?;
         }
     }
     if way.sandbox.walls.up(Wall::Descriptors) {
-        if way
-            .inherited
-            .is_some_and(|inherited| inherited.ruleset.is_none())
-        {
-            floor::close_one(ruleset_at(way));
+        let last = way.inherited.map_or(steps_at, |_| proc_at(way));
+        // What is not there has no number either.
+        for (_, at) in own.iter().filter(|(copy, _)| copy.is_none()) {
+            if *at < last {
+                floor::close_one(*at);
+            }
         }
-        floor::close_from(own)?;
+        floor::close_from(last + 1)?;
     }
     Ok(Taken::Done)
 }

@@ -5,7 +5,7 @@
 //! oom score are files of /proc and so come before the tree is read-only.
 //!
 //! In a `strict` sandbox the child becomes the job's monitor half-way, and the job goes on from
-//! there as its child (`monitor`).
+//! there as its child (`monitor`). What a zygote has forked has some of the steps behind it.
 
 use crate::arguments::{self, Prepared};
 use crate::beginning::{begin, go_at, ruleset_at, steps_at};
@@ -15,7 +15,7 @@ use crate::identity;
 use crate::limits::Row;
 use crate::monitor::{Go, Monitor};
 use crate::mounts;
-use crate::net::Relay;
+use crate::net::{Entered, Net, Relay};
 use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::root::{self, Given};
 use crate::sandbox::{Base, Strict};
@@ -107,11 +107,14 @@ pub(crate) fn run(way: &Way<'_>) -> i32 {
 pub(crate) fn confined(way: &Way<'_>, then: impl FnOnce(BorrowedFd<'_>) -> i32) -> i32 {
     let mut notes = Notes::default();
     let taken = match &way.sandbox.base {
-        Base::Read(_) | Base::Host => in_place(way, &mut notes).map(|()| then),
-        Base::Strict(strict) => match apart(way, strict, &mut notes, then) {
-            Err(failure) => Err(failure),
-            Ok(never) => match never {},
-        },
+        Base::Strict(strict) if way.inherited.is_none() => {
+            match apart(way, strict, &mut notes, then) {
+                Err(failure) => Err(failure),
+                Ok(never) => match never {},
+            }
+        }
+        // Also where a job that has namespaces of its own was forked ahead, in them.
+        Base::Read(_) | Base::Strict(_) | Base::Host => in_place(way, &mut notes).map(|()| then),
     };
     if !told(
         way,
@@ -183,27 +186,39 @@ pub(crate) fn only(
 /// Every step of a job that is the forked child itself.
 fn in_place(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     begin(way, notes)?;
+    if let Base::Strict(strict) = &way.sandbox.base
+        && own_network(way.sandbox, strict).is_some()
+    {
+        notes.take(Step::Network, Ok(Taken::Done))?;
+    }
     notes.take(Step::Rlimits, only(way, Wall::Rlimits, || rlimits(way)))?;
     let mut ruleset = None;
     if let Some(inherited) = way.inherited {
-        // The zygote has seen to both, or had not forked.
+        // The zygote has seen to all of this, or had not forked.
         notes.take(Step::Namespaces, Ok(Taken::Done))?;
-        notes.take(Step::Mounts, Ok(Taken::Done))?;
+        let tree = match way.sandbox.base {
+            Base::Strict(_) => Step::Root,
+            Base::Read(_) | Base::Host => Step::Mounts,
+        };
+        notes.take(tree, Ok(Taken::Done))?;
         ruleset = inherited.ruleset.map(|_| floor::owned(ruleset_at(way)));
     } else if let Base::Read(places) = &way.sandbox.base {
         notes.take(Step::Namespaces, namespaces())?;
-        let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
-            let given = Given {
-                walls: way.sandbox.walls,
-                whole: true,
-                shared: &way.tmpfs,
-                own: &way.tmpfs,
-                ruleset: granted(way, &ruleset),
-                stage: None,
-            };
-            mounts::confine(places, &given, Later::CutOff)?;
-            Ok(Taken::Done)
-        });
+        let taken = new_ruleset(way.sandbox)
+            .map_err(Fault::from)
+            .and_then(|new| {
+                ruleset = new;
+                let given = Given {
+                    walls: way.sandbox.walls,
+                    whole: true,
+                    shared: &way.tmpfs,
+                    own: &way.tmpfs,
+                    ruleset: granted(way, &ruleset),
+                    stage: None,
+                };
+                mounts::confine(places, &given, Later::CutOff)?;
+                Ok(Taken::Done)
+            });
         notes.take(Step::Mounts, taken)?;
     }
     settle(way, notes, ruleset)
@@ -228,6 +243,7 @@ fn apart(
         uid: way.own.0,
         gid: way.own.1,
         shared_pages: &way.shared_pages,
+        hello: None,
     };
     let entered = monitor.enter().map(|()| Taken::Done);
     let before = *notes;
@@ -249,20 +265,23 @@ fn apart(
 /// said why.
 fn inside(way: &Way<'_>, strict: &Strict, notes: &mut Notes, go: Go) -> Result<bool, Failure> {
     let mut ruleset = None;
-    let taken = new_ruleset(way, &mut ruleset).and_then(|()| {
-        // The monitor has blocked them.
-        floor::default_signals()?;
-        let given = Given {
-            walls: way.sandbox.walls,
-            whole: false,
-            shared: &way.tmpfs,
-            own: &way.scratch,
-            ruleset: granted(way, &ruleset),
-            stage: way.stage,
-        };
-        root::build(&strict.root, &given)?;
-        Ok(Taken::Done)
-    });
+    let taken = new_ruleset(way.sandbox)
+        .map_err(Fault::from)
+        .and_then(|new| {
+            ruleset = new;
+            // The monitor has blocked them.
+            floor::default_signals()?;
+            let given = Given {
+                walls: way.sandbox.walls,
+                whole: false,
+                shared: &way.tmpfs,
+                own: &way.scratch,
+                ruleset: granted(way, &ruleset),
+                stage: way.stage,
+            };
+            root::build(&strict.root, &given, Later::CutOff)?;
+            Ok(Taken::Done)
+        });
     notes.take(Step::Root, taken)?;
     if !go.wait() {
         return Ok(false);
@@ -300,23 +319,35 @@ fn namespaces() -> Result<Taken, Fault> {
 }
 
 fn network(way: &Way<'_>, strict: &Strict, relay: &mut Option<Relay>) -> Result<Taken, Fault> {
-    let Some(net) = strict.net.as_ref() else {
+    let Some((net, entered)) = new_network(way.sandbox, strict)? else {
         return Ok(Taken::Absent);
     };
-    if !way.sandbox.walls.up(Wall::NetworkNamespace) {
-        return Ok(Taken::Absent);
-    }
-    let entered = net.enter()?;
     let (uid, gid) = way.own;
     *relay = net.relay(entered, way.sandbox.kernel.fork, uid, gid)?;
     Ok(Taken::Done)
 }
 
-fn new_ruleset(way: &Way<'_>, ruleset: &mut Option<OwnedFd>) -> Result<(), Fault> {
-    if let Some(fence) = &way.sandbox.fence {
-        *ruleset = Some(floor::landlock_ruleset(&fence.handled)?);
-    }
-    Ok(())
+/// The network of its own that this sandbox has, if it has one.
+fn own_network<'a>(sandbox: &Sandbox, strict: &'a Strict) -> Option<&'a Net> {
+    let up = sandbox.walls.up(Wall::NetworkNamespace);
+    strict.net.as_ref().filter(|_| up)
+}
+
+/// Enters it.
+pub(crate) fn new_network<'a>(
+    sandbox: &Sandbox,
+    strict: &'a Strict,
+) -> io::Result<Option<(&'a Net, Entered)>> {
+    let net = own_network(sandbox, strict);
+    net.map(|net| Ok((net, net.enter()?))).transpose()
+}
+
+/// What a Landlock domain is made of, where there is Landlock.
+pub(crate) fn new_ruleset(sandbox: &Sandbox) -> io::Result<Option<OwnedFd>> {
+    let fence = sandbox.fence.as_ref();
+    fence
+        .map(|fence| floor::landlock_ruleset(&fence.handled))
+        .transpose()
 }
 
 /// The ruleset and what it can grant.

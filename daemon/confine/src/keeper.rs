@@ -147,6 +147,15 @@ pub(crate) fn settle(
     if !floor::pidfd_alive(floor::placed(0))? {
         return Err(std::io::ErrorKind::NotFound.into());
     }
+    make_nothing()?;
+    floor::no_new_privs()?;
+    floor::install_filter(filter)?;
+    floor::write(floor::placed(1), &[1])?;
+    floor::close_from(0)
+}
+
+/// No further descriptor, no file, no locked memory, no core for this process.
+pub(crate) fn make_nothing() -> std::io::Result<()> {
     for resource in [
         libc::RLIMIT_NOFILE,
         libc::RLIMIT_FSIZE,
@@ -155,10 +164,7 @@ pub(crate) fn settle(
     ] {
         floor::set_limit(resource, 0, 0)?;
     }
-    floor::no_new_privs()?;
-    floor::install_filter(filter)?;
-    floor::write(floor::placed(1), &[1])?;
-    floor::close_from(0)
+    Ok(())
 }
 
 /// The identity without a single right, dying with its parent. In the order that the kernel

@@ -27,6 +27,7 @@ mod notes;
 mod pids;
 mod places;
 mod profile;
+mod recipe;
 mod root;
 mod sandbox;
 mod seccomp;

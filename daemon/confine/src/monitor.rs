@@ -14,7 +14,7 @@
 //! When the monitor is killed, init dies with it, and so does the job. When the keeper is, all do.
 
 use crate::floor::{self, ForkCall};
-use crate::keeper::{KEEPER_CALLS, become_nobody, settle};
+use crate::keeper::{KEEPER_CALLS, become_nobody, make_nothing, settle};
 use crate::net::Relay;
 use crate::notes::Fault;
 use crate::seccomp::{self, Program};
@@ -72,17 +72,27 @@ pub(crate) struct Monitor<'a> {
     pub(crate) gid: u32,
     /// Pages of System V shared memory, as text.
     pub(crate) shared_pages: &'a CStr,
+    /// Gets a byte when all is there that a job needs, the job's own process too: where that is forked ahead.
+    pub(crate) hello: Option<BorrowedFd<'a>>,
 }
 
 /// What a job waits for before it executes.
-pub(crate) struct Go(OwnedFd);
+pub(crate) struct Go {
+    go: OwnedFd,
+    /// To be told that the job's process is ready, where the monitor wants to know.
+    told: Option<OwnedFd>,
+}
 
 impl Go {
     /// Waits until monitor and init are confined. Where that cannot be, the monitor has said so,
     /// and this process has nothing to say.
     pub(crate) fn wait(self) -> bool {
-        let mut byte = [0];
-        matches!(floor::read(self.0.as_fd(), &mut byte), Ok(1))
+        let told = match &self.told {
+            Some(told) => floor::write(told.as_fd(), &[1]),
+            None => Ok(1),
+        };
+        drop(self.told);
+        told.is_ok() && matches!(floor::read(self.go.as_fd(), &mut [0]), Ok(1))
     }
 }
 
@@ -133,15 +143,29 @@ impl Monitor<'_> {
             false => None,
         };
         drop(told);
+        let (stands, standing) = match self.hello {
+            Some(_) => pipe().map(|(stands, told)| (Some(stands), Some(told)))?,
+            None => (None, None),
+        };
         let job = floor::fork(self.call, None, || {
             // The end of these pipes must be that of the monitor.
             floor::close_one(raw(&gone));
             floor::close_one(raw(&ready));
-            job(Go(floor::owned(raw(&go))))
+            if let Some(stands) = &stands {
+                floor::close_one(raw(stands));
+            }
+            job(Go {
+                go: floor::owned(raw(&go)),
+                told: standing.as_ref().map(|told| floor::owned(raw(told))),
+            })
         });
-        drop(go);
+        drop((go, standing));
         let (job, _pidfd) = job.inspect_err(|_| end_init(init, None))?;
-        if let Err(e) = self.confine(init.map(|_| ready.as_fd())) {
+        let others = [
+            init.map(|_| ready.as_fd()),
+            stands.as_ref().map(AsFd::as_fd),
+        ];
+        if let Err(e) = self.confine(others) {
             // The job waits for this pipe, and ends with it.
             drop(gone);
             end_init(init, Some(job));
@@ -149,6 +173,9 @@ impl Monitor<'_> {
         }
         // A job that failed has said why, and waits no more.
         let _ = floor::write(gone.as_fd(), &[1]);
+        if let Some(hello) = self.hello {
+            let _ = floor::write(hello, &[1]);
+        }
         // No destructor may run for descriptors that are closed by number.
         floor::exit(attend(init, job, relay))
     }
@@ -165,14 +192,15 @@ impl Monitor<'_> {
         Ok(pid)
     }
 
-    /// Gives up every right, and sees that init has too.
-    fn confine(&self, init: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Gives up every right, and sees that init has too, and that the job's process is ready where that is
+    /// asked for: each says so by a byte.
+    fn confine(&self, others: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
         floor::set_name(c"remit-monitor")?;
         floor::change_dir(c"/")?;
         become_nobody(self.uid, self.gid, &[])?;
-        if let Some(ready) = init {
-            let mut byte = [0];
-            if floor::read(ready, &mut byte)? != 1 {
+        make_nothing()?;
+        for ready in others.into_iter().flatten() {
+            if floor::read(ready, &mut [0])? != 1 {
                 return Err(io::Error::from_raw_os_error(libc::ECHILD));
             }
         }

@@ -1,15 +1,15 @@
 //! A profile compiled, once for all its jobs.
 
 use crate::fence::{Fence, fence};
-use crate::floor::ForkCall;
 use crate::limits::{Ceilings, Clamped, Limits};
 use crate::monitor::{Filters, PROCESSES};
 use crate::net::{Net, Network};
 use crate::places::{self, Places};
 use crate::profile::{HostProfile, ReadProfile, StrictProfile};
+use crate::recipe::Recipe;
 use crate::root::Root;
 use crate::seccomp::{self, Class, Program, Told};
-use crate::wall::{Wall, Walls};
+use crate::wall::Walls;
 use crate::{Error, Kernel, Result, floor};
 use std::path::Path;
 
@@ -32,55 +32,8 @@ pub struct Sandbox {
     pub(crate) limits: Limits,
     pub(crate) ceilings: Ceilings,
     pub(crate) kernel: Kernel,
-    /// What a zygote makes the same of; `None` for a sandbox whose jobs are forked here.
+    /// What a zygote makes the same of; `None` for a sandbox whose jobs are all forked here.
     pub(crate) recipe: Option<Recipe>,
-}
-
-/// A `read` sandbox that changes nothing at all, in numbers.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Recipe {
-    groups: Vec<u32>,
-    limits: Limits,
-    landlock_abi: u32,
-    keyrings: bool,
-    walls: u8,
-}
-
-impl Recipe {
-    /// `None` where the sandbox needs more than a zygote has: capabilities and what is written by name,
-    /// or a kernel without clone3(2).
-    fn of(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Option<Recipe> {
-        let plain = profile.capabilities == 0
-            && profile.write.is_empty()
-            && profile.devices.is_empty()
-            && !profile.network;
-        let can = kernel.fork == ForkCall::Clone3 && walls.up(Wall::PidNamespace);
-        (plain && can).then(|| Recipe {
-            groups: profile.groups.clone(),
-            limits: profile.limits,
-            landlock_abi: kernel.landlock_abi,
-            keyrings: kernel.keyrings,
-            walls: walls.number(),
-        })
-    }
-
-    /// Compiles it.
-    pub(crate) fn sandbox(&self) -> Result<Sandbox> {
-        let profile = ReadProfile {
-            groups: self.groups.clone(),
-            limits: self.limits,
-            ..ReadProfile::default()
-        };
-        let kernel = Kernel {
-            release: String::new(),
-            landlock_abi: self.landlock_abi,
-            landlock_errata: 0,
-            keyrings: self.keyrings,
-            loginuid: false,
-            fork: ForkCall::Clone3,
-        };
-        Sandbox::compile_read(&profile, &kernel, Walls::of(self.walls))
-    }
 }
 
 /// What a sandbox is made of.
@@ -103,7 +56,7 @@ pub(crate) struct Strict {
 }
 
 /// Who the jobs of a sandbox are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Who {
     /// Uid and gid; `None`: those that each job brings.
     pub(crate) user: Option<(u32, u32)>,
@@ -188,14 +141,18 @@ impl Sandbox {
         })
     }
 
-    fn compile_read(profile: &ReadProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
+    pub(crate) fn compile_read(
+        profile: &ReadProfile,
+        kernel: &Kernel,
+        walls: Walls,
+    ) -> Result<Sandbox> {
         let class = Class {
             locks: !profile.write.is_empty(),
             no_set_id: !profile.write.is_empty(),
             internet: profile.network,
             ..Class::default()
         };
-        Ok(Sandbox {
+        let sandbox = Sandbox {
             walls,
             base: Base::Read(places::find(profile)?),
             who: Who {
@@ -213,8 +170,9 @@ impl Sandbox {
             limits: profile.limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
-            recipe: Recipe::of(profile, kernel, walls),
-        })
+            recipe: None,
+        };
+        Ok(sandbox.with_recipe())
     }
 
     fn compile_strict(profile: &StrictProfile, kernel: &Kernel, walls: Walls) -> Result<Sandbox> {
@@ -236,28 +194,46 @@ impl Sandbox {
             no_set_id: !profile.write.is_empty(),
             shared_uid: profile.user.is_some(),
         };
-        let strict = Strict {
-            root: Root::of(profile, &Net::hosts(&profile.network))?,
-            net: Net::of(&profile.network, kernel)?,
-            filters: Filters::compile()?,
+        let who = Who {
+            user: profile.user,
+            groups: profile.groups.clone(),
+            capabilities: profile.capabilities,
         };
+        let root = Root::of(profile, &Net::hosts(&profile.network))?;
+        let net = Net::of(&profile.network, kernel)?;
+        let sandbox = Self::of_strict_parts(who, class, root, net, profile.limits, kernel, walls)?;
+        Ok(sandbox.with_recipe())
+    }
+
+    /// A `strict` sandbox of what a profile comes to.
+    pub(crate) fn of_strict_parts(
+        who: Who,
+        class: Class,
+        root: Root,
+        net: Option<Net>,
+        limits: Limits,
+        kernel: &Kernel,
+        walls: Walls,
+    ) -> Result<Sandbox> {
+        let filters = Filters::compile()?;
         Ok(Sandbox {
             walls,
-            base: Base::Strict(Box::new(strict)),
-            who: Who {
-                user: profile.user,
-                groups: profile.groups.clone(),
-                capabilities: profile.capabilities,
-            },
+            base: Base::Strict(Box::new(Strict { root, net, filters })),
+            who,
             class,
             program: Some(seccomp::compile(walls, class)?),
             told: None,
             fence: fence(kernel.landlock_abi, walls).map(Fence::without_network),
-            limits: profile.limits,
+            limits,
             ceilings: Ceilings::own()?,
             kernel: kernel.clone(),
             recipe: None,
         })
+    }
+
+    fn with_recipe(self) -> Sandbox {
+        let recipe = Recipe::of(&self);
+        Sandbox { recipe, ..self }
     }
 
     /// The same walls, and what they refuse a job is told to the kernel's audit: by the filter of system

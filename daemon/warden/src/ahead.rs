@@ -4,32 +4,48 @@ use std::io::{self, Read};
 
 use remit_common::names::JobId;
 
+use crate::uids::JobUid;
 use crate::waiting::Room;
 use crate::warden::{Gate, Warden};
 
+/// The names of a job that is still to come.
+#[derive(Debug)]
+pub struct Ahead {
+    job: JobId,
+    uid: JobUid,
+}
+
 impl Warden {
-    /// Makes the next job's id, and its cgroup by that name, unless they are there.
+    /// Makes the next job's id and uid, and its cgroup by that name, unless they are there.
     pub fn make_ahead(&mut self) {
         if self.ahead.is_some() || self.gate != Gate::Open || !self.broker.is_ready() {
             return;
         }
         // Whoever asks next makes them, where this fails.
-        if let Ok(job) = self.new_id()
-            && self.walls.make_ready(job)
-        {
-            self.ahead = Some(job);
+        let Ok(job) = self.new_id() else { return };
+        let Some(uid) = self.uids.take() else { return };
+        match self.walls.make_ready(job, uid.get()) {
+            true => self.ahead = Some(Ahead { job, uid }),
+            false => self.uids.give_back(uid),
         }
     }
 
-    /// An id for a job that runs now, or later. What is ready is for those that run at once.
+    /// An id and, where one is free, a uid for a job that runs now, or later. What is ready is for those that
+    /// run at once, unless its uid is the last one.
     ///
     /// # Errors
     /// The kernel has no random bytes.
-    pub fn next_id(&mut self, room: Room) -> io::Result<JobId> {
-        match self.ahead.take_if(|_| room == Room::Now) {
-            Some(job) => Ok(job),
-            None => self.new_id(),
+    pub fn next_names(&mut self, room: Room) -> io::Result<(JobId, Option<JobUid>)> {
+        let last = self.uids.free() == 0;
+        match self.ahead.take_if(|_| room == Room::Now || last) {
+            Some(Ahead { job, uid }) => Ok((job, Some(uid))),
+            None => Ok((self.new_id()?, self.uids.take())),
         }
+    }
+
+    /// How many uids are free for jobs.
+    pub fn free_uids(&self) -> usize {
+        self.uids.free() + usize::from(self.ahead.is_some())
     }
 
     fn new_id(&mut self) -> io::Result<JobId> {

@@ -216,11 +216,11 @@ impl Walls {
         }
     }
 
-    /// Makes ready what the next job needs, whose id will be this. False where there is no such thing.
-    pub fn make_ready(&self, job: JobId) -> bool {
+    /// Makes ready what the next job needs, whose id and uid will be these. False where there is no such thing.
+    pub fn make_ready(&self, job: JobId, uid: u32) -> bool {
         self.ground
             .as_ref()
-            .is_ok_and(|ground| ground.make_ready(job))
+            .is_ok_and(|ground| ground.make_ready(job, uid))
     }
 
     /// What stood when a job was executed, from its own steps.

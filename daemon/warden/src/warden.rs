@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::time::Instant;
 
-use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
 use remit_policy::{Grant, Pending, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
+use crate::ahead::Ahead;
 use crate::admin::Admins;
 use crate::approval::Approvals;
 use crate::args::Args;
@@ -120,8 +120,8 @@ pub struct Warden {
     pub notify: Notify,
     /// /dev/urandom.
     pub random: File,
-    /// The id of the next job, where something was made ready for it.
-    pub ahead: Option<JobId>,
+    /// What the next job will be called, where something was made ready for it.
+    pub ahead: Option<Ahead>,
 }
 
 impl Warden {
@@ -188,7 +188,7 @@ impl Warden {
                 "{over} and {} of all users wait, more are not allowed",
                 self.queue.len()
             )
-        } else if self.uids.free() <= jobs.max.saturating_sub(all) {
+        } else if self.free_uids() <= jobs.max.saturating_sub(all) {
             // What waits has its uid already; those for free places are not for waiting.
             format!("{over} and no uid of the jobs' range is left for more that wait")
         } else {
@@ -245,10 +245,10 @@ impl Warden {
     /// # Errors
     /// No uid is free, or the kernel has no random bytes.
     pub fn new_job(&mut self, room: Room) -> Result<NewJob, Refusal> {
-        let job = self
-            .next_id(room)
+        let (job, uid) = self
+            .next_names(room)
             .map_err(|error| Refusal::new(Code::NotStarted, format!("no random bytes: {error}")))?;
-        let uid = self.uids.take().ok_or_else(|| {
+        let uid = uid.ok_or_else(|| {
             Refusal::new(Code::Busy, "no uid of the jobs' range is free")
                 .next("wait for a job to end")
         })?;

@@ -158,6 +158,11 @@ fn near(alone: Stage) -> Result<Vec<Way>, Failure> {
             "read_whole",
         ),
         bare(STRICT, "sandbox 'strict' alone", "strict"),
+        bare(
+            "sandbox_strict_whole",
+            "the same, all of it when the job comes",
+            "strict_whole",
+        ),
         way(
             ALONE,
             "'read' by the warden alone (link to recorded end)",

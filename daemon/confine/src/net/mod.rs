@@ -115,6 +115,11 @@ impl Net {
         }))
     }
 
+    /// Whether it has a loopback interface; `None` where it needs a relay besides.
+    pub(crate) fn loopback(&self) -> Option<bool> {
+        self.targets.is_empty().then_some(self.loopback)
+    }
+
     /// The text of `/etc/hosts` for such jobs: nothing else gives names a meaning there.
     pub(crate) fn hosts(network: &Network) -> String {
         let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();

@@ -1,8 +1,8 @@
 //! Building a root, in the child that will live in it. No allocation.
 
-use super::{Access, Content, Host, Mount, Private, Root};
+use super::{Access, Content, Host, Mount, Private, Root, is_missing};
 use crate::fence::Fence;
-use crate::floor;
+use crate::floor::{self, Later};
 use crate::notes::Fault;
 use crate::steps::Why;
 use crate::wall::Walls;
@@ -29,9 +29,10 @@ pub(crate) struct Given<'a> {
 /// Where the root is put together: in this namespace `/proc` is of no other use.
 const SITE: &CStr = c"/proc";
 
-/// Builds the root and moves into it. The working directory is its top.
-pub(crate) fn build(root: &Root, given: &Given<'_>) -> Result<(), Fault> {
-    floor::set_whole_tree(0, floor::Later::CutOff)?;
+/// Builds the root and moves into it. The working directory is its top. `later`: of the host's tree until it
+/// has gone; the root itself is cut off.
+pub(crate) fn build(root: &Root, given: &Given<'_>, later: Later) -> Result<(), Fault> {
+    floor::set_whole_tree(0, later)?;
     if !given.walls.up(crate::Wall::PrivateRoot) {
         return Ok(());
     }
@@ -121,10 +122,6 @@ pub(crate) fn put(
         }
     }
     Ok(())
-}
-
-fn is_missing(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
 /// A device and a socket must be what they are listed as: what else had their mount's

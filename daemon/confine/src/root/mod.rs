@@ -6,22 +6,26 @@
 mod base;
 mod build;
 mod plan;
+mod seen;
 
 pub(crate) use build::{Given, build, put};
+pub(crate) use seen::{Seen, may_wait};
 
 use crate::net::Network;
 use crate::profile::{Place, StrictProfile};
 use crate::wall::Walls;
 use crate::{Error, Result, floor};
 use plan::Plan;
+use serde::{Deserialize, Serialize};
 use std::{
     ffi::CString,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
 /// What a root is built of, in order. All names are relative to it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Root {
     pub(crate) directories: Vec<CString>,
     pub(crate) links: Vec<Link>,
@@ -31,14 +35,14 @@ pub(crate) struct Root {
 }
 
 /// A symbolic link and where it leads.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Link {
     pub(crate) path: CString,
     pub(crate) to: CString,
 }
 
 /// Something put onto a place of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {
     /// As the profile has it.
     pub(crate) name: PathBuf,
@@ -49,7 +53,7 @@ pub(crate) struct Mount {
 }
 
 /// What is put there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Content {
     /// A tmpfs of the job's own.
     Private(Private),
@@ -58,7 +62,7 @@ pub(crate) enum Content {
 }
 
 /// Whose a private directory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Private {
     /// As `/tmp`: anybody's.
     Shared,
@@ -67,7 +71,7 @@ pub(crate) enum Private {
 }
 
 /// What is shown of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Host {
     /// Relative to the host's root, no link in it.
     pub(crate) source: CString,
@@ -76,7 +80,7 @@ pub(crate) struct Host {
 }
 
 /// What a job may do with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Access {
     /// Look, and one or both of these.
     Files { write: bool, exec: bool },
@@ -203,6 +207,11 @@ pub(crate) fn listed(write: &[Place], devices: &[Place]) -> Result<Vec<Mount>> {
         })
     };
     write.chain(devices).map(mount).collect()
+}
+
+/// Whether nothing stands there: what is optional is left out then.
+fn is_missing(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 
 /// `path` without its first slash, or why a root cannot have it.

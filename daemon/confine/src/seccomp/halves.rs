@@ -27,7 +27,7 @@ pub(super) const SETUP: &[(&str, &[Row])] = &[
     ("namespaces", &[("unshare", 272, 97), ("setns", 308, 268)]),
     ("mounts", &[
         ("mount", 165, 40), ("umount2", 166, 39), ("open_tree", 428, 428), ("move_mount", 429, 429),
-        ("mount_setattr", 442, 442),
+        ("mount_setattr", 442, 442), ("pivot_root", 155, 41),
     ]),
     ("looking places up; refused to jobs that write", &[("openat2", 437, 437)]),
     ("RLIMIT_CORE", &[("prlimit64", 302, 261)]),

@@ -110,7 +110,7 @@ pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// What jobs of a kind of profile need or lack beyond the table: each its rows of `table::INSTEAD`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Class {
     /// Real locks and flushes, since files of the host are written.
     pub(crate) locks: bool,

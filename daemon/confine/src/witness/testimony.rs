@@ -5,7 +5,7 @@ use crate::attempts::{Attempt, DEVICE, FIFO, FILE, PROGRAM, STAGE, Stage};
 use crate::checklist::{Way, confined};
 use crate::floor::{self, ForkCall};
 use crate::notes::Fault;
-use crate::zygote::{Forker, House};
+use crate::zygote::{Apart, Forker, House};
 use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
@@ -15,7 +15,7 @@ use nix::{
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
 };
@@ -77,6 +77,24 @@ fn from_zygote(
 ) -> io::Result<(i32, OwnedFd)> {
     forker.settle()?;
     let house = House::here()?;
+    if forker.is_apart() {
+        let apart = Apart::of(forker, &house, way.own, way.stage)?;
+        return floor::fork(ForkCall::Clone3, None, || {
+            if forker.begin_early(&house).is_err() {
+                return 1;
+            }
+            apart.live(None, |ruleset| {
+                let ruleset = ruleset.map(|ruleset| floor::placed(ruleset.into_raw_fd()));
+                let inherited = Some(forker.inherited(&house, ruleset, None));
+                let way = Way {
+                    steps,
+                    inherited,
+                    ..way
+                };
+                confined(&way, behind)
+            })
+        });
+    }
     let room = forker.room(&house).map_err(Fault::into_error)?;
     let (ready, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     floor::write(go.as_fd(), &[1])?;
@@ -85,7 +103,7 @@ fn from_zygote(
     }
     let way = Way {
         steps,
-        inherited: Some(forker.inherited(&house, &room, Some(ready.as_fd()))),
+        inherited: Some(forker.inherited(&house, room.ruleset(), Some(ready.as_fd()))),
         ..way
     };
     floor::fork(ForkCall::Clone3, None, || confined(&way, behind))

@@ -2,6 +2,7 @@
 //! witness that tries the walls as a zygote's jobs have them.
 
 use super::room::{House, Room};
+use crate::beginning::FIRST_TO_GO;
 use crate::checklist::Inherited;
 use crate::floor;
 use crate::notes::Fault;
@@ -28,7 +29,7 @@ pub(crate) struct Forker<'a> {
 }
 
 impl<'a> Forker<'a> {
-    /// For jobs in `sandbox`, of base `read`.
+    /// For jobs in `sandbox`.
     pub(crate) fn of(sandbox: &'a Sandbox) -> Result<Forker<'a>> {
         Ok(Forker {
             sandbox,
@@ -39,7 +40,7 @@ impl<'a> Forker<'a> {
     }
 
     /// Makes this process what its children inherit from: signals, manners, scheduling, no capability to be
-    /// had by an exec, half of the filter.
+    /// had by an exec where jobs keep none, half of the filter.
     pub(crate) fn settle(&self) -> io::Result<()> {
         let walls = self.sandbox.walls;
         floor::set_dumpable(false)?;
@@ -48,10 +49,28 @@ impl<'a> Forker<'a> {
         if walls.up(Wall::Scheduling) {
             floor::plain_scheduling()?;
         }
-        if walls.up(Wall::Capabilities) && walls.up(Wall::Identity) {
+        let none = self.sandbox.who.capabilities == 0;
+        if none && walls.up(Wall::Capabilities) && walls.up(Wall::Identity) {
             floor::drop_bounding()?;
         }
         floor::install_filter(self.halves.inherited.instructions())
+    }
+
+    /// In a child that is there before its job: what every job does for itself and none differently.
+    pub(crate) fn begin_early(&self, house: &House) -> io::Result<()> {
+        floor::die_with_parent()?;
+        floor::new_session()?;
+        if self.sandbox.walls.up(Wall::Scheduling) {
+            let proc = Some(house.proc.as_fd());
+            let score = floor::open_at(proc, c"self/oom_score_adj", libc::O_WRONLY)?;
+            floor::write(score.as_fd(), FIRST_TO_GO)?;
+        }
+        Ok(())
+    }
+
+    /// Whether its jobs have namespaces of their own. They are all forked ahead, or by the warden.
+    pub(crate) fn is_apart(&self) -> bool {
+        matches!(self.sandbox.base, Base::Strict(_))
     }
 
     /// A room of the host's tree as it is now, and this process in it.
@@ -76,15 +95,15 @@ impl<'a> Forker<'a> {
         Err(Fault::because(Why::Errno).with_errno(libc::EBUSY))
     }
 
-    /// What a child has that is forked in `room`: `go` as there.
+    /// What a child has that is forked in a tree of this ruleset: `go` as there.
     pub(crate) fn inherited<'b>(
         &'b self,
         house: &'b House,
-        room: &'b Room,
+        ruleset: Option<BorrowedFd<'b>>,
         go: Option<BorrowedFd<'b>>,
     ) -> Inherited<'b> {
         Inherited {
-            ruleset: room.ruleset.as_ref().map(AsFd::as_fd),
+            ruleset,
             closing: &self.halves.closing,
             proc: house.proc.as_fd(),
             go,

@@ -1,15 +1,17 @@
-//! A small process that forks the jobs of one `read` sandbox for the warden.
+//! A small process that forks the jobs of one sandbox for the warden.
 //!
 //! It is the warden's own program executed anew, so that it holds nothing of the warden's memory and its
 //! forks have little to copy. It stands behind the half of the system call filter that costs most, and makes
 //! for each job a mount namespace that no job has had yet (`room`), where it can be with a child in it that
-//! waits for the job (`early`). A child needs only what is its own: identity, limits, Landlock domain, the
-//! rest of the filter. Children are the warden's (`CLONE_PARENT`): it alone reaps them.
+//! waits for the job (`early`). For `strict` jobs it is a monitor with an init in all namespaces, and a child of that
+//! which waits in the job's own root (`apart`). A child needs only what is its own: identity, limits, Landlock
+//! domain, the rest of the filter. Children are the warden's (`CLONE_PARENT`): it alone reaps them.
 //!
 //! Nothing of a job comes back to the zygote, and nothing of one is left in it for the next but freed
 //! memory, which an exec takes away. It is root, reads the warden's messages and nobody else's, and
 //! dies with the warden.
 
+mod apart;
 mod early;
 mod forker;
 mod order;
@@ -18,6 +20,7 @@ mod room;
 mod serve;
 mod waiting;
 
+pub(crate) use apart::Apart;
 pub(crate) use forker::Forker;
 pub use pool::Zygotes;
 pub(crate) use room::House;
@@ -25,7 +28,8 @@ pub use serve::{asked_for, serve};
 
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, Pointers};
-use crate::sandbox::Recipe;
+use crate::recipe::Recipe;
+use crate::sandbox::Base;
 use crate::spawn::{pipes, vet};
 use crate::steps::{UNTOLD, UNTOLD_LEN};
 use crate::{Job, Keeper, Sandbox, Spawned, kernel};
@@ -45,6 +49,8 @@ use waiting::Waiting;
 pub(crate) const NAME: &CStr = c"remit-zygote";
 /// Where it finds its end of the socket.
 const SOCKET: RawFd = 3;
+/// Exit status of a child that got no job, or none that it understood.
+const NO_JOB: i32 = 127;
 /// How long a child may take to notice that its zygote is gone, in milliseconds: it is on its way for less than one.
 const UNTOLD_MS: u16 = 1000;
 /// How long an answer may take, in seconds: a fork takes a tenth of a millisecond.
@@ -56,6 +62,8 @@ const ENDING_MS: u16 = 100;
 #[derive(Debug)]
 pub(crate) struct Zygote {
     recipe: Recipe,
+    /// Its jobs have namespaces of their own: it forks them ahead or not at all.
+    apart: bool,
     pid: i32,
     pidfd: OwnedFd,
     socket: OwnedFd,
@@ -77,10 +85,12 @@ pub(crate) enum Failed {
 }
 
 impl Zygote {
-    /// Executes `program` as a zygote for the jobs of `recipe`. It says by itself when it is ready.
+    /// Executes `program` as a zygote for the jobs of `sandbox`, whose recipe is `recipe`. It says by itself when
+    /// it is ready.
     pub(crate) fn start(
         program: BorrowedFd<'_>,
         keeper: &Keeper,
+        sandbox: &Sandbox,
         recipe: &Recipe,
     ) -> Result<Zygote> {
         let doing = || "cannot start a zygote".into();
@@ -100,6 +110,7 @@ impl Zygote {
         let (pid, pidfd) = floor::fork(kernel::fork_call()?, None, child).doing(doing)?;
         let zygote = Zygote {
             recipe: recipe.clone(),
+            apart: matches!(sandbox.base, Base::Strict(_)),
             pid,
             pidfd,
             socket: ours,
@@ -143,7 +154,7 @@ impl Zygote {
         Ok(())
     }
 
-    /// Forks a job. `None`: it is not one for a zygote.
+    /// Forks a job. `None`: it is not one for a zygote, or none that fits was forked ahead.
     pub(crate) fn spawn(
         &self,
         sandbox: &Sandbox,
@@ -154,20 +165,18 @@ impl Zygote {
         }
         let order = Order::of(sandbox, job)?;
         // One that waits for another job goes on waiting.
-        let waiting = self
-            .waiting
-            .borrow_mut()
-            .take_if(|child| child.is_in(job.cgroup));
+        let waiting = self.waiting.borrow_mut().take_if(|child| child.fits(job));
         if let Some(spawned) = waiting.and_then(|child| child.become_job(sandbox, job, &order)) {
             return Some(spawned.map_err(|_| Failed::Fork));
         }
-        Some(self.ask(sandbox, job, order))
+        (!self.apart).then(|| self.ask(sandbox, job, order))
     }
 
     /// Has a child forked ahead, into the next job's cgroup. Does not wait for it.
-    pub(crate) fn prepare(&self, cgroup: Option<BorrowedFd<'_>>) {
+    pub(crate) fn prepare(&self, cgroup: Option<BorrowedFd<'_>>, own: (u32, u32)) {
         self.waiting.take();
-        *self.waiting.borrow_mut() = Waiting::ask(self.socket.as_fd(), cgroup).ok();
+        let asked = Waiting::ask(self.socket.as_fd(), cgroup, own, self.apart);
+        *self.waiting.borrow_mut() = asked.ok();
     }
 
     /// Ends the child that waits, if it is in that cgroup.

@@ -1,7 +1,7 @@
 //! What warden and zygote say to each other: one datagram a message, descriptors beside it.
 
 use crate::limits::Limits;
-use crate::sandbox::Recipe;
+use crate::recipe::Recipe;
 use crate::spawn::Ends;
 use crate::{Job, Sandbox};
 use nix::sys::socket::{
@@ -44,7 +44,8 @@ pub(super) enum Request {
     Fork(Box<Order>),
     /// A child that waits for its order on the socket beside this message, in the cgroup beside that, where
     /// `cgroup` says so. It tells by that socket that it is there; where there is none, the socket ends.
-    Prepare { cgroup: bool },
+    /// `own`: uid and gid of the job that it will be.
+    Prepare { cgroup: bool, own: (u32, u32) },
 }
 
 /// One job. Beside it: stdout, stderr, steps, then what is said to be there.

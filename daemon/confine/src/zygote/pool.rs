@@ -22,7 +22,9 @@ pub struct Zygotes {
     /// This program, as it was started: whatever becomes of its file.
     program: OwnedFd,
     all: RefCell<Vec<Zygote>>,
-    /// Which of them forked last.
+    /// The one that forks ahead: two jobs in a row were for it.
+    usual: Cell<usize>,
+    /// The one that the last job was for.
     last: Cell<usize>,
     lost: Cell<Option<Instant>>,
     why: RefCell<Option<io::Error>>,
@@ -36,6 +38,7 @@ impl Zygotes {
         Ok(Zygotes {
             program,
             all: RefCell::default(),
+            usual: Cell::default(),
             last: Cell::default(),
             lost: Cell::default(),
             why: RefCell::default(),
@@ -51,7 +54,7 @@ impl Zygotes {
         let Some(recipe) = &sandbox.recipe else {
             return Ok(());
         };
-        let zygote = Zygote::start(self.program.as_fd(), keeper, recipe)?;
+        let zygote = Zygote::start(self.program.as_fd(), keeper, sandbox, recipe)?;
         zygote
             .wait_ready()
             .doing(|| "a zygote does not get ready".into())?;
@@ -75,13 +78,14 @@ impl Zygotes {
         }
     }
 
-    /// Has a child forked ahead for the next job of the kind that came last. It will be in `cgroup`, and
-    /// only a job in there becomes it; any other job in there has it ended before.
-    pub fn prepare(&self, cgroup: Option<BorrowedFd<'_>>) {
+    /// Has a child forked ahead for the next job, of the kind that came twice in a row. It will be in `cgroup`, and
+    /// only a job in there becomes it, in a `strict` sandbox only one of uid and gid `own`; any other job in there
+    /// has it ended before.
+    pub fn prepare(&self, cgroup: Option<BorrowedFd<'_>>, own: (u32, u32)) {
         let all = self.all.borrow();
-        let last = all.get(self.last.get()).or_else(|| all.first());
-        if let Some(zygote) = last.filter(|zygote| zygote.is_ready().is_ok_and(|ready| ready)) {
-            zygote.prepare(cgroup);
+        let usual = all.get(self.usual.get()).or_else(|| all.first());
+        if let Some(zygote) = usual.filter(|zygote| zygote.is_ready().is_ok_and(|ready| ready)) {
+            zygote.prepare(cgroup, own);
         }
     }
 
@@ -127,17 +131,23 @@ impl Zygotes {
             if early {
                 return None;
             }
-            match Zygote::start(self.program.as_fd(), keeper, recipe) {
+            match Zygote::start(self.program.as_fd(), keeper, sandbox, recipe) {
                 Ok(zygote) => {
                     if all.len() >= MOST {
                         all.remove(0);
                     }
                     all.push(zygote);
+                    self.last.set(all.len() - 1);
                 }
                 Err(error) => self.lose(io::Error::other(error)),
             }
             return None;
         };
+        if self.last.replace(at) == at {
+            self.usual.set(at);
+        }
+        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
+        others.for_each(|(_, zygote)| zygote.dismiss(job.cgroup));
         let zygote = all.get(at)?;
         let spawned = match zygote.is_ready() {
             Ok(false) => return None,
@@ -145,10 +155,7 @@ impl Zygotes {
             Err(error) => Err(Failed::Gone(error)),
         };
         match spawned {
-            Ok(spawned) => {
-                self.last.set(at);
-                Some(Ok(spawned))
-            }
+            Ok(spawned) => Some(Ok(spawned)),
             Err(Failed::Killed(error)) => Some(Err(error)),
             // What is wrong with the job itself, the warden finds, too.
             Err(Failed::Fork) => None,

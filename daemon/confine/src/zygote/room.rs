@@ -1,8 +1,9 @@
 //! The mount namespace that the next job gets: made ahead, had by one job, never by another.
 //!
-//! While it waits it follows the host's unmounts, so that it holds no device busy, and where it would not,
-//! since some mount of the host is not shared, none waits; before a job is in it, it is cut off. What the host mounts meanwhile would be writable in there: so a room is used only if the
-//! host's tree has not changed since, which the kernel tells at the moment of asking (poll(2) on
+//! While it waits it follows the host's unmounts, so that it holds no device busy, and where it would
+//! not, since some mount of the host is not shared, none waits; before a job is in it, it is cut off.
+//! What the host mounts meanwhile would be writable in there: so a room is used only if the host's tree
+//! has not changed since, which the kernel tells at the moment of asking (poll(2) on
 //! `/proc/self/mountinfo`, proc_pid_mountinfo(5)).
 
 use crate::fence::Fence;
@@ -29,6 +30,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// With what it grants.
+    pub(crate) fn ruleset(&self) -> Option<BorrowedFd<'_>> {
+        self.ruleset.as_ref().map(AsFd::as_fd)
+    }
+
     /// What keeps it, for when nobody is to be in it any more.
     pub(super) fn left(self) -> OwnedFd {
         self.namespace
@@ -40,6 +46,7 @@ impl Room {
 pub(crate) struct House {
     host: OwnedFd,
     mounts: OwnedFd,
+    root: OwnedFd,
     pub(super) proc: OwnedFd,
 }
 
@@ -48,8 +55,18 @@ impl House {
     pub(crate) fn here() -> io::Result<House> {
         let host = floor::open(c"/proc/self/ns/mnt", libc::O_RDONLY)?;
         let mounts = floor::open(c"/proc/self/mountinfo", libc::O_RDONLY)?;
-        let proc = floor::open(c"/proc", libc::O_PATH | libc::O_DIRECTORY)?;
-        Ok(House { host, mounts, proc })
+        let directory = libc::O_PATH | libc::O_DIRECTORY;
+        Ok(House {
+            host,
+            mounts,
+            root: floor::open(c"/", directory)?,
+            proc: floor::open(c"/proc", directory)?,
+        })
+    }
+
+    /// Its top, wherever this process is.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     /// Whether a room follows every unmount of the host: whether all its mounts are shared, as systemd

@@ -1,5 +1,6 @@
 //! The zygote's own life: it sets itself up, makes a room, forks a job into it, and makes the next one.
 
+use super::apart::Apart;
 use super::early::Early;
 use super::order::{self, Answer, MESSAGE, Order, Request, Setup};
 use super::room::{House, Room};
@@ -112,7 +113,7 @@ impl Zygote<'_> {
             self.left = None;
             match request {
                 Request::Fork(order) => self.carry_out(&order, fds)?,
-                Request::Prepare { cgroup } => self.prepare(cgroup, fds),
+                Request::Prepare { cgroup, own } => self.prepare(cgroup, own, fds),
             }
             // Whatever became of it.
             self.house.leave()?;
@@ -146,24 +147,29 @@ impl Zygote<'_> {
     }
 
     /// Forks a child that waits for its order. Where that cannot be, the next job is forked when it comes.
-    fn prepare(&mut self, cgroup: bool, fds: Vec<OwnedFd>) {
-        if let Ok(room) = self.forked_ahead(cgroup, fds) {
-            self.left = self.waiting.replace(room.left());
+    fn prepare(&mut self, cgroup: bool, own: (u32, u32), fds: Vec<OwnedFd>) {
+        if let Ok(room) = self.forked_ahead(cgroup, own, fds) {
+            self.left = std::mem::replace(&mut self.waiting, room.map(Room::left));
         }
     }
 
-    fn forked_ahead(&self, cgroup: bool, fds: Vec<OwnedFd>) -> io::Result<Room> {
+    fn forked_ahead(
+        &self,
+        cgroup: bool,
+        own: (u32, u32),
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<Option<Room>> {
         let (socket, cgroup) = match (&fds[..], cgroup) {
             ([socket, cgroup], true) => (socket, Some(cgroup.as_fd())),
             ([socket], false) => (socket, None),
             _ => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),
         };
+        let busy = || Err(io::ErrorKind::ResourceBusy.into());
         if !self.keeps {
-            return Err(io::ErrorKind::ResourceBusy.into());
+            return busy();
         }
         // Its own, since it asks by itself whether the host's tree has changed.
         let house = House::here()?;
-        let room = self.forker.room(&house).map_err(Fault::into_error)?;
         let foreign = [
             Some(self.socket.as_fd()),
             self.waiting.as_ref().map(AsFd::as_fd),
@@ -172,18 +178,24 @@ impl Zygote<'_> {
         let early = Early {
             forker: &self.forker,
             house: &house,
-            room: &room,
             socket: socket.as_fd(),
             foreign: &foreign,
         };
-        pids::fork_in_step(
-            self.last_pid.as_ref(),
-            ForkCall::Clone3,
-            cgroup,
-            Parent::Callers,
-            || early.live(),
-        )?;
-        Ok(room)
+        let fork = |child: &dyn Fn() -> i32| {
+            let (call, parent) = (ForkCall::Clone3, Parent::Callers);
+            pids::fork_in_step(self.last_pid.as_ref(), call, cgroup, parent, child)
+        };
+        if self.forker.is_apart() {
+            let apart = Apart::of(&self.forker, &house, own, None)?;
+            if !apart.may_wait()? {
+                return busy();
+            }
+            fork(&|| early.live_apart(&apart))?;
+            return Ok(None);
+        }
+        let room = self.forker.room(&house).map_err(Fault::into_error)?;
+        fork(&|| early.live_in(&room))?;
+        Ok(Some(room))
     }
 
     fn carry_out(&mut self, order: &Order, fds: Vec<OwnedFd>) -> io::Result<()> {
@@ -225,7 +237,7 @@ impl Zygote<'_> {
         let (ready, go) = pipe2(OFlag::O_CLOEXEC)?;
         let inherited = self
             .forker
-            .inherited(&self.house, room, Some(ready.as_fd()));
+            .inherited(&self.house, room.ruleset(), Some(ready.as_fd()));
         let forked = with_way(sandbox, &job, &ends, Some(inherited), |way| {
             let child = || checklist::run(way);
             let last_pid = self.last_pid.as_ref();

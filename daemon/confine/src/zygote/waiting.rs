@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long it may take to be there, in seconds.
-const PATIENCE_S: i64 = 5;
+const PATIENCE_S: i64 = 1;
 
 /// One that was asked for. It is ended and reaped when this is dropped.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Waiting {
     child: Child,
     /// The inode of the cgroup that it was forked into.
     cgroup: Option<u64>,
+    /// Uid and gid of the one job that it can become; `None`: any.
+    own: Option<(u32, u32)>,
 }
 
 #[derive(Debug)]
@@ -41,16 +43,20 @@ struct There {
 }
 
 impl Waiting {
-    /// Asks the zygote at `zygote` for one. Does not wait for it.
+    /// Asks the zygote at `zygote` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
+    /// not wait for it.
     pub(super) fn ask(
         zygote: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
+        own: (u32, u32),
+        apart: bool,
     ) -> io::Result<Waiting> {
         let (ours, its) = order::pair(PATIENCE_S)?;
         // The kernel then says who it is, in this process's own pid namespace. unix(7).
         setsockopt(&ours, sockopt::PassCred, &true)?;
         let request = Request::Prepare {
             cgroup: cgroup.is_some(),
+            own,
         };
         let fds: Vec<_> = [Some(its.as_fd()), cgroup].into_iter().flatten().collect();
         let inode = cgroup.map(inode).transpose()?;
@@ -58,7 +64,13 @@ impl Waiting {
         Ok(Waiting {
             child: Child::Asked(ours),
             cgroup: inode,
+            own: apart.then_some(own),
         })
+    }
+
+    /// Whether it can become this job.
+    pub(super) fn fits(&self, job: &Job<'_>) -> bool {
+        self.is_in(job.cgroup) && self.own.is_none_or(|own| own == (job.uid, job.gid))
     }
 
     /// Whether it is, or will be, in the cgroup that a job is to have.

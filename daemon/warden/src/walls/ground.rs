@@ -111,16 +111,16 @@ impl Ground {
 
     /// Makes what a job that is still to come will need: its cgroup, and a child in there that waits for
     /// what to become. False where no cgroup can be made.
-    pub fn make_ready(&self, job: JobId) -> bool {
+    pub fn make_ready(&self, job: JobId, uid: u32) -> bool {
         self.drop_ready();
         match &self.cgroups {
             Some(cgroups) if cgroups.make_ready(&job.to_string()).is_ok() => {
-                cgroups.with_ready(|cgroup| self.zygotes.prepare(cgroup));
+                cgroups.with_ready(|cgroup| self.zygotes.prepare(cgroup, (uid, uid)));
                 true
             }
             Some(_) => false,
             None => {
-                self.zygotes.prepare(None);
+                self.zygotes.prepare(None, (uid, uid));
                 true
             }
         }

@@ -1,6 +1,6 @@
 //! Runs `/bin/true` bare and behind the walls of a sandbox, from a small process of one thread as the warden is one.
 //!
-//! Each line of standard input is `fork`, `vfork`, `read`, `read_whole` or `strict`; the answer is a line: nanoseconds from the call to
+//! Each line of standard input is `fork`, `vfork`, `read`, `read_whole`, `strict` or `strict_whole`; the answer is a line: nanoseconds from the call to
 //! the moment its process has ended, as its pidfd tells. What only checks or cleans up is not timed.
 
 use std::ffi::CString;
@@ -20,6 +20,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// The first uid of the jobs here, of nobody else: below those that jobs of a daemon have.
 const FIRST_UID: u32 = 1_878_000_000;
+const FIRST_STRICT_UID: u32 = FIRST_UID + 500_000;
 
 const LIMITS: Limits = Limits {
     nofile: 1024,
@@ -52,10 +53,14 @@ struct Small {
     read: Sandbox,
     strict: Sandbox,
     keeper: Keeper,
-    zygotes: Zygotes,
+    /// One for each of both: the last of one kind is not to end what is ready for the other.
+    readers: Zygotes,
+    stricts: Zygotes,
     argv: [CString; 1],
     env: [CString; 1],
+    /// The last of all jobs but those that are forked ahead with their uid, and of those.
     uid: u32,
+    strict_uid: u32,
 }
 
 fn serve() -> Result<(), Failure> {
@@ -71,16 +76,20 @@ fn serve() -> Result<(), Failure> {
     };
     let read = Sandbox::read(&read, &kernel)?;
     let keeper = Keeper::start(FIRST_UID, FIRST_UID)?;
-    let zygotes = Zygotes::of_this_program()?;
-    zygotes.warm(&read, &keeper)?;
+    let strict = Sandbox::strict(&strict, &kernel)?;
+    let [readers, stricts] = [Zygotes::of_this_program()?, Zygotes::of_this_program()?];
+    readers.warm(&read, &keeper)?;
+    stricts.warm(&strict, &keeper)?;
     let mut small = Small {
         read,
-        strict: Sandbox::strict(&strict, &kernel)?,
+        strict,
         keeper,
-        zygotes,
+        readers,
+        stricts,
         argv: [CString::new("/bin/true")?],
         env: [CString::new("LANG=C.UTF-8")?],
         uid: FIRST_UID,
+        strict_uid: FIRST_STRICT_UID,
     };
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
     let mut line = String::new();
@@ -88,15 +97,26 @@ fn serve() -> Result<(), Failure> {
         let took = match line.trim_end() {
             "fork" => small.fork()?,
             "vfork" => small.vfork()?,
-            "read" => small.confined(|small, job| {
-                let spawned = small.zygotes.spawn(&small.read, &small.keeper, job)?;
-                // As the warden does: the next one is made while this one runs.
-                small.zygotes.prepare(None);
-                Ok(spawned)
-            })?,
-            "read_whole" => small.confined(|small, job| spawn(&small.read, &small.keeper, job))?,
-            // Not by way of the zygotes: that would end the child they have ready for the next `read`.
-            "strict" => small.confined(|small, job| spawn(&small.strict, &small.keeper, job))?,
+            "read" => {
+                small.uid += 1;
+                small.confined(small.uid, |job| {
+                    small.ahead(&small.readers, &small.read, job)
+                })?
+            }
+            "strict" => {
+                small.strict_uid += 1;
+                small.confined(small.strict_uid, |job| {
+                    small.ahead(&small.stricts, &small.strict, job)
+                })?
+            }
+            "read_whole" => {
+                small.uid += 1;
+                small.confined(small.uid, |job| spawn(&small.read, &small.keeper, job))?
+            }
+            "strict_whole" => {
+                small.uid += 1;
+                small.confined(small.uid, |job| spawn(&small.strict, &small.keeper, job))?
+            }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
         stdout.write_all(format!("{}\n", took.as_nanos()).as_bytes())?;
@@ -134,14 +154,26 @@ impl Small {
         Ok(took)
     }
 
+    /// As the warden does: the next one is made while this one runs.
+    fn ahead(
+        &self,
+        zygotes: &Zygotes,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+    ) -> remit_confine::Result<Spawned> {
+        let spawned = zygotes.spawn(sandbox, &self.keeper, job)?;
+        zygotes.prepare(None, (job.uid + 1, job.gid + 1));
+        Ok(spawned)
+    }
+
     fn confined(
-        &mut self,
-        start_it: fn(&Self, &Job<'_>) -> remit_confine::Result<Spawned>,
+        &self,
+        uid: u32,
+        start_it: impl FnOnce(&Job<'_>) -> remit_confine::Result<Spawned>,
     ) -> Result<Duration, Failure> {
-        self.uid += 1;
         let job = Job {
-            uid: self.uid,
-            gid: self.uid,
+            uid,
+            gid: uid,
             loginuid: None,
             argv: &self.argv,
             places: &[],
@@ -155,7 +187,7 @@ impl Small {
             limits: &LIMITS,
         };
         let start = Instant::now();
-        let spawned = start_it(self, &job)?;
+        let spawned = start_it(&job)?;
         wait(spawned.pidfd.as_fd())?;
         let took = start.elapsed();
         succeeded(spawned.pid).map_err(|why| {

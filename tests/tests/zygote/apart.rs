@@ -1,0 +1,218 @@
+//! Strict jobs, whose namespaces, root and attendants are made before there is the job.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use remit_common::outcome::JobReport;
+use remit_tests::caller::{Caller, argv, at_once, script, stdout};
+use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::place::Place;
+use remit_tests::process::{Process, descendants};
+
+use super::{READ, STRICT, filters, signal, strict, until, within, zygote_for, zygotes};
+
+/// A profile `site` that shows `path`, besides the two of [`strict`].
+fn showing(path: &str) -> Options {
+    let options = strict();
+    let site = format!(
+        "[profile.site]\nbase = \"strict\"\nread = [\"{path}\"]\n\n[[grant]]\nname = \"site\"\n\
+         to = [\"#64001\", \"#64002\"]\nallow = [\"run\"]\nprofile = \"site\"\napproval = \"none\"\n"
+    );
+    Options {
+        policy: format!("{}\n{site}", options.policy),
+        ..options
+    }
+}
+
+/// What a job in `site` reads there, and how many filters it was behind.
+fn reads(caller: &mut Caller, file: &Path) -> (String, u32) {
+    let text = format!("cat {} 2>&1; cat /proc/self/status", file.display());
+    let report = caller
+        .run(within("site", script(&text)))
+        .expect("user A may run");
+    let text = stdout(&report);
+    let first = text.lines().next().unwrap_or_default().to_owned();
+    (first, filters(&report))
+}
+
+fn made(dir: &Path, text: &str) {
+    fs::create_dir_all(dir).expect("the place is ours");
+    fs::write(dir.join("file"), format!("{text}\n")).expect("the place is ours");
+}
+
+/// A root that was built before is one that would be built now: whatever was put in the place of what it shows.
+#[test]
+fn a_job_is_shown_what_is_there_when_it_comes() {
+    let place = Place::new();
+    let dir = place.directory("files");
+    let (shown, aside) = (dir.join("shown"), dir.join("aside"));
+    made(&shown, "first");
+    let daemon = Daemon::start(showing(&shown.display().to_string()));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let file = shown.join("file");
+    let ahead = until(|| {
+        let (text, filters) = reads(&mut caller, &file);
+        assert_eq!(text, "first");
+        (filters == 2).then_some(())
+    });
+    assert!(ahead.is_some(), "no such job is made ahead");
+    let inside = |command: &str| {
+        let pid = daemon.pid().to_string();
+        let status = Command::new("nsenter")
+            .args(["--mount", "--target", &pid, "sh", "-c", command])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "{command}");
+    };
+    for round in 0..5 {
+        // One waits, and the change comes.
+        fs::rename(&shown, &aside).expect("the place is ours");
+        made(&shown, &format!("round {round}"));
+        assert_eq!(reads(&mut caller, &file), (format!("round {round}"), 2));
+        assert_eq!(reads(&mut caller, &file), (format!("round {round}"), 2));
+        inside(&format!(
+            "mount -t tmpfs none {0} && echo mounted > {0}/file",
+            shown.display()
+        ));
+        assert_eq!(reads(&mut caller, &file), ("mounted".into(), 2));
+        inside(&format!("umount {}", shown.display()));
+        assert_eq!(reads(&mut caller, &file), (format!("round {round}"), 2));
+        fs::remove_dir_all(&aside).expect("the place is ours");
+    }
+    // What is missing is told as it is without a zygote.
+    fs::rename(&shown, &aside).expect("the place is ours");
+    let report = caller
+        .run(within("site", argv(&["true"])))
+        .expect("user A may run");
+    let cause = report.ending.expect("it has ended").cause;
+    assert!(cause.contains(&shown.display().to_string()), "{cause}");
+    daemon.stop();
+}
+
+/// What could be let go is kept by nobody: no root waits that shows a file system of its own.
+#[test]
+fn no_root_waits_that_would_keep_a_disk() {
+    // On no disk, but none that says so: neither the root's nor a tmpfs.
+    let daemon = Daemon::start(showing("/sys/kernel/mm"));
+    let mut caller = Caller::new(&daemon, &user_a());
+    for _ in 0..10 {
+        let report = caller
+            .run(within("site", argv(&["cat", "/proc/self/status"])))
+            .expect("user A may run");
+        assert_eq!(filters(&report), 1, "{report:?}");
+    }
+    assert_eq!(waiting(&daemon), []);
+    daemon.stop();
+}
+
+/// Monitor, init and the job's process of what was made ahead.
+fn waiting(daemon: &Daemon) -> Vec<Process> {
+    let all = descendants(daemon.pid());
+    let monitors = all.iter().filter(|process| process.name == "remit-monitor");
+    let of = |monitor: &Process| {
+        let children = all.iter().filter(|process| process.parent == monitor.pid);
+        let children: Vec<Process> = children.cloned().collect();
+        let waits = children.iter().any(|child| child.name == "remit-zygote");
+        waits.then(|| [vec![monitor.clone()], children].concat())
+    };
+    monitors.filter_map(of).flatten().collect()
+}
+
+fn all_waiting(daemon: &Daemon) -> Vec<Process> {
+    let there = until(|| {
+        let all = waiting(daemon);
+        (all.len() == 3).then_some(all)
+    });
+    there.expect("one is made ahead")
+}
+
+fn status(caller: &mut Caller, profile: &str) -> JobReport {
+    let run = within(profile, argv(&["cat", "/proc/self/status"]));
+    caller.run(run).expect("user A may run")
+}
+
+/// Whichever of its processes is killed while it waits, the call runs, once.
+#[test]
+fn a_call_runs_whichever_of_what_waits_was_killed() {
+    let daemon = Daemon::start(strict());
+    let _ = zygote_for(&daemon, &[READ, STRICT]);
+    let mut caller = Caller::new(&daemon, &user_a());
+    for at in 0..3 {
+        let all = all_waiting(&daemon);
+        signal(all[at].pid, Signal::SIGKILL);
+        let alive = |process: &Process| Process::of(process.pid).is_some_and(|it| it.state != 'Z');
+        let ended = until(|| (!all.iter().any(alive)).then_some(()));
+        assert!(ended.is_some(), "{at}: all end with one");
+        let report = status(&mut caller, STRICT);
+        assert!(filters(&report) >= 1, "{at}: {report:?}");
+        let again = until(|| (filters(&status(&mut caller, STRICT)) == 2).then_some(()));
+        assert!(again.is_some(), "{at}: none is made ahead any more");
+    }
+    daemon.is_well();
+    daemon.stop();
+}
+
+/// No job reaches what waits: it is root's, or has a uid that no other job has.
+#[test]
+fn no_job_reaches_what_waits() {
+    let daemon = Daemon::start(strict());
+    // By its numbers in the host's /proc, which alone `read` jobs see, and all that they may signal.
+    let reach = "until pgrep remit-monitor > /tmp/found; do :; done; sleep 1; kill -9 -1; for name in monitor init zygote keeper; do for pid in $(pgrep remit-$name); do \
+                 kill -9 $pid; cat /proc/$pid/environ /proc/$pid/maps; \
+                 ls /proc/$pid/fd /proc/$pid/root/ /proc/$pid/ns/; echo 0 > /proc/$pid/oom_score_adj; \
+                 done; done; echo end";
+    let mut b = Caller::new(&daemon, &user_b());
+    let reaching = b.run(at_once(script(reach))).expect("user B may run");
+    let _ = zygote_for(&daemon, &[READ, STRICT]);
+    let all = all_waiting(&daemon);
+    let report = b.end_of(reaching.job);
+    assert_eq!(stdout(&report), "end\n", "{report:?}");
+    let same = |process: &Process| {
+        Process::of(process.pid).is_some_and(|now| now.state != 'Z' && now.name == process.name)
+    };
+    assert!(all.iter().all(same), "{all:?}");
+    let uids: Vec<u32> = all.iter().map(|process| process.uid).collect();
+    let uid = report.enforced.expect("it ran").uid;
+    assert!(!uids.contains(&uid) && uids.contains(&0), "{uids:?}");
+    daemon.stop();
+}
+
+/// Callers in both kinds of sandbox by turns and at once: each job has its own walls, and what was made ahead for the
+/// other kind is no part of it.
+#[test]
+fn each_gets_the_sandbox_of_its_profile() {
+    let daemon = Daemon::start(strict());
+    let before = zygote_for(&daemon, &[READ, STRICT]);
+    let text = "ls -A / | wc -l; readlink /proc/self/ns/net; cat /proc/self/cgroup; \
+                ls /proc | grep -c '^[0-9]'";
+    let host = fs::read_dir("/").expect("it is there").count();
+    let mut callers = [user_a(), user_b()].map(|user| Caller::new(&daemon, &user));
+    let pattern = [
+        STRICT, STRICT, READ, READ, STRICT, READ, STRICT, STRICT, STRICT, READ,
+    ];
+    let mut networks = Vec::new();
+    for (turn, profile) in pattern.into_iter().cycle().take(40).enumerate() {
+        let report = callers[turn % 2]
+            .run(within(profile, script(text)))
+            .expect("both may run");
+        let text = stdout(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        let entries: usize = lines[0].parse().expect("a number");
+        match profile {
+            READ => assert_eq!(entries, host, "{text}"),
+            _ => assert!(entries < host && lines.contains(&"0::/"), "{text}"),
+        }
+        if profile == STRICT {
+            networks.push(lines[1].to_owned());
+        }
+        assert_eq!(report.enforced.expect("it ran").profile, profile);
+    }
+    assert!(zygotes(&daemon).contains(&before));
+    let own = fs::read_link("/proc/self/ns/net").expect("it is there");
+    assert!(
+        !networks.contains(&own.display().to_string()),
+        "{networks:?}"
+    );
+    daemon.stop();
+}
