@@ -4,7 +4,7 @@ use remit_tests::attack::{self, Attack, Expect, allowed};
 use remit_tests::control::Outcome;
 use remit_tests::daemon::{Options, user_a};
 
-use super::arena::{Arena, has_landlock};
+use super::arena::{Arena, both_ways, has_landlock};
 
 fn expected(attack: &Attack) -> Expect {
     if has_landlock() {
@@ -16,7 +16,14 @@ fn expected(attack: &Attack) -> Expect {
 
 #[test]
 fn every_attack_is_refused_by_its_wall() {
-    let mut arena = Arena::new(Options::default());
+    both_ways(&Options::default())
+        .into_iter()
+        .for_each(is_refused);
+}
+
+fn is_refused(options: Options) {
+    let mut arena = Arena::new(options);
+    assert!(arena.gets_ahead(), "a zygote forks them, ahead or not");
     let mut wrong = Vec::new();
     for attack in attack::all() {
         let seen = arena.perform(attack.id);
@@ -36,10 +43,12 @@ fn every_attack_is_refused_by_its_wall() {
 
 #[test]
 fn everything_else_works() {
-    let mut arena = Arena::new(Options::default());
-    let wrong = arena.failing(allowed::ALL.iter().chain(allowed::WALLS));
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    arena.daemon.stop();
+    for options in both_ways(&Options::default()) {
+        let mut arena = Arena::new(options);
+        let wrong = arena.failing(allowed::ALL.iter().chain(allowed::WALLS));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        arena.daemon.stop();
+    }
 }
 
 #[test]
@@ -90,6 +99,7 @@ fn without_a_wall_something_gets_through() {
         let Some(options) = Options::mutated("REMIT_MUTATE", wall) else {
             return;
         };
+        let [_, options] = both_ways(&options);
         let mut arena = Arena::new(options);
         if ids.is_empty() {
             // One wall cannot be built without another.

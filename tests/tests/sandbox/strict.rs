@@ -5,10 +5,22 @@ use remit_tests::attack::strict::{self, Who};
 use remit_tests::control::Outcome;
 use remit_tests::daemon::{Options, user_a};
 
-use super::arena::{Arena, has_landlock};
+use super::arena::{Arena, both_ways, has_landlock};
 
 fn every_attack_meets_its_wall(who: Who) {
-    let mut arena = Arena::strict(who, Options::default());
+    for options in both_ways(&Options::default()) {
+        let ahead = options.shared;
+        let mut arena = Arena::strict(who, options);
+        assert_eq!(
+            arena.gets_ahead(),
+            ahead,
+            "where they can, they are forked ahead"
+        );
+        meets_its_wall(arena, who);
+    }
+}
+
+fn meets_its_wall(mut arena: Arena, who: Who) {
     let (version, mut wrong) = (arena.landlock(), Vec::new());
     for attack in strict::attacks(who) {
         let seen = arena.perform(attack.id);
@@ -40,11 +52,13 @@ fn every_attack_of_root_meets_its_wall() {
 #[test]
 fn everything_else_works_for_both() {
     for who in [Who::Own, Who::Root] {
-        let mut arena = Arena::strict(who, Options::default());
-        let wrong = arena.failing(strict::checks());
-        assert!(wrong.is_empty(), "{who:?}: {wrong:#?}");
-        assert_eq!(arena.daemon.job_processes(), []);
-        arena.daemon.stop();
+        for options in both_ways(&Options::default()) {
+            let mut arena = Arena::strict(who, options);
+            let wrong = arena.failing(strict::checks());
+            assert!(wrong.is_empty(), "{who:?}: {wrong:#?}");
+            assert_eq!(arena.daemon.job_processes(), []);
+            arena.daemon.stop();
+        }
     }
 }
 
@@ -152,7 +166,8 @@ const LANDLOCK: &[Mutation] = &[
 fn without_a_wall_something_gets_through() {
     let landlock = has_landlock().then_some(LANDLOCK).into_iter().flatten();
     let mut wrong = Vec::new();
-    for (wall, own, root) in MUTATIONS.iter().chain(landlock) {
+    let kinds = MUTATIONS.iter().chain(landlock);
+    for ((wall, own, root), way) in kinds.flat_map(|kind| [(kind, 0), (kind, 1)]) {
         for (who, ids) in [(Who::Own, own), (Who::Root, root)] {
             let Some(options) = Options::mutated("REMIT_MUTATE", &format!("strict.{wall}")) else {
                 return;
@@ -160,7 +175,8 @@ fn without_a_wall_something_gets_through() {
             if ids.is_empty() {
                 continue;
             }
-            let mut arena = Arena::strict(who, options);
+            let mut arena = Arena::strict(who, both_ways(&options)[way].clone());
+            let ahead = way == 1 && arena.gets_ahead();
             let version = arena.landlock();
             for id in *ids {
                 let seen = arena.perform(id);
@@ -170,7 +186,7 @@ fn without_a_wall_something_gets_through() {
                 };
                 if held {
                     wrong.push(format!(
-                        "{wall}, {who:?}: {id} is still {}",
+                        "{wall}, {who:?}, ahead {ahead}: {id} is still {}",
                         seen.outcome.word()
                     ));
                 }
