@@ -213,7 +213,7 @@ fn in_place(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
                     whole: true,
                     shared: &way.tmpfs,
                     own: &way.tmpfs,
-                    ruleset: granted(way, &ruleset),
+                    ruleset: granted(way.sandbox, &ruleset),
                     stage: None,
                 };
                 mounts::confine(places, &given, Later::CutOff)?;
@@ -265,29 +265,43 @@ fn apart(
 /// said why.
 fn inside(way: &Way<'_>, strict: &Strict, notes: &mut Notes, go: Go) -> Result<bool, Failure> {
     let mut ruleset = None;
-    let taken = new_ruleset(way.sandbox)
-        .map_err(Fault::from)
-        .and_then(|new| {
-            ruleset = new;
-            // The monitor has blocked them.
-            floor::default_signals()?;
-            let given = Given {
-                walls: way.sandbox.walls,
-                whole: false,
-                shared: &way.tmpfs,
-                own: &way.scratch,
-                ruleset: granted(way, &ruleset),
-                stage: way.stage,
-            };
-            root::build(&strict.root, &given, Later::CutOff)?;
-            Ok(Taken::Done)
-        });
+    let private = [way.tmpfs.as_c_str(), way.scratch.as_c_str()];
+    let built = new_root(way.sandbox, strict, private, way.stage, Later::CutOff);
+    let taken = built.map(|new| {
+        ruleset = new;
+        Taken::Done
+    });
     notes.take(Step::Root, taken)?;
     if !go.wait() {
         return Ok(false);
     }
     settle(way, notes, ruleset)?;
     Ok(true)
+}
+
+/// Builds a `strict` job's root in the process that will live in it, and gives the ruleset of that.
+/// `private`: options of directories that are anybody's, and of those that are the job's user's.
+pub(crate) fn new_root(
+    sandbox: &Sandbox,
+    strict: &Strict,
+    private: [&CStr; 2],
+    stage: Option<&root::Mount>,
+    later: Later,
+) -> Result<Option<OwnedFd>, Fault> {
+    // The monitor has blocked them.
+    floor::default_signals()?;
+    let ruleset = new_ruleset(sandbox)?;
+    let [shared, own] = private;
+    let given = Given {
+        walls: sandbox.walls,
+        whole: false,
+        shared,
+        own,
+        ruleset: granted(sandbox, &ruleset),
+        stage,
+    };
+    root::build(&strict.root, &given, later)?;
+    Ok(ruleset)
 }
 
 /// The steps that every job ends with.
@@ -343,7 +357,7 @@ pub(crate) fn new_network<'a>(
 }
 
 /// What a Landlock domain is made of, where there is Landlock.
-pub(crate) fn new_ruleset(sandbox: &Sandbox) -> io::Result<Option<OwnedFd>> {
+fn new_ruleset(sandbox: &Sandbox) -> io::Result<Option<OwnedFd>> {
     let fence = sandbox.fence.as_ref();
     fence
         .map(|fence| floor::landlock_ruleset(&fence.handled))
@@ -351,9 +365,11 @@ pub(crate) fn new_ruleset(sandbox: &Sandbox) -> io::Result<Option<OwnedFd>> {
 }
 
 /// The ruleset and what it can grant.
-fn granted<'a>(way: &Way<'a>, ruleset: &'a Option<OwnedFd>) -> Option<(BorrowedFd<'a>, &'a Fence)> {
-    let fence = way.sandbox.fence.as_ref()?;
-    Some((ruleset.as_ref()?.as_fd(), fence))
+fn granted<'a>(
+    sandbox: &'a Sandbox,
+    ruleset: &'a Option<OwnedFd>,
+) -> Option<(BorrowedFd<'a>, &'a Fence)> {
+    Some((ruleset.as_ref()?.as_fd(), sandbox.fence.as_ref()?))
 }
 
 fn keyring(way: &Way<'_>) -> io::Result<Taken> {

@@ -2,7 +2,7 @@
 
 use crate::checklist::Way;
 use crate::floor;
-use crate::keeper::become_nobody;
+use crate::keeper::{become_nobody, become_nobody_bounded};
 use crate::notes::{Fault, Taken};
 use crate::sandbox::Base;
 use crate::{Wall, Why};
@@ -22,6 +22,8 @@ pub(crate) fn become_job(way: &Way<'_>) -> Result<Taken, Fault> {
     } else if !walls.up(Wall::Capabilities) {
         floor::keep_capabilities()?;
         floor::become_user(uid, gid, groups)?;
+    } else if who.capabilities == 0 && way.inherited.is_some() {
+        become_nobody_bounded(uid, gid, groups)?;
     } else if who.capabilities == 0 {
         become_nobody(uid, gid, groups)?;
     } else {

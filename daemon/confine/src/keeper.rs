@@ -171,6 +171,11 @@ pub(crate) fn make_nothing() -> std::io::Result<()> {
 /// forces: what needs `CAP_SETPCAP` first, the death signal last.
 pub(crate) fn become_nobody(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
     floor::drop_bounding()?;
+    become_nobody_bounded(uid, gid, groups)
+}
+
+/// The same for a process that was born with an empty bounding set: that never grows. capabilities(7).
+pub(crate) fn become_nobody_bounded(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
     floor::lock_securebits()?;
     floor::become_user(uid, gid, groups)?;
     floor::clear_capabilities()?;

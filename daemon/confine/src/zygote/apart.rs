@@ -3,11 +3,11 @@
 
 use super::forker::Forker;
 use super::room::House;
-use crate::checklist::{new_keyring, new_network, new_ruleset};
+use crate::checklist::{self, new_keyring, new_network};
 use crate::floor::{self, Later};
 use crate::monitor::{Go, Monitor};
 use crate::notes::Fault;
-use crate::root::{self, Given, Mount, Seen};
+use crate::root::{self, Mount, Seen};
 use crate::sandbox::{Base, Strict};
 use crate::spawn::{shared_pages, tmpfs_options};
 use crate::wall::Wall;
@@ -15,7 +15,7 @@ use crate::{Sandbox, Why};
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 /// What one is made of. Its relay, where it has one, is forked when the job comes: such jobs have none ahead.
@@ -112,8 +112,6 @@ impl<'a> Apart<'a> {
 
     /// In the job's process: all that comes before the job is known.
     fn stand(&self, go: Go) -> Result<Option<OwnedFd>, Fault> {
-        // The monitor has blocked them.
-        floor::default_signals()?;
         // While it waits the root keeps nothing that the host may want to let go (`may_wait`), and while it is
         // built, it follows what the host unmounts.
         let ruleset = self.build(Later::Followed)?;
@@ -127,18 +125,8 @@ impl<'a> Apart<'a> {
     }
 
     fn build(&self, later: Later) -> Result<Option<OwnedFd>, Fault> {
-        let ruleset = new_ruleset(self.sandbox)?;
-        let granted = ruleset.as_ref().zip(self.sandbox.fence.as_ref());
-        let given = Given {
-            walls: self.sandbox.walls,
-            whole: false,
-            shared: &self.tmpfs,
-            own: &self.scratch,
-            ruleset: granted.map(|(ruleset, fence)| (ruleset.as_fd(), fence)),
-            stage: self.stage,
-        };
-        root::build(&self.strict.root, &given, later)?;
-        Ok(ruleset)
+        let private = [self.tmpfs.as_c_str(), self.scratch.as_c_str()];
+        checklist::new_root(self.sandbox, self.strict, private, self.stage, later)
     }
 
     /// In the job's process, once the job is there: the ruleset of a root as it would be built now. It is

@@ -18,6 +18,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
 };
 
+/// Bytes of memory that an order and what is made of it usually need.
+const USUAL: usize = 16 << 10;
+
 /// What it is born with.
 pub(super) struct Early<'a> {
     pub(super) forker: &'a Forker<'a>,
@@ -73,7 +76,10 @@ impl Early<'_> {
         step: Step,
         tree: impl FnOnce((u32, u32)) -> std::result::Result<Option<RawFd>, Fault>,
     ) -> i32 {
-        let received = order::receive::<Order>(self.socket, &mut vec![0; MESSAGE]);
+        let mut buffer = vec![0; MESSAGE];
+        // What the job will be described in, as memory of this process's own already.
+        drop(std::hint::black_box(vec![1u8; USUAL]));
+        let received = order::receive::<Order>(self.socket, &mut buffer);
         // Without one the warden has no use for it.
         let Ok(Some((order, fds))) = received else {
             return NO_JOB;
