@@ -4,6 +4,7 @@
 use crate::arguments::{MOST, Thing};
 use crate::checklist::{Way, only};
 use crate::floor;
+use crate::inherited::Own;
 use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::sandbox::Base;
 use crate::{Step, Wall};
@@ -34,7 +35,7 @@ pub(crate) fn go_at(way: &Way<'_>) -> RawFd {
     steps_at(way) + 2
 }
 
-fn proc_at(way: &Way<'_>) -> RawFd {
+fn own_at(way: &Way<'_>) -> RawFd {
     steps_at(way) + 3
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn begin(way: &Way<'_>, notes: &mut Notes) -> Result<(), Failure> {
     )?;
     if way.inherited.is_some() {
         // It leads to all of the host.
-        floor::close_one(proc_at(way));
+        floor::close_one(own_at(way));
     }
     Ok(())
 }
@@ -82,7 +83,7 @@ fn cgroup(way: &Way<'_>) -> Result<Taken, Fault> {
 /// Copies out of the way first, so that no copy covers what is still to be placed.
 fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
     let steps_at = steps_at(way);
-    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, (proc_at(way) + 1).max(16));
+    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, (own_at(way) + 1).max(16));
     let stdout = above(way.stdout)?;
     let stderr = above(way.stderr)?;
     let steps = above(way.steps)?;
@@ -98,11 +99,11 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
             (None, _) => None,
         };
     }
-    let (mut ruleset, mut go, mut proc) = (None, None, None);
+    let (mut ruleset, mut go, mut own) = (None, None, None);
     if let Some(inherited) = way.inherited {
         ruleset = inherited.ruleset.map(above).transpose()?;
         go = inherited.go.map(above).transpose()?;
-        proc = Some(above(inherited.proc)?);
+        own = inherited.own().map(above).transpose()?;
     }
     floor::place(stdin, 0)?;
     floor::place(stdout, 1)?;
@@ -114,21 +115,21 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
         floor::place(copy, at)?;
     }
     floor::place_closing(steps, steps_at)?;
-    let own = [
+    let further = [
         (ruleset, ruleset_at(way)),
         (go, go_at(way)),
-        (proc, proc_at(way)),
+        (own, own_at(way)),
     ];
-    for (copy, at) in own {
+    for (copy, at) in further {
         if let Some(copy) = copy {
             floor::place_closing(copy, at)?;
         }
     }
     if way.sandbox.walls.up(Wall::Descriptors) {
-        let last = way.inherited.map_or(steps_at, |_| proc_at(way));
+        let last = way.inherited.map_or(steps_at, |_| own_at(way));
         // What is not there has no number either.
-        for (_, at) in own.iter().filter(|(copy, _)| copy.is_none()) {
-            if *at < last {
+        for (_, at) in further.iter().filter(|(copy, _)| copy.is_none()) {
+            if *at <= last {
                 floor::close_one(*at);
             }
         }
@@ -139,8 +140,13 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
 
 /// A file of the own directory in `/proc`, for writing; `path` where that is what the host has.
 fn own_file(way: &Way<'_>, name: &CStr, path: &CStr) -> io::Result<OwnedFd> {
-    match way.inherited {
-        Some(_) => floor::open_at(Some(floor::placed(proc_at(way))), name, libc::O_WRONLY),
+    match way.inherited.map(|inherited| inherited.own) {
+        Some(Own::Proc(_)) => {
+            floor::open_at(Some(floor::placed(own_at(way))), name, libc::O_WRONLY)
+        }
+        // The one that is still to be written.
+        Some(Own::Loginuid(Some(_))) => Ok(floor::owned(own_at(way))),
+        Some(Own::Loginuid(None)) => Err(io::ErrorKind::NotFound.into()),
         None => floor::open(path, libc::O_WRONLY),
     }
 }

@@ -8,10 +8,11 @@
 //! there as its child (`monitor`). What a zygote has forked has some of the steps behind it.
 
 use crate::arguments::{self, Prepared};
-use crate::beginning::{begin, go_at, ruleset_at, steps_at};
+use crate::beginning::{begin, ruleset_at, steps_at};
 use crate::fence::Fence;
 use crate::floor::{self, Later, Pointers};
 use crate::identity;
+use crate::inherited::{Inherited, told};
 use crate::limits::Row;
 use crate::monitor::{Go, Monitor};
 use crate::mounts;
@@ -19,8 +20,6 @@ use crate::net::{Entered, Net, Relay};
 use crate::notes::{Failure, Fault, Notes, Taken};
 use crate::root::{self, Given};
 use crate::sandbox::{Base, Strict};
-use crate::seccomp::Program;
-use crate::steps::{UNTOLD, UNTOLD_LEN};
 use crate::{Measured, Sandbox, Step, Wall, execute};
 use std::{
     ffi::{CStr, CString},
@@ -29,6 +28,7 @@ use std::{
 };
 
 /// All that the child needs, made by the parent.
+#[derive(Clone)]
 pub(crate) struct Way<'a> {
     pub(crate) sandbox: &'a Sandbox,
     /// Of processes that serve this job alone.
@@ -62,29 +62,6 @@ pub(crate) struct Way<'a> {
     pub(crate) stage: Option<&'a root::Mount>,
     /// What stands already, where a zygote forks the child.
     pub(crate) inherited: Option<Inherited<'a>>,
-}
-
-/// What a child of a zygote is born with, besides the zygote's own signals, manners and scheduling: it is in
-/// a mount namespace of its own, finished and cut off, and behind the first half of the filter.
-#[derive(Clone, Copy)]
-pub(crate) struct Inherited<'a> {
-    /// With what it grants in that namespace; `None` where there is no Landlock.
-    pub(crate) ruleset: Option<BorrowedFd<'a>>,
-    /// The other half of the filter.
-    pub(crate) closing: &'a Program,
-    /// The host's `/proc`: the one in the namespace is read-only.
-    pub(crate) proc: BorrowedFd<'a>,
-    /// Has a byte once the warden was told of the child; ends when the zygote does before. `None` for a child
-    /// that the warden knew before there was a job: that has its session, its keyring and its rank among those
-    /// to be killed for memory already.
-    pub(crate) go: Option<BorrowedFd<'a>>,
-}
-
-impl Inherited<'_> {
-    /// Whether the child was there before its job.
-    pub(crate) fn is_early(&self) -> bool {
-        self.go.is_none()
-    }
 }
 
 /// Where a job's home is.
@@ -126,32 +103,6 @@ pub(crate) fn confined(way: &Way<'_>, then: impl FnOnce(BorrowedFd<'_>) -> i32) 
         Ok(then) => go_on(way, &mut notes, then),
         Err(failure) => fail(way, &mut notes, failure),
     }
-}
-
-/// Whether the warden knows of this child. Else its zygote was killed before it could say, and the child must
-/// not become the job; what it still says is by which number it is to be reaped. `moved`: its descriptors are in
-/// their places.
-fn told(way: &Way<'_>, moved: bool) -> bool {
-    let Some(go) = way.inherited.and_then(|inherited| inherited.go) else {
-        return true;
-    };
-    let [go, steps] = match moved {
-        false => [go, way.steps],
-        true => [go_at(way), steps_at(way)].map(floor::placed),
-    };
-    let told = matches!(floor::read(go, &mut [0]), Ok(1));
-    if moved {
-        floor::close_one(go_at(way));
-    }
-    let mut said = [UNTOLD; UNTOLD_LEN];
-    // The tree is the host's, and so are the numbers in its /proc.
-    if !told
-        && let Some(pid) = said.get_mut(1..)
-        && let Ok(length) = floor::read_link(c"/proc/self", pid)
-    {
-        let _ = floor::write(steps, said.get(..=length).unwrap_or_default());
-    }
-    told
 }
 
 /// The notes go first: nothing can be written after an exec.
@@ -316,7 +267,7 @@ fn settle(way: &Way<'_>, notes: &mut Notes, ruleset: Option<OwnedFd>) -> Result<
     notes.take(Step::NoNewPrivs, only(way, Wall::NoNewPrivs, no_new_privs))?;
     notes.take(Step::Cwd, cwd(way))?;
     notes.take(Step::Arguments, arguments::open(way.arguments, trusted))?;
-    notes.take(Step::Landlock, landlock(way.sandbox, ruleset))?;
+    notes.take(Step::Landlock, landlock(way, ruleset))?;
     notes.take(Step::Seccomp, seccomp(way))
 }
 
@@ -411,18 +362,26 @@ fn cwd(way: &Way<'_>) -> Result<Taken, Fault> {
     Ok(Taken::Done)
 }
 
-fn landlock(sandbox: &Sandbox, ruleset: Option<OwnedFd>) -> Result<Taken, Fault> {
+fn landlock(way: &Way<'_>, ruleset: Option<OwnedFd>) -> Result<Taken, Fault> {
+    let stands = way
+        .inherited
+        .is_some_and(|inherited| inherited.closing.is_none());
+    if stands && way.sandbox.fence.is_some() {
+        return Ok(Taken::Done);
+    }
     let Some(ruleset) = ruleset else {
         return Ok(Taken::Absent);
     };
-    floor::landlock_restrict(ruleset.as_fd(), sandbox.landlock_flags())?;
+    floor::landlock_restrict(ruleset.as_fd(), way.sandbox.landlock_flags())?;
     Ok(Taken::Done)
 }
 
 fn seccomp(way: &Way<'_>) -> Result<Taken, Fault> {
     let sandbox = way.sandbox;
     if let Some(inherited) = way.inherited {
-        floor::install_filter(inherited.closing.instructions())?;
+        if let Some(closing) = inherited.closing {
+            floor::install_filter(closing.instructions())?;
+        }
         return Ok(Taken::Done);
     }
     match (&sandbox.told, &sandbox.program) {

@@ -16,6 +16,7 @@ mod fence;
 pub mod floor;
 mod handed;
 mod identity;
+mod inherited;
 mod keeper;
 mod kernel;
 mod limits;

@@ -2,9 +2,10 @@
 
 use crate::arguments;
 use crate::beginning::arguments_at;
-use crate::checklist::{self, Inherited, Way};
+use crate::checklist::{self, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
+use crate::inherited::Inherited;
 use crate::{Argument, Keeper, Limits, Measured, Sandbox, Wall};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},

@@ -52,10 +52,12 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
     }
     let (answers, told) = pipe(None)?;
     let (steps, noted) = pipe(None)?;
-    let as_zygote = match &sandbox.recipe {
-        Some(_) => Some((pipe(None)?, Forker::of(sandbox)?)),
+    let forker = match &sandbox.recipe {
+        Some(_) => Some(Forker::of(sandbox)?),
         None => None,
     };
+    let ways = forker.as_ref().map_or(0, testimony::ways);
+    let further: Vec<_> = (0..ways).map(|_| pipe(None)).collect::<Result<_>>()?;
     if let Base::Host = sandbox.base {
         return Err(Error::refused("cannot witness", "the profile has no walls"));
     }
@@ -116,10 +118,13 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
             bystander: 0,
             outside,
         };
-        let forker = as_zygote
-            .as_ref()
-            .map(|((_, noted), forker)| (forker, noted.as_fd()));
-        testify(way, stage, &asked, forker)
+        let noted = further.iter().map(|(_, noted)| noted.as_fd()).collect();
+        testify(
+            way,
+            stage,
+            &asked,
+            forker.as_ref().map(|forker| (forker, noted)),
+        )
     };
     let call = sandbox.kernel.fork;
     let (pid, pidfd) = if sandbox.walls.up(Wall::PidNamespace) {
@@ -128,7 +133,7 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
         floor::fork(call, None, child).doing(|| "cannot fork".into())?
     };
     let mut steps = vec![steps];
-    steps.extend(as_zygote.map(|((steps, _), _)| steps));
+    steps.extend(further.into_iter().map(|(steps, _)| steps));
     Ok(Witness {
         answers,
         steps,
@@ -173,8 +178,8 @@ impl Witness {
             let done = taken(steps.as_fd())?;
             keyring = keyring.map(|had| had && done.contains(&Step::Keyring));
         }
-        // Three bytes for each attempt are far less than a pipe takes.
-        let mut answers = [0; 256];
+        // Four bytes for each attempt are far less than a pipe takes.
+        let mut answers = [0; 512];
         let length =
             floor::read(self.answers.as_fd(), &mut answers).doing(|| "cannot read it".into())?;
         let answers = answers.get(..length).unwrap_or_default();

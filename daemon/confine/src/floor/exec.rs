@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A NULL-terminated array of strings, borrowed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pointers<'a> {
     raw: Vec<*const libc::c_char>,
     of: PhantomData<&'a [CString]>,

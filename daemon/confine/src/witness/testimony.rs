@@ -32,7 +32,7 @@ pub(super) fn testify(
     way: Way<'_>,
     mut stage: Stage<'_>,
     asked: &[&Attempt],
-    as_zygote: Option<(&Forker<'_>, BorrowedFd<'_>)>,
+    as_zygote: Option<(&Forker<'_>, Vec<BorrowedFd<'_>>)>,
 ) -> i32 {
     if set_stage(&mut stage).is_err() {
         return 1;
@@ -65,48 +65,67 @@ pub(super) fn testify(
     if !ended(plainly) {
         return 1;
     }
-    i32::from(!ended(from_zygote(way, forker, steps, behind)))
+    let Ok(house) = forker.settle().and_then(|()| House::here()) else {
+        return 1;
+    };
+    let mut ways = steps.into_iter().zip([false, true]);
+    i32::from(
+        !ways.all(|(steps, ahead)| ended(from_zygote(&way, forker, &house, steps, ahead, &behind))),
+    )
 }
 
-/// Goes the zygote's way from here on, and forks as one does.
+/// How many ways a zygote's jobs come behind their walls.
+pub(super) fn ways(forker: &Forker<'_>) -> usize {
+    if forker.is_apart() { 1 } else { 2 }
+}
+
+/// Forks as a zygote does that has settled: a child that is there `ahead` of its job, or not.
 fn from_zygote(
-    way: Way<'_>,
+    way: &Way<'_>,
     forker: &Forker<'_>,
+    house: &House,
     steps: BorrowedFd<'_>,
-    behind: impl FnOnce(BorrowedFd<'_>) -> i32,
+    ahead: bool,
+    behind: &impl Fn(BorrowedFd<'_>) -> i32,
 ) -> io::Result<(i32, OwnedFd)> {
-    forker.settle()?;
-    let house = House::here()?;
+    let confined = |inherited| {
+        let inherited = Some(inherited);
+        let way = Way {
+            steps,
+            inherited,
+            ..way.clone()
+        };
+        confined(&way, behind)
+    };
+    let unowned = |fd: OwnedFd| floor::placed(fd.into_raw_fd());
     if forker.is_apart() {
-        let apart = Apart::of(forker, &house, way.own, way.stage)?;
+        let apart = Apart::of(forker, house, way.own, way.stage)?;
         return floor::fork(ForkCall::Clone3, None, || {
-            if forker.begin_early(&house).is_err() {
+            if forker.begin_early(house).is_err() {
                 return 1;
             }
             apart.live(None, |ruleset| {
-                let ruleset = ruleset.map(|ruleset| floor::placed(ruleset.into_raw_fd()));
-                let inherited = Some(forker.inherited(&house, ruleset, None));
-                let way = Way {
-                    steps,
-                    inherited,
-                    ..way
-                };
-                confined(&way, behind)
+                confined(forker.inherited(house, ruleset.map(unowned), None))
             })
         });
     }
-    let room = forker.room(&house).map_err(Fault::into_error)?;
+    let room = forker.room(house).map_err(Fault::into_error)?;
     let (ready, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     floor::write(go.as_fd(), &[1])?;
     if !house.cut_off()? {
         return Err(io::ErrorKind::ResourceBusy.into());
     }
-    let way = Way {
-        steps,
-        inherited: Some(forker.inherited(&house, room.ruleset(), Some(ready.as_fd()))),
-        ..way
-    };
-    floor::fork(ForkCall::Clone3, None, || confined(&way, behind))
+    floor::fork(ForkCall::Clone3, None, || {
+        if !ahead {
+            let go = Some(ready.as_fd());
+            return confined(forker.inherited(house, room.ruleset(), go));
+        }
+        let closed = forker.begin_early(house);
+        match closed.and_then(|()| forker.close_ahead(house, &room)) {
+            Ok(loginuid) => confined(Forker::closed(loginuid.map(unowned))),
+            Err(_) => 1,
+        }
+    })
 }
 
 /// One attempt in a process of its own, after `before`; its exit status is the answer.

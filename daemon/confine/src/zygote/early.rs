@@ -10,12 +10,12 @@ use crate::Step;
 use crate::checklist::{self, Way};
 use crate::error::Result;
 use crate::floor;
+use crate::inherited::Inherited;
 use crate::notes::{Failure, Fault, Notes};
 use crate::spawn::{vet, with_way};
-use crate::wall::Wall;
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd},
 };
 
 /// Bytes of memory that an order and what is made of it usually need.
@@ -33,20 +33,19 @@ pub(super) struct Early<'a> {
 impl Early<'_> {
     /// The life of a child in a room of its own, up to its exec. Returns an exit status.
     pub(super) fn live_in(&self, room: &Room) -> i32 {
-        let settled = self.settle().and_then(|()| {
-            if self.forker.sandbox.walls.up(Wall::Keyring) {
-                checklist::new_keyring(self.forker.sandbox)?;
-            }
-            floor::write(self.socket, &[1])
+        let closed = self.settle().and_then(|()| {
+            let loginuid = self.forker.close_ahead(self.house, room)?;
+            // The warden cuts the room off when the job comes: nobody can in here any more.
+            order::say_hello(self.socket, room.namespace())?;
+            Ok(loginuid)
         });
-        if settled.is_err() {
-            return NO_JOB;
+        match closed {
+            Ok(loginuid) => {
+                let loginuid = loginuid.map(|file| floor::placed(file.into_raw_fd()));
+                self.become_job(Step::Mounts, |_| Ok(Forker::closed(loginuid)))
+            }
+            Err(_) => NO_JOB,
         }
-        // Cut off; or another one, since the host's tree has changed.
-        self.become_job(Step::Mounts, |_| match self.house.cut_off()? {
-            true => Ok(room.ruleset.as_ref().map(AsRawFd::as_raw_fd)),
-            false => Ok(owned(self.forker.room_of_now(self.house)?.ruleset)),
-        })
     }
 
     /// The life of a monitor and of the job's process that it forks.
@@ -55,9 +54,13 @@ impl Early<'_> {
             return NO_JOB;
         }
         apart.live(Some(self.socket), |ruleset| {
-            self.become_job(Step::Root, |own| match own == apart.own() {
-                true => apart.of_now(ruleset).map(owned),
-                false => Err(io::Error::from_raw_os_error(libc::EBADMSG).into()),
+            self.become_job(Step::Root, |own| {
+                if own != apart.own() {
+                    return Err(io::Error::from_raw_os_error(libc::EBADMSG).into());
+                }
+                let ruleset = apart.of_now(ruleset)?;
+                let ruleset = ruleset.map(|ruleset| floor::placed(ruleset.into_raw_fd()));
+                Ok(self.forker.inherited(self.house, ruleset, None))
             })
         })
     }
@@ -69,12 +72,13 @@ impl Early<'_> {
         self.forker.begin_early(self.house)
     }
 
-    /// Waits for the order and executes it. `tree` gives the ruleset of a tree as it has to be now, for a job of this
-    /// uid and gid; `step` is the one that fails where it cannot.
-    fn become_job(
+    /// Waits for the order and executes it. `stands` looks whether all is as it has to be now, for a job of this uid
+    /// and gid; `step` is the one that fails where it is not. Descriptors here have no owner: that would close numbers
+    /// which are others' by then.
+    fn become_job<'b>(
         &self,
         step: Step,
-        tree: impl FnOnce((u32, u32)) -> std::result::Result<Option<RawFd>, Fault>,
+        stands: impl FnOnce((u32, u32)) -> std::result::Result<Inherited<'b>, Fault>,
     ) -> i32 {
         let mut buffer = vec![0; MESSAGE];
         // What the job will be described in, as memory of this process's own already.
@@ -89,8 +93,8 @@ impl Early<'_> {
         };
         let job = order.job(&rest);
         let sandbox = self.forker.sandbox;
-        let ruleset = match tree((job.uid, job.gid)) {
-            Ok(ruleset) => ruleset,
+        let inherited = match stands((job.uid, job.gid)) {
+            Ok(inherited) => inherited,
             Err(fault) => {
                 let [_, _, told] = &ends;
                 let _ = Notes::default().send(told.as_fd(), Some(Failure { step, fault }));
@@ -100,15 +104,7 @@ impl Early<'_> {
         if vet(sandbox, &job).is_err() {
             return NO_JOB;
         }
-        let ruleset = ruleset.map(floor::placed);
-        let inherited = self.forker.inherited(self.house, ruleset, None);
-        // What owns descriptors here is not to close them: they are others by then.
         let never = |way: &Way<'_>| -> Result<i32> { floor::exit(checklist::run(way)) };
         with_way(sandbox, &job, &ends, Some(inherited), never).unwrap_or(NO_JOB)
     }
-}
-
-/// Never closed before its number is given to another.
-fn owned(fd: Option<OwnedFd>) -> Option<RawFd> {
-    fd.map(IntoRawFd::into_raw_fd)
 }

@@ -3,8 +3,9 @@
 
 use super::room::{House, Room};
 use crate::beginning::FIRST_TO_GO;
-use crate::checklist::Inherited;
+use crate::checklist;
 use crate::floor;
+use crate::inherited::{Inherited, Own};
 use crate::notes::Fault;
 use crate::sandbox::Base;
 use crate::seccomp::{self, Halves};
@@ -14,7 +15,7 @@ use crate::{Result, Sandbox, Why};
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 /// How often a room is made anew for one job because the host's tree changes all the time.
@@ -104,9 +105,44 @@ impl<'a> Forker<'a> {
     ) -> Inherited<'b> {
         Inherited {
             ruleset,
-            closing: &self.halves.closing,
-            proc: house.proc.as_fd(),
+            closing: Some(&self.halves.closing),
+            own: Own::Proc(house.proc.as_fd()),
             go,
+        }
+    }
+
+    /// In a child that is there before its job, in `room`: every wall that needs no job. After this it can neither make
+    /// another room nor cut this one off. Gives the file of its login uid, where there is such a thing.
+    pub(crate) fn close_ahead(&self, house: &House, room: &Room) -> io::Result<Option<OwnedFd>> {
+        let sandbox = self.sandbox;
+        if sandbox.walls.up(Wall::Keyring) {
+            checklist::new_keyring(sandbox)?;
+        }
+        let proc = Some(house.proc.as_fd());
+        let loginuid = match floor::open_at(proc, c"self/loginuid", libc::O_WRONLY) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other?),
+        };
+        // The filter says yes to whoever sets this one, and lets it be. It is the same for all jobs.
+        let rows = sandbox.ceilings.apply(&sandbox.limits);
+        let core = rows.iter().find(|row| row.resource == libc::RLIMIT_CORE);
+        if let Some(row) = core.filter(|_| sandbox.walls.up(Wall::Rlimits)) {
+            floor::set_limit(row.resource, row.soft, row.hard)?;
+        }
+        if let Some(ruleset) = room.ruleset() {
+            floor::landlock_restrict(ruleset, sandbox.landlock_flags())?;
+        }
+        floor::install_filter(self.halves.closing.instructions())?;
+        Ok(loginuid)
+    }
+
+    /// What a child has after that.
+    pub(crate) fn closed(loginuid: Option<BorrowedFd<'_>>) -> Inherited<'_> {
+        Inherited {
+            ruleset: None,
+            closing: None,
+            own: Own::Loginuid(loginuid),
+            go: None,
         }
     }
 }

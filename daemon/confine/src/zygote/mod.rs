@@ -62,6 +62,8 @@ const ENDING_MS: u16 = 100;
 #[derive(Debug)]
 pub(crate) struct Zygote {
     recipe: Recipe,
+    /// The mount namespace of this process.
+    host: OwnedFd,
     /// Its jobs have namespaces of their own: it forks them ahead or not at all.
     apart: bool,
     pid: i32,
@@ -108,8 +110,10 @@ impl Zygote {
             127
         };
         let (pid, pidfd) = floor::fork(kernel::fork_call()?, None, child).doing(doing)?;
+        let host = floor::open(c"/proc/self/ns/mnt", libc::O_RDONLY).doing(doing)?;
         let zygote = Zygote {
             recipe: recipe.clone(),
+            host,
             apart: matches!(sandbox.base, Base::Strict(_)),
             pid,
             pidfd,
@@ -166,7 +170,9 @@ impl Zygote {
         let order = Order::of(sandbox, job)?;
         // One that waits for another job goes on waiting.
         let waiting = self.waiting.borrow_mut().take_if(|child| child.fits(job));
-        if let Some(spawned) = waiting.and_then(|child| child.become_job(sandbox, job, &order)) {
+        if let Some(spawned) =
+            waiting.and_then(|child| child.become_job(self.host.as_fd(), sandbox, job, &order))
+        {
             return Some(spawned.map_err(|_| Failed::Fork));
         }
         (!self.apart).then(|| self.ask(sandbox, job, order))

@@ -209,6 +209,16 @@ pub(super) fn send<T: Serialize>(
     Ok(())
 }
 
+/// A child says that it is there, by a byte, and hands over the namespace that it is in.
+pub(super) fn say_hello(socket: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let raw = [namespace.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let slices = [IoSlice::new(&[1])];
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    sendmsg::<UnixAddr>(socket, &slices, &rights, flags, None)?;
+    Ok(())
+}
+
 /// Waits for the next message, which is put into `buffer` (of `MESSAGE` bytes); `None` at the end.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,

@@ -30,6 +30,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    pub(super) fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+
     /// With what it grants.
     pub(crate) fn ruleset(&self) -> Option<BorrowedFd<'_>> {
         self.ruleset.as_ref().map(AsFd::as_fd)
@@ -45,20 +49,37 @@ impl Room {
 #[derive(Debug)]
 pub(crate) struct House {
     host: OwnedFd,
-    mounts: OwnedFd,
+    changes: Changes,
     root: OwnedFd,
     pub(super) proc: OwnedFd,
+}
+
+/// Tells whether the tree has changed in which it was opened.
+#[derive(Debug)]
+pub(super) struct Changes(OwnedFd);
+
+impl Changes {
+    /// Of the tree that this process is in, from now on.
+    pub(super) fn here() -> io::Result<Changes> {
+        floor::open(c"/proc/self/mountinfo", libc::O_RDONLY).map(Changes)
+    }
+
+    /// Whether there were any since this was last asked.
+    pub(super) fn any(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+    }
 }
 
 impl House {
     /// The present one is the host's.
     pub(crate) fn here() -> io::Result<House> {
         let host = floor::open(c"/proc/self/ns/mnt", libc::O_RDONLY)?;
-        let mounts = floor::open(c"/proc/self/mountinfo", libc::O_RDONLY)?;
+        let changes = Changes::here()?;
         let directory = libc::O_PATH | libc::O_DIRECTORY;
         Ok(House {
             host,
-            mounts,
+            changes,
             root: floor::open(c"/", directory)?,
             proc: floor::open(c"/proc", directory)?,
         })
@@ -72,7 +93,7 @@ impl House {
     /// Whether a room follows every unmount of the host: whether all its mounts are shared, as systemd
     /// makes them. mount_namespaces(7).
     pub(super) fn is_shared(&self) -> io::Result<bool> {
-        let mounts = fs::File::from(self.mounts.try_clone()?);
+        let mounts = fs::File::from(self.changes.0.try_clone()?);
         let mut mounts = BufReader::new(mounts);
         mounts.rewind()?;
         let (mut line, mut shared) = (Vec::new(), true);
@@ -85,13 +106,16 @@ impl House {
 
     /// Has an exceptional condition when the host's tree has changed.
     pub(super) fn changes(&self) -> BorrowedFd<'_> {
-        self.mounts.as_fd()
+        self.changes.0.as_fd()
     }
 
-    /// Whether the host's tree has changed since this was last asked.
-    pub(super) fn has_changed(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(self.changes(), PollFlags::POLLPRI)];
-        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+    /// Whether going there and back would lead somewhere else: this process's root is none of a whole tree, as
+    /// in a chroot(2).
+    pub(super) fn is_no_whole(&self) -> io::Result<bool> {
+        self.leave()?;
+        let root = floor::stat(c"/")?;
+        let before = floor::stat_of(self.root())?;
+        Ok((root.st_dev, root.st_ino) != (before.st_dev, before.st_ino))
     }
 
     /// Goes back to the host's tree.
@@ -109,7 +133,7 @@ impl House {
     ) -> Result<Room, Fault> {
         self.leave()?;
         // What changes from here on is seen.
-        self.has_changed()?;
+        self.changes.any()?;
         floor::own_mounts()?;
         let ruleset = match fence {
             Some(fence) => Some(floor::landlock_ruleset(&fence.handled)?),
@@ -135,7 +159,7 @@ impl House {
     /// made, and it must not be used.
     pub(crate) fn cut_off(&self) -> io::Result<bool> {
         floor::set_whole_tree(0, Later::CutOff)?;
-        Ok(!self.has_changed()?)
+        Ok(!self.changes.any()?)
     }
 }
 

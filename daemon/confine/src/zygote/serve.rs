@@ -61,7 +61,11 @@ fn served() -> Result<()> {
     };
     let sandbox = setup.recipe.sandbox()?;
     let forker = Forker::of(&sandbox)?;
-    let house = House::here().doing(|| "cannot look at the host's mounts".into())?;
+    let looking = || "cannot look at the host's mounts".into();
+    let house = House::here().doing(looking)?;
+    if house.is_no_whole().doing(looking)? {
+        return Err(refused("its root is not that of its mount namespace"));
+    }
     let last_pid = LastPid::open();
     let settled = || {
         floor::close_on_exec(socket.as_fd())?;

@@ -1,9 +1,10 @@
 //! A child that waits for its job, as the warden has it.
 
 use super::order::{self, Order, Request};
+use super::room::Changes;
 use super::{end, watched};
 use crate::error::Result;
-use crate::floor;
+use crate::floor::{self, Later};
 use crate::spawn::pipes;
 use crate::{Job, Sandbox, Spawned};
 use nix::errno::Errno;
@@ -24,6 +25,8 @@ pub(super) struct Waiting {
     cgroup: Option<u64>,
     /// Uid and gid of the one job that it can become; `None`: any.
     own: Option<(u32, u32)>,
+    /// Of the host's tree, since before its room was made.
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,8 @@ struct There {
     socket: OwnedFd,
     pid: i32,
     pidfd: OwnedFd,
+    /// The mount namespace that it is in, where it cannot cut that off by itself.
+    room: Option<OwnedFd>,
 }
 
 impl Waiting {
@@ -51,6 +56,7 @@ impl Waiting {
         own: (u32, u32),
         apart: bool,
     ) -> io::Result<Waiting> {
+        let changes = Changes::here()?;
         let (ours, its) = order::pair(PATIENCE_S)?;
         // The kernel then says who it is, in this process's own pid namespace. unix(7).
         setsockopt(&ours, sockopt::PassCred, &true)?;
@@ -65,6 +71,7 @@ impl Waiting {
             child: Child::Asked(ours),
             cgroup: inode,
             own: apart.then_some(own),
+            changes,
         })
     }
 
@@ -82,13 +89,20 @@ impl Waiting {
         }
     }
 
-    /// Makes it the job. `None`: it is not there, and nothing ran.
+    /// Makes it the job; `host` is the namespace that this process is in. `None`: it is not there, or its room is not the
+    /// host's tree as that is now, and nothing ran.
     pub(super) fn become_job(
         mut self,
+        host: BorrowedFd<'_>,
         sandbox: &Sandbox,
         job: &Job<'_>,
         order: &Order,
     ) -> Option<Result<Spawned>> {
+        if let Some(room) = self.there()?.room.take() {
+            cut_off(room.as_fd(), host).ok()?;
+            // Asked last: what the host mounted before is in there, too.
+            (!self.changes.any().ok()?).then_some(())?;
+        }
         let there = self.there()?;
         let (pipes, ends) = match pipes(sandbox, job) {
             Ok(pipes) => pipes,
@@ -104,43 +118,65 @@ impl Waiting {
     }
 
     /// It, as soon as it is there.
-    fn there(&mut self) -> Option<&There> {
+    fn there(&mut self) -> Option<&mut There> {
         if let Child::Asked(_) = self.child
             && let Child::Asked(socket) = std::mem::replace(&mut self.child, Child::None)
-            && let Ok(pid) = hello(socket.as_fd())
+            && let Ok((pid, room)) = hello(socket.as_fd())
             && let Ok(pidfd) = watched(pid)
         {
-            self.child = Child::There(There { socket, pid, pidfd });
+            self.child = Child::There(There {
+                socket,
+                pid,
+                pidfd,
+                room,
+            });
         }
-        match &self.child {
+        match &mut self.child {
             Child::There(there) => Some(there),
             Child::Asked(_) | Child::None => None,
         }
     }
 }
 
-/// What it says first, and who the kernel says it is.
-fn hello(socket: BorrowedFd<'_>) -> io::Result<i32> {
+/// Cuts a room off from the host's tree, from within: this process goes there and back. It must be in `host`, and of one
+/// thread.
+fn cut_off(room: BorrowedFd<'_>, host: BorrowedFd<'_>) -> io::Result<()> {
+    floor::set_namespace(room, libc::CLONE_NEWNS)?;
+    let cut = floor::set_whole_tree(0, Later::CutOff);
+    if floor::set_namespace(host, libc::CLONE_NEWNS).is_err() {
+        // Better no daemon than one that works in the tree of a job.
+        std::process::abort();
+    }
+    cut
+}
+
+/// What it says first: that it is there, with the namespace that it is in; and who the kernel says it is.
+fn hello(socket: BorrowedFd<'_>) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut byte = [0];
-    let mut space = nix::cmsg_space!(libc::ucred);
-    let received = loop {
+    let mut space = nix::cmsg_space!(libc::ucred, [i32; 1]);
+    let (mut pid, mut room) = (0, None);
+    let length = loop {
         let mut slices = [IoSliceMut::new(&mut byte)];
-        match recvmsg::<UnixAddr>(
-            socket.as_raw_fd(),
-            &mut slices,
-            Some(&mut space),
-            MsgFlags::empty(),
-        ) {
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        match recvmsg::<UnixAddr>(socket, &mut slices, Some(&mut space), flags) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
             Ok(message) => {
-                let part = message.cmsgs()?.next();
-                break (message.bytes, part);
+                for part in message.cmsgs()? {
+                    match part {
+                        ControlMessageOwned::ScmCredentials(who) => pid = who.pid(),
+                        ControlMessageOwned::ScmRights(raw) => {
+                            room = raw.into_iter().map(floor::owned).next_back();
+                        }
+                        _ => {}
+                    }
+                }
+                break message.bytes;
             }
         }
     };
-    match received {
-        (1, Some(ControlMessageOwned::ScmCredentials(who))) if who.pid() > 1 => Ok(who.pid()),
+    match (length, pid) {
+        (1, 2..) => Ok((pid, room)),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
