@@ -9,8 +9,8 @@ use remit_link::{Answer, ToBroker};
 use remit_policy::{Grant, Pending, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
-use crate::ahead::Ahead;
 use crate::admin::Admins;
+use crate::ahead::Ahead;
 use crate::approval::Approvals;
 use crate::args::Args;
 use crate::audit::Audit;

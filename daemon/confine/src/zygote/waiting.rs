@@ -1,7 +1,7 @@
 //! A child that waits for its job, as the warden has it.
 
 use super::order::{self, Order, Request};
-use super::{end, watched};
+use super::{Process, end, watched};
 use crate::error::Result;
 use crate::floor;
 use crate::spawn::pipes;
@@ -11,6 +11,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsock
 use std::{
     io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    rc::Rc,
 };
 
 /// How long it may take to be there, in seconds.
@@ -20,6 +21,7 @@ const PATIENCE_S: i64 = 1;
 #[derive(Debug)]
 pub(super) struct Waiting {
     child: Child,
+    zygote: Rc<Process>,
     /// The inode of the cgroup that it was forked into.
     cgroup: Option<u64>,
     /// Uid and gid of the one job that it can become; `None`: any.
@@ -43,10 +45,11 @@ struct There {
 }
 
 impl Waiting {
-    /// Asks the zygote at `zygote` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
+    /// Asks `zygote` by its `socket` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
     /// not wait for it.
     pub(super) fn ask(
-        zygote: BorrowedFd<'_>,
+        zygote: &Rc<Process>,
+        socket: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
         own: (u32, u32),
         apart: bool,
@@ -60,9 +63,10 @@ impl Waiting {
         };
         let fds: Vec<_> = [Some(its.as_fd()), cgroup].into_iter().flatten().collect();
         let inode = cgroup.map(inode).transpose()?;
-        order::send(zygote, &request, &fds)?;
+        order::send(socket, &request, &fds)?;
         Ok(Waiting {
             child: Child::Asked(ours),
+            zygote: zygote.clone(),
             cgroup: inode,
             own: apart.then_some(own),
         })
@@ -103,24 +107,40 @@ impl Waiting {
         }
     }
 
-    /// It, as soon as it is there.
+    /// It, as soon as it is there. One that was born and does not get there is ended and reaped: unreaped it would
+    /// keep the jobs' pid namespace from ever ending.
     fn there(&mut self) -> Option<&There> {
         if let Child::Asked(_) = self.child
             && let Child::Asked(socket) = std::mem::replace(&mut self.child, Child::None)
-            && let Ok(pid) = hello(socket.as_fd())
+            && let Ok(pid) = self.in_time(|| word(socket.as_fd()))
             && let Ok(pidfd) = watched(pid)
         {
-            self.child = Child::There(There { socket, pid, pidfd });
+            match self.in_time(|| word(socket.as_fd())) {
+                Ok(_) => self.child = Child::There(There { socket, pid, pidfd }),
+                Err(_) => end(pid, pidfd.as_fd()),
+            }
         }
         match &self.child {
             Child::There(there) => Some(there),
             Child::Asked(_) | Child::None => None,
         }
     }
+
+    /// Ends a zygote that hangs, or has forked one that does: else each job would wait for it. What it has forked
+    /// and what it has not is known once it has ended, so it is listened to once more.
+    fn in_time(&self, listen: impl Fn() -> io::Result<i32>) -> io::Result<i32> {
+        listen().or_else(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.zygote.end();
+                listen()
+            }
+            _ => Err(error),
+        })
+    }
 }
 
-/// What it says first, and who the kernel says it is.
-fn hello(socket: BorrowedFd<'_>) -> io::Result<i32> {
+/// What it says first, when it is born, and again when it is there; and who the kernel says it is.
+fn word(socket: BorrowedFd<'_>) -> io::Result<i32> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!(libc::ucred);
     let received = loop {
