@@ -98,6 +98,40 @@ fn inside(daemon: &Daemon, command: &str) {
     assert!(status.is_ok_and(|status| status.success()), "{command}");
 }
 
+/// The same directory, mounted otherwise: a copy of a mount has of it what no profile says, as whose its files are
+/// (an idmapped mount), or whether a look at them is noted.
+#[test]
+fn a_job_has_mounts_as_they_are_when_it_comes() {
+    let place = Place::new();
+    let dir = place.directory("files");
+    let dir = dir.display();
+    let daemon = Daemon::start(showing(&dir.to_string()));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = format!("grep ' {dir} ' /proc/self/mountinfo; cat /proc/self/status");
+    let mut noatime = || {
+        let run = within("site", script(&text));
+        let report = caller.run(run).expect("user A may run");
+        let text = stdout(&report);
+        let mount = text.lines().next().unwrap_or_default();
+        assert!(mount.contains("nosuid"), "{text}");
+        (mount.contains("noatime"), filters(&report))
+    };
+    assert!(until(|| (noatime() == (false, 2)).then_some(())).is_some());
+    for _ in 0..3 {
+        // One waits, and the change comes.
+        for (command, want) in [
+            (format!("mount --bind -o noatime {dir} {dir}"), true),
+            (format!("mount -o remount,bind,atime,relatime {dir}"), false),
+            (format!("mount -o remount,bind,noatime {dir}"), true),
+            (format!("umount {dir}"), false),
+        ] {
+            inside(&daemon, &command);
+            assert_eq!(noatime(), (want, 2), "{command}");
+        }
+    }
+    daemon.stop();
+}
+
 /// One whose root cannot be built ends ahead of its job, and is reaped: else it kept the keeper from ever ending.
 #[test]
 fn nothing_is_left_of_what_cannot_wait() {
