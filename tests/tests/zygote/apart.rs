@@ -15,9 +15,14 @@ use super::{READ, STRICT, filters, signal, strict, until, within, zygote_for, zy
 
 /// A profile `site` that shows `path`, besides the two of [`strict`].
 fn showing(path: &str) -> Options {
+    site(&format!("base = \"strict\"\nread = [\"{path}\"]"))
+}
+
+/// A profile `site` of these lines, besides the two of [`strict`].
+fn site(lines: &str) -> Options {
     let options = strict();
     let site = format!(
-        "[profile.site]\nbase = \"strict\"\nread = [\"{path}\"]\n\n[[grant]]\nname = \"site\"\n\
+        "[profile.site]\n{lines}\n\n[[grant]]\nname = \"site\"\n\
          to = [\"#64001\", \"#64002\"]\nallow = [\"run\"]\nprofile = \"site\"\napproval = \"none\"\n"
     );
     Options {
@@ -58,13 +63,7 @@ fn a_job_is_shown_what_is_there_when_it_comes() {
         (filters == 2).then_some(())
     });
     assert!(ahead.is_some(), "no such job is made ahead");
-    let inside = |command: &str| {
-        let pid = daemon.pid().to_string();
-        let status = Command::new("nsenter")
-            .args(["--mount", "--target", &pid, "sh", "-c", command])
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "{command}");
-    };
+    let inside = |command: &str| inside(&daemon, command);
     for round in 0..5 {
         // One waits, and the change comes.
         fs::rename(&shown, &aside).expect("the place is ours");
@@ -88,6 +87,102 @@ fn a_job_is_shown_what_is_there_when_it_comes() {
     let cause = report.ending.expect("it has ended").cause;
     assert!(cause.contains(&shown.display().to_string()), "{cause}");
     daemon.stop();
+}
+
+/// Does something where the daemon has its mounts.
+fn inside(daemon: &Daemon, command: &str) {
+    let pid = daemon.pid().to_string();
+    let status = Command::new("nsenter")
+        .args(["--mount", "--target", &pid, "sh", "-c", command])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "{command}");
+}
+
+/// The same directory, mounted otherwise: a copy of a mount has of it what no profile says, as whose its files are
+/// (an idmapped mount), or whether a look at them is noted.
+#[test]
+fn a_job_has_mounts_as_they_are_when_it_comes() {
+    let place = Place::new();
+    let dir = place.directory("files");
+    let dir = dir.display();
+    let daemon = Daemon::start(showing(&dir.to_string()));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = format!("grep ' {dir} ' /proc/self/mountinfo; cat /proc/self/status");
+    let mut noatime = || {
+        let run = within("site", script(&text));
+        let report = caller.run(run).expect("user A may run");
+        let text = stdout(&report);
+        let mount = text.lines().next().unwrap_or_default();
+        assert!(mount.contains("nosuid"), "{text}");
+        (mount.contains("noatime"), filters(&report))
+    };
+    assert!(until(|| (noatime() == (false, 2)).then_some(())).is_some());
+    for _ in 0..3 {
+        // One waits, and the change comes.
+        for (command, want) in [
+            (format!("mount --bind -o noatime {dir} {dir}"), true),
+            (format!("mount -o remount,bind,atime,relatime {dir}"), false),
+            (format!("mount -o remount,bind,noatime {dir}"), true),
+            (format!("umount {dir}"), false),
+        ] {
+            inside(&daemon, &command);
+            assert_eq!(noatime(), (want, 2), "{command}");
+        }
+    }
+    daemon.stop();
+}
+
+/// One whose root cannot be built ends ahead of its job, and is reaped: else it kept the keeper from ever ending.
+#[test]
+fn nothing_is_left_of_what_cannot_wait() {
+    let place = Place::new();
+    let dir = place.directory("files");
+    let dir = dir.display();
+    // The host's directory lies above it, and does not have it.
+    let daemon = Daemon::start(site(&format!(
+        "base = \"strict\"\nread = [\"{dir}\"]\nscratch = [\"{dir}/none\"]"
+    )));
+    let mut caller = Caller::new(&daemon, &user_a());
+    for _ in 0..6 {
+        let report = caller
+            .run(within("site", argv(&["true"])))
+            .expect("user A may run");
+        let cause = report.ending.expect("it has ended").cause;
+        assert!(cause.contains("none"), "{cause}");
+    }
+    // The newest may be on its way.
+    let dead = || {
+        let all = descendants(daemon.pid()).into_iter();
+        let dead: Vec<_> = all
+            .filter(|it| it.state == 'Z' && it.parent == daemon.pid())
+            .collect();
+        dead
+    };
+    let reaped = until(|| (dead().len() <= 1).then_some(()));
+    assert!(reaped.is_some(), "{:?}", dead());
+    daemon.stop();
+}
+
+/// One that is dead, or does not answer any more, is given up, as one that forks jobs when they come is: nobody
+/// waits for it twice, and there is another one in its place some time.
+#[test]
+fn a_zygote_that_is_of_no_use_is_given_up() {
+    for with in [Signal::SIGSTOP, Signal::SIGKILL] {
+        let daemon = Daemon::start(strict());
+        let before = zygote_for(&daemon, &[READ, STRICT]);
+        let mut caller = Caller::new(&daemon, &user_a());
+        let _ = all_waiting(&daemon);
+        signal(before, with);
+        // The first is what waits already, then one is asked for in vain.
+        for _ in 0..3 {
+            let report = status(&mut caller, STRICT);
+            assert!(filters(&report) >= 1, "{report:?}");
+        }
+        let reaped = until(|| Process::of(before).is_none().then_some(()));
+        assert!(reaped.is_some(), "{with}: it is asked again and again");
+        daemon.is_well();
+        daemon.stop();
+    }
 }
 
 /// What could be let go is kept by nobody: no root waits that shows a file system of its own.

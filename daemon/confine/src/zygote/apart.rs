@@ -115,6 +115,10 @@ impl<'a> Apart<'a> {
         // While it waits the root keeps nothing that the host may want to let go (`may_wait`), and while it is
         // built, it follows what the host unmounts.
         let ruleset = self.build(Later::Followed)?;
+        // Of what has come since it was looked at, nobody knows whether it may be kept.
+        if self.house.has_changed()? {
+            return Err(Fault::because(Why::Changed));
+        }
         if self.sandbox.walls.up(Wall::Keyring) {
             new_keyring(self.sandbox)?;
         }
@@ -130,10 +134,11 @@ impl<'a> Apart<'a> {
     }
 
     /// In the job's process, once the job is there: the ruleset of a root as it would be built now. It is
-    /// another one where the host has put something else in a place that the root shows.
+    /// another one where the host has put something else in a place that the root shows, or changed any mount: the
+    /// same directory may be an idmapped one by now.
     pub(super) fn of_now(&self, ruleset: Option<OwnedFd>) -> Result<Option<OwnedFd>, Fault> {
         let now = Seen::of(&self.strict.root, self.house.root());
-        if now.is_ok_and(|now| now == self.seen) {
+        if now.is_ok_and(|now| now == self.seen) && !self.house.has_changed()? {
             return Ok(ruleset);
         }
         self.house.leave()?;

@@ -42,6 +42,7 @@ use std::{
     ffi::CStr,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    rc::Rc,
 };
 use waiting::Waiting;
 
@@ -66,14 +67,28 @@ pub(crate) struct Zygote {
     host: OwnedFd,
     /// Its jobs have namespaces of their own: it forks them ahead or not at all.
     apart: bool,
-    pid: i32,
-    pidfd: OwnedFd,
+    process: Rc<Process>,
     socket: OwnedFd,
     ready: Cell<bool>,
-    /// It was killed and reaped: its pid may be another's by now.
-    ended: Cell<bool>,
     /// Forked ahead.
     waiting: RefCell<Option<Waiting>>,
+}
+
+/// The process that it is.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// It was killed and reaped: its pid may be another's by now.
+    ended: Cell<bool>,
+}
+
+impl Process {
+    fn end(&self) {
+        if !self.ended.replace(true) {
+            end(self.pid, self.pidfd.as_fd());
+        }
+    }
 }
 
 /// Why there is no job from a zygote. But for the last, nothing ran.
@@ -115,11 +130,13 @@ impl Zygote {
             recipe: recipe.clone(),
             host,
             apart: matches!(sandbox.base, Base::Strict(_)),
-            pid,
-            pidfd,
+            process: Rc::new(Process {
+                pid,
+                pidfd,
+                ended: Cell::new(false),
+            }),
             socket: ours,
             ready: Cell::new(false),
-            ended: Cell::new(false),
             waiting: RefCell::default(),
         };
         let setup = Setup::of(recipe);
@@ -137,6 +154,9 @@ impl Zygote {
     /// # Errors
     /// It has ended.
     pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        if self.process.ended.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match self.hear_ready(MsgFlags::MSG_DONTWAIT) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
             heard => heard.map(|()| true),
@@ -181,7 +201,13 @@ impl Zygote {
     /// Has a child forked ahead, into the next job's cgroup. Does not wait for it.
     pub(crate) fn prepare(&self, cgroup: Option<BorrowedFd<'_>>, own: (u32, u32)) {
         self.waiting.take();
-        let asked = Waiting::ask(self.socket.as_fd(), cgroup, own, self.apart);
+        let asked = Waiting::ask(&self.process, self.socket.as_fd(), cgroup, own, self.apart);
+        // That one whose jobs are all forked ahead has died is learned here or never.
+        let asked = asked.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                self.process.end();
+            }
+        });
         *self.waiting.borrow_mut() = asked.ok();
     }
 
@@ -215,7 +241,7 @@ impl Zygote {
             },
             Ok(Answer::Failed(_)) => Err(Failed::Fork),
             other => {
-                self.end();
+                self.process.end();
                 reap_untold(pipes.steps());
                 let nonsense = || io::ErrorKind::InvalidData.into();
                 Err(Failed::Gone(other.err().unwrap_or_else(nonsense)))
@@ -226,14 +252,8 @@ impl Zygote {
     /// Ends it, and looks only then whether it has answered after all. A child that it has told of may
     /// run, so the job must not be forked again; one that it has not told of never will.
     fn last_word(&self) -> io::Result<Answer> {
-        self.end();
+        self.process.end();
         self.answer(MsgFlags::MSG_DONTWAIT)
-    }
-
-    fn end(&self) {
-        if !self.ended.replace(true) {
-            end(self.pid, self.pidfd.as_fd());
-        }
     }
 
     fn answer(&self, flags: MsgFlags) -> io::Result<Answer> {
@@ -294,7 +314,7 @@ fn reap_untold(steps: BorrowedFd<'_>) {
 impl Drop for Zygote {
     /// A child that it has forked and not told of reads the end of its pipe, and ends.
     fn drop(&mut self) {
-        self.end();
+        self.process.end();
     }
 }
 

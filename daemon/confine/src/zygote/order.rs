@@ -43,7 +43,7 @@ pub(super) enum Request {
     /// A job, at once.
     Fork(Box<Order>),
     /// A child that waits for its order on the socket beside this message, in the cgroup beside that, where
-    /// `cgroup` says so. It tells by that socket that it is there; where there is none, the socket ends.
+    /// `cgroup` says so. It tells by that socket that it is born, then that it is there; where there is none, the socket ends.
     /// `own`: uid and gid of the job that it will be.
     Prepare { cgroup: bool, own: (u32, u32) },
 }

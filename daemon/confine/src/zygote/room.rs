@@ -118,6 +118,11 @@ impl House {
         Ok((root.st_dev, root.st_ino) != (before.st_dev, before.st_ino))
     }
 
+    /// Whether the host's tree has changed since this was last asked.
+    pub(super) fn has_changed(&self) -> io::Result<bool> {
+        self.changes.any()
+    }
+
     /// Goes back to the host's tree.
     pub(super) fn leave(&self) -> io::Result<()> {
         floor::set_namespace(self.host.as_fd(), libc::CLONE_NEWNS)
@@ -133,7 +138,7 @@ impl House {
     ) -> Result<Room, Fault> {
         self.leave()?;
         // What changes from here on is seen.
-        self.changes.any()?;
+        self.has_changed()?;
         floor::own_mounts()?;
         let ruleset = match fence {
             Some(fence) => Some(floor::landlock_ruleset(&fence.handled)?),
@@ -159,7 +164,7 @@ impl House {
     /// made, and it must not be used.
     pub(crate) fn cut_off(&self) -> io::Result<bool> {
         floor::set_whole_tree(0, Later::CutOff)?;
-        Ok(!self.changes.any()?)
+        Ok(!self.has_changed()?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::order::{self, Order, Request};
 use super::room::Changes;
-use super::{end, watched};
+use super::{Process, end, watched};
 use crate::error::Result;
 use crate::floor::{self, Later};
 use crate::spawn::pipes;
@@ -12,6 +12,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsock
 use std::{
     io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    rc::Rc,
 };
 
 /// How long it may take to be there, in seconds.
@@ -21,6 +22,7 @@ const PATIENCE_S: i64 = 1;
 #[derive(Debug)]
 pub(super) struct Waiting {
     child: Child,
+    zygote: Rc<Process>,
     /// The inode of the cgroup that it was forked into.
     cgroup: Option<u64>,
     /// Uid and gid of the one job that it can become; `None`: any.
@@ -48,10 +50,11 @@ struct There {
 }
 
 impl Waiting {
-    /// Asks the zygote at `zygote` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
+    /// Asks `zygote` by its `socket` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
     /// not wait for it.
     pub(super) fn ask(
-        zygote: BorrowedFd<'_>,
+        zygote: &Rc<Process>,
+        socket: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
         own: (u32, u32),
         apart: bool,
@@ -66,9 +69,10 @@ impl Waiting {
         };
         let fds: Vec<_> = [Some(its.as_fd()), cgroup].into_iter().flatten().collect();
         let inode = cgroup.map(inode).transpose()?;
-        order::send(zygote, &request, &fds)?;
+        order::send(socket, &request, &fds)?;
         Ok(Waiting {
             child: Child::Asked(ours),
+            zygote: zygote.clone(),
             cgroup: inode,
             own: apart.then_some(own),
             changes,
@@ -98,8 +102,10 @@ impl Waiting {
         job: &Job<'_>,
         order: &Order,
     ) -> Option<Result<Spawned>> {
-        if let Some(room) = self.there()?.room.take() {
-            cut_off(room.as_fd(), host).ok()?;
+        let room = self.there()?.room.take();
+        // One for any job is in a room; one for a single job has cut itself off.
+        if self.own.is_none() {
+            cut_off(room?.as_fd(), host).ok()?;
             // Asked last: what the host mounted before is in there, too.
             (!self.changes.any().ok()?).then_some(())?;
         }
@@ -117,24 +123,42 @@ impl Waiting {
         }
     }
 
-    /// It, as soon as it is there.
+    /// It, as soon as it is there. One that was born and does not get there is ended and reaped: unreaped it would
+    /// keep the jobs' pid namespace from ever ending.
     fn there(&mut self) -> Option<&mut There> {
         if let Child::Asked(_) = self.child
             && let Child::Asked(socket) = std::mem::replace(&mut self.child, Child::None)
-            && let Ok((pid, room)) = hello(socket.as_fd())
+            && let Ok((pid, _)) = self.in_time(|| word(socket.as_fd()))
             && let Ok(pidfd) = watched(pid)
         {
-            self.child = Child::There(There {
-                socket,
-                pid,
-                pidfd,
-                room,
-            });
+            match self.in_time(|| word(socket.as_fd())) {
+                Ok((_, room)) => {
+                    self.child = Child::There(There {
+                        socket,
+                        pid,
+                        pidfd,
+                        room,
+                    });
+                }
+                Err(_) => end(pid, pidfd.as_fd()),
+            }
         }
         match &mut self.child {
             Child::There(there) => Some(there),
             Child::Asked(_) | Child::None => None,
         }
+    }
+
+    /// Ends a zygote that hangs, or has forked one that does: else each job would wait for it. What it has forked
+    /// and what it has not is known once it has ended, so it is listened to once more.
+    fn in_time<T>(&self, listen: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        listen().or_else(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.zygote.end();
+                listen()
+            }
+            _ => Err(error),
+        })
     }
 }
 
@@ -150,8 +174,9 @@ fn cut_off(room: BorrowedFd<'_>, host: BorrowedFd<'_>) -> io::Result<()> {
     cut
 }
 
-/// What it says first: that it is there, with the namespace that it is in; and who the kernel says it is.
-fn hello(socket: BorrowedFd<'_>) -> io::Result<(i32, Option<OwnedFd>)> {
+/// What it says first, when it is born, and again when it is there, then with the namespace of its room; and who the
+/// kernel says it is.
+fn word(socket: BorrowedFd<'_>) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!(libc::ucred, [i32; 1]);
     let (mut pid, mut room) = (0, None);
