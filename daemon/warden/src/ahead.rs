@@ -8,12 +8,13 @@ use crate::waiting::Room;
 use crate::warden::{Gate, Warden};
 
 impl Warden {
-    /// Makes the next job's id, and its cgroup by that name, unless they are there.
+    /// Makes the next job's place in the ledger, its id, and its cgroup by that name, unless they are there.
     pub fn make_ahead(&mut self) {
         if self.ahead.is_some() || self.gate != Gate::Open || !self.broker.is_ready() {
             return;
         }
         // Whoever asks next makes them, where this fails.
+        self.ledger.make_ready();
         if let Ok(job) = self.new_id()
             && self.walls.make_ready(job)
         {
