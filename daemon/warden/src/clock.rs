@@ -34,7 +34,9 @@ pub enum Timer {
     Grace(u64),
     /// A job's processes should be gone by now.
     Kill(u64),
-    /// The broker should have drained an exited job by now.
+    /// The broker has not drained an exited job by itself.
+    Exited(u64),
+    /// It should have by now.
     Drain(u64),
     /// What is left of an ended job is looked at again.
     Stuck(u64),
@@ -107,6 +109,7 @@ impl Timers {
             Timer::Steps,
             Timer::Grace,
             Timer::Kill,
+            Timer::Exited,
             Timer::Drain,
         ] {
             self.cancel(timer(serial));

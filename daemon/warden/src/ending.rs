@@ -27,7 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// means stuck in a system call.
 const KILL_FIRST: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(2);
-/// For the broker to read what is left in the pipes.
+/// For the broker to find the pipes at their end by itself. Most are, and it is woken once less for them.
+const EXITED: Duration = Duration::from_millis(10);
+/// For the broker to read what is left in the pipes, once it was told.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Before a record that found no room is tried again.
 const RECORD: Duration = Duration::from_secs(1);
@@ -224,6 +226,13 @@ impl Warden {
             // The broker has all of its output, and waits for no end.
             self.record_end(serial);
         } else {
+            self.timers.add(EXITED, Timer::Exited(serial));
+        }
+    }
+
+    /// The broker may wait for more output of a job that has exited: somebody else holds its pipes.
+    pub fn tell_exited(&mut self, serial: u64) {
+        if let Some(job) = self.jobs.get(serial) {
             let job = job.plan.job;
             self.tell(&ToBroker::Exited { job });
             self.timers.add(DRAIN, Timer::Drain(serial));
@@ -317,10 +326,15 @@ impl Warden {
         let message = ToBroker::Ended {
             sight,
             job: meta.job,
+            enforced: meta.enforced.take().map(Box::new),
             ending: Box::new(ending),
         };
         self.tell(&message);
-        if let ToBroker::Ended { ending, .. } = message {
+        if let ToBroker::Ended {
+            enforced, ending, ..
+        } = message
+        {
+            meta.enforced = enforced.map(|enforced| *enforced);
             meta.ending = Some(*ending);
         }
         self.tell_ended(&meta);

@@ -99,6 +99,7 @@ impl Warden {
             Timer::Steps(serial) => self.steps_late(serial),
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),
+            Timer::Exited(serial) => self.tell_exited(serial),
             Timer::Drain(serial) => self.drain_late(serial),
             Timer::Stuck(serial) => self.kill_stuck(serial),
             Timer::Parked => self.unpark(),
