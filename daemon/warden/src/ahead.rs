@@ -8,10 +8,11 @@ use crate::waiting::Room;
 use crate::warden::{Gate, Warden};
 
 impl Warden {
-    /// Makes the next job's place in the ledger, its id, and its cgroup by that name, unless they are there.
-    pub fn make_ahead(&mut self) {
+    /// Makes the next job's place in the ledger, its id, and its cgroup by that name. False where they were there, or
+    /// cannot be made.
+    pub fn make_ahead(&mut self) -> bool {
         if self.ahead.is_some() || self.gate != Gate::Open || !self.broker.is_ready() {
-            return;
+            return false;
         }
         // Whoever asks next makes them, where this fails.
         self.ledger.make_ready();
@@ -20,6 +21,7 @@ impl Warden {
         {
             self.ahead = Some(job);
         }
+        self.ahead.is_some()
     }
 
     /// An id for a job that runs now, or later. What is ready is for those that run at once.

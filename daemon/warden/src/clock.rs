@@ -46,6 +46,8 @@ pub enum Timer {
     Ends,
     /// There was no time to begin all jobs that wait and have a place, or one could not be forked.
     Begin,
+    /// What is left of ended jobs should be put away by now.
+    Leftovers,
     /// Start the broker again.
     Broker,
     /// A broker that was started should be ready by now.

@@ -7,7 +7,7 @@ use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Cgroup, floor};
+use remit_confine::floor;
 use remit_link::{JobMeta, ToBroker, Totals};
 
 use crate::audit::Unwritten;
@@ -302,9 +302,7 @@ impl Warden {
             return;
         }
         self.uids.give_back(job.plan.into_draft().uid);
-        if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
-            say!("{}", chain(&error));
-        }
+        self.leave(job.process, job.cgroup);
     }
 
     /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
@@ -339,8 +337,7 @@ impl Warden {
         }
         self.tell_ended(&meta);
         if let Some(job) = self.jobs.keep(meta, request) {
-            self.ledger.forget(job);
-            self.tell(&ToBroker::Forgotten { job });
+            self.leave_forgotten(job);
         }
     }
 

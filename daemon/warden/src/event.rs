@@ -51,9 +51,13 @@ impl Warden {
             self.tell_pending();
             self.tell_note();
             self.audit.history.keep();
-            self.make_ahead();
+            if self.make_ahead() {
+                // A job has just begun, and nobody waits for anything else.
+                self.put_away();
+            }
             let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == Gate::Stopping && done {
+                self.put_away();
                 return Ok(());
             }
         }
@@ -104,6 +108,7 @@ impl Warden {
             Timer::Stuck(serial) => self.kill_stuck(serial),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
+            Timer::Leftovers => self.put_away(),
             Timer::Broker => self.start_broker()?,
             Timer::Ready if self.broker.is_ready() => {}
             Timer::Ready => self.broker.kill("it does not get ready"),
