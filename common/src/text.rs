@@ -70,7 +70,8 @@ pub fn show(bytes: &[u8]) -> Shown {
 /// `bytes` as text where each of them is one of these, all of them characters of ASCII: most that is shown, and what
 /// needs no second look at each character.
 fn ascii(bytes: &[u8], these: impl Fn(u8) -> bool) -> Option<&str> {
-    let all = bytes.iter().all(|byte| these(*byte));
+    // Each is looked at, so that many are at once.
+    let all = bytes.iter().fold(true, |all, byte| all & these(*byte));
     std::str::from_utf8(bytes).ok().filter(|_| all)
 }
 

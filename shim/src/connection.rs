@@ -14,11 +14,11 @@ use remit_common::caps;
 use remit_common::frame::{self, FrameError, HEADER};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use crate::socket::Socket;
 
 /// Bytes read at once, where no longer frame has begun.
 const READ: usize = 16 << 10;
@@ -112,7 +112,7 @@ impl Connection {
         }
     }
 
-    fn start(reader: Frames, writer: OwnedWriteHalf) -> Self {
+    fn start(reader: Frames, writer: Socket) -> Self {
         let (frames, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             frames,
@@ -211,8 +211,8 @@ impl Drop for Call {
     }
 }
 
-async fn hello(socket: &Path, client: &str) -> Result<(Frames, OwnedWriteHalf), ConnectError> {
-    let stream = UnixStream::connect(socket)
+async fn hello(socket: &Path, client: &str) -> Result<(Frames, Socket), ConnectError> {
+    let writer = Socket::connect(socket)
         .await
         .map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ConnectError::NotAllowed(socket.to_path_buf()),
@@ -221,8 +221,7 @@ async fn hello(socket: &Path, client: &str) -> Result<(Frames, OwnedWriteHalf), 
             }
             _ => unavailable(socket, &error.to_string()),
         })?;
-    let (reader, mut writer) = stream.into_split();
-    let mut frames = Frames::new(reader);
+    let mut frames = Frames::new(writer.clone());
     let client = client.get(..client.floor_char_boundary(caps::CLIENT_NAME));
     let hello = FromClient::Hello(Hello {
         protocol: PROTOCOL,
@@ -268,7 +267,7 @@ fn unreachable(socket: &Path, why: &str) -> Refusal {
     .next("tell the user that remitd does not answer on this server; try again when it runs")
 }
 
-async fn write_frames(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn write_frames(writer: Socket, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
     while let Some(frame) = queue.recv().await {
         if writer.write_all(&frame).await.is_err() {
             // The reader sees the same end and tells the calls.
@@ -305,13 +304,13 @@ async fn read_frames(mut frames: Frames, connection: Connection) {
 
 /// The frames that the daemon sends. As a rule one read is one frame.
 struct Frames {
-    reader: OwnedReadHalf,
+    reader: Socket,
     /// What was read and not yet decoded.
     bytes: Vec<u8>,
 }
 
 impl Frames {
-    fn new(reader: OwnedReadHalf) -> Self {
+    fn new(reader: Socket) -> Self {
         let bytes = Vec::with_capacity(READ);
         Self { reader, bytes }
     }

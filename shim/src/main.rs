@@ -19,6 +19,7 @@ mod progress;
 mod quoted;
 mod server;
 mod session;
+mod socket;
 mod stdio;
 mod tools;
 mod transport;

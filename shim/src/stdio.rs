@@ -14,6 +14,7 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::end::watched;
 use self::end::{End, Kind, Reader, Writer};
 pub use self::lines::Line;
 use self::lines::Lines;

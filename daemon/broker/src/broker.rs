@@ -144,11 +144,21 @@ impl Broker {
             },
             ToBroker::Running { job, enforced } => self.with(job, |job| job.running(*enforced)),
             ToBroker::Exited { job } => self.with(job, Job::exited),
-            ToBroker::Ended { job, ending, sight } => {
-                if let Some(sight) = sight {
-                    self.with(job, |job| job.sees(*sight));
-                }
-                self.with(job, |job| self.was_refused(job, &ending));
+            ToBroker::Ended {
+                job,
+                enforced,
+                ending,
+                sight,
+            } => {
+                self.with(job, |job| {
+                    if let Some(enforced) = enforced {
+                        job.running(*enforced);
+                    }
+                    if let Some(sight) = sight {
+                        job.sees(*sight);
+                    }
+                    self.was_refused(job, &ending);
+                });
                 self.pace.stirred(job, Instant::now());
                 self.jobs.end(job, *ending);
             }

@@ -128,14 +128,15 @@ pub enum ToBroker {
         /// How long it waited, in milliseconds.
         waited_ms: u64,
     },
-    /// The exec happened: this is what stood when it did.
+    /// The exec happened a while ago: this is what stood when it did.
     Running {
         /// Which job.
         job: JobId,
         /// What was enforced.
         enforced: Box<Enforced>,
     },
-    /// No process of the job is left (or a kill could not be verified): read what is in the pipes, then say `Drained`.
+    /// No process of the job is left (or a kill could not be verified), and `Drained` was not said yet: read what is in
+    /// the pipes, then say so.
     Exited {
         /// Which job.
         job: JobId,
@@ -144,6 +145,8 @@ pub enum ToBroker {
     Ended {
         /// Which job.
         job: JobId,
+        /// What was enforced, where it was executed: most have ended before `Running` was due.
+        enforced: Option<Box<Enforced>>,
         /// How it ended.
         ending: Box<Ending>,
         /// What its profile lets it do, where it failed.

@@ -71,9 +71,11 @@ fn put(text: &mut Vec<u8>, prefix: &str, name: &str, value: &str) {
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'));
-    let both = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
     let mut text = String::with_capacity(2 * bytes.len());
-    text.extend(bytes.iter().flat_map(both));
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
     text
 }
 

@@ -16,18 +16,23 @@ pub struct Ahead {
 }
 
 impl Warden {
-    /// Makes the next job's id and uid, and its cgroup by that name, unless they are there.
-    pub fn make_ahead(&mut self) {
+    /// Makes the next job's place in the ledger, its id and uid, and its cgroup by that name. False where they were
+    /// there, or cannot be made.
+    pub fn make_ahead(&mut self) -> bool {
         if self.ahead.is_some() || self.gate != Gate::Open || !self.broker.is_ready() {
-            return;
+            return false;
         }
         // Whoever asks next makes them, where this fails.
-        let Ok(job) = self.new_id() else { return };
-        let Some(uid) = self.uids.take() else { return };
+        self.ledger.make_ready();
+        let Ok(job) = self.new_id() else { return false };
+        let Some(uid) = self.uids.take() else {
+            return false;
+        };
         match self.walls.make_ready(job, uid.get()) {
             true => self.ahead = Some(Ahead { job, uid }),
             false => self.uids.give_back(uid),
         }
+        self.ahead.is_some()
     }
 
     /// An id and, where one is free, a uid for a job that runs now, or later. What is ready is for those that

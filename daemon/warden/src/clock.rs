@@ -34,7 +34,9 @@ pub enum Timer {
     Grace(u64),
     /// A job's processes should be gone by now.
     Kill(u64),
-    /// The broker should have drained an exited job by now.
+    /// The broker has not drained an exited job by itself.
+    Exited(u64),
+    /// It should have by now.
     Drain(u64),
     /// What is left of an ended job is looked at again.
     Stuck(u64),
@@ -44,6 +46,8 @@ pub enum Timer {
     Ends,
     /// There was no time to begin all jobs that wait and have a place, or one could not be forked.
     Begin,
+    /// What is left of ended jobs should be put away by now.
+    Leftovers,
     /// Start the broker again.
     Broker,
     /// A broker that was started should be ready by now.
@@ -107,6 +111,7 @@ impl Timers {
             Timer::Steps,
             Timer::Grace,
             Timer::Kill,
+            Timer::Exited,
             Timer::Drain,
         ] {
             self.cancel(timer(serial));

@@ -7,7 +7,7 @@ use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Cgroup, floor};
+use remit_confine::floor;
 use remit_link::{JobMeta, ToBroker, Totals};
 
 use crate::audit::Unwritten;
@@ -27,7 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// means stuck in a system call.
 const KILL_FIRST: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(2);
-/// For the broker to read what is left in the pipes.
+/// For the broker to find the pipes at their end by itself. Most are, and it is woken once less for them.
+const EXITED: Duration = Duration::from_millis(10);
+/// For the broker to read what is left in the pipes, once it was told.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Before a record that found no room is tried again.
 const RECORD: Duration = Duration::from_secs(1);
@@ -224,6 +226,13 @@ impl Warden {
             // The broker has all of its output, and waits for no end.
             self.record_end(serial);
         } else {
+            self.timers.add(EXITED, Timer::Exited(serial));
+        }
+    }
+
+    /// The broker may wait for more output of a job that has exited: somebody else holds its pipes.
+    pub fn tell_exited(&mut self, serial: u64) {
+        if let Some(job) = self.jobs.get(serial) {
             let job = job.plan.job;
             self.tell(&ToBroker::Exited { job });
             self.timers.add(DRAIN, Timer::Drain(serial));
@@ -293,9 +302,7 @@ impl Warden {
             return;
         }
         self.uids.give_back(job.plan.into_draft().uid);
-        if let Some(Err(error)) = job.cgroup.map(Cgroup::remove) {
-            say!("{}", chain(&error));
-        }
+        self.leave(job.process, job.cgroup);
     }
 
     /// Remembers a job whose end is recorded, and tells who waits for it. Older ones may be forgotten.
@@ -317,16 +324,20 @@ impl Warden {
         let message = ToBroker::Ended {
             sight,
             job: meta.job,
+            enforced: meta.enforced.take().map(Box::new),
             ending: Box::new(ending),
         };
         self.tell(&message);
-        if let ToBroker::Ended { ending, .. } = message {
+        if let ToBroker::Ended {
+            enforced, ending, ..
+        } = message
+        {
+            meta.enforced = enforced.map(|enforced| *enforced);
             meta.ending = Some(*ending);
         }
         self.tell_ended(&meta);
         if let Some(job) = self.jobs.keep(meta, request) {
-            self.ledger.forget(job);
-            self.tell(&ToBroker::Forgotten { job });
+            self.leave_forgotten(job);
         }
     }
 

@@ -51,9 +51,13 @@ impl Warden {
             self.tell_pending();
             self.tell_note();
             self.audit.history.keep();
-            self.make_ahead();
+            if self.make_ahead() {
+                // A job has just begun, and nobody waits for anything else.
+                self.put_away();
+            }
             let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == Gate::Stopping && done {
+                self.put_away();
                 return Ok(());
             }
         }
@@ -99,10 +103,12 @@ impl Warden {
             Timer::Steps(serial) => self.steps_late(serial),
             Timer::Grace(serial) => self.grace_over(serial),
             Timer::Kill(serial) => self.kill_late(serial),
+            Timer::Exited(serial) => self.tell_exited(serial),
             Timer::Drain(serial) => self.drain_late(serial),
             Timer::Stuck(serial) => self.kill_stuck(serial),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
+            Timer::Leftovers => self.put_away(),
             Timer::Broker => self.start_broker()?,
             Timer::Ready if self.broker.is_ready() => {}
             Timer::Ready => self.broker.kill("it does not get ready"),

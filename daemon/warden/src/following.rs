@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use remit_confine::{Progress, Step};
+use remit_confine::Progress;
 use remit_link::ToBroker;
 
 use crate::clock::Timer;
@@ -12,8 +12,8 @@ use crate::reactor::{Interest, Token};
 use crate::unstarted::Failure;
 use crate::warden::Warden;
 
-/// How long after its fork a job's steps are read, if it has not ended before: most have, and the daemon is woken once
-/// less for them.
+/// How long after its fork a job's steps are read and told, if it has not ended before: most have, and their end tells
+/// all of it.
 const STEPS: Duration = Duration::from_millis(5);
 
 impl Warden {
@@ -62,12 +62,14 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
-        if matches!(job.start, Start::Unknown) {
+        match job.start {
             // One that cannot be watched is read when the job ends.
-            job.steps_watched = self
-                .reactor
-                .add(&job.process.steps, Token::Steps(serial), Interest::Read)
-                .is_ok();
+            Start::Unknown => {
+                let (steps, token) = (&job.process.steps, Token::Steps(serial));
+                job.steps_watched = self.reactor.add(steps, token, Interest::Read).is_ok();
+            }
+            Start::Executed => self.tell_running(serial),
+            Start::Failed(_) => {}
         }
     }
 
@@ -79,43 +81,44 @@ impl Warden {
         if !matches!(job.start, Start::Unknown) {
             return;
         }
-        let progress = job.reader.read(job.process.steps.as_fd());
-        if matches!(progress, Progress::More) {
-            return;
-        }
-        if std::mem::take(&mut job.steps_watched) {
-            self.reactor.remove(&job.process.steps);
-        }
-        let steps: Vec<Step> = match progress {
+        let steps = match job.reader.read(job.process.steps.as_fd()) {
             Progress::More => return,
-            Progress::Executed(steps) => steps,
+            Progress::Executed(steps) => Ok(steps),
             Progress::Failed {
                 done: _,
                 step,
                 errno,
                 why,
                 at,
-            } => {
-                job.start = Start::Failed(Failure {
-                    step,
-                    errno,
-                    why,
-                    at,
-                });
-                return;
+            } => Err(Failure {
+                step,
+                errno,
+                why,
+                at,
+            }),
+        };
+        let is_late = std::mem::take(&mut job.steps_watched);
+        if is_late {
+            self.reactor.remove(&job.process.steps);
+        }
+        match steps {
+            Err(failure) => job.start = Start::Failed(failure),
+            Ok(steps) => {
+                job.start = Start::Executed;
+                job.enforced = self.walls.enforced(&job.plan, &steps);
+                if is_late {
+                    self.tell_running(serial);
+                }
             }
-        };
-        job.start = Start::Executed;
-        let Some(enforced) = self.walls.enforced(&job.plan, &steps) else {
-            return;
-        };
-        let message = ToBroker::Running {
-            job: job.plan.job,
-            enforced: Box::new(enforced),
-        };
-        self.tell(&message);
-        if let (ToBroker::Running { enforced, .. }, Some(job)) = (message, self.jobs.get(serial)) {
-            job.enforced = Some(*enforced);
+        }
+    }
+
+    fn tell_running(&mut self, serial: u64) {
+        if let Some(job) = self.jobs.get(serial)
+            && let Some(enforced) = job.enforced.clone()
+        {
+            let (job, enforced) = (job.plan.job, Box::new(enforced));
+            self.tell(&ToBroker::Running { job, enforced });
         }
     }
 }

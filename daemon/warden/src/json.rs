@@ -2,18 +2,26 @@
 
 /// A JSON string. Control characters are gone already; they are escaped all the same.
 pub fn string(text: &mut String, value: &str) {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => {
-                text.push('\\');
-                text.push(c);
-            }
-            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => text.push(c),
-        }
+    // Each is looked at, so that many are at once.
+    if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+        text.push_str(value);
+    } else {
+        value.chars().for_each(|c| escaped(text, c));
     }
     text.push('"');
+}
+
+fn escaped(text: &mut String, c: char) {
+    match c {
+        '"' | '\\' => {
+            text.push('\\');
+            text.push(c);
+        }
+        c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+        c => text.push(c),
+    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ pub struct Ledger {
     /// A tree: a table of what comes and goes doubles once, after thousands of jobs.
     taken: BTreeMap<JobId, Held>,
     free: Vec<u64>,
+    /// A free slot with nothing left in it, for the next job.
+    ready: Option<u64>,
     slots: u64,
     damage: Option<Damage>,
 }
@@ -92,6 +94,7 @@ impl Ledger {
             headed: false,
             taken: BTreeMap::new(),
             free: Vec::new(),
+            ready: None,
             slots: 0,
             damage,
         };
@@ -284,13 +287,21 @@ impl Ledger {
         self.insert(&entry, noted)
     }
 
+    /// Makes a slot ready for the next job. Where it cannot be, that one tries again.
+    pub fn make_ready(&mut self) {
+        self.ready = self.ready.take().or_else(|| self.empty_slot().ok());
+    }
+
     fn insert(&mut self, entry: &Entry, noted: Noted) -> io::Result<()> {
         let writes = slot::opening(entry).map_err(io::Error::other)?;
-        self.head()?;
-        let slot = match self.free.pop() {
-            Some(slot) => self.fill(slot, &writes)?,
-            None => self.grow(&writes)?,
+        let slot = match self.ready.take() {
+            Some(slot) => slot,
+            None => self.empty_slot().or_else(|error| self.take_oldest(error))?,
         };
+        let mut writes = writes.iter();
+        writes
+            .try_for_each(|write| self.write(slot, write))
+            .inspect_err(|_| self.free.push(slot))?;
         let held = Held {
             slot,
             number: entry.number,
@@ -300,32 +311,23 @@ impl Ledger {
         Ok(())
     }
 
-    fn fill(&mut self, slot: u64, writes: &[Write]) -> io::Result<u64> {
-        let written = writes.iter().try_for_each(|write| self.write(slot, write));
-        if let Err(error) = written {
-            self.free.push(slot);
-            return Err(error);
+    /// A free slot, with nothing left in it of a job before.
+    fn empty_slot(&mut self) -> io::Result<u64> {
+        self.head()?;
+        if let Some(slot) = self.free.pop() {
+            let emptied = self.write(slot, &slot::emptying());
+            return emptied.map(|()| slot).inspect_err(|_| self.free.push(slot));
         }
-        Ok(slot)
-    }
-
-    fn grow(&mut self, writes: &[Write]) -> io::Result<u64> {
         let new = self.slots;
         // All of it, so that no later write into it can find the disk full.
-        let whole = (0, vec![0; SLOT]);
-        let mut writes_all = std::iter::once(&whole).chain(writes);
-        match writes_all.try_for_each(|write| self.write(new, write)) {
-            Ok(()) => {
-                self.slots += 1;
-                Ok(new)
-            }
-            Err(error) => self.take_oldest(writes, error),
-        }
+        self.write(new, &(0, vec![0; SLOT]))?;
+        self.slots += 1;
+        Ok(new)
     }
 
     /// A full disk must not keep anybody from looking what fills it: the oldest job whose end is
     /// recorded gives up its slot, and is remembered until the next start only.
-    fn take_oldest(&mut self, writes: &[Write], error: io::Error) -> io::Result<u64> {
+    fn take_oldest(&mut self, error: io::Error) -> io::Result<u64> {
         let ended = self
             .taken
             .iter()
@@ -339,7 +341,8 @@ impl Ledger {
         );
         self.write(slot, &slot::freeing())?;
         self.taken.remove(&job);
-        self.fill(slot, writes)
+        self.free.push(slot);
+        self.empty_slot()
     }
 
     fn head(&mut self) -> io::Result<()> {
@@ -701,7 +704,9 @@ mod tests {
         let full = |ledger: &mut Ledger, number| {
             let writes = slot::opening(&entry(number)).unwrap();
             let error = io::Error::from(io::ErrorKind::StorageFull);
-            let slot = ledger.take_oldest(&writes, error)?;
+            let slot = ledger.take_oldest(error)?;
+            let mut writes = writes.iter();
+            writes.try_for_each(|write| ledger.write(slot, write))?;
             let noted = Noted::Begun;
             ledger.taken.insert(
                 entry(number).job,

@@ -33,6 +33,7 @@ mod jobs;
 mod json;
 mod kernel_audit;
 mod ledger;
+mod leftover;
 mod listen;
 mod lock;
 mod look;

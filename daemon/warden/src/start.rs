@@ -21,6 +21,7 @@ use crate::grants::Grants;
 use crate::history::Questions;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
+use crate::leftover::Leftovers;
 use crate::listen::Listeners;
 use crate::lock::State;
 use crate::normal;
@@ -126,6 +127,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         notify: Notify::from_env(),
         random,
         ahead: None,
+        leftovers: Leftovers::default(),
     };
     warden.take_over()?;
     warden.record_start()?;

@@ -23,6 +23,7 @@ use crate::grants::Grants;
 use crate::history::Questions;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
+use crate::leftover::Leftovers;
 use crate::listen::Listeners;
 use crate::lock::{Locked, State};
 use crate::notify::Notify;
@@ -122,6 +123,8 @@ pub struct Warden {
     pub random: File,
     /// What the next job will be called, where something was made ready for it.
     pub ahead: Option<Ahead>,
+    /// What is left of ended jobs.
+    pub leftovers: Leftovers,
 }
 
 impl Warden {

@@ -198,11 +198,15 @@ async fn hang_up(
     }
 }
 
+/// Registers a descriptor that is non-blocking, or asked each time, with the runtime.
+///
+/// # Errors
+/// What epoll_ctl(2) says.
 #[expect(
     deprecated,
     reason = "its successor is an unsafe function; what that asks for, an owned file gives"
 )]
-fn watched<T: AsRawFd>(end: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+pub fn watched<T: AsRawFd>(end: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(end, interest)
 }
 

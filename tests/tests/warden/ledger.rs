@@ -55,6 +55,9 @@ fn on_a_full_disk_the_oldest_job_that_ended_gives_up_its_slot() {
         broker.run(session, ticket, argv(&["sleep", "50"]), &[]);
         broker.started(ticket)
     };
+    // But one slot was ready before the disk was full.
+    let ready = run(12);
+    assert!(!stage.log().contains("will not be known after a restart"));
     let (first, second) = (run(3), run(4));
     let log = stage.log();
     assert_eq!(
@@ -83,7 +86,7 @@ fn on_a_full_disk_the_oldest_job_that_ended_gives_up_its_slot() {
     let third = run(7);
     fs::remove_file(inside("filler")).unwrap();
     let fourth = run(8);
-    for (ticket, job) in [(9, second.0), (10, third.0), (11, fourth.0)] {
+    for (ticket, job) in [(9, second.0), (10, third.0), (11, fourth.0), (13, ready.0)] {
         stop(ticket, job);
     }
     broker.say(&ToWarden::Closed { session });

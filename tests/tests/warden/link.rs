@@ -39,6 +39,37 @@ fn a_job_of_a_good_broker_leaves_nothing_behind() {
     stage.stop();
 }
 
+/// A broker finds the end of the pipes by itself, and hears of the walls and the end in one.
+#[test]
+fn who_has_drained_a_job_hears_its_end_with_all_that_was_enforced() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    let (job, pipes) = broker.started(1);
+    assert!(pipes.into_iter().all(|pipe| all_of(pipe).is_empty()));
+    broker.drained(job);
+    let enforced = broker.until(|message, fds| match message {
+        ToBroker::Ended { enforced, .. } => Ok(enforced.clone()),
+        _ => Err(fds),
+    });
+    let enforced = enforced.expect("it was executed");
+    assert_eq!(enforced.profile, "read");
+    assert!(enforced.walls.contains(&"seccomp".to_owned()));
+    // One of which nothing ran has no walls.
+    broker.run(session, 2, argv(&["no-such-program"]), &[]);
+    let (job, _pipes) = broker.started(2);
+    broker.drained(job);
+    let ended = broker.until(|message, fds| match message {
+        ToBroker::Ended {
+            enforced, ending, ..
+        } => Ok((enforced.clone(), ending.state)),
+        _ => Err(fds),
+    });
+    assert_eq!(ended, (None, State::NotStarted));
+    stage.stop();
+}
+
 #[test]
 fn a_session_that_was_never_given_may_nothing() {
     let (stage, broker) = Stage::start();

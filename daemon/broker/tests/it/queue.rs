@@ -127,6 +127,7 @@ fn a_request_that_is_refused_after_all_says_why_also_to_the_next_broker() {
         .refused(Code::ApprovalDenied, "ask ann");
     let ended = ToBroker::Ended {
         sight: None,
+        enforced: None,
         job: job.id,
         ending: Box::new(ending.clone()),
     };
@@ -202,6 +203,7 @@ fn one_that_never_begins_ends_and_is_told() {
     };
     let message = ToBroker::Ended {
         sight: None,
+        enforced: None,
         job: job.id,
         ending: Box::new(cancelled),
     };

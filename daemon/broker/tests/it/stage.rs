@@ -275,6 +275,7 @@ impl Broker {
         self.tell(
             &ToBroker::Ended {
                 sight: None,
+                enforced: None,
                 job,
                 ending: Box::new(ending()),
             },

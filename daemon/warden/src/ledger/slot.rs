@@ -189,20 +189,23 @@ pub enum Slot {
 /// Bytes, and where in the slot they go.
 pub type Write = (usize, Vec<u8>);
 
-/// What has to be written, in this order, to note a job in a free slot. Until the last of them
-/// the slot is free.
+/// What leaves nothing in a free slot of a job before.
+pub fn emptying() -> Write {
+    (0, vec![0; ENDED.at + HEAD])
+}
+
+/// What has to be written, in this order, to note a job in a slot that is empty. Until the last of them
+/// it is free.
 ///
 /// # Errors
 /// The entry is longer than its room.
 pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
     let mut part = encode(ENTRY, None, entry)?;
-    // A job before it may have left them.
-    let heads = (0, vec![0; ENDED.at + HEAD]);
     if ENTRY.at + part.len() <= PAGE {
-        return Ok(vec![heads, (ENTRY.at, part)]);
+        return Ok(vec![(ENTRY.at, part)]);
     }
     let body = part.split_off(HEAD);
-    Ok(vec![heads, (ENTRY.at + HEAD, body), (ENTRY.at, part)])
+    Ok(vec![(ENTRY.at + HEAD, body), (ENTRY.at, part)])
 }
 
 /// What notes that a job got its place.
@@ -500,8 +503,9 @@ pub mod tests {
         let begun = job(entry.clone(), 5001, Past::Running(77));
         let noted = Past::Ending(Box::new(ended("ok")));
         let end = Past::Ended(Box::new(ended("ok")));
+        let opening = |entry: &Entry| [vec![emptying()], opening(entry).unwrap()].concat();
         vec![
-            (opening(&old).unwrap(), job(old.clone(), 5000, Past::Queued)),
+            (opening(&old), job(old.clone(), 5000, Past::Queued)),
             (
                 vec![starting(old.job, &STARTED_AT).unwrap()],
                 job(old.clone(), 5001, Past::Running(77)),
@@ -516,7 +520,7 @@ pub mod tests {
             ),
             (vec![freeing()], Slot::Free),
             (
-                opening(entry).unwrap(),
+                opening(entry),
                 job(entry.clone(), entry.job_uid, Past::Queued),
             ),
             (vec![starting(entry.job, &STARTED_AT).unwrap()], begun),
@@ -577,7 +581,7 @@ pub mod tests {
     fn what_a_kill_may_tear_is_within_a_page() {
         for entry in [queued(1), longest(1)] {
             for (writes, _) in life(&entry) {
-                // The first write of an opening leaves the slot free, whatever of it is there.
+                // Before the last write of an opening the slot is free, whatever of it is there.
                 let (at, bytes) = writes.last().unwrap();
                 assert_eq!(
                     at / PAGE,

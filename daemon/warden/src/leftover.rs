@@ -1,0 +1,64 @@
+//! What is left of jobs after their end was told: put away when nobody waits.
+//!
+//! Who was answered asks again, mostly, and would wait while a cgroup is removed. So that is done beside the next job,
+//! once that is on its way, or a moment later.
+
+use std::time::Duration;
+
+use remit_common::names::JobId;
+use remit_confine::{Cgroup, Spawned};
+use remit_link::ToBroker;
+
+use crate::clock::Timer;
+use crate::error::chain;
+use crate::warden::Warden;
+
+/// How long it may lie there.
+const REST: Duration = Duration::from_millis(10);
+/// How much of it: jobs. Each holds six descriptors.
+const MOST: usize = 16;
+
+/// All that is there to put away.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// Descriptors and cgroups of jobs that were seen to be empty.
+    ended: Vec<(Spawned, Option<Cgroup>)>,
+    /// Jobs that are remembered no more.
+    forgotten: Vec<JobId>,
+}
+
+impl Warden {
+    /// Leaves what an ended job had. Nothing of it lives.
+    pub fn leave(&mut self, process: Spawned, cgroup: Option<Cgroup>) {
+        self.leftovers.ended.push((process, cgroup));
+        self.put_away_soon();
+    }
+
+    /// Leaves a job that is remembered no more, for the ledger and the broker to forget.
+    pub fn leave_forgotten(&mut self, job: JobId) {
+        self.leftovers.forgotten.push(job);
+        self.put_away_soon();
+    }
+
+    fn put_away_soon(&mut self) {
+        if self.leftovers.ended.len() >= MOST || self.leftovers.forgotten.len() >= MOST {
+            self.put_away();
+        } else if !self.timers.has(Timer::Leftovers) {
+            self.timers.add(REST, Timer::Leftovers);
+        }
+    }
+
+    /// Puts all of it away.
+    pub fn put_away(&mut self) {
+        let Leftovers { ended, forgotten } = std::mem::take(&mut self.leftovers);
+        for cgroup in ended.into_iter().filter_map(|(_, cgroup)| cgroup) {
+            if let Err(error) = cgroup.remove() {
+                say!("{}", chain(&error));
+            }
+        }
+        for job in forgotten {
+            self.ledger.forget(job);
+            self.tell(&ToBroker::Forgotten { job });
+        }
+    }
+}
