@@ -77,7 +77,7 @@ impl Warden {
         let uid = draft.requester.subject.uid();
         self.approvals.has_room(uid, draft.held)?;
         // What is taken by those that wait is not for what may run at once.
-        match self.uids.free() < self.config.jobs.max.saturating_sub(self.jobs.count(uid).0) {
+        match self.free_uids() < self.config.jobs.max.saturating_sub(self.jobs.count(uid).0) {
             false => Ok(()),
             true => {
                 let text = "no uid of the jobs' range is left for more that wait";
