@@ -243,19 +243,36 @@ fn sees_the_same(options: Options, profiles: &[&str]) {
             .then_some(report)
     });
     let by_warden = by_warden.expect("the warden forks itself");
-    let (one, other) = (view(&by_zygote), view(&by_warden));
-    let mut differ: Vec<_> = one.iter().zip(&other).filter(|(a, b)| a != b).collect();
-    if profiles.contains(&STRICT) {
-        // Each has its own of these, and nothing else is another's.
-        let own = ["cgroup:[", "ipc:[", "net:[", "pid:[", "uts:["];
+    let own = if profiles.contains(&STRICT) {
+        OWN_NAMESPACES
+    } else {
+        &[]
+    };
+    same(&by_zygote, &by_warden, own);
+    daemon.stop();
+}
+
+/// What a job has namespaces of its own of, where it is apart.
+const OWN_NAMESPACES: &[&str] = &["cgroup", "ipc", "pid", "uts", "net"];
+
+/// Whether two jobs have seen the same, behind the same walls, each in its `own` namespaces of these kinds: others
+/// than the daemon's. The kernel may give the number of one that is gone again.
+fn same(by_zygote: &JobReport, by_warden: &JobReport, own: &[&str]) {
+    let [one, other] = [by_zygote, by_warden].map(|report| {
+        let mut seen = view(report);
         for kind in own {
-            let at = differ.iter().position(|(one, _)| one.starts_with(kind));
-            differ.remove(at.unwrap_or_else(|| panic!("no own {kind}")));
+            let hosts = std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("it is there");
+            let is_one = |line: &String| line.starts_with(&format!("{kind}:["));
+            let at = seen.iter().position(is_one).expect("all are looked at");
+            assert_ne!(seen.remove(at), hosts.display().to_string());
         }
-    }
+        seen
+    });
+    let differ: Vec<_> = one.iter().zip(&other).filter(|(a, b)| a != b).collect();
     assert!(differ.is_empty() && one.len() == other.len(), "{differ:#?}");
     assert!(one.len() > 120, "{one:#?}");
-    daemon.stop();
+    let walls = |report: &JobReport| report.enforced.clone().expect("it ran").walls;
+    assert_eq!(walls(by_zygote), walls(by_warden));
 }
 
 /// What a job leaves wherever it can.

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use remit_common::outcome::JobReport;
-use remit_tests::caller::{Caller, argv, at_once, script, stdout};
-use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::outcome::{JobReport, State};
+use remit_tests::caller::{Caller, argv, at_once, change, script, stdout};
+use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_tests::place::Place;
 use remit_tests::process::{Process, descendants};
 
-use super::{READ, STRICT, filters, signal, strict, until, within, zygote_for, zygotes};
+use super::{
+    OWN_NAMESPACES, READ, STRICT, filters, same, signal, strict, until, within, zygote_for, zygotes,
+};
 
 /// A profile `site` that shows `path`, besides the two of [`strict`].
 fn showing(path: &str) -> Options {
@@ -132,6 +135,57 @@ fn a_job_has_mounts_as_they_are_when_it_comes() {
     daemon.stop();
 }
 
+/// Whoever a profile makes of its jobs, and whatever network it gives them: they are the same with a zygote and without.
+#[test]
+fn a_job_of_any_profile_is_what_it_would_be_without_a_zygote() {
+    let group = "groups = [\"daemon\"]";
+    for lines in [
+        "user = \"root\"".to_owned(),
+        "user = \"root\"\ncapabilities = [\"CAP_DAC_OVERRIDE\", \"CAP_KILL\"]".to_owned(),
+        format!("user = \"daemon\"\n{group}"),
+        format!("{group}\ncapabilities = [\"CAP_NET_ADMIN\"]\nnetwork = \"loopback\""),
+        "network = \"host\"\nscratch = [\"/srv/own\"]".to_owned(),
+        "limits = { tasks = 6, memory = \"32M\", tmp = \"1M\", open_files = 40 }".to_owned(),
+    ] {
+        let place = Place::new();
+        let dir = place.directory("files");
+        fs::write(dir.join("view"), super::VIEW).expect("the place is ours");
+        let dir = dir.display();
+        let site = format!(
+            "[profile.site]\nbase = \"strict\"\nread = [\"{dir}\"]\n{lines}\n\n\
+             [[command]]\nname = \"site.view\"\nsummary = \"looks\"\n\
+             argv = [\"/bin/sh\", \"{dir}/view\"]\neffect = \"change\"\nprofile = \"site\"\n\n\
+             [[grant]]\nname = \"site\"\nto = [\"#64001\"]\nallow = [\"site.view\"]\napproval = \"none\"\n"
+        );
+        let options = strict();
+        let daemon = Daemon::start(Options {
+            policy: format!("{}\n{site}", options.policy),
+            ..options
+        });
+        let mut caller = Caller::new(&daemon, &user_a());
+        let mut by = |many: u32| {
+            let of = |report: &JobReport| {
+                stdout(report).contains(&format!("Seccomp_filters:\t{many}\n"))
+            };
+            let found = until(|| {
+                let report = caller.run(change("site.view", &[])).expect("user A may");
+                assert!(report.enforced.is_some(), "{lines}: {report:?}");
+                of(&report).then_some(report)
+            });
+            found.unwrap_or_else(|| panic!("{lines}: none behind {many} filters"))
+        };
+        let by_zygote = by(2);
+        for zygote in zygotes(&daemon) {
+            signal(zygote, Signal::SIGKILL);
+        }
+        let by_warden = by(1);
+        let hosts = usize::from(lines.contains("\"host\""));
+        let own = &OWN_NAMESPACES[..OWN_NAMESPACES.len() - hosts];
+        same(&by_zygote, &by_warden, own);
+        daemon.stop();
+    }
+}
+
 /// One whose root cannot be built ends ahead of its job, and is reaped: else it kept the keeper from ever ending.
 #[test]
 fn nothing_is_left_of_what_cannot_wait() {
@@ -181,6 +235,55 @@ fn a_zygote_that_is_of_no_use_is_given_up() {
         let reaped = until(|| Process::of(before).is_none().then_some(()));
         assert!(reaped.is_some(), "{with}: it is asked again and again");
         daemon.is_well();
+        daemon.stop();
+    }
+}
+
+/// The uid of the next job is not missing elsewhere, in the smallest range: the walls are tried while all places are
+/// taken, and somebody is asked while none is.
+#[test]
+fn what_is_ahead_takes_no_uid_from_others() {
+    let asking = "[[command]]\nname = \"site.change\"\nsummary = \"changes\"\nargv = [\"/usr/bin/true\"]\n\
+                  effect = \"change\"\nprofile = \"strict\"\n\n[[grant]]\nname = \"asks\"\nto = [\"#64001\"]\n\
+                  allow = [\"site.change\"]\napproval = { by = [\"#64005\"], expires = \"10min\" }\n";
+    for places in [1, 3] {
+        let options = strict();
+        let daemon = Daemon::start(Options {
+            jobs: places,
+            policy: format!("{}\n{asking}", options.policy),
+            ..options
+        });
+        let mut caller = Caller::new(&daemon, &user_a());
+        let asked = caller.run(at_once(change("site.change", &[])));
+        assert_eq!(
+            asked.map(|report| report.state),
+            Ok(State::AwaitingApproval)
+        );
+        for _ in 0..4 {
+            assert_eq!(
+                stdout(&status(&mut caller, STRICT)).lines().next(),
+                Some("Name:\tcat")
+            );
+        }
+        daemon.stop();
+
+        let daemon = Daemon::start(Options {
+            jobs: places,
+            ..strict()
+        });
+        let mut caller = Caller::new(&daemon, &user_a());
+        let _ = zygote_for(&daemon, &[READ, STRICT]);
+        let run = within(STRICT, at_once(argv(&["sleep", "60"])));
+        let jobs: Vec<_> = (0..places)
+            .map(|_| caller.run(run.clone()).expect("there is a place").job)
+            .collect();
+        for _ in 0..2 {
+            let tried = daemon.administers(&admin(), AdminRequest::Doctor);
+            assert!(matches!(tried, Ok(AdminReply::Doctor(_))), "{tried:?}");
+        }
+        for job in jobs {
+            let _ = caller.stop(job).expect("it is A's");
+        }
         daemon.stop();
     }
 }

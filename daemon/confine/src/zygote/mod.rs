@@ -218,6 +218,13 @@ impl Zygote {
             .take_if(|child| child.is_in(cgroup));
     }
 
+    /// Ends the child that waits, if it has what this job is to have: its cgroup, or its uid.
+    pub(crate) fn make_way(&self, job: &Job<'_>) {
+        self.waiting
+            .borrow_mut()
+            .take_if(|child| child.is_in_the_way_of(job));
+    }
+
     fn ask(
         &self,
         sandbox: &Sandbox,

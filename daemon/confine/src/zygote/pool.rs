@@ -70,9 +70,8 @@ impl Zygotes {
         match self.try_zygote(sandbox, keeper, job) {
             Some(spawned) => spawned,
             None => {
-                if job.cgroup.is_some() {
-                    self.dismiss(job.cgroup);
-                }
+                let all = self.all.borrow();
+                all.iter().for_each(|zygote| zygote.make_way(job));
                 spawn(sandbox, keeper, job)
             }
         }
@@ -147,7 +146,7 @@ impl Zygotes {
             self.usual.set(at);
         }
         let others = all.iter().enumerate().filter(|(other, _)| *other != at);
-        others.for_each(|(_, zygote)| zygote.dismiss(job.cgroup));
+        others.for_each(|(_, zygote)| zygote.make_way(job));
         let zygote = all.get(at)?;
         let spawned = match zygote.is_ready() {
             Ok(false) => return None,

@@ -25,8 +25,10 @@ pub(super) struct Waiting {
     zygote: Rc<Process>,
     /// The inode of the cgroup that it was forked into.
     cgroup: Option<u64>,
-    /// Uid and gid of the one job that it can become; `None`: any.
-    own: Option<(u32, u32)>,
+    /// Uid and gid of the job that it was made for.
+    own: (u32, u32),
+    /// It has them already, and can become no other.
+    apart: bool,
     /// Of the host's tree, since before its room was made.
     changes: Changes,
 }
@@ -74,14 +76,20 @@ impl Waiting {
             child: Child::Asked(ours),
             zygote: zygote.clone(),
             cgroup: inode,
-            own: apart.then_some(own),
+            own,
+            apart,
             changes,
         })
     }
 
     /// Whether it can become this job.
     pub(super) fn fits(&self, job: &Job<'_>) -> bool {
-        self.is_in(job.cgroup) && self.own.is_none_or(|own| own == (job.uid, job.gid))
+        self.is_in(job.cgroup) && (!self.apart || self.own == (job.uid, job.gid))
+    }
+
+    /// Whether this job, which is forked otherwise, would share its cgroup or its uid with it.
+    pub(super) fn is_in_the_way_of(&self, job: &Job<'_>) -> bool {
+        job.cgroup.is_some() && self.is_in(job.cgroup) || self.apart && self.own.0 == job.uid
     }
 
     /// Whether it is, or will be, in the cgroup that a job is to have.
@@ -104,7 +112,7 @@ impl Waiting {
     ) -> Option<Result<Spawned>> {
         let room = self.there()?.room.take();
         // One for any job is in a room; one for a single job has cut itself off.
-        if self.own.is_none() {
+        if !self.apart {
             cut_off(room?.as_fd(), host).ok()?;
             // Asked last: what the host mounted before is in there, too.
             (!self.changes.any().ok()?).then_some(())?;
