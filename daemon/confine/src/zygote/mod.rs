@@ -34,8 +34,10 @@ use crate::spawn::{pipes, vet};
 use crate::steps::{UNTOLD, UNTOLD_LEN};
 use crate::{Job, Keeper, Sandbox, Spawned, kernel};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::pipe2;
 use order::{Answer, Order, Request, Setup};
 use std::{
     cell::{Cell, RefCell},
@@ -232,7 +234,10 @@ impl Zygote {
         order: Order,
     ) -> std::result::Result<Spawned, Failed> {
         let (pipes, ends) = pipes(sandbox, job).map_err(|_| Failed::Fork)?;
-        let fds = order::beside(&ends, job);
+        // The child goes on when there is a byte in it, whatever has become of the zygote, and ends with its end.
+        let (ready, go) = pipe2(OFlag::O_CLOEXEC).map_err(|_| Failed::Fork)?;
+        let mut fds = order::beside(&ends, job);
+        fds.push(ready.as_fd());
         order::send(self.socket.as_fd(), &Request::Fork(Box::new(order)), &fds)
             .map_err(Failed::Gone)?;
         let answer = self.answer(MsgFlags::empty());
@@ -240,7 +245,11 @@ impl Zygote {
         drop(ends);
         match answer {
             Ok(Answer::Forked(pid)) => match watched(pid) {
-                Ok(pidfd) => Ok(pipes.of(pid, pidfd)),
+                Ok(pidfd) => {
+                    // One that was killed reads it no more, but `ready` is open here, too.
+                    let _ = floor::write(go.as_fd(), &[1]);
+                    Ok(pipes.of(pid, pidfd))
+                }
                 Err(source) => {
                     let doing = "cannot watch a job, which was killed".into();
                     Err(Failed::Killed(Error::Call { doing, source }))
@@ -249,6 +258,7 @@ impl Zygote {
             Ok(Answer::Failed(_)) => Err(Failed::Fork),
             other => {
                 self.process.end();
+                drop(go);
                 reap_untold(pipes.steps());
                 let nonsense = || io::ErrorKind::InvalidData.into();
                 Err(Failed::Gone(other.err().unwrap_or_else(nonsense)))
@@ -256,8 +266,8 @@ impl Zygote {
         }
     }
 
-    /// Ends it, and looks only then whether it has answered after all. A child that it has told of may
-    /// run, so the job must not be forked again; one that it has not told of never will.
+    /// Ends it, and looks only then whether it has answered after all. A child that it has told of becomes the
+    /// job; one that it has not told of never will.
     fn last_word(&self) -> io::Result<Answer> {
         self.process.end();
         self.answer(MsgFlags::MSG_DONTWAIT)

@@ -18,8 +18,8 @@ use std::{
 
 /// Bytes of a message, at most: a larger job is forked by the warden itself.
 pub(super) const MESSAGE: usize = 64 << 10;
-/// Descriptors beside it, at most: three pipes, stdin, script, cgroup.
-const FDS: usize = 6;
+/// Descriptors beside it, at most: three pipes, stdin, script, cgroup, and what a child waits for.
+const FDS: usize = 7;
 /// Bytes of an answer.
 pub(super) const ANSWER: usize = 8;
 
@@ -40,7 +40,7 @@ impl Setup {
 /// What the warden wants.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// A job, at once.
+    /// A job, at once. The last descriptor beside it is what its child waits for.
     Fork(Box<Order>),
     /// A child that waits for its order on the socket beside this message, in the cgroup beside that, where
     /// `cgroup` says so. It tells by that socket that it is born, then that it is there; where there is none, the socket ends.

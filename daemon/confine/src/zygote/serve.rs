@@ -12,9 +12,7 @@ use crate::notes::Fault;
 use crate::pids::{self, LastPid};
 use crate::spawn::{vet, with_way};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::pipe2;
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
@@ -214,31 +212,20 @@ impl Zygote<'_> {
             }
         };
         match forked {
-            // The warden is told first, and there is one answer to each order, whatever becomes of the child:
-            // without `go` it ends.
-            Ok((pid, [_ready, go])) => {
-                self.answer(Answer::Forked(pid))?;
-                let _ = floor::write(go.as_fd(), &[1]);
-                Ok(())
-            }
+            // There is one answer to each order, whatever becomes of the child.
+            Ok(pid) => self.answer(Answer::Forked(pid)),
             Err(error) => self.answer(Answer::Failed(error.raw_os_error().unwrap_or(libc::EIO))),
         }
     }
 
-    /// Forks a child, which goes on when there is a byte in the pipe that is returned with its pid. Both ends of
-    /// it: when it has no reader any more, since the child was killed, writing would end this process.
-    fn fork(
-        &self,
-        room: &Room,
-        order: &Order,
-        fds: Vec<OwnedFd>,
-    ) -> io::Result<(i32, [OwnedFd; 2])> {
+    /// Forks a child, which goes on when the warden says so by the last of `fds`.
+    fn fork(&self, room: &Room, order: &Order, mut fds: Vec<OwnedFd>) -> io::Result<i32> {
         let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
+        let ready = fds.pop().ok_or_else(malformed)?;
         let (ends, rest) = order.parts(fds).ok_or_else(malformed)?;
         let job = order.job(&rest);
         let sandbox = self.forker.sandbox;
         vet(sandbox, &job).map_err(|_| malformed())?;
-        let (ready, go) = pipe2(OFlag::O_CLOEXEC)?;
         let inherited = self
             .forker
             .inherited(&self.house, room.ruleset(), Some(ready.as_fd()));
@@ -256,7 +243,7 @@ impl Zygote<'_> {
         });
         let (pid, _pidfd) = forked
             .map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EINVAL)))?;
-        Ok((pid, [ready, go]))
+        Ok(pid)
     }
 
     fn answer(&self, answer: Answer) -> io::Result<()> {
