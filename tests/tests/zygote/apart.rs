@@ -440,3 +440,24 @@ fn the_end_of_the_keeper_is_known_while_something_waits() {
         daemon.stop();
     }
 }
+
+/// Whatever waits ends with the warden, however that ends, and the next one goes on.
+#[test]
+fn nothing_waits_for_a_warden_that_is_dead() {
+    let mut daemon = Daemon::start(strict());
+    for _ in 0..3 {
+        let _ = zygote_for(&daemon, &[READ, STRICT]);
+        let all = all_waiting(&daemon);
+        signal(daemon.pid(), Signal::SIGKILL);
+        let gone = until(|| {
+            all.iter()
+                .all(|it| {
+                    Process::of(it.pid).is_none_or(|now| now.name != it.name || now.state == 'Z')
+                })
+                .then_some(())
+        });
+        assert!(gone.is_some(), "{all:?}");
+        let _ = daemon.restart_insistently();
+    }
+    daemon.stop();
+}
