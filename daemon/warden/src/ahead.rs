@@ -1,9 +1,11 @@
 //! What the next job needs and can be made before anybody asks for it: while the daemon has nothing else to do.
 
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 
 use remit_common::names::JobId;
 
+use crate::reactor::{Interest, Token};
 use crate::uids::JobUid;
 use crate::waiting::Room;
 use crate::warden::{Gate, Warden};
@@ -33,7 +35,14 @@ impl Warden {
             return false;
         };
         match self.walls.make_ready(job, uid.get()) {
-            true => self.ahead = Some(Ahead { job, uid }),
+            true => {
+                self.ahead = Some(Ahead { job, uid });
+                // Where it is not watched, its end is known when the job comes.
+                let end = |fd: BorrowedFd<'_>| {
+                    let _ = self.reactor.add(fd, Token::Ahead, Interest::End);
+                };
+                self.walls.with_ready(end);
+            }
             false => self.uids.give_back(uid),
         }
         self.ahead.is_some()

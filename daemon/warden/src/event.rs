@@ -71,6 +71,7 @@ impl Warden {
             Token::Link => self.link_event(),
             Token::Broker => self.broker_gone()?,
             Token::Keeper => self.keeper_gone(),
+            Token::Ahead => self.walls.reap_ready(),
             Token::Peer(session) => {
                 self.close_session(session);
                 self.tell(&ToBroker::SessionGone { session });

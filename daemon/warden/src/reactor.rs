@@ -44,6 +44,8 @@ pub enum Token {
     Measuring(u64),
     /// The history being read for a question.
     History(u64),
+    /// What waits for the next job.
+    Ahead,
 }
 
 impl Token {
@@ -66,6 +68,7 @@ impl Token {
             Self::Trial => (14, 0),
             Self::Measuring(n) => (15, n),
             Self::History(n) => (16, n),
+            Self::Ahead => (17, 0),
         }
     }
 
@@ -94,6 +97,7 @@ impl Token {
             14 => Self::Trial,
             15 => Self::Measuring(n),
             16 => Self::History(n),
+            17 => Self::Ahead,
             _ => return None,
         })
     }
@@ -115,6 +119,8 @@ pub enum Interest {
     WriteOnce,
     /// An exceptional condition, told once each time: /proc and cgroup files.
     Change,
+    /// The other end is gone, told once.
+    End,
 }
 
 impl Interest {
@@ -125,6 +131,8 @@ impl Interest {
             Self::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
             Self::WriteOnce => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
             Self::Change => EpollFlags::EPOLLPRI | EpollFlags::EPOLLET,
+            // EPOLLHUP needs no asking.
+            Self::End => EpollFlags::EPOLLONESHOT,
         }
     }
 }
@@ -185,10 +193,10 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_kernel() {
-        for data in 0..17_u64 {
+        for data in 0..18_u64 {
             let token = Token::from_data(data << 56 | 77).unwrap();
             assert_eq!(Token::from_data(token.data()), Some(token));
         }
-        assert_eq!(Token::from_data(17 << 56), None);
+        assert_eq!(Token::from_data(18 << 56), None);
     }
 }

@@ -10,6 +10,7 @@ mod secrets;
 mod sight;
 mod standing;
 
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -221,6 +222,20 @@ impl Walls {
         self.ground
             .as_ref()
             .is_ok_and(|ground| ground.make_ready(job, uid))
+    }
+
+    /// Does `watch` with what hangs up when the process that waits for the next job has ended.
+    pub fn with_ready(&self, watch: impl FnMut(BorrowedFd<'_>)) {
+        if let Ok(ground) = &self.ground {
+            ground.with_ready(watch);
+        }
+    }
+
+    /// Reaps that process, if it has ended.
+    pub fn reap_ready(&self) {
+        if let Ok(ground) = &self.ground {
+            ground.reap_ready();
+        }
     }
 
     /// What stood when a job was executed, from its own steps.

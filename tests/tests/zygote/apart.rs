@@ -13,7 +13,8 @@ use remit_tests::place::Place;
 use remit_tests::process::{Process, descendants};
 
 use super::{
-    OWN_NAMESPACES, READ, STRICT, filters, same, signal, strict, until, within, zygote_for, zygotes,
+    OWN_NAMESPACES, READ, STRICT, filters, own_depth, same, signal, strict, until, within,
+    zygote_for, zygotes,
 };
 
 /// A profile `site` that shows `path`, besides the two of [`strict`].
@@ -412,5 +413,51 @@ fn each_gets_the_sandbox_of_its_profile() {
         !networks.contains(&own.display().to_string()),
         "{networks:?}"
     );
+    daemon.stop();
+}
+
+/// The keeper's end is known at once, though something waits below it: whoever comes next finds another.
+#[test]
+fn the_end_of_the_keeper_is_known_while_something_waits() {
+    for profiles in [&[READ][..], &[READ, STRICT]] {
+        let daemon = Daemon::start(strict());
+        let _ = zygote_for(&daemon, profiles);
+        let keeper = || {
+            let all = descendants(daemon.pid()).into_iter();
+            let mut keepers = all.filter(|it| it.name == "remit-keeper" && it.state != 'Z');
+            keepers.next().map(|it| it.pid)
+        };
+        let before = keeper().expect("there is one");
+        let waits = |it: &Process| it.name == "remit-zygote" && it.nspid.len() > own_depth();
+        let waits = until(|| descendants(daemon.pid()).into_iter().find(waits));
+        assert!(waits.is_some(), "{profiles:?}: none is made ahead");
+        signal(before, Signal::SIGKILL);
+        let other = until(|| keeper().filter(|now| *now != before));
+        assert!(
+            other.is_some(),
+            "{profiles:?}: it is not known to have ended"
+        );
+        daemon.stop();
+    }
+}
+
+/// Whatever waits ends with the warden, however that ends, and the next one goes on.
+#[test]
+fn nothing_waits_for_a_warden_that_is_dead() {
+    let mut daemon = Daemon::start(strict());
+    for _ in 0..3 {
+        let _ = zygote_for(&daemon, &[READ, STRICT]);
+        let all = all_waiting(&daemon);
+        signal(daemon.pid(), Signal::SIGKILL);
+        let gone = until(|| {
+            all.iter()
+                .all(|it| {
+                    Process::of(it.pid).is_none_or(|now| now.name != it.name || now.state == 'Z')
+                })
+                .then_some(())
+        });
+        assert!(gone.is_some(), "{all:?}");
+        let _ = daemon.restart_insistently();
+    }
     daemon.stop();
 }

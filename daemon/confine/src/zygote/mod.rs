@@ -220,6 +220,18 @@ impl Zygote {
             .take_if(|child| child.is_in(cgroup));
     }
 
+    /// Does `then` with what hangs up when the child that waits has ended.
+    pub(crate) fn with_waiting(&self, then: impl FnOnce(BorrowedFd<'_>)) {
+        if let Some(socket) = self.waiting.borrow().as_ref().and_then(Waiting::socket) {
+            then(socket);
+        }
+    }
+
+    /// Reaps the child that waited, if it has ended.
+    pub(crate) fn reap(&self) {
+        self.waiting.borrow_mut().take_if(|child| child.has_ended());
+    }
+
     /// Ends the child that waits, if it has what this job is to have: its cgroup, or its uid.
     pub(crate) fn make_way(&self, job: &Job<'_>) {
         self.waiting

@@ -95,6 +95,19 @@ impl Zygotes {
         }
     }
 
+    /// Does `then` with what hangs up when a child that waits has ended.
+    pub fn with_waiting(&self, mut then: impl FnMut(BorrowedFd<'_>)) {
+        let all = self.all.borrow();
+        all.iter().for_each(|zygote| zygote.with_waiting(&mut then));
+    }
+
+    /// Reaps children that waited and have ended.
+    pub fn reap(&self) {
+        for zygote in self.all.borrow().iter() {
+            zygote.reap();
+        }
+    }
+
     /// Ends those that fork jobs of none of `sandboxes`.
     pub fn keep_for<'a>(&self, sandboxes: impl Iterator<Item = &'a Sandbox>) {
         let sandboxes: Vec<&Sandbox> = sandboxes.collect();

@@ -8,6 +8,7 @@ use crate::floor::{self, Later};
 use crate::spawn::pipes;
 use crate::{Job, Sandbox, Spawned};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, setsockopt, sockopt};
 use std::{
     io::{self, IoSliceMut},
@@ -99,6 +100,22 @@ impl Waiting {
             (Some(own), Some(other)) => inode(other).is_ok_and(|other| own == other),
             _ => false,
         }
+    }
+
+    /// Hangs up when it has ended.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.child {
+            Child::Asked(socket) | Child::There(There { socket, .. }) => Some(socket.as_fd()),
+            Child::None => None,
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        let Some(socket) = self.socket() else {
+            return true;
+        };
+        let mut end = [PollFd::new(socket, PollFlags::empty())];
+        poll(&mut end, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
     }
 
     /// Makes it the job; `host` is the namespace that this process is in. `None`: it is not there, or its room is not the

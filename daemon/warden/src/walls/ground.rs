@@ -1,6 +1,6 @@
 //! What all sandboxes stand on: kernel, keeper, cgroups. Whether walls hold is not said here.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
@@ -124,6 +124,16 @@ impl Ground {
                 true
             }
         }
+    }
+
+    /// Does `watch` with what hangs up when the process that waits for the next job has ended.
+    pub fn with_ready(&self, watch: impl FnMut(BorrowedFd<'_>)) {
+        self.zygotes.with_waiting(watch);
+    }
+
+    /// Reaps that process, if it has ended: unreaped it keeps the keeper from ending, and that from being known.
+    pub fn reap_ready(&self) {
+        self.zygotes.reap();
     }
 
     /// Ends and removes what was made ahead.
