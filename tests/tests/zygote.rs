@@ -496,8 +496,10 @@ fn a_call_runs_once_though_the_warden_is_stopped_meanwhile() {
     signal(daemon.pid(), Signal::SIGSTOP);
     in_state(daemon.pid(), 'T');
     signal(zygote, Signal::SIGCONT);
-    sleepers(&daemon, 1);
+    let forked = until(|| (of_jobs(&daemon).len() == 1).then_some(()));
+    assert!(forked.is_some(), "the zygote forks it all the same");
     signal(daemon.pid(), Signal::SIGCONT);
+    sleepers(&daemon, 1);
     let report = asking.join().expect("a caller does not panic");
     let job = report.expect("user A may run").job;
     // A second one would be there by now: the answer came after its fork.
