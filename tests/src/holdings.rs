@@ -56,6 +56,8 @@ pub struct Holdings {
     pub keeper: Held,
     /// Talks to clients.
     pub broker: Held,
+    /// What is behind root's descriptors.
+    pub open: Vec<String>,
     /// Cgroups of jobs, by name.
     pub cgroups: Vec<String>,
     /// Processes below the warden that have ended and were not waited for.
@@ -81,6 +83,7 @@ impl Holdings {
             warden: Held::by(daemon.pid()),
             keeper: held(daemon.keeper()),
             broker: held(daemon.broker()),
+            open: opened(daemon.pid()),
             cgroups: cgroups(daemon.pid()),
             zombies: below.iter().filter(|process| process.state == 'Z').count(),
             processes: daemon.job_processes().len(),
@@ -181,8 +184,22 @@ impl fmt::Display for Compared<'_> {
         for ((name, before), (_, after)) in self.0.rows().iter().zip(self.1.rows()) {
             writeln!(f, "{name:<24}{before:>12}{after:>12}")?;
         }
+        for (when, held) in [("before", self.0), ("after", self.1)] {
+            writeln!(f, "the warden's descriptors {when}: {:?}", held.open)?;
+        }
         Ok(())
     }
+}
+
+fn opened(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = entries.into_iter().flatten().flatten();
+    let mut names: Vec<String> = links
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .map(|link| link.display().to_string())
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 fn sizes(dir: PathBuf) -> Vec<u64> {

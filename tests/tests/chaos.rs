@@ -222,7 +222,7 @@ fn two_hundred_kills_lose_nothing_and_run_nothing_twice() {
         waiting: WAITING,
         ..Options::default()
     });
-    let before = Holdings::of(&daemon);
+    let before = Holdings::at_rest(&daemon);
     let load = Load::start(&daemon, &mut random);
     let pulse = Arc::clone(&load.pulse);
     let _alarm = Alarm(&pulse);

@@ -30,7 +30,7 @@ struct Field {
 impl Field {
     fn new(options: Options) -> Self {
         let daemon = Daemon::start(options);
-        let before = Holdings::of(&daemon);
+        let before = Holdings::at_rest(&daemon);
         Self { daemon, before }
     }
 

@@ -140,7 +140,7 @@ fn run(daemon: &Daemon, jobs: u32) -> Duration {
 #[test]
 fn a_job_that_runs_is_seen_among_the_holdings() {
     let daemon = Daemon::start(Options::default());
-    let before = Holdings::of(&daemon);
+    let before = Holdings::at_rest(&daemon);
     let mut caller = Caller::new(&daemon, &user_a());
     let run = at_once(script("echo out; exec sleep 1000"));
     let job = caller.run(run).expect("user A has a grant").job;

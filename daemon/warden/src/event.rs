@@ -151,6 +151,7 @@ impl Warden {
                 self.timers.cancel(Timer::Ready);
                 // The first who asks finds all of it, too.
                 self.make_ahead();
+                self.walls.settle_ready();
                 self.announce();
             }
             ToWarden::Run {

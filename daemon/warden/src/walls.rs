@@ -231,6 +231,13 @@ impl Walls {
         }
     }
 
+    /// Waits until it is known whether there is such a process: at the start alone.
+    pub fn settle_ready(&self) {
+        if let Ok(ground) = &self.ground {
+            ground.settle_ready();
+        }
+    }
+
     /// Reaps that process, if it has ended.
     pub fn reap_ready(&self) {
         if let Ok(ground) = &self.ground {

@@ -26,7 +26,7 @@ use remit_common::{caps, frame};
 use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_tests::place::{Place, built, unique};
-use remit_tests::process::{Identity, ends_within};
+use remit_tests::process::{Identity, Process, descendants, ends_within};
 use serde_json::Value;
 
 /// Two users with a grant.
@@ -276,12 +276,18 @@ impl Stage {
     }
 
     pub fn descriptors(&self) -> usize {
-        // Each status is a turn of the loop: what was closed before it is closed.
+        // Each status is a turn of the loop: what was closed before it is closed. Zygotes stay for jobs to come: their
+        // process, socket and namespace are not counted.
         let count = || {
             let _ = self.status();
-            fs::read_dir(format!("/proc/{}/fd", self.pid()))
-                .unwrap()
-                .count()
+            let zygotes = descendants(self.pid()).into_iter();
+            // What they have forked is in the jobs' pid namespace.
+            let depth = Process::of(self.pid()).unwrap().nspid.len();
+            let zygotes = zygotes
+                .filter(|it| it.name == "remit-zygote" && it.parent == self.pid())
+                .filter(|it| it.nspid.len() == depth && it.state != 'Z');
+            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+            open.count() - 3 * zygotes.count()
         };
         // The connection that asked may be open still.
         (0..3).map(|_| count()).min().unwrap()

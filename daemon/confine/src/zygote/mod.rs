@@ -227,6 +227,14 @@ impl Zygote {
         }
     }
 
+    /// Waits until it is known whether a child waits.
+    pub(crate) fn settle(&self) {
+        if let Some(child) = self.waiting.borrow().as_ref() {
+            child.wait();
+        }
+        self.reap();
+    }
+
     /// Reaps the child that waited, if it has ended.
     pub(crate) fn reap(&self) {
         self.waiting.borrow_mut().take_if(|child| child.has_ended());

@@ -101,6 +101,13 @@ impl Zygotes {
         all.iter().for_each(|zygote| zygote.with_waiting(&mut then));
     }
 
+    /// Waits until it is known which children wait: a millisecond.
+    pub fn settle(&self) {
+        for zygote in self.all.borrow().iter() {
+            zygote.settle();
+        }
+    }
+
     /// Reaps children that waited and have ended.
     pub fn reap(&self) {
         for zygote in self.all.borrow().iter() {

@@ -111,11 +111,21 @@ impl Waiting {
     }
 
     pub(super) fn has_ended(&self) -> bool {
+        self.hears(PollFlags::empty(), PollTimeout::ZERO)
+    }
+
+    /// Waits until it has said something, or has ended, or will not be.
+    pub(super) fn wait(&self) {
+        let patience = PollTimeout::try_from(PATIENCE_S * 1000);
+        self.hears(PollFlags::POLLIN, patience.unwrap_or(PollTimeout::ZERO));
+    }
+
+    /// Whether there is one of `events`, or its end.
+    fn hears(&self, events: PollFlags, patience: PollTimeout) -> bool {
         let Some(socket) = self.socket() else {
             return true;
         };
-        let mut end = [PollFd::new(socket, PollFlags::empty())];
-        poll(&mut end, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
+        poll(&mut [PollFd::new(socket, events)], patience).is_ok_and(|heard| heard > 0)
     }
 
     /// Makes it the job; `host` is the namespace that this process is in. `None`: it is not there, or its room is not the

@@ -131,6 +131,11 @@ impl Ground {
         self.zygotes.with_waiting(watch);
     }
 
+    /// Waits until it is known whether there is such a process.
+    pub fn settle_ready(&self) {
+        self.zygotes.settle();
+    }
+
     /// Reaps that process, if it has ended: unreaped it keeps the keeper from ending, and that from being known.
     pub fn reap_ready(&self) {
         self.zygotes.reap();
