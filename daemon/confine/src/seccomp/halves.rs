@@ -29,6 +29,9 @@ pub(super) const SETUP: &[(&str, &[Row])] = &[
         ("mount", 165, 40), ("umount2", 166, 39), ("open_tree", 428, 428), ("move_mount", 429, 429),
         ("mount_setattr", 442, 442), ("pivot_root", 155, 41),
     ]),
+    ("a /proc of its own, where /proc/sys is read-only", &[
+        ("fsopen", 430, 430), ("fsconfig", 431, 431), ("fsmount", 432, 432),
+    ]),
     ("looking places up; refused to jobs that write", &[("openat2", 437, 437)]),
     ("RLIMIT_CORE", &[("prlimit64", 302, 261)]),
     ("the session keyring", &[("keyctl", 250, 219)]),

@@ -244,3 +244,18 @@ fn a_missing_wall_is_seen() {
         }
     }
 }
+
+/// As containers have it: then what is set for a sandbox is set by a `/proc` of its own.
+#[test]
+fn every_wall_holds_where_proc_sys_is_read_only() {
+    let script = "mount --make-rprivate / && mount --bind /proc/sys /proc/sys && \
+                  mount -o remount,ro,bind /proc/sys && ! echo 64 2>&- > /proc/sys/kernel/msgmni && \
+                  exec \"$0\" --exact witness::every_wall_of_a_strict_sandbox_holds";
+    let this = std::env::current_exe().unwrap();
+    let mut alone = std::process::Command::new("unshare");
+    alone.args(["--mount", "sh", "-c", script]).arg(this);
+    let ended = alone.output().unwrap();
+    let text = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(text.contains("1 passed"), "{text}");
+}
