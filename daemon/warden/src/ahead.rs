@@ -19,9 +19,13 @@ pub struct Ahead {
 
 impl Warden {
     /// Makes the next job's place in the ledger, its id and uid, and its cgroup by that name. False where they were
-    /// there, or cannot be made.
+    /// there, or cannot be made. Where nothing may run, nothing waits to: what was made goes.
     pub fn make_ahead(&mut self) -> bool {
-        if self.ahead.is_some() || self.gate != Gate::Open || !self.broker.is_ready() {
+        if self.gate != Gate::Open {
+            self.drop_ahead();
+            return false;
+        }
+        if self.ahead.is_some() || !self.broker.is_ready() {
             return false;
         }
         // The last one is not for a job that may never come: the walls are tried under it, or it is asked for.
@@ -46,6 +50,13 @@ impl Warden {
             false => self.uids.give_back(uid),
         }
         self.ahead.is_some()
+    }
+
+    fn drop_ahead(&mut self) {
+        if let Some(Ahead { uid, .. }) = self.ahead.take() {
+            self.walls.drop_ready();
+            self.uids.give_back(uid);
+        }
     }
 
     /// An id and, where one is free, a uid for a job that runs now, or later. What is ready is for those that

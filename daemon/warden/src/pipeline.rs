@@ -163,6 +163,8 @@ pub fn launch(
         Err(error) => return Err((recorded.into_inner(), error)),
     };
     fault::point(warden, Point::AfterFork);
+    // Whoever is told that it runs finds it in the history. The job begins meanwhile.
+    warden.audit.history.keep();
     warden.follow(Job::new(recorded.into_inner(), process, cgroup));
     fault::point(warden, Point::AfterSend);
     Ok(())

@@ -224,6 +224,13 @@ impl Walls {
             .is_ok_and(|ground| ground.make_ready(job, uid))
     }
 
+    /// Ends and removes what was made ready.
+    pub fn drop_ready(&self) {
+        if let Ok(ground) = &self.ground {
+            ground.drop_ready();
+        }
+    }
+
     /// Does `watch` with what hangs up when the process that waits for the next job has ended.
     pub fn with_ready(&self, watch: impl FnMut(BorrowedFd<'_>)) {
         if let Ok(ground) = &self.ground {

@@ -13,7 +13,7 @@ use remit_tests::place::Place;
 use remit_tests::process::{Process, descendants};
 
 use super::{
-    OWN_NAMESPACES, READ, STRICT, filters, own_depth, same, signal, strict, until, within,
+    OWN_NAMESPACES, READ, STRICT, filters, of_jobs, own_depth, same, signal, strict, until, within,
     zygote_for, zygotes,
 };
 
@@ -302,6 +302,32 @@ fn no_root_waits_that_would_keep_a_disk() {
         assert_eq!(filters(&report), 1, "{report:?}");
     }
     assert_eq!(waiting(&daemon), []);
+    daemon.stop();
+}
+
+/// Where nothing may run, nothing waits to.
+#[test]
+fn a_lock_ends_what_waits() {
+    let daemon = Daemon::start(strict());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for _ in 0..3 {
+        let _ = zygote_for(&daemon, &[READ, STRICT]);
+        for profile in [READ, STRICT, STRICT] {
+            let _ = status(&mut caller, profile);
+        }
+        let there = until(|| (!of_jobs(&daemon).is_empty()).then_some(()));
+        assert!(there.is_some(), "nothing is made ahead");
+        let lock = AdminRequest::Lock {
+            why: "test".into(),
+            kill: false,
+        };
+        let locked = daemon.administers(&admin(), lock);
+        assert!(locked.is_ok(), "{locked:?}");
+        let left = until(|| of_jobs(&daemon).is_empty().then_some(()));
+        assert!(left.is_some(), "{:?}", of_jobs(&daemon));
+        let unlocked = daemon.administers(&admin(), AdminRequest::Unlock);
+        assert!(unlocked.is_ok(), "{unlocked:?}");
+    }
     daemon.stop();
 }
 
