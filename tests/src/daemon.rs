@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,9 @@ use serde_json::Value;
 use crate::caller::{Caller, argv, stdout};
 use crate::cgroup::Cgroup;
 use crate::place::{Place, built, unique_uids};
-use crate::process::{Identity, Process, descendants, ends_within, enters, pidfd, processes};
+use crate::process::{
+    Identity, Process, descendants, ends_within, enters, has_ended_within, pidfd, processes,
+};
 use crate::scene::Ground;
 use crate::session::Session;
 
@@ -621,9 +623,9 @@ impl Daemon {
 
     /// Ends it, gently first.
     fn end(&mut self) -> Ended {
-        let below: Vec<i32> = descendants(self.pid())
+        let below: Vec<(i32, OwnedFd)> = descendants(self.pid())
             .iter()
-            .map(|process| process.pid)
+            .filter_map(|process| Some((process.pid, pidfd(process.pid)?)))
             .collect();
         self.signal(Signal::SIGTERM);
         let gently = ends_within(self.pid(), 15_000);
@@ -639,8 +641,8 @@ impl Daemon {
         left.extend(
             below
                 .into_iter()
-                .filter(|pid| !ends_within(*pid, 1000))
-                .filter_map(Process::of),
+                .filter(|(_, process)| !has_ended_within(process, 1000))
+                .filter_map(|(pid, _)| Process::of(pid)),
         );
         Ended { in_order, left }
     }

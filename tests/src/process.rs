@@ -203,9 +203,12 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
 /// Waits until `pid` has ended, at most `ms` milliseconds; whether it has.
 #[must_use]
 pub fn ends_within(pid: i32, ms: u16) -> bool {
-    let Some(pidfd) = pidfd(pid) else {
-        return true;
-    };
-    let mut wait = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    pidfd(pid).is_none_or(|process| has_ended_within(&process, ms))
+}
+
+/// The same of a process that is known by its descriptor: its number may be another's by then.
+#[must_use]
+pub fn has_ended_within(process: &OwnedFd, ms: u16) -> bool {
+    let mut wait = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     poll(&mut wait, ms).is_ok_and(|ready| ready > 0)
 }

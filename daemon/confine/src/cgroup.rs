@@ -5,7 +5,6 @@ mod text;
 use crate::error::{Doing, Error, Result};
 use crate::{Limits, floor};
 use std::{
-    cell::RefCell,
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -45,8 +44,6 @@ pub struct Cgroups {
     base: PathBuf,
     prefix: String,
     controllers: Vec<Controller>,
-    /// One that was made ahead.
-    ready: RefCell<Option<Cgroup>>,
 }
 
 impl Cgroups {
@@ -79,7 +76,6 @@ impl Cgroups {
             base,
             prefix: format!("{name}-"),
             controllers: Vec::new(),
-            ready: RefCell::new(None),
         };
         cgroups.sweep()?;
         if !own.is_root && cgroups.is_ours_alone()? {
@@ -100,36 +96,11 @@ impl Cgroups {
         &self.controllers
     }
 
-    /// Makes the cgroup of job `id` ahead, so that [`Self::create`] finds it made. There is one such at most: another
-    /// one that no job has taken goes.
-    pub fn make_ready(&self, id: &str) -> Result<()> {
-        self.drop_ready();
-        let made = self.make(id)?;
-        self.ready.replace(Some(made));
-        Ok(())
-    }
-
-    /// Does `then` with the directory of what was made ahead.
-    pub fn with_ready<T>(&self, then: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
-        then(self.ready.borrow().as_ref().map(Cgroup::fd))
-    }
-
-    /// Removes what was made ahead.
-    pub fn drop_ready(&self) {
-        // No job was ever in it.
-        let _ = self.ready.take().map(Cgroup::remove);
-    }
-
     /// A new cgroup for job `id` (letters, digits, hyphens) with those of its limits whose
     /// controller is there.
     pub fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup> {
-        let name = format!("{}{id}", self.prefix);
-        let is_its = |ready: &mut Cgroup| ready.path.file_name() == Some(name.as_ref());
-        let cgroup = match self.ready.borrow_mut().take_if(is_its) {
-            Some(ready) => ready,
-            None => self.make(id)?,
-        };
-        match self.limit(&cgroup.path, limits) {
+        let cgroup = self.make(id)?;
+        match self.limit(&cgroup, limits) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 let _ = cgroup.remove();
@@ -138,7 +109,8 @@ impl Cgroups {
         }
     }
 
-    fn make(&self, id: &str) -> Result<Cgroup> {
+    /// A new cgroup for job `id`, still without limits.
+    pub fn make(&self, id: &str) -> Result<Cgroup> {
         let path = self.base.join(format!("{}{id}", self.prefix));
         let doing = || format!("cannot make the cgroup '{}'", path.display());
         if id.is_empty()
@@ -161,10 +133,11 @@ impl Cgroups {
         })
     }
 
-    fn limit(&self, path: &Path, limits: &Limits) -> Result<()> {
+    /// Gives a cgroup those limits whose controller is there.
+    pub fn limit(&self, cgroup: &Cgroup, limits: &Limits) -> Result<()> {
         for controller in &self.controllers {
             for (file, value) in settings(*controller, limits) {
-                let file = path.join(file);
+                let file = cgroup.path.join(file);
                 match fs::write(&file, &value) {
                     Ok(()) => {}
                     // No swap on this kernel: nothing to limit.
@@ -228,12 +201,6 @@ impl Cgroups {
             let _ = fs::write(file, format!("+{}", controller.name()));
         }
         Ok(())
-    }
-}
-
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        self.drop_ready();
     }
 }
 

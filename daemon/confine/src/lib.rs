@@ -60,4 +60,4 @@ pub use steps::{Progress, Step, StepReader, Why};
 pub use task::{Answer, in_child};
 pub use wall::Wall;
 pub use witness::{Finding, Witness, witness};
-pub use zygote::Zygotes;
+pub use zygote::{Waiting, Zygotes};

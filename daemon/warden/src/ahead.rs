@@ -1,80 +1,183 @@
-//! What the next job needs and can be made before anybody asks for it: while the daemon has nothing else to do.
+//! What the next jobs need and can be made before anybody asks for them: while the daemon has nothing else to do.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use remit_common::names::JobId;
+use remit_policy::Profile;
 
+use crate::plan::NewJob;
 use crate::reactor::{Interest, Token};
 use crate::uids::JobUid;
 use crate::waiting::Room;
+use crate::walls::{Compiled, Ready};
 use crate::warden::{Gate, Warden};
 
-/// The names of a job that is still to come.
+/// Jobs, at most: as many as may come while one is made.
+const MOST: usize = 2;
+
+/// The names of a job that is still to come, and what was made for it.
 #[derive(Debug)]
-pub struct Ahead {
+struct Ahead {
     job: JobId,
     uid: JobUid,
+    ready: Ready,
+    /// Something was asked to wait in it. What cannot wait is not asked for again and again.
+    tried: bool,
+}
+
+/// All of them, the oldest first.
+#[derive(Debug, Default)]
+pub struct AllAhead {
+    all: VecDeque<Ahead>,
+    /// The sandbox of the last job: the next one's, as far as can be known.
+    wanted: Option<Rc<Compiled>>,
+}
+
+impl AllAhead {
+    /// Of this sandbox the next job will be.
+    pub fn want(&mut self, compiled: &Rc<Compiled>) {
+        self.wanted = Some(Rc::clone(compiled));
+    }
+
+    /// The one for a job in this sandbox: where something waits for it, else where nothing does.
+    fn fitting(&self, compiled: &Compiled) -> Option<usize> {
+        let sandbox = compiled.sandbox();
+        let of = |fits: &dyn Fn(&Ready) -> bool| self.all.iter().position(|it| fits(&it.ready));
+        of(&|ready| ready.serves(sandbox)).or_else(|| of(&Ready::is_bare))
+    }
 }
 
 impl Warden {
-    /// Makes the next job's place in the ledger, its id and uid, and its cgroup by that name. False where they were
-    /// there, or cannot be made. Where nothing may run, nothing waits to: what was made goes.
+    /// Makes the next job's place in the ledger and something of what it will need. False where all of it was there,
+    /// or cannot be made. Where nothing may run, nothing waits to: what was made goes.
     pub fn make_ahead(&mut self) -> bool {
         if self.gate != Gate::Open {
             self.drop_ahead();
             return false;
         }
-        if self.ahead.is_some() || !self.broker.is_ready() {
+        if !self.broker.is_ready() {
             return false;
         }
-        // The last one is not for a job that may never come: the walls are tried under it, or it is asked for.
+        // Whoever asks next makes it, where this fails.
+        self.ledger.make_ready();
+        let Some(wanted) = self.ahead.wanted.clone() else {
+            return false;
+        };
+        let all = &mut self.ahead.all;
+        if let Some(at) = all.iter().position(|it| it.ready.is_bare() && !it.tried) {
+            return self.equip_ahead(at, &wanted);
+        }
+        // The last uid is not for a job that may never come: the walls are tried under it, or it is asked for.
+        if all.len() >= MOST || self.uids.free() < 2 {
+            if self.ahead.fitting(&wanted).is_some() {
+                return false;
+            }
+            let oldest = self.ahead.all.pop_front();
+            oldest.into_iter().for_each(|oldest| self.undo(oldest));
+        }
         if self.uids.free() < 2 {
             return false;
         }
-        // Whoever asks next makes them, where this fails.
-        self.ledger.make_ready();
         let Ok(job) = self.new_id() else { return false };
+        let Ok(ready) = self.walls.make_ready(job) else {
+            return false;
+        };
         let Some(uid) = self.uids.take() else {
             return false;
         };
-        match self.walls.make_ready(job, uid.get()) {
-            true => {
-                self.ahead = Some(Ahead { job, uid });
-                // Where it is not watched, its end is known when the job comes.
-                let end = |fd: BorrowedFd<'_>| {
-                    let _ = self.reactor.add(fd, Token::Ahead, Interest::End);
-                };
-                self.walls.with_ready(end);
-            }
-            false => self.uids.give_back(uid),
-        }
-        self.ahead.is_some()
+        self.ahead.all.push_back(Ahead {
+            job,
+            uid,
+            ready,
+            tried: false,
+        });
+        self.equip_ahead(self.ahead.all.len() - 1, &wanted);
+        true
     }
 
-    fn drop_ahead(&mut self) {
-        if let Some(Ahead { uid, .. }) = self.ahead.take() {
-            self.walls.drop_ready();
-            self.uids.give_back(uid);
+    /// Has something wait for a job in this sandbox. Whether that can be.
+    fn equip_ahead(&mut self, at: usize, wanted: &Compiled) -> bool {
+        let Some(ahead) = self.ahead.all.get_mut(at) else {
+            return false;
+        };
+        ahead.tried = self.walls.equip(&mut ahead.ready, wanted, ahead.uid.get());
+        if let Some(end) = ahead.ready.end() {
+            // Where it is not watched, its end is known when the job comes.
+            let _ = self.reactor.add(end, Token::Ahead, Interest::End);
+        }
+        ahead.tried
+    }
+
+    /// Makes all of it, and waits until it is known what there is: at the start alone.
+    pub fn settle_ahead(&mut self) {
+        if self.ahead.wanted.is_none() {
+            self.ahead.wanted = self.sandboxes.get(&Profile::read()).ok();
+        }
+        while self.make_ahead() {}
+        let all = self.ahead.all.iter_mut();
+        all.for_each(|ahead| ahead.ready.settle());
+    }
+
+    /// Something that waited has ended.
+    pub fn reap_ahead(&mut self) {
+        let all = self.ahead.all.iter_mut();
+        all.for_each(|ahead| ahead.ready.reap());
+    }
+
+    /// Undoes all of it: nothing may run, or not as before.
+    pub fn drop_ahead(&mut self) {
+        let all = std::mem::take(&mut self.ahead.all);
+        if !all.is_empty() {
+            all.into_iter().for_each(|ahead| self.undo(ahead));
+            self.walls.dismissed();
         }
     }
 
-    /// An id and, where one is free, a uid for a job that runs now, or later. What is ready is for those that
-    /// run at once, unless its uid is the last one.
+    fn undo(&mut self, ahead: Ahead) {
+        // Nothing of that uid lives any more.
+        drop(ahead.ready);
+        self.uids.give_back(ahead.uid);
+    }
+
+    /// An id and, where one is free, a uid for a job in this sandbox that runs now, or later. What is ready is for those
+    /// that run at once, unless its uid is the last one.
     ///
     /// # Errors
     /// The kernel has no random bytes.
-    pub fn next_names(&mut self, room: Room) -> io::Result<(JobId, Option<JobUid>)> {
-        let last = self.uids.free() == 0;
-        match self.ahead.take_if(|_| room == Room::Now || last) {
-            Some(Ahead { job, uid }) => Ok((job, Some(uid))),
-            None => Ok((self.new_id()?, self.uids.take())),
+    pub fn next_names(&mut self, room: Room, compiled: &Compiled) -> io::Result<Option<NewJob>> {
+        let at = match (room, self.uids.free()) {
+            (Room::Now, 1..) => self.ahead.fitting(compiled),
+            (Room::Now, 0) => self.ahead.fitting(compiled).or(Some(0)),
+            (Room::Later, 0) => Some(0),
+            (Room::Later, 1..) => None,
+        };
+        let number = self.jobs.next_number();
+        if let Some(Ahead {
+            job, uid, ready, ..
+        }) = at.and_then(|at| self.ahead.all.remove(at))
+        {
+            let ready = Some(ready).filter(|_| room == Room::Now);
+            return Ok(Some(NewJob {
+                job,
+                number,
+                uid,
+                ready,
+            }));
         }
+        let job = self.new_id()?;
+        Ok(self.uids.take().map(|uid| NewJob {
+            job,
+            number,
+            uid,
+            ready: None,
+        }))
     }
 
     /// How many uids are free for jobs.
     pub fn free_uids(&self) -> usize {
-        self.uids.free() + usize::from(self.ahead.is_some())
+        self.uids.free() + self.ahead.all.len()
     }
 
     fn new_id(&mut self) -> io::Result<JobId> {

@@ -71,7 +71,7 @@ impl Warden {
             Token::Link => self.link_event(),
             Token::Broker => self.broker_gone()?,
             Token::Keeper => self.keeper_gone(),
-            Token::Ahead => self.walls.reap_ready(),
+            Token::Ahead => self.reap_ahead(),
             Token::Peer(session) => {
                 self.close_session(session);
                 self.tell(&ToBroker::SessionGone { session });
@@ -150,8 +150,7 @@ impl Warden {
                 self.broker.set_ready();
                 self.timers.cancel(Timer::Ready);
                 // The first who asks finds all of it, too.
-                self.make_ahead();
-                self.walls.settle_ready();
+                self.settle_ahead();
                 self.announce();
             }
             ToWarden::Run {
@@ -324,6 +323,7 @@ impl Warden {
         if let Some(keeper) = self.walls.keeper() {
             self.reactor.remove(keeper.pidfd());
         }
+        self.drop_ahead();
         // One that could not be started is not watched: the old one's end would be told for ever.
         let renewed = self.walls.renew_keeper();
         if renewed && let Err(error) = self.watch_keeper() {

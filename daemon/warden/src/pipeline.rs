@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::peer::Subject;
 use crate::plan::{Asked, Call, Draft, Plan, Requester};
 use crate::waiting::Room;
+use crate::walls::Ready;
 use crate::warden::{Decided, Warden};
 
 /// What became of a request.
@@ -82,7 +83,7 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
         Decided::Granted(grant) => granted(warden, requester, call, grant),
         Decided::Asks(pending) => {
             let bound = warden.bind(&call, pending.terms())?;
-            let new = warden.new_job(Room::Later)?;
+            let new = warden.new_job(Room::Later, &bound)?;
             let draft = Box::new(Draft::new(call, bound, requester, new));
             warden.ask_a_person(draft, *pending)
         }
@@ -101,7 +102,7 @@ pub fn granted(
 ) -> Result<Told, Refusal> {
     let room = warden.room_for(requester.subject.uid())?;
     let bound = warden.bind(&call, grant.terms())?;
-    let new = warden.new_job(room)?;
+    let new = warden.new_job(room, &bound)?;
     let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
     // Saved before anything runs by it.
     if let Err(refusal) = warden.take_use(plan.basis()) {
@@ -119,12 +120,13 @@ pub fn granted(
 /// # Errors
 /// As [`run`].
 pub fn execute(warden: &mut Warden, plan: Box<Plan>) -> Result<Told, Refusal> {
-    let plan = noted(warden, plan, Ledger::open)?;
+    let mut plan = noted(warden, plan, Ledger::open)?;
+    let ready = plan.ready.take();
     let recorded = match warden.audit.intent(plan) {
         Ok(recorded) => recorded,
         Err((plan, why)) => return warden.park(plan, why),
     };
-    launch(warden, recorded).map_err(|(plan, error)| warden.not_forked(plan, &error))?;
+    launch(warden, recorded, ready).map_err(|(plan, error)| warden.not_forked(plan, &error))?;
     Ok(Told::Started)
 }
 
@@ -149,16 +151,18 @@ pub fn noted(
     Ok(plan)
 }
 
-/// Forks what is recorded, and follows it.
+/// Forks what is recorded, and follows it; `ready` is what was made for it.
 ///
 /// # Errors
 /// The plan, of which nothing ran, and why.
 pub fn launch(
     warden: &mut Warden,
     recorded: Recorded<Box<Plan>>,
+    ready: Option<Ready>,
 ) -> Result<(), (Box<Plan>, remit_confine::Error)> {
     fault::point(warden, Point::AfterRecord);
-    let (process, cgroup) = match warden.walls.spawn(&recorded) {
+    warden.ahead.want(&recorded.bound.compiled);
+    let (process, cgroup) = match warden.walls.spawn(&recorded, ready) {
         Ok(spawned) => spawned,
         Err(error) => return Err((recorded.into_inner(), error)),
     };

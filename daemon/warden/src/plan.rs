@@ -23,6 +23,7 @@ use remit_policy::{Basis, Grant, PATH_DIRS};
 use crate::clock;
 use crate::peer::Subject;
 use crate::uids::JobUid;
+use crate::walls::Ready;
 
 pub use asked::{Asked, args};
 pub use bound::{Bound, Setting};
@@ -55,6 +56,8 @@ pub struct NewJob {
     pub number: u64,
     /// The uid that it alone has.
     pub uid: JobUid,
+    /// What was made for it ahead, where it runs at once.
+    pub ready: Option<Ready>,
 }
 
 /// All that an exec needs, decided, but for the right to do it. Nothing of it comes from the caller's process.
@@ -66,6 +69,8 @@ pub struct Draft {
     pub number: u64,
     /// The uid that it alone has, also where its program runs as another user.
     pub uid: JobUid,
+    /// What was made for it ahead. It is taken when it begins, and ends with what never does.
+    pub ready: Option<Ready>,
     /// For whom.
     pub requester: Requester,
     /// Where a program without a slash is looked up.
@@ -149,12 +154,18 @@ impl Draft {
 
     /// Puts together what was asked, what a rule says of it, and the job that it becomes.
     pub fn new(call: Call, bound: Bound, requester: Requester, new: NewJob) -> Self {
-        let NewJob { job, number, uid } = new;
+        let NewJob {
+            job,
+            number,
+            uid,
+            ready,
+        } = new;
         let path = PATH_DIRS.iter().filter_map(|dir| CString::new(*dir).ok());
         Self {
             job,
             number,
             uid,
+            ready,
             requester,
             path: path.collect(),
             bound,

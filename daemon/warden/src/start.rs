@@ -9,6 +9,7 @@ use remit_common::names::Runtime;
 
 use crate::accounts::{self, UserNames};
 use crate::admin::Admins;
+use crate::ahead::AllAhead;
 use crate::approval::{self, Approvals};
 use crate::args::Args;
 use crate::audit::{Audit, Event, Record};
@@ -126,7 +127,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         since: Instant::now(),
         notify: Notify::from_env(),
         random,
-        ahead: None,
+        ahead: AllAhead::default(),
         leftovers: Leftovers::default(),
     };
     warden.take_over()?;

@@ -145,6 +145,7 @@ impl Warden {
         named.extend(self.grants.groups());
         let shrunk = self.sessions.shrunk(&named, &live.members);
         let lost = self.queue.of_shrunk(&named, &live.members);
+        self.drop_ahead();
         self.sandboxes = self.walls.sandboxes(&live.policy);
         for (name, why) in self.sandboxes.refused() {
             say_error!("every run will be refused in {name}: {why}");

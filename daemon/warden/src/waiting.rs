@@ -282,7 +282,7 @@ impl Warden {
                 return true;
             }
         };
-        if let Err((plan, error)) = pipeline::launch(self, recorded) {
+        if let Err((plan, error)) = pipeline::launch(self, recorded, None) {
             let cause = format!("{}; nothing ran", chain(&error));
             self.end_waiting(again(plan), State::NotStarted, cause);
             // The keeper may be dying: what comes next shall not be lost to that, too.

@@ -5,12 +5,12 @@ mod compiled;
 mod ground;
 mod limits;
 mod proof;
+mod ready;
 mod report;
 mod secrets;
 mod sight;
 mod standing;
 
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use crate::uids::JobUid;
 pub use compiled::{Compiled, Sandboxes, Workshop};
 use ground::Ground;
 pub use proof::{Asked, broken};
+pub use ready::Ready;
 use standing::{Stand, UNTRIED};
 
 /// What jobs of a profile see and reach.
@@ -205,50 +206,40 @@ impl Walls {
         self.stand_mut(walled).prove();
     }
 
-    /// Forks a job in its sandbox. Takes only what is recorded.
+    /// Forks a job in its sandbox, where `ready` is what was made for it. Takes only what is recorded.
     ///
     /// # Errors
     /// Nothing was forked.
-    pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>), Error> {
+    pub fn spawn(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        ready: Option<Ready>,
+    ) -> Result<(Spawned, Option<Cgroup>), Error> {
         let walled = Walled::of(plan.bound.compiled.base());
         match walled.and_then(|walled| self.stand(walled).why_not()) {
-            None => self.ground()?.spawn(plan),
+            None => self.ground()?.spawn(plan, ready),
             Some(why) => Err(unbuilt(why)),
         }
     }
 
-    /// Makes ready what the next job needs, whose id and uid will be these. False where there is no such thing.
-    pub fn make_ready(&self, job: JobId, uid: u32) -> bool {
-        self.ground
-            .as_ref()
-            .is_ok_and(|ground| ground.make_ready(job, uid))
+    /// Makes what a job of this id will need.
+    ///
+    /// # Errors
+    /// It cannot be made, or there are no walls.
+    pub fn make_ready(&self, job: JobId) -> Result<Ready, Error> {
+        self.ground()?.make_ready(job)
     }
 
-    /// Ends and removes what was made ready.
-    pub fn drop_ready(&self) {
-        if let Ok(ground) = &self.ground {
-            ground.drop_ready();
-        }
+    /// Has something wait in there to become the job of this uid. Whether that can be for this sandbox just now.
+    pub fn equip(&self, ready: &mut Ready, compiled: &Compiled, uid: u32) -> bool {
+        let ground = self.ground.as_ref();
+        ground.is_ok_and(|ground| ground.equip(ready, compiled, uid))
     }
 
-    /// Does `watch` with what hangs up when the process that waits for the next job has ended.
-    pub fn with_ready(&self, watch: impl FnMut(BorrowedFd<'_>)) {
+    /// Says that nothing that was made ready is there any more.
+    pub fn dismissed(&self) {
         if let Ok(ground) = &self.ground {
-            ground.with_ready(watch);
-        }
-    }
-
-    /// Waits until it is known whether there is such a process: at the start alone.
-    pub fn settle_ready(&self) {
-        if let Ok(ground) = &self.ground {
-            ground.settle_ready();
-        }
-    }
-
-    /// Reaps that process, if it has ended.
-    pub fn reap_ready(&self) {
-        if let Ok(ground) = &self.ground {
-            ground.reap_ready();
+            ground.dismissed();
         }
     }
 

@@ -10,7 +10,7 @@ use remit_policy::{Grant, Pending, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
-use crate::ahead::Ahead;
+use crate::ahead::AllAhead;
 use crate::approval::Approvals;
 use crate::args::Args;
 use crate::audit::Audit;
@@ -121,8 +121,8 @@ pub struct Warden {
     pub notify: Notify,
     /// /dev/urandom.
     pub random: File,
-    /// What the next job will be called, where something was made ready for it.
-    pub ahead: Option<Ahead>,
+    /// What was made for the next jobs.
+    pub ahead: AllAhead,
     /// What is left of ended jobs.
     pub leftovers: Leftovers,
 }
@@ -243,22 +243,17 @@ impl Warden {
         }
     }
 
-    /// An id, a number and a uid for a new job.
+    /// An id, a number and a uid for a new job of this.
     ///
     /// # Errors
     /// No uid is free, or the kernel has no random bytes.
-    pub fn new_job(&mut self, room: Room) -> Result<NewJob, Refusal> {
-        let (job, uid) = self
-            .next_names(room)
+    pub fn new_job(&mut self, room: Room, bound: &Bound) -> Result<NewJob, Refusal> {
+        let new = self
+            .next_names(room, &bound.compiled)
             .map_err(|error| Refusal::new(Code::NotStarted, format!("no random bytes: {error}")))?;
-        let uid = uid.ok_or_else(|| {
+        new.ok_or_else(|| {
             Refusal::new(Code::Busy, "no uid of the jobs' range is free")
                 .next("wait for a job to end")
-        })?;
-        Ok(NewJob {
-            job,
-            number: self.jobs.next_number(),
-            uid,
         })
     }
 

@@ -305,6 +305,25 @@ fn no_root_waits_that_would_keep_a_disk() {
     daemon.stop();
 }
 
+/// Whoever takes turns in two profiles finds something ahead in both, and no more waits than may.
+#[test]
+fn turns_in_two_profiles_are_both_ahead() {
+    let daemon = Daemon::start(strict());
+    let mut caller = Caller::new(&daemon, &user_a());
+    for profile in [READ, STRICT, READ, STRICT, READ, STRICT] {
+        let _ = status(&mut caller, profile);
+        let _ = zygote_for(&daemon, &[READ, STRICT]);
+    }
+    for _ in 0..5 {
+        let all = all_waiting(&daemon);
+        let one = until(|| (of_jobs(&daemon).len() == all.len() + 1).then_some(()));
+        assert!(one.is_some(), "{:?}", of_jobs(&daemon));
+        let _ = status(&mut caller, READ);
+        assert_eq!(filters(&status(&mut caller, STRICT)), 2);
+    }
+    daemon.stop();
+}
+
 /// Where nothing may run, nothing waits to.
 #[test]
 fn a_lock_ends_what_waits() {

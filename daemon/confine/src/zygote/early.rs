@@ -4,7 +4,7 @@
 use super::NO_JOB;
 use super::apart::Apart;
 use super::forker::Forker;
-use super::order::{self, MESSAGE, Order};
+use super::order::{self, Order};
 use super::room::{House, Room};
 use crate::Step;
 use crate::checklist::{self, Way};
@@ -27,7 +27,7 @@ pub(super) struct Early<'a> {
     pub(super) house: &'a House,
     pub(super) socket: BorrowedFd<'a>,
     /// Descriptors of the zygote's that must not stay open here while it waits.
-    pub(super) foreign: &'a [Option<BorrowedFd<'a>>],
+    pub(super) foreign: &'a [BorrowedFd<'a>],
 }
 
 impl Early<'_> {
@@ -68,7 +68,7 @@ impl Early<'_> {
     fn settle(&self) -> io::Result<()> {
         // Whatever becomes of it, the warden knows whom to reap.
         floor::write(self.socket, &[1])?;
-        for fd in self.foreign.iter().flatten() {
+        for fd in self.foreign {
             floor::close_one(fd.as_raw_fd());
         }
         self.forker.begin_early(self.house)
@@ -82,10 +82,9 @@ impl Early<'_> {
         step: Step,
         stands: impl FnOnce((u32, u32)) -> std::result::Result<Inherited<'b>, Fault>,
     ) -> i32 {
-        let mut buffer = vec![0; MESSAGE];
         // What the job will be described in, as memory of this process's own already.
         drop(std::hint::black_box(vec![1u8; USUAL]));
-        let received = order::receive::<Order>(self.socket, &mut buffer);
+        let received = order::receive::<Order>(self.socket);
         // Without one the warden has no use for it.
         let Ok(Some((order, fds))) = received else {
             return NO_JOB;

@@ -25,6 +25,7 @@ pub(crate) use forker::Forker;
 pub use pool::Zygotes;
 pub(crate) use room::House;
 pub use serve::{asked_for, serve};
+pub use waiting::Waiting;
 
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, Pointers};
@@ -40,13 +41,12 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::pipe2;
 use order::{Answer, Order, Request, Setup};
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     ffi::CStr,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     rc::Rc,
 };
-use waiting::Waiting;
 
 /// What the process is called. By this first argument the program knows what it was executed for.
 pub(crate) const NAME: &CStr = c"remit-zygote";
@@ -61,31 +61,30 @@ const PATIENCE_S: i64 = 1;
 /// How long one that was killed may take to end, in milliseconds, before it is left to end alone.
 const ENDING_MS: u16 = 100;
 
-/// One, as the warden has it. It is killed and reaped when this is dropped.
+/// One, as the warden has it. It is killed and reaped when this is dropped; what it has forked and waits is not.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    recipe: Recipe,
-    /// The mount namespace of this process.
-    host: OwnedFd,
-    /// Its jobs have namespaces of their own: it forks them ahead or not at all.
-    apart: bool,
     process: Rc<Process>,
-    socket: OwnedFd,
     ready: Cell<bool>,
-    /// Forked ahead.
-    waiting: RefCell<Option<Waiting>>,
 }
 
 /// The process that it is.
 #[derive(Debug)]
 struct Process {
+    recipe: Recipe,
     pid: i32,
     pidfd: OwnedFd,
+    socket: OwnedFd,
     /// It was killed and reaped: its pid may be another's by now.
     ended: Cell<bool>,
 }
 
 impl Process {
+    /// Whether it forks jobs of this sandbox.
+    fn serves(&self, sandbox: &Sandbox) -> bool {
+        sandbox.recipe.as_ref() == Some(&self.recipe)
+    }
+
     fn end(&self) {
         if !self.ended.replace(true) {
             end(self.pid, self.pidfd.as_fd());
@@ -104,12 +103,10 @@ pub(crate) enum Failed {
 }
 
 impl Zygote {
-    /// Executes `program` as a zygote for the jobs of `sandbox`, whose recipe is `recipe`. It says by itself when
-    /// it is ready.
+    /// Executes `program` as a zygote for the jobs of the sandbox of this recipe. It says by itself when it is ready.
     pub(crate) fn start(
         program: BorrowedFd<'_>,
         keeper: &Keeper,
-        sandbox: &Sandbox,
         recipe: &Recipe,
     ) -> Result<Zygote> {
         let doing = || "cannot start a zygote".into();
@@ -127,28 +124,29 @@ impl Zygote {
             127
         };
         let (pid, pidfd) = floor::fork(kernel::fork_call()?, None, child).doing(doing)?;
-        let host = floor::open(c"/proc/self/ns/mnt", libc::O_RDONLY).doing(doing)?;
-        let zygote = Zygote {
+        let process = Process {
             recipe: recipe.clone(),
-            host,
-            apart: matches!(sandbox.base, Base::Strict(_)),
-            process: Rc::new(Process {
-                pid,
-                pidfd,
-                ended: Cell::new(false),
-            }),
+            pid,
+            pidfd,
             socket: ours,
+            ended: Cell::new(false),
+        };
+        let zygote = Zygote {
+            process: Rc::new(process),
             ready: Cell::new(false),
-            waiting: RefCell::default(),
         };
         let setup = Setup::of(recipe);
-        order::send(zygote.socket.as_fd(), &setup, &[keeper.namespace()]).doing(doing)?;
+        order::send(zygote.socket(), &setup, &[keeper.namespace()]).doing(doing)?;
         Ok(zygote)
     }
 
     /// Whether it forks jobs of this sandbox.
     pub(crate) fn serves(&self, sandbox: &Sandbox) -> bool {
-        sandbox.recipe.as_ref() == Some(&self.recipe)
+        self.process.serves(sandbox)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.process.socket.as_fd()
     }
 
     /// Whether it can be asked now. Does not wait.
@@ -180,71 +178,45 @@ impl Zygote {
         Ok(())
     }
 
-    /// Forks a job. `None`: it is not one for a zygote, or none that fits was forked ahead.
+    /// Forks a job. `None`: it is not one that is forked when it comes.
     pub(crate) fn spawn(
         &self,
         sandbox: &Sandbox,
         job: &Job<'_>,
     ) -> Option<std::result::Result<Spawned, Failed>> {
+        // Its jobs have namespaces of their own: they are forked ahead or not at all.
+        if matches!(sandbox.base, Base::Strict(_)) {
+            return None;
+        }
         if vet(sandbox, job).is_err() {
             return Some(Err(Failed::Fork));
         }
         let order = Order::of(sandbox, job)?;
-        // One that waits for another job goes on waiting.
-        let waiting = self.waiting.borrow_mut().take_if(|child| child.fits(job));
-        if let Some(spawned) =
-            waiting.and_then(|child| child.become_job(self.host.as_fd(), sandbox, job, &order))
-        {
-            return Some(spawned.map_err(|_| Failed::Fork));
-        }
-        (!self.apart).then(|| self.ask(sandbox, job, order))
+        Some(self.ask(sandbox, job, order))
     }
 
-    /// Has a child forked ahead, into the next job's cgroup. Does not wait for it.
-    pub(crate) fn prepare(&self, cgroup: Option<BorrowedFd<'_>>, own: (u32, u32)) {
-        self.waiting.take();
-        let asked = Waiting::ask(&self.process, self.socket.as_fd(), cgroup, own, self.apart);
+    /// Has a child forked ahead, into the cgroup of the job that it will be, of that uid and gid. Does not wait for it.
+    pub(crate) fn prepare(
+        &self,
+        cgroup: Option<BorrowedFd<'_>>,
+        own: (u32, u32),
+    ) -> Option<Waiting> {
+        let asked = Waiting::ask(&self.process, cgroup, own);
         // That one whose jobs are all forked ahead has died is learned here or never.
-        let asked = asked.inspect_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                self.process.end();
-            }
-        });
-        *self.waiting.borrow_mut() = asked.ok();
+        asked.inspect_err(|error| self.lost(error)).ok()
     }
 
-    /// Ends the child that waits, if it is in that cgroup.
-    pub(crate) fn dismiss(&self, cgroup: Option<BorrowedFd<'_>>) {
-        self.waiting
-            .borrow_mut()
-            .take_if(|child| child.is_in(cgroup));
-    }
-
-    /// Does `then` with what hangs up when the child that waits has ended.
-    pub(crate) fn with_waiting(&self, then: impl FnOnce(BorrowedFd<'_>)) {
-        if let Some(socket) = self.waiting.borrow().as_ref().and_then(Waiting::socket) {
-            then(socket);
+    /// Says that nothing waits any more: it then holds nothing of the host's.
+    pub(crate) fn dismissed(&self) {
+        if let Err(error) = order::send(self.socket(), &Request::Dismissed, &[]) {
+            self.lost(&error);
         }
     }
 
-    /// Waits until it is known whether a child waits.
-    pub(crate) fn settle(&self) {
-        if let Some(child) = self.waiting.borrow().as_ref() {
-            child.wait();
+    fn lost(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.process.end();
         }
-        self.reap();
-    }
-
-    /// Reaps the child that waited, if it has ended.
-    pub(crate) fn reap(&self) {
-        self.waiting.borrow_mut().take_if(|child| child.has_ended());
-    }
-
-    /// Ends the child that waits, if it has what this job is to have: its cgroup, or its uid.
-    pub(crate) fn make_way(&self, job: &Job<'_>) {
-        self.waiting
-            .borrow_mut()
-            .take_if(|child| child.is_in_the_way_of(job));
     }
 
     fn ask(
@@ -258,8 +230,7 @@ impl Zygote {
         let (ready, go) = pipe2(OFlag::O_CLOEXEC).map_err(|_| Failed::Fork)?;
         let mut fds = order::beside(&ends, job);
         fds.push(ready.as_fd());
-        order::send(self.socket.as_fd(), &Request::Fork(Box::new(order)), &fds)
-            .map_err(Failed::Gone)?;
+        order::send(self.socket(), &Request::Fork(Box::new(order)), &fds).map_err(Failed::Gone)?;
         let answer = self.answer(MsgFlags::empty());
         let answer = answer.or_else(|why| self.last_word().map_err(|_| why));
         drop(ends);
@@ -296,7 +267,7 @@ impl Zygote {
     fn answer(&self, flags: MsgFlags) -> io::Result<Answer> {
         let mut bytes = [0; order::ANSWER];
         let length = loop {
-            match recv(self.socket.as_raw_fd(), &mut bytes, flags) {
+            match recv(self.socket().as_raw_fd(), &mut bytes, flags) {
                 // Somebody has stopped and continued this process: with a timeout set that ends a wait
                 // that is not over (signal(7)).
                 Err(Errno::EINTR) => {}

@@ -6,7 +6,7 @@ use crate::spawn::Ends;
 use crate::{Job, Sandbox};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    getsockopt, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+    getsockopt, recv, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -44,8 +44,14 @@ pub(super) enum Request {
     Fork(Box<Order>),
     /// A child that waits for its order on the socket beside this message, in the cgroup beside that, where
     /// `cgroup` says so. It tells by that socket that it is born, then that it is there; where there is none, the socket ends.
-    /// `own`: uid and gid of the job that it will be.
-    Prepare { cgroup: bool, own: (u32, u32) },
+    /// `own`: uid and gid of the job that it will be. `others`: how many wait already.
+    Prepare {
+        cgroup: bool,
+        own: (u32, u32),
+        others: usize,
+    },
+    /// Nothing waits any more.
+    Dismissed,
 }
 
 /// One job. Beside it: stdout, stderr, steps, then what is said to be there.
@@ -219,12 +225,16 @@ pub(super) fn say_hello(socket: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io
     Ok(())
 }
 
-/// Waits for the next message, which is put into `buffer` (of `MESSAGE` bytes); `None` at the end.
+/// Waits for the next message; `None` at the end. No more memory is touched than it has bytes: what a process
+/// touches, each of its forks pays for.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut slices = [IoSliceMut::new(buffer)];
+    // unix(7): of a message that is only looked at, its whole length.
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = recv(socket.as_raw_fd(), &mut [], look)?;
+    let mut buffer = vec![0; length.min(MESSAGE)];
+    let mut slices = [IoSliceMut::new(&mut buffer)];
     let mut space = nix::cmsg_space!([i32; FDS]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;

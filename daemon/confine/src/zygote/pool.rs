@@ -1,6 +1,6 @@
 //! The zygotes of a warden, and when to do without: then it forks jobs itself, as safely and slower.
 
-use super::{Failed, Zygote};
+use super::{Failed, Waiting, Zygote};
 use crate::error::Doing;
 use crate::floor;
 use crate::{Job, Keeper, Result, Sandbox, Spawned, spawn};
@@ -21,11 +21,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub struct Zygotes {
     /// This program, as it was started: whatever becomes of its file.
     program: OwnedFd,
+    /// The mount namespace of this process.
+    host: OwnedFd,
     all: RefCell<Vec<Zygote>>,
-    /// The one that forks ahead: two jobs in a row were for it.
-    usual: Cell<usize>,
-    /// The one that the last job was for.
-    last: Cell<usize>,
     lost: Cell<Option<Instant>>,
     why: RefCell<Option<io::Error>>,
 }
@@ -35,11 +33,12 @@ impl Zygotes {
     pub fn of_this_program() -> Result<Zygotes> {
         let program = floor::open(c"/proc/self/exe", libc::O_PATH)
             .doing(|| "cannot open '/proc/self/exe'".into())?;
+        let host = floor::open(c"/proc/self/ns/mnt", libc::O_RDONLY)
+            .doing(|| "cannot open '/proc/self/ns/mnt'".into())?;
         Ok(Zygotes {
             program,
+            host,
             all: RefCell::default(),
-            usual: Cell::default(),
-            last: Cell::default(),
             lost: Cell::default(),
             why: RefCell::default(),
         })
@@ -54,7 +53,7 @@ impl Zygotes {
         let Some(recipe) = &sandbox.recipe else {
             return Ok(());
         };
-        let zygote = Zygote::start(self.program.as_fd(), keeper, sandbox, recipe)?;
+        let zygote = Zygote::start(self.program.as_fd(), keeper, recipe)?;
         zygote
             .wait_ready()
             .doing(|| "a zygote does not get ready".into())?;
@@ -62,57 +61,44 @@ impl Zygotes {
         Ok(())
     }
 
-    /// [`spawn`], by a zygote where one is ready.
+    /// [`spawn`], by a zygote where one is ready. It is `waiting` that becomes the job, or that has ended before the
+    /// job is forked; where one is given, it was made for this job.
     ///
     /// # Errors
     /// As [`spawn`].
-    pub fn spawn(&self, sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
-        match self.try_zygote(sandbox, keeper, job) {
-            Some(spawned) => spawned,
-            None => {
-                let all = self.all.borrow();
-                all.iter().for_each(|zygote| zygote.make_way(job));
-                spawn(sandbox, keeper, job)
-            }
+    pub fn spawn(
+        &self,
+        sandbox: &Sandbox,
+        keeper: &Keeper,
+        job: &Job<'_>,
+        waiting: Option<Waiting>,
+    ) -> Result<Spawned> {
+        let host = self.host.as_fd();
+        match waiting.and_then(|child| child.become_job(host, sandbox, job)) {
+            Some(spawned) => Ok(spawned),
+            None => self
+                .try_zygote(sandbox, keeper, job)
+                .unwrap_or_else(|| spawn(sandbox, keeper, job)),
         }
     }
 
-    /// Has a child forked ahead for the next job, of the kind that came twice in a row. It will be in `cgroup`, and
-    /// only a job in there becomes it, in a `strict` sandbox only one of uid and gid `own`; any other job in there
-    /// has it ended before.
-    pub fn prepare(&self, cgroup: Option<BorrowedFd<'_>>, own: (u32, u32)) {
+    /// Has a child forked ahead for a job in `sandbox`, of this cgroup, uid and gid. `None`: no zygote is ready for
+    /// that.
+    pub fn prepare(
+        &self,
+        sandbox: &Sandbox,
+        cgroup: Option<BorrowedFd<'_>>,
+        own: (u32, u32),
+    ) -> Option<Waiting> {
         let all = self.all.borrow();
-        let usual = all.get(self.usual.get()).or_else(|| all.first());
-        if let Some(zygote) = usual.filter(|zygote| zygote.is_ready().is_ok_and(|ready| ready)) {
-            zygote.prepare(cgroup, own);
-        }
+        let zygote = all.iter().find(|zygote| zygote.serves(sandbox))?;
+        let ready = zygote.is_ready().is_ok_and(|ready| ready);
+        ready.then(|| zygote.prepare(cgroup, own)).flatten()
     }
 
-    /// Ends what was forked ahead.
-    pub fn dismiss(&self, cgroup: Option<BorrowedFd<'_>>) {
-        for zygote in self.all.borrow().iter() {
-            zygote.dismiss(cgroup);
-        }
-    }
-
-    /// Does `then` with what hangs up when a child that waits has ended.
-    pub fn with_waiting(&self, mut then: impl FnMut(BorrowedFd<'_>)) {
-        let all = self.all.borrow();
-        all.iter().for_each(|zygote| zygote.with_waiting(&mut then));
-    }
-
-    /// Waits until it is known which children wait: a millisecond.
-    pub fn settle(&self) {
-        for zygote in self.all.borrow().iter() {
-            zygote.settle();
-        }
-    }
-
-    /// Reaps children that waited and have ended.
-    pub fn reap(&self) {
-        for zygote in self.all.borrow().iter() {
-            zygote.reap();
-        }
+    /// Tells all that nothing waits any more: so they hold nothing of the host's.
+    pub fn dismissed(&self) {
+        self.all.borrow().iter().for_each(Zygote::dismissed);
     }
 
     /// Ends those that fork jobs of none of `sandboxes`.
@@ -150,23 +136,17 @@ impl Zygotes {
             if early {
                 return None;
             }
-            match Zygote::start(self.program.as_fd(), keeper, sandbox, recipe) {
+            match Zygote::start(self.program.as_fd(), keeper, recipe) {
                 Ok(zygote) => {
                     if all.len() >= MOST {
                         all.remove(0);
                     }
                     all.push(zygote);
-                    self.last.set(all.len() - 1);
                 }
                 Err(error) => self.lose(io::Error::other(error)),
             }
             return None;
         };
-        if self.last.replace(at) == at {
-            self.usual.set(at);
-        }
-        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
-        others.for_each(|(_, zygote)| zygote.make_way(job));
         let zygote = all.get(at)?;
         let spawned = match zygote.is_ready() {
             Ok(false) => return None,

@@ -64,6 +64,11 @@ impl Changes {
         floor::open(c"/proc/self/mountinfo", libc::O_RDONLY).map(Changes)
     }
 
+    /// Has an exceptional condition when there were any.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Whether there were any since this was last asked.
     pub(super) fn any(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
@@ -102,11 +107,6 @@ impl House {
             line.clear();
         }
         Ok(shared)
-    }
-
-    /// Has an exceptional condition when the host's tree has changed.
-    pub(super) fn changes(&self) -> BorrowedFd<'_> {
-        self.changes.0.as_fd()
     }
 
     /// Whether going there and back would lead somewhere else: this process's root is none of a whole tree, as

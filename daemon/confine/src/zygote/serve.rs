@@ -2,8 +2,8 @@
 
 use super::apart::Apart;
 use super::early::Early;
-use super::order::{self, Answer, MESSAGE, Order, Request, Setup};
-use super::room::{House, Room};
+use super::order::{self, Answer, Order, Request, Setup};
+use super::room::{Changes, House, Room};
 use super::{Forker, NAME, SOCKET};
 use crate::checklist;
 use crate::error::{Doing, Error, Result};
@@ -14,6 +14,7 @@ use crate::spawn::{vet, with_way};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, OwnedFd},
     os::unix::ffi::OsStrExt,
@@ -47,8 +48,7 @@ fn served() -> Result<()> {
         return Err(refused("it has no socket: remitd alone starts it"));
     }
     let socket = floor::owned(SOCKET);
-    let mut buffer = vec![0; MESSAGE];
-    let first = order::receive::<Setup>(socket.as_fd(), &mut buffer);
+    let first = order::receive::<Setup>(socket.as_fd());
     let Ok(Some((setup, fds))) = first else {
         return Err(refused(
             "it was not told for what jobs: remitd alone starts it",
@@ -60,7 +60,10 @@ fn served() -> Result<()> {
     let sandbox = setup.recipe.sandbox()?;
     let forker = Forker::of(&sandbox)?;
     let looking = || "cannot look at the host's mounts".into();
-    let house = House::here().doing(looking)?;
+    let (moved, house) = (
+        Changes::here().doing(looking)?,
+        House::here().doing(looking)?,
+    );
     if house.is_no_whole().doing(looking)? {
         return Err(refused("its root is not that of its mount namespace"));
     }
@@ -74,29 +77,30 @@ fn served() -> Result<()> {
     settled().doing(|| "a zygote cannot settle".into())?;
     let zygote = Zygote {
         socket,
-        buffer,
         forker,
         keeps: house.is_shared().unwrap_or(false),
+        moved,
         house,
         last_pid,
-        waiting: None,
-        left: None,
+        waiting: VecDeque::new(),
+        left: Vec::new(),
     };
     zygote.run().doing(|| "a zygote cannot go on".into())
 }
 
 struct Zygote<'a> {
     socket: OwnedFd,
-    buffer: Vec<u8>,
     forker: Forker<'a>,
     house: House,
+    /// Of the host's tree: for this loop alone, since whoever asks has the answer for himself.
+    moved: Changes,
     /// Whether a room may wait, and one that was left be kept.
     keeps: bool,
     last_pid: Option<LastPid>,
-    /// What keeps the room of the child that waits.
-    waiting: Option<OwnedFd>,
-    /// What keeps the room of the last job, so that it does not wait for its end.
-    left: Option<OwnedFd>,
+    /// What keeps the rooms of children that wait, the oldest first.
+    waiting: VecDeque<OwnedFd>,
+    /// What keeps the rooms of the last jobs, so that these do not wait for their end.
+    left: Vec<OwnedFd>,
 }
 
 impl Zygote<'_> {
@@ -106,16 +110,24 @@ impl Zygote<'_> {
             if !self.wait()? {
                 continue;
             }
-            let received = order::receive(self.socket.as_fd(), &mut self.buffer)?;
+            let received = order::receive(self.socket.as_fd())?;
             let Some((request, fds)) = received else {
                 return Ok(());
             };
             // The job before has ended, mostly. Not later: a child has copies of all descriptors for a
             // while, and whoever closes the last one of a namespace waits for its end.
-            self.left = None;
+            self.left.clear();
             match request {
                 Request::Fork(order) => self.carry_out(&order, fds)?,
-                Request::Prepare { cgroup, own } => self.prepare(cgroup, own, fds),
+                Request::Prepare {
+                    cgroup,
+                    own,
+                    others,
+                } => {
+                    self.keep(others);
+                    self.prepare(cgroup, own, fds);
+                }
+                Request::Dismissed => self.keep(0),
             }
             // Whatever became of it.
             self.house.leave()?;
@@ -127,11 +139,11 @@ impl Zygote<'_> {
     fn wait(&mut self) -> io::Result<bool> {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.house.changes(), PollFlags::POLLPRI),
+            PollFd::new(self.moved.as_fd(), PollFlags::POLLPRI),
         ];
-        let patience = match self.left {
-            Some(_) => PollTimeout::from(KEPT_MS),
-            None => PollTimeout::NONE,
+        let patience = match self.left.is_empty() {
+            false => PollTimeout::from(KEPT_MS),
+            true => PollTimeout::NONE,
         };
         let ready = match poll(&mut fds, patience) {
             Ok(ready) => ready,
@@ -143,15 +155,21 @@ impl Zygote<'_> {
             self.keeps = self.house.is_shared().unwrap_or(false);
         }
         if moved || ready == 0 {
-            self.left = None;
+            self.left.clear();
         }
         Ok(message)
+    }
+
+    /// So many children wait, the youngest. The rooms of others are their jobs' by now.
+    fn keep(&mut self, waiting: usize) {
+        let taken = self.waiting.len().saturating_sub(waiting);
+        self.left.extend(self.waiting.drain(..taken));
     }
 
     /// Forks a child that waits for its order. Where that cannot be, the next job is forked when it comes.
     fn prepare(&mut self, cgroup: bool, own: (u32, u32), fds: Vec<OwnedFd>) {
         if let Ok(room) = self.forked_ahead(cgroup, own, fds) {
-            self.left = std::mem::replace(&mut self.waiting, room.map(Room::left));
+            self.waiting.extend(room.map(Room::left));
         }
     }
 
@@ -170,16 +188,14 @@ impl Zygote<'_> {
         if !self.keeps {
             return busy();
         }
-        // Its own, since it asks by itself whether the host's tree has changed.
-        let house = House::here()?;
-        let foreign = [
-            Some(self.socket.as_fd()),
-            self.waiting.as_ref().map(AsFd::as_fd),
-            cgroup,
-        ];
+        // A strict one asks by itself whether the host's tree has changed; of others the warden asks.
+        let apart = self.forker.is_apart().then(House::here).transpose()?;
+        let house = apart.as_ref().unwrap_or(&self.house);
+        let ours = self.waiting.iter().chain(&self.left).chain([&self.socket]);
+        let foreign: Vec<_> = ours.map(AsFd::as_fd).chain(cgroup).collect();
         let early = Early {
             forker: &self.forker,
-            house: &house,
+            house,
             socket: socket.as_fd(),
             foreign: &foreign,
         };
@@ -188,14 +204,14 @@ impl Zygote<'_> {
             pids::fork_in_step(self.last_pid.as_ref(), call, cgroup, parent, child)
         };
         if self.forker.is_apart() {
-            let apart = Apart::of(&self.forker, &house, own, None)?;
+            let apart = Apart::of(&self.forker, house, own, None)?;
             if !apart.may_wait()? {
                 return busy();
             }
             fork(&|| early.live_apart(&apart))?;
             return Ok(None);
         }
-        let room = self.forker.room(&house).map_err(Fault::into_error)?;
+        let room = self.forker.room(house).map_err(Fault::into_error)?;
         fork(&|| early.live_in(&room))?;
         Ok(Some(room))
     }
@@ -205,7 +221,7 @@ impl Zygote<'_> {
             Err(fault) => Err(fault.into_error()),
             Ok(room) => {
                 let forked = self.fork(&room, order, fds);
-                self.left = self.keeps.then(|| room.left());
+                self.left.extend(self.keeps.then(|| room.left()));
                 // From here on the child alone is in it.
                 self.house.leave()?;
                 forked

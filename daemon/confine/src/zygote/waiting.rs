@@ -3,9 +3,9 @@
 use super::order::{self, Order, Request};
 use super::room::Changes;
 use super::{Process, end, watched};
-use crate::error::Result;
 use crate::floor::{self, Later};
-use crate::spawn::pipes;
+use crate::sandbox::Base;
+use crate::spawn::{pipes, vet};
 use crate::{Job, Sandbox, Spawned};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,17 +19,14 @@ use std::{
 /// How long it may take to be there, in seconds.
 const PATIENCE_S: i64 = 1;
 
-/// One that was asked for. It is ended and reaped when this is dropped.
+/// One that was asked for. It is ended and reaped when this is dropped: whose cgroup and uid it has, can then be
+/// another's.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub struct Waiting {
     child: Child,
     zygote: Rc<Process>,
-    /// The inode of the cgroup that it was forked into.
-    cgroup: Option<u64>,
-    /// Uid and gid of the job that it was made for.
+    /// In its cgroup, and under this uid and gid, it can become one job and no other.
     own: (u32, u32),
-    /// It has them already, and can become no other.
-    apart: bool,
     /// Of the host's tree, since before its room was made.
     changes: Changes,
 }
@@ -53,14 +50,11 @@ struct There {
 }
 
 impl Waiting {
-    /// Asks `zygote` by its `socket` for one, for a job of uid and gid `own`, and where `apart` for no other. Does
-    /// not wait for it.
+    /// Asks `zygote` for one in `cgroup`, for the job of uid and gid `own`. Does not wait for it.
     pub(super) fn ask(
         zygote: &Rc<Process>,
-        socket: BorrowedFd<'_>,
         cgroup: Option<BorrowedFd<'_>>,
         own: (u32, u32),
-        apart: bool,
     ) -> io::Result<Waiting> {
         let changes = Changes::here()?;
         let (ours, its) = order::pair(PATIENCE_S)?;
@@ -69,53 +63,39 @@ impl Waiting {
         let request = Request::Prepare {
             cgroup: cgroup.is_some(),
             own,
+            // Each of them has the process in hand, and so has the one that forks.
+            others: Rc::strong_count(zygote).saturating_sub(1),
         };
         let fds: Vec<_> = [Some(its.as_fd()), cgroup].into_iter().flatten().collect();
-        let inode = cgroup.map(inode).transpose()?;
-        order::send(socket, &request, &fds)?;
+        order::send(zygote.socket.as_fd(), &request, &fds)?;
         Ok(Waiting {
             child: Child::Asked(ours),
             zygote: zygote.clone(),
-            cgroup: inode,
             own,
-            apart,
             changes,
         })
     }
 
-    /// Whether it can become this job.
-    pub(super) fn fits(&self, job: &Job<'_>) -> bool {
-        self.is_in(job.cgroup) && (!self.apart || self.own == (job.uid, job.gid))
-    }
-
-    /// Whether this job, which is forked otherwise, would share its cgroup or its uid with it.
-    pub(super) fn is_in_the_way_of(&self, job: &Job<'_>) -> bool {
-        job.cgroup.is_some() && self.is_in(job.cgroup) || self.apart && self.own.0 == job.uid
-    }
-
-    /// Whether it is, or will be, in the cgroup that a job is to have.
-    pub(super) fn is_in(&self, cgroup: Option<BorrowedFd<'_>>) -> bool {
-        match (self.cgroup, cgroup) {
-            (None, None) => true,
-            (Some(own), Some(other)) => inode(other).is_ok_and(|other| own == other),
-            _ => false,
-        }
+    /// Whether it waits for a job in this sandbox.
+    pub fn serves(&self, sandbox: &Sandbox) -> bool {
+        self.zygote.serves(sandbox)
     }
 
     /// Hangs up when it has ended.
-    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.child {
             Child::Asked(socket) | Child::There(There { socket, .. }) => Some(socket.as_fd()),
             Child::None => None,
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    /// Whether it has ended, or never came to be.
+    pub fn has_ended(&self) -> bool {
         self.hears(PollFlags::empty(), PollTimeout::ZERO)
     }
 
     /// Waits until it has said something, or has ended, or will not be.
-    pub(super) fn wait(&self) {
+    pub fn wait(&self) {
         let patience = PollTimeout::try_from(PATIENCE_S * 1000);
         self.hears(PollFlags::POLLIN, patience.unwrap_or(PollTimeout::ZERO));
     }
@@ -128,32 +108,32 @@ impl Waiting {
         poll(&mut [PollFd::new(socket, events)], patience).is_ok_and(|heard| heard > 0)
     }
 
-    /// Makes it the job; `host` is the namespace that this process is in. `None`: it is not there, or its room is not the
-    /// host's tree as that is now, and nothing ran.
+    /// Makes it the job, which has to be the one in its cgroup; `host` is the namespace that this process is in. `None`:
+    /// the job is not for it, it is not there, or its room is not the host's tree as that is now. Then nothing ran,
+    /// and it has ended.
     pub(super) fn become_job(
         mut self,
         host: BorrowedFd<'_>,
         sandbox: &Sandbox,
         job: &Job<'_>,
-        order: &Order,
-    ) -> Option<Result<Spawned>> {
+    ) -> Option<Spawned> {
+        let fits = self.serves(sandbox) && self.own == (job.uid, job.gid);
+        (fits && vet(sandbox, job).is_ok()).then_some(())?;
+        let order = Order::of(sandbox, job)?;
         let room = self.there()?.room.take();
-        // One for any job is in a room; one for a single job has cut itself off.
-        if !self.apart {
+        // A strict one is in no room, and has cut itself off.
+        if matches!(sandbox.base, Base::Read(_)) {
             cut_off(room?.as_fd(), host).ok()?;
             // Asked last: what the host mounted before is in there, too.
             (!self.changes.any().ok()?).then_some(())?;
         }
         let there = self.there()?;
-        let (pipes, ends) = match pipes(sandbox, job) {
-            Ok(pipes) => pipes,
-            Err(error) => return Some(Err(error)),
-        };
+        let (pipes, ends) = pipes(sandbox, job).ok()?;
         let fds = order::beside(&ends, job);
-        order::send(there.socket.as_fd(), order, &fds).ok()?;
+        order::send(there.socket.as_fd(), &order, &fds).ok()?;
         // It is the job now, and whoever has that reaps it.
         match std::mem::replace(&mut self.child, Child::None) {
-            Child::There(There { pid, pidfd, .. }) => Some(Ok(pipes.of(pid, pidfd))),
+            Child::There(There { pid, pidfd, .. }) => Some(pipes.of(pid, pidfd)),
             Child::Asked(_) | Child::None => None,
         }
     }
@@ -241,12 +221,8 @@ fn word(socket: BorrowedFd<'_>) -> io::Result<(i32, Option<OwnedFd>)> {
     }
 }
 
-fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    floor::stat_of(fd).map(|stat| stat.st_ino)
-}
-
 impl Drop for Waiting {
-    /// Waits until it has ended: its cgroup may be a job's that is not in here.
+    /// Waits until it has ended.
     fn drop(&mut self) {
         if let Some(There { pid, pidfd, .. }) = self.there() {
             end(*pid, pidfd.as_fd());

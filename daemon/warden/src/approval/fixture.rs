@@ -92,6 +92,7 @@ impl Scene {
             job: JobId([7; 16]),
             number: 3,
             uid: JobUids::new(70_000, 10).take().unwrap(),
+            ready: None,
         };
         Draft::new(call, bound, requester, new)
     }

@@ -56,6 +56,8 @@ impl Draft {
             held: _,
             // One of a range; which one it is says nothing of what the job may do.
             uid: _,
+            // It holds nothing of any job.
+            ready: _,
             // A name by which a client finds its request again.
             request: _,
         } = self;

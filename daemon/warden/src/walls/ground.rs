@@ -1,6 +1,6 @@
 //! What all sandboxes stand on: kernel, keeper, cgroups. Whether walls hold is not said here.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
@@ -10,6 +10,7 @@ use remit_confine::{
 };
 use remit_policy::Base;
 
+use super::ready::Ready;
 use super::secrets::Secrets;
 use super::{Compiled, limits};
 use crate::audit::Recorded;
@@ -28,7 +29,6 @@ pub struct Ground {
     kernel: Kernel,
     keeper: Keeper,
     keeper_id: u32,
-    /// Before the cgroups, since children that wait are in one.
     zygotes: Zygotes,
     cgroups: Option<Cgroups>,
 }
@@ -51,14 +51,22 @@ impl Ground {
         })
     }
 
-    /// Forks a job in its sandbox.
-    pub fn spawn(&self, plan: &Recorded<Box<Plan>>) -> Result<(Spawned, Option<Cgroup>)> {
+    /// Forks a job in its sandbox, where `ready` is what was made for it.
+    pub fn spawn(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        ready: Option<Ready>,
+    ) -> Result<(Spawned, Option<Cgroup>)> {
         let bound = &plan.bound;
         let secrets = Secrets::seal(bound)?;
-        let cgroup = match &self.cgroups {
-            Some(cgroups) => Some(cgroups.create(&plan.job.to_string(), &together(bound))?),
-            None => None,
+        let ready = match ready {
+            Some(ready) => ready,
+            None => self.make_ready(plan.job)?,
         };
+        if let (Some(cgroups), Some(cgroup)) = (&self.cgroups, ready.cgroup()) {
+            cgroups.limit(cgroup, &together(bound))?;
+        }
+        let (waiting, cgroup) = ready.into_parts();
         let job = Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
@@ -78,16 +86,14 @@ impl Ground {
             limits: &self.own(&bound.limits),
         };
         let sandbox = bound.compiled.sandbox();
-        let spawned = self.zygotes.spawn(sandbox, &self.keeper, &job);
+        let spawned = self.zygotes.spawn(sandbox, &self.keeper, &job, waiting);
         if let Some(why) = self.zygotes.loss() {
             say!("a zygote was lost: {why}; until there is another, remitd forks jobs itself");
         }
         match spawned {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(error) => {
-                if let Some(Err(left)) = cgroup.map(Cgroup::remove) {
-                    say!("{}", chain(&left));
-                }
+                drop(Ready::of(cgroup));
                 Err(error)
             }
         }
@@ -109,47 +115,30 @@ impl Ground {
         self.zygotes.keep_for(sandboxes);
     }
 
-    /// Makes what a job that is still to come will need: its cgroup, and a child in there that waits for
-    /// what to become. False where no cgroup can be made.
-    pub fn make_ready(&self, job: JobId, uid: u32) -> bool {
-        self.drop_ready();
-        match &self.cgroups {
-            Some(cgroups) if cgroups.make_ready(&job.to_string()).is_ok() => {
-                cgroups.with_ready(|cgroup| self.zygotes.prepare(cgroup, (uid, uid)));
-                true
-            }
-            Some(_) => false,
-            None => {
-                self.zygotes.prepare(None, (uid, uid));
-                true
-            }
-        }
+    /// Makes what a job will need that is still to come: its cgroup, where there are any.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_ready(&self, job: JobId) -> Result<Ready> {
+        let cgroups = self.cgroups.as_ref();
+        let made = cgroups.map(|cgroups| cgroups.make(&job.to_string()));
+        Ok(Ready::of(made.transpose()?))
     }
 
-    /// Does `watch` with what hangs up when the process that waits for the next job has ended.
-    pub fn with_ready(&self, watch: impl FnMut(BorrowedFd<'_>)) {
-        self.zygotes.with_waiting(watch);
+    /// Has a child forked that waits to become the job of this uid, in its cgroup. Whether a zygote is ready for that;
+    /// whether there is such a child is known later.
+    pub fn equip(&self, ready: &mut Ready, compiled: &Compiled, uid: u32) -> bool {
+        let sandbox = compiled.sandbox();
+        let cgroup = ready.cgroup().map(Cgroup::fd);
+        let waiting = self.zygotes.prepare(sandbox, cgroup, (uid, uid));
+        let asked = waiting.is_some();
+        ready.equip(waiting);
+        asked
     }
 
-    /// Waits until it is known whether there is such a process.
-    pub fn settle_ready(&self) {
-        self.zygotes.settle();
-    }
-
-    /// Reaps that process, if it has ended: unreaped it keeps the keeper from ending, and that from being known.
-    pub fn reap_ready(&self) {
-        self.zygotes.reap();
-    }
-
-    /// Ends and removes what was made ahead.
-    pub fn drop_ready(&self) {
-        match &self.cgroups {
-            Some(cgroups) => {
-                cgroups.with_ready(|cgroup| self.zygotes.dismiss(cgroup));
-                cgroups.drop_ready();
-            }
-            None => self.zygotes.dismiss(None),
-        }
+    /// Says that nothing that was made ready is there any more.
+    pub fn dismissed(&self) {
+        self.zygotes.dismissed();
     }
 
     /// The limits of each process. Where a controller counts the tasks of the whole job, it shall

@@ -3,6 +3,7 @@
 //! Each line of standard input is `fork`, `vfork`, `read`, `read_whole`, `strict` or `strict_whole`; the answer is a line: nanoseconds from the call to
 //! the moment its process has ended, as its pidfd tells. What only checks or cleans up is not timed.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,14 +13,15 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Job, Keeper, Kernel, Limits, ReadProfile, Sandbox, Spawned, StepReader, StrictProfile, Zygotes,
-    floor, spawn, zygote,
+    Job, Keeper, Kernel, Limits, ReadProfile, Sandbox, Spawned, StepReader, StrictProfile, Waiting,
+    Zygotes, floor, spawn, zygote,
 };
 
 type Failure = Box<dyn std::error::Error>;
 
 /// The first uid of the jobs here, of nobody else: below those that jobs of a daemon have.
 const FIRST_UID: u32 = 1_878_000_000;
+const FIRST_READ_UID: u32 = FIRST_UID + 250_000;
 const FIRST_STRICT_UID: u32 = FIRST_UID + 500_000;
 
 const LIMITS: Limits = Limits {
@@ -53,13 +55,15 @@ struct Small {
     read: Sandbox,
     strict: Sandbox,
     keeper: Keeper,
-    /// One for each of both: the last of one kind is not to end what is ready for the other.
-    readers: Zygotes,
-    stricts: Zygotes,
+    zygotes: Zygotes,
+    /// Forked ahead for the next job of each kind.
+    reader: RefCell<Option<Waiting>>,
+    stricter: RefCell<Option<Waiting>>,
     argv: [CString; 1],
     env: [CString; 1],
     /// The last of all jobs but those that are forked ahead with their uid, and of those.
     uid: u32,
+    read_uid: u32,
     strict_uid: u32,
 }
 
@@ -77,18 +81,20 @@ fn serve() -> Result<(), Failure> {
     let read = Sandbox::read(&read, &kernel)?;
     let keeper = Keeper::start(FIRST_UID, FIRST_UID)?;
     let strict = Sandbox::strict(&strict, &kernel)?;
-    let [readers, stricts] = [Zygotes::of_this_program()?, Zygotes::of_this_program()?];
-    readers.warm(&read, &keeper)?;
-    stricts.warm(&strict, &keeper)?;
+    let zygotes = Zygotes::of_this_program()?;
+    zygotes.warm(&read, &keeper)?;
+    zygotes.warm(&strict, &keeper)?;
     let mut small = Small {
         read,
         strict,
         keeper,
-        readers,
-        stricts,
+        zygotes,
+        reader: RefCell::default(),
+        stricter: RefCell::default(),
         argv: [CString::new("/bin/true")?],
         env: [CString::new("LANG=C.UTF-8")?],
         uid: FIRST_UID,
+        read_uid: FIRST_READ_UID,
         strict_uid: FIRST_STRICT_UID,
     };
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
@@ -98,15 +104,15 @@ fn serve() -> Result<(), Failure> {
             "fork" => small.fork()?,
             "vfork" => small.vfork()?,
             "read" => {
-                small.uid += 1;
-                small.confined(small.uid, |job| {
-                    small.ahead(&small.readers, &small.read, job)
+                small.read_uid += 1;
+                small.confined(small.read_uid, |job| {
+                    small.ahead(&small.reader, &small.read, job)
                 })?
             }
             "strict" => {
                 small.strict_uid += 1;
                 small.confined(small.strict_uid, |job| {
-                    small.ahead(&small.stricts, &small.strict, job)
+                    small.ahead(&small.stricter, &small.strict, job)
                 })?
             }
             "read_whole" => {
@@ -157,12 +163,14 @@ impl Small {
     /// As the warden does: the next one is made while this one runs.
     fn ahead(
         &self,
-        zygotes: &Zygotes,
+        waiting: &RefCell<Option<Waiting>>,
         sandbox: &Sandbox,
         job: &Job<'_>,
     ) -> remit_confine::Result<Spawned> {
-        let spawned = zygotes.spawn(sandbox, &self.keeper, job)?;
-        zygotes.prepare(None, (job.uid + 1, job.gid + 1));
+        let zygotes = &self.zygotes;
+        let spawned = zygotes.spawn(sandbox, &self.keeper, job, waiting.take())?;
+        let next = (job.uid + 1, job.gid + 1);
+        waiting.replace(zygotes.prepare(sandbox, None, next));
         Ok(spawned)
     }
 

@@ -1,0 +1,80 @@
+//! What one job needs and can be made before it comes.
+
+use std::os::fd::BorrowedFd;
+
+use remit_confine::{Cgroup, Sandbox, Waiting};
+
+use crate::error::chain;
+
+/// A job's cgroup, and in there, where it was equipped with one, a child that waits for what to become. Dropping it
+/// ends and removes both.
+#[derive(Debug)]
+pub struct Ready {
+    /// Before the cgroup: only an empty one can be removed.
+    waiting: Option<Waiting>,
+    cgroup: Option<Cgroup>,
+}
+
+impl Ready {
+    /// A cgroup with nothing in it, where there are cgroups.
+    pub fn of(cgroup: Option<Cgroup>) -> Self {
+        Self {
+            waiting: None,
+            cgroup,
+        }
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
+    }
+
+    /// Takes a child in.
+    pub fn equip(&mut self, waiting: Option<Waiting>) {
+        self.waiting = waiting;
+    }
+
+    /// Whether something waits in it for a job in this sandbox.
+    pub fn serves(&self, sandbox: &Sandbox) -> bool {
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.serves(sandbox))
+    }
+
+    /// Whether nothing waits in it.
+    pub fn is_bare(&self) -> bool {
+        self.waiting.is_none()
+    }
+
+    /// Hangs up when what waits has ended.
+    pub fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.waiting.as_ref().and_then(Waiting::socket)
+    }
+
+    /// Waits until it is known whether something waits.
+    pub fn settle(&mut self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.wait();
+        }
+        self.reap();
+    }
+
+    /// Reaps what waits, if it has ended: unreaped it keeps the keeper from ending, and that from being known.
+    pub fn reap(&mut self) {
+        self.waiting.take_if(|waiting| waiting.has_ended());
+    }
+
+    /// For the job itself.
+    pub fn into_parts(mut self) -> (Option<Waiting>, Option<Cgroup>) {
+        (self.waiting.take(), self.cgroup.take())
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.waiting = None;
+        if let Some(Err(left)) = self.cgroup.take().map(Cgroup::remove) {
+            say!("{}", chain(&left));
+        }
+    }
+}
