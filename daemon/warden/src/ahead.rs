@@ -14,7 +14,7 @@ use crate::waiting::Room;
 use crate::walls::{Compiled, Ready};
 use crate::warden::{Gate, Warden};
 
-/// Jobs, at most: as many as may come while one is made.
+/// Jobs, at most. With four, each costs a fourth more: what was made long ago is in no cache any more.
 const MOST: usize = 2;
 
 /// The names of a job that is still to come, and what was made for it.
