@@ -231,6 +231,11 @@ impl Sandbox {
         })
     }
 
+    /// Whether its jobs can be forked ahead.
+    pub fn can_wait(&self) -> bool {
+        self.recipe.is_some()
+    }
+
     fn with_recipe(self) -> Sandbox {
         let recipe = Recipe::of(&self);
         Sandbox { recipe, ..self }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use remit_common::names::JobId;
 use remit_policy::Profile;
 
+use crate::error::chain;
 use crate::plan::NewJob;
 use crate::reactor::{Interest, Token};
 use crate::uids::JobUid;
@@ -33,12 +34,17 @@ pub struct AllAhead {
     all: VecDeque<Ahead>,
     /// The sandbox of the last job: the next one's, as far as can be known.
     wanted: Option<Rc<Compiled>>,
+    /// A zygote was asked for some since all were undone.
+    asked: bool,
 }
 
 impl AllAhead {
-    /// Of this sandbox the next job will be.
+    /// Of this sandbox the next job will be. What could not wait is given another try.
     pub fn want(&mut self, compiled: &Rc<Compiled>) {
-        self.wanted = Some(Rc::clone(compiled));
+        if compiled.sandbox().can_wait() {
+            self.wanted = Some(Rc::clone(compiled));
+            self.all.iter_mut().for_each(|ahead| ahead.tried = false);
+        }
     }
 
     /// The one for a job in this sandbox: where something waits for it, else where nothing does.
@@ -74,8 +80,9 @@ impl Warden {
             if self.ahead.fitting(&wanted).is_some() {
                 return false;
             }
-            let oldest = self.ahead.all.pop_front();
-            oldest.into_iter().for_each(|oldest| self.undo(oldest));
+            if let Some(oldest) = self.ahead.all.pop_front() {
+                self.undo(Some(oldest.ready), oldest.uid);
+            }
         }
         if self.uids.free() < 2 {
             return false;
@@ -103,6 +110,7 @@ impl Warden {
             return false;
         };
         ahead.tried = self.walls.equip(&mut ahead.ready, wanted, ahead.uid.get());
+        self.ahead.asked |= ahead.tried;
         if let Some(end) = ahead.ready.end() {
             // Where it is not watched, its end is known when the job comes.
             let _ = self.reactor.add(end, Token::Ahead, Interest::End);
@@ -110,10 +118,10 @@ impl Warden {
         ahead.tried
     }
 
-    /// Makes all of it, and waits until it is known what there is: at the start alone.
+    /// Makes all of it, and waits until it is known what there is: where a broker has become ready.
     pub fn settle_ahead(&mut self) {
         if self.ahead.wanted.is_none() {
-            self.ahead.wanted = self.sandboxes.get(&Profile::read()).ok();
+            self.want_usual();
         }
         while self.make_ahead() {}
         let all = self.ahead.all.iter_mut();
@@ -126,19 +134,36 @@ impl Warden {
         all.for_each(|ahead| ahead.ready.reap());
     }
 
+    /// As long as nobody has asked for anything by this policy.
+    pub fn want_usual(&mut self) {
+        self.ahead.wanted = self.sandboxes.get(&Profile::read()).ok();
+    }
+
     /// Undoes all of it: nothing may run, or not as before.
     pub fn drop_ahead(&mut self) {
-        let all = std::mem::take(&mut self.ahead.all);
-        if !all.is_empty() {
-            all.into_iter().for_each(|ahead| self.undo(ahead));
+        for ahead in std::mem::take(&mut self.ahead.all) {
+            self.undo(Some(ahead.ready), ahead.uid);
+        }
+        if std::mem::take(&mut self.ahead.asked) {
             self.walls.dismissed();
         }
     }
 
-    fn undo(&mut self, ahead: Ahead) {
-        // Nothing of that uid lives any more.
-        drop(ahead.ready);
-        self.uids.give_back(ahead.uid);
+    /// Ends what was made for a job that will not be. Its uid is free when nothing of it lives any more.
+    pub fn undo(&mut self, ready: Option<Ready>, uid: JobUid) {
+        match ready.map(Ready::into_parts) {
+            Some((Some(waiting), Some(cgroup))) => {
+                drop(waiting);
+                self.leave_unused(cgroup, uid);
+            }
+            Some((_, Some(cgroup))) => {
+                if let Err(left) = cgroup.remove() {
+                    say!("{}", chain(&left));
+                }
+                self.uids.give_back(uid);
+            }
+            Some((_, None)) | None => self.uids.give_back(uid),
+        }
     }
 
     /// An id and, where one is free, a uid for a job in this sandbox that runs now, or later. What is ready is for those
@@ -147,23 +172,23 @@ impl Warden {
     /// # Errors
     /// The kernel has no random bytes.
     pub fn next_names(&mut self, room: Room, compiled: &Compiled) -> io::Result<Option<NewJob>> {
-        let at = match (room, self.uids.free()) {
-            (Room::Now, 1..) => self.ahead.fitting(compiled),
-            (Room::Now, 0) => self.ahead.fitting(compiled).or(Some(0)),
-            (Room::Later, 0) => Some(0),
-            (Room::Later, 1..) => None,
-        };
+        let fitting = self.ahead.fitting(compiled).filter(|_| room == Room::Now);
+        // The last one that is free stays so, as long as there is another.
+        let scarce = self.uids.free() < 2;
+        let at = fitting.or_else(|| scarce.then_some(0));
         let number = self.jobs.next_number();
         if let Some(Ahead {
             job, uid, ready, ..
         }) = at.and_then(|at| self.ahead.all.remove(at))
         {
-            let ready = Some(ready).filter(|_| room == Room::Now);
             return Ok(Some(NewJob {
                 job,
                 number,
                 uid,
-                ready,
+                ready: Some(match room {
+                    Room::Now => ready,
+                    Room::Later => ready.bare(),
+                }),
             }));
         }
         let job = self.new_id()?;

@@ -350,7 +350,8 @@ impl Warden {
             // The ledger keeps it: the next start records its end.
             Err(why) => {
                 say!("the end of job {} is not recorded: {why}", plan.job);
-                self.uids.give_back(plan.into_draft().uid);
+                let draft = plan.into_draft();
+                self.undo(draft.ready, draft.uid);
             }
         }
         Refusal::new(Code::NotStarted, cause)

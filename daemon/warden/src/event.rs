@@ -57,7 +57,7 @@ impl Warden {
             }
             let done = self.jobs.is_empty() && self.queue.is_done() && self.approvals.is_done();
             if self.leaving || self.gate == Gate::Stopping && done {
-                self.put_away();
+                self.put_all_away();
                 return Ok(());
             }
         }

@@ -3,7 +3,7 @@
 //! Who was answered asks again, mostly, and would wait while a cgroup is removed. So that is done beside the next job,
 //! once that is on its way, or a moment later.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_confine::{Cgroup, Spawned};
@@ -11,10 +11,14 @@ use remit_link::ToBroker;
 
 use crate::clock::Timer;
 use crate::error::chain;
+use crate::uids::JobUid;
+use crate::walls;
 use crate::warden::Warden;
 
 /// How long it may lie there.
 const REST: Duration = Duration::from_millis(10);
+/// How long what was killed may take to be gone.
+const ENDING: Duration = Duration::from_secs(10);
 /// How much of it: jobs. Each holds six descriptors.
 const MOST: usize = 16;
 
@@ -25,6 +29,8 @@ pub struct Leftovers {
     ended: Vec<(Spawned, Option<Cgroup>)>,
     /// Jobs that are remembered no more.
     forgotten: Vec<JobId>,
+    /// Cgroups and uids that no job had, of what waited for one and was killed.
+    unused: Vec<(Instant, Cgroup, JobUid)>,
 }
 
 impl Warden {
@@ -40,6 +46,15 @@ impl Warden {
         self.put_away_soon();
     }
 
+    /// Leaves a cgroup in which something waited for a job and was killed. Its uid is free when nothing lives in there.
+    pub fn leave_unused(&mut self, cgroup: Cgroup, uid: JobUid) {
+        if let Err(error) = cgroup.kill() {
+            say!("{}", chain(&error));
+        }
+        self.leftovers.unused.push((Instant::now(), cgroup, uid));
+        self.put_away_soon();
+    }
+
     fn put_away_soon(&mut self) {
         if self.leftovers.ended.len() >= MOST || self.leftovers.forgotten.len() >= MOST {
             self.put_away();
@@ -50,7 +65,14 @@ impl Warden {
 
     /// Puts all of it away.
     pub fn put_away(&mut self) {
-        let Leftovers { ended, forgotten } = std::mem::take(&mut self.leftovers);
+        let Leftovers {
+            ended,
+            forgotten,
+            unused,
+        } = std::mem::take(&mut self.leftovers);
+        for (since, cgroup, uid) in unused {
+            self.put_unused_away(since, cgroup, uid);
+        }
         for cgroup in ended.into_iter().filter_map(|(_, cgroup)| cgroup) {
             if let Err(error) = cgroup.remove() {
                 say!("{}", chain(&error));
@@ -59,6 +81,32 @@ impl Warden {
         for job in forgotten {
             self.ledger.forget(job);
             self.tell(&ToBroker::Forgotten { job });
+        }
+    }
+
+    /// The same where there is no later.
+    pub fn put_all_away(&mut self) {
+        let unused = &self.leftovers.unused;
+        unused
+            .iter()
+            .for_each(|(_, cgroup, _)| walls::empty(cgroup));
+        self.put_away();
+    }
+
+    fn put_unused_away(&mut self, since: Instant, cgroup: Cgroup, uid: JobUid) {
+        if !cgroup.populated().unwrap_or(true) {
+            if let Err(error) = cgroup.remove() {
+                say!("{}", chain(&error));
+            }
+            self.uids.give_back(uid);
+        } else if since.elapsed() < ENDING {
+            self.leftovers.unused.push((since, cgroup, uid));
+            self.put_away_soon();
+        } else {
+            say!(
+                "what waited for a job cannot be ended: no job gets uid {}",
+                uid.get()
+            );
         }
     }
 }

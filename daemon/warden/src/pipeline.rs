@@ -124,7 +124,10 @@ pub fn execute(warden: &mut Warden, plan: Box<Plan>) -> Result<Told, Refusal> {
     let ready = plan.ready.take();
     let recorded = match warden.audit.intent(plan) {
         Ok(recorded) => recorded,
-        Err((plan, why)) => return warden.park(plan, why),
+        Err((mut plan, why)) => {
+            plan.ready = ready.map(Ready::bare);
+            return warden.park(plan, why);
+        }
     };
     launch(warden, recorded, ready).map_err(|(plan, error)| warden.not_forked(plan, &error))?;
     Ok(Told::Started)

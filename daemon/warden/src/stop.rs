@@ -147,6 +147,7 @@ impl Warden {
         let lost = self.queue.of_shrunk(&named, &live.members);
         self.drop_ahead();
         self.sandboxes = self.walls.sandboxes(&live.policy);
+        self.want_usual();
         for (name, why) in self.sandboxes.refused() {
             say_error!("every run will be refused in {name}: {why}");
         }

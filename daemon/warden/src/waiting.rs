@@ -259,10 +259,11 @@ impl Warden {
             return true;
         }
         let Waiting {
-            plan,
+            mut plan,
             since,
             asked_ms,
         } = waiting;
+        let ready = plan.ready.take();
         let again = |plan| Waiting {
             plan,
             since,
@@ -270,7 +271,8 @@ impl Warden {
         };
         let recorded = match self.audit.intent(plan) {
             Ok(recorded) => recorded,
-            Err((plan, why @ Unwritten::Later)) => {
+            Err((mut plan, why @ Unwritten::Later)) => {
+                plan.ready = ready;
                 let uid = plan.requester.subject.uid();
                 self.queue.turns.put_back(uid, again(plan));
                 self.record_later(&why);
@@ -282,7 +284,7 @@ impl Warden {
                 return true;
             }
         };
-        if let Err((plan, error)) = pipeline::launch(self, recorded, None) {
+        if let Err((plan, error)) = pipeline::launch(self, recorded, ready) {
             let cause = format!("{}; nothing ran", chain(&error));
             self.end_waiting(again(plan), State::NotStarted, cause);
             // The keeper may be dying: what comes next shall not be lost to that, too.

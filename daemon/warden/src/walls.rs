@@ -31,7 +31,7 @@ use crate::uids::JobUid;
 pub use compiled::{Compiled, Sandboxes, Workshop};
 use ground::Ground;
 pub use proof::{Asked, broken};
-pub use ready::Ready;
+pub use ready::{Ready, empty};
 use standing::{Stand, UNTRIED};
 
 /// What jobs of a profile see and reach.

@@ -324,6 +324,44 @@ fn turns_in_two_profiles_are_both_ahead() {
     daemon.stop();
 }
 
+/// What has to go for jobs of other kinds leaves nothing: no cgroup, no process, no uid that nobody may have.
+#[test]
+fn what_goes_unused_leaves_nothing() {
+    let daemon = Daemon::start(site("base = \"strict\"\nread = [\"/usr/share\"]"));
+    let mut caller = Caller::new(&daemon, &user_a());
+    let cgroup = match daemon.administers(&admin(), AdminRequest::Status) {
+        Ok(AdminReply::Status(status)) => status.cgroup,
+        other => panic!("{other:?}"),
+    };
+    let base = cgroup.expect("there are cgroups");
+    let own = |jobs: &mut Vec<String>| {
+        let all = fs::read_dir(&base).expect("it is there");
+        let names = all.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        jobs.extend(names.filter(|name| name.starts_with("remit-") && name != "remit-daemon"));
+    };
+    for _ in 0..12 {
+        for profile in [READ, STRICT, "site"] {
+            let _ = status(&mut caller, profile);
+        }
+    }
+    let _ = daemon.administers(
+        &admin(),
+        AdminRequest::Lock {
+            why: "test".into(),
+            kill: false,
+        },
+    );
+    let mut left = Vec::new();
+    let none = until(|| {
+        left.clear();
+        own(&mut left);
+        (left.is_empty() && of_jobs(&daemon).is_empty()).then_some(())
+    });
+    assert!(none.is_some(), "{left:?} {:?}", of_jobs(&daemon));
+    assert!(!daemon.stderr().contains("cannot"), "{}", daemon.stderr());
+    daemon.stop();
+}
+
 /// Where nothing may run, nothing waits to.
 #[test]
 fn a_lock_ends_what_waits() {

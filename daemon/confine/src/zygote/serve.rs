@@ -154,13 +154,17 @@ impl Zygote<'_> {
         if moved {
             self.keeps = self.house.is_shared().unwrap_or(false);
         }
+        // Whoever waits is of no use any more, then, and a job's room does not follow the host.
+        if moved {
+            self.waiting.clear();
+        }
         if moved || ready == 0 {
             self.left.clear();
         }
         Ok(message)
     }
 
-    /// So many children wait, the youngest. The rooms of others are their jobs' by now.
+    /// So many children wait, the youngest. The rooms of others are their jobs' by now, or nobody's.
     fn keep(&mut self, waiting: usize) {
         let taken = self.waiting.len().saturating_sub(waiting);
         self.left.extend(self.waiting.drain(..taken));

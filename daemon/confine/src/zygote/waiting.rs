@@ -168,7 +168,8 @@ impl Waiting {
     /// and what it has not is known once it has ended, so it is listened to once more.
     fn in_time<T>(&self, listen: impl Fn() -> io::Result<T>) -> io::Result<T> {
         listen().or_else(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => {
+            // Of one that has ended before, there was time enough to hear.
+            io::ErrorKind::WouldBlock if !self.zygote.ended.get() => {
                 self.zygote.end();
                 listen()
             }
@@ -222,10 +223,18 @@ fn word(socket: BorrowedFd<'_>) -> io::Result<(i32, Option<OwnedFd>)> {
 }
 
 impl Drop for Waiting {
-    /// Waits until it has ended.
+    /// Waits until it has ended, wherever it is on its way.
     fn drop(&mut self) {
-        if let Some(There { pid, pidfd, .. }) = self.there() {
-            end(*pid, pidfd.as_fd());
+        match std::mem::replace(&mut self.child, Child::None) {
+            Child::There(There { pid, pidfd, .. }) => end(pid, pidfd.as_fd()),
+            Child::Asked(socket) => {
+                if let Ok((pid, _)) = self.in_time(|| word(socket.as_fd()))
+                    && let Ok(pidfd) = watched(pid)
+                {
+                    end(pid, pidfd.as_fd());
+                }
+            }
+            Child::None => {}
         }
     }
 }

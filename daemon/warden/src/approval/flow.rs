@@ -345,7 +345,7 @@ impl Warden {
     /// Undoes what a request holds that never was a job, or never will be.
     pub fn drop_draft(&mut self, draft: Box<Draft>) {
         self.ledger.forget(draft.job);
-        self.uids.give_back(draft.uid);
+        self.undo(draft.ready, draft.uid);
     }
 }
 

@@ -111,7 +111,8 @@ impl Warden {
         }
         let plan = unrun.waiting.plan;
         let request = plan.request.as_ref().map(|(id, _)| id.clone());
-        self.uids.give_back(plan.into_draft().uid);
+        let draft = plan.into_draft();
+        self.undo(draft.ready, draft.uid);
         self.remember(meta, request, None);
     }
 }

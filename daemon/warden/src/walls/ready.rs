@@ -1,10 +1,15 @@
 //! What one job needs and can be made before it comes.
 
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_confine::{Cgroup, Sandbox, Waiting};
 
 use crate::error::chain;
+
+/// How long what was killed may take to be gone.
+const ENDING: Duration = Duration::from_millis(100);
 
 /// A job's cgroup, and in there, where it was equipped with one, a child that waits for what to become. Dropping it
 /// ends and removes both.
@@ -64,6 +69,12 @@ impl Ready {
         self.waiting.take_if(|waiting| waiting.has_ended());
     }
 
+    /// Without what waits, which has ended, or is about to.
+    pub fn bare(mut self) -> Self {
+        self.waiting = None;
+        self
+    }
+
     /// For the job itself.
     pub fn into_parts(mut self) -> (Option<Waiting>, Option<Cgroup>) {
         (self.waiting.take(), self.cgroup.take())
@@ -71,10 +82,27 @@ impl Ready {
 }
 
 impl Drop for Ready {
+    /// For where nobody can see later to it that a strict child has ended with all that is its own.
     fn drop(&mut self) {
-        self.waiting = None;
-        if let Some(Err(left)) = self.cgroup.take().map(Cgroup::remove) {
+        let ended = self.waiting.take().is_some();
+        let Some(cgroup) = self.cgroup.take() else {
+            return;
+        };
+        if ended {
+            empty(&cgroup);
+        }
+        if let Err(left) = cgroup.remove() {
             say!("{}", chain(&left));
         }
+    }
+}
+
+/// Kills what is in it and waits until nothing lives there, a little while at most.
+pub fn empty(cgroup: &Cgroup) {
+    let _ = cgroup.kill();
+    let start = Instant::now();
+    while cgroup.populated().unwrap_or(false) && start.elapsed() < ENDING {
+        let mut changed = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
+        let _ = poll(&mut changed, PollTimeout::from(10u8));
     }
 }
