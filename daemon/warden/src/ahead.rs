@@ -151,18 +151,20 @@ impl Warden {
 
     /// Ends what was made for a job that will not be. Its uid is free when nothing of it lives any more.
     pub fn undo(&mut self, ready: Option<Ready>, uid: JobUid) {
-        match ready.map(Ready::into_parts) {
-            Some((Some(waiting), Some(cgroup))) => {
-                drop(waiting);
+        let (waiting, cgroup) = ready.map_or((None, None), Ready::into_parts);
+        // What it waited for ends with it, but maybe later.
+        drop(waiting);
+        match cgroup {
+            Some(cgroup) if !matches!(cgroup.populated(), Ok(false)) => {
                 self.leave_unused(cgroup, uid);
             }
-            Some((_, Some(cgroup))) => {
+            Some(cgroup) => {
                 if let Err(left) = cgroup.remove() {
                     say!("{}", chain(&left));
                 }
                 self.uids.give_back(uid);
             }
-            Some((_, None)) | None => self.uids.give_back(uid),
+            None => self.uids.give_back(uid),
         }
     }
 
@@ -192,7 +194,11 @@ impl Warden {
             }));
         }
         let job = self.new_id()?;
-        Ok(self.uids.take().map(|uid| NewJob {
+        let uid = self.uids.take().or_else(|| {
+            self.put_all_away();
+            self.uids.take()
+        });
+        Ok(uid.map(|uid| NewJob {
             job,
             number,
             uid,
@@ -202,7 +208,7 @@ impl Warden {
 
     /// How many uids are free for jobs.
     pub fn free_uids(&self) -> usize {
-        self.uids.free() + self.ahead.all.len()
+        self.uids.free() + self.ahead.all.len() + self.leftovers.unused()
     }
 
     fn new_id(&mut self) -> io::Result<JobId> {

@@ -33,6 +33,13 @@ pub struct Leftovers {
     unused: Vec<(Instant, Cgroup, JobUid)>,
 }
 
+impl Leftovers {
+    /// How many uids will be free soon.
+    pub fn unused(&self) -> usize {
+        self.unused.len()
+    }
+}
+
 impl Warden {
     /// Leaves what an ended job had. Nothing of it lives.
     pub fn leave(&mut self, process: Spawned, cgroup: Option<Cgroup>) {
@@ -84,7 +91,7 @@ impl Warden {
         }
     }
 
-    /// The same where there is no later.
+    /// The same where nobody can wait for it: the last uids are in it, or there is no later.
     pub fn put_all_away(&mut self) {
         let unused = &self.leftovers.unused;
         unused

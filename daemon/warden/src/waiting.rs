@@ -278,7 +278,8 @@ impl Warden {
                 self.record_later(&why);
                 return false;
             }
-            Err((plan, why)) => {
+            Err((mut plan, why)) => {
+                plan.ready = ready;
                 let cause = format!("{}; it never ran", unrecorded(&why).message);
                 self.end_waiting(again(plan), State::NotStarted, cause);
                 return true;

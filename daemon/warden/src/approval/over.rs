@@ -162,7 +162,7 @@ impl Warden {
         }
         let Unrun { draft, after, .. } = unrun;
         let request = draft.request.as_ref().map(|(id, _)| id.clone());
-        self.uids.give_back(draft.uid);
+        self.undo(draft.ready, draft.uid);
         self.remember(after, request, None);
     }
 

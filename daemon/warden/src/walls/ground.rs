@@ -60,7 +60,7 @@ impl Ground {
         let bound = &plan.bound;
         let secrets = Secrets::seal(bound)?;
         let ready = match ready {
-            Some(ready) => ready,
+            Some(ready) => ready.made_for(bound.compiled.sandbox()),
             None => self.make_ready(plan.job)?,
         };
         if let (Some(cgroups), Some(cgroup)) = (&self.cgroups, ready.cgroup()) {

@@ -75,6 +75,17 @@ impl Ready {
         self
     }
 
+    /// For a job in this sandbox: what waits for another kind has ended, so that it counts for nothing there.
+    pub fn made_for(self, sandbox: &Sandbox) -> Self {
+        if self.is_bare() || self.serves(sandbox) {
+            return self;
+        }
+        let bare = self.bare();
+        // Not killed as a whole: Linux 6.18 was seen to kill what is forked into such a cgroup later, too.
+        bare.cgroup().into_iter().for_each(wait_empty);
+        bare
+    }
+
     /// For the job itself.
     pub fn into_parts(mut self) -> (Option<Waiting>, Option<Cgroup>) {
         (self.waiting.take(), self.cgroup.take())
@@ -84,11 +95,11 @@ impl Ready {
 impl Drop for Ready {
     /// For where nobody can see later to it that a strict child has ended with all that is its own.
     fn drop(&mut self) {
-        let ended = self.waiting.take().is_some();
+        self.waiting = None;
         let Some(cgroup) = self.cgroup.take() else {
             return;
         };
-        if ended {
+        if !matches!(cgroup.populated(), Ok(false)) {
             empty(&cgroup);
         }
         if let Err(left) = cgroup.remove() {
@@ -100,6 +111,10 @@ impl Drop for Ready {
 /// Kills what is in it and waits until nothing lives there, a little while at most.
 pub fn empty(cgroup: &Cgroup) {
     let _ = cgroup.kill();
+    wait_empty(cgroup);
+}
+
+fn wait_empty(cgroup: &Cgroup) {
     let start = Instant::now();
     while cgroup.populated().unwrap_or(false) && start.elapsed() < ENDING {
         let mut changed = [PollFd::new(cgroup.events(), PollFlags::POLLPRI)];
