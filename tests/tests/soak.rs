@@ -154,8 +154,10 @@ fn a_job_that_runs_is_seen_among_the_holdings() {
     let walls = report.enforced.expect("it runs").walls;
     let now = Holdings::of(&daemon);
     let cgroups = usize::from(walls.iter().any(|wall| wall == "cgroup"));
-    // That of the next job is made ahead.
-    assert_eq!((now.cgroups.len(), now.processes), (2 * cgroups, 1));
+    // Those of the next two jobs are made ahead, one after the other.
+    let ahead = now.cgroups.len() - cgroups;
+    assert!(ahead <= 2 * cgroups, "{ahead} are made ahead");
+    assert_eq!(now.processes, 1);
     assert_eq!(now.spool_files, 1);
     assert!(now.warden.descriptors > before.warden.descriptors);
     assert!(now.broker.descriptors > before.broker.descriptors);

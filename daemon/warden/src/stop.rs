@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::siginfo;
 use remit_common::outcome::State;
 use remit_common::text;
-use remit_confine::floor;
 use remit_link::ToBroker;
 
 use crate::accounts::UserNames;
@@ -26,8 +25,10 @@ use crate::reactor::{Interest, Token};
 use crate::say::{self, Weight};
 use crate::warden::{Gate, Warden};
 
-/// For broker and keeper to end, each.
+/// For the broker to end.
 const PARTING: Duration = Duration::from_secs(1);
+/// For the keeper to end, and all below it: each mount namespace that ends waits for the whole machine.
+const KEEPER: Duration = Duration::from_secs(4);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
 /// Of what a policy changes, in a sentence; a field has more of it.
@@ -245,12 +246,7 @@ impl Warden {
     /// left for something that had to be killed.
     pub fn dismiss(&mut self) {
         self.broker.dismiss(PARTING);
-        let Some(keeper) = self.walls.keeper() else {
-            return;
-        };
-        let _ = floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL);
-        parted(keeper.pidfd(), PARTING);
-        let _ = floor::reap(keeper.pid());
+        self.walls.end_keeper(KEEPER);
     }
 
     /// Clients are served: tells the service manager, once.

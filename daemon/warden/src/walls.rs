@@ -13,6 +13,7 @@ mod standing;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remit_common::denial::Sight;
 use remit_common::names::JobId;
@@ -247,6 +248,13 @@ impl Walls {
     pub fn enforced(&self, plan: &Plan, steps: &[Step]) -> Option<Enforced> {
         let ground = self.ground.as_ref().ok()?;
         Some(ground.enforced(plan, steps))
+    }
+
+    /// Ends the keeper, and all below it with it, and waits so long for each.
+    pub fn end_keeper(&self, patience: Duration) {
+        if let Ok(ground) = &self.ground {
+            ground.end_keeper(patience);
+        }
     }
 
     /// A new keeper, after the old one has died and all jobs with it; nothing runs behind walls below

@@ -13,6 +13,7 @@
 
 mod apart;
 mod early;
+mod end;
 mod forker;
 mod order;
 mod pool;
@@ -32,11 +33,10 @@ use crate::floor::{self, Pointers};
 use crate::recipe::Recipe;
 use crate::sandbox::Base;
 use crate::spawn::{pipes, vet};
-use crate::steps::{UNTOLD, UNTOLD_LEN};
 use crate::{Job, Keeper, Sandbox, Spawned, kernel};
+use end::{end, reap_untold, watched};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::pipe2;
 use order::{Answer, Order, Request, Setup};
@@ -54,12 +54,8 @@ pub(crate) const NAME: &CStr = c"remit-zygote";
 const SOCKET: RawFd = 3;
 /// Exit status of a child that got no job, or none that it understood.
 const NO_JOB: i32 = 127;
-/// How long a child may take to notice that its zygote is gone, in milliseconds: it is on its way for less than one.
-const UNTOLD_MS: u16 = 1000;
 /// How long an answer may take, in seconds: a fork takes a tenth of a millisecond.
 const PATIENCE_S: i64 = 1;
-/// How long one that was killed may take to end, in milliseconds, before it is left to end alone.
-const ENDING_MS: u16 = 100;
 
 /// One, as the warden has it. It is killed and reaped when this is dropped; what it has forked and waits is not.
 #[derive(Debug)]
@@ -279,43 +275,6 @@ impl Zygote {
         }
         Answer::from_bytes(bytes.get(..length).unwrap_or_default())
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-}
-
-/// A descriptor of a child that a zygote has made for this process. Without, it is killed and reaped.
-fn watched(pid: i32) -> io::Result<OwnedFd> {
-    floor::pidfd_open(pid).inspect_err(|_| {
-        // Our own child, which nobody else reaps: so the number is still its.
-        let _ = floor::kill(pid, libc::SIGKILL);
-        let _ = floor::wait(pid, 0);
-    })
-}
-
-/// Kills and reaps a child. One that hangs in the kernel is left as it is: better a zombie later than
-/// waiting now.
-fn end(pid: i32, pidfd: BorrowedFd<'_>) {
-    let _ = floor::pidfd_send_signal(pidfd, libc::SIGKILL);
-    let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
-    let _ = poll(&mut ended, ENDING_MS);
-    let _ = floor::reap(pid);
-}
-
-/// Reaps the child that a zygote has forked and not told of before it ended, if there is one: it says its pid
-/// by the step pipe, whose other end it alone has, and ends. Unreaped it would keep the jobs' pid namespace from
-/// ever ending.
-fn reap_untold(steps: BorrowedFd<'_>) {
-    let mut said = [0; UNTOLD_LEN];
-    let mut wait = [PollFd::new(steps, PollFlags::POLLIN)];
-    let length = match poll(&mut wait, UNTOLD_MS) {
-        Ok(1..) => floor::read(steps, &mut said).unwrap_or(0),
-        _ => 0,
-    };
-    let [UNTOLD, pid @ ..] = said.get(..length).unwrap_or_default() else {
-        return;
-    };
-    let pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
-    if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
-        let _ = floor::wait(pid, 0);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The zygotes of a warden, and when to do without: then it forks jobs itself, as safely and slower.
 
-use super::{Failed, Waiting, Zygote};
+use super::{Failed, Waiting, Zygote, end};
 use crate::error::Doing;
 use crate::floor;
 use crate::{Job, Keeper, Result, Sandbox, Spawned, spawn};
@@ -73,6 +73,7 @@ impl Zygotes {
         job: &Job<'_>,
         waiting: Option<Waiting>,
     ) -> Result<Spawned> {
+        end::reap_late(Duration::ZERO);
         let host = self.host.as_fd();
         match waiting.and_then(|child| child.become_job(host, sandbox, job)) {
             Some(spawned) => Ok(spawned),
@@ -108,9 +109,10 @@ impl Zygotes {
         self.all.borrow_mut().retain(serves);
     }
 
-    /// Ends all: the keeper of their jobs is gone.
-    pub fn end(&self) {
+    /// Ends all, and waits so long for what was late to end: the keeper of their jobs is gone, or goes.
+    pub fn end(&self, patience: Duration) {
         self.all.borrow_mut().clear();
+        end::reap_late(patience);
     }
 
     /// Why one was lost, since this was last asked.

@@ -1,12 +1,13 @@
 //! What all sandboxes stand on: kernel, keeper, cgroups. Whether walls hold is not said here.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_confine::{
     Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Killing, Limits, Result, Sandbox, Spawned,
-    Step, Witness, Zygotes, kill_uid, witness,
+    Step, Witness, Zygotes, floor, kill_uid, witness,
 };
 use remit_policy::Base;
 
@@ -17,6 +18,7 @@ use crate::audit::Recorded;
 use crate::config::Config;
 use crate::error::chain;
 use crate::plan::{Bound, Plan};
+use crate::stop::parted;
 
 /// Of a uid, beyond those of a job's cgroup.
 const SPARE_TASKS: u64 = 16;
@@ -185,10 +187,19 @@ impl Ground {
     /// # Errors
     /// There can be none; nothing may run any more.
     pub fn renew_keeper(&mut self) -> Result<()> {
-        self.zygotes.end();
-        let _ = remit_confine::floor::reap(self.keeper.pid());
+        self.zygotes.end(Duration::ZERO);
+        let _ = floor::reap(self.keeper.pid());
         self.keeper = Keeper::start(self.keeper_id, self.keeper_id)?;
         Ok(())
+    }
+
+    /// Ends the keeper, and all below it with it, and waits so long for each.
+    pub fn end_keeper(&self, patience: Duration) {
+        let keeper = &self.keeper;
+        let _ = floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL);
+        self.zygotes.end(patience);
+        parted(keeper.pidfd(), patience);
+        let _ = floor::reap(keeper.pid());
     }
 
     /// A child that tries every wall of a sandbox, under a uid that nothing else has.
