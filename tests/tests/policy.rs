@@ -7,6 +7,7 @@
 mod policy {
     mod arguments;
     mod broken;
+    mod catalogue;
     mod commands;
     mod documents;
     mod paths;

@@ -4,7 +4,7 @@ use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
 const USAGE: &str = "usage: remit-act unit start|stop|restart|reload|enable|disable UNIT, \
-                     package install|upgrade|remove NAME…, reboot --in MINUTES, reboot --cancel";
+                     package install|upgrade|remove NAME…, container start|stop|restart NAME, reboot --in MINUTES, reboot --cancel";
 /// Packages in one call.
 const PACKAGES: usize = 32;
 /// Bytes of a package's name.
@@ -15,6 +15,8 @@ const NAME: usize = 128;
 pub enum Ask {
     Unit(UnitVerb, UnitName),
     Package(PackageVerb, Vec<String>),
+    /// The container of this name or id.
+    Container(ContainerVerb, String),
     /// In so many minutes.
     Reboot(u64),
     /// No reboot after all.
@@ -32,6 +34,14 @@ pub enum UnitVerb {
     Disable,
 }
 
+/// What is done to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerVerb {
+    Start,
+    Stop,
+    Restart,
+}
+
 /// What is done to packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackageVerb {
@@ -46,6 +56,10 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
     match words.as_slice() {
         ["unit", verb, unit] => Ok(Ask::Unit(unit_verb(verb)?, unit_name(unit)?)),
         ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
+        ["container", verb, name] => {
+            let name = remit_engine::named(name)?.to_owned();
+            Ok(Ask::Container(container_verb(verb)?, name))
+        }
         ["reboot", "--in", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
             _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
@@ -72,6 +86,15 @@ fn package_verb(word: &str) -> Result<PackageVerb, String> {
         "install" => PackageVerb::Install,
         "upgrade" => PackageVerb::Upgrade,
         "remove" => PackageVerb::Remove,
+        _ => return Err(USAGE.into()),
+    })
+}
+
+fn container_verb(word: &str) -> Result<ContainerVerb, String> {
+    Ok(match word {
+        "start" => ContainerVerb::Start,
+        "stop" => ContainerVerb::Stop,
+        "restart" => ContainerVerb::Restart,
         _ => return Err(USAGE.into()),
     })
 }
@@ -147,6 +170,10 @@ mod tests {
                     vec!["g++".into(), "libc6:amd64".into()],
                 ),
             ),
+            (
+                "container stop web-1",
+                Ask::Container(ContainerVerb::Stop, "web-1".into()),
+            ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {
@@ -185,6 +212,12 @@ mod tests {
             "package remove remit:amd64",
             "package remove remit.x86_64",
             "package upgrade remit-0.6.0-1.x86_64",
+            "container stop",
+            "container kill web",
+            "container stop -a",
+            "container stop web/../db",
+            "container stop web?t=0",
+            "container start web db",
             "reboot",
             "reboot now",
             "reboot --in 0",

@@ -1,4 +1,4 @@
-//! remit-act: carries out the changes of `50-changes.toml`: units, packages, a reboot.
+//! remit-act: carries out the changes of `50-changes.toml`: units, packages, containers, a reboot.
 //!
 //! It runs as a job, after policy and whoever approves have spoken. Each verb is a fixed call of the
 //! service manager, the login manager, or of the package manager; nothing here is made of free text.
@@ -8,6 +8,7 @@
 
 mod args;
 mod bus;
+mod container;
 mod journal;
 mod package;
 mod reboot;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let done = ask.map_err(Fault::Refused).and_then(|ask| match ask {
         Ask::Unit(verb, unit) => bus::run(unit::act(verb, &unit)),
         Ask::Package(verb, names) => package::act(verb, &names),
+        Ask::Container(verb, name) => container::act(verb, &name),
         Ask::Reboot(minutes) => bus::run(reboot::schedule(minutes)),
         Ask::KeepRunning => bus::run(reboot::cancel()),
     });

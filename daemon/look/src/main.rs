@@ -5,6 +5,7 @@
 //! writes text. No decisions, no files, no bus.
 #![forbid(unsafe_code)]
 
+mod catalogue;
 mod list;
 mod logs;
 mod show;
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    show::show(&words).unwrap_or_else(|why| {
+    let shown = catalogue::show(&words).unwrap_or_else(|| show::show(&words));
+    shown.unwrap_or_else(|why| {
         eprintln!("remit-look: {why}");
         ExitCode::from(show::CANNOT)
     })

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use remit_policy::{Diagnostic, Ids, MachineTable, Source, load};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the tests lie in the workspace")
 }
 
 /// A machine that has everybody whom the examples name.
-fn machine() -> MachineTable {
+pub fn machine() -> MachineTable {
     let ids = |id| Ids { uid: id, gid: id };
     let user = |(name, id): (&str, u32)| (name.to_owned(), ids(id));
     let group = |(name, gid): (&str, u32)| (name.to_owned(), gid);

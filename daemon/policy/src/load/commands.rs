@@ -16,7 +16,7 @@ use crate::load::paths::{beneath, not_plain};
 use crate::load::reader::{Fields, Placed, Report};
 use crate::load::template::{self, Parsed, argv, words};
 use crate::load::text::{is_name, summary};
-use crate::model::command::{Command, Kind, Param, Part, Stdin};
+use crate::model::command::{Command, Kind, Param, Part, Stdin, Word};
 use crate::model::machine::{Machine, Program};
 use crate::model::profile::{Base, Destination, Network, Profile};
 use crate::model::rule::RuleId;
@@ -46,7 +46,7 @@ pub(crate) fn command<'a>(
     let effects = [("read", Effect::Read), ("change", Effect::Change)];
     let effect = choice(fields.required("effect", report), &effects, report);
     let params = params(&mut fields, report);
-    let argv = argv(&mut fields, &params, report);
+    let mut argv = argv(&mut fields, &params, report);
     let stdin = stdin(fields.string("stdin", report), &params, report);
     let profile_at = fields.required("profile", report);
     let profile = profile_at.as_ref().and_then(|name| profile(name, report));
@@ -72,6 +72,7 @@ pub(crate) fn command<'a>(
         span: stdin_at,
     } = stdin;
     every_argument_has_its_place(&params, &argv, &stdin, report);
+    check_program(&mut argv, machine, report);
     for gap in gaps(&argv, &params) {
         let help = "put it into brackets together with the option before it, or behind the others; \
                     in brackets alone, where that is meant";
@@ -83,7 +84,6 @@ pub(crate) fn command<'a>(
             Severity::Warning => report.warning(finding.span, finding.message, None),
         }
     }
-    check_program(&argv, machine, report);
     suits(effect, &profile, &profile_at, &params, report);
     if profile.base == Base::Host && stdin == Stdin::Caller {
         let message = format!(
@@ -208,17 +208,19 @@ fn every_argument_has_its_place(
     }
 }
 
-fn check_program(argv: &[Placed<Part>], machine: &dyn Machine, report: &mut Report<'_>) {
-    let Some(first) = argv.first() else { return };
-    let [template_word] = words(&first.value) else {
+/// Whether it can be trusted; and takes the hyphen away that says it may be missing.
+fn check_program(argv: &mut [Placed<Part>], machine: &dyn Machine, report: &mut Report<'_>) {
+    let Some(first) = argv.first_mut() else { return };
+    let Part::Word(Word::Literal(path)) = &mut first.value else {
         return;
     };
-    let crate::model::command::Word::Literal(path) = template_word else {
-        return;
-    };
+    let (plain, may_be_missing) = template::plain(path);
+    let plain = plain.to_owned();
+    *path = plain;
     let span = first.span.clone();
     match machine.program(path) {
         Program::Trusted => {}
+        Program::Missing if may_be_missing => {}
         Program::Missing => {
             let message = format!("there is no program {} yet", quoted(path));
             report.warning(

@@ -17,7 +17,7 @@ const MOST: usize = 256;
 /// Bytes of one.
 const WORD: usize = 4096;
 
-/// Reads `argv`. The first part is a literal absolute path; empty when there is none.
+/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](plain); empty when there is none.
 pub(crate) fn argv(
     fields: &mut Fields<'_>,
     params: &[Placed<Param>],
@@ -59,12 +59,20 @@ pub(crate) fn argv(
     parts
 }
 
+/// A program's path without the hyphen before it, and whether there was one: the program may be missing.
+pub(crate) fn plain(path: &str) -> (&str, bool) {
+    match path.strip_prefix('-') {
+        Some(plain) => (plain, true),
+        None => (path, false),
+    }
+}
+
 /// What is executed is written here whole: no caller and no search path chooses it.
 fn program(item: &Value<'_>, part: Option<&Part>, report: &mut Report<'_>) {
     const HELP: &str = "the first element is the program's absolute path, without placeholders";
     let why = match part {
         None => return,
-        Some(Part::Word(Word::Literal(path))) => match not_plain(path) {
+        Some(Part::Word(Word::Literal(path))) => match not_plain(plain(path).0) {
             None if path == "/" => "is no program",
             None => return,
             Some(why) => why,

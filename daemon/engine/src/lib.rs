@@ -1,0 +1,138 @@
+//! remit-engine: asks a container engine, Docker or Podman, over its socket.
+//!
+//! Whoever reaches that socket can do all that root can. So requests are made by [`named`] parts and fixed texts alone;
+//! which of them there are is said by the two programs that use this: remit-look and remit-act.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Docker's, then Podman's, which answers the same requests.
+pub const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
+/// For each part of an answer: stopping a container takes ten seconds where it does not end by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Of an answer, in bytes.
+const MOST: u64 = 16 << 20;
+/// Of its header fields.
+const FIELDS: usize = 64;
+/// Of a name, in bytes.
+const NAME: usize = 128;
+
+/// A container's name or id, which is then a part of a request's path.
+///
+/// # Errors
+/// It is none.
+pub fn named(name: &str) -> Result<&str, String> {
+    let mut bytes = name.bytes();
+    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let goes_on = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if begins && goes_on && name.len() <= 128 {
+        Ok(name)
+    } else {
+        Err(format!("'{name}' is no name of a container"))
+    }
+}
+
+/// The answer to a request that only reads.
+///
+/// # Errors
+/// A sentence: no engine answers, or it refuses, or does not speak HTTP.
+pub fn get(path: &str) -> Result<Vec<u8>, String> {
+    ask("GET", path)
+}
+
+/// As [`get`], where it is JSON.
+///
+/// # Errors
+/// As [`get`], or it is none.
+pub fn get_json(path: &str) -> Result<Value, String> {
+    serde_json::from_slice(&get(path)?)
+        .map_err(|error| format!("the container engine's answer is not JSON: {error}"))
+}
+
+/// Has something done.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(path: &str) -> Result<(), String> {
+    ask("POST", path).map(drop)
+}
+
+/// HTTP/1.0: the answer ends with the connection, and is in one piece.
+fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
+    let (mut socket, at) = connect()?;
+    let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
+    socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    socket.write_all(request.as_bytes()).map_err(cannot)?;
+    let mut answer = Vec::new();
+    socket.take(MOST).read_to_end(&mut answer).map_err(cannot)?;
+    body(&answer).map_err(|why| format!("the container engine at {at} {why}"))
+}
+
+/// The engine that is there.
+fn connect() -> Result<(UnixStream, &'static str), String> {
+    let mut why = Vec::new();
+    for at in SOCKETS {
+        match UnixStream::connect(at) {
+            Ok(socket) => return Ok((socket, at)),
+            Err(error) => why.push(format!("{at}: {error}")),
+        }
+    }
+    Err(format!("no container engine answers ({})", why.join("; ")))
+}
+
+/// The body of an answer that is a success; else why it is none.
+fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut head = httparse::Response::new(&mut fields);
+    let length = match head.parse(answer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Err("has not answered in full".into()),
+        Err(error) => return Err(format!("does not speak HTTP: {error}")),
+    };
+    let body = answer.get(length..).unwrap_or_default();
+    match head.code {
+        // Without an answer, and as it was asked for already.
+        Some(200 | 204 | 304) => Ok(body.to_vec()),
+        code => {
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let said = said["message"].as_str().or(head.reason).unwrap_or("nothing");
+            Err(format!("says {}: {said}", code.unwrap_or(0)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_part_of_a_path() {
+        for good in ["web", "db-1", "a.b_c", "0123456789ab"] {
+            assert_eq!(named(good), Ok(good));
+        }
+        let long = "a".repeat(129);
+        for bad in ["", "-a", "../json", "a/b", "a?b", "a b", "a\r\nX: y", "ä", &long] {
+            assert!(named(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_its_body_or_why_there_is_none() {
+        let cases: [(&[u8], Result<&[u8], &str>); 5] = [
+            (b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[1]", Ok(b"[1]")),
+            (b"HTTP/1.1 404 Not Found\r\n\r\n{\"message\": \"No such container: x\"}", Err("says 404: No such container: x")),
+            (b"HTTP/1.0 500 Oops\r\n\r\n<html>", Err("says 500: Oops")),
+            (b"HTTP/1.0 200 OK\r\nServ", Err("has not answered in full")),
+            (b"", Err("has not answered in full")),
+        ];
+        for (answer, want) in cases {
+            assert_eq!(body(answer), want.map(<[u8]>::to_vec).map_err(str::to_owned));
+        }
+        assert!(body(b"SSH-2.0-x\r\n").is_err_and(|why| why.starts_with("does not speak HTTP")));
+    }
+}
