@@ -14,7 +14,9 @@ pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     };
     post(&format!("/containers/{name}/{word}")).map_err(Fault::Failed)?;
     let all = get_json(&format!("/containers/{name}/json")).map_err(Fault::Failed)?;
-    let state = all["State"]["Status"].as_str().unwrap_or("in a state that is not told");
+    let state = all["State"]["Status"]
+        .as_str()
+        .unwrap_or("in a state that is not told");
     println!("container '{name}' is {state}");
     let ends = verb == ContainerVerb::Stop;
     match (ends, state == "running") {

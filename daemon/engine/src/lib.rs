@@ -27,9 +27,11 @@ const NAME: usize = 128;
 /// It is none.
 pub fn named(name: &str) -> Result<&str, String> {
     let mut bytes = name.bytes();
-    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let begins = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     let goes_on = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    if begins && goes_on && name.len() <= 128 {
+    if begins && goes_on && name.len() <= NAME {
         Ok(name)
     } else {
         Err(format!("'{name}' is no name of a container"))
@@ -66,7 +68,8 @@ fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
     let (mut socket, at) = connect()?;
     let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
     socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     socket.write_all(request.as_bytes()).map_err(cannot)?;
     let mut answer = Vec::new();
     socket.take(MOST).read_to_end(&mut answer).map_err(cannot)?;
@@ -96,11 +99,14 @@ fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
     };
     let body = answer.get(length..).unwrap_or_default();
     match head.code {
-        // Without an answer, and as it was asked for already.
+        // 204 has no content; 304 says that it was as it should be already.
         Some(200 | 204 | 304) => Ok(body.to_vec()),
         code => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let said = said["message"].as_str().or(head.reason).unwrap_or("nothing");
+            let said = said["message"]
+                .as_str()
+                .or(head.reason)
+                .unwrap_or("nothing");
             Err(format!("says {}: {said}", code.unwrap_or(0)))
         }
     }
@@ -116,7 +122,17 @@ mod tests {
             assert_eq!(named(good), Ok(good));
         }
         let long = "a".repeat(129);
-        for bad in ["", "-a", "../json", "a/b", "a?b", "a b", "a\r\nX: y", "ä", &long] {
+        for bad in [
+            "",
+            "-a",
+            "../json",
+            "a/b",
+            "a?b",
+            "a b",
+            "a\r\nX: y",
+            "ä",
+            &long,
+        ] {
             assert!(named(bad).is_err(), "{bad}");
         }
     }
@@ -125,13 +141,19 @@ mod tests {
     fn an_answer_is_its_body_or_why_there_is_none() {
         let cases: [(&[u8], Result<&[u8], &str>); 5] = [
             (b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[1]", Ok(b"[1]")),
-            (b"HTTP/1.1 404 Not Found\r\n\r\n{\"message\": \"No such container: x\"}", Err("says 404: No such container: x")),
+            (
+                b"HTTP/1.1 404 Not Found\r\n\r\n{\"message\": \"No such container: x\"}",
+                Err("says 404: No such container: x"),
+            ),
             (b"HTTP/1.0 500 Oops\r\n\r\n<html>", Err("says 500: Oops")),
             (b"HTTP/1.0 200 OK\r\nServ", Err("has not answered in full")),
             (b"", Err("has not answered in full")),
         ];
         for (answer, want) in cases {
-            assert_eq!(body(answer), want.map(<[u8]>::to_vec).map_err(str::to_owned));
+            assert_eq!(
+                body(answer),
+                want.map(<[u8]>::to_vec).map_err(str::to_owned)
+            );
         }
         assert!(body(b"SSH-2.0-x\r\n").is_err_and(|why| why.starts_with("does not speak HTTP")));
     }

@@ -25,9 +25,14 @@ pub fn machine() -> MachineTable {
         "/var/lib/remit",
     ];
     MachineTable {
-        users: [("root", 0), ("www-data", 33), ("deploy", 1001)]
-            .map(user)
-            .into(),
+        users: [
+            ("root", 0),
+            ("www-data", 33),
+            ("deploy", 1001),
+            ("remit-look", 902),
+        ]
+        .map(user)
+        .into(),
         groups: [
             ("adm", 4),
             ("ops", 900),

@@ -30,7 +30,9 @@ struct Certificate {
 pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now = now.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    });
     let (mut walk, mut found) = (Walk::new(directory)?, Vec::new());
     let mut unseen = 0;
     for (path, metadata) in walk.by_ref() {
@@ -57,7 +59,8 @@ fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {
     }
     let pems = Pem::iter_from_buffer(bytes).filter_map(Result::ok);
     let own = pems.filter(|pem| pem.label.ends_with("CERTIFICATE"));
-    own.filter_map(|pem| one(&pem.contents, path, now)).collect()
+    own.filter_map(|pem| one(&pem.contents, path, now))
+        .collect()
 }
 
 fn one(der: &[u8], path: &str, now: i64) -> Option<Certificate> {

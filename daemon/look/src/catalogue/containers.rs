@@ -26,8 +26,10 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
             without_values(&mut all["Config"]["Env"]);
             whole(&all)
         }
-        ["stats", name] => whole(&ask(&format!("/containers/{}/stats?stream=false", named(name)?))?),
-        ["processes", name] => whole(&ask(&format!("/containers/{}/top", named(name)?))?),
+        ["stats", name] => whole(&ask(&format!(
+            "/containers/{}/stats?stream=false",
+            named(name)?
+        ))?),
         ["changes", name] => each(&ask(&format!("/containers/{}/changes", named(name)?))?),
         ["logs", name, tail] => logs(named(name)?, number(tail)?),
         _ => Err("these words are no question about containers".into()),
@@ -59,7 +61,9 @@ fn logs(name: &str, tail: u32) -> Result<ExitCode, String> {
     let body = get(&request)?;
     let text = if terminal { body } else { parts(&body) };
     let mut out = io::stdout().lock();
-    out.write_all(&text).and_then(|()| out.flush()).map_err(cannot_write)?;
+    out.write_all(&text)
+        .and_then(|()| out.flush())
+        .map_err(cannot_write)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,7 +86,13 @@ mod tests {
 
     #[test]
     fn parts_of_both_streams_are_put_together() {
-        let body = [&[1, 0, 0, 0, 0, 0, 0, 4][..], b"out\n", &[2, 0, 0, 0, 0, 0, 0, 9], b"err\n"].concat();
+        let body = [
+            &[1, 0, 0, 0, 0, 0, 0, 4][..],
+            b"out\n",
+            &[2, 0, 0, 0, 0, 0, 0, 9],
+            b"err\n",
+        ]
+        .concat();
         assert_eq!(parts(&body), b"out\nerr\n");
         assert_eq!(parts(b"short"), b"");
     }

@@ -57,7 +57,8 @@ impl<K: Ord> Top<K> {
     fn into_files(self) -> impl Iterator<Item = File> {
         let paths = self.1.into_sorted_vec().into_iter();
         // What went away meanwhile is not there.
-        paths.filter_map(|Reverse((_, path))| Some(File::new(&path, &path.symlink_metadata().ok()?)))
+        paths
+            .filter_map(|Reverse((_, path))| Some(File::new(&path, &path.symlink_metadata().ok()?)))
     }
 }
 
@@ -73,7 +74,9 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
     let ago: i64 = number(minutes)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now = now.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    });
     let first = now.saturating_sub(ago.saturating_mul(60));
     for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
         if metadata.mtime() >= first {

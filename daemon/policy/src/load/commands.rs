@@ -210,7 +210,9 @@ fn every_argument_has_its_place(
 
 /// Whether it can be trusted; and takes the hyphen away that says it may be missing.
 fn check_program(argv: &mut [Placed<Part>], machine: &dyn Machine, report: &mut Report<'_>) {
-    let Some(first) = argv.first_mut() else { return };
+    let Some(first) = argv.first_mut() else {
+        return;
+    };
     let Part::Word(Word::Literal(path)) = &mut first.value else {
         return;
     };
@@ -267,7 +269,8 @@ fn suits(
         }
         return;
     }
-    let changes = !profile.write.is_empty() || !profile.sockets.is_empty();
+    let sockets = !profile.sockets.is_empty() && !profile.leads_to_root;
+    let changes = !profile.write.is_empty() || sockets;
     let what = match &profile.network {
         _ if changes => Some("can change the host"),
         Network::None | Network::Loopback => None,

@@ -122,6 +122,7 @@ pub(crate) fn profile(
         write_and_exec: lists.write_and_exec,
         devices: lists.devices,
         sockets: lists.sockets,
+        leads_to_root: lists.leads_to_root,
         network,
         env: variables(&mut fields, report),
         limits: limits(&mut fields, report),

@@ -34,6 +34,8 @@ pub struct Profile {
     pub devices: Vec<Listed>,
     /// Unix sockets of the host that can be connected to, by path. Base `strict`.
     pub sockets: Vec<Listed>,
+    /// What of these leads to all of root is meant to, and nobody is warned of it.
+    pub leads_to_root: bool,
     /// What it reaches.
     pub network: Network,
     /// Variables of each of its jobs, besides those of every job.
@@ -167,6 +169,7 @@ impl Profile {
             write_and_exec: false,
             devices: Vec::new(),
             sockets: Vec::new(),
+            leads_to_root: false,
             network: Network::None,
             env: BTreeMap::new(),
             limits: ProfileLimits::default(),

@@ -28,6 +28,8 @@ pub fn profile(profile: &Profile) -> Vec<String> {
         write_and_exec,
         devices,
         sockets,
+        // Whom it lets do what is said of each path.
+        leads_to_root: _,
         network,
         // Shown with all variables of the program.
         env: _,

@@ -16,6 +16,7 @@ pub(super) struct Lists {
     pub(super) devices: Vec<Listed>,
     pub(super) sockets: Vec<Listed>,
     pub(super) write_and_exec: bool,
+    pub(super) leads_to_root: bool,
 }
 
 /// Directories that many others rely on: whoever writes there is root, or anybody, at once.
@@ -152,7 +153,7 @@ impl Lists {
         let devices = list("devices", &device, report);
         let sockets = list("sockets", &|path| socket(path, protected), report);
         let write_and_exec = fields.boolean("write_and_exec", report);
-        let meant = fields.boolean("leads_to_root", report);
+        let leads_to_root = fields.boolean("leads_to_root", report);
         if !write_and_exec {
             for (one, span) in &write {
                 let both = exec
@@ -186,7 +187,7 @@ impl Lists {
         }
         let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
             for (one, span) in list {
-                if !meant && to.iter().any(|root| nested(&one.path, root)) {
+                if !leads_to_root && to.iter().any(|root| nested(&one.path, root)) {
                     let path = quoted(&one.path);
                     let message = format!("{path} can lead to all of root, past this sandbox");
                     let help = "where that is meant, say leads_to_root = true";
@@ -219,6 +220,7 @@ impl Lists {
             devices: plain(devices),
             sockets: plain(sockets),
             write_and_exec,
+            leads_to_root,
         }
     }
 }
