@@ -56,7 +56,7 @@ pub struct AccessArgs {
     profile: Option<String>,
     /// Explain this named command.
     name: Option<String>,
-    /// Only commands with this text in name or summary.
+    /// Only commands with these words in name or summary.
     query: Option<String>,
 }
 

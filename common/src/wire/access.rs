@@ -14,7 +14,7 @@ pub struct Access {
     pub profile: Option<String>,
     /// Explain this named command, and whether it would be allowed. Not together with `argv`.
     pub name: Option<String>,
-    /// Only commands with this text in their name or summary, whatever its case; at most
+    /// Only commands with each of these words in their name or summary, whatever their case; at most
     /// [`crate::caps::NAME`] bytes. Not together with `name`.
     pub query: Option<String>,
 }

@@ -235,11 +235,9 @@ fn check(access: &Access) -> Result<(), Refusal> {
 /// Whether a command is one of those that are searched for.
 fn found(usable: &Usable<'_>, access: &Access) -> bool {
     access.query.as_deref().is_none_or(|query| {
+        let text = format!("{} {}", usable.named.name(), summary(usable)).to_lowercase();
         let query = query.to_lowercase();
-        let texts = [usable.named.name(), summary(usable)];
-        texts
-            .iter()
-            .any(|text| text.to_lowercase().contains(&query))
+        query.split_whitespace().all(|word| text.contains(word))
     })
 }
 

@@ -18,7 +18,7 @@ pub struct AccessArgs {
           conflicts_with_all = ["profile", "argv"])]
     pub name: Option<String>,
 
-    /// List those named commands alone that have this text in their name or summary
+    /// List those named commands alone that have each of these words in their name or summary
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["name", "profile", "argv"])]
     pub query: Option<String>,
 
