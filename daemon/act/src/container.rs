@@ -14,8 +14,9 @@ pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     };
     post(&format!("/containers/{name}/{word}")).map_err(Fault::Failed)?;
     let all = get_json(&format!("/containers/{name}/json")).map_err(Fault::Failed)?;
-    let state = all["State"]["Status"]
-        .as_str()
+    let state = all
+        .pointer("/State/Status")
+        .and_then(serde_json::Value::as_str)
         .unwrap_or("in a state that is not told");
     println!("container '{name}' is {state}");
     let ends = verb == ContainerVerb::Stop;

@@ -103,8 +103,9 @@ fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
         Some(200 | 204 | 304) => Ok(body.to_vec()),
         code => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let said = said["message"]
-                .as_str()
+            let said = said
+                .pointer("/message")
+                .and_then(Value::as_str)
                 .or(head.reason)
                 .unwrap_or("nothing");
             Err(format!("says {}: {said}", code.unwrap_or(0)))
@@ -139,22 +140,22 @@ mod tests {
 
     #[test]
     fn an_answer_is_its_body_or_why_there_is_none() {
-        let cases: [(&[u8], Result<&[u8], &str>); 5] = [
-            (b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[1]", Ok(b"[1]")),
+        let said = |answer: &str| body(answer.as_bytes());
+        assert_eq!(
+            said("HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[1]"),
+            Ok(b"[1]".to_vec())
+        );
+        for (answer, why) in [
             (
-                b"HTTP/1.1 404 Not Found\r\n\r\n{\"message\": \"No such container: x\"}",
-                Err("says 404: No such container: x"),
+                "HTTP/1.1 404 Not Found\r\n\r\n{\"message\": \"No such container: x\"}",
+                "says 404: No such container: x",
             ),
-            (b"HTTP/1.0 500 Oops\r\n\r\n<html>", Err("says 500: Oops")),
-            (b"HTTP/1.0 200 OK\r\nServ", Err("has not answered in full")),
-            (b"", Err("has not answered in full")),
-        ];
-        for (answer, want) in cases {
-            assert_eq!(
-                body(answer),
-                want.map(<[u8]>::to_vec).map_err(str::to_owned)
-            );
+            ("HTTP/1.0 500 Oops\r\n\r\n<html>", "says 500: Oops"),
+            ("HTTP/1.0 200 OK\r\nServ", "has not answered in full"),
+            ("", "has not answered in full"),
+        ] {
+            assert_eq!(said(answer), Err(why.to_owned()));
         }
-        assert!(body(b"SSH-2.0-x\r\n").is_err_and(|why| why.starts_with("does not speak HTTP")));
+        assert!(said("SSH-2.0-x\r\n").is_err_and(|why| why.starts_with("does not speak HTTP")));
     }
 }

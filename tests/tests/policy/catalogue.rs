@@ -17,7 +17,7 @@ fn shipped() -> Vec<Source> {
     paths.sort();
     let sources = paths.into_iter().map(|path| Source {
         name: path.display().to_string(),
-        text: fs::read(&path).expect("it can be read").into(),
+        text: fs::read(&path).expect("it can be read"),
     });
     sources.collect()
 }
@@ -36,6 +36,20 @@ fn policy() -> Policy {
     }
 }
 
+/// Each file can be masked without the others.
+#[test]
+fn each_file_of_the_package_stands_alone() {
+    for source in shipped() {
+        let name = source.name.clone();
+        if let Err(errors) = load(&[source], &machine()) {
+            panic!(
+                "{name}: {}",
+                errors.iter().map(ToString::to_string).collect::<String>()
+            );
+        }
+    }
+}
+
 /// Roff of a line of text.
 fn roff(text: &str) -> String {
     let escaped = [
@@ -45,6 +59,7 @@ fn roff(text: &str) -> String {
         ("~", "\\(ti"),
         ("^", "\\(ha"),
         ("`", "\\(ga"),
+        ("…", "..."),
     ];
     let text = escaped
         .iter()

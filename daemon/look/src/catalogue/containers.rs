@@ -17,13 +17,13 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
     match *words {
         ["list"] => each(&ask("/containers/json?all=1&size=0")?),
         ["images"] => each(&ask("/images/json")?),
-        ["volumes"] => each(&ask("/volumes")?["Volumes"]),
+        ["volumes"] => each(ask("/volumes")?.pointer("/Volumes").unwrap_or(&Value::Null)),
         ["networks"] => each(&ask("/networks")?),
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
         ["inspect", name] => {
             let mut all = ask(&format!("/containers/{}/json", named(name)?))?;
-            without_values(&mut all["Config"]["Env"]);
+            all.pointer_mut("/Config/Env").map(without_values);
             whole(&all)
         }
         ["stats", name] => whole(&ask(&format!(
@@ -56,7 +56,10 @@ fn whole(all: &Value) -> Result<ExitCode, String> {
 /// What it has written. Without a terminal, each part comes behind eight bytes: which stream, and the part's length.
 fn logs(name: &str, tail: u32) -> Result<ExitCode, String> {
     let all = ask(&format!("/containers/{name}/json"))?;
-    let terminal = all["Config"]["Tty"].as_bool().unwrap_or(false);
+    let terminal = all
+        .pointer("/Config/Tty")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     let request = format!("/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}");
     let body = get(&request)?;
     let text = if terminal { body } else { parts(&body) };
