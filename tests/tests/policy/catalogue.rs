@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 
 use remit_common::wire::Effect;
-use remit_policy::{Command, Policy, Source, load};
+use remit_policy::{Command, Given, Policy, Source, load};
 
 use super::documents::{machine, root};
 
@@ -166,3 +166,116 @@ const GRANTED: [&str; 17] = [
     "units",
     "users",
 ];
+
+/// What turns everyday tools against whoever calls them: options, other places, other words, other bytes.
+const ATTACKS: [&str; 42] = [
+    "-",
+    "--",
+    "-x",
+    "--help",
+    "-oProxyCommand=id",
+    "--checkpoint-action=exec=id",
+    "--output=/tmp/x",
+    "-exec",
+    "-delete",
+    "-fprint",
+    "-f/etc/shadow",
+    "--file=/etc/shadow",
+    "",
+    " ",
+    "a b",
+    "a\0b",
+    "a\nb",
+    "a\tb",
+    "a\r",
+    "\u{1b}[2J",
+    "\u{202e}x",
+    "\u{ff0d}x",
+    "$(id)",
+    "`id`",
+    ";id",
+    "|id",
+    "&id",
+    "*",
+    "@/etc/shadow",
+    "../../etc/shadow",
+    "/etc/../root",
+    "//etc",
+    "/etc/./shadow",
+    "{x}",
+    "%s",
+    "${HOME}",
+    "1e9",
+    "0x10",
+    "010",
+    "+5",
+    "-1",
+    "\u{ff15}",
+];
+/// One of these is right for each argument.
+const RIGHT: [&str; 12] = [
+    "1", "web", "nginx.service", "127.0.0.1", "/etc/x", "/var/log/x", "500M", "yesterday", "bash", "alice", "22", "/x",
+];
+
+/// One value more or another one changes that value's element of argv alone, and makes no option of it.
+#[test]
+fn no_value_becomes_an_option_or_more_than_one_word() {
+    let (policy, mut tried) = (policy(), 0);
+    for command in policy.commands() {
+        let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut right: Vec<(String, String)> = Vec::new();
+        for param in &command.params {
+            // The others keep the value that was found to be right; what is still to come may be missing.
+            let fits = RIGHT.iter().find(|value| {
+                let all = [&right[..], &[given(&param.name, value)]].concat();
+                let bound = command.bind(&all, false);
+                bound.is_ok() || !complains_of(command, &all, &param.name)
+            });
+            right.push(given(&param.name, fits.unwrap_or_else(|| panic!("{}: {}", command.name, param.name))));
+        }
+        let usual = command.bind(&right, false).unwrap_or_else(|refusal| panic!("{}: {refusal}", command.name));
+        for at in 0..right.len() {
+            for attack in ATTACKS {
+                let mut args = right.clone();
+                attack.clone_into(&mut args[at].1);
+                tried += 1;
+                let Ok(bound) = command.bind(&args, false) else {
+                    continue;
+                };
+                let what = format!("{} {}={attack:?}", command.name, right[at].0);
+                assert_eq!(bound.argv.len(), usual.argv.len(), "{what}");
+                assert!(!attack.bytes().any(|byte| byte < b' ' || byte == 0x7f), "{what}");
+                let pairs = bound.argv.iter().zip(&usual.argv);
+                let pairs = pairs.map(|(new, old)| (shown(new), shown(old)));
+                for (new, old) in pairs.filter(|(new, old)| new != old) {
+                    let behind_equals = new.starts_with("--") && new.split_once('=').is_some_and(|(_, value)| value == attack);
+                    assert!(behind_equals || (new == attack && !new.starts_with('-')), "{what}: {old} is {new}");
+                }
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
+}
+
+fn shown(given: &Given) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match given {
+        Given::Text(bytes) => text(bytes),
+        Given::Path {
+            before,
+            under,
+            beneath,
+            ..
+        } => {
+            let under = under.trim_end_matches('/');
+            format!("{}{under}/{}", text(before), beneath)
+        }
+        Given::Secret { .. } => panic!("the catalogue has no secrets"),
+    }
+}
+
+/// Whether it is this argument that such a call is refused for.
+fn complains_of(command: &Command, args: &[(String, String)], name: &str) -> bool {
+    let refusal = command.bind(args, false).expect_err("it was refused");
+    refusal.to_string().contains(&format!("'{name}' of"))
+}
