@@ -213,8 +213,20 @@ const ATTACKS: [&str; 42] = [
     "\u{ff15}",
 ];
 /// One of these is right for each argument.
-const RIGHT: [&str; 12] = [
-    "1", "web", "nginx.service", "127.0.0.1", "/etc/x", "/var/log/x", "500M", "yesterday", "bash", "alice", "22", "/x",
+const RIGHT: [&str; 13] = [
+    "1",
+    "web",
+    "nginx.service",
+    "127.0.0.1",
+    "/etc/x",
+    "/var/log/x",
+    "500M",
+    "yesterday",
+    "bash",
+    "alice",
+    "22",
+    "/x",
+    "0",
 ];
 
 /// One value more or another one changes that value's element of argv alone, and makes no option of it.
@@ -231,9 +243,14 @@ fn no_value_becomes_an_option_or_more_than_one_word() {
                 let bound = command.bind(&all, false);
                 bound.is_ok() || !complains_of(command, &all, &param.name)
             });
-            right.push(given(&param.name, fits.unwrap_or_else(|| panic!("{}: {}", command.name, param.name))));
+            right.push(given(
+                &param.name,
+                fits.unwrap_or_else(|| panic!("{}: {}", command.name, param.name)),
+            ));
         }
-        let usual = command.bind(&right, false).unwrap_or_else(|refusal| panic!("{}: {refusal}", command.name));
+        let usual = command
+            .bind(&right, false)
+            .unwrap_or_else(|refusal| panic!("{}: {refusal}", command.name));
         for at in 0..right.len() {
             for attack in ATTACKS {
                 let mut args = right.clone();
@@ -244,12 +261,21 @@ fn no_value_becomes_an_option_or_more_than_one_word() {
                 };
                 let what = format!("{} {}={attack:?}", command.name, right[at].0);
                 assert_eq!(bound.argv.len(), usual.argv.len(), "{what}");
-                assert!(!attack.bytes().any(|byte| byte < b' ' || byte == 0x7f), "{what}");
+                assert!(
+                    !attack.bytes().any(|byte| byte < b' ' || byte == 0x7f),
+                    "{what}"
+                );
                 let pairs = bound.argv.iter().zip(&usual.argv);
                 let pairs = pairs.map(|(new, old)| (shown(new), shown(old)));
                 for (new, old) in pairs.filter(|(new, old)| new != old) {
-                    let behind_equals = new.starts_with("--") && new.split_once('=').is_some_and(|(_, value)| value == attack);
-                    assert!(behind_equals || (new == attack && !new.starts_with('-')), "{what}: {old} is {new}");
+                    let behind_equals = new.starts_with("--")
+                        && new
+                            .split_once('=')
+                            .is_some_and(|(_, value)| value == attack);
+                    assert!(
+                        behind_equals || (new == attack && !new.starts_with('-')),
+                        "{what}: {old} is {new}"
+                    );
                 }
             }
         }
