@@ -7,7 +7,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -46,15 +45,19 @@ impl Drop for Tmpfs {
     }
 }
 
-/// One test at a time: a namespace that one of them makes has a copy of what another has mounted, and keeps it busy.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// What this thread mounts, and the daemon that it starts sees, is its own: the sandboxes of another test would have a
+/// copy of it, and keep it busy. Shared as the host's is: the daemon follows it.
+fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+    for how in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | how, none).expect("root may");
+    }
 }
 
 #[test]
 fn a_mount_made_after_the_start_is_seen_and_is_read_only() {
-    let _alone = alone();
+    own_mounts();
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
     let place = Place::new();
@@ -91,7 +94,7 @@ fn a_mount_made_after_the_start_is_seen_and_is_read_only() {
 
 #[test]
 fn a_mount_that_was_there_at_the_start_can_be_unmounted() {
-    let _alone = alone();
+    own_mounts();
     let place = Place::new();
     let tmpfs = Tmpfs::on(place.directory("earlier"));
     let daemon = Daemon::start(Options::default());
@@ -128,7 +131,7 @@ impl Drop for Loop {
 /// mkfs asks the kernel for the device alone, which it does not get while any namespace has it mounted.
 #[test]
 fn an_unmounted_device_can_be_made_anew_while_the_daemon_idles() {
-    let _alone = alone();
+    own_mounts();
     let place = Place::new();
     let image = place.path().join("image");
     fs::File::create(&image)
@@ -137,12 +140,20 @@ fn an_unmounted_device_can_be_made_anew_while_the_daemon_idles() {
     let Some(device) = Loop::of(&image) else {
         return missing("a loop device");
     };
+    // The kernel lets go of what a sandbox has had a moment after that has ended.
     let mkfs = || {
-        let output = Command::new("mkfs.ext4")
-            .args(["-q", "-F", &device.0])
-            .output()
-            .expect("e2fsprogs is installed");
-        assert!(output.status.success(), "{output:?}");
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let output = Command::new("mkfs.ext4")
+                .args(["-q", "-F", &device.0])
+                .output()
+                .expect("e2fsprogs is installed");
+            if output.status.success() {
+                break;
+            }
+            assert!(Instant::now() < end, "{output:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     };
     mkfs();
     let directory = place.directory("disk");
@@ -177,12 +188,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn with_500_file_systems_and_a_gigabyte_being_hashed_short_requests_are_answered_at_once() {
-    let _alone = alone();
-    // This thread's mounts, and those of the daemon that it starts, are its own.
-    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
-    let none: Option<&str> = None;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none).expect("root may");
+    own_mounts();
     let place = Place::new();
     let all: Vec<_> = (0..500)
         .map(|number| Tmpfs::on(place.directory(&number.to_string())))

@@ -1,5 +1,7 @@
 //! The real warden with a broker that the test speaks for.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -207,6 +209,7 @@ impl Stage {
         Broker {
             link: Link::from(fds.remove(0)),
             control: Some(control),
+            exited: RefCell::default(),
             pid: i32::try_from(pid).unwrap(),
         }
     }
@@ -445,6 +448,8 @@ pub struct Broker {
     pub link: Link,
     control: Option<Link>,
     pub pid: i32,
+    /// Heard, also while something else was waited for.
+    exited: RefCell<BTreeSet<JobId>>,
 }
 
 impl Broker {
@@ -475,7 +480,11 @@ impl Broker {
     /// The next message.
     pub fn hear(&self) -> (ToBroker, Vec<OwnedFd>) {
         assert!(readable(self.link.as_fd(), SOON), "the warden says nothing");
-        self.link.recv().unwrap()
+        let heard = self.link.recv().unwrap();
+        if let ToBroker::Exited { job } = &heard.0 {
+            self.exited.borrow_mut().insert(*job);
+        }
+        heard
     }
 
     /// What comes until all jobs were handed over.
@@ -541,10 +550,9 @@ impl Broker {
     }
 
     pub fn exited(&self, wanted: JobId) {
-        self.until(|message, fds| match message {
-            ToBroker::Exited { job } if *job == wanted => Ok(()),
-            _ => Err(fds),
-        });
+        while !self.exited.borrow_mut().remove(&wanted) {
+            let _ = self.hear();
+        }
     }
 
     pub fn end(&self, wanted: JobId) -> Ending {
