@@ -7,6 +7,7 @@
 #[path = "zygote/apart.rs"]
 mod apart;
 
+use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -40,8 +41,16 @@ fn zygotes(daemon: &Daemon) -> Vec<i32> {
         .filter(|process| process.parent == daemon.pid() && process.nspid.len() == depth)
         .map(|process| process.pid)
         .collect();
-    found.sort_unstable();
+    // Pids begin anew some time.
+    found.sort_by_key(|pid| started(*pid));
     found
+}
+
+/// When a process was started, in ticks since the machine was. proc_pid_stat(5).
+fn started(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// In how many pid namespaces this test is.

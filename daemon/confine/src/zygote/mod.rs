@@ -210,7 +210,9 @@ impl Zygote {
     }
 
     fn lost(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::BrokenPipe {
+        // The second is told first where it died with requests unread.
+        let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+        if gone.contains(&error.kind()) {
             self.process.end();
         }
     }
