@@ -4,7 +4,8 @@ use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
 const USAGE: &str = "usage: remit-act unit start|stop|restart|reload|enable|disable UNIT, \
-                     package install|upgrade|remove NAME…, container start|stop|restart NAME, reboot --in MINUTES, reboot --cancel";
+                     package install|upgrade|remove NAME…, container start|stop|restart NAME, open-files UNIT COUNT, open-files --pid PID COUNT, reboot --in MINUTES, \
+                     reboot --cancel";
 /// Packages in one call.
 const PACKAGES: usize = 32;
 /// Bytes of a package's name.
@@ -17,10 +18,19 @@ pub enum Ask {
     Package(PackageVerb, Vec<String>),
     /// The container of this name or id.
     Container(ContainerVerb, String),
+    /// Nothing is changed: what these processes have open, so many at most.
+    OpenFiles(Whose, usize),
     /// In so many minutes.
     Reboot(u64),
     /// No reboot after all.
     KeepRunning,
+}
+
+/// Processes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Whose {
+    Unit(UnitName),
+    Process(i32),
 }
 
 /// What is done to a unit.
@@ -60,12 +70,26 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             let name = remit_engine::named(name)?.to_owned();
             Ok(Ask::Container(container_verb(verb)?, name))
         }
+        ["open-files", "--pid", pid, count] => match pid.parse() {
+            Ok(pid @ 1..) => Ok(Ask::OpenFiles(Whose::Process(pid), entries(count)?)),
+            _ => Err("a pid is a number from 1 on".into()),
+        },
+        ["open-files", unit, count] => {
+            Ok(Ask::OpenFiles(Whose::Unit(whole(unit)?), entries(count)?))
+        }
         ["reboot", "--in", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
             _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
         },
         ["reboot", "--cancel"] => Ok(Ask::KeepRunning),
         _ => Err(USAGE.into()),
+    }
+}
+
+fn entries(count: &str) -> Result<usize, String> {
+    match count.parse() {
+        Ok(count @ 1..=10_000) => Ok(count),
+        _ => Err("at least 1 and at most 10000 entries are told".into()),
     }
 }
 
@@ -99,11 +123,14 @@ fn container_verb(word: &str) -> Result<ContainerVerb, String> {
     })
 }
 
+fn whole(text: &str) -> Result<UnitName, String> {
+    text.parse()
+        .map_err(|why| format!("the name of the unit {why}"))
+}
+
 /// The whole name of a unit that is not protected under this name.
 fn unit_name(text: &str) -> Result<UnitName, String> {
-    let name: UnitName = text
-        .parse()
-        .map_err(|why| format!("the name of the unit {why}"))?;
+    let name = whole(text)?;
     match is_protected(name.as_str()) {
         Some(why) => Err(format!("unit '{}' is protected: {why}", name.as_str())),
         None => Ok(name),
@@ -174,6 +201,11 @@ mod tests {
                 "container stop web-1",
                 Ask::Container(ContainerVerb::Stop, "web-1".into()),
             ),
+            (
+                "open-files ssh.service 10000",
+                Ask::OpenFiles(Whose::Unit("ssh.service".parse().unwrap()), 10_000),
+            ),
+            ("open-files --pid 7 1", Ask::OpenFiles(Whose::Process(7), 1)),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {
@@ -218,6 +250,14 @@ mod tests {
             "container stop web/../db",
             "container stop web?t=0",
             "container start web db",
+            "open-files nginx.service",
+            "open-files nginx.service 0",
+            "open-files nginx.service 10001",
+            "open-files --all 10",
+            "open-files --pid 0 10",
+            "open-files --pid -1 10",
+            "open-files --pid self 10",
+            "open-files ../nginx.service 10",
             "reboot",
             "reboot now",
             "reboot --in 0",

@@ -1,4 +1,5 @@
-//! remit-act: carries out the changes of `50-changes.toml`: units, packages, containers, a reboot.
+//! remit-act: carries out changes of the shipped policy: units, packages, containers, a reboot; and looks for
+//! `openfiles.*` where only root can.
 //!
 //! It runs as a job, after policy and whoever approves have spoken. Each verb is a fixed call of the
 //! service manager, the login manager, or of the package manager; nothing here is made of free text.
@@ -10,6 +11,7 @@ mod args;
 mod bus;
 mod container;
 mod journal;
+mod open_files;
 mod package;
 mod reboot;
 mod unit;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Ask::Unit(verb, unit) => bus::run(unit::act(verb, &unit)),
         Ask::Package(verb, names) => package::act(verb, &names),
         Ask::Container(verb, name) => container::act(verb, &name),
+        Ask::OpenFiles(whose, most) => open_files::tell(&whose, most),
         Ask::Reboot(minutes) => bus::run(reboot::schedule(minutes)),
         Ask::KeepRunning => bus::run(reboot::cancel()),
     });

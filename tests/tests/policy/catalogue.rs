@@ -213,7 +213,7 @@ const ATTACKS: [&str; 42] = [
     "\u{ff15}",
 ];
 /// One of these is right for each argument.
-const RIGHT: [&str; 13] = [
+const RIGHT: [&str; 14] = [
     "1",
     "web",
     "nginx.service",

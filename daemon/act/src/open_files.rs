@@ -1,0 +1,174 @@
+//! What the processes of a unit have open: one JSON object a line. Nothing is changed.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use remit_common::text;
+use serde::Serialize;
+
+use crate::Fault;
+use crate::args::Whose;
+
+/// Where control groups of version 2 are, cgroups(7).
+const GROUPS: &str = "/sys/fs/cgroup";
+
+#[derive(Debug, Serialize, PartialEq, Eq)]
+struct Open {
+    pid: i32,
+    program: String,
+    descriptor: u32,
+    /// As proc_pid_fd(5) has it: a path, with " (deleted)" behind what has no name any more, or "socket:[inode]".
+    file: String,
+    /// What it may do with it.
+    access: &'static str,
+}
+
+/// Tells of so many at most, and how many more there are.
+pub fn tell(whose: &Whose, most: usize) -> Result<(), Fault> {
+    let pids = match whose {
+        Whose::Unit(unit) => processes(&group(unit.as_str())?),
+        Whose::Process(pid) => vec![*pid],
+    };
+    let (mut open, mut unseen) = (Vec::new(), 0);
+    for pid in pids {
+        match of_process(Path::new("/proc"), pid) {
+            Some(files) => open.extend(files),
+            None => unseen += 1,
+        }
+    }
+    let more = open.len().saturating_sub(most);
+    open.truncate(most);
+    written(&open).map_err(|error| Fault::Failed(format!("cannot write: {error}")))?;
+    for (count, what) in [
+        (more, "more are open"),
+        (unseen, "processes are not there any more"),
+    ] {
+        if count > 0 {
+            eprintln!("remit-act: {count} {what}");
+        }
+    }
+    Ok(())
+}
+
+fn written(open: &[Open]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for one in open {
+        serde_json::to_writer(&mut out, one)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// The control group of a unit, as the service manager says: a user's own unit may have the same name.
+fn group(unit: &str) -> Result<PathBuf, Fault> {
+    let asked = Command::new("/usr/bin/systemctl")
+        .args(["show", "--property=ControlGroup", "--value", "--", unit])
+        .output()
+        .map_err(|error| Fault::Failed(format!("cannot run systemctl: {error}")))?;
+    if !asked.status.success() {
+        let why = text::line(&asked.stderr, 500);
+        return Err(Fault::Failed(format!("systemctl: {why}")));
+    }
+    let group = String::from_utf8_lossy(&asked.stdout);
+    match group.trim_end().strip_prefix('/') {
+        Some(below) => Ok(Path::new(GROUPS).join(below)),
+        None => Err(Fault::Failed(format!(
+            "unit '{unit}' has no process: it does not run"
+        ))),
+    }
+}
+
+/// The processes in a group and in those below it, in order.
+fn processes(group: &Path) -> Vec<i32> {
+    let mut groups = vec![group.to_owned()];
+    let mut found = Vec::new();
+    while let Some(group) = groups.pop() {
+        let here = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(here.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+        let below = fs::read_dir(group).into_iter().flatten().flatten();
+        groups.extend(
+            below
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    found.sort_unstable();
+    found
+}
+
+/// What a process has open; `None` if that cannot be seen, as of one that has ended.
+fn of_process(proc: &Path, pid: i32) -> Option<Vec<Open>> {
+    let process = proc.join(pid.to_string());
+    let program = fs::read(process.join("comm")).ok()?;
+    let program = String::from_utf8_lossy(&program).trim_end().to_owned();
+    let mut open = Vec::new();
+    for entry in fs::read_dir(process.join("fd")).ok()?.flatten() {
+        let descriptor = entry.file_name().to_string_lossy().parse::<u32>();
+        let (Ok(descriptor), Ok(file)) = (descriptor, fs::read_link(entry.path())) else {
+            continue;
+        };
+        let info = fs::read_to_string(process.join(format!("fdinfo/{descriptor}")));
+        open.push(Open {
+            pid,
+            program: program.clone(),
+            descriptor,
+            file: file.to_string_lossy().into_owned(),
+            access: access(&info.unwrap_or_default()),
+        });
+    }
+    open.sort_unstable_by_key(|one| one.descriptor);
+    Some(open)
+}
+
+/// From the flags of proc_pid_fdinfo(5), in octal digits as open(2) has them.
+fn access(info: &str) -> &'static str {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    match flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()) {
+        // O_PATH comes before the two bits of O_ACCMODE, which mean nothing then.
+        Some(flags) if flags & 0o10_000_000 != 0 => "path",
+        Some(flags) => match flags & 0o3 {
+            0 => "read",
+            1 => "write",
+            2 => "read and write",
+            _ => "control",
+        },
+        None => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_say_what_may_be_done() {
+        for (info, want) in [
+            ("pos:\t0\nflags:\t0100000\nmnt_id:\t25\n", "read"),
+            ("flags:\t0100001\n", "write"),
+            ("flags:\t02100002\n", "read and write"),
+            ("flags:\t0100003\n", "control"),
+            ("flags:\t012000002\n", "path"),
+            ("flags:\t9\n", "unknown"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(access(info), want, "{info}");
+        }
+    }
+
+    #[test]
+    fn a_process_tells_what_it_has_open() {
+        let dir = std::env::temp_dir().join(format!("remit-openfiles-{}", std::process::id()));
+        let file = fs::File::create(&dir).unwrap();
+        fs::remove_file(&dir).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let open = of_process(Path::new("/proc"), pid).unwrap();
+        let deleted = format!("{} (deleted)", dir.display());
+        let found = open.iter().find(|one| one.file == deleted).unwrap();
+        assert_eq!((found.access, found.pid), ("write", pid));
+        assert!(!found.program.is_empty());
+        drop(file);
+        assert_eq!(of_process(Path::new("/nonexistent"), pid), None);
+    }
+}
