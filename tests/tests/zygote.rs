@@ -106,7 +106,7 @@ fn signal(pid: i32, signal: Signal) {
 /// Waits until the process sleeps in this system call.
 fn sleeps_in(pid: i32, call: i64) {
     let sleeping = until(|| {
-        let now = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+        let now = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
         let number: i64 = now.split_whitespace().next()?.parse().ok()?;
         (number == call).then_some(())
     });
@@ -270,7 +270,7 @@ fn same(by_zygote: &JobReport, by_warden: &JobReport, own: &[&str]) {
     let [one, other] = [by_zygote, by_warden].map(|report| {
         let mut seen = view(report);
         for kind in own {
-            let hosts = std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("it is there");
+            let hosts = fs::read_link(format!("/proc/self/ns/{kind}")).expect("it is there");
             let is_one = |line: &String| line.starts_with(&format!("{kind}:["));
             let at = seen.iter().position(is_one).expect("all are looked at");
             assert_ne!(seen.remove(at), hosts.display().to_string());
@@ -369,7 +369,7 @@ fn nothing_comes(options: Options, profiles: &[&str]) {
     assert_eq!(zygotes(&daemon), all, "one zygote has forked them all");
     assert!(until(|| daemon.job_processes().is_empty().then_some(())).is_some());
     // Nothing is held for them: descriptors, rooms.
-    let open = || std::fs::read_dir(format!("/proc/{zygote}/fd")).map_or(0, Iterator::count);
+    let open = || fs::read_dir(format!("/proc/{zygote}/fd")).map_or(0, Iterator::count);
     let before = open();
     for _ in 0..20 {
         let _ = b.run(argv(&["true"])).expect("user B may run");
@@ -459,7 +459,7 @@ fn goes_on_until(pid: i32, call: libc::c_long) {
     let there = (0..10_000).any(|_| {
         ptrace::syscall(tracee, None).expect("it has stopped");
         let _ = waitpid(tracee, None).expect("it is traced");
-        let now = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        let now = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
         now.split(' ').next() == Some(&call.to_string())
     });
     assert!(there, "it never does");

@@ -213,7 +213,7 @@ const ATTACKS: [&str; 42] = [
     "\u{ff15}",
 ];
 /// One of these is right for each argument.
-const RIGHT: [&str; 14] = [
+const RIGHT: &[&str] = &[
     "1",
     "web",
     "nginx.service",
@@ -227,6 +227,7 @@ const RIGHT: [&str; 14] = [
     "22",
     "/x",
     "0",
+    "/dev/sda",
 ];
 
 /// One value more or another one changes that value's element of argv alone, and makes no option of it.
