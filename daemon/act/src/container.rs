@@ -10,7 +10,8 @@ pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     let word = match verb {
         ContainerVerb::Start => "start",
         ContainerVerb::Stop => "stop",
-        ContainerVerb::Restart => "restart",
+        // Without a time, Podman kills it at once (Docker gives it ten seconds).
+        ContainerVerb::Restart => "restart?t=10",
     };
     post(&format!("/containers/{name}/{word}")).map_err(Fault::Failed)?;
     let all = get_json(&format!("/containers/{name}/json")).map_err(Fault::Failed)?;
