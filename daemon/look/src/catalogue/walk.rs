@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What stands there, and how much could not be looked at.
+/// What stands there, each directory right before what is in it, and how much could not be looked at.
 pub struct Walk {
     device: u64,
-    /// Directories whose entries are still to be told.
-    left: Vec<PathBuf>,
+    /// Directories that are still to be told.
+    left: Vec<(PathBuf, Metadata)>,
     entries: Option<fs::ReadDir>,
     pub unseen: u64,
 }
@@ -29,39 +29,34 @@ impl Walk {
             unseen: 0,
         })
     }
+
+    /// What went away meanwhile is not there.
+    fn missed(&mut self, error: &io::Error) {
+        self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
+    }
 }
 
 impl Iterator for Walk {
     type Item = (PathBuf, Metadata);
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let Some(entries) = &mut self.entries else {
-                match fs::read_dir(self.left.pop()?) {
-                    Ok(entries) => self.entries = Some(entries),
-                    Err(error) => self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound),
-                }
-                continue;
-            };
+        while let Some(entries) = &mut self.entries {
             let Some(entry) = entries.next() else {
                 self.entries = None;
-                continue;
+                break;
             };
-            // What went away meanwhile is not there.
-            let Ok(entry) = entry else {
-                continue;
-            };
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.dev() != self.device {
-                continue;
+            match entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) {
+                Ok((_, metadata)) if metadata.dev() != self.device => {}
+                Ok(directory) if directory.1.is_dir() => self.left.push(directory),
+                Ok(other) => return Some(other),
+                Err(error) => self.missed(&error),
             }
-            let path = entry.path();
-            if metadata.is_dir() {
-                self.left.push(path.clone());
-            }
-            return Some((path, metadata));
         }
+        let directory = self.left.pop()?;
+        match fs::read_dir(&directory.0) {
+            Ok(entries) => self.entries = Some(entries),
+            Err(error) => self.missed(&error),
+        }
+        Some(directory)
     }
 }
