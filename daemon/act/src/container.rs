@@ -7,12 +7,7 @@ use crate::args::ContainerVerb;
 
 /// Does it, and tells what state the container is in then.
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
-    let word = match verb {
-        ContainerVerb::Start => "start",
-        ContainerVerb::Stop => "stop",
-        ContainerVerb::Restart => "restart",
-    };
-    post(&format!("/containers/{name}/{word}")).map_err(Fault::Failed)?;
+    post(&request(verb, name)).map_err(Fault::Failed)?;
     let all = get_json(&format!("/containers/{name}/json")).map_err(Fault::Failed)?;
     let state = all
         .pointer("/State/Status")
@@ -23,5 +18,31 @@ pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     match (ends, state == "running") {
         (true, false) | (false, true) => Ok(()),
         _ => Err(Fault::Failed(format!("container '{name}' is {state}"))),
+    }
+}
+
+/// With how long it has to end, in seconds: a container can set that to longer than anybody waits.
+fn request(verb: ContainerVerb, name: &str) -> String {
+    let word = match verb {
+        ContainerVerb::Start => "start",
+        ContainerVerb::Stop => "stop?t=10",
+        ContainerVerb::Restart => "restart?t=10",
+    };
+    format!("/containers/{name}/{word}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stops_has_ten_seconds() {
+        for (verb, path) in [
+            (ContainerVerb::Start, "/containers/web/start"),
+            (ContainerVerb::Stop, "/containers/web/stop?t=10"),
+            (ContainerVerb::Restart, "/containers/web/restart?t=10"),
+        ] {
+            assert_eq!(request(verb, "web"), path);
+        }
     }
 }
