@@ -101,6 +101,25 @@ fn a_file_deeper_than_a_path_is_long_is_told_and_hides_no_other() {
 }
 
 #[test]
+fn many_directories_with_long_paths_need_little_memory() {
+    let place = Place::new("wide");
+    place.make(
+        "n=$(printf %0200d 0); while [ $(pwd | wc -c) -lt 3600 ]; do mkdir $n; cd $n; done; \
+         seq 10000 | xargs mkdir; cd /",
+    );
+    for words in [
+        &["largest-files", place.text(), "1"][..],
+        &["largest-directories", place.text(), "1"],
+    ] {
+        let script = "ulimit -v 40000; exec \"$0\" \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_remit-look")]);
+        let output = shell.args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
 fn a_directory_has_all_that_is_below_it_once() {
     let place = Place::new("sums");
     place.make("mkdir -p a/b/c a/empty d; head -c 65536 /dev/zero >a/b/c/f; head -c 16384 /dev/zero >a/g; ln a/b/c/f d/again; ln a/b/c/f d/more");

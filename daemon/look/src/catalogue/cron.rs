@@ -19,11 +19,12 @@ const TABLES: [&str; 6] = [
     "/var/spool/cron",
 ];
 /// Directories of scripts, and when they run.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("hourly", "/etc/cron.hourly"),
     ("daily", "/etc/cron.daily"),
     ("weekly", "/etc/cron.weekly"),
     ("monthly", "/etc/cron.monthly"),
+    ("yearly", "/etc/cron.yearly"),
 ];
 /// Variables that say how a job runs. The values of others are often secrets.
 const TOLD: [&str; 13] = [

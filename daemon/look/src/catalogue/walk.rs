@@ -1,15 +1,19 @@
 //! All that is below a directory, on its file system. Links are not followed.
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What stands there, each directory right before what is in it, and how much could not be looked at.
 pub struct Walk {
     device: u64,
-    /// Directories that are still to be told.
-    left: Vec<(PathBuf, Metadata)>,
+    /// Directories that are still to be told, each with the one it is in: a million long paths would need gigabytes.
+    left: Vec<(Rc<Path>, OsString, Metadata)>,
+    /// Where the walk is, and what is still to be told there.
+    here: Rc<Path>,
     entries: Option<fs::ReadDir>,
     pub unseen: u64,
 }
@@ -25,6 +29,7 @@ impl Walk {
         Ok(Self {
             device: fs::symlink_metadata(path).map_err(cannot)?.dev(),
             left: Vec::new(),
+            here: path.into(),
             entries: Some(fs::read_dir(path).map_err(cannot)?),
             unseen: 0,
         })
@@ -45,18 +50,22 @@ impl Iterator for Walk {
                 self.entries = None;
                 break;
             };
-            match entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) {
+            match entry.and_then(|entry| Ok((entry.file_name(), entry.metadata()?))) {
                 Ok((_, metadata)) if metadata.dev() != self.device => {}
-                Ok(directory) if directory.1.is_dir() => self.left.push(directory),
-                Ok(other) => return Some(other),
+                Ok((name, metadata)) if metadata.is_dir() => {
+                    self.left.push((Rc::clone(&self.here), name, metadata));
+                }
+                Ok((name, metadata)) => return Some((self.here.join(name), metadata)),
                 Err(error) => self.missed(&error),
             }
         }
-        let directory = self.left.pop()?;
-        match fs::read_dir(&directory.0) {
+        let (above, name, metadata) = self.left.pop()?;
+        let path = above.join(name);
+        self.here = path.as_path().into();
+        match fs::read_dir(&path) {
             Ok(entries) => self.entries = Some(entries),
             Err(error) => self.missed(&error),
         }
-        Some(directory)
+        Some((path, metadata))
     }
 }
