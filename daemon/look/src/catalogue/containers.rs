@@ -82,7 +82,16 @@ fn hide(value: &mut Value) {
 }
 
 fn each(all: &Value) -> Result<ExitCode, String> {
-    lines(all.as_array().into_iter().flatten())
+    lines(list(all)?)
+}
+
+/// Where there is none of what was asked for, an engine may say null.
+fn list(all: &Value) -> Result<&[Value], String> {
+    match all {
+        Value::Array(all) => Ok(all),
+        Value::Null => Ok(&[]),
+        _ => Err("the container engine's answer is no list".into()),
+    }
 }
 
 fn whole(all: &Value) -> Result<ExitCode, String> {
@@ -154,6 +163,18 @@ mod tests {
         ] {
             let body = [&whole, rest].concat();
             assert_eq!(parts(&body), (b"out\nerr\n more".to_vec(), rest));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_no_empty_answer() {
+        for (all, length) in [
+            (json!(null), Some(0)),
+            (json!([1]), Some(1)),
+            (json!({}), None),
+            (json!("x"), None),
+        ] {
+            assert_eq!(list(&all).ok().map(<[Value]>::len), length);
         }
     }
 
