@@ -105,13 +105,13 @@ fn many_directories_with_long_paths_need_little_memory() {
     let place = Place::new("wide");
     place.make(
         "n=$(printf %0200d 0); while [ $(pwd | wc -c) -lt 3600 ]; do mkdir $n; cd $n; done; \
-         seq 10000 | xargs mkdir; cd /",
+         seq 5000 | xargs mkdir; cd /",
     );
     for words in [
         &["largest-files", place.text(), "1"][..],
         &["largest-directories", place.text(), "1"],
     ] {
-        let script = "ulimit -v 40000; exec \"$0\" \"$@\"";
+        let script = "ulimit -v 24000; exec \"$0\" \"$@\"";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, env!("CARGO_BIN_EXE_remit-look")]);
         let output = shell.args(words).output().unwrap();
