@@ -1,28 +1,77 @@
 //! A container is started, stopped or restarted, by the engine that runs it.
 
 use remit_engine::{get_json, post};
+use serde_json::Value;
 
 use crate::Fault;
 use crate::args::ContainerVerb;
 
 /// Does it, and tells what state the container is in then.
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
-    let word = match verb {
-        ContainerVerb::Start => "start",
-        ContainerVerb::Stop => "stop",
-        // Without a time, Podman kills it at once (Docker gives it ten seconds).
-        ContainerVerb::Restart => "restart?t=10",
-    };
-    post(&format!("/containers/{name}/{word}")).map_err(Fault::Failed)?;
-    let all = get_json(&format!("/containers/{name}/json")).map_err(Fault::Failed)?;
-    let state = all
-        .pointer("/State/Status")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("in a state that is not told");
+    post(&request(verb, name)).map_err(Fault::Failed)?;
+    let state =
+        state(verb, get_json(&format!("/containers/{name}/json"))).map_err(Fault::Failed)?;
     println!("container '{name}' is {state}");
     let ends = verb == ContainerVerb::Stop;
     match (ends, state == "running") {
         (true, false) | (false, true) => Ok(()),
         _ => Err(Fault::Failed(format!("container '{name}' is {state}"))),
+    }
+}
+
+/// What state it is in then. One that is removed when it ends is not there any more.
+fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<String, String> {
+    match all {
+        Ok(all) => {
+            let state = all.pointer("/State/Status").and_then(Value::as_str);
+            Ok(state.unwrap_or("in a state that is not told").to_owned())
+        }
+        Err(why) if verb == ContainerVerb::Stop && why.contains(" says 404: ") => {
+            Ok("removed".to_owned())
+        }
+        Err(why) => Err(format!("it was done, but the state is not known: {why}")),
+    }
+}
+
+/// With how long it has to end, in seconds: a container can set that to longer than anybody waits.
+fn request(verb: ContainerVerb, name: &str) -> String {
+    let word = match verb {
+        ContainerVerb::Start => "start",
+        ContainerVerb::Stop => "stop?t=10",
+        ContainerVerb::Restart => "restart?t=10",
+    };
+    format!("/containers/{name}/{word}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn one_that_is_removed_when_it_ends_has_stopped() {
+        let gone = || Err("the container engine at x says 404: No such container: web".to_owned());
+        let told = |word| Ok(json!({ "State": { "Status": word } }));
+        for (verb, all, expect) in [
+            (ContainerVerb::Stop, gone(), Some("removed")),
+            (ContainerVerb::Start, gone(), None),
+            (ContainerVerb::Restart, gone(), None),
+            (ContainerVerb::Stop, Err("no answer".to_owned()), None),
+            (ContainerVerb::Stop, told("exited"), Some("exited")),
+            (ContainerVerb::Start, told("running"), Some("running")),
+        ] {
+            assert_eq!(state(verb, all).ok().as_deref(), expect);
+        }
+    }
+
+    #[test]
+    fn what_stops_has_ten_seconds() {
+        for (verb, path) in [
+            (ContainerVerb::Start, "/containers/web/start"),
+            (ContainerVerb::Stop, "/containers/web/stop?t=10"),
+            (ContainerVerb::Restart, "/containers/web/restart?t=10"),
+        ] {
+            assert_eq!(request(verb, "web"), path);
+        }
     }
 }

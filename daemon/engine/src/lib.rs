@@ -71,9 +71,17 @@ fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
     let request =
         format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     socket.write_all(request.as_bytes()).map_err(cannot)?;
-    let mut answer = Vec::new();
-    socket.take(MOST).read_to_end(&mut answer).map_err(cannot)?;
+    let answer = whole(socket).map_err(cannot)?;
     body(&answer).map_err(|why| format!("the container engine at {at} {why}"))
+}
+
+/// All that is said: a part of it would look like an answer.
+fn whole(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    match from.take(MOST + 1).read_to_end(&mut answer)? {
+        read if read as u64 > MOST => Err(io::Error::other("its answer is longer than 16 MiB")),
+        _ => Ok(answer),
+    }
 }
 
 /// The engine that is there.
@@ -135,6 +143,19 @@ mod tests {
             &long,
         ] {
             assert!(named(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_had_in_full_or_not_at_all() {
+        for (length, whole_of) in [
+            (0, true),
+            (MOST, true),
+            (MOST + 1, false),
+            (u64::MAX, false),
+        ] {
+            let had = whole(io::repeat(b'x').take(length));
+            assert_eq!(had.is_ok_and(|all| all.len() as u64 == length), whole_of);
         }
     }
 

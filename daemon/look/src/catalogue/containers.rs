@@ -4,10 +4,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{get, get_json as ask, named};
+use remit_engine::{get, get_json, named};
 use serde_json::Value;
 
 use super::{cannot_write, lines, number};
+
+/// Names of labels and options whose values the makers of engines and images give a meaning.
+const TOLD: [&str; 3] = ["com.docker.", "io.podman.", "org.opencontainers."];
 
 /// Answers a command about containers.
 ///
@@ -21,11 +24,7 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["networks"] => each(&ask("/networks")?),
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
-        ["inspect", name] => {
-            let mut all = ask(&format!("/containers/{}/json", named(name)?))?;
-            all.pointer_mut("/Config/Env").map(without_values);
-            whole(&all)
-        }
+        ["inspect", name] => whole(&ask(&format!("/containers/{}/json", named(name)?))?),
         ["stats", name] => whole(&ask(&format!(
             "/containers/{}/stats?stream=false",
             named(name)?
@@ -36,17 +35,63 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
     }
 }
 
-/// Of variables, the names: values are often secrets.
-fn without_values(variables: &mut Value) {
-    for variable in variables.as_array_mut().into_iter().flatten() {
+fn ask(path: &str) -> Result<Value, String> {
+    let mut all = get_json(path)?;
+    without_values(&mut all);
+    Ok(all)
+}
+
+/// Of what people name as they like, the names: values are often secrets, as a variable's, the password of a volume on
+/// another machine, the token of a log driver, a label that a proxy reads users and their hashes from.
+fn without_values(all: &mut Value) {
+    match all {
+        Value::Array(parts) => parts.iter_mut().for_each(without_values),
+        Value::Object(parts) => {
+            for (name, part) in parts {
+                match name.as_str() {
+                    "Env" => variables(part),
+                    "Labels" | "Options" | "DriverOpts" | "Annotations" => values(part),
+                    "LogConfig" => part.get_mut("Config").into_iter().for_each(values),
+                    "HttpProxy" | "HttpsProxy" if part.as_str() != Some("") => hide(part),
+                    _ => without_values(part),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn variables(all: &mut Value) {
+    for variable in all.as_array_mut().into_iter().flatten() {
         if let Some((name, _)) = variable.as_str().and_then(|text| text.split_once('=')) {
             *variable = Value::String(format!("{name}=…"));
         }
     }
 }
 
+fn values(all: &mut Value) {
+    for (name, value) in all.as_object_mut().into_iter().flatten() {
+        if !TOLD.iter().any(|told| name.starts_with(told)) {
+            hide(value);
+        }
+    }
+}
+
+fn hide(value: &mut Value) {
+    *value = Value::String("…".into());
+}
+
 fn each(all: &Value) -> Result<ExitCode, String> {
-    lines(all.as_array().into_iter().flatten())
+    lines(list(all)?)
+}
+
+/// Where there is none of what was asked for, an engine may say null.
+fn list(all: &Value) -> Result<&[Value], String> {
+    match all {
+        Value::Array(all) => Ok(all),
+        Value::Null => Ok(&[]),
+        _ => Err("the container engine's answer is no list".into()),
+    }
 }
 
 fn whole(all: &Value) -> Result<ExitCode, String> {
@@ -62,24 +107,38 @@ fn logs(name: &str, tail: u32) -> Result<ExitCode, String> {
         .unwrap_or(false);
     let request = format!("/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}");
     let body = get(&request)?;
-    let text = if terminal { body } else { parts(&body) };
+    let (text, rest) = if terminal {
+        (body, &[][..])
+    } else {
+        parts(&body)
+    };
     let mut out = io::stdout().lock();
     out.write_all(&text)
         .and_then(|()| out.flush())
         .map_err(cannot_write)?;
-    Ok(ExitCode::SUCCESS)
+    match rest {
+        [] => Ok(ExitCode::SUCCESS),
+        _ => {
+            Err("the container engine's answer ends within a part: there may be more lines".into())
+        }
+    }
 }
 
-/// The parts of both streams, in their order; one that is cut off, as far as it goes.
-fn parts(mut body: &[u8]) -> Vec<u8> {
+/// The parts of both streams, in their order, and what is behind them that is no whole part.
+fn parts(mut body: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut text = Vec::with_capacity(body.len());
-    while let [_, _, _, _, a, b, c, d, rest @ ..] = body {
-        let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
-        let (part, rest) = rest.split_at(length.min(rest.len()));
+    while let [0..=2, 0, 0, 0, a, b, c, d, rest @ ..] = body {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]);
+        let Some((part, rest)) = usize::try_from(length)
+            .ok()
+            .and_then(|at| rest.split_at_checked(at))
+        else {
+            break;
+        };
         text.extend_from_slice(part);
         body = rest;
     }
-    text
+    (text, body)
 }
 
 #[cfg(test)]
@@ -89,21 +148,67 @@ mod tests {
 
     #[test]
     fn parts_of_both_streams_are_put_together() {
-        let body = [
+        let whole = [
             &[1, 0, 0, 0, 0, 0, 0, 4][..],
             b"out\n",
             &[2, 0, 0, 0, 0, 0, 0, 9],
-            b"err\n",
+            b"err\n more",
         ]
         .concat();
-        assert_eq!(parts(&body), b"out\nerr\n");
-        assert_eq!(parts(b"short"), b"");
+        for rest in [
+            &b""[..],
+            &[1, 0, 0, 0, 0, 0, 0, 4, b'c', b'u', b't'],
+            &[1, 0, 0, 0, 255, 255, 255, 255],
+            b"text without parts",
+        ] {
+            let body = [&whole, rest].concat();
+            assert_eq!(parts(&body), (b"out\nerr\n more".to_vec(), rest));
+        }
     }
 
     #[test]
-    fn variables_are_shown_without_values() {
-        let mut shown = json!(["PASSWORD=secret", "EMPTY=", "odd"]);
-        without_values(&mut shown);
-        assert_eq!(shown, json!(["PASSWORD=…", "EMPTY=…", "odd"]));
+    fn what_is_no_list_is_no_empty_answer() {
+        for (all, length) in [
+            (json!(null), Some(0)),
+            (json!([1]), Some(1)),
+            (json!({}), None),
+            (json!("x"), None),
+        ] {
+            assert_eq!(list(&all).ok().map(<[Value]>::len), length);
+        }
+    }
+
+    #[test]
+    fn names_are_shown_without_values() {
+        for (told, shown) in [
+            (
+                json!({ "Config": { "Env": ["PASSWORD=secret", "EMPTY=", "odd"] } }),
+                json!({ "Config": { "Env": ["PASSWORD=…", "EMPTY=…", "odd"] } }),
+            ),
+            (
+                json!([{ "Labels": { "com.docker.compose.project": "x", "proxy.users": "a:$apr1$secret" } }]),
+                json!([{ "Labels": { "com.docker.compose.project": "x", "proxy.users": "…" } }]),
+            ),
+            (
+                json!({ "Volumes": [{ "Name": "v", "Options": { "o": "username=a,password=secret" } }] }),
+                json!({ "Volumes": [{ "Name": "v", "Options": { "o": "…" } }] }),
+            ),
+            (
+                json!({ "HostConfig": { "LogConfig": { "Type": "splunk", "Config": { "splunk-token": "secret" } } } }),
+                json!({ "HostConfig": { "LogConfig": { "Type": "splunk", "Config": { "splunk-token": "…" } } } }),
+            ),
+            (
+                json!({ "HttpProxy": "http://a:secret@p:3128", "HttpsProxy": "" }),
+                json!({ "HttpProxy": "…", "HttpsProxy": "" }),
+            ),
+            (
+                json!({ "Labels": null, "Options": [], "Env": null, "LogConfig": "x" }),
+                json!({ "Labels": null, "Options": [], "Env": null, "LogConfig": "x" }),
+            ),
+        ] {
+            let mut all = told;
+            without_values(&mut all);
+            assert_eq!(all, shown);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `files.largest`, `files.recent`, `directories.largest`: what fills a disk, and what has changed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::times::stamp;
 /// Of stat(2), whatever the file system's own are.
 const BLOCK: u64 = 512;
 
-#[derive(Debug, Serialize, PartialEq, Eq)]
+#[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct File {
     /// On the disk: a sparse file has less than its length.
     bytes: u64,
@@ -30,7 +30,7 @@ struct File {
 impl File {
     fn new(path: &Path, metadata: &Metadata) -> Self {
         Self {
-            bytes: metadata.blocks() * BLOCK,
+            bytes: on_disk(metadata),
             length: metadata.len(),
             changed: stamp(u64::try_from(metadata.mtime()).unwrap_or(0)),
             uid: metadata.uid(),
@@ -39,35 +39,42 @@ impl File {
     }
 }
 
-/// Those of a greatest rank, the first one first.
-struct Top<K: Ord>(usize, BinaryHeap<Reverse<(K, PathBuf)>>);
+/// A file system in user space may tell any number.
+fn on_disk(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(BLOCK)
+}
 
-impl<K: Ord> Top<K> {
+/// Those of a greatest rank, the first one first.
+struct Top<K: Ord, T: Ord>(usize, BinaryHeap<Reverse<(K, T)>>);
+
+impl<K: Ord, T: Ord> Top<K, T> {
     fn new(count: &str) -> Result<Self, String> {
         Ok(Self(number(count)?, BinaryHeap::new()))
     }
 
-    fn add(&mut self, rank: K, path: PathBuf) {
-        self.1.push(Reverse((rank, path)));
-        if self.1.len() > self.0 {
+    fn add(&mut self, rank: K, one: impl FnOnce() -> T) {
+        let full = self.1.len() >= self.0;
+        if full && self.1.peek().is_none_or(|Reverse(last)| rank <= last.0) {
+            return;
+        }
+        self.1.push(Reverse((rank, one())));
+        if full {
             self.1.pop();
         }
     }
 
-    fn into_files(self) -> impl Iterator<Item = File> {
-        let paths = self.1.into_sorted_vec().into_iter();
-        // What went away meanwhile is not there.
-        paths
-            .filter_map(|Reverse((_, path))| Some(File::new(&path, &path.symlink_metadata().ok()?)))
+    fn into_sorted(self) -> impl Iterator<Item = T> {
+        let all = self.1.into_sorted_vec().into_iter();
+        all.map(|Reverse((_, one))| one)
     }
 }
 
 pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
     for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
-        top.add(metadata.blocks(), path);
+        top.add(metadata.blocks(), || File::new(&path, &metadata));
     }
-    lines_but(top.into_files(), walk.unseen)
+    lines_but(top.into_sorted(), walk.unseen)
 }
 
 pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, String> {
@@ -80,13 +87,14 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let first = now.saturating_sub(ago.saturating_mul(60));
     for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
         if metadata.mtime() >= first {
-            top.add((metadata.mtime(), metadata.mtime_nsec()), path);
+            let when = (metadata.mtime(), metadata.mtime_nsec());
+            top.add(when, || File::new(&path, &metadata));
         }
     }
-    lines_but(top.into_files(), walk.unseen)
+    lines_but(top.into_sorted(), walk.unseen)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Directory {
     bytes: u64,
     path: String,
@@ -94,32 +102,38 @@ struct Directory {
 
 /// Each with all that is below it; a file with several names counts once.
 pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
-    let mut walk = Walk::new(directory)?;
-    let most: usize = number(count)?;
-    let root = PathBuf::from(directory);
-    let (mut sums, mut seen) = (HashMap::<PathBuf, u64>::new(), HashSet::new());
+    let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
+    // Those that the walk is in, the outermost first: what is deep or wide costs no more than what is flat.
+    let mut inside = vec![(PathBuf::from(directory), 0)];
+    let mut seen = HashSet::new();
     for (path, metadata) in walk.by_ref() {
+        while inside.len() > 1 && inside.last().map(|(last, _)| last.as_path()) != path.parent() {
+            leave(&mut inside, &mut top);
+        }
         let again = !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert(metadata.ino());
-        let bytes = if again { 0 } else { metadata.blocks() * BLOCK };
-        let own = metadata.is_dir().then_some(path.as_path());
-        for above in own.into_iter().chain(path.ancestors().skip(1)) {
-            match sums.get_mut(above) {
-                Some(sum) => *sum += bytes,
-                None => {
-                    sums.insert(above.to_owned(), bytes);
-                }
-            }
-            if above == root {
-                break;
-            }
+        let bytes = if again { 0 } else { on_disk(&metadata) };
+        if metadata.is_dir() {
+            inside.push((path, bytes));
+        } else if let Some((_, sum)) = inside.last_mut() {
+            *sum = bytes.saturating_add(*sum);
         }
     }
-    let mut all: Vec<_> = sums.into_iter().collect();
-    all.sort_unstable_by(|(path, bytes), (other, than)| (than, path).cmp(&(bytes, other)));
-    all.truncate(most);
-    let all = all.into_iter().map(|(path, bytes)| Directory {
+    while !inside.is_empty() {
+        leave(&mut inside, &mut top);
+    }
+    lines_but(top.into_sorted(), walk.unseen)
+}
+
+/// The innermost is told in full; what is in it is in the one around it, too.
+fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<u64, Directory>) {
+    let Some((path, bytes)) = inside.pop() else {
+        return;
+    };
+    if let Some((_, sum)) = inside.last_mut() {
+        *sum = bytes.saturating_add(*sum);
+    }
+    top.add(bytes, || Directory {
         bytes,
         path: path.to_string_lossy().into_owned(),
     });
-    lines_but(all, walk.unseen)
 }

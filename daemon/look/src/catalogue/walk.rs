@@ -1,15 +1,19 @@
 //! All that is below a directory, on its file system. Links are not followed.
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// What stands there, and how much could not be looked at.
+/// What stands there, each directory right before what is in it, and how much could not be looked at.
 pub struct Walk {
     device: u64,
-    /// Directories whose entries are still to be told.
-    left: Vec<PathBuf>,
+    /// Directories that are still to be told, each with the one it is in: a million long paths would need gigabytes.
+    left: Vec<(Rc<Path>, OsString, Metadata)>,
+    /// Where the walk is, and what is still to be told there.
+    here: Rc<Path>,
     entries: Option<fs::ReadDir>,
     pub unseen: u64,
 }
@@ -25,9 +29,15 @@ impl Walk {
         Ok(Self {
             device: fs::symlink_metadata(path).map_err(cannot)?.dev(),
             left: Vec::new(),
+            here: path.into(),
             entries: Some(fs::read_dir(path).map_err(cannot)?),
             unseen: 0,
         })
+    }
+
+    /// What went away meanwhile is not there.
+    fn missed(&mut self, error: &io::Error) {
+        self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound);
     }
 }
 
@@ -35,33 +45,27 @@ impl Iterator for Walk {
     type Item = (PathBuf, Metadata);
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let Some(entries) = &mut self.entries else {
-                match fs::read_dir(self.left.pop()?) {
-                    Ok(entries) => self.entries = Some(entries),
-                    Err(error) => self.unseen += u64::from(error.kind() != io::ErrorKind::NotFound),
-                }
-                continue;
-            };
+        while let Some(entries) = &mut self.entries {
             let Some(entry) = entries.next() else {
                 self.entries = None;
-                continue;
+                break;
             };
-            // What went away meanwhile is not there.
-            let Ok(entry) = entry else {
-                continue;
-            };
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.dev() != self.device {
-                continue;
+            match entry.and_then(|entry| Ok((entry.file_name(), entry.metadata()?))) {
+                Ok((_, metadata)) if metadata.dev() != self.device => {}
+                Ok((name, metadata)) if metadata.is_dir() => {
+                    self.left.push((Rc::clone(&self.here), name, metadata));
+                }
+                Ok((name, metadata)) => return Some((self.here.join(name), metadata)),
+                Err(error) => self.missed(&error),
             }
-            let path = entry.path();
-            if metadata.is_dir() {
-                self.left.push(path.clone());
-            }
-            return Some((path, metadata));
         }
+        let (above, name, metadata) = self.left.pop()?;
+        let path = above.join(name);
+        self.here = path.as_path().into();
+        match fs::read_dir(&path) {
+            Ok(entries) => self.entries = Some(entries),
+            Err(error) => self.missed(&error),
+        }
+        Some((path, metadata))
     }
 }

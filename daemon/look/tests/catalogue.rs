@@ -1,0 +1,156 @@
+//! The program itself, before directories that strangers have made.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A directory, gone afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("remit-walk-{}-{name}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// By a shell, which may go deeper than a path is long.
+    fn make(&self, script: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script]).current_dir(&self.0);
+        assert!(shell.status().unwrap().success());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(&self.0).status();
+    }
+}
+
+/// As somebody whom the modes of files bind.
+fn look(words: &[&str]) -> Output {
+    let home = Place::new(&words.join("-").replace('/', "-"));
+    let program = home.0.join("remit-look");
+    fs::copy(env!("CARGO_BIN_EXE_remit-look"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.args(words);
+    if fs::metadata(&home.0).unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    command.output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_may_not_be_looked_at_is_counted() {
+    let place = Place::new("modes");
+    // One is listed, and what is in it not told; the other not even listed.
+    place.make("mkdir listed closed; touch listed/a listed/b closed/c; chmod 444 listed; chmod 0 closed; chmod 755 .");
+    for words in [
+        &["largest-files", place.text(), "9"][..],
+        &["largest-directories", place.text(), "9"],
+        &["recent-files", place.text(), "9", "9"],
+        &["certificates", place.text(), "9"],
+    ] {
+        let output = look(words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            said, "remit-look: 3 directories or files may not be looked at\n",
+            "{words:?}"
+        );
+    }
+    let _ = Command::new("chmod")
+        .arg("-R")
+        .arg("700")
+        .arg(&place.0)
+        .status();
+}
+
+#[test]
+fn a_file_deeper_than_a_path_is_long_is_told_and_hides_no_other() {
+    let place = Place::new("deep");
+    place.make(
+        "n=$(printf %0200d 0); echo small >plain; \
+         while [ $(pwd | wc -c) -lt 3880 ]; do mkdir $n; cd $n; done; \
+         head -c 100000 /dev/zero >$(printf %0250d 1); head -c 100000 /dev/zero >$(printf %0250d 2); cd /",
+    );
+    let found = lines(&look(&["largest-files", place.text(), "2"]));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|file| file["length"] == 100_000));
+}
+
+#[test]
+fn many_directories_with_long_paths_need_little_memory() {
+    let place = Place::new("wide");
+    place.make(
+        "n=$(printf %0200d 0); while [ $(pwd | wc -c) -lt 3600 ]; do mkdir $n; cd $n; done; \
+         seq 5000 | xargs mkdir; cd /",
+    );
+    for words in [
+        &["largest-files", place.text(), "1"][..],
+        &["largest-directories", place.text(), "1"],
+    ] {
+        let script = "ulimit -v 24000; exec \"$0\" \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_remit-look")]);
+        let output = shell.args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_directory_has_all_that_is_below_it_once() {
+    let place = Place::new("sums");
+    place.make("mkdir -p a/b/c a/empty d; head -c 65536 /dev/zero >a/b/c/f; head -c 16384 /dev/zero >a/g; ln a/b/c/f d/again; ln a/b/c/f d/more");
+    let own = |path: &str| {
+        let found = fs::symlink_metadata(Path::new(place.text()).join(path)).unwrap();
+        found.blocks() * 512
+    };
+    let found = lines(&look(&["largest-directories", place.text(), "99"]));
+    let bytes = |path: &str| {
+        let path = Path::new(place.text()).join(path);
+        let path = path.to_str().unwrap().trim_end_matches('/');
+        let one = found.iter().find(|one| one["path"] == path);
+        one.unwrap()["bytes"].as_u64().unwrap()
+    };
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert_eq!(bytes("a/empty"), own("a/empty"));
+    let a = ["a", "a/b", "a/b/c", "a/empty", "a/g"]
+        .map(own)
+        .iter()
+        .sum();
+    // The file of many names counts where the walk meets it first.
+    let shared = own("a/b/c/f");
+    assert_eq!(
+        bytes("a/b/c") - own("a/b/c") + bytes("d") - own("d"),
+        shared
+    );
+    assert!([a, a + shared].contains(&bytes("a")));
+    assert_eq!(bytes(""), a + own("d") + shared);
+    let all: Vec<u64> = found
+        .iter()
+        .map(|one| one["bytes"].as_u64().unwrap())
+        .collect();
+    assert!(all.is_sorted_by(|first, then| first >= then), "{all:?}");
+}
