@@ -125,14 +125,15 @@ pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
 }
 
 /// The innermost is told in full; what is in it is in the one around it, too.
-fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<u64, Directory>) {
+fn leave(inside: &mut Vec<(PathBuf, u64)>, top: &mut Top<(u64, Reverse<usize>), Directory>) {
     let Some((path, bytes)) = inside.pop() else {
         return;
     };
     if let Some((_, sum)) = inside.last_mut() {
         *sum = bytes.saturating_add(*sum);
     }
-    top.add(bytes, || Directory {
+    // Of two that have as much the outer one comes first.
+    top.add((bytes, Reverse(inside.len())), || Directory {
         bytes,
         path: path.to_string_lossy().into_owned(),
     });
