@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use remit_common::text;
@@ -11,8 +11,9 @@ use serde::Serialize;
 use crate::Fault;
 use crate::args::Whose;
 
-/// Where control groups of version 2 are, cgroups(7).
-const GROUPS: &str = "/sys/fs/cgroup";
+/// The host's, with the host's numbers: a job has a table of processes of its own, and in that `cgroup.procs` tells
+/// of nobody else.
+const PROC: &str = "/proc";
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
 struct Open {
@@ -28,12 +29,12 @@ struct Open {
 /// Tells of so many at most, and how many more there are.
 pub fn tell(whose: &Whose, most: usize) -> Result<(), Fault> {
     let pids = match whose {
-        Whose::Unit(unit) => processes(&group(unit.as_str())?),
+        Whose::Unit(unit) => processes(Path::new(PROC), &group(unit.as_str())?),
         Whose::Process(pid) => vec![*pid],
     };
     let (mut open, mut unseen) = (Vec::new(), 0);
     for pid in pids {
-        match of_process(Path::new("/proc"), pid) {
+        match of_process(Path::new(PROC), pid) {
             Some(files) => open.extend(files),
             None => unseen += 1,
         }
@@ -62,7 +63,7 @@ fn written(open: &[Open]) -> io::Result<()> {
 }
 
 /// The control group of a unit, as the service manager says: a user's own unit may have the same name.
-fn group(unit: &str) -> Result<PathBuf, Fault> {
+fn group(unit: &str) -> Result<String, Fault> {
     let asked = Command::new("/usr/bin/systemctl")
         .args(["show", "--property=ControlGroup", "--value", "--", unit])
         .output()
@@ -71,31 +72,34 @@ fn group(unit: &str) -> Result<PathBuf, Fault> {
         let why = text::line(&asked.stderr, 500);
         return Err(Fault::Failed(format!("systemctl: {why}")));
     }
-    let group = String::from_utf8_lossy(&asked.stdout);
-    match group.trim_end().strip_prefix('/') {
-        Some(below) => Ok(Path::new(GROUPS).join(below)),
-        None => Err(Fault::Failed(format!(
+    let group = String::from_utf8_lossy(&asked.stdout).trim_end().to_owned();
+    match group.is_empty() {
+        false => Ok(group),
+        true => Err(Fault::Failed(format!(
             "unit '{unit}' has no process: it does not run"
         ))),
     }
 }
 
 /// The processes in a group and in those below it, in order.
-fn processes(group: &Path) -> Vec<i32> {
-    let mut groups = vec![group.to_owned()];
-    let mut found = Vec::new();
-    while let Some(group) = groups.pop() {
-        let here = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-        found.extend(here.lines().filter_map(|pid| pid.parse::<i32>().ok()));
-        let below = fs::read_dir(group).into_iter().flatten().flatten();
-        groups.extend(
-            below
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
-    }
+fn processes(proc: &Path, group: &str) -> Vec<i32> {
+    let all = fs::read_dir(proc).into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut found: Vec<i32> = pids
+        .filter(|pid| {
+            let groups = fs::read_to_string(proc.join(format!("{pid}/cgroup")));
+            groups.is_ok_and(|groups| is_in(&groups, group))
+        })
+        .collect();
     found.sort_unstable();
     found
+}
+
+/// Whether a process of these groups, as cgroups(7) has them, is in that one of version 2, or below it.
+fn is_in(groups: &str, group: &str) -> bool {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let below = own.and_then(|own| own.strip_prefix(group));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// What a process has open; `None` if that cannot be seen, as of one that has ended.
@@ -154,6 +158,24 @@ mod tests {
             ("", "unknown"),
         ] {
             assert_eq!(access(info), want, "{info}");
+        }
+    }
+
+    #[test]
+    fn a_group_has_those_below_it_and_none_beside_it() {
+        for (groups, inside) in [
+            ("0::/system.slice/nginx.service\n", true),
+            ("12:pids:/x\n0::/system.slice/nginx.service/worker\n", true),
+            ("0::/system.slice/nginx.service2\n", false),
+            ("0::/user.slice/system.slice/nginx.service\n", false),
+            ("12:pids:/system.slice/nginx.service\n0::/\n", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                is_in(groups, "/system.slice/nginx.service"),
+                inside,
+                "{groups}"
+            );
         }
     }
 
