@@ -20,7 +20,7 @@ struct Open {
     pid: i32,
     program: String,
     descriptor: u32,
-    /// As proc_pid_fd(5) has it: a path, with " (deleted)" behind what has no name any more, or "socket:[inode]".
+    /// As proc_pid_fd(5) has it: a path, with ` (deleted)` behind what has no name any more, or `socket:[inode]`.
     file: String,
     /// What it may do with it.
     access: &'static str,
