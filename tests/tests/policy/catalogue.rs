@@ -22,8 +22,28 @@ fn shipped() -> Vec<Source> {
     sources.collect()
 }
 
+/// What the .rpm brings: its own file about packages in place of that for dpkg and apt.
+fn shipped_as_rpm() -> Vec<Source> {
+    let path = root().join("packaging/rpm/24-packages.toml");
+    let own = Source {
+        name: path.display().to_string(),
+        text: fs::read(&path).expect("it can be read"),
+    };
+    let mut sources = shipped();
+    let other = sources
+        .iter_mut()
+        .find(|source| source.name.ends_with("/24-packages.toml"))
+        .expect("there is one to replace");
+    *other = own;
+    sources
+}
+
 fn policy() -> Policy {
-    match load(&shipped(), &machine()) {
+    policy_of(&shipped())
+}
+
+fn policy_of(sources: &[Source]) -> Policy {
+    match load(sources, &machine()) {
         Ok((policy, warnings)) => {
             let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
             assert_eq!(warnings, Vec::<String>::new());
@@ -39,7 +59,7 @@ fn policy() -> Policy {
 /// Each file can be masked without the others.
 #[test]
 fn each_file_of_the_package_stands_alone() {
-    for source in shipped() {
+    for source in shipped().into_iter().chain(shipped_as_rpm()) {
         let name = source.name.clone();
         if let Err(errors) = load(&[source], &machine()) {
             panic!(
@@ -47,6 +67,59 @@ fn each_file_of_the_package_stands_alone() {
                 errors.iter().map(ToString::to_string).collect::<String>()
             );
         }
+    }
+}
+
+/// What a caller sees of a command besides its summary: of types which they are, not their limits, for rpm knows no
+/// part of a path.
+fn shape(command: &Command) -> Vec<String> {
+    let (name, effect, profile) = (&command.name, command.effect, &command.profile.name);
+    let mut shape = vec![format!("{name}: {effect:?} in {profile}")];
+    for param in &command.params {
+        let kind = std::mem::discriminant(&param.kind);
+        let (optional, default, most) = (param.optional, &param.default, param.most);
+        let name = &param.name;
+        shape.push(format!("{name}: {kind:?} {optional} {default:?} {most}"));
+    }
+    shape
+}
+
+/// An agent calls the same commands wherever it is.
+#[test]
+fn both_packages_bring_the_same_commands() {
+    let (deb, rpm) = (policy(), policy_of(&shipped_as_rpm()));
+    let shapes = |policy: &Policy| -> Vec<Vec<String>> {
+        policy.commands().map(|command| shape(command)).collect()
+    };
+    assert_eq!(shapes(&deb), shapes(&rpm));
+    let packages = |policy: &Policy| -> Vec<String> {
+        let all = policy.commands();
+        let about = all.filter(|command| command.name.starts_with("packages."));
+        about.map(|command| format!("{:?}", command.argv)).collect()
+    };
+    let (deb, rpm) = (packages(&deb), packages(&rpm));
+    assert!(deb.iter().any(|argv| argv.contains("/usr/bin/dpkg")));
+    assert!(rpm.iter().any(|argv| argv.contains("/usr/bin/rpm")));
+    for argv in &rpm {
+        assert!(!argv.contains("dpkg") && !argv.contains("/apt"), "{argv}");
+    }
+}
+
+/// dnf is asked of what root's has fetched, never of the network.
+#[test]
+fn no_command_has_dnf_fetch_something() {
+    let path = root().join("packaging/rpm/24-packages.toml");
+    let text = fs::read_to_string(&path).expect("it is text");
+    let calls: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("argv = [\"-/usr/bin/dnf\""))
+        .collect();
+    assert!(calls.len() >= 5, "{calls:?}");
+    for call in calls {
+        assert!(
+            call.starts_with("argv = [\"-/usr/bin/dnf\", \"--cacheonly\", "),
+            "{call}"
+        );
     }
 }
 
@@ -233,8 +306,8 @@ const RIGHT: &[&str] = &[
 /// One value more or another one changes that value's element of argv alone, and makes no option of it.
 #[test]
 fn no_value_becomes_an_option_or_more_than_one_word() {
-    let (policy, mut tried) = (policy(), 0);
-    for command in policy.commands() {
+    let (deb, rpm, mut tried) = (policy(), policy_of(&shipped_as_rpm()), 0);
+    for command in deb.commands().chain(rpm.commands()) {
         let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut right: Vec<(String, String)> = Vec::new();
         for param in &command.params {

@@ -29,6 +29,13 @@ const RPM_ALONE: &[&str] = &[
     "/usr/share/zsh/site-functions/_remit",
 ];
 
+/// Destinations that both have, each from a source of its own: of the .deb, of the .rpm.
+const DIFFERENT: &[(&str, &str, &str)] = &[(
+    "/usr/lib/remit/policy.d/24-packages.toml",
+    "../../packaging/policy.d/24-packages.toml",
+    "../../packaging/rpm/24-packages.toml",
+)];
+
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
@@ -83,6 +90,13 @@ fn both_tables_say_the_same() {
             assert!(table.remove(*dest).is_some(), "'{dest}' is gone");
         }
         table.values_mut().for_each(|row| row.config = None);
+    }
+    for (dest, of_deb, of_rpm) in DIFFERENT {
+        for (table, source) in [(&mut deb, of_deb), (&mut rpm, of_rpm)] {
+            let row = table.get_mut(*dest).expect("both have it");
+            assert_eq!(row.source, *source, "{dest}");
+            row.source.clear();
+        }
     }
     assert_eq!(deb, rpm);
 }
