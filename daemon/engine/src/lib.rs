@@ -96,8 +96,11 @@ fn connect() -> Result<(UnixStream, &'static str), String> {
     Err(format!("no container engine answers ({})", why.join("; ")))
 }
 
-/// The body of an answer that is a success; else why it is none.
-fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
+/// The body of an answer that is a success.
+///
+/// # Errors
+/// Why it is none: it is no HTTP, not whole, or says that it was refused.
+pub fn body(answer: &[u8]) -> Result<Vec<u8>, String> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     let length = match head.parse(answer) {
