@@ -20,6 +20,8 @@ const MOST: u64 = 16 << 20;
 const FIELDS: usize = 64;
 /// Of a name, in bytes.
 const NAME: usize = 128;
+/// Of the beginning of an id that names a container, in bytes: as long as engines show it.
+const ID: usize = 12;
 
 /// A container's name or id, which is then a part of a request's path.
 ///
@@ -38,6 +40,30 @@ pub fn named(name: &str) -> Result<&str, String> {
     }
 }
 
+/// The id of the container that has this name or id. An engine takes any beginning of an id for one: where no container
+/// is called 'db', it means one whose id begins so, which is not what was asked for, or granted.
+///
+/// # Errors
+/// As [`get_json`], or there is none.
+pub fn identified(name: &str) -> Result<String, String> {
+    let all = get_json(&format!("/containers/{}/json", named(name)?))?;
+    id_of(&all, name)
+}
+
+fn id_of(all: &Value, name: &str) -> Result<String, String> {
+    let id = all.get("Id").and_then(Value::as_str).unwrap_or_default();
+    let called = all.get("Name").and_then(Value::as_str).unwrap_or_default();
+    let by_name = called.strip_prefix('/').unwrap_or(called) == name;
+    let by_id = name.len() >= ID && id.starts_with(name);
+    if by_name || by_id {
+        named(id).map(str::to_owned)
+    } else {
+        Err(format!(
+            "there is no container '{name}'; of an id, the first {ID} characters are needed"
+        ))
+    }
+}
+
 /// The answer to a request that only reads.
 ///
 /// # Errors
@@ -51,7 +77,15 @@ pub fn get(path: &str) -> Result<Vec<u8>, String> {
 /// # Errors
 /// As [`get`], or it is none.
 pub fn get_json(path: &str) -> Result<Value, String> {
-    serde_json::from_slice(&get(path)?)
+    parsed(&get(path)?)
+}
+
+/// What an answer says.
+///
+/// # Errors
+/// It is no JSON.
+pub fn parsed(body: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(body)
         .map_err(|error| format!("the container engine's answer is not JSON: {error}"))
 }
 
@@ -147,6 +181,28 @@ mod tests {
         ] {
             assert!(named(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_short_beginning_of_an_id_is_no_container() {
+        let id = "db0123456789abcdef";
+        for (called, name, is) in [
+            ("/db", "db", true),
+            ("db", "db", true),
+            ("/web", "db0123456789", true),
+            ("/web", id, true),
+            ("/web", "db", false),
+            ("/web", "db012345678", false),
+            ("/web", "db0123456789ff", false),
+        ] {
+            let all = serde_json::json!({ "Id": id, "Name": called });
+            assert_eq!(
+                id_of(&all, name).ok().as_deref(),
+                is.then_some(id),
+                "{name}"
+            );
+        }
+        assert!(id_of(&Value::Null, "db").is_err());
     }
 
     #[test]

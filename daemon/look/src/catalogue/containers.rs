@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{get, get_json, named};
+use remit_engine::{get, get_json, identified, parsed};
 use serde_json::Value;
 
 use super::{cannot_write, lines, number};
@@ -24,13 +24,10 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["networks"] => each(&ask("/networks")?),
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
-        ["inspect", name] => whole(&ask(&format!("/containers/{}/json", named(name)?))?),
-        ["stats", name] => whole(&ask(&format!(
-            "/containers/{}/stats?stream=false",
-            named(name)?
-        ))?),
-        ["changes", name] => each(&ask(&format!("/containers/{}/changes", named(name)?))?),
-        ["logs", name, tail] => logs(named(name)?, number(tail)?),
+        ["inspect", name] => whole(&ask(&format!("/containers/{}/json", identified(name)?))?),
+        ["stats", name] => stats(name),
+        ["changes", name] => each(&ask(&format!("/containers/{}/changes", identified(name)?))?),
+        ["logs", name, tail] => logs(&identified(name)?, number(tail)?),
         _ => Err("these words are no question about containers".into()),
     }
 }
@@ -69,7 +66,9 @@ fn variables(all: &mut Value) {
     }
 }
 
+/// Of a map; a list, as of the labels of Docker itself, has texts as of variables.
 fn values(all: &mut Value) {
+    variables(all);
     for (name, value) in all.as_object_mut().into_iter().flatten() {
         if !TOLD.iter().any(|told| name.starts_with(told)) {
             hide(value);
@@ -96,6 +95,31 @@ fn list(all: &Value) -> Result<&[Value], String> {
 
 fn whole(all: &Value) -> Result<ExitCode, String> {
     lines([all])
+}
+
+/// Of one that does not run, Docker tells zeros, as if it used nothing, and Podman nothing.
+fn stats(name: &str) -> Result<ExitCode, String> {
+    let path = format!("/containers/{}/stats?stream=false", identified(name)?);
+    let body = get(&path)?;
+    if body.trim_ascii().is_empty() {
+        return Err(idle(name));
+    }
+    let mut all = parsed(&body)?;
+    if !measured(&all) {
+        return Err(idle(name));
+    }
+    without_values(&mut all);
+    whole(&all)
+}
+
+fn idle(name: &str) -> String {
+    format!("container '{name}' does not run: there is nothing to measure")
+}
+
+/// Whether it was measured at any time since the year one.
+fn measured(all: &Value) -> bool {
+    let read = all.get("read").and_then(Value::as_str);
+    !read.is_some_and(|time| time.starts_with("0001-"))
 }
 
 /// What it has written. Without a terminal, each part comes behind eight bytes: which stream, and the part's length.
@@ -167,6 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_does_not_run_has_no_figures() {
+        for (all, is) in [
+            (json!({ "read": "0001-01-01T00:00:00Z" }), false),
+            (json!({ "read": "2026-11-21T18:18:57.5Z" }), true),
+            (json!({}), true),
+        ] {
+            assert_eq!(measured(&all), is);
+        }
+    }
+
+    #[test]
     fn what_is_no_list_is_no_empty_answer() {
         for (all, length) in [
             (json!(null), Some(0)),
@@ -200,6 +235,10 @@ mod tests {
             (
                 json!({ "HttpProxy": "http://a:secret@p:3128", "HttpsProxy": "" }),
                 json!({ "HttpProxy": "…", "HttpsProxy": "" }),
+            ),
+            (
+                json!({ "Labels": ["site=secret", "odd"] }),
+                json!({ "Labels": ["site=…", "odd"] }),
             ),
             (
                 json!({ "Labels": null, "Options": [], "Env": null, "LogConfig": "x" }),
