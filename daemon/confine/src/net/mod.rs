@@ -63,7 +63,7 @@ const MOST: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Net {
     loopback: bool,
-    /// Messages that put the addresses on the loopback interface.
+    /// Messages that put the addresses on the loopback interface, to be reached there.
     addresses: Vec<Message>,
     /// Where the relay listens, and what it connects to.
     targets: Vec<Target>,
@@ -108,7 +108,7 @@ impl Net {
         addresses.dedup();
         Ok(Some(Net {
             loopback,
-            addresses: addresses.into_iter().map(Message::address).collect(),
+            addresses: addresses.into_iter().flat_map(messages).collect(),
             targets,
             handled: fence(kernel.landlock_abi, Walls::ALL).map(|fence| fence.handled),
             filter: seccomp::relay()?,
@@ -169,6 +169,15 @@ impl Net {
             .map(|host| relay::start(self, host, call, uid, gid))
             .transpose()
     }
+}
+
+/// What makes `address` the job's own.
+fn messages(address: IpAddr) -> impl Iterator<Item = Message> {
+    let route = match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(Message::local_route(address)),
+    };
+    std::iter::once(Message::address(address)).chain(route)
 }
 
 /// `ip_unprivileged_port_start` of this network namespace is 0. In a container `/proc/sys` is often

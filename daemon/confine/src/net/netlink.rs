@@ -1,4 +1,4 @@
-//! The two requests of rtnetlink(7) that a job's network needs, made by hand.
+//! The three requests of rtnetlink(7) that a job's network needs, made by hand.
 
 use crate::floor;
 use nix::sys::socket::{
@@ -6,7 +6,7 @@ use nix::sys::socket::{
 };
 use std::{
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -95,6 +95,26 @@ impl Message {
         message.whole()
     }
 
+    /// `RTM_NEWROUTE`: what is sent to `address` is for this machine, by `struct rtmsg`. The kernel has such a route for
+    /// each of its addresses: at once where they are of IPv4, else some time after it has acknowledged the address.
+    /// So there are two then, which say the same.
+    pub(super) fn local_route(address: Ipv6Addr) -> Self {
+        let (any, none) = (0, 0);
+        let mut message = Self::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE);
+        message.push(&[libc::AF_INET6 as u8, 128, any, none]);
+        let by = libc::RTPROT_BOOT;
+        message.push(&[
+            libc::RT_TABLE_LOCAL,
+            by,
+            libc::RT_SCOPE_HOST,
+            libc::RTN_LOCAL,
+        ]);
+        message.push(&[none; 4]);
+        message.attribute(libc::RTA_DST, &address.octets());
+        message.attribute(libc::RTA_OIF, &LOOPBACK.to_ne_bytes());
+        message.whole()
+    }
+
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
@@ -152,7 +172,9 @@ mod tests {
         assert_eq!(v4.bytes().len(), 40);
         let v6 = Message::address("2001:db8::1".parse().unwrap());
         assert_eq!(v6.bytes().len(), 64);
-        for message in [up, v4, v6] {
+        let route = Message::local_route("2001:db8::1".parse().unwrap());
+        assert_eq!(route.bytes().len(), 56);
+        for message in [up, v4, v6, route] {
             let (length, _) = message.bytes().split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_ne_bytes(*length) as usize, message.bytes().len());
         }

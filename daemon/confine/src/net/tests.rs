@@ -107,7 +107,7 @@ fn exactly_what_is_listed_is_reached() {
         in_job(reach(&[V4, V6, "127.0.0.1"], port), |relay| {
             let _relay = relay.unwrap();
             for address in [V4, V6, "127.0.0.1"] {
-                talks((address, port)).unwrap();
+                talks((address, port)).unwrap_or_else(|error| panic!("{address}: {error}"));
                 assert_eq!(refused((address, other)), libc::ECONNREFUSED, "{address}");
             }
             // An address of the job's own, where nobody listens, and one that it has not.
@@ -115,6 +115,19 @@ fn exactly_what_is_listed_is_reached() {
             assert_eq!(refused((NOBODYS, port)), libc::ENETUNREACH);
         });
     });
+}
+
+/// The kernel itself has a route to an IPv6 address only some time after it has acknowledged the address.
+#[test]
+fn an_address_is_reached_at_once() {
+    for round in 0..200 {
+        on_host(|| {
+            let own = TcpListener::bind((V6, 0)).unwrap();
+            let port = own.local_addr().unwrap().port();
+            let reached = TcpStream::connect((V6, port));
+            reached.unwrap_or_else(|error| panic!("{round}: {error}"));
+        });
+    }
 }
 
 #[test]
