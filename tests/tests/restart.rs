@@ -401,12 +401,9 @@ fn as_many_are_kept_as_may_be_and_their_slots_are_used_again() {
         let open = fs::metadata(ledger(&daemon, "open"));
         sizes.push(open.expect("the place is ours").len());
     }
-    // What is made ahead may add a page; twenty jobs' slots would be many.
-    let slots = u64::try_from(caps::ENDED_PER_UID).expect("it is small");
-    assert!(
-        sizes[2].saturating_sub(sizes[0]) < 10 * sizes[0] / slots,
-        "{sizes:?}"
-    );
+    // One is made ahead, which a daemon that was killed may not have come to.
+    let slots = u64::try_from(caps::ENDED_PER_UID + 3).expect("it is small");
+    assert!(sizes[2] <= sizes[0] + sizes[0] / slots, "{sizes:?}");
     daemon.stop();
 }
 

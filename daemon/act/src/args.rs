@@ -4,8 +4,9 @@ use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
 const USAGE: &str = "usage: remit-act unit start|stop|restart|reload|enable|disable UNIT, \
-                     package install|upgrade|remove NAME…, container start|stop|restart NAME, open-files UNIT COUNT, open-files --pid PID COUNT, reboot --in MINUTES, \
-                     reboot --cancel";
+                     package install|upgrade|remove NAME…, container start|stop|restart NAME, \
+                     open-files UNIT COUNT, open-files --pid PID COUNT, \
+                     reboot --in MINUTES, reboot --cancel";
 /// Packages in one call.
 const PACKAGES: usize = 32;
 /// Bytes of a package's name.

@@ -8,7 +8,7 @@ use crate::args::ContainerVerb;
 
 /// Does it, and tells what state the container is in then.
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
-    let id = identified(name).map_err(Fault::Failed)?;
+    let id = identified(name).map_err(Fault::Failed)?.id;
     post(&request(verb, &id)).map_err(Fault::Failed)?;
     let state = state(verb, get_json(&format!("/containers/{id}/json"))).map_err(Fault::Failed)?;
     println!("container '{name}' is {state}");

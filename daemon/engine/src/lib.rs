@@ -40,14 +40,24 @@ pub fn named(name: &str) -> Result<&str, String> {
     }
 }
 
-/// The id of the container that has this name or id. An engine takes any beginning of an id for one: where no container
+/// A container, as its engine has it.
+#[derive(Debug)]
+pub struct Container {
+    /// Whole: a part of a request's path.
+    pub id: String,
+    /// All that the engine tells of it, values of variables too.
+    pub told: Value,
+}
+
+/// The container that has this name or id. An engine takes any beginning of an id for one: where no container
 /// is called 'db', it means one whose id begins so, which is not what was asked for, or granted.
 ///
 /// # Errors
 /// As [`get_json`], or there is none.
-pub fn identified(name: &str) -> Result<String, String> {
-    let all = get_json(&format!("/containers/{}/json", named(name)?))?;
-    id_of(&all, name)
+pub fn identified(name: &str) -> Result<Container, String> {
+    let told = get_json(&format!("/containers/{}/json", named(name)?))?;
+    let id = id_of(&told, name)?;
+    Ok(Container { id, told })
 }
 
 fn id_of(all: &Value, name: &str) -> Result<String, String> {

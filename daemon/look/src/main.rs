@@ -1,8 +1,8 @@
-//! remit-look: what a built-in command shows.
+//! remit-look: what a built-in command shows, and some of the shipped catalogue.
 //!
-//! It runs as a job in the profile `read`, as any other program, with no right of its own. It gets
-//! what the service manager said on standard input, reads the journal by one `journalctl`, and
-//! writes text. No decisions, no files, no bus.
+//! It runs as a job in a sandbox, as any other program, with no right of its own. A built-in one gets what the service
+//! manager said on standard input and reads the journal by one `journalctl`; those of the catalogue look at files, or
+//! ask a container engine. It writes text, or JSON. No decisions, no bus.
 #![forbid(unsafe_code)]
 
 mod catalogue;

@@ -1,4 +1,6 @@
-//! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure.
+//! Times and sizes as text. UTC, because the journal is asked in UTC as well. Pure but for the clock.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_common::calendar;
 
@@ -8,6 +10,12 @@ pub const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
 
 /// `2026-11-20`
 pub fn date(seconds: u64) -> String {

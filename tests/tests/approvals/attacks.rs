@@ -146,6 +146,13 @@ fn taking_back_and_asking_again_does_not_make_a_flood_of_words_to_people() {
     // Each request was told, or it is not forgotten that it was not.
     let told = told_when(&daemon, |told, untold| told + untold == 40);
     assert!((1..=16).contains(&told), "{told} times");
+    let untold = daemon.records("refusal");
+    assert!(
+        untold
+            .iter()
+            .any(|record| record.to_string().contains("nobody was told")),
+        "{untold:?}"
+    );
     // Another user's request is told, and root has places.
     let mut other = Caller::new(&daemon, &user_b());
     let _ = asks(&mut other, "site.wait", &[]);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use x509_parser::pem::Pem;
@@ -10,7 +9,7 @@ use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
 use super::walk::Walk;
 use super::{lines_but, number};
-use crate::times::stamp;
+use crate::times::{now, stamp};
 
 /// Larger files hold more than certificates of this machine: collections of authorities.
 const MOST: u64 = 64 << 10;
@@ -29,10 +28,7 @@ struct Certificate {
 
 pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
+    let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let (mut walk, mut found) = (Walk::new(directory)?, Vec::new());
     let mut unseen = 0;
     for (path, metadata) in walk.by_ref() {

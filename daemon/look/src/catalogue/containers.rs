@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{get, get_json, identified, parsed};
+use remit_engine::{Container, get, get_json, identified, parsed};
 use serde_json::Value;
 
 use super::{cannot_write, lines, number};
@@ -24,9 +24,16 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["networks"] => each(&ask("/networks")?),
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
-        ["inspect", name] => whole(&ask(&format!("/containers/{}/json", identified(name)?))?),
+        ["inspect", name] => {
+            let mut all = identified(name)?.told;
+            without_values(&mut all);
+            whole(&all)
+        }
         ["stats", name] => stats(name),
-        ["changes", name] => each(&ask(&format!("/containers/{}/changes", identified(name)?))?),
+        ["changes", name] => each(&ask(&format!(
+            "/containers/{}/changes",
+            identified(name)?.id
+        ))?),
         ["logs", name, tail] => logs(&identified(name)?, number(tail)?),
         _ => Err("these words are no question about containers".into()),
     }
@@ -99,7 +106,7 @@ fn whole(all: &Value) -> Result<ExitCode, String> {
 
 /// Of one that does not run, Docker tells zeros, as if it used nothing, and Podman nothing.
 fn stats(name: &str) -> Result<ExitCode, String> {
-    let path = format!("/containers/{}/stats?stream=false", identified(name)?);
+    let path = format!("/containers/{}/stats?stream=false", identified(name)?.id);
     let body = get(&path)?;
     if body.trim_ascii().is_empty() {
         return Err(idle(name));
@@ -123,13 +130,16 @@ fn measured(all: &Value) -> bool {
 }
 
 /// What it has written. Without a terminal, each part comes behind eight bytes: which stream, and the part's length.
-fn logs(name: &str, tail: u32) -> Result<ExitCode, String> {
-    let all = ask(&format!("/containers/{name}/json"))?;
-    let terminal = all
+fn logs(of: &Container, tail: u32) -> Result<ExitCode, String> {
+    let terminal = of
+        .told
         .pointer("/Config/Tty")
         .and_then(Value::as_bool)
         .unwrap_or(false);
-    let request = format!("/containers/{name}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}");
+    let request = format!(
+        "/containers/{}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}",
+        of.id
+    );
     let body = get(&request)?;
     let (text, rest) = if terminal {
         (body, &[][..])

@@ -6,13 +6,12 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::walk::Walk;
 use super::{lines_but, number};
-use crate::times::stamp;
+use crate::times::{now, stamp};
 
 /// Of stat(2), whatever the file system's own are.
 const BLOCK: u64 = 512;
@@ -80,10 +79,7 @@ pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
 pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
     let ago: i64 = number(minutes)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
+    let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(ago.saturating_mul(60));
     for (path, metadata) in walk.by_ref().filter(|(_, metadata)| metadata.is_file()) {
         if metadata.mtime() >= first {

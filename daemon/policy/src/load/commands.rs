@@ -12,7 +12,7 @@ use crate::load::environment::variables;
 use crate::load::kinds::{choice, params};
 use crate::load::limits::limits;
 use crate::load::lint::{gaps, lint};
-use crate::load::paths::{beneath, not_plain};
+use crate::load::paths::{beneath, not_plain, optional};
 use crate::load::reader::{Fields, Placed, Report};
 use crate::load::template::{self, Parsed, argv, words};
 use crate::load::text::{is_name, summary};
@@ -216,9 +216,8 @@ fn check_program(argv: &mut [Placed<Part>], machine: &dyn Machine, report: &mut 
     let Part::Word(Word::Literal(path)) = &mut first.value else {
         return;
     };
-    let (plain, may_be_missing) = template::plain(path);
-    let plain = plain.to_owned();
-    *path = plain;
+    let (plain, may_be_missing) = optional(path);
+    *path = plain.to_owned();
     let span = first.span.clone();
     match machine.program(path) {
         Program::Trusted => {}

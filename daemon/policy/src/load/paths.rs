@@ -24,6 +24,14 @@ pub(crate) fn not_plain(path: &str) -> Option<&'static str> {
     }
 }
 
+/// A path without the hyphen before it, and whether there was one: what it leads to may be missing.
+pub(crate) fn optional(path: &str) -> (&str, bool) {
+    match path.strip_prefix('-') {
+        Some(path) => (path, true),
+        None => (path, false),
+    }
+}
+
 /// What of a plain `path` comes behind the plain directory `under`, by whole parts: empty for the
 /// directory itself, `None` when it is not there.
 pub(crate) fn beneath<'a>(path: &'a str, under: &str) -> Option<&'a str> {

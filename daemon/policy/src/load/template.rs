@@ -6,7 +6,7 @@ use remit_common::caps;
 
 use crate::call::bind::place;
 use crate::load::diagnostic::quoted;
-use crate::load::paths::not_plain;
+use crate::load::paths::{not_plain, optional};
 use crate::load::reader::{Fields, Placed, Report, Value, mistyped, string};
 use crate::model::command::{Kind, Param, Part, Word};
 
@@ -17,7 +17,7 @@ const MOST: usize = 256;
 /// Bytes of one.
 const WORD: usize = 4096;
 
-/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](plain); empty when there is none.
+/// Reads `argv`. The first part is a literal absolute path, [maybe with a hyphen before it](optional); empty when there is none.
 pub(crate) fn argv(
     fields: &mut Fields<'_>,
     params: &[Placed<Param>],
@@ -59,23 +59,17 @@ pub(crate) fn argv(
     parts
 }
 
-/// A program's path without the hyphen before it, and whether there was one: the program may be missing.
-pub(crate) fn plain(path: &str) -> (&str, bool) {
-    match path.strip_prefix('-') {
-        Some(plain) => (plain, true),
-        None => (path, false),
-    }
-}
-
 /// What is executed is written here whole: no caller and no search path chooses it.
 fn program(item: &Value<'_>, part: Option<&Part>, report: &mut Report<'_>) {
     const HELP: &str = "the first element is the program's absolute path, without placeholders";
     let why = match part {
         None => return,
-        Some(Part::Word(Word::Literal(path))) => match not_plain(plain(path).0) {
-            None if path == "/" => "is no program",
-            None => return,
-            Some(why) => why,
+        Some(Part::Word(Word::Literal(path))) => match optional(path).0 {
+            "/" => "is no program",
+            path => match not_plain(path) {
+                None => return,
+                Some(why) => why,
+            },
         },
         Some(_) => "cannot be chosen by a caller",
     };

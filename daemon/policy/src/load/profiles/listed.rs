@@ -3,7 +3,7 @@
 use remit_common::caps;
 
 use crate::load::diagnostic::quoted;
-use crate::load::paths::{beneath, nested, not_plain};
+use crate::load::paths::{self, beneath, nested, not_plain};
 use crate::load::reader::{Fields, Need, Placed, Report};
 use crate::model::profile::Listed;
 
@@ -236,10 +236,7 @@ fn listed(
     let mut found: Vec<Spanned> = Vec::new();
     // More is an error, which has been reported.
     for item in given.iter().take(caps::PROFILE_PATHS) {
-        let (path, optional) = match item.value.strip_prefix('-') {
-            Some(path) => (path, true),
-            None => (item.value, false),
-        };
+        let (path, optional) = paths::optional(item.value);
         let why = match not_plain(path) {
             Some(why) => Some(why.to_owned()),
             None if found.iter().any(|(one, _)| one.path == path) => {
