@@ -141,7 +141,8 @@ pub struct Daemon {
     bin: PathBuf,
 }
 
-const BINARIES: [&str; 5] = ["remitd", "remit-broker", "remit-look", "mcp-shim", "remit"];
+/// What a package installs: the daemon executes some of them, so a throw-away one has all.
+const PROGRAMS: &str = include_str!("../../packaging/programs");
 
 impl Daemon {
     /// Starts one and waits until it says that it is ready.
@@ -159,7 +160,7 @@ impl Daemon {
 
     fn prepared(options: Options) -> Self {
         let place = Place::new();
-        for name in BINARIES {
+        for name in PROGRAMS.lines() {
             // Only remitd has a build of its own with switched-off walls.
             let special = options.binaries.join(name);
             let usual = built().join(name);

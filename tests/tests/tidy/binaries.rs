@@ -5,15 +5,10 @@ use std::process::Command;
 
 use super::repo;
 
-/// The binaries that packages ship.
-pub const SHIPPED: &[&str] = &[
-    "remitd",
-    "remit-broker",
-    "remit-look",
-    "remit-act",
-    "remit",
-    "mcp-shim",
-];
+/// The binaries that packages ship: the list that the build, the demo and the throw-away daemons read, too.
+pub fn shipped() -> impl Iterator<Item = &'static str> {
+    include_str!("../../../packaging/programs").lines()
+}
 
 /// Those of them that people start. The warden starts the broker, which has nothing to say to people.
 const WITH_HELP: &[&str] = &["remitd", "remit", "mcp-shim"];
@@ -35,7 +30,7 @@ fn marks(binary: &Path) -> Vec<&'static str> {
 #[test]
 fn no_shipped_binary_has_walls_that_can_be_switched_off() {
     let dir = repo::binaries();
-    for name in SHIPPED {
+    for name in shipped() {
         let binary = dir.join(name);
         if binary.exists() {
             let found = marks(&binary);

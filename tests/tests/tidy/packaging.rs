@@ -103,12 +103,12 @@ fn both_tables_say_the_same() {
 
 #[test]
 fn every_source_is_there_or_made_by_the_build() {
-    let build = std::fs::read_to_string(repo::root().join("packaging/build")).expect("a script");
     let (deb, rpm) = both();
     for row in deb.values().chain(rpm.values()) {
         let Row { source, .. } = row;
         if let Some(binary) = source.strip_prefix("target/release/") {
-            assert!(build.contains(&format!("-p {binary}")), "{source}");
+            let built = super::binaries::shipped().any(|name| name == binary);
+            assert!(built, "{source}");
         } else if !source.starts_with("../../target/package/input/") {
             let path = repo::root().join(CRATE).join(source);
             assert!(path.is_file(), "'{source}' is not there");
@@ -173,9 +173,35 @@ fn units_pages_and_binaries_are_shipped() {
         let source = format!("../../target/package/input/{}.gz", page.display());
         assert!(sources.contains(&source), "'{source}' is not shipped");
     }
-    for binary in super::binaries::SHIPPED {
+    for binary in super::binaries::shipped() {
         let source = format!("target/release/{binary}");
         assert!(sources.contains(&source), "'{source}' is not shipped");
+    }
+}
+
+/// The list has what the tables have, and no other place has a list of its own.
+#[test]
+fn n02_programs_of_the_package_are_listed_once() {
+    let shipped: BTreeSet<String> = super::binaries::shipped().map(str::to_owned).collect();
+    let (deb, rpm) = both();
+    for table in [deb, rpm] {
+        let sources = table.into_values().map(|row| row.source);
+        let programs =
+            sources.filter_map(|row| Some(row.strip_prefix("target/release/")?.to_owned()));
+        assert_eq!(programs.collect::<BTreeSet<_>>(), shipped);
+    }
+    for script in [
+        "Makefile",
+        "packaging/build",
+        "tests/demo/run",
+        "tests/machine/install-binaries",
+    ] {
+        let text = read(script);
+        assert!(text.contains("packaging/programs"), "{script}");
+        assert!(
+            !text.contains("remit-look"),
+            "{script} has a list of its own"
+        );
     }
 }
 
