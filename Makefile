@@ -12,21 +12,27 @@ SHELL := /bin/bash
 SECONDS ?= 300
 STAGE := tests/stage
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
-# cargo starts each test program through this.
-RUNNER := $(if $(ROOT),--config 'target."cfg(all())".runner="$(ROOT)"')
 NEXTEST := $(shell cargo nextest --version 2>/dev/null)
 TEST := cargo $(if $(NEXTEST),nextest run,test)
 
 # Where cargo builds.
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The programs that a package has.
+PROGRAMS := $(shell cat packaging/programs)
+# cargo starts each test program through this: as root, with accounts that do not depend on the machine.
+HERMETIC := $(strip $(ROOT) $(BUILT)/debug/hermetic)
+runner = $(if $(1),--config 'target."cfg(all())".runner="$(1)"')
 
+# What every build needs besides the toolchain.
+COMPILER := gcc libc6-dev
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
 	curl findutils make mawk openssh-client sed strace tar vim zip $(if $(shell command -v npm),,npm)
 # What tests/tests/explain runs in vain.
 PACKAGES += bind9-dnsutils cron iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
 # What makes and checks packages, besides those.
-PACKAGING := gcc libc6-dev git binutils jq dpkg-dev lintian rpm rpmlint
+DEB := $(COMPILER) git jq dpkg-dev lintian
+PACKAGING := $(DEB) binutils rpm rpmlint
 # The sandbox's suite, which must also hold, with other walls, on a kernel without Landlock.
 SANDBOX := -p remit-tests --test sandbox
 
@@ -38,9 +44,18 @@ help: ## this list
 packages: ## install the Debian packages that the tests use
 	@tests/machine/packages $(PACKAGES)
 
+.PHONY: compiler
+compiler:
+	@tests/machine/packages $(COMPILER)
+
 .PHONY: build
-build: ## the binaries, quickly and unoptimised
+build: compiler ## the binaries, quickly and unoptimised
 	cargo build --locked --workspace --bins
+
+.PHONY: deb
+deb: ## the .deb for this machine, in target/package: ten minutes the first time
+	@tests/machine/packages $(DEB)
+	packaging/build deb
 
 .PHONY: package
 package: ## the .deb, the .rpm and a static mcp-shim, checked, in target/package
@@ -48,7 +63,8 @@ package: ## the .deb, the .rpm and a static mcp-shim, checked, in target/package
 	packaging/build
 
 .PHONY: demo
-demo: ## show remit at work on this machine
+demo: compiler ## show remit at work on this machine
+	@tests/machine/packages procps iproute2
 	tests/demo/run
 
 .PHONY: test
@@ -68,13 +84,14 @@ test: packages ## everything that must be green
 	@$(STAGE) --table
 
 .PHONY: test-fast
-test-fast: ## format, clippy and the unit tests: no whole machine
+test-fast: compiler ## format, clippy and the unit tests: no whole machine
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(TEST) --locked --workspace --exclude remit-tests $(RUNNER)
+	cargo build --locked -p remit-tests --bin hermetic
+	$(TEST) --locked --workspace --exclude remit-tests $(call runner,$(HERMETIC))
 
 .PHONY: lint
-lint: check-format shell clippy documentation deny ## what needs no test to run
+lint: compiler check-format shell clippy documentation deny ## what needs no test to run
 
 .PHONY: check-format
 check-format:
@@ -104,13 +121,13 @@ mutate:
 	cargo build --locked -p remitd --features mutate --target-dir $(BUILT)/mutate
 
 .PHONY: tests
-tests:
-	$(TEST) --locked --workspace --no-fail-fast $(RUNNER)
+tests: build
+	$(if $(ROOT),,tests/crowded) $(TEST) --locked --workspace --no-fail-fast $(call runner,$(HERMETIC))
 	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock
 sandbox-without-landlock: build
-	$(if $(wildcard tests/tests/sandbox.rs),REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) --config 'target."cfg(all())".runner="$(ROOT) $(BUILT)/debug/without-landlock"',@echo 'tests/tests/sandbox.rs is not there yet')
+	REMIT_TEST_LANDLOCK=none $(TEST) --locked $(SANDBOX) $(call runner,$(HERMETIC) $(BUILT)/debug/without-landlock)
 
 .PHONY: machine-tests
 machine-tests: build package
@@ -139,14 +156,14 @@ BENCH_PACKAGES := openssh-server bubblewrap
 .PHONY: bench
 bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONLY=PARTS, JSON=FILE, MARKDOWN=FILE
 	@tests/machine/packages $(BENCH_PACKAGES) || echo 'without $(BENCH_PACKAGES): ways that need them are left out'
-	cargo build --locked --release -p remitd -p remit-broker -p remit-look -p remit -p mcp-shim -p remit-bench
-	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(RUNNER) cost_of_a_record -- --nocapture >$(BUILT)/release/records
+	cargo build --locked --release $(addprefix -p ,$(PROGRAMS)) -p remit-bench
+	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(call runner,$(ROOT)) cost_of_a_record -- --nocapture >$(BUILT)/release/records
 	$(ROOT) tests/bench/run --records $(BUILT)/release/records $(if $(ONLY),--only $(ONLY)) \
 		$(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN)))
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute
-	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test soak $(RUNNER) -- --nocapture --test-threads 1
+	REMIT_SOAK_JOBS=10000 cargo test --locked -p remit-tests --test soak $(call runner,$(HERMETIC)) -- --nocapture --test-threads 1
 
 .PHONY: fmt
 fmt: ## format all code

@@ -9,80 +9,90 @@ use remit_tests::place::Place;
 use remit_tests::process::Identity;
 use serde_json::{Value, json};
 
-use super::Demo;
+use super::screen::Screen;
+use super::trail;
 
-impl Demo {
-    pub fn change(&mut self) {
-        self.title("It may change one thing, when another person has approved exactly that");
-        let place = Place::new();
-        let site = place.directory("site");
-        fs::set_permissions(&site, fs::Permissions::from_mode(0o1777)).expect("it is ours");
-        let daemon = Daemon::start(Options {
-            waiting: 1,
-            policy: open_the_site(&site),
-            ..Options::default()
-        });
-        let mut agent = daemon.session(&user_a());
-        let ask = json!({ "name": "site.open", "reason": "ticket 7" });
-        let asked = agent.tool("change", &ask)["structuredContent"].take();
-        let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
-        let (job, digest) = (text("job_id"), asked["approval"]["digest"].clone());
-        println!("{}: {}", text("state"), text("next"));
-        let open = site.join("open");
-        self.check(
-            text("state") == "awaiting_approval" && !open.exists(),
-            "the agent is told to wait, and nothing has happened",
-        );
-        let line = [
-            "approve",
-            &job,
-            "--digest",
-            digest.as_str().unwrap_or_default(),
-        ];
-        let agent_as_admin = Identity::new(user_a().uid, &[SOCKET_GROUP, ADMIN_GROUP]);
-        for who in [agent_as_admin, admin()] {
-            println!(
-                "{}",
-                self.paint("36", &format!("uid {}$ remit approve {job}", who.uid))
-            );
-            let tried = daemon.remit(&who, &line);
-            let said = [tried.stdout.as_slice(), tried.stderr.as_slice()].concat();
-            print!("{}", String::from_utf8_lossy(&said));
-            self.check(
-                tried.status.success() == (who.uid != user_a().uid),
-                "nobody approves what they asked for themselves, and another person can",
-            );
+/// The agent asks, cannot approve, and another person can; then the record is edited.
+pub fn show(screen: &mut Screen) {
+    screen.title("An agent may change one thing when another person has approved it");
+    let place = Place::new();
+    let site = place.directory("site");
+    fs::set_permissions(&site, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+    let daemon = Daemon::start(Options {
+        waiting: 1,
+        policy: open_the_site(&site),
+        ..Options::default()
+    });
+    let mut agent = daemon.session(&user_a());
+    screen.sentence(&format!(
+        "remitd runs. The agent is uid {} and speaks MCP with mcp-shim. It calls:",
+        user_a().uid
+    ));
+    screen.command("change {\"name\": \"site.open\", \"reason\": \"ticket 7\"}");
+    let ask = json!({ "name": "site.open", "reason": "ticket 7" });
+    let asked = agent.tool("change", &ask)["structuredContent"].take();
+    let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+    let (job, digest) = (text("job_id"), asked["approval"]["digest"].clone());
+    screen.sentence(&format!("{}: {}", text("state"), text("next")));
+    let open = site.join("open");
+    screen.check(
+        text("state") == "awaiting_approval" && !open.exists(),
+        "the agent has to wait, and nothing has happened",
+    );
+    approve(screen, &daemon, &job, digest.as_str().unwrap_or_default());
+    let ended = agent.tool("job", &json!({ "job_id": job, "wait_ms": 20_000 }));
+    let ran = ended["structuredContent"]["exit"] == 0 && open.exists();
+    screen.command("job {\"job_id\": …}");
+    screen.sentence(if ran {
+        "exited, exit 0: the site is open"
+    } else {
+        "it did not run"
+    });
+    screen.check(ran, "the change has run, and the agent sees its result");
+    records(screen, &daemon, &job, &digest);
+    screen.check(
+        agent.close() == Some(0),
+        "the agent's session ends in order",
+    );
+    trail::verify(screen, &daemon, admin().uid);
+    daemon.stop();
+}
+
+/// The agent tries first, with every group of an administrator; then another person.
+fn approve(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &str) {
+    let line = ["approve", job, "--digest", digest];
+    let agent_as_admin = Identity::new(user_a().uid, &[SOCKET_GROUP, ADMIN_GROUP]);
+    for who in [agent_as_admin, admin()] {
+        screen.command(&format!("uid {}$ remit approve {job}", who.uid));
+        let tried = daemon.remit(&who, &line);
+        let said = [tried.stdout.as_slice(), tried.stderr.as_slice()].concat();
+        for line in String::from_utf8_lossy(&said).lines() {
+            screen.sentence(line);
         }
-        let ended = agent.tool("job", &json!({ "job_id": job, "wait_ms": 20_000 }));
-        self.check(
-            ended["structuredContent"]["exit"] == 0 && open.exists(),
-            "it has run, and the agent is told so",
+        screen.check(
+            tried.status.success() == (who.uid != user_a().uid),
+            "nobody approves their own request, and another person can",
         );
-        for event in ["asked", "approved", "intent", "end"] {
-            let records = daemon.records(event);
-            let of_it = |record: &&Value| record["REMIT_JOB"] == job.as_str();
-            let record = records.iter().find(of_it).cloned().unwrap_or_default();
-            let who = record["REMIT_APPROVER_UID"].as_str().unwrap_or_default();
-            let short: String = record["REMIT_DIGEST"]
-                .as_str()
-                .unwrap_or_default()
-                .chars()
-                .take(16)
-                .collect();
-            println!(
-                "{event:9} digest {short}…  {}",
-                match who {
-                    "" => String::new(),
-                    uid => format!("by uid {uid}"),
-                }
-            );
-            self.check(
-                record["REMIT_DIGEST"] == digest,
-                "it is on record with one digest",
-            );
-        }
-        self.check(agent.close() == Some(0), "its session ends in order");
-        daemon.stop();
+    }
+}
+
+/// Each step is on record, with the digest of what was approved.
+fn records(screen: &mut Screen, daemon: &Daemon, job: &str, digest: &Value) {
+    for event in ["asked", "approved", "intent", "end"] {
+        let records = daemon.records(event);
+        let record = records.iter().find(|record| record["REMIT_JOB"] == job);
+        let record = record.cloned().unwrap_or_default();
+        let text = |name: &str| record[name].as_str().unwrap_or_default();
+        let short: String = text("REMIT_DIGEST").chars().take(16).collect();
+        let who = match text("REMIT_APPROVER_UID") {
+            "" => String::new(),
+            uid => format!("  by uid {uid}"),
+        };
+        screen.output(&format!("record {event:9} digest {short}…{who}"));
+        screen.check(
+            record["REMIT_DIGEST"] == *digest,
+            "every record has the digest that was approved",
+        );
     }
 }
 
