@@ -168,7 +168,12 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
     match id {
         "write" | "append" | "truncate" | "unlink" | "chmod" | "utimes" | "chown" | "setxattr"
         | "chattr" | "atime" | "fd-reopen" => scene.arguments = vec![file(&dir, "file", ground)],
-        "rename" | "link" => scene.arguments = vec![file(&dir, "file", ground), inside("other")],
+        "direct-read" | "direct-later" | "direct-openat2" | "fiemap" => {
+            scene.arguments = vec![file(&dir, "file", ground)];
+        }
+        "rename" | "link" | "whiteout" => {
+            scene.arguments = vec![file(&dir, "file", ground), inside("other")]
+        }
         "create" | "symlink" | "mkdir" => scene.arguments = vec![inside("new")],
         "rmdir" => {
             fs::create_dir(dir.join("old")).expect("the directory is ours");

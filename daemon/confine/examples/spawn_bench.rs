@@ -18,6 +18,7 @@ fn main() -> std::result::Result<(), Failure> {
     let limits = Limits {
         nofile: 256,
         nproc: 64,
+        others: None,
         data: 1 << 30,
         cpu_s: 20,
         fsize: 64 << 20,

@@ -19,6 +19,9 @@ pub struct Kernel {
     pub keyrings: bool,
     /// Audit login uids exist.
     pub loginuid: bool,
+    /// Jobs share the processor by sessions, and one job is one session: where the kernel makes a group of each
+    /// session and no controller counts processor time. Not probed; whoever has the cgroups says it.
+    pub one_session: bool,
     pub(crate) fork: ForkCall,
 }
 
@@ -38,10 +41,17 @@ impl Kernel {
             },
             keyrings: exists(floor::session_keyring().map(drop), "a session keyring")?,
             loginuid: Path::new("/proc/self/loginuid").exists(),
+            one_session: false,
             fork,
         };
         needs(fork)?;
         Ok(kernel)
+    }
+
+    /// Whether this kernel shares processor time by sessions: sched(7), autogroups.
+    pub fn shares_by_session() -> bool {
+        let enabled = std::fs::read("/proc/sys/kernel/sched_autogroup_enabled");
+        enabled.is_ok_and(|text| text.trim_ascii() == b"1")
     }
 
     /// `uname -r`, of any kernel.

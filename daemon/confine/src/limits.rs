@@ -11,12 +11,14 @@ pub struct Limits {
     pub nofile: u64,
     /// Processes and threads of the job's uid.
     pub nproc: u64,
+    /// Of a job whose user is not its own: how many the user had before it. The kernel counts them together.
+    /// `None`: something else counts the job's, or nothing can.
+    pub others: Option<u64>,
     /// Bytes of private writable memory of a process (`RLIMIT_DATA`).
     pub data: u64,
     /// CPU seconds of a process: SIGXCPU then, SIGKILL two seconds later.
     pub cpu_s: u64,
-    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC speaks before SIGXFSZ. Not for jobs that
-    /// can write files of the host.
+    /// Bytes of a file; above `tmp_bytes`, so that ENOSPC speaks before SIGXFSZ.
     pub fsize: u64,
     /// Bytes in each private directory.
     pub tmp_bytes: u64,
@@ -151,6 +153,7 @@ mod tests {
         let limits = Limits {
             nofile: 256,
             nproc: 64,
+            others: None,
             data: 1 << 30,
             cpu_s: 60,
             fsize: 1 << 26,

@@ -24,6 +24,7 @@ struct Parts {
     limits: Limits,
     landlock_abi: u32,
     keyrings: bool,
+    one_session: bool,
     walls: u8,
 }
 
@@ -70,6 +71,7 @@ impl Recipe {
             limits: sandbox.limits,
             landlock_abi: kernel.landlock_abi,
             keyrings: kernel.keyrings,
+            one_session: kernel.one_session,
             walls: walls.number(),
         })?;
         let bytes = postcard::to_stdvec(&parts).ok()?;
@@ -86,6 +88,7 @@ impl Recipe {
             landlock_errata: 0,
             keyrings: parts.keyrings,
             loginuid: false,
+            one_session: parts.one_session,
             fork: ForkCall::Clone3,
         };
         let (who, limits, walls) = (parts.who, parts.limits, Walls::of(parts.walls));

@@ -15,6 +15,12 @@ use std::path::Path;
 
 /// Landlock's first ABI that keeps abstract Unix sockets of others out of reach.
 const SCOPES: u32 = 6;
+/// `CAP_SETUID`: its job can be any user of the host, and use up what the kernel gives that one.
+const fn changes_uid(capabilities: u64) -> bool {
+    const SETUID: u64 = 1 << 7;
+    capabilities & SETUID != 0
+}
+
 /// Landlock's first ABI that can tell the kernel's audit of what it refuses.
 const TELLS: u32 = 7;
 
@@ -150,6 +156,8 @@ impl Sandbox {
             locks: !profile.write.is_empty(),
             no_set_id: !profile.write.is_empty(),
             internet: profile.network,
+            shared_uid: changes_uid(profile.capabilities),
+            one_session: kernel.one_session,
             ..Class::default()
         };
         let sandbox = Sandbox {
@@ -192,7 +200,9 @@ impl Sandbox {
             unix: !profile.sockets.is_empty(),
             ipc: true,
             no_set_id: !profile.write.is_empty(),
-            shared_uid: profile.user.is_some(),
+            shared_uid: profile.user.is_some() || changes_uid(profile.capabilities),
+            one_session: kernel.one_session,
+            own_network: profile.network != Network::Host,
         };
         let who = Who {
             user: profile.user,
@@ -283,22 +293,18 @@ impl Sandbox {
         }
     }
 
-    /// Whether files of the host can be written.
-    fn writes(&self) -> bool {
-        self.class.locks || matches!(self.base, Base::Host)
-    }
-
     /// The limits of one process, of those of a job.
     pub(crate) fn processes(&self, limits: &Limits) -> Limits {
-        let more = match self.who.user {
-            // They count those of that user everywhere; the cgroup counts the job's.
-            Some(_) => u64::MAX,
-            None => self.attendants(),
+        let more = match (self.who.user, limits.others) {
+            (None, _) => self.attendants(),
+            // They count those of that user everywhere. Of root the kernel counts none.
+            (Some(_), Some(others)) => self.attendants().saturating_add(others),
+            (Some(_), None) => u64::MAX,
         };
-        let fsize = match self.writes() {
-            // It is there for the job's private directories.
-            true => u64::MAX,
-            false => limits.fsize,
+        let fsize = match self.base {
+            // What may change everything may write everything.
+            Base::Host => u64::MAX,
+            Base::Read(_) | Base::Strict(_) => limits.fsize,
         };
         Limits {
             nproc: limits.nproc.saturating_add(more),

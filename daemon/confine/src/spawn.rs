@@ -255,6 +255,7 @@ mod tests {
         let limits = Limits {
             nofile: 64,
             nproc: 16,
+            others: None,
             data: 1 << 28,
             cpu_s: 10,
             fsize: 1 << 21,

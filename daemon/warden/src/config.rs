@@ -1,6 +1,7 @@
 //! `remit.toml`: limits, accounts, audit. Every key has a default; an unknown key is refused.
 
 mod approval;
+mod audit;
 mod limits;
 mod output;
 
@@ -11,7 +12,8 @@ use serde::Deserialize;
 
 use crate::error::Fatal;
 pub use approval::Approval;
-pub use limits::{JobLimits, machine_memory};
+pub use audit::{Audit, Sink, Sync};
+pub use limits::{JobLimits, machine_memory, machine_watches};
 pub use output::Output;
 
 /// Its name in the configuration directory.
@@ -56,6 +58,7 @@ impl Config {
             ("audit.sink", audit.sink != new.audit.sink),
             ("audit.sync", audit.sync != new.audit.sync),
             ("audit.kernel", audit.kernel != new.audit.kernel),
+            ("audit.per_user", audit.per_user != new.audit.per_user),
             ("accounts.broker", accounts.broker != new.accounts.broker),
             (
                 "accounts.socket_group",
@@ -93,6 +96,7 @@ impl Config {
             ("limits.files", limits.files != new.limits.files),
             ("limits.tmp", limits.tmp != new.limits.tmp),
             ("limits.tmp_files", limits.tmp_files != new.limits.tmp_files),
+            ("limits.file", limits.file != new.limits.file),
             ("output.per_job", output.per_job != new.output.per_job),
             ("output.per_user", output.per_user != new.output.per_user),
             ("output.total", output.total != new.output.total),
@@ -102,42 +106,6 @@ impl Config {
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
         changed.map(|(key, _)| key).collect()
     }
-}
-
-/// `[audit]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Audit {
-    /// The sink.
-    pub sink: Sink,
-    /// When a record must be on the disk before remit goes on; for the file sink.
-    pub sync: Sync,
-    /// What is refused to jobs is told to the kernel's audit, and heard from there.
-    pub kernel: bool,
-}
-
-/// `audit.sink`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sink {
-    /// journald's native socket.
-    #[default]
-    Journald,
-    /// JSON Lines in the state directory.
-    File,
-}
-
-/// `audit.sync`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sync {
-    /// After each record.
-    Always,
-    /// After records of changes, approvals, grants and locks.
-    #[default]
-    Changes,
-    /// Left to the kernel.
-    Never,
 }
 
 /// `[accounts]`: names, or numbers where the user database does not know them.
@@ -378,6 +346,14 @@ fn check(config: &Config) -> Result<(), String> {
             "limits.tmp must be 65536 or more",
         ),
         (
+            config.limits.file >= 1 << 20,
+            "limits.file must be 1048576 or more",
+        ),
+        (
+            config.audit.per_user >= 1 << 20,
+            "audit.per_user must be 1048576 or more",
+        ),
+        (
             config.limits.tmp_files >= 16,
             "limits.tmp_files must be 16 or more",
         ),
@@ -525,6 +501,8 @@ mod tests {
             "[limits]\nmax_runtime_s = 86401",
             "[limits]\nmemory = 1",
             "[limits]\nfiles = 1",
+            "[limits]\nfile = 1",
+            "[audit]\nper_user = 1",
             "[output]\nper_job = 65535",
             "[output]\nper_user = 65536",
             "[output]\ntotal = 65536",

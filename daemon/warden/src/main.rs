@@ -47,6 +47,7 @@ mod peer;
 mod pipeline;
 mod plan;
 mod policy_load;
+mod processes;
 mod reactor;
 mod recent;
 mod refusals;

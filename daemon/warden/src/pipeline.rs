@@ -78,6 +78,7 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     }
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
+    warden.audit.may_write(subject.uid())?;
     // Only who may use a command learns what its arguments are.
     match warden.decide(subject, &call)? {
         Decided::Granted(grant) => granted(warden, requester, call, grant),

@@ -16,8 +16,6 @@ const TELL: Duration = Duration::from_secs(5);
 /// Such records in one turn of the loop, and how soon the next ones come.
 const AT_ONCE: usize = 16;
 const SOON: Duration = Duration::from_millis(100);
-/// What a record takes beside its sentence and fields: names, hashes, marks.
-const FRAME: usize = 800;
 
 /// Whose word it is that something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ impl Warden {
         self.recent.add(subject.map(Subject::user), refusal);
         if self.may_be_recorded(Source::Warden, subject, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
-            self.refusals.take(subject, weight(&record), Instant::now());
+            self.refusals.take(subject, record.weight(), Instant::now());
             self.audit.note(record);
         }
     }
@@ -61,7 +59,7 @@ impl Warden {
         if self.may_be_recorded(Source::Broker, subject, refusal) {
             let record = self.refusal(subject, Some(session), refusal, None);
             let record = Source::Broker.marked(record);
-            self.told.take(subject, weight(&record), Instant::now());
+            self.told.take(subject, record.weight(), Instant::now());
             self.audit.note(record);
         }
     }
@@ -154,14 +152,6 @@ impl Warden {
         }
         true
     }
-}
-
-/// Bytes that a record takes in the trail, more or less.
-fn weight(record: &Record) -> usize {
-    let fields = record.fields.iter();
-    fields.fold(FRAME + record.message.len(), |all, (name, value)| {
-        all + name.len() + value.len()
-    })
 }
 
 fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {

@@ -51,6 +51,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let signals = normal::normalise()?;
     let mut config = config::load(&args.config)?;
     config.limits.machine = config::machine_memory();
+    config.limits.watches = config::machine_watches();
     normal::enough_descriptors(config.jobs.max, config.jobs.queue)?;
     let ids = accounts::user("accounts.broker", &config.accounts.broker)?;
     let clients = accounts::group("accounts.socket_group", &config.accounts.socket_group)?;

@@ -29,7 +29,7 @@ use crate::error::{Fatal, chain};
 use crate::kernel_audit::KernelAudit;
 use crate::plan::Plan;
 use crate::uids::JobUid;
-pub use compiled::{Compiled, Sandboxes, Workshop};
+pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};
 use ground::Ground;
 pub use proof::{Asked, broken};
 pub use ready::{Ready, empty};

@@ -67,7 +67,7 @@ pub const ALL: &[Check] = &[
     check("may-timerfd", "make a timerfd", |_| { made(sys!(libc::SYS_timerfd_create, libc::CLOCK_MONOTONIC, 0)) }),
     check("may-inotify", "watch a directory", inotify),
     check("may-pidfd", "make a pidfd of itself", |_| { made(sys!(libc::SYS_pidfd_open, std::process::id(), 0)) }),
-    check("may-openat2", "open by openat2, as tar does", openat2),
+    check("may-openat2", "open by openat2, as tar does, or learn that there is none, as tar expects of older kernels", openat2),
     check("may-statx", "ask for metadata by statx", |_| { files::statx("/etc/passwd") }),
     check("may-yield", "yield the processor", |_| { made(sys!(libc::SYS_sched_yield)) }),
     check("may-getrandom", "get random bytes", getrandom),
@@ -77,7 +77,7 @@ pub const ALL: &[Check] = &[
     check("may-list-shm", "list System V segments, as ipcs does", |_| ctl(libc::SYS_shmctl, 14)),
     check("may-list-sem", "list System V semaphores, as ipcs does", |_| semctl(19)),
     check("may-list-msg", "list System V queues, as ipcs does", |_| { ctl(libc::SYS_msgctl, 12) }),
-    check("may-setsid", "start a session", setsid),
+    check("may-setsid", "start a session, or be told so", setsid),
 ];
 
 /// What a job can see of its own walls: for those that no single call would feel missing.
@@ -374,13 +374,17 @@ fn inotify(_: &[String]) -> Tried {
 
 fn openat2(_: &[String]) -> Tried {
     let how = [libc::O_RDONLY as u64, 0, 0];
-    made(sys!(
+    let opened = sys!(
         libc::SYS_openat2,
         libc::AT_FDCWD,
         path("/etc/passwd").as_ptr(),
         how.as_ptr(),
         24
-    ))
+    );
+    match opened {
+        Err(Refused(libc::ENOSYS)) => Ok("there is none".into()),
+        opened => made(opened),
+    }
 }
 
 fn getrandom(_: &[String]) -> Tried {

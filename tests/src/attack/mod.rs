@@ -20,6 +20,7 @@ mod locks;
 mod namespaces;
 mod network;
 pub mod objects;
+pub mod pools;
 mod process;
 mod raw;
 mod shared;
@@ -191,6 +192,7 @@ pub fn all() -> impl Iterator<Item = &'static Attack> {
         ipc::ATTACKS,
         locks::ATTACKS,
         shared::ATTACKS,
+        pools::ATTACKS,
         namespaces::ATTACKS,
         kernel::ATTACKS,
         identity::ATTACKS,

@@ -60,6 +60,7 @@ const DIFFERENT: &[Difference] = &[
     both(&["raw-socket"], REFUSED, "the kernel refuses it for want of CAP_NET_RAW"),
     both(&["shmget", "semget", "msgget"], Expect::NoEffect, "made in an ipc namespace of its own, which ends with the job"),
     both(&["shmat", "semop", "msgsnd", "sem-setval", "shm-remove", "sem-remove", "msg-remove"], NOTHING_THERE, "the host's objects are not in the job's ipc namespace"),
+    both(&["shm-huge"], Expect::Errno(libc::ENOMEM), "segments are allowed in an ipc namespace of its own, huge pages are not"),
     both(&["shadow", "daemon-audit"], GONE, "not listed, so not there"),
     both(&["daemon-environ", "proc-root", "proc-cwd", "proc-fd", "proc-environ", "proc-mem", "proc-oom", "pidfd-proc"], GONE, "/proc has the job's own processes and no other"),
     both(&["sysctl"], GONE, "/proc has processes and nothing else"),

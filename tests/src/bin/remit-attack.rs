@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         "hand-over" => hand_over(arguments),
         id => {
             let attack = attack::named(id).map(|attack| attack.run);
-            let Some(run) = attack.or_else(|| attack::allowed::named(id).map(|check| check.run))
-            else {
+            let check = || attack::allowed::named(id).map(|check| check.run);
+            let Some(run) = attack.or_else(check).or_else(|| attack::pools::probe(id)) else {
                 eprintln!("there is no attack '{id}'");
                 return ExitCode::from(64);
             };

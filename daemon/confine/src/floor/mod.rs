@@ -49,10 +49,12 @@ fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
 
 /// Makes a system call that takes integers only, or null pointers, for what it answers: the
 /// result, or minus the errno. For the witness.
-pub(crate) fn attempt(number: libc::c_long, args: [libc::c_long; 4]) -> i32 {
-    let [a, b, c, d] = args;
+pub(crate) fn attempt<const N: usize>(number: libc::c_long, args: [libc::c_long; N]) -> i32 {
+    let mut six = [0; 6];
+    six.iter_mut().zip(args).for_each(|(to, from)| *to = from);
+    let [a, b, c, d, e, f] = six;
     // SAFETY: none of the calls made through this is given an address but null.
-    let answer = unsafe { libc::syscall(number, a, b, c, d) };
+    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     check(answer).map_or_else(|e| -e.raw_os_error().unwrap_or(0), |n| n as i32)
 }
 

@@ -21,6 +21,7 @@ use crate::{Kernel, fence::fence, wall::Walls};
 use netlink::Message;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, socket};
 use std::{
+    ffi::CStr,
     fmt::Write,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
@@ -144,7 +145,7 @@ impl Net {
         let own = || floor::open(c"/proc/thread-self/ns/net", libc::O_RDONLY);
         let host = (!self.targets.is_empty()).then(own).transpose()?;
         floor::own_network()?;
-        open_ports()?;
+        tune(self.loopback)?;
         if self.loopback {
             let netlink = netlink::open()?;
             netlink::ask(netlink.as_fd(), &Message::loopback_up())?;
@@ -180,16 +181,37 @@ fn messages(address: IpAddr) -> impl Iterator<Item = Message> {
     std::iter::once(Message::address(address)).chain(route)
 }
 
-/// `ip_unprivileged_port_start` of this network namespace is 0. In a container `/proc/sys` is often
-/// read-only: then by a `/proc` mounted for this descriptor alone.
-fn open_ports() -> io::Result<()> {
-    let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
-    let file = floor::open(path, libc::O_WRONLY).or_else(|_| {
+/// Bytes that the kernel holds for one socket of TCP each way: at least, at first, at most. It counts them
+/// for all networks together (`net.ipv4.tcp_mem`), and its own default is megabytes.
+const BUFFERS: &[u8] = b"4096 65536 65536";
+/// Connections to one listener that nobody has accepted: they hold memory and no descriptor.
+const BACKLOG: &[u8] = b"128";
+
+/// What a network begins with: below `/proc/sys/net`, with the value.
+const EACH: &[(&CStr, &[u8])] = &[(c"ipv4/ip_unprivileged_port_start", b"0")];
+/// The same where sockets can be connected.
+const CONNECTED: &[(&CStr, &[u8])] = &[
+    (c"ipv4/tcp_rmem", BUFFERS),
+    (c"ipv4/tcp_wmem", BUFFERS),
+    (c"core/somaxconn", BACKLOG),
+];
+
+/// Sets what this network namespace is to begin with. In a container `/proc/sys` is often read-only: then by
+/// a `/proc` mounted for this alone.
+fn tune(loopback: bool) -> io::Result<()> {
+    let connected = if loopback { CONNECTED } else { &[] };
+    let all = || EACH.iter().chain(connected);
+    let put = |net: &OwnedFd| {
+        all().try_for_each(|(name, value)| {
+            let file = floor::open_at(Some(net.as_fd()), name, libc::O_WRONLY)?;
+            floor::write(file.as_fd(), value).map(drop)
+        })
+    };
+    let directory = libc::O_PATH | libc::O_DIRECTORY;
+    put(&floor::open(c"/proc/sys/net", directory)?).or_else(|_| {
         let proc = floor::detached_proc()?;
-        let path = c"sys/net/ipv4/ip_unprivileged_port_start";
-        floor::open_at(Some(proc.as_fd()), path, libc::O_WRONLY)
-    })?;
-    floor::write(file.as_fd(), b"0").map(drop)
+        put(&floor::open_at(Some(proc.as_fd()), c"sys/net", directory)?)
+    })
 }
 
 /// Whether this machine speaks IPv6: a kernel that can may have been told not to.

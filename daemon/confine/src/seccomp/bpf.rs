@@ -38,6 +38,11 @@ pub(super) const NUMBER: u32 = 0;
 pub(super) const ARCH: u32 = 4;
 pub(super) const ARGS: u32 = 16;
 
+/// The low word of an argument.
+fn load(arg: u8) -> Instruction {
+    op(LOAD, ARGS + 8 * u32::from(arg))
+}
+
 fn op(code: u16, k: u32) -> Instruction {
     Instruction {
         code,
@@ -277,8 +282,8 @@ impl Backward {
     fn check(&mut self, check: &Check, next: Place) -> Place {
         let refuse = self.errno(check.errno);
         let (values, found, not_found) = match check.want {
-            Want::OneOf(values) => (values, next, refuse),
-            Want::NoneOf(values) => (values, refuse, next),
+            Want::OneOf(values) | Want::OneOfIf { values, .. } => (values, next, refuse),
+            Want::NoneOf(values) | Want::NoneOfIf { values, .. } => (values, refuse, next),
         };
         let first = values.iter().rev().fold(not_found, |otherwise, value| {
             self.branch(JEQ, *value, found, otherwise)
@@ -287,6 +292,13 @@ impl Backward {
             u32::MAX => first,
             mask => self.then(op(AND, mask), first),
         };
-        self.then(op(LOAD, ARGS + 8 * u32::from(check.arg)), masked)
+        let asked = self.then(load(check.arg), masked);
+        match check.want {
+            Want::OneOf(_) | Want::NoneOf(_) => asked,
+            Want::OneOfIf { arg, is, .. } | Want::NoneOfIf { arg, is, .. } => {
+                let condition = self.branch(JEQ, is, asked, next);
+                self.then(load(arg), condition)
+            }
+        }
     }
 }

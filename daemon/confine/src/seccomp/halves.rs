@@ -33,6 +33,7 @@ pub(super) const SETUP: &[(&str, &[Row])] = &[
         ("fsopen", 430, 430), ("fsconfig", 431, 431), ("fsmount", 432, 432),
     ]),
     ("looking places up; refused to jobs that write", &[("openat2", 437, 437)]),
+    ("a session of its own", &[("setsid", 112, 157)]),
     ("RLIMIT_CORE", &[("prlimit64", 302, 261)]),
     ("the session keyring", &[("keyctl", 250, 219)]),
     ("the walls that come last", &[

@@ -45,6 +45,17 @@ struct Check {
 enum Want {
     OneOf(&'static [u32]),
     NoneOf(&'static [u32]),
+    /// Asked only where another argument, unmasked, has this value.
+    OneOfIf {
+        arg: u8,
+        is: u32,
+        values: &'static [u32],
+    },
+    NoneOfIf {
+        arg: u8,
+        is: u32,
+        values: &'static [u32],
+    },
 }
 
 /// Calls with one rule, for one reason.
@@ -125,6 +136,10 @@ pub(crate) struct Class {
     pub(crate) no_set_id: bool,
     /// Less: what the kernel counts by uid is taken from all that the job's user runs.
     pub(crate) shared_uid: bool,
+    /// Less: no session of its own, since the kernel shares processor time by sessions.
+    pub(crate) one_session: bool,
+    /// Less: in a network of its own buffers of sockets keep their size.
+    pub(crate) own_network: bool,
 }
 
 /// Compiles the filter of this machine for one kind of profile.

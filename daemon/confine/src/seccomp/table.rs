@@ -4,16 +4,21 @@
 //! What stands nowhere answers ENOSYS: newer calls, x32 numbers, calls that no kernel has any
 //! more, and `clone3`, whose flags a filter cannot see (libc falls back to `clone`).
 
-use super::{Check, Group, Instead, Rule, Want};
+mod instead;
+
+use super::{Check, Group, Rule, Want};
 use crate::Wall;
+pub(super) use instead::INSTEAD;
 
 /// Name and numbers of one call.
 pub(super) type Row = (&'static str, i32, i32);
 
 const EPERM: u16 = libc::EPERM as u16;
+const EINVAL: u16 = libc::EINVAL as u16;
 const EMFILE: u16 = libc::EMFILE as u16;
 const ENOMEM: u16 = libc::ENOMEM as u16;
 const ENOSYS: u16 = libc::ENOSYS as u16;
+const EOPNOTSUPP: u16 = libc::EOPNOTSUPP as u16;
 const EAFNOSUPPORT: u16 = libc::EAFNOSUPPORT as u16;
 
 /// `CLONE_NEW*` and `CLONE_PARENT`: a sibling of the job would be a child of the warden.
@@ -33,7 +38,67 @@ const IOCTLS: &[u32] = &[
     0xc050_6617, 0xc040_6618, 0xc040_6619,
     // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
     0x9408, 0x8008_9418,
+    // TUNATTACHFILTER: a program in the kernel's memory for programs.
+    0x4010_54d5,
 ];
+
+/// Requests that answer as a file system does which has no such request: FS_IOC_FIEMAP,
+/// XFS_IOC_GETBMAP, _GETBMAPA, _GETBMAPX. Each can write the file out first, and the flag for it is in
+/// memory, where no filter sees it.
+const EXTENTS: &[u32] = &[0xc020_660b, 0xc020_5826, 0xc020_582c, 0xc030_5838];
+
+/// `SOL_SOCKET`, and its options that put a program into the kernel's memory: SO_ATTACH_FILTER,
+/// SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF.
+const SOL_SOCKET: u32 = 1;
+const SOCKET_PROGRAMS: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::NoneOfIf {
+        arg: 1,
+        is: SOL_SOCKET,
+        values: &[26, 50, 51, 52],
+    },
+    errno: EPERM,
+};
+
+/// `O_DIRECT`, which has another value on each architecture.
+const DIRECT_X86_64: u32 = 0o40_000;
+const DIRECT_AARCH64: u32 = 0o200_000;
+/// The flag among those of a call, and among those that fcntl(F_SETFL) sets.
+const fn no_direct(arg: u8, flag: u32) -> Check {
+    Check {
+        arg,
+        mask: flag,
+        want: Want::OneOf(&[0]),
+        errno: EINVAL,
+    }
+}
+const fn no_direct_later(flag: u32) -> Check {
+    const F_SETFL: u32 = 4;
+    Check {
+        arg: 2,
+        mask: flag,
+        want: Want::OneOfIf {
+            arg: 1,
+            is: F_SETFL,
+            values: &[0],
+        },
+        errno: EINVAL,
+    }
+}
+const LOCKS: Check = Check {
+    arg: 1,
+    mask: !0,
+    want: Want::NoneOf(&[6, 7, 37, 38]),
+    errno: 0,
+};
+/// Leases, F_NOTIFY, F_SETPIPE_SZ and write hints.
+const STALLS: Check = Check {
+    arg: 1,
+    mask: !0,
+    want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]),
+    errno: EPERM,
+};
 
 /// All groups; the first is the only one without a rule of its own.
 #[rustfmt::skip]
@@ -84,11 +149,23 @@ pub(super) const GROUPS: &[Group] = &[
     ] },
     Group { why: "a lock can stall the host's own programs: say yes, lock nothing", wall: Some(Wall::SeccompLocks),
         rule: Rule::Answer(0), rows: &[("flock", 73, 32)] },
-    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use", wall: Some(Wall::SeccompLocks),
+    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use; a read past the cache (O_DIRECT) flushes", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] },
+    Group { why: "likewise, with the other architecture's flag", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] },
+    Group { why: "a read past the cache (O_DIRECT) writes out first what others have written: as on a file system without it", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[no_direct(1, DIRECT_X86_64)]), rows: &[("open", 2, -1)] },
+    Group { why: "O_DIRECT likewise", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[no_direct(2, DIRECT_X86_64)]), rows: &[("openat", 257, -1)] },
+    Group { why: "O_DIRECT likewise, with the other architecture's flag", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Checked(&[no_direct(2, DIRECT_AARCH64)]), rows: &[("openat", -1, 56)] },
+    Group { why: "its flags are in memory, where no filter sees them; programs fall back to openat", wall: Some(Wall::SeccompLocks),
+        rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] },
+    Group { why: "MADV_COLD and MADV_PAGEOUT drop what others have cached: say yes, it is advice; MADV_COLLAPSE flushes", wall: Some(Wall::SeccompLocks),
         rule: Rule::Checked(&[
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[6, 7, 37, 38]), errno: 0 },
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]), errno: EPERM },
-        ]), rows: &[("fcntl", 72, 25)] },
+            Check { arg: 2, mask: !0, want: Want::NoneOf(&[20, 21]), errno: 0 },
+            Check { arg: 2, mask: !0, want: Want::NoneOf(&[25]), errno: EINVAL },
+        ]), rows: &[("madvise", 28, 233)] },
     Group { why: "flushing makes everybody wait for the disks: say yes, a job's own files are in memory", wall: Some(Wall::SeccompLocks),
         rule: Rule::Answer(0), rows: &[
         ("fsync", 74, 82), ("fdatasync", 75, 83), ("sync", 162, 81), ("syncfs", 306, 267),
@@ -132,6 +209,12 @@ pub(super) const GROUPS: &[Group] = &[
         ("landlock_create_ruleset", 444, 444), ("landlock_add_rule", 445, 445),
         ("landlock_restrict_self", 446, 446),
     ] },
+    Group { why: "a filter of a socket takes memory of which the whole machine has little (net.core.bpf_jit_limit); without it nobody can install one, as sshd does before a login", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[SOCKET_PROGRAMS]), rows: &[("setsockopt", 54, 208)] },
+    Group { why: "RENAME_WHITEOUT makes a device node: as on a file system without it", wall: Some(Wall::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 4, mask: 4, want: Want::OneOf(&[0]), errno: EINVAL },
+        ]), rows: &[("renameat2", 316, 276)] },
     Group { why: "netlink queries only: ROUTE, SOCK_DIAG, GENERIC", wall: Some(Wall::SeccompSockets),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[16]), errno: EAFNOSUPPORT },
@@ -157,6 +240,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { why: "typing into a terminal; loading modules; keys and flushes of a file system, whose read-only mount does not stop them", wall: Some(Wall::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 1, mask: !0, want: Want::NoneOf(IOCTLS), errno: EPERM },
+            Check { arg: 1, mask: !0, want: Want::NoneOf(EXTENTS), errno: EOPNOTSUPP },
         ]), rows: &[("ioctl", 16, 29)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", wall: Some(Wall::SeccompRefused),
         rule: Rule::Checked(&[
@@ -188,97 +272,20 @@ pub(super) const GROUPS: &[Group] = &[
         ]), rows: &[("semctl", 66, 191)] },
 ];
 
-/// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
-const INTERNET_ADDRESSES: [u32; 2] = [16, 28];
-/// Protocols of sockets: the netlink ones; with these, any, ICMP, TCP, UDP and ICMPv6. Others
-/// (SCTP, DCCP, MPTCP) would load modules or pass by walls that know TCP alone.
-const NETLINK_PROTOCOLS: &[u32] = &[0, 4, 16];
-const PROTOCOLS: &[u32] = &[0, 4, 16, 1, 6, 17, 58];
-/// `S_ISUID` and `S_ISGID`.
-const SET_ID: u32 = 0o6000;
-/// `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW`, which netlink has and the internet only with
-/// `CAP_NET_RAW`; and for Unix sockets `SOCK_SEQPACKET`.
-const TYPES: &[u32] = &[1, 2, 3];
-const UNIX_TYPES: &[u32] = &[1, 2, 3, 5];
-
-/// What some kinds of profile have in place of rules above; of two for one call the last.
-#[rustfmt::skip]
-pub(super) const INSTEAD: &[Instead] = &[
-    Instead { of: |class| class.locks, group: Group { why: "a job that writes files of the host has to lock and flush them as others do", wall: Some(Wall::SeccompLocks),
-        rule: Rule::Allow, rows: &[
-        ("flock", 73, 32), ("fsync", 74, 82), ("fdatasync", 75, 83), ("syncfs", 306, 267),
-        ("sync_file_range", 277, 84), ("msync", 26, 227),
-    ] } },
-    Instead { of: |class| class.locks, group: Group { why: "likewise; leases, F_NOTIFY, write hints and pipe sizes stay refused", wall: Some(Wall::SeccompLocks),
-        rule: Rule::Checked(&[
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]), errno: EPERM },
-        ]), rows: &[("fcntl", 72, 25)] } },
-    Instead { of: |class| class.ipc, group: Group { why: "System V objects of an own namespace are the job's alone and end with it", wall: Some(Wall::SeccompIpc),
-        rule: Rule::Allow, rows: &[
-        ("shmget", 29, 194), ("shmat", 30, 196), ("shmctl", 31, 195), ("semget", 64, 190),
-        ("semop", 65, 193), ("semtimedop", 220, 192), ("semctl", 66, 191), ("msgget", 68, 186),
-        ("msgsnd", 69, 189), ("msgrcv", 70, 188), ("msgctl", 71, 187),
-    ] } },
-    Instead { of: |class| class.internet && !class.unix, group: Group { why: "netlink queries and internet sockets", wall: Some(Wall::SeccompSockets),
-        rule: Rule::Checked(&[
-            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 2, 10]), errno: EAFNOSUPPORT },
-            Check { arg: 1, mask: 0xf, want: Want::OneOf(TYPES), errno: EAFNOSUPPORT },
-            Check { arg: 2, mask: !0, want: Want::OneOf(PROTOCOLS), errno: EAFNOSUPPORT },
-        ]), rows: &[("socket", 41, 198)] } },
-    Instead { of: |class| class.internet && !class.unix, group: Group { why: "addresses of netlink and the internet by their sizes: no path, no other Unix name fits by chance", wall: Some(Wall::SeccompSocketpair),
-        rule: Rule::Checked(&[
-            Check { arg: 2, mask: !0, want: Want::OneOf(&[NETLINK_ADDRESS, INTERNET_ADDRESSES[0], INTERNET_ADDRESSES[1]]), errno: EPERM },
-        ]), rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
-    Instead { of: |class| class.unix && !class.internet, group: Group { why: "netlink queries and Unix sockets", wall: Some(Wall::SeccompSockets),
-        rule: Rule::Checked(&[
-            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 1]), errno: EAFNOSUPPORT },
-            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
-            Check { arg: 2, mask: !0, want: Want::OneOf(NETLINK_PROTOCOLS), errno: EAFNOSUPPORT },
-        ]), rows: &[("socket", 41, 198)] } },
-    Instead { of: |class| class.unix && class.internet, group: Group { why: "netlink queries, internet and Unix sockets", wall: Some(Wall::SeccompSockets),
-        rule: Rule::Checked(&[
-            Check { arg: 0, mask: !0, want: Want::OneOf(&[16, 2, 10, 1]), errno: EAFNOSUPPORT },
-            Check { arg: 1, mask: 0xf, want: Want::OneOf(UNIX_TYPES), errno: EAFNOSUPPORT },
-            Check { arg: 2, mask: !0, want: Want::OneOf(PROTOCOLS), errno: EAFNOSUPPORT },
-        ]), rows: &[("socket", 41, 198)] } },
-    Instead { of: |class| class.unix, group: Group { why: "Unix sockets have names of any length", wall: Some(Wall::SeccompSocketpair),
-        rule: Rule::Allow, rows: &[("bind", 49, 200), ("connect", 42, 203)] } },
-    Instead { of: |class| class.unix, group: Group { why: "a datagram pair reaches no more than the sockets it may make", wall: Some(Wall::SeccompSocketpair),
-        rule: Rule::Checked(&[
-            Check { arg: 0, mask: !0, want: Want::OneOf(&[1]), errno: EAFNOSUPPORT },
-        ]), rows: &[("socketpair", 53, 199)] } },
-    Instead { of: |class| class.no_set_id, group: Group { why: "a set-id file that a job leaves on the host gives its rights to whoever executes it", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Checked(&[
-            Check { arg: 1, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
-        ]), rows: &[("chmod", 90, -1), ("fchmod", 91, 52), ("creat", 85, -1), ("mknod", 133, -1)] } },
-    Instead { of: |class| class.no_set_id, group: Group { why: "likewise, with the mode as third argument", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Checked(&[
-            Check { arg: 2, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
-        ]), rows: &[("fchmodat", 268, 53), ("fchmodat2", 452, 452), ("open", 2, -1), ("mknodat", 259, 33)] } },
-    Instead { of: |class| class.no_set_id, group: Group { why: "likewise, with the mode as fourth argument", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Checked(&[
-            Check { arg: 3, mask: SET_ID, want: Want::OneOf(&[0]), errno: EPERM },
-        ]), rows: &[("openat", 257, 56)] } },
-    Instead { of: |class| class.no_set_id, group: Group { why: "likewise; its mode is in memory, where no filter sees it", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
-    Instead { of: |class| class.shared_uid, group: Group { why: "a uid has 128 instances: the host's programs of that user would have none", wall: Some(Wall::SeccompRefused),
-        rule: Rule::Answer(EMFILE), rows: &[("inotify_init", 253, -1), ("inotify_init1", 294, 26)] } },
-];
-
 #[rustfmt::skip]
 const ALLOWED: &[Row] = &[
-    ("read", 0, 63), ("write", 1, 64), ("open", 2, -1), ("close", 3, 57), ("stat", 4, -1),
+    ("read", 0, 63), ("write", 1, 64), ("close", 3, 57), ("stat", 4, -1),
     ("fstat", 5, 80), ("lstat", 6, -1), ("poll", 7, -1), ("lseek", 8, 62), ("mprotect", 10, 226),
     ("munmap", 11, 215), ("brk", 12, 214), ("rt_sigaction", 13, 134), ("rt_sigprocmask", 14, 135),
     ("rt_sigreturn", 15, 139), ("pread64", 17, 67), ("pwrite64", 18, 68), ("readv", 19, 65),
     ("writev", 20, 66), ("access", 21, -1), ("pipe", 22, -1), ("select", 23, -1),
     ("sched_yield", 24, 124), ("mremap", 25, 216), ("mincore", 27, 232),
-    ("madvise", 28, 233), ("dup", 32, 23), ("dup2", 33, -1), ("pause", 34, -1),
+    ("dup", 32, 23), ("dup2", 33, -1), ("pause", 34, -1),
     ("nanosleep", 35, 101), ("getitimer", 36, 102), ("alarm", 37, -1), ("setitimer", 38, 103),
     ("getpid", 39, 172), ("sendfile", 40, 71), ("accept", 43, 202), ("sendto", 44, 206),
     ("recvfrom", 45, 207), ("sendmsg", 46, 211), ("recvmsg", 47, 212), ("shutdown", 48, 210),
     ("listen", 50, 201), ("getsockname", 51, 204), ("getpeername", 52, 205),
-    ("setsockopt", 54, 208), ("getsockopt", 55, 209), ("fork", 57, -1), ("vfork", 58, -1),
+    ("getsockopt", 55, 209), ("fork", 57, -1), ("vfork", 58, -1),
     ("execve", 59, 221), ("exit", 60, 93), ("wait4", 61, 260), ("kill", 62, 129),
     ("uname", 63, 160), ("shmdt", 67, 197),
     ("truncate", 76, 45), ("ftruncate", 77, 46), ("getdents", 78, -1), ("getcwd", 79, 17),
@@ -318,7 +325,7 @@ const ALLOWED: &[Row] = &[
     ("epoll_ctl", 233, 21), ("tgkill", 234, 131), ("utimes", 235, -1), ("mbind", 237, 235),
     ("set_mempolicy", 238, 237), ("get_mempolicy", 239, 236), ("waitid", 247, 95),
     ("ioprio_set", 251, 30), ("ioprio_get", 252, 31), ("inotify_init", 253, -1),
-    ("inotify_add_watch", 254, 27), ("inotify_rm_watch", 255, 28), ("openat", 257, 56),
+    ("inotify_add_watch", 254, 27), ("inotify_rm_watch", 255, 28), 
     ("mkdirat", 258, 34), ("mknodat", 259, 33), ("fchownat", 260, 54), ("futimesat", 261, -1),
     ("newfstatat", 262, 79), ("unlinkat", 263, 35), ("renameat", 264, 38), ("linkat", 265, 37),
     ("symlinkat", 266, 36), ("readlinkat", 267, 78), ("fchmodat", 268, 53), ("faccessat", 269, 48),
@@ -333,13 +340,13 @@ const ALLOWED: &[Row] = &[
     ("rt_tgsigqueueinfo", 297, 240), ("recvmmsg", 299, 243),
     ("name_to_handle_at", 303, 264), ("clock_adjtime", 305, 266),
     ("sendmmsg", 307, 269), ("getcpu", 309, 168), ("sched_setattr", 314, 274),
-    ("sched_getattr", 315, 275), ("renameat2", 316, 276),
+    ("sched_getattr", 315, 275), 
     ("getrandom", 318, 278), ("execveat", 322, 281), ("membarrier", 324, 283),
     ("mlock2", 325, 284), ("copy_file_range", 326, 285), ("preadv2", 327, 286),
     ("pwritev2", 328, 287), ("pkey_mprotect", 329, 288), ("pkey_alloc", 330, 289),
     ("pkey_free", 331, 290), ("statx", 332, 291), ("io_pgetevents", 333, 292), ("rseq", 334, 293),
     ("uretprobe", 335, -1), ("uprobe", 336, -1), ("pidfd_send_signal", 424, 424),
-    ("pidfd_open", 434, 434), ("close_range", 436, 436), ("openat2", 437, 437),
+    ("pidfd_open", 434, 434), ("close_range", 436, 436), 
     ("faccessat2", 439, 439), ("epoll_pwait2", 441, 441),
    
     ("futex_waitv", 449, 449), ("set_mempolicy_home_node", 450, 450), ("cachestat", 451, 451),

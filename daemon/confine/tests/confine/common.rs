@@ -21,6 +21,7 @@ pub fn uid() -> u32 {
 pub const LIMITS: Limits = Limits {
     nofile: 256,
     nproc: 64,
+    others: None,
     data: 1 << 30,
     cpu_s: 20,
     fsize: 64 << 20,

@@ -256,6 +256,8 @@ impl Encoder {
         let Limits {
             nofile,
             nproc,
+            // What else runs as its user when it begins.
+            others: _,
             data,
             cpu_s,
             fsize,

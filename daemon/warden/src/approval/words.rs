@@ -77,6 +77,7 @@ pub fn limits(limits: &Limits, runtime: &Runtime) -> Vec<String> {
     let Limits {
         nofile,
         nproc,
+        others: _,
         data,
         cpu_s,
         // Above that of the private directories, where a job can write nowhere else.

@@ -101,6 +101,7 @@ fn cost_of_a_record() {
             sink,
             sync,
             kernel: false,
+            ..crate::config::Audit::default()
         };
         let mut audit = Audit::open(&config, &state).unwrap();
         let times = measure(&mut audit, is_change, if synced { SYNCED } else { RECORDS });

@@ -3,6 +3,7 @@
 //! Only [`Audit::intent`] makes a [`Recorded`], and the sandbox takes nothing
 //! else: no record, no run.
 
+mod budget;
 pub mod chain;
 #[cfg(test)]
 mod cost;
@@ -13,10 +14,11 @@ mod record;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use record::{Event, Record};
+use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;
 
 use crate::config::{Sink, Sync};
@@ -24,6 +26,7 @@ use crate::error::Fatal;
 use crate::history::History;
 use crate::plan::Plan;
 
+use budget::Budget;
 use chain::Chain;
 
 /// For a sink that is full to take a record, at the start.
@@ -86,6 +89,8 @@ pub struct Audit {
     lost: u64,
     /// Why the newest record is not in the trail, if so.
     error: Option<String>,
+    /// What each user's requests may still write.
+    budget: Budget,
     /// What of it users may see again.
     pub history: History,
 }
@@ -118,6 +123,7 @@ impl Audit {
             chain,
             lost: 0,
             error: None,
+            budget: Budget::new(config.per_user),
             history: History::open(state),
         })
     }
@@ -227,6 +233,7 @@ impl Audit {
         let is_on_disk = sync && matches!(self.sink, Open::File(_));
         let (kept, written) = match written {
             Ok(()) => {
+                self.charge(&linked.record);
                 self.history.add(&linked.record, linked.seq(), now);
                 // The record is out, and what it says is to be done.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
@@ -240,6 +247,36 @@ impl Audit {
             say!("the head of the audit trail cannot be kept: {error}");
         }
         written
+    }
+
+    /// Counts a record to whom it is about. Refusals have a bound of their own.
+    fn charge(&mut self, record: &Record) {
+        if let Some(told) = &record.told
+            && record.event != Event::Refusal
+        {
+            self.budget
+                .take(told.owner.uid, record.weight(), Instant::now());
+        }
+    }
+
+    /// Whether another request of this user may be recorded.
+    ///
+    /// # Errors
+    /// `rate_limited`: they have written as much into the trail as one user may in an hour.
+    pub fn may_write(&self, uid: u32) -> Result<(), Refusal> {
+        let Err(wait) = self.budget.ask(uid, Instant::now()) else {
+            return Ok(());
+        };
+        let (bytes, seconds) = (self.budget.hour(), wait.as_secs() + 1);
+        let text = format!(
+            "the records of your requests have taken the {bytes} bytes of the audit trail that one user has in an \
+             hour"
+        );
+        Err(Refusal::new(Code::RateLimited, text)
+            .lift("raise per_user in [audit] of remit.toml")
+            .next(format!(
+                "wait {seconds} s; make fewer calls, with shorter arguments"
+            )))
     }
 
     /// Writes a record about something that did not happen anyway. One that

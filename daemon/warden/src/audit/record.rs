@@ -87,6 +87,16 @@ impl Record {
         }
     }
 
+    /// Bytes that it takes in the trail, more or less.
+    pub fn weight(&self) -> usize {
+        /// Beside its sentence and fields: names, hashes, marks.
+        const FRAME: usize = 800;
+        let fields = self.fields.iter();
+        fields.fold(FRAME + self.message.len(), |all, (name, value)| {
+            all + name.len() + value.len()
+        })
+    }
+
     /// Marks it as being about a change of the host.
     pub fn of_change(self) -> Self {
         let is_change = true;

@@ -27,9 +27,17 @@ pub struct JobLimits {
     pub tmp: u64,
     /// Files in each of the private directories.
     pub tmp_files: u64,
+    /// Bytes of one file, for jobs that write files of the host.
+    pub file: u64,
     /// Bytes that this machine has in all, where that is known.
     #[serde(skip)]
     pub machine: Option<u64>,
+    /// Watches by epoll(7) that this machine gives one user, where that is known.
+    #[serde(skip)]
+    pub watches: Option<u64>,
+    /// `files` is a word of a profile or a command.
+    #[serde(skip)]
+    pub files_are_said: bool,
 }
 
 impl Default for JobLimits {
@@ -44,7 +52,10 @@ impl Default for JobLimits {
             files: 1024,
             tmp: 64 << 20,
             tmp_files: 16 << 10,
+            file: 2 << 30,
             machine: None,
+            watches: None,
+            files_are_said: false,
         }
     }
 }
@@ -77,7 +88,30 @@ impl JobLimits {
             tmp: last(changes, |limits| limits.tmp).unwrap_or(self.tmp),
             cpu_s: self.cpu_s,
             tmp_files: self.tmp_files,
+            file: self.file,
             machine: self.machine,
+            watches: self.watches,
+            files_are_said: last(changes, |limits| limits.open_files).is_some(),
+        }
+    }
+
+    /// The same of a job whose user is one of the host's. The kernel counts watches by epoll(7) and descriptors in
+    /// flight by user. With n descriptors a process has n²/4 watches at most, so the job has a quarter of the user's.
+    pub fn of_a_users_job(mut self) -> Self {
+        const LEAST: u64 = 64;
+        if let Some(watches) = self.watches.filter(|_| !self.files_are_said) {
+            let each = watches / self.tasks.max(1);
+            self.files = self.files.min(each.isqrt().max(LEAST));
+        }
+        self
+    }
+
+    /// The same of a job that writes files of the host.
+    pub fn of_a_writing_job(self) -> Limits {
+        let limits = self.limits();
+        Limits {
+            fsize: self.file.max(limits.fsize),
+            ..limits
         }
     }
 
@@ -86,6 +120,7 @@ impl JobLimits {
         Limits {
             nofile: self.files,
             nproc: self.tasks,
+            others: None,
             data: self.effective_memory(),
             cpu_s: self.cpu_s,
             // Above the private directories, so that a full one says ENOSPC first.
@@ -103,6 +138,12 @@ impl JobLimits {
 pub fn machine_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     memory_of(&meminfo)
+}
+
+/// What this machine gives one user of watches by epoll(7).
+pub fn machine_watches() -> Option<u64> {
+    let most = std::fs::read_to_string("/proc/sys/fs/epoll/max_user_watches").ok()?;
+    most.trim().parse().ok()
 }
 
 fn memory_of(meminfo: &str) -> Option<u64> {
@@ -144,6 +185,32 @@ mod tests {
             both.tmp,
         );
         assert_eq!(others, (2 << 20, 3, 64, 50, 7));
+    }
+
+    /// S4: n processes of f descriptors have n·f²/4 watches at most.
+    #[test]
+    fn s04_the_job_of_a_user_leaves_that_user_most_watches() {
+        let tasks = JobLimits::default().tasks;
+        for watches in [300_000, 860_000, 5_491_511, u64::MAX] {
+            let machine = JobLimits {
+                watches: Some(watches),
+                ..JobLimits::default()
+            };
+            let files = machine.clone().of_a_users_job().limits().nofile;
+            assert!(files * files / 4 * tasks <= watches, "{watches}: {files}");
+            assert!((64..=1024).contains(&files), "{files}");
+            let said = ProfileLimits {
+                open_files: Some(1000),
+                ..ProfileLimits::default()
+            };
+            let said = machine.with(&[said]).of_a_users_job();
+            assert_eq!(
+                said.limits().nofile,
+                1000,
+                "an administrator has the last word"
+            );
+        }
+        assert_eq!(JobLimits::default().of_a_users_job().files, 1024);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::runtime::Runtime;
 use super::slot::{Slot, SlotWhat, element};
 use crate::config::JobLimits;
 use crate::look;
-use crate::walls::{Compiled, Sandboxes};
+use crate::walls::{Compiled, Sandboxes, limits_in};
 
 /// What a request is bound to.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Bound {
         Ok(Self {
             env: remit_policy::environment(terms, &call.env)?,
             runtime: Runtime::new(call.runtime_s, setting.limits, profile, command)?,
-            limits: limits.limits(),
+            limits: limits_in(profile, limits),
             compiled: setting.sandboxes.get(profile)?,
             asked: Rc::new(Asked::bound(
                 call,

@@ -82,7 +82,7 @@ impl Workshop {
     /// # Errors
     /// This machine cannot have it.
     pub fn compile(&self, profile: &Arc<Profile>) -> Result<Compiled> {
-        let limits = self.limits.with(&[profile.limits]).limits();
+        let limits = limits_in(profile, self.limits.with(&[profile.limits]));
         let sandbox = match profile.base {
             Base::Read => read(&self.read(profile, limits), &self.kernel),
             Base::Strict => strict(&strict_profile(profile, limits), &self.kernel),
@@ -107,6 +107,26 @@ impl Workshop {
             network: matches!(profile.network, remit_policy::Network::Host),
         }
     }
+}
+
+/// The limits of jobs in this profile, of what `remit.toml` and policy say.
+pub fn limits_in(profile: &Profile, limits: JobLimits) -> Limits {
+    let limits = match shares_a_user(profile) {
+        true => limits.of_a_users_job(),
+        false => limits,
+    };
+    match profile.write.is_empty() {
+        true => limits.limits(),
+        false => limits.of_a_writing_job(),
+    }
+}
+
+/// Whether its jobs are, or can become, a user whom others are too.
+fn shares_a_user(profile: &Profile) -> bool {
+    const CAP_SETUID: u64 = 1 << 7;
+    let is_confined = profile.base != Base::Host;
+    let becomes = profile.capabilities & CAP_SETUID != 0;
+    is_confined && (fixed(profile).is_some() || becomes)
 }
 
 fn strict_profile(profile: &Profile, limits: Limits) -> StrictProfile {

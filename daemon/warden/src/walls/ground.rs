@@ -18,6 +18,7 @@ use crate::audit::Recorded;
 use crate::config::Config;
 use crate::error::chain;
 use crate::plan::{Bound, Plan};
+use crate::processes::tasks_of;
 use crate::stop::parted;
 
 /// Of a uid, beyond those of a job's cgroup.
@@ -41,9 +42,11 @@ impl Ground {
     /// # Errors
     /// The kernel cannot confine, or there can be no keeper.
     pub fn lay(config: &Config) -> Result<Self> {
-        let kernel = Kernel::probe()?;
+        let mut kernel = Kernel::probe()?;
         let keeper_id = config.jobs.uid_first;
         let cgroups = Cgroups::open("remit")?;
+        let controllers = cgroups.as_ref().map_or(&[][..], Cgroups::controllers);
+        kernel.one_session = !controllers.contains(&Controller::Cpu) && Kernel::shares_by_session();
         Ok(Self {
             kernel,
             keeper: Keeper::start(keeper_id, keeper_id)?,
@@ -85,7 +88,7 @@ impl Ground {
                 .as_ref()
                 .map_or(&[], |approved| &approved.files),
             cgroup: cgroup.as_ref().map(Cgroup::fd),
-            limits: &self.own(&bound.limits),
+            limits: &self.own(&bound.limits, bound.compiled.fixed_uid()),
         };
         let sandbox = bound.compiled.sandbox();
         let spawned = self.zygotes.spawn(sandbox, &self.keeper, &job, waiting);
@@ -144,14 +147,18 @@ impl Ground {
     }
 
     /// The limits of each process. Where a controller counts the tasks of the whole job, it shall
-    /// be the one that refuses: it remembers that it did.
-    fn own(&self, limits: &Limits) -> Limits {
+    /// be the one that refuses: it remembers that it did. `user`: whose processes they are, where that is not the
+    /// job's own uid.
+    fn own(&self, limits: &Limits, user: Option<u32>) -> Limits {
         match self.controllers().contains(&Controller::Pids) {
             true => Limits {
                 nproc: limits.nproc.saturating_add(SPARE_TASKS),
                 ..*limits
             },
-            false => *limits,
+            false => Limits {
+                others: user.filter(|uid| *uid != 0).map(tasks_of),
+                ..*limits
+            },
         }
     }
 
@@ -163,9 +170,9 @@ impl Ground {
             false => &[],
         };
         let clamped = bound.compiled.sandbox().clamped(&bound.limits);
-        let own = bound.compiled.fixed_uid().is_none();
+        let user = bound.compiled.fixed_uid();
         let mut told = vec![format!("runtime {} s", bound.runtime.seconds)];
-        told.extend(limits::told(&bound.limits, controllers, &clamped, own));
+        told.extend(limits::told(&bound.limits, controllers, &clamped, user));
         let walls = match bound.compiled.base() {
             Base::Host => vec![NO_WALLS.to_owned()],
             Base::Read | Base::Strict => steps.iter().map(|step| step.name().to_owned()).collect(),

@@ -3,12 +3,12 @@
 use remit_confine::{Clamped, Controller, Limits};
 
 /// Each limit with what holds it: `controllers` are those of the job's cgroup, `clamped` what the
-/// daemon's own hard limits take away. `own`: the job has a uid of its own.
+/// daemon's own hard limits take away. `user`: the job's, where it is not a uid of its own.
 pub fn told(
     limits: &Limits,
     controllers: &[Controller],
     clamped: &[Clamped],
-    own: bool,
+    user: Option<u32>,
 ) -> Vec<String> {
     let has = |controller| controllers.contains(&controller);
     let mut lines = vec![
@@ -20,14 +20,16 @@ pub fn told(
                 false => "private memory of each process, rlimit",
             }
         ),
-        match (has(Controller::Pids), own) {
+        match (has(Controller::Pids), user) {
             (true, _) => format!("tasks {} (cgroup)", limits.nproc),
             // The kernel counts it by uid, and no other job has this one.
-            (false, true) => format!(
+            (false, None) => format!(
                 "tasks {} (all processes of the job together, rlimit)",
                 limits.nproc
             ),
-            (false, false) => "tasks not limited (no controller, and its user has others)".into(),
+            // Of root it counts none.
+            (false, Some(0)) => "tasks not limited (no controller, and its user is root)".into(),
+            (false, Some(_)) => format!("tasks {} more than its user had (rlimit)", limits.nproc),
         },
         match limits.cpu_percent.filter(|_| has(Controller::Cpu)) {
             Some(percent) => format!("cpu {percent} % of one (cgroup)"),
@@ -92,10 +94,11 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(&limits, controllers, clamped, true), want);
+            assert_eq!(told(&limits, controllers, clamped, None), want);
         }
-        let of_somebody = |controllers| told(&limits, controllers, &[], false);
-        assert_eq!(of_somebody(&Controller::ALL)[1], "tasks 256 (cgroup)");
-        assert!(of_somebody(&[])[1].starts_with("tasks not limited"));
+        let of = |user, controllers| told(&limits, controllers, &[], Some(user));
+        assert_eq!(of(1, &Controller::ALL)[1], "tasks 256 (cgroup)");
+        assert_eq!(of(1, &[])[1], "tasks 256 more than its user had (rlimit)");
+        assert!(of(0, &[])[1].starts_with("tasks not limited"));
     }
 }

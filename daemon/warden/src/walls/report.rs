@@ -70,7 +70,7 @@ impl Walls {
             return Vec::new();
         };
         let clamped = compiled.sandbox().clamped(limits);
-        limits::told(limits, self.own_controllers(), &clamped, true)
+        limits::told(limits, self.own_controllers(), &clamped, None)
     }
 
     /// What of these limits the daemon's own hard limits take away.

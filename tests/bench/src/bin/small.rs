@@ -27,6 +27,7 @@ const FIRST_STRICT_UID: u32 = FIRST_UID + 500_000;
 const LIMITS: Limits = Limits {
     nofile: 1024,
     nproc: 256,
+    others: None,
     data: 1 << 30,
     cpu_s: 3600,
     fsize: 128 << 20,

@@ -263,6 +263,7 @@ fn the_encoding_is_as_written_down() {
     draft.bound.limits = Limits {
         nofile: 1,
         nproc: 2,
+        others: None,
         data: 3,
         cpu_s: 4,
         fsize: 5,
