@@ -5,8 +5,10 @@
 //!
 //! And which units no unit verb may change ([`is_protected`]).
 
+mod disruptive;
 mod protected;
 
+pub use disruptive::is_disruptive;
 pub use protected::is_protected;
 
 use serde::{Deserialize, Serialize};

@@ -27,7 +27,7 @@ struct Protected {
     why: &'static str,
 }
 
-const PROTECTED: [Protected; 10] = [
+const PROTECTED: [Protected; 14] = [
     // Also sshd-unix-local@ and sshd-keygen@, and the Debian name with its socket and instances.
     Protected {
         names: &["ssh", "sshd*", "dropbear*"],
@@ -87,6 +87,16 @@ const PROTECTED: [Protected; 10] = [
             "wg-quick",
             "openvpn*",
             "tailscaled",
+            "network-manager",
+            "zerotier-one",
+            "strongswan*",
+            "ipsec",
+            "netbird*",
+            "cloudflared*",
+            "frr",
+            "bird",
+            "bird6",
+            "keepalived",
         ],
         why: "the machine is reached through it",
     },
@@ -103,6 +113,7 @@ const PROTECTED: [Protected; 10] = [
             "shorewall*",
             "ferm",
             "fail2ban",
+            "crowdsec*",
         ],
         why: "it keeps strangers out",
     },
@@ -114,6 +125,10 @@ const PROTECTED: [Protected; 10] = [
             "apparmor",
             "snapd.apparmor",
             "selinux*",
+            "fapolicyd",
+            "usbguard*",
+            "wazuh-agent",
+            "falco*",
         ],
         why: "it decides or records who may do what",
     },
@@ -125,27 +140,72 @@ const PROTECTED: [Protected; 10] = [
             "iscsid",
             "open-iscsi",
             "mdmonitor",
+            // Its stop unmounts what lies on LVM, multipath and the device mapper.
+            "blk-availability",
+            "iscsi",
+            "iscsi-shutdown",
+            "zfs-*",
+            "autofs",
+            "rbdmap",
+            "drbd*",
+            "dmraid-activation",
+            "stratisd*",
+            "nvmf-*",
         ],
         why: "file systems depend on it",
     },
+    Protected {
+        names: &["rsyslog*", "syslog", "syslog-ng*"],
+        why: "it keeps the machine's log",
+    },
+    Protected {
+        names: &[
+            "amazon-ssm-agent",
+            "google-guest-agent*",
+            "walinuxagent",
+            "waagent",
+            "qemu-guest-agent",
+        ],
+        why: "the machine is managed by it from outside",
+    },
+    // Free text behind their @ is given to a program of root's that does what it says.
+    Protected {
+        names: &["modprobe", "podman-kube"],
+        why: "its instance is given to a program that does as root what it says",
+    },
+    Protected {
+        names: &["fwupd-offline-update", "packagekit-offline-update"],
+        why: "it reboots the machine",
+    },
 ];
+
+/// Returns the name without kind and instance, and its kind.
+pub(super) fn parts(name: &str) -> (&str, &str) {
+    let (stem, kind) = match name.rsplit_once('.') {
+        Some((stem, kind)) if ALL_KINDS.contains(&kind) => (stem, kind),
+        _ => (name, "service"),
+    };
+    let template = stem.split_once('@').map_or(stem, |(template, _)| template);
+    (template, kind)
+}
+
+/// Whether a pattern of the lists names it.
+pub(super) fn is_named(template: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => template.starts_with(start),
+        None => template == pattern,
+    }
+}
 
 /// Why no unit verb may change the unit of this name; `None` where one may. A name without a kind is
 /// that of a service.
 #[must_use]
 pub fn is_protected(name: &str) -> Option<&'static str> {
-    let (stem, kind) = match name.rsplit_once('.') {
-        Some((stem, kind)) if ALL_KINDS.contains(&kind) => (stem, kind),
-        _ => (name, "service"),
-    };
+    let (template, kind) = parts(name);
     if !KINDS.contains(&kind) {
         return Some("only services, sockets, timers and paths can be changed by name");
     }
-    let template = stem.split_once('@').map_or(stem, |(template, _)| template);
-    let is_one = |pattern: &&str| match pattern.strip_suffix('*') {
-        Some(start) => template.starts_with(start),
-        None => template == *pattern,
-    };
+    let is_one = |pattern: &&str| is_named(template, pattern);
     let mut all = PROTECTED.iter();
     let found = all.find(|protected| protected.names.iter().any(is_one));
     found.map(|protected| protected.why)
@@ -208,6 +268,40 @@ mod tests {
         for name in names {
             assert!(is_protected(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn c02_units_below_file_systems_and_records_are_protected() {
+        let names = [
+            "blk-availability.service",
+            "iscsi.service",
+            "iscsi-shutdown.service",
+            "zfs-mount.service",
+            "autofs.service",
+            "drbd.service",
+            "nvmf-autoconnect.service",
+            "rsyslog.service",
+            "syslog.socket",
+            "syslog-ng@default.service",
+            "wazuh-agent.service",
+            "usbguard-dbus.service",
+            "zerotier-one.service",
+            "keepalived.service",
+            "qemu-guest-agent.service",
+            "network-manager.service",
+            "packagekit-offline-update.service",
+        ];
+        for name in names {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn c03_templates_that_execute_their_instance_are_protected() {
+        for name in ["modprobe@x.service", "podman-kube@srv-x.yaml.service"] {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+        assert_eq!(is_protected("podman.service"), None);
     }
 
     #[test]

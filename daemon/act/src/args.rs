@@ -3,8 +3,8 @@
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
-const USAGE: &str = "usage: remit-act unit start|stop|restart|reload|enable|disable UNIT, \
-                     package install|upgrade|remove NAME…, container start|stop|restart NAME, \
+const USAGE: &str = "usage: remit-act [describe] unit start|stop|restart|reload|enable|disable [--instances] UNIT, \
+                     [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
                      open-files UNIT COUNT, open-files --pid PID COUNT, \
                      reboot --in MINUTES, reboot --cancel";
 /// Packages in one call.
@@ -16,8 +16,12 @@ const NAME: usize = 128;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     Unit(UnitVerb, UnitName),
+    /// Nothing is changed: what the verb would do.
+    DescribeUnit(UnitVerb, UnitName),
+    /// The same of packages.
+    DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
-    /// The container of this name or id.
+    /// The container of this name.
     Container(ContainerVerb, String),
     /// Nothing is changed: what these processes have open, so many at most.
     OpenFiles(Whose, usize),
@@ -65,8 +69,18 @@ pub enum PackageVerb {
 pub fn parse(words: &[String]) -> Result<Ask, String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["unit", verb, unit] => Ok(Ask::Unit(unit_verb(verb)?, unit_name(unit)?)),
+        ["unit", words @ ..] => {
+            let (verb, unit) = unit_words(words)?;
+            Ok(Ask::Unit(verb, unit))
+        }
+        ["describe", "unit", words @ ..] => {
+            let (verb, unit) = unit_words(words)?;
+            Ok(Ask::DescribeUnit(verb, unit))
+        }
         ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
+        ["describe", "package", verb, names @ ..] => {
+            Ok(Ask::DescribePackage(package_verb(verb)?, packages(names)?))
+        }
         ["container", verb, name] => {
             let name = remit_engine::named(name)?.to_owned();
             Ok(Ask::Container(container_verb(verb)?, name))
@@ -92,6 +106,24 @@ fn entries(count: &str) -> Result<usize, String> {
         Ok(count @ 1..=10_000) => Ok(count),
         _ => Err("at least 1 and at most 10000 entries are told".into()),
     }
+}
+
+/// A verb and a unit. Whoever defines the command says by `--instances` that any text may stand behind an `@`: the
+/// template's program gets it, mostly as root.
+fn unit_words(words: &[&str]) -> Result<(UnitVerb, UnitName), String> {
+    let (verb, unit, instances) = match words {
+        [verb, "--instances", unit] => (verb, unit, true),
+        [verb, unit] => (verb, unit, false),
+        _ => return Err(USAGE.into()),
+    };
+    let (verb, name) = (unit_verb(verb)?, unit_name(unit)?);
+    if name.stem().contains('@') && !instances {
+        return Err(format!(
+            "unit '{name}' is an instance: the text behind the @ is given to its program. A command of your own allows \
+             instances: 'unit VERB --instances {{unit}}' in its argv, and 'instances = true' for its argument"
+        ));
+    }
+    Ok((verb, name))
 }
 
 fn unit_verb(word: &str) -> Result<UnitVerb, String> {
@@ -157,7 +189,9 @@ fn packages(names: &[&str]) -> Result<Vec<String>, String> {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         // To apt, "name-" says remove and "name+" install.
         let order = stem.ends_with('-') || (stem.ends_with('+') && !stem.ends_with("++"));
-        if !plain || order {
+        // To dnf and apt such a name is a file's.
+        let file = [".rpm", ".deb"].iter().any(|end| stem.ends_with(end));
+        if !plain || order || file {
             return Err("a name is not that of a package".into());
         }
         if is_own(stem) {
@@ -190,7 +224,15 @@ mod tests {
                 "unit restart nginx.service",
                 Ask::Unit(UnitVerb::Restart, nginx.clone()),
             ),
+            (
+                "describe unit stop nginx.service",
+                Ask::DescribeUnit(UnitVerb::Stop, nginx.clone()),
+            ),
             ("unit disable nginx", Ask::Unit(UnitVerb::Disable, nginx)),
+            (
+                "unit start --instances site@a.service",
+                Ask::Unit(UnitVerb::Start, "site@a.service".parse().unwrap()),
+            ),
             (
                 "package install g++ libc6:amd64",
                 Ask::Package(
@@ -215,6 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn c03_an_instance_needs_the_definition_of_the_command() {
+        for words in [
+            "unit start",
+            "unit stop",
+            "unit enable",
+            "describe unit restart",
+        ] {
+            let said = asked(&format!("{words} site@a.service")).unwrap_err();
+            assert!(said.contains("instances = true"), "{said}");
+            assert!(asked(&format!("{words} --instances site@a.service")).is_ok());
+            for unit in ["podman-kube@srv-x.service", "modprobe@x.service"] {
+                let said = asked(&format!("{words} --instances {unit}")).unwrap_err();
+                assert!(said.contains("is protected"), "{said}");
+            }
+        }
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         for line in [
             "",
@@ -224,6 +284,11 @@ mod tests {
             "unit kill nginx.service",
             "unit RESTART nginx.service",
             "unit restart --force",
+            "unit --instances restart nginx.service",
+            "unit restart --instances --instances nginx.service",
+            "describe nginx.service",
+            "describe reboot --cancel",
+            "describe describe unit stop nginx.service",
             "unit restart nginx.service\n",
             "unit restart ../nginx.service",
             "unit restart php@.service",
@@ -233,6 +298,8 @@ mod tests {
             "package install --reinstall",
             "package install ./x.deb",
             "package install x.deb/",
+            "package install evil.rpm",
+            "package install x.deb:amd64",
             "package install nginx-",
             "package install nginx+",
             "package install nginx*",

@@ -1,5 +1,6 @@
 //! The system bus: one connection, calls and property reads, bounded in time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use remit_common::text;
@@ -42,7 +43,12 @@ pub fn run(acting: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault>
 impl Bus {
     /// The system bus.
     pub async fn system() -> Result<Self, Fault> {
-        let end = Instant::now() + PATIENCE;
+        Self::system_for(PATIENCE).await
+    }
+
+    /// The system bus, for so long.
+    pub async fn system_for(patience: Duration) -> Result<Self, Fault> {
+        let end = Instant::now() + patience;
         let bus = timeout_at(end, connection::Builder::address(SOCKET).build()).await;
         let connection = bus
             .map_err(|_| "it did not answer in time".to_owned())
@@ -76,6 +82,18 @@ impl Bus {
         value
             .try_into()
             .map_err(|_| Fault::Failed(format!("'{}' tells {property} oddly", to.name)))
+    }
+
+    /// All properties of an interface.
+    pub async fn get_all(
+        &self,
+        to: &Service,
+        path: &str,
+        interface: &str,
+    ) -> Result<HashMap<String, OwnedVariant>, Fault> {
+        let properties = "org.freedesktop.DBus.Properties";
+        self.call_at(to.name, path, properties, "GetAll", &(interface,))
+            .await
     }
 
     /// The bus's own name of the connection behind a service: its signals have that as sender.

@@ -1,6 +1,6 @@
 //! A container is started, stopped or restarted, by the engine that runs it.
 
-use remit_engine::{get_json, identified, post};
+use remit_engine::{by_name, get_json, post};
 use serde_json::Value;
 
 use crate::Fault;
@@ -8,7 +8,7 @@ use crate::args::ContainerVerb;
 
 /// Does it, and tells what state the container is in then.
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
-    let id = identified(name).map_err(Fault::Failed)?.id;
+    let id = by_name(name).map_err(Fault::Failed)?.id;
     post(&request(verb, &id)).map_err(Fault::Failed)?;
     let state = state(verb, get_json(&format!("/containers/{id}/json"))).map_err(Fault::Failed)?;
     println!("container '{name}' is {state}");

@@ -1,6 +1,9 @@
-//! Packages, by apt-get(8) or dnf(8), whichever is there: never a question, settings that an administrator changed are
-//! kept, nothing is removed but what is named and what cannot be without it.
+//! Packages, by apt-get(8) or dnf(8), whichever has the database of this machine: never a question, settings that an
+//! administrator changed are kept, nothing is removed but what is named and what cannot be without it.
 
+mod before;
+
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,6 +12,15 @@ use crate::args::PackageVerb;
 
 const APT: &str = "/usr/bin/apt-get";
 const DNF: &str = "/usr/bin/dnf";
+/// The database of dpkg. On a machine of another family apt may be installed, too, and this is empty.
+const DPKG: &str = "/var/lib/dpkg/status";
+
+/// The program that knows the packages of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    Apt,
+    Dnf,
+}
 
 const APT_OPTIONS: [&str; 16] = [
     "--quiet",
@@ -31,16 +43,34 @@ const APT_OPTIONS: [&str; 16] = [
 ];
 const DNF_OPTIONS: [&str; 2] = ["--assumeyes", "--setopt=clean_requirements_on_remove=False"];
 
+/// Prints what the change would do.
+pub fn describe(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
+    let manager = manager()?;
+    match (manager, before::lines(manager, verb, names, true)) {
+        (_, Ok(lines)) => {
+            println!(
+                "packages that change, as the package manager says now: {}",
+                lines.len()
+            );
+            for line in lines {
+                println!("{line}");
+            }
+            Ok(())
+        }
+        // Without lists of repositories it cannot know. The job looks again, with them.
+        (Manager::Dnf, Err(Fault::Refused(why))) if !why.contains("'remit'") => {
+            println!("the package manager cannot say now which packages change: {why}");
+            Ok(())
+        }
+        (_, Err(fault)) => Err(fault),
+    }
+}
+
 /// Runs the package manager; its output is ours.
 pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
-    let (program, words) = match (Path::new(APT).exists(), Path::new(DNF).exists()) {
-        (true, _) => (APT, apt(verb)),
-        (false, true) => (DNF, dnf(verb)),
-        (false, false) => {
-            let why = format!("there is neither '{APT}' nor '{DNF}' on this machine");
-            return Err(Fault::Refused(why));
-        }
-    };
+    let manager = manager()?;
+    before::lines(manager, verb, names, false)?;
+    let (program, words) = options(manager, verb);
     let status = Command::new(program)
         .args(words)
         .args(names)
@@ -53,6 +83,32 @@ pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
     match status.success() {
         true => Ok(()),
         false => Err(Fault::Failed(format!("'{program}' ended with {status}"))),
+    }
+}
+
+fn manager() -> Result<Manager, Fault> {
+    let has_dpkg = fs::metadata(DPKG).is_ok_and(|status| status.len() > 0);
+    chosen(has_dpkg, Path::new(APT).exists(), Path::new(DNF).exists()).ok_or_else(|| {
+        let why =
+            format!("there is neither '{APT}' with a database of dpkg nor '{DNF}' on this machine");
+        Fault::Refused(why)
+    })
+}
+
+/// By whose database is in use, not by which program is there.
+const fn chosen(has_dpkg: bool, has_apt: bool, has_dnf: bool) -> Option<Manager> {
+    match (has_dpkg, has_apt, has_dnf) {
+        (true, true, _) => Some(Manager::Apt),
+        (_, _, true) => Some(Manager::Dnf),
+        _ => None,
+    }
+}
+
+/// The program, and everything before the names.
+fn options(manager: Manager, verb: PackageVerb) -> (&'static str, Vec<&'static str>) {
+    match manager {
+        Manager::Apt => (APT, apt(verb)),
+        Manager::Dnf => (DNF, dnf(verb)),
     }
 }
 
@@ -88,6 +144,21 @@ mod tests {
         ] {
             assert_eq!(apt(verb).last(), Some(&"--"));
             assert_eq!(dnf(verb).last(), Some(&"--"));
+        }
+    }
+
+    #[test]
+    fn c12_the_database_in_use_decides() {
+        for (has_dpkg, has_apt, has_dnf, expect) in [
+            (true, true, false, Some(Manager::Apt)),
+            (true, true, true, Some(Manager::Apt)),
+            // Fedora with the package 'apt'.
+            (false, true, true, Some(Manager::Dnf)),
+            (false, false, true, Some(Manager::Dnf)),
+            (false, true, false, None),
+            (false, false, false, None),
+        ] {
+            assert_eq!(chosen(has_dpkg, has_apt, has_dnf), expect);
         }
     }
 

@@ -1,8 +1,10 @@
-//! Verbs on units (org.freedesktop.systemd1(5)): the service manager is asked, its job waited for,
-//! its result told.
-//!
-//! What stops with it, since it needs the unit or cannot be beside it, is looked at: nothing protected does. What a
-//! start pulls in besides the unit is not.
+//! Verbs on units (org.freedesktop.systemd1(5)): what a verb does is judged, the service manager is asked, its job waited
+//! for, its result told.
+
+pub mod describe;
+mod effects;
+mod install;
+mod manager;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,34 +17,31 @@ use remit_common::text;
 use tokio::time::timeout_at;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, message};
 
+use self::manager::{Known, Manager, SYSTEMD, UNIT, WORD};
 use crate::args::UnitVerb;
-use crate::bus::{Bus, Service, said};
+use crate::bus::{Bus, said};
 use crate::{Fault, journal};
 
-const SYSTEMD: Service = Service {
-    name: "org.freedesktop.systemd1",
-    path: "/org/freedesktop/systemd1",
-    manager: "org.freedesktop.systemd1.Manager",
-};
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-/// Lists of units that stop when the one that has the list stops, and when it starts (systemd.unit(5)).
-const STOPPED_BY_STOP: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", NEWEST];
-/// The one that systemd before 249 does not know.
-const NEWEST: &str = "PropagatesStopTo";
-const STOPPED_BY_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
-/// Units looked at to know what is stopped as well. Where there are more, the verb is refused.
-const OTHERS: usize = 256;
-/// Bytes of a name or a state that are shown.
-const WORD: usize = 256;
+/// Units whose files are compared with what the manager has read, before it is to read all of them again.
+const LOADED: usize = 8192;
+/// Of units with changed files, how many are named.
+const NAMED: usize = 5;
 
 /// A unit file that was linked or unlinked: what happened, where, and to what it leads.
 type Change = (String, String, String);
-
-/// A unit as the service manager has it.
-struct Unit {
-    object: OwnedObjectPath,
-    id: String,
-}
+/// A unit as `ListUnits` has it.
+type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
 
 /// Carries out a verb, and tells on standard output what came of it.
 pub async fn act(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
@@ -50,40 +49,36 @@ pub async fn act(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
 }
 
 async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
-    let unit = load(bus, name).await?;
+    let unit = named(bus, name).await?;
+    effects::of(bus, verb, &unit).await?;
     match verb {
-        UnitVerb::Enable => link(bus, "EnableUnitFiles", &unit.id).await,
-        UnitVerb::Disable => link(bus, "DisableUnitFiles", &unit.id).await,
-        UnitVerb::Start => {
-            stops_others(bus, &unit, &STOPPED_BY_START).await?;
-            job(bus, "StartUnit", &unit).await
-        }
-        UnitVerb::Stop => {
-            stops_others(bus, &unit, &STOPPED_BY_STOP).await?;
-            job(bus, "StopUnit", &unit).await
-        }
-        UnitVerb::Restart => {
-            stops_others(bus, &unit, &STOPPED_BY_START).await?;
-            stops_others(bus, &unit, &STOPPED_BY_STOP).await?;
-            job(bus, "RestartUnit", &unit).await
-        }
+        UnitVerb::Enable => link(bus, verb, "EnableUnitFiles", &unit).await,
+        UnitVerb::Disable => link(bus, verb, "DisableUnitFiles", &unit).await,
+        UnitVerb::Start => job(bus, "StartUnit", &unit).await,
+        UnitVerb::Stop => job(bus, "StopUnit", &unit).await,
+        UnitVerb::Restart => job(bus, "RestartUnit", &unit).await,
         UnitVerb::Reload => job(bus, "ReloadUnit", &unit).await,
     }
 }
 
 /// The unit, if it exists under this very name and is protected under none.
-async fn load(bus: &Bus, name: &str) -> Result<Unit, Fault> {
-    let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &name).await?;
-    let id: String = bus.get(&SYSTEMD, object.as_str(), UNIT, "Id").await?;
-    let names: Vec<String> = bus.get(&SYSTEMD, object.as_str(), UNIT, "Names").await?;
-    is_as_named(name, &id, &names).map_err(Fault::Refused)?;
-    match word(bus, &object, "LoadState").await?.as_str() {
-        "loaded" => Ok(Unit { object, id }),
+async fn named(bus: &Bus, name: &str) -> Result<Known, Fault> {
+    let unit = bus.unit(name).await?;
+    is_as_named(name, &unit.id, &unit.names).map_err(Fault::Refused)?;
+    match unit.load.as_str() {
+        "loaded" => Ok(unit),
         "not-found" => Err(Fault::Refused(format!("there is no unit '{name}'"))),
         state => Err(Fault::Refused(format!(
-            "unit '{name}' is not loaded: it is {state}"
+            "unit '{name}' is not loaded: it is {}",
+            text::line(state.as_bytes(), WORD)
         ))),
     }
+}
+
+/// The directories of unit files, the one that counts most first.
+async fn search_path(bus: &Bus) -> Result<Vec<String>, Fault> {
+    bus.get(&SYSTEMD, SYSTEMD.path, SYSTEMD.manager, "UnitPath")
+        .await
 }
 
 /// Whether it may be changed by this name. What rules deny and people approve is the name that was asked
@@ -108,53 +103,8 @@ fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
     }
 }
 
-/// Refuses what would stop a protected unit with it: one of `lists`, or one that stops with one of those.
-async fn stops_others(bus: &Bus, unit: &Unit, lists: &[&str]) -> Result<(), Fault> {
-    let refused = |what: String| Fault::Refused(format!("with '{}' {what}", unit.id));
-    let mut seen = listed(bus, &unit.object, lists).await?;
-    let mut next = 0;
-    while let Some(other) = seen.get(next).cloned() {
-        next += 1;
-        if seen.len() > OTHERS {
-            return Err(refused(format!("more than {OTHERS} others stop")));
-        }
-        let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &other).await?;
-        if word(bus, &object, "ActiveState").await? == "inactive" {
-            continue;
-        }
-        if let Some(why) = is_protected(&other) {
-            let other = text::line(other.as_bytes(), WORD);
-            return Err(refused(format!(
-                "'{other}' stops, which is protected: {why}"
-            )));
-        }
-        for one in listed(bus, &object, &STOPPED_BY_STOP).await? {
-            if one != unit.id && !seen.contains(&one) {
-                seen.push(one);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The units in some lists of a unit.
-async fn listed(bus: &Bus, of: &OwnedObjectPath, lists: &[&str]) -> Result<Vec<String>, Fault> {
-    let mut all = Vec::new();
-    for list in lists {
-        match bus
-            .get::<Vec<String>>(&SYSTEMD, of.as_str(), UNIT, list)
-            .await
-        {
-            Ok(units) => all.extend(units),
-            Err(Fault::Failed(why)) if *list == NEWEST && why.contains(NEWEST) => {}
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(all)
-}
-
 /// Has the service manager make a job of a verb, and waits until it is over.
-async fn job(bus: &Bus, method: &str, unit: &Unit) -> Result<(), Fault> {
+async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     // Before the call: a job can be over before its answer is read.
     bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
     let manager = bus.owner(&SYSTEMD).await?;
@@ -221,15 +171,13 @@ async fn ended(
 }
 
 /// `active (running), main process 4711`
-async fn state(bus: &Bus, unit: &Unit) -> Result<String, Fault> {
-    let active = word(bus, &unit.object, "ActiveState").await?;
-    let sub = word(bus, &unit.object, "SubState").await?;
+async fn state(bus: &Bus, unit: &Known) -> Result<String, Fault> {
+    let active = word(bus, unit, "ActiveState").await?;
+    let sub = word(bus, unit, "SubState").await?;
     let mut said = format!("{active} ({sub})");
     if unit.id.ends_with(".service") {
         let service = "org.freedesktop.systemd1.Service";
-        let pid: u32 = bus
-            .get(&SYSTEMD, unit.object.as_str(), service, "MainPID")
-            .await?;
+        let pid: u32 = bus.get(&SYSTEMD, &unit.object, service, "MainPID").await?;
         if pid != 0 {
             said.push_str(&format!(", main process {pid}"));
         }
@@ -237,13 +185,50 @@ async fn state(bus: &Bus, unit: &Unit) -> Result<String, Fault> {
     Ok(said)
 }
 
-async fn word(bus: &Bus, object: &OwnedObjectPath, property: &str) -> Result<String, Fault> {
-    let word: String = bus.get(&SYSTEMD, object.as_str(), UNIT, property).await?;
+async fn word(bus: &Bus, unit: &Known, property: &str) -> Result<String, Fault> {
+    let word: String = bus.get(&SYSTEMD, &unit.object, UNIT, property).await?;
     Ok(text::line(word.as_bytes(), WORD))
 }
 
+/// Refuses to have the files of all units read again where some were changed since: they would come into force by a
+/// verb that is about another unit.
+async fn nothing_waits_for_a_reload(bus: &Bus) -> Result<(), Fault> {
+    let all: Vec<Listed> = bus.call(&SYSTEMD, "ListUnits", &()).await?;
+    if all.len() > LOADED {
+        return Err(Fault::Refused(format!(
+            "more than {LOADED} units are loaded"
+        )));
+    }
+    let mut changed = Vec::new();
+    for (name, .., object, _, _, _) in all {
+        if bus
+            .get(&SYSTEMD, object.as_str(), UNIT, "NeedDaemonReload")
+            .await?
+        {
+            changed.push(text::line(name.as_bytes(), WORD));
+        }
+    }
+    let more = changed.len().saturating_sub(NAMED);
+    changed.truncate(NAMED);
+    match (changed.is_empty(), more) {
+        (true, _) => Ok(()),
+        (false, more) => Err(Fault::Refused(format!(
+            "files of other units were changed and not read again yet, and this would bring them into force: {}{}; an \
+             administrator runs systemctl daemon-reload first",
+            changed.join(" "),
+            match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            }
+        ))),
+    }
+}
+
 /// Enables or disables a unit, and has the manager read its files again.
-async fn link(bus: &Bus, method: &str, id: &str) -> Result<(), Fault> {
+async fn link(bus: &Bus, verb: UnitVerb, method: &str, unit: &Known) -> Result<(), Fault> {
+    install::linked(bus, verb, unit, &search_path(bus).await?).await?;
+    nothing_waits_for_a_reload(bus).await?;
+    let id = unit.id.as_str();
     let files = [id];
     let changes: Vec<Change> = match method {
         // Links that others made are not replaced.

@@ -60,10 +60,36 @@ pub fn identified(name: &str) -> Result<Container, String> {
     Ok(Container { id, told })
 }
 
+/// The container that has this name, for whoever changes it. Rules and people know containers by their names: an id
+/// would pass a rule that denies the name, and a person who approves could not tell which container it is.
+///
+/// # Errors
+/// As [`get_json`], or there is none of this name.
+pub fn by_name(name: &str) -> Result<Container, String> {
+    let told = get_json(&format!("/containers/{}/json", named(name)?))?;
+    let id = id_by_name(&told, name)?;
+    Ok(Container { id, told })
+}
+
+fn id_by_name(all: &Value, name: &str) -> Result<String, String> {
+    let id = all.get("Id").and_then(Value::as_str).unwrap_or_default();
+    match name_of(all) {
+        called if called == name => named(id).map(str::to_owned),
+        called if id.starts_with(name) && named(called).is_ok() => Err(format!(
+            "'{name}' is an id: the container is called '{called}', ask for it by that name"
+        )),
+        _ => Err(format!("there is no container of the name '{name}'")),
+    }
+}
+
+fn name_of(all: &Value) -> &str {
+    let called = all.get("Name").and_then(Value::as_str).unwrap_or_default();
+    called.strip_prefix('/').unwrap_or(called)
+}
+
 fn id_of(all: &Value, name: &str) -> Result<String, String> {
     let id = all.get("Id").and_then(Value::as_str).unwrap_or_default();
-    let called = all.get("Name").and_then(Value::as_str).unwrap_or_default();
-    let by_name = called.strip_prefix('/').unwrap_or(called) == name;
+    let by_name = name_of(all) == name;
     let by_id = name.len() >= ID && id.starts_with(name);
     if by_name || by_id {
         named(id).map(str::to_owned)
@@ -213,6 +239,20 @@ mod tests {
             );
         }
         assert!(id_of(&Value::Null, "db").is_err());
+    }
+
+    #[test]
+    fn c07_a_container_is_changed_by_its_name_alone() {
+        let id = "3dcd0568f299abcdef";
+        let all = serde_json::json!({ "Id": id, "Name": "/db" });
+        assert_eq!(id_by_name(&all, "db"), Ok(id.to_owned()));
+        for by_id in [id, "3dcd0568f299", "3dcd0568"] {
+            let why = id_by_name(&all, by_id).unwrap_err();
+            assert!(why.contains("is called 'db'"), "{why}");
+        }
+        assert!(id_by_name(&all, "web").is_err());
+        assert!(id_by_name(&serde_json::json!({ "Id": "db00", "Name": "/x" }), "db").is_err());
+        assert!(id_by_name(&Value::Null, "db").is_err());
     }
 
     #[test]
