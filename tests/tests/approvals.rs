@@ -9,6 +9,7 @@ mod approvals {
     mod attacks;
     mod clients;
     mod decided;
+    mod described;
     mod history;
     mod killed;
     mod meanwhile;

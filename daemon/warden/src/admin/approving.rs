@@ -98,6 +98,7 @@ impl Warden {
             pending: &request.pending_view(Some(subject)),
             draft: &request.draft,
             files: &request.files,
+            does: &request.does,
             rule: &request.pending.rule().to_string(),
             command: request.pending.command().map(AsRef::as_ref),
         }))))

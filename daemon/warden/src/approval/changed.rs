@@ -27,6 +27,7 @@ impl Warden {
         };
         self.lost_right(&request.draft.requester.subject, found.account)
             .or_else(|| difference(&request.files, &found.files))
+            .or_else(|| other_effect(&request.does, &found.does))
     }
 
     /// Why somebody may not ask any more what they asked, by the groups that their account has now.
@@ -55,6 +56,18 @@ fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
         let path = text::line(file.measured.path.as_bytes(), PATH);
         format!("'{path}' has changed ({})", file.what)
     })
+}
+
+/// The first line of what it would do that is not as it was.
+fn other_effect(before: &[String], now: &[String]) -> Option<String> {
+    let gone = before.iter().find(|line| !now.contains(line));
+    let new = || now.iter().find(|line| !before.contains(line));
+    let (line, what) = match gone {
+        Some(line) => (line, "is no longer so"),
+        None => (new()?, "is new"),
+    };
+    let line = text::line(line.as_bytes(), PATH);
+    Some(format!("what it would do has changed: '{line}' {what}"))
 }
 
 #[cfg(test)]
@@ -94,5 +107,18 @@ mod tests {
             let told = difference(&before, &now);
             assert_eq!(told, Some(format!("'{path}' has changed (program)")));
         }
+    }
+
+    #[test]
+    fn any_difference_of_effects_is_named() {
+        let lines = |lines: &[&str]| -> Vec<String> {
+            lines.iter().map(|line| (*line).to_owned()).collect()
+        };
+        let before = lines(&["a", "b"]);
+        assert_eq!(other_effect(&before, &before), None);
+        let gone = other_effect(&before, &lines(&["a", "c"])).unwrap();
+        assert!(gone.ends_with("'b' is no longer so"), "{gone}");
+        let new = other_effect(&before, &lines(&["a", "b", "c"])).unwrap();
+        assert!(new.ends_with("'c' is new"), "{new}");
     }
 }

@@ -1,7 +1,7 @@
 //! SHA-256 of everything that will run: what an approver approves, and each record about it names. Pure.
 //!
-//! # The encoding, version 1
-//! The digest is taken over these bytes. They begin with the line `remit approval digest 1`; then
+//! # The encoding, version 2
+//! The digest is taken over these bytes. They begin with the line `remit approval digest 2`; then
 //! follow the parts below, all of them, in this order. A part is written in one of two ways:
 //!
 //! ```text
@@ -24,6 +24,7 @@
 //! | `argv` | list of `arg`; a secret stands as `***`, what it is see `slots` |
 //! | `slots` | list of `index` (into argv, from 0), `before` (what stands before it in the element), `what`; for `path` then `under`, `beneath`, `is` (`file`, `directory`, `either`), `pass` (`path`, `descriptor`); for `secret` then `keyed` |
 //! | `files` | list of `what`, `name`, `real` (links resolved), `dev`, `ino`, `ctime-ns`, `size`, `sha256` |
+//! | `does` | list of `line`: what the package's own program says that the change would do |
 //! | `script` | list: `sha256` |
 //! | `stdin` | list: `sha256` |
 //! | `secret-stdin` | list: `keyed` |
@@ -59,7 +60,7 @@ use crate::approval::measure::FileFound;
 use crate::audit::chain::hex;
 use crate::plan::{Bound, Draft, Slot, SlotWhat, Whole};
 
-const VERSION: &[u8] = b"remit approval digest 1\n";
+const VERSION: &[u8] = b"remit approval digest 2\n";
 
 /// 256 random bits that no one but this process has, drawn at its start. With it the digest covers
 /// secrets without helping to guess them.
@@ -82,6 +83,8 @@ pub struct Parts<'a> {
     pub draft: &'a Draft,
     /// Its files as they are.
     pub files: &'a [FileFound],
+    /// What it would do.
+    pub does: &'a [String],
     /// The rule that asks for the approval.
     pub rule: &'a str,
     /// Until when, in milliseconds since 1970.
@@ -99,6 +102,7 @@ fn encode(parts: &Parts<'_>) -> Vec<u8> {
         key,
         draft,
         files,
+        does,
         rule,
         expires_ms,
     } = parts;
@@ -143,6 +147,7 @@ fn encode(parts: &Parts<'_>) -> Vec<u8> {
     });
     out.list("slots", slots, |out, slot| out.slot(slot, key));
     out.list("files", files.iter(), Encoder::file);
+    out.list("does", does.iter(), |out, line| out.value("line", line));
     let sha256 = |out: &mut Encoder, sha256: [u8; 32]| out.value("sha256", hex(&sha256));
     out.list("script", script.map(|script| script.sha256), sha256);
     out.list("stdin", stdin.map(|stdin| stdin.sha256), sha256);

@@ -10,7 +10,7 @@ use remit_policy::Pending;
 
 use super::approver::{self, consent};
 use super::digest::{Parts, digest};
-use super::measure::{self, FileFound, Found, Measuring, Wanted};
+use super::measure::{self, Found, Measuring, Wanted};
 use super::over::Over;
 use super::record::{approved, asked};
 use super::table::{Approving, Fresh, Request};
@@ -152,8 +152,8 @@ impl Warden {
         found: Result<Found, String>,
     ) -> Result<Told, Refusal> {
         let Fresh { draft, pending, .. } = fresh;
-        let files = match self.still_to_be_asked(&draft, found) {
-            Ok(files) => files,
+        let Found { files, does, .. } = match self.still_to_be_asked(&draft, found) {
+            Ok(found) => found,
             Err(refusal) => {
                 self.drop_draft(draft);
                 return Err(refusal);
@@ -167,6 +167,7 @@ impl Warden {
             draft,
             pending,
             files,
+            does,
             digest: [0; 32],
             asked_ms,
             since: Instant::now(),
@@ -202,7 +203,7 @@ impl Warden {
         &self,
         draft: &Draft,
         found: Result<Found, String>,
-    ) -> Result<Vec<FileFound>, Refusal> {
+    ) -> Result<Found, Refusal> {
         self.open_for_work()?;
         self.subject(draft.requester.session)?;
         if draft.policy() != self.policy.digest {
@@ -210,9 +211,9 @@ impl Warden {
             return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
         }
         let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        match self.lost_right(&draft.requester.subject, found.account) {
+        match self.lost_right(&draft.requester.subject, found.account.clone()) {
             Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
-            None => Ok(found.files),
+            None => Ok(found),
         }
     }
 
@@ -322,6 +323,7 @@ impl Warden {
             key: &self.approvals.key,
             draft: &request.draft,
             files: &request.files,
+            does: &request.does,
             rule: &request.pending.rule().to_string(),
             expires_ms: request.expires_ms,
         })
@@ -368,6 +370,10 @@ fn wanted(draft: &Draft) -> Wanted {
     Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
+        describe: draft
+            .call()
+            .named()
+            .and_then(|_| measure::asking(&bound.argv)),
         chosen: draft.call().named().is_none(),
         uid: subject.uid(),
         user: subject.user().to_owned(),

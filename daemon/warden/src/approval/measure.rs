@@ -3,9 +3,12 @@
 //! Looked at by a forked child, which may wait for a disk or a directory service: before somebody is
 //! asked, and again before what was approved starts. Just before the exec the sandbox looks a third time.
 
+mod does;
 mod eyes;
 mod file;
 mod program;
+
+pub use does::asking;
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -29,6 +32,8 @@ pub struct Wanted {
     pub path: Vec<CString>,
     /// Whether the requester named the program, not the policy.
     pub chosen: bool,
+    /// The argument vector that says what the change would do.
+    pub describe: Option<Vec<CString>>,
     /// Of the requester.
     pub uid: u32,
     /// The name of the requester's account.
@@ -52,6 +57,8 @@ pub struct FileFound {
 pub struct Found {
     /// The program first.
     pub files: Vec<FileFound>,
+    /// What the change would do, a line each, where its program says it.
+    pub does: Vec<String>,
     /// The groups that a login would give the requester now, none where there never was an account;
     /// `None` where it is gone or has another name.
     pub account: Option<Vec<u32>>,
@@ -135,6 +142,7 @@ impl Found {
         }
         Ok(Self {
             files,
+            does: does::ask(wanted.describe.as_deref())?,
             account: account(wanted.uid, &wanted.user)?,
         })
     }

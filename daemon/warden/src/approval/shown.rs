@@ -1,6 +1,8 @@
 //! What an approver sees of a request: made here from what will run, to the last byte or with a count
 //! of what is left out and a hash over all. It fits one frame whatever the request is. Pure.
 
+mod does;
+
 use std::borrow::Cow;
 
 use remit_common::admin::{FileView, PendingView, ShownRequest};
@@ -40,6 +42,8 @@ pub struct Shown<'a> {
     pub draft: &'a Draft,
     /// Its files as they were when it was asked for.
     pub files: &'a [FileFound],
+    /// What it would do.
+    pub does: &'a [String],
     /// The rule that asks for the approval.
     pub rule: &'a str,
     /// The policy's command, where it is one ([`remit_policy::Pending::command`]).
@@ -52,6 +56,7 @@ pub fn shown(request: &Shown<'_>) -> ShownRequest {
         pending,
         draft,
         files,
+        does,
         rule,
         command,
     } = request;
@@ -81,7 +86,7 @@ pub fn shown(request: &Shown<'_>) -> ShownRequest {
         client: exact(client.as_bytes(), LINE),
         reason: exact(reason.unwrap_or_default().as_bytes(), REASON),
         summary: words(command.map_or("", |command| command.summary.as_str()), LINE),
-        risks: risks::risks(&whole, files, argv.len()),
+        risks: [does::shown(does), risks::risks(&whole, files, argv.len())].concat(),
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
         files: views(files),

@@ -58,6 +58,8 @@ pub struct Request {
     pub pending: Pending,
     /// Its files as they were when it was asked for.
     pub files: Vec<FileFound>,
+    /// What it would do.
+    pub does: Vec<String>,
     /// SHA-256 of all that would run.
     pub digest: [u8; 32],
     /// When it was asked for, in milliseconds since 1970.

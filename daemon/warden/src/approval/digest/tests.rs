@@ -19,6 +19,7 @@ fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
         key: &KEY,
         draft,
         files,
+        does: &[],
         rule: "ops (t.toml:34)",
         expires_ms: 1_700_000_000_000,
     }
@@ -182,6 +183,21 @@ fn each_part_counts() {
         }),
         "machine-id",
     );
+    let does = ["a".to_owned(), "b".to_owned()];
+    look(
+        parts(Parts {
+            does: &does,
+            ..same
+        }),
+        "does",
+    );
+    look(
+        parts(Parts {
+            does: does.get(..1).unwrap(),
+            ..same
+        }),
+        "line",
+    );
     look(
         parts(Parts {
             rule: "ops (t.toml:35)",
@@ -243,6 +259,29 @@ fn a_byte_that_moves_to_the_next_argument_counts() {
 }
 
 #[test]
+fn c03_each_line_of_what_it_does_counts() {
+    let scene = Scene::new();
+    let draft = scene.program(&[b"ls"]);
+    let lines =
+        |lines: &[&str]| -> Vec<String> { lines.iter().map(|line| (*line).to_owned()).collect() };
+    let all = [
+        lines(&[]),
+        lines(&[""]),
+        lines(&["ab"]),
+        lines(&["a", "b"]),
+        lines(&["a\nline 1\nb"]),
+    ];
+    let digests = all.each_ref().map(|does| {
+        let parts = Parts {
+            does,
+            ..parts(&draft, &[])
+        };
+        digest(&parts)
+    });
+    assert_eq!(digests.iter().collect::<BTreeSet<_>>().len(), all.len());
+}
+
+#[test]
 fn no_secret_is_in_it_nor_its_plain_hash() {
     let scene = Scene::new();
     let bytes = encode(&parts(&scene.backup("a", "x"), &program()));
@@ -276,7 +315,7 @@ fn the_encoding_is_as_written_down() {
     let bytes = encode(&parts(&draft, &program()));
     let sha = "05".repeat(32);
     let want = format!(
-        "remit approval digest 1\n\
+        "remit approval digest 2\n\
          machine-id 32\n00112233445566778899aabbccddeeff\n\
          job 32\n07070707070707070707070707070707\n\
          requester-uid 5\n64001\n\
@@ -288,6 +327,7 @@ fn the_encoding_is_as_written_down() {
          slots x0\n\
          files x1\nwhat 7\nprogram\nname 13\n/usr/bin/true\nreal 13\n/usr/bin/true\n\
          dev 1\n1\nino 1\n2\nctime-ns 2\n-3\nsize 1\n4\nsha256 64\n{sha}\n\
+         does x0\n\
          script x0\n\
          stdin x0\n\
          secret-stdin x0\n\
@@ -305,6 +345,6 @@ fn the_encoding_is_as_written_down() {
         remit_policy::PATH_DIRS[0],
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), want);
-    let golden = "65d77d0128cd26a2322899d1ee804c9a8fd6b22005926e13d0012838bd7d64ec";
+    let golden = "8320b4c56dad8e30b3fa33f79e2f52bc8cab608cd25ef2f21398f53f7153ad7f";
     assert_eq!(hex(&digest(&parts(&draft, &program()))), golden);
 }

@@ -45,6 +45,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
         argv,
         path: path.to_vec(),
         chosen: false,
+        describe: None,
         uid: 0,
         user: "root".to_owned(),
     }

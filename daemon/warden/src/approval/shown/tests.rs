@@ -32,6 +32,7 @@ fn show(draft: &Draft, files: &[FileFound]) -> ShownRequest {
         pending: &pending(),
         draft,
         files,
+        does: &[],
         rule: "ops (t.toml:34)",
         command: None,
     })
