@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -153,4 +154,68 @@ fn a_directory_has_all_that_is_below_it_once() {
         .map(|one| one["bytes"].as_u64().unwrap())
         .collect();
     assert!(all.is_sorted_by(|first, then| first >= then), "{all:?}");
+}
+
+/// Its alternative name has a line feed, and behind it a line as openssl-x509(1) prints one.
+const FORGING: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBujCCAV+gAwIBAgIUN6fE46shvjA9t/gp7jpYDMfSyzQwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJYS5leGFtcGxlMCAXDTI2MTEyMjAxNTUxNVoYDzIxMjYxMDI5
+MDE1NTE1WjAUMRIwEAYDVQQDDAlhLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAASfX+o5KB1XARxGc0o30IS3qEk9mBMOd/I+hYNKkwuk8mcWs2dsN0pC
+gOQbKpMMTyQn9lUfd4T5b5QEjz5j5dH9o4GMMIGJMB0GA1UdDgQWBBSJsLoC361l
+v5PqlJLIT40ktsvewjAfBgNVHSMEGDAWgBSJsLoC361lv5PqlJLIT40ktsvewjAP
+BgNVHRMBAf8EBTADAQH/MDYGA1UdEQQvMC2CK2EuZXhhbXBsZQpub3RBZnRlcj1K
+YW4gIDEgMDA6MDA6MDAgMjA5OSBHTVQwCgYIKoZIzj0EAwIDSQAwRgIhAMDex05X
+XUWdKklbGCFWaczrmbJVuIFiwA4rkaqtqC9+AiEA1UY50GTsH1g0K8HANbgZbZT9
+kXVOgAckqqU8s6TAuV8=
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn c17_a_name_in_a_certificate_begins_no_line() {
+    let place = Place::new("certificate");
+    let path = place.0.join("c.pem");
+    fs::write(&path, FORGING).unwrap();
+    let found = lines(&look(&["certificate", path.to_str().unwrap()]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let names = found[0]["names"].to_string();
+    assert!(names.contains("a.example\\nnotAfter=Jan  1"), "{names}");
+    assert_eq!(found[0]["valid_until"], "2126-10-29 01:55:15");
+    assert_eq!(found[0]["valid_from"], "2026-11-22 01:55:15");
+    let serial = found[0]["serial"].as_str().unwrap();
+    assert!(serial.starts_with("37:a7:c4"), "{serial}");
+    fs::write(&path, "no certificate").unwrap();
+    assert!(
+        !look(&["certificate", path.to_str().unwrap()])
+            .status
+            .success()
+    );
+    assert!(!look(&["certificate", place.text()]).status.success());
+}
+
+#[test]
+fn c17_a_path_of_a_socket_begins_no_line() {
+    let place = Place::new("sockets");
+    let forged = "u_str LISTEN 0 4096 /run/forged.sock 9 * 0";
+    let odd = place.0.join(format!("a\n{}", forged.replace('/', ".")));
+    let plain = place.0.join("plain");
+    let _odd = UnixListener::bind(&odd).unwrap();
+    let _plain = UnixListener::bind(&plain).unwrap();
+    let _other = UnixDatagram::bind(place.0.join("datagram")).unwrap();
+    let found = lines(&look(&["unix-sockets"]));
+    let has = |path: &str| {
+        found
+            .iter()
+            .any(|one| one["path"] == path && one["kind"] == "stream")
+    };
+    assert!(has(plain.to_str().unwrap()), "{found:?}");
+    assert!(
+        has(&odd.to_str().unwrap().replace('\n', "\\n")),
+        "{found:?}"
+    );
+    // Each line is a socket, and nothing that is not listened on is one.
+    assert!(found.iter().all(|one| one["path"].is_string()));
+    let all = serde_json::to_string(&found).unwrap();
+    assert!(!all.contains("/datagram\""), "{all}");
 }

@@ -1,4 +1,5 @@
-//! `certificates.list`: until when certificates are valid.
+//! `certificates.*`: for whom certificates speak, and until when they are valid. As JSON: a name in a certificate may have
+//! line feeds, and its maker chooses it.
 
 use std::fs;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
 use super::walk::Walk;
-use super::{lines_but, number};
+use super::{lines, lines_but, number};
 use crate::times::{now, stamp};
 
 /// Larger files hold more than certificates of this machine: collections of authorities.
@@ -24,6 +25,43 @@ struct Certificate {
     names: Vec<String>,
     issuer: String,
     path: String,
+}
+
+/// All that is asked of one certificate.
+#[derive(Debug, Serialize)]
+struct Shown {
+    serial: String,
+    valid_from: String,
+    #[serde(flatten)]
+    certificate: Certificate,
+}
+
+/// Shows those of a file.
+pub fn show(file: &str) -> Result<ExitCode, String> {
+    let cannot = |why: &str| format!("the file of the certificate {why}");
+    let metadata =
+        fs::metadata(file).map_err(|error| cannot(&format!("cannot be read: {error}")))?;
+    if !metadata.is_file() || metadata.len() > MOST {
+        return Err(cannot("is no file, or is longer than 64 KiB"));
+    }
+    let bytes = fs::read(file).map_err(|error| cannot(&format!("cannot be read: {error}")))?;
+    let now = i64::try_from(now()).unwrap_or(i64::MAX);
+    let found: Vec<Shown> = ders(&bytes)
+        .iter()
+        .filter_map(|der| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+            let start = parsed.validity().not_before.timestamp();
+            Some(Shown {
+                serial: parsed.raw_serial_as_string(),
+                valid_from: stamp(u64::try_from(start).unwrap_or(0)),
+                certificate: one(der, file, now)?,
+            })
+        })
+        .collect();
+    match found.is_empty() {
+        false => lines(found),
+        true => Err(cannot("has no certificate in it")),
+    }
 }
 
 pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
@@ -45,18 +83,23 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     lines_but(found, walk.unseen + unseen)
 }
 
-/// Those of a file, PEM or DER.
+/// Those of a file.
 fn certificates(bytes: &[u8], path: &str, now: i64) -> Vec<Certificate> {
+    let ders = ders(bytes);
+    ders.iter().filter_map(|der| one(der, path, now)).collect()
+}
+
+/// The certificates of a file, PEM or DER, as DER.
+fn ders(bytes: &[u8]) -> Vec<Vec<u8>> {
     if bytes.starts_with(&[0x30, 0x82]) {
-        return one(bytes, path, now).into_iter().collect();
+        return vec![bytes.to_vec()];
     }
     if !bytes.windows(10).any(|text| text == b"-----BEGIN") {
         return Vec::new();
     }
     let pems = Pem::iter_from_buffer(bytes).filter_map(Result::ok);
     let own = pems.filter(|pem| pem.label.ends_with("CERTIFICATE"));
-    own.filter_map(|pem| one(&pem.contents, path, now))
-        .collect()
+    own.map(|pem| pem.contents).collect()
 }
 
 fn one(der: &[u8], path: &str, now: i64) -> Option<Certificate> {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use remit_engine::{Container, get, get_json, identified, parsed};
 use serde_json::Value;
 
+use super::command_words;
 use super::{cannot_write, lines, number};
 
 /// Names of labels and options whose values the makers of engines and images give a meaning.
@@ -56,12 +57,31 @@ fn without_values(all: &mut Value) {
                     "Env" => variables(part),
                     "Labels" | "Options" | "DriverOpts" | "Annotations" => values(part),
                     "LogConfig" => part.get_mut("Config").into_iter().for_each(values),
+                    "Cmd" | "Args" => command_words::hide(part, false),
+                    "Entrypoint" | "Command" | "CreateCommand" | "Path" | "Shell" => {
+                        command_words::hide(part, true);
+                    }
+                    // The first word says which kind of check it is.
+                    "Test" if part.is_array() => health(part),
+                    "OnBuild" if part.is_array() => {
+                        let all = part.as_array_mut().into_iter().flatten();
+                        all.for_each(|one| command_words::hide(one, true));
+                    }
+                    // Of a health check, and of a build's cache: the command that made it.
+                    "Output" | "Description" | "CreatedBy" if part.is_string() => hide(part),
                     "HttpProxy" | "HttpsProxy" if part.as_str() != Some("") => hide(part),
                     _ => without_values(part),
                 }
             }
         }
         _ => {}
+    }
+}
+
+/// `["CMD-SHELL", "mysqladmin ping -psecret"]`
+fn health(test: &mut Value) {
+    for (at, word) in test.as_array_mut().into_iter().flatten().enumerate() {
+        command_words::hide(word, at < 2);
     }
 }
 
@@ -224,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_without_values() {
+    fn c11_names_are_shown_without_values() {
         for (told, shown) in [
             (
                 json!({ "Config": { "Env": ["PASSWORD=secret", "EMPTY=", "odd"] } }),
@@ -249,6 +269,22 @@ mod tests {
             (
                 json!({ "Labels": ["site=secret", "odd"] }),
                 json!({ "Labels": ["site=…", "odd"] }),
+            ),
+            (
+                json!({ "Config": { "Cmd": ["run", "--token=secret"], "Entrypoint": ["/bin/x", "secret"],
+                    "CreateCommand": ["podman", "create", "-psecret"],
+                    "Healthcheck": { "Test": ["CMD-SHELL", "mysqladmin ping -psecret"] }, "OnBuild": ["RUN secret"] },
+                    "Path": "/bin/x", "Args": ["secret"],
+                    "State": { "Health": { "Log": [{ "ExitCode": 1, "Output": "secret" }] } } }),
+                json!({ "Config": { "Cmd": ["…", "--token=…"], "Entrypoint": ["/bin/x", "…"],
+                    "CreateCommand": ["podman", "…", "-p…"],
+                    "Healthcheck": { "Test": ["CMD-SHELL", "mysqladmin … -p…"] }, "OnBuild": ["RUN …"] },
+                    "Path": "/bin/x", "Args": ["…"],
+                    "State": { "Health": { "Log": [{ "ExitCode": 1, "Output": "…" }] } } }),
+            ),
+            (
+                json!([{ "Command": "/serve --key=secret more" }, { "BuildCache": [{ "Description": "RUN secret" }] }]),
+                json!([{ "Command": "/serve --key=… …" }, { "BuildCache": [{ "Description": "…" }] }]),
             ),
             (
                 json!({ "Labels": null, "Options": [], "Env": null, "LogConfig": "x" }),

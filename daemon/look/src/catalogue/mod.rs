@@ -1,9 +1,11 @@
 //! Commands of the shipped catalogue that no program of the distribution answers, or none as data: one JSON object a line.
 
 mod certificates;
+mod command_words;
 mod containers;
 mod cron;
 mod files;
+mod unix_sockets;
 mod walk;
 
 use std::io::{self, BufWriter, Write};
@@ -19,6 +21,8 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Some(match words[..] {
         ["certificates", directory, count] => certificates::list(directory, count),
+        ["certificate", file] => certificates::show(file),
+        ["unix-sockets"] => unix_sockets::list(),
         ["largest-files", directory, count] => files::largest(directory, count),
         ["largest-directories", directory, count] => files::directories(directory, count),
         ["recent-files", directory, minutes, count] => files::recent(directory, minutes, count),
