@@ -39,13 +39,13 @@ impl fmt::Display for ClientError {
                 write!(f, "cannot reach remitd at '{}': {error}", socket.display())
             }
             Self::NotAllowed { socket } => {
-                let group = match socket.ends_with("admin.sock") {
-                    true => "remit-admin",
-                    false => "remit",
+                let (who, group) = match socket.ends_with("admin.sock") {
+                    true => ("this is for administrators; ask one", "remit-admin"),
+                    false => ("ask an administrator", "remit"),
                 };
                 write!(
                     f,
-                    "you may not connect to '{}': ask an administrator to add you to its group \
+                    "you may not connect to '{}': {who} to add you to its group \
                      ('{group}', unless remit.toml names another); it counts from your next login",
                     socket.display()
                 )

@@ -49,7 +49,9 @@ impl Listeners {
                 )
             }
         };
+        let group = admins;
         let [clients, admins] = listeners;
+        admit(&runtime.socket(), group);
         for listener in [&clients, &admins] {
             listener
                 .set_nonblocking(true)
@@ -73,6 +75,25 @@ impl Listeners {
     /// The next administrator. `None` when there is none now.
     pub fn admin(&mut self) -> Option<UnixStream> {
         accept(&self.admins, &mut self.reserve)
+    }
+}
+
+/// A mode of the clients' socket that is not the shipped one was chosen: it is left alone.
+const MODE: u32 = 0o660;
+
+/// Opens the clients' socket to administrators, too: its group is that of those who may connect and no more. Without
+/// it everything else works, so a file system without access control lists ends nothing.
+fn admit(socket: &Path, group: u32) {
+    let meta = socket.symlink_metadata();
+    let as_shipped = meta.is_ok_and(|meta| meta.mode() & 0o777 == MODE && meta.gid() != group);
+    if !as_shipped {
+        return;
+    }
+    if let Err(error) = remit_confine::floor::open_to_group(socket, group) {
+        say!(
+            "members of the administrators' group cannot connect to '{}' unless they are in its own group: {error}",
+            socket.display()
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+mod acl;
 mod descriptors;
 mod exec;
 mod identity;
@@ -17,6 +18,7 @@ mod peer;
 mod process;
 mod root;
 
+pub use acl::open_to_group;
 pub(crate) use descriptors::*;
 pub(crate) use exec::{Pointers, execve, execve_open};
 pub use identity::set_dumpable;
