@@ -16,25 +16,34 @@ mod report;
 mod rise;
 mod service;
 mod ssh;
+mod started;
 mod walls;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{io, iter};
 
 use nix::unistd::{Group, geteuid};
 use remit_common::admin::{AdminReply, AdminRequest, Checkup};
 use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
 
-use agents::Account;
-use check::{Check, Part};
+use agents::{Account, Accounts};
+use check::Part;
+pub use check::{Check, Verdict};
+use keys::Now;
 use place::Place;
 pub use report::Report;
 use service::Service;
 
+use crate::enroll;
 use crate::program::ProgramError;
+use crate::sshd::answers::Answers;
+use crate::sshd::connection::Connection;
 use crate::sshd::effective::Effective;
 
 /// How long the daemon may take to try its walls. It answers within ten seconds by itself.
@@ -164,49 +173,130 @@ fn agents(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         let failure = Check::failure("members", why, "install the package again");
         return (vec![failure], vec![Check::skipped("all", why)]);
     };
-    let found = match agents::find(clients) {
+    let sshd = Answers::read();
+    let accounts = Accounts::read();
+    let found = accounts.as_ref().map_err(ToString::to_string);
+    let found = found.and_then(|accounts| {
+        let enrolled = enroll::enrolled(Path::new(enroll::STATE)).map_err(|e| e.to_string())?;
+        let is_agent = |account: &Account| {
+            ssh::settings(account, &sshd).is_some_and(|sshd| ssh::starts_shim(account, &sshd))
+        };
+        let found = accounts.find(clients, &enrolled, is_agent);
+        Ok((accounts, found.map_err(|e| e.to_string())?))
+    });
+    let (accounts, found) = match found {
         Ok(found) => found,
         Err(error) => {
-            let why = format!("cannot tell who may connect: {error}");
-            let failure = Check::failure("members", &why, "getent group remit");
+            let why = format!("cannot tell who is an agent: {error}");
+            let failure = Check::failure(
+                "enrolled",
+                &why,
+                "getent group remit; ls /var/lib/remit/enrolled",
+            );
             return (vec![failure], vec![Check::skipped("all", why)]);
         }
     };
     let admins = group_of(&runtime.admin_socket(), "remit-admin");
     let guarded = files::guarded(own, runtime);
-    let mut checks = vec![members(&found)];
+    let mut checks = members(&found);
+    checks.extend(found.records.iter().cloned());
     let mut by_ssh = Vec::new();
     let now = ssh::now();
-    let others = elsewhere::others(&found.passwd);
-    let settings_of = |name: &str| Effective::ask(name).unwrap_or_default();
-    for account in &found.accounts {
-        let settings = ssh::settings(account);
-        let takes_passwords = match &settings {
-            None => Some(false),
-            Some(settings) if settings.told => {
-                let yes = |keyword| settings.effective.is_yes(keyword);
-                Some(yes("passwordauthentication") || yes("kbdinteractiveauthentication"))
-            }
-            Some(_) => None,
-        };
-        checks.extend(agents::groups(account, admins));
-        checks.push(agents::password_check(account, takes_passwords));
-        checks.extend(rise::checks(account));
-        checks.extend(rise::started(account));
+    for account in &found.agents {
+        let (own, ssh) = judged(account, accounts, &sshd, admins, &now);
+        checks.extend(own);
         checks.extend(reach::checks(account, &guarded));
-        if let Some(settings) = settings {
-            by_ssh.extend(ssh::checks(account, &settings, &now));
-            let sshd = &settings.effective;
-            by_ssh.extend(elsewhere::checks(account, sshd, &others, settings_of, &now));
-        }
+        by_ssh.extend(ssh);
     }
     if by_ssh.is_empty() {
-        by_ssh.push(match found.accounts.is_empty() {
-            true => Check::ok("keys", "nobody may connect"),
+        by_ssh.push(match found.agents.is_empty() {
+            true => Check::ok("keys", "nobody is enrolled"),
             false => Check::skipped("all", "there is no sshd on this machine"),
         });
     }
     (checks, by_ssh)
+}
+
+/// What one account may do without remit: by itself, and by ssh.
+fn judged(
+    account: &Account,
+    accounts: &Accounts,
+    sshd: &Answers,
+    admins: Option<u32>,
+    now: &Now,
+) -> (Vec<Check>, Vec<Check>) {
+    let settings = ssh::settings(account, sshd);
+    let takes_passwords = match &settings {
+        None => Some(false),
+        Some(settings) if settings.told => {
+            let yes = |keyword| settings.effective.is_yes(keyword);
+            Some(yes("passwordauthentication") || yes("kbdinteractiveauthentication"))
+        }
+        Some(_) => None,
+    };
+    let mut checks = agents::groups(account, admins);
+    checks.push(agents::password_check(account, takes_passwords));
+    checks.extend(rise::checks(account));
+    checks.extend(started::checks(account));
+    let mut by_ssh = Vec::new();
+    if let Some(settings) = settings {
+        by_ssh.extend(ssh::checks(account, &settings, now));
+        by_ssh.extend(ssh::other_ways(account, &settings, sshd, now));
+        let keys = elsewhere::keys_of(account, &settings.effective);
+        by_ssh.extend(foreign(&account.name, &keys, accounts, sshd, now));
+    }
+    (checks, by_ssh)
+}
+
+/// Whether these keys of `user` open other accounts, by whatever connection.
+fn foreign(
+    user: &str,
+    keys: &BTreeSet<Vec<u8>>,
+    accounts: &Accounts,
+    sshd: &Answers,
+    now: &Now,
+) -> Vec<Check> {
+    let others = elsewhere::others(&accounts.passwd);
+    let settings_of = |name: &str| {
+        let other_ways = sshd.ways(name).into_iter().filter_map(|way| way.connection);
+        let ways = iter::once(Connection::default()).chain(other_ways);
+        let all: Vec<Rc<Effective>> = ways
+            .filter_map(|connection| sshd.of_other(user, name, &connection))
+            .collect();
+        match all.is_empty() {
+            true => vec![Rc::new(Effective::default())],
+            false => all,
+        }
+    };
+    elsewhere::checks(user, keys, &others, settings_of, now)
+}
+
+/// What is wrong with an account that is to become an agent's, and which other accounts its new `key` opens. Needs root.
+///
+/// # Errors
+/// The accounts cannot be read.
+pub fn of_newcomer(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+    let accounts = Accounts::read()?;
+    let (sshd, now) = (Answers::read(), ssh::now());
+    let mut checks = match accounts.account(user)? {
+        None => Vec::new(),
+        Some(account) => {
+            let admins = group_of(
+                &Runtime::new(Runtime::DEFAULT).admin_socket(),
+                "remit-admin",
+            );
+            let (own, by_ssh) = judged(&account, &accounts, &sshd, admins, &now);
+            [own, by_ssh].concat()
+        }
+    };
+    checks.extend(foreign(
+        user,
+        &BTreeSet::from([key]),
+        &accounts,
+        &sshd,
+        &now,
+    ));
+    Ok(checks)
 }
 
 /// The group that a socket belongs to, else the group of this name.
@@ -220,27 +310,28 @@ fn group_of(socket: &Path, name: &str) -> Option<u32> {
     }
 }
 
-fn members(found: &agents::Found) -> Check {
-    let names: Vec<&str> = found.accounts.iter().map(name).collect();
-    match (names.as_slice(), found.more) {
-        ([], 0) => Check::ok(
-            "members",
-            "nobody may connect yet: remit enroll USER KEYFILE",
-        ),
-        (names, 0) => Check::ok("members", names.join(" ")),
-        (names, more) => Check::warning(
-            "members",
-            format!(
-                "of those who may connect {more} are not looked at, only {}",
-                names.len()
-            ),
-            "getent group remit",
-        ),
+fn members(found: &agents::Found) -> Vec<Check> {
+    let names: Vec<&str> = found.agents.iter().map(|one| one.name.as_str()).collect();
+    let agents = match names.as_slice() {
+        [] => "nobody is enrolled yet: remit enroll USER KEYFILE".to_owned(),
+        names => names.join(" "),
+    };
+    let mut checks = vec![Check::ok("agents", agents)];
+    if !found.people.is_empty() {
+        let people = found.people.join(" ");
+        checks.push(Check::ok(
+            "people",
+            format!("{people}: may connect, not enrolled, so not judged as agents"),
+        ));
     }
-}
-
-fn name(account: &Account) -> &str {
-    &account.name
+    if found.more > 0 {
+        checks.push(Check::warning(
+            "members",
+            format!("of those who may connect {} are not looked at", found.more),
+            "getent group remit",
+        ));
+    }
+    checks
 }
 
 fn files(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {

@@ -30,6 +30,7 @@ pub use expiry::Expires;
 pub use key::{FILE as KEY_FILE, PublicKey};
 pub use line::Change;
 pub use name::Name;
+pub use record::{Agent, enrolled};
 pub use undo::{Undo, Undone, unenroll};
 
 /// Why nothing was done, or why it was not done to its end.

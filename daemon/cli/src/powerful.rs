@@ -1,4 +1,4 @@
-//! Groups that are as good as root.
+//! Groups that lead to root.
 //!
 //! Whoever is in one needs no daemon to change the machine: enroll makes no agent of such an account,
 //! and doctor names it.
@@ -33,6 +33,23 @@ const GROUPS: &[(&str, &str)] = &[
         "libvirt",
         "its members start virtual machines that have the host's disks",
     ),
+    (
+        "dockerroot",
+        "the docker daemon runs anything as root for its members",
+    ),
+    ("google-sudoers", "sudo makes its members root"),
+    (
+        "lpadmin",
+        "its members change what the printing service runs as root",
+    ),
+    (
+        "netdev",
+        "its members change the network of the machine, by NetworkManager too",
+    ),
+    ("ssh_keys", "its members read the machine's private keys"),
+    ("ssl-cert", "its members read private keys of services"),
+    ("wireshark", "its members read all traffic of the machine"),
+    ("input", "its members read what is typed at the console"),
     ("disk", "its members write the disks under the file systems"),
     ("kmem", "its members read the memory of the kernel"),
     ("shadow", "its members read the hashes of passwords"),

@@ -1,7 +1,8 @@
-//! Those who may connect to remit, and what their accounts may do without it.
+//! The agents' accounts, and what they may do without remit.
 //!
-//! They are the members of the group that owns the socket. What such an account may do by
-//! itself, its groups and its password, decides whether remit is the only way.
+//! An agent is an account that was enrolled. Members of the group that owns the socket may connect; they are people,
+//! unless one of their keys starts mcp-shim: then somebody made an agent of them by hand. What an agent's account may do
+//! by itself, its groups and its password, decides whether remit is its only way.
 
 use std::ffi::CString;
 use std::fs;
@@ -12,12 +13,13 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::check::{Check, or_ok};
 use super::place::Named;
+use crate::enroll::Agent;
 use crate::powerful;
 
-/// The most accounts that are looked at.
+/// The most members of the group that are looked at.
 const MOST: usize = 32;
 
-/// An account that may connect.
+/// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub name: String,
@@ -47,36 +49,48 @@ pub enum Password {
     Unknown(String),
 }
 
-/// What the members of `gid` are.
+/// Who is an agent, and who only may connect.
 #[derive(Debug)]
 pub struct Found {
-    /// At most [`MOST`].
-    pub accounts: Vec<Account>,
-    /// How many more there are.
+    /// Enrolled, or made agents by hand.
+    pub agents: Vec<Account>,
+    /// Members of the group that are neither, by name.
+    pub people: Vec<String>,
+    /// How many accounts more there are than are looked at.
     pub more: usize,
-    /// The lines of passwd(5): all local accounts.
-    pub passwd: String,
+    /// What is wrong with the records of those who were enrolled.
+    pub records: Vec<Check>,
 }
 
-/// Finds the accounts of which `gid` is a group, first or supplementary.
-///
-/// # Errors
-/// `/etc/passwd`, the group, or one of the accounts or its groups cannot be read.
-pub fn find(gid: u32) -> io::Result<Found> {
-    let passwd = text("/etc/passwd")?;
-    let mut names = first_group(&passwd, gid);
-    if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
-        names.extend(group.mem);
+/// The local accounts, as their files have them.
+#[derive(Debug)]
+pub struct Accounts {
+    /// The lines of passwd(5).
+    pub passwd: String,
+    shadow: io::Result<String>,
+}
+
+impl Accounts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `/etc/passwd` cannot be read.
+    pub fn read() -> io::Result<Self> {
+        Ok(Self {
+            passwd: text("/etc/passwd")?,
+            shadow: text("/etc/shadow"),
+        })
     }
-    names.sort();
-    names.dedup();
-    let shadow = text("/etc/shadow");
-    let account = |name: &String| {
-        // A member that is no account connects to nothing.
+
+    /// The account of this name, of a directory service too.
+    ///
+    /// # Errors
+    /// It or its groups cannot be looked up.
+    pub fn account(&self, name: &str) -> io::Result<Option<Account>> {
         let Some(user) = User::from_name(name)? else {
             return Ok(None);
         };
-        let password = match (field(&passwd, name), &shadow) {
+        let password = match (field(&self.passwd, name), &self.shadow) {
             (Some(own), _) if own != "x" => by_hash(own),
             (_, Ok(shadow)) => field(shadow, name).map_or(Password::Elsewhere, by_hash),
             (_, Err(error)) => Password::Unknown(error.to_string()),
@@ -90,14 +104,70 @@ pub fn find(gid: u32) -> io::Result<Found> {
             shell: user.shell,
             password,
         }))
+    }
+
+    /// Those who were `enrolled`, and of the other members of `gid` those of whom `is_agent` says so.
+    ///
+    /// # Errors
+    /// The group, or one of the accounts or its groups, cannot be looked up.
+    pub fn find(
+        &self,
+        gid: u32,
+        enrolled: &[Agent],
+        is_agent: impl Fn(&Account) -> bool,
+    ) -> io::Result<Found> {
+        let mut found = Found {
+            agents: Vec::new(),
+            people: Vec::new(),
+            more: 0,
+            records: Vec::new(),
+        };
+        for agent in enrolled {
+            match self.account(&agent.name)? {
+                Some(account) if agent.uid.is_none_or(|uid| uid == account.uid) => {
+                    found.agents.push(account);
+                }
+                other => found.records.push(lost(agent, other.is_some())),
+            }
+        }
+        let mut members = first_group(&self.passwd, gid);
+        if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
+            members.extend(group.mem);
+        }
+        members.sort();
+        members.dedup();
+        members.retain(|name| found.agents.iter().all(|agent| agent.name != *name));
+        found.more = members.len().saturating_sub(MOST);
+        for name in members.iter().take(MOST) {
+            // A member that is no account connects to nothing.
+            let Some(account) = self.account(name)? else {
+                continue;
+            };
+            match is_agent(&account) {
+                true => found.agents.push(account),
+                false => found.people.push(account.name),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A record of enroll without the account that it is about.
+fn lost(agent: &Agent, another: bool) -> Check {
+    let name = &agent.name;
+    let why = match another {
+        true => {
+            format!("'{name}' is another account than the agent that was enrolled by this name")
+        }
+        false => format!("agent '{name}' was enrolled, and there is no such account any more"),
     };
-    let accounts = names.iter().take(MOST).map(account);
-    let accounts: io::Result<Vec<Option<Account>>> = accounts.collect();
-    Ok(Found {
-        accounts: accounts?.into_iter().flatten().collect(),
-        more: names.len().saturating_sub(MOST),
-        passwd,
-    })
+    let fix = match another {
+        true => {
+            format!("look what was done, in /var/lib/remit/enrolled/{name}, and undo it by hand")
+        }
+        false => format!("remit unenroll {name}"),
+    };
+    Check::warning("enrolled", why, fix)
 }
 
 /// A file of accounts. Their real names may be in any encoding.

@@ -1,10 +1,11 @@
 //! An agent's keys in the accounts of others: there they may open a shell.
 //!
-//! Local accounts are looked at, those of passwd(5), in the files in which sshd looks for the
-//! agent's keys. Expired or not, a key there is told.
+//! Local accounts are looked at, those of passwd(5), each in the files in which sshd looks for *its* keys, by each
+//! connection that sshd's configuration tells apart. Expired or not, a key there is named.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::agents::Account;
 use super::check::{Check, Verdict, or_ok};
@@ -38,24 +39,31 @@ pub fn others(passwd: &str) -> Vec<Other> {
     passwd.lines().filter_map(of_line).collect()
 }
 
-/// Whether a key of `account` opens more than mcp-shim in another's account. `settings` tells
-/// what sshd does with a user by name.
+/// The keys with which an account is opened.
+pub fn keys_of(account: &Account, sshd: &Effective) -> BTreeSet<Vec<u8>> {
+    let own = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
+    own.iter().flat_map(|file| blobs(file)).collect()
+}
+
+/// Whether one of these `keys`, which are `user`'s, opens more than mcp-shim in another's account. `settings` has what
+/// sshd does with a user by name, for each kind of connection.
 pub fn checks(
-    account: &Account,
-    sshd: &Effective,
+    user: &str,
+    keys: &BTreeSet<Vec<u8>>,
     others: &[Other],
-    settings: impl Fn(&str) -> Effective,
+    settings: impl Fn(&str) -> Vec<Rc<Effective>>,
     now: &Now,
 ) -> Vec<Check> {
-    let name = format!("{}: keys elsewhere", account.name);
-    let own = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
-    let keys: BTreeSet<Vec<u8>> = own.iter().flat_map(|file| blobs(file)).collect();
+    let name = format!("{user}: keys elsewhere");
     let mut found = Vec::new();
-    for other in others.iter().filter(|other| other.name != account.name) {
+    let others = others.iter().filter(|other| other.name != user);
+    let by_way = others.flat_map(|other| {
+        settings(&other.name)
+            .into_iter()
+            .map(move |way| (other, way))
+    });
+    for (other, sshd) in by_way {
         for file in sshd.authorized_keys_files(&other.name, other.uid, &other.home) {
-            if own.contains(&file) {
-                continue;
-            }
             let text = match read::bytes(&file) {
                 Ok(Some(text)) => text,
                 Ok(None) => continue,
@@ -78,14 +86,13 @@ pub fn checks(
                     file: &file,
                     line,
                 };
-                let judged = keys::judge(stands, &key, &settings(&other.name), now);
+                let judged = keys::judge(stands, &key, &sshd, now);
                 let is_more = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
                 if judged.iter().any(is_more) {
                     found.push(Check::failure(
                         &name,
                         format!(
-                            "the key of '{}' opens the account of '{}' too: '{}':{line}",
-                            account.name,
+                            "the key of '{user}' opens the account of '{}' too: '{}':{line}",
                             other.name,
                             file.display()
                         ),
@@ -98,7 +105,14 @@ pub fn checks(
             }
         }
     }
-    or_ok(found, &name, "none")
+    // Several connections may lead to the same file.
+    let mut once: Vec<Check> = Vec::new();
+    for check in found {
+        if !once.contains(&check) {
+            once.push(check);
+        }
+    }
+    or_ok(once, &name, "none")
 }
 
 /// The keys in a file.
@@ -154,7 +168,11 @@ mod tests {
             utc: "20261120100000".into(),
             local: "20261120100000".into(),
         };
-        let look = |others: &[Other]| checks(&account, &sshd, others, |_| sshd.clone(), &now);
+        let keys = keys_of(&account, &sshd);
+        let look = |others: &[Other]| {
+            let same = |_: &str| vec![Rc::new(sshd.clone())];
+            checks(&account.name, &keys, others, same, &now)
+        };
         let found = look(&all);
         let without_bob = look(
             &all.iter()

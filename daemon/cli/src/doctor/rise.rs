@@ -1,33 +1,20 @@
-//! How an account could do more than ask remit: rules of sudo(8) and doas(1), and what is started
-//! for it without a login.
+//! How an account could do more than ask remit: rules of sudo(8) and doas(1).
 //!
 //! sudo is asked itself, so that includes, aliases and directory services count. doas has no
 //! such question; its file is read. polkit is not looked at.
 
-use std::fs::{self, DirEntry, Metadata};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use remit_common::text;
 
 use super::agents::{Account, Password};
 use super::check::{Check, or_ok};
-use super::place::word;
 use super::read;
 use crate::program::{Program, ProgramError};
 
 const SUDO: [&str; 2] = ["/usr/bin/sudo", "/usr/local/bin/sudo"];
 const DOAS: [&str; 2] = ["/usr/bin/doas", "/usr/local/bin/doas"];
 const DOAS_CONF: [&str; 2] = ["/etc/doas.conf", "/usr/local/etc/doas.conf"];
-/// Whose files here, by owner or name, have programs started: cron(8), at(1), and the user's own
-/// service manager (loginctl(1), enable-linger).
-const STARTED: [&str; 5] = [
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron",
-    "/var/spool/cron/atjobs",
-    "/var/spool/at",
-    "/var/lib/systemd/linger",
-];
 /// The longest rule that is shown, in bytes.
 const RULE: usize = 120;
 
@@ -58,27 +45,6 @@ pub fn checks(account: &Account) -> Vec<Check> {
         }
     }
     checks
-}
-
-/// What is started as `account` without a login. Needs root.
-pub fn started(account: &Account) -> Vec<Check> {
-    let name = format!("{}: started", account.name);
-    let is_its = |entry: &DirEntry| {
-        let is_own = |meta: Metadata| meta.is_file() && meta.uid() == account.uid;
-        entry.file_name() == *account.name || entry.metadata().is_ok_and(is_own)
-    };
-    let dirs = STARTED.iter().filter_map(|dir| fs::read_dir(dir).ok());
-    let files = dirs.flatten().filter_map(Result::ok).filter(is_its);
-    let found = files.map(|file| {
-        let path = file.path();
-        let (shown, user) = (path.display(), &account.name);
-        Check::warning(
-            &name,
-            format!("'{shown}' has programs started as '{user}', without remit"),
-            format!("look at it, and: rm {}", word(&path)),
-        )
-    });
-    or_ok(found.collect(), &name, "nothing by cron, at or systemd")
 }
 
 fn unknown(account: &Account, error: &ProgramError) -> Check {

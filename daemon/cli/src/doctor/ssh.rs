@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::agents::Account;
-use super::check::{Check, or_ok};
+use super::check::{Check, Finding, Verdict, or_ok};
 use super::keys::{self, Now, Stands};
 use super::place::{Kind, Place, word};
 use super::read;
 use crate::human;
 use crate::program::Program;
+use crate::sshd::answers::Answers;
+use crate::sshd::connection::Connection;
 use crate::sshd::effective::{Effective, EffectiveError};
 use crate::sshd::keys::{Line, lines};
 use crate::sshd::options::RIGHTS;
@@ -42,20 +44,126 @@ pub struct Settings {
 }
 
 /// Asks sshd. `None` where there is none: then nobody comes in by ssh.
-pub fn settings(account: &Account) -> Option<Settings> {
-    match Effective::ask(&account.name) {
+pub fn settings(account: &Account, sshd: &Answers) -> Option<Settings> {
+    match sshd.ask(&account.name, &Connection::default()) {
         Ok(effective) => Some(Settings {
             told: true,
-            effective,
+            effective: Effective::clone(&effective),
             problem: None,
         }),
-        Err(EffectiveError::NoSshd) => None,
+        Err(error) if matches!(*error, EffectiveError::NoSshd) => None,
         Err(error) => Some(Settings {
             told: false,
             effective: Effective::default(),
             problem: Some(untold(account, &error.to_string())),
         }),
     }
+}
+
+/// Whether a key of an account starts mcp-shim, so that somebody made it an agent's by hand. Keys that cannot be read
+/// may be such.
+pub fn starts_shim(account: &Account, settings: &Settings) -> bool {
+    let sshd = &settings.effective;
+    let files = sshd.authorized_keys_files(&account.name, account.uid, &account.home);
+    files.iter().any(|file| match read::bytes(file) {
+        Ok(None) => false,
+        Err(_) => true,
+        Ok(Some(bytes)) => lines(&bytes).any(|(_, line)| match line {
+            Line::Key(key) => {
+                let own = key.options.command().map(<[u8]>::to_vec);
+                let commands = [own, keys::forced(&key, sshd)];
+                let mut commands = commands.into_iter().flatten();
+                commands.any(|command| String::from_utf8_lossy(&command).contains("mcp-shim"))
+            }
+            Line::Blank | Line::Unread(_) => false,
+        }),
+    })
+}
+
+/// What is otherwise if the agent comes by other connections than the usual one: from other addresses, to other ports.
+pub fn other_ways(account: &Account, usual: &Settings, sshd: &Answers, now: &Now) -> Vec<Check> {
+    let name = format!("{}: sshd by connection", account.name);
+    // Without the usual answer there is none to compare with, and that is a check already.
+    if !usual.told {
+        return Vec::new();
+    }
+    let known: Vec<Check> = checks(account, usual, now);
+    let passwords = |sshd: &Effective| {
+        let yes =
+            sshd.is_yes("passwordauthentication") || sshd.is_yes("kbdinteractiveauthentication");
+        super::agents::password_check(account, Some(yes))
+    };
+    let mut found: Vec<Check> = sshd
+        .unread()
+        .iter()
+        .map(|why| {
+            Check::warning(
+                &name,
+                format!("what holds in it was not looked at: {why}"),
+                "sshd -t",
+            )
+        })
+        .collect();
+    let ways = sshd.ways(&account.name);
+    for way in &ways {
+        let (text, place) = (&way.block.text, &way.block.place);
+        let when = match way.meets {
+            true => format!("where 'Match {text}' holds ({place})"),
+            false => format!("where 'Match {text}' does not hold ({place})"),
+        };
+        let unseen = |why: &str| {
+            Check::warning(
+                &name,
+                format!("what sshd does {when} was not looked at: {why}"),
+                format!("look at it: sshd -T -C user={},addr=…", account.name),
+            )
+        };
+        let Some(connection) = &way.connection else {
+            found.push(unseen("no connection was found to ask about"));
+            continue;
+        };
+        let effective = match sshd.ask(&account.name, connection) {
+            Ok(effective) => effective,
+            Err(error) => {
+                found.push(unseen(&error.to_string()));
+                continue;
+            }
+        };
+        if *effective == usual.effective {
+            continue;
+        }
+        let mut there = settings_checks(account, &effective);
+        there.extend(key_checks(account, &effective, now));
+        if passwords(&effective) != passwords(&usual.effective) {
+            there.push(passwords(&effective));
+        }
+        for check in there {
+            if known.contains(&check) {
+                continue;
+            }
+            let (Verdict::Warning(finding) | Verdict::Failure(finding)) = &check.verdict else {
+                continue;
+            };
+            let finding = Finding {
+                why: format!("{when}: {}", finding.why),
+                // A line of sshd's configuration is meant, and 'Match User' would not always win.
+                fix: format!("{}; or change the block at {place}", finding.fix),
+            };
+            found.push(Check {
+                name: name.clone(),
+                verdict: match check.verdict {
+                    Verdict::Failure(_) => Verdict::Failure(finding),
+                    _ => Verdict::Warning(finding),
+                },
+            });
+        }
+    }
+    let asked = match ways.len() {
+        0 => "no Match block asks for more than a user".to_owned(),
+        1 => "1 Match block asked about".to_owned(),
+        count => format!("{count} Match blocks asked about, each by itself"),
+    };
+    or_ok(found, &name, asked)
 }
 
 /// sshd does not tell. One that systemd starts for each connection has no directory meanwhile.

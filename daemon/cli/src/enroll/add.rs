@@ -13,7 +13,11 @@ use super::line::{self, COMMAND, Change, Foreign};
 use super::record::{Kept, Record, Store};
 use super::walk::{Absent, Dir, Owner, Trust, WalkError};
 use super::{Name, Refused};
+use crate::doctor::{self, Verdict};
 use crate::program::Program;
+use crate::sshd::answers::Answers;
+use crate::sshd::base64;
+use crate::sshd::connection::Connection;
 use crate::sshd::effective::{self, Effective};
 
 /// What is asked for.
@@ -53,6 +57,8 @@ pub struct Enrolled {
     pub change: Change,
     /// When it ends.
     pub expires: Option<End>,
+    /// What somebody should look at, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Gives an agent's key its one way in.
@@ -93,6 +99,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         ),
     };
     key.prepare(&account, made, Missing::Later)?;
+    let warnings = led_around(request)?;
     if expires.is_some() && !effective::reads_utc() {
         let text =
             "this machine's sshd is older than OpenSSH 9.2, and a key's end is not sure with it";
@@ -136,7 +143,36 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         file,
         change,
         expires,
+        warnings,
     })
+}
+
+/// Refuses an account with a way around remit, by the checks of `remit doctor`, and a key that opens other accounts.
+/// Gives what is no reason to refuse it.
+fn led_around(request: &Request) -> Result<Vec<String>, Refused> {
+    let name = request.name;
+    let blob = base64::decode(request.key.base64.as_bytes()).unwrap_or_default();
+    let checks = doctor::of_newcomer(name.as_str(), blob)
+        .map_err(|error| Refused::new(format!("cannot look at user '{name}': {error}")))?;
+    let (mut whys, mut fixes, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    for check in checks {
+        match check.verdict {
+            Verdict::Failure(finding) => {
+                whys.push(finding.why);
+                fixes.push(finding.fix);
+            }
+            Verdict::Warning(finding) => warnings.push(finding.why),
+            Verdict::Ok(_) | Verdict::Skipped(_) => {}
+        }
+    }
+    if whys.is_empty() {
+        return Ok(warnings);
+    }
+    let text = format!("user '{name}' has a way around remit: {}", whys.join("; "));
+    let fixes = fixes.join("; ");
+    Err(Refused::new(text).lift(format!(
+        "{fixes}; or choose a name that is free and a key of its own, and the account is made"
+    )))
 }
 
 pub(super) fn told(error: AccountError, name: &Name) -> Refused {
@@ -204,22 +240,37 @@ pub(super) fn another(name: &Name, store: &Store) -> Refused {
 
 /// What sshd does with this user.
 fn sshd_of(name: &Name) -> Result<Effective, Refused> {
-    let settings = Effective::ask(name.as_str()).map_err(|error| {
+    let usual = Connection::default();
+    let settings = Effective::ask(name.as_str(), &usual).map_err(|error| {
         Refused::from(error).lift("install an ssh server; 'sshd -t' checks its settings")
     })?;
-    // It would run in place of what the key says (sshd_config(5)).
+    not_forced(name, &settings, "")?;
+    let sshd = Answers::read();
+    for way in sshd.ways(name.as_str()) {
+        let Some(connection) = &way.connection else {
+            continue;
+        };
+        let there = sshd.ask(name.as_str(), connection);
+        let there = there.map_err(|error| Refused::new(error.to_string()))?;
+        not_forced(name, &there, &format!(", by {}", way.block.place))?;
+    }
+    Ok(settings)
+}
+
+/// Another command would run in place of what the key says (sshd_config(5)).
+fn not_forced(name: &Name, settings: &Effective, place: &str) -> Result<(), Refused> {
     match settings.get("forcecommand") {
         Some(command) if command != COMMAND => Err(Refused::new(format!(
-            "sshd forces another command on user '{name}': {command}"
+            "sshd forces another command on user '{name}'{place}: {command}"
         ))
         .lift("except this user from ForceCommand in '/etc/ssh/sshd_config'")),
-        Some(_) | None => Ok(settings),
+        Some(_) | None => Ok(()),
     }
 }
 
 /// A key that opens root's account already restricts nobody. Root's own files are trusted as they are.
 fn not_roots(key: &PublicKey) -> Result<(), Refused> {
-    let settings = Effective::ask("root")?;
+    let settings = Effective::ask("root", &Connection::default())?;
     for path in settings.authorized_keys_files("root", 0, Path::new("/root")) {
         // Where there is none, or none that can be read, sshd finds no key either.
         let text = fs::read(&path).unwrap_or_default();

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use remit_common::calendar;
+use remit_common::{calendar, span};
 use serde::{Deserialize, Serialize};
 
 use crate::human;
@@ -49,7 +49,7 @@ impl fmt::Display for ExpiryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Form => {
-                "it is neither YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS][Z], a number with m, h, d or w, nor never"
+                "it is neither YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS][Z], a length such as 30min, 12h or 30d, nor never"
             }
             Self::NoSuchTime => "there is no such time",
             Self::Past => "it is in the past",
@@ -139,28 +139,13 @@ impl Expires {
     }
 }
 
-/// `90m`, `12h`, `30d`, `4w` in seconds; nothing for what has no such form.
+/// A length of time in seconds; nothing if the text has no such form.
 fn duration(text: &str) -> Result<Option<u64>, ExpiryError> {
-    let unit = match text.chars().next_back() {
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86400,
-        Some('w') => 7 * 86400,
-        _ => return Ok(None),
-    };
-    let count = text.get(..text.len() - 1).unwrap_or_default();
-    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(None);
-    }
-    // All digits: only a number too large is no number.
-    let seconds = count
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(unit));
-    match seconds {
+    match span::seconds(text) {
+        None => Ok(None),
         Some(0) => Err(ExpiryError::Past),
         Some(seconds) if seconds <= LONGEST => Ok(Some(seconds)),
-        Some(_) | None => Err(ExpiryError::TooFar),
+        Some(_) => Err(ExpiryError::TooFar),
     }
 }
 
@@ -227,6 +212,8 @@ mod tests {
             ("2026-11-20T09:25:49", "20261120082549Z"),
             ("2026-11-20T08:25:49Z", "20261120082549Z"),
             ("1m", "20261120082648Z"),
+            ("1min", "20261120082648Z"),
+            ("60s", "20261120082648Z"),
             ("12h", "20261120202548Z"),
             ("30d", "20261220082548Z"),
             ("2w", "20261204082548Z"),

@@ -120,6 +120,43 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
+/// An account that was enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its name.
+    pub name: String,
+    /// Its uid then, where that was written down.
+    pub uid: Option<u32>,
+}
+
+/// Those who are enrolled, by name; nothing is locked or changed.
+///
+/// # Errors
+/// A record cannot be read.
+pub fn enrolled(state: &Path) -> Result<Vec<Agent>, RecordError> {
+    let dir = state.join("enrolled");
+    let failed = |error| RecordError::Io("read", dir.clone(), error);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        // What was being written when somebody pulled the plug begins with a dot.
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        if let Some(record) = read(&dir.join(name))? {
+            let name = name.to_owned();
+            let uid = record.uid;
+            found.push(Agent { name, uid });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
 /// All records. While it lives nobody else changes them.
 #[derive(Debug)]
 pub struct Store {

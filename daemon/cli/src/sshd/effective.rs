@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::connection::Connection;
 use crate::program::{Program, ProgramError};
 
 /// Where sshd may lie.
@@ -42,19 +43,17 @@ pub fn reads_utc() -> bool {
 }
 
 impl Effective {
-    /// Asks sshd about `user`, who connects from somewhere else. Needs root.
+    /// Asks sshd about `user`, who comes by this connection. Needs root.
     ///
     /// # Errors
     /// There is no sshd, or it refuses its own configuration.
-    pub fn ask(user: &str) -> Result<Self, EffectiveError> {
+    pub fn ask(user: &str, connection: &Connection) -> Result<Self, EffectiveError> {
         let sshd = Program::find(&SSHD).ok_or(EffectiveError::NoSshd)?;
         // A comma would begin another condition.
         if user.is_empty() || user.contains([',', '=']) || user.contains(char::is_whitespace) {
             return Err(EffectiveError::Name(user.to_owned()));
         }
-        // An address of TEST-NET-1 (RFC 5737): nobody's, so no `Match Address` for friends counts.
-        // Without a port of ours sshd refuses to tell where there is a `Match LocalPort`.
-        let connection = format!("user={user},host=192.0.2.1,addr=192.0.2.1,lport=22");
+        let connection = format!("user={user},{connection}");
         let text = sshd
             .ask(&["-T", "-C", &connection])
             .map_err(EffectiveError::Sshd)?;
@@ -180,7 +179,7 @@ mod tests {
         for name in ["", "a,addr=127.0.0.1", "a=b", "a b"] {
             // Where there is no sshd that is the first error.
             assert!(matches!(
-                Effective::ask(name),
+                Effective::ask(name, &Connection::default()),
                 Err(EffectiveError::Name(_) | EffectiveError::NoSshd)
             ));
         }

@@ -61,9 +61,16 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
             "key": change(&enrolled),
             "expires": enrolled.expires.as_ref().map(ToString::to_string),
             "client": client,
+            "warnings": enrolled.warnings,
             "daemon_refuses": refuses,
         }))?,
         Form::Text => output::text(&show(args, &enrolled, &client, host))?,
+    }
+    for warning in &enrolled.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    if !enrolled.warnings.is_empty() {
+        output::note("what to do about it: remit doctor");
     }
     warn_of(&refuses);
     Ok(Exit::OK)
