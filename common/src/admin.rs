@@ -99,6 +99,13 @@ pub enum AdminRequest {
     },
     /// The head of the audit chain: what the newest record must be.
     AuditHead,
+    /// Anybody's job, also one that has ended. A daemon that does not know this question closes the connection.
+    Job {
+        /// How its id begins ([`crate::names::id_prefix`]).
+        id: String,
+        /// Answered when it has ended, and else at once.
+        wait: bool,
+    },
 }
 
 /// The answer.
@@ -142,6 +149,8 @@ pub enum AdminReply {
     History(HistoryPage),
     /// To audit head.
     AuditHead(AuditHead),
+    /// To job: as it is, or as it ended.
+    Job(Box<AnyJob>),
 }
 
 /// The newest record of the audit trail, as the daemon knows it.

@@ -7,6 +7,9 @@ use crate::names::JobId;
 use crate::refusal::Code;
 use crate::wire::Bytes;
 
+/// How the cause begins if a person denied the request. Any other cause of [`State::Denied`] made it void.
+pub const DENIED_BY: &str = "denied by ";
+
 /// Where a job is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -46,6 +46,26 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 16] = [
+        Self::DeniedRule,
+        Self::DeniedKernel,
+        Self::NeedsApproval,
+        Self::ApprovalDenied,
+        Self::ApprovalExpired,
+        Self::ApprovalVoid,
+        Self::NotFound,
+        Self::InvalidArgs,
+        Self::Busy,
+        Self::RateLimited,
+        Self::TooLarge,
+        Self::ConflictRequestId,
+        Self::DaemonUnavailable,
+        Self::UnsupportedKernel,
+        Self::Locked,
+        Self::NotStarted,
+    ];
+
     /// The code as it stands on the wire of MCP and in the audit.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -204,3 +224,14 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_codes_are_listed_in_their_order() {
+        let numbers = (0..u8::MAX).map_while(|number| postcard::from_bytes::<Code>(&[number]).ok());
+        assert_eq!(numbers.collect::<Vec<_>>(), Code::ALL);
+    }
+}

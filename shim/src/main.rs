@@ -28,6 +28,7 @@ fn main() -> std::process::ExitCode {
     session::main(
         std::env::args_os().skip(1),
         std::env::var_os("SSH_ORIGINAL_COMMAND"),
+        std::env::var_os("SSH_CONNECTION").is_some(),
     )
     .into()
 }

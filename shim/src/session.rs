@@ -29,9 +29,15 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Runs the program with the arguments after its name.
 ///
 /// `original` is `SSH_ORIGINAL_COMMAND`: a program that sshd was told to start gets no arguments of
-/// the client's, so it is heeded only when there are none.
-pub fn main(args: impl IntoIterator<Item = OsString>, original: Option<OsString>) -> Exit {
+/// the client's, so it is heeded only when there are none. Without it, `by_ssh`, somebody asked for a login: a person
+/// as a rule, who is told what speaks here.
+pub fn main(
+    args: impl IntoIterator<Item = OsString>,
+    original: Option<OsString>,
+    by_ssh: bool,
+) -> Exit {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    let is_login = by_ssh && original.is_none();
     if let Some(command) = original.filter(|_| args.is_empty()) {
         match asked_by_ssh(&command) {
             Ok(option) => args.extend(option),
@@ -48,6 +54,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, original: Option<OsString>
             return Exit::Usage;
         }
     };
+    if is_login && mode == Mode::Serve {
+        say(
+            "an MCP server speaks here, and no shell; Ctrl-C leaves. To test the way: ssh USER@HOST mcp-shim --check",
+        );
+    }
     match mode {
         Mode::Help => print(HELP),
         Mode::Version => print(&format!("mcp-shim {RELEASE}\n")),

@@ -1,11 +1,18 @@
 //! Questions on admin.sock that verbs share.
 
+use nix::unistd::{AccessFlags, access};
 use remit_common::admin::{AdminReply, AdminRequest, ShownRequest};
 use remit_common::client;
 
 use crate::app::Context;
 use crate::failure::Failure;
 use crate::output::{self, Form};
+
+/// Whether the caller may connect to admin.sock. access(2) asks for the real ids, which are the effective ones here.
+pub fn may_ask(context: &Context) -> bool {
+    let socket = context.runtime.admin_socket();
+    access(&socket, AccessFlags::W_OK).is_ok()
+}
 
 /// Asks, and takes out of the answer what belongs to the question; another one is off the protocol.
 ///

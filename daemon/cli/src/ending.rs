@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use remit_common::admin::AnyJob;
 use remit_common::denial::Denial;
-use remit_common::outcome::{JobReport, State};
+use remit_common::outcome::{DENIED_BY, JobReport, State};
 use remit_common::refusal::Code;
 
 use crate::calls;
@@ -47,13 +47,31 @@ impl<'a> From<&'a AnyJob> for Ended<'a> {
             exit: job.exit,
             signal: None,
             cause: job.cause.as_deref().unwrap_or_default(),
-            code: None,
+            code: (job.state == State::Denied).then(|| {
+                let by_person = job
+                    .cause
+                    .as_ref()
+                    .is_some_and(|why| why.starts_with(DENIED_BY));
+                match by_person {
+                    true => Code::ApprovalDenied,
+                    false => Code::ApprovalVoid,
+                }
+            }),
             gone: job.kill_verified,
         }
     }
 }
 
 impl Ended<'_> {
+    /// The state in a word, for a list: what nobody denied is void.
+    pub fn word(self) -> &'static str {
+        match (self.state, self.code) {
+            (State::Denied, Some(Code::ApprovalDenied) | None) => "denied",
+            (State::Denied, Some(_)) => "void",
+            (state, _) => state.as_str(),
+        }
+    }
+
     /// What a shell would not tell from the exit status alone; nothing where a command exited by itself.
     pub fn sentence(self) -> Option<String> {
         let what = match self.state {

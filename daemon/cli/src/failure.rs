@@ -1,8 +1,9 @@
 //! Why a verb was not done, as its user sees it.
 
 use std::io;
+use std::path::Path;
 
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, access, geteuid};
 use remit_common::client::ClientError;
 use remit_common::frame::FrameError;
 use remit_common::names::JobId;
@@ -168,8 +169,33 @@ fn sentence(error: &ClientError, refusal: &Refusal) -> String {
         (ClientError::NotRunning { .. } | ClientError::Broken(_), Some(look)) => {
             format!("{error}; to see why: {look}")
         }
+        (ClientError::NotAllowed { socket }, _) if is_admin_beside(socket) => format!(
+            "you may not connect to '{}', though you are an administrator: the daemon could not open it to your \
+             group; why: journalctl -u remitd; until that is mended: sudo remit …, or add yourself to its group",
+            socket.display()
+        ),
         (ClientError::Refused(_), _) => refusal.to_string(),
         (_, _) => error.to_string(),
+    }
+}
+
+/// Whether the caller may connect to the administrators' socket beside this one.
+fn is_admin_beside(socket: &Path) -> bool {
+    let admin = socket.with_file_name("admin.sock");
+    admin != socket && access(&admin, AccessFlags::W_OK).is_ok()
+}
+
+/// Advice of a refused run that fits the caller: root is nobody's to ask.
+fn for_root(refusal: Refusal) -> Refusal {
+    const ASK: &str = "ask an administrator for a grant";
+    const TRY: &str = "root needs no grant to try a profile: remit try -- COMMAND";
+    match &refusal.next {
+        Some(next) if next.contains(ASK) => Refusal {
+            next: Some(next.replace(ASK, TRY)),
+            lift: None,
+            ..refusal
+        },
+        Some(_) | None => refusal,
     }
 }
 
@@ -193,9 +219,13 @@ pub fn typed(next: &str) -> String {
 }
 
 fn in_our_words(refusal: &Refusal) -> Refusal {
-    Refusal {
+    let refusal = Refusal {
         next: refusal.next.as_deref().map(typed),
         ..refusal.clone()
+    };
+    match geteuid().is_root() {
+        true => for_root(refusal),
+        false => refusal,
     }
 }
 

@@ -12,6 +12,7 @@ mod calls;
 mod colour;
 mod configuration;
 mod daemon;
+mod decided;
 mod doctor;
 mod ending;
 mod enroll;

@@ -18,6 +18,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 
+pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
 use crate::approval::from_outside;
 use crate::checkup::Begun;
@@ -55,8 +56,10 @@ pub enum Wants {
     Policy,
     /// The walls, tried.
     Checkup,
-    /// A job's end.
+    /// A job's end, after a stop.
     End(JobId),
+    /// A job's end, whatever brings it.
+    Job(JobId),
     /// Another list of what waits for an approval.
     Pending,
     /// What becomes of an approval.
@@ -300,6 +303,7 @@ impl Warden {
             | AdminRequest::Pending { .. }
             | AdminRequest::History { .. }
             | AdminRequest::Approve { .. }
+            | AdminRequest::Job { .. }
                 if self.admins.waiting_for(number) >= WAITING =>
             {
                 failed("too many requests wait", "wait for an answer first")
@@ -339,6 +343,10 @@ impl Warden {
                 Begun::Now(reply) => reply,
             },
             AdminRequest::Stop { job, signal } => match self.stop_any(subject, job, signal) {
+                Ok(wants) => return self.wait(number, wants),
+                Err(reply) => reply,
+            },
+            AdminRequest::Job { id, wait } => match self.any_job_or_end(subject, &id, wait) {
                 Ok(wants) => return self.wait(number, wants),
                 Err(reply) => reply,
             },

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use remit_common::admin::{AdminReply, AnyJob};
 use remit_common::caps;
-use remit_common::names::JobId;
+use remit_common::names::{JobId, id_prefix};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_link::{JobMeta, Waits};
 
-use crate::admin::Wants;
+use crate::admin::{Wants, bad_id};
 use crate::peer::Subject;
 use crate::warden::Warden;
 
@@ -24,10 +24,7 @@ impl Warden {
     /// those that have ended.
     pub fn all_jobs(&self, limit: u32) -> AdminReply {
         // Most have ended, and few of those fit.
-        let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
-        metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
-        metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
-        metas.extend(self.approvals.metas().map(Cow::Owned));
+        let mut metas = self.all_metas();
         let newest_first = |meta: &JobMeta| std::cmp::Reverse(meta.number);
         metas.sort_by_key(|meta| (meta.ending.is_some(), newest_first(meta)));
         let all = metas.len();
@@ -51,6 +48,53 @@ impl Warden {
         AdminReply::Jobs { jobs, omitted }
     }
 
+    fn all_metas(&self) -> Vec<Cow<'_, JobMeta>> {
+        let mut metas: Vec<Cow<'_, JobMeta>> = self.jobs.ended().map(Cow::Borrowed).collect();
+        metas.extend(self.jobs.live().map(|(_, job)| Cow::Owned(job.meta())));
+        metas.extend(self.queue.iter().map(|waiting| Cow::Owned(waiting.meta())));
+        metas.extend(self.approvals.metas().map(Cow::Owned));
+        metas
+    }
+
+    /// The job whose id begins with `id`. `Ok`: it has not ended, and the connection gets the answer when it has.
+    ///
+    /// # Errors
+    /// The answer at once: the job as it is, or that there is none, or more than one.
+    pub fn any_job_or_end(
+        &mut self,
+        admin: &Subject,
+        id: &str,
+        wait: bool,
+    ) -> Result<Wants, AdminReply> {
+        self.end_expired();
+        let found = id_prefix(id)
+            .ok_or_else(bad_id)
+            .and_then(|prefix| self.one_job(&prefix));
+        match found {
+            Ok(job) if wait && job.kill_verified.is_none() => Ok(Wants::Job(job.job)),
+            Ok(job) => Err(AdminReply::Job(Box::new(job))),
+            Err(refusal) => {
+                self.record_refusal(Some(admin), None, &refusal, None);
+                Err(AdminReply::Refused(refusal))
+            }
+        }
+    }
+
+    fn one_job(&self, prefix: &str) -> Result<AnyJob, Refusal> {
+        let mut metas = self.all_metas();
+        metas.retain(|meta| meta.job.to_string().starts_with(prefix));
+        match metas.as_slice() {
+            [] => Err(no_such_job()),
+            [one] => Ok(any_job(one)),
+            several => {
+                let text = format!("{} jobs have an id that begins so", several.len());
+                Err(Refusal::new(Code::InvalidArgs, text)
+                    .object(prefix)
+                    .next("give more digits of it; remit jobs lists them"))
+            }
+        }
+    }
+
     /// Ends anybody's job. `Ok`: the connection is told when it has ended.
     ///
     /// # Errors
@@ -66,8 +110,7 @@ impl Warden {
         }
         let waits = self.queue.get(job).is_some() || self.approvals.serial(job).is_some();
         if self.jobs.serial(job).is_none() && !waits {
-            let refusal = Refusal::new(Code::NotFound, "there is no job with this id")
-                .next("`remit jobs` lists those that run or are remembered");
+            let refusal = no_such_job();
             self.record_refusal(Some(admin), None, &refusal, None);
             return Err(AdminReply::Refused(refusal));
         }
@@ -87,7 +130,15 @@ impl Warden {
         self.tell_waiting(Wants::End(meta.job), || {
             AdminReply::Stopped(Box::new(any_job(meta)))
         });
+        self.tell_waiting(Wants::Job(meta.job), || {
+            AdminReply::Job(Box::new(any_job(meta)))
+        });
     }
+}
+
+fn no_such_job() -> Refusal {
+    Refusal::new(Code::NotFound, "there is no job with this id")
+        .next("`remit jobs` lists those that run or are remembered")
 }
 
 fn any_job(meta: &JobMeta) -> AnyJob {

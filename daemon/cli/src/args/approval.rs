@@ -5,7 +5,7 @@ use remit_common::names;
 
 #[derive(Debug, Args)]
 pub struct PendingArgs {
-    /// Go on, and print each new request as it comes
+    /// Go on, and print each new request as it comes, and what became of it
     #[arg(long)]
     pub watch: bool,
 }
@@ -26,6 +26,10 @@ pub struct ApproveArgs {
     /// What you approve, all 64 digits: nothing is asked then
     #[arg(long, value_name = "HEX", value_parser = digest)]
     pub digest: Option<[u8; 32]>,
+
+    /// Do not wait for the end of what was approved
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use remit_common::builtin::Time;
 use remit_common::names;
+use remit_common::refusal::Code;
 use remit_trail::{Event, Expected};
 
 /// How many records are shown unless somebody says otherwise, and at most.
@@ -64,6 +65,35 @@ pub struct VerifyArgs {
     pub trail: TrailArgs,
 }
 
+/// Verdicts that are no code of a refusal (remit-audit(7)).
+const VERDICTS: [&str; 7] = [
+    "allow", "try", "approved", "loaded", "refused", "held", "untried",
+];
+/// What lists call those of requests, and what records do.
+const SHORT: [(&str, Code); 4] = [
+    ("asked", Code::NeedsApproval),
+    ("denied", Code::ApprovalDenied),
+    ("expired", Code::ApprovalExpired),
+    ("void", Code::ApprovalVoid),
+];
+
+/// A verdict as records have it.
+fn verdict(text: &str) -> Result<String, String> {
+    let codes = Code::ALL.map(Code::as_str);
+    if let Some(word) = VERDICTS.iter().chain(&codes).find(|word| **word == text) {
+        return Ok((*word).to_owned());
+    }
+    if let Some((_, code)) = SHORT.iter().find(|(short, _)| *short == text) {
+        return Ok(code.as_str().to_owned());
+    }
+    let all = VERDICTS.iter().chain(&codes).copied();
+    let all: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(all).collect();
+    Err(format!(
+        "no record has this verdict; there are: {}",
+        all.join(", ")
+    ))
+}
+
 /// Which records.
 #[derive(Debug, Args)]
 pub struct FilterArgs {
@@ -75,8 +105,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "JOB", value_parser = job)]
     pub job: Option<String>,
 
-    /// With this verdict, such as allow or denied_rule
-    #[arg(long, value_name = "VERDICT")]
+    /// With this verdict, such as allow, denied_rule, approved, denied or void
+    #[arg(long, value_name = "VERDICT", value_parser = verdict)]
     pub verdict: Option<String>,
 
     /// Of this kind, such as intent, end, refusal or approved; may be given again

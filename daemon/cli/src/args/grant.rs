@@ -1,7 +1,7 @@
 //! Arguments of the verbs about grants for a time.
 
 use clap::{ArgGroup, Args};
-use remit_common::caps;
+use remit_common::{caps, span};
 
 #[derive(Debug, Args)]
 pub struct GrantArgs {
@@ -52,22 +52,10 @@ fn argument(text: &str) -> Result<(String, String), &'static str> {
 
 /// A length of time: a number and its unit.
 fn seconds(text: &str) -> Result<u32, String> {
-    const UNITS: [(&str, u64); 5] = [
-        ("min", 60),
-        ("s", 1),
-        ("h", 3600),
-        ("d", 86_400),
-        ("w", 604_800),
-    ];
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let unit = UNITS.iter().find(|(name, _)| *name == unit);
-    let (Ok(number), Some((_, unit))) = (number.parse::<u64>(), unit) else {
-        return Err("it is no time such as 90s, 30min, 2h, 1d or 1w".to_owned());
-    };
-    let seconds = number.checked_mul(*unit);
-    seconds
-        .and_then(|seconds| u32::try_from(seconds).ok())
+    let seconds = span::seconds(text)
+        .ok_or_else(|| format!("not a length of time; examples: {}", span::EXAMPLES))?;
+    u32::try_from(seconds)
+        .ok()
         .filter(|seconds| (1..=caps::GRANT_S).contains(seconds))
         .ok_or_else(|| format!("a grant lasts from 1s to {}d", caps::GRANT_S / 86_400))
 }
@@ -82,6 +70,7 @@ mod tests {
             ("1s", 1),
             ("90s", 90),
             ("30min", 1800),
+            ("30m", 1800),
             ("2h", 7200),
             ("1d", 86_400),
             ("1w", 604_800),
@@ -93,7 +82,6 @@ mod tests {
             "",
             "30",
             "min",
-            "30m",
             "0s",
             "-1h",
             "1.5h",

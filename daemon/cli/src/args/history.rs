@@ -10,9 +10,13 @@ const MOST: i64 = 10_000;
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// Those of all users (administrators)
-    #[arg(long, conflicts_with = "user")]
+    /// Those of all users: for administrators the default, as of 'remit jobs'
+    #[arg(long, conflicts_with_all = ["user", "mine"])]
     pub all: bool,
+
+    /// Your own alone, also for administrators
+    #[arg(long, conflicts_with = "user")]
+    pub mine: bool,
 
     /// Those of this user (administrators)
     #[arg(long, value_name = "USER")]

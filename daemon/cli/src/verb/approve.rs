@@ -3,7 +3,7 @@
 //! That something is typed is a courtesy to who approves. What counts is whom the kernel says is
 //! there, and the digest; both are the daemon's to judge.
 
-use remit_common::admin::{AdminRequest, ShownRequest};
+use remit_common::admin::{AdminRequest, AnyJob, ShownRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
@@ -14,7 +14,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
 use crate::terminal::Terminal;
-use crate::{admin, request};
+use crate::verb::jobs;
+use crate::{admin, decided, request};
 
 /// How often the digest may be typed.
 const TRIES: usize = 3;
@@ -30,15 +31,40 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
         }
     };
     let done = admin::done(context, AdminRequest::Approve { job, digest })?;
-    match context.form {
-        Form::Json => output::json(&json!({
+    if context.form == Form::Text {
+        output::text(&format!("{done}\n"))?;
+    }
+    let end = match args.no_wait {
+        true => None,
+        false => end(context, job),
+    };
+    match (context.form, &end) {
+        (Form::Json, end) => output::json(&json!({
             "done": done,
             "job_id": job.to_string(),
             "digest": request::hex(&digest),
+            "end": end.as_ref().map(jobs::any),
         }))?,
-        Form::Text => output::text(&format!("{done}\n"))?,
+        (Form::Text, Some(end)) => output::text(&format!("{}\n", decided::sentence(end)))?,
+        (Form::Text, None) => {}
     }
     Ok(Exit::OK)
+}
+
+/// The job as it ended. That it is approved stands, whatever keeps us from the answer.
+fn end(context: &Context, job: JobId) -> Option<AnyJob> {
+    if context.form == Form::Text {
+        output::note("waiting for its end; Ctrl-C leaves, and the job goes on");
+    }
+    match decided::ask(context, job.to_string(), true) {
+        Ok(job) => Some(job),
+        Err(Failure::Client(error)) => {
+            output::note(&format!("the daemon does not say how it ended: {error}"));
+            output::note(&format!("to see it: remit show {}", request::name(job)));
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// The whole id of the request.
@@ -74,7 +100,11 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
             return Ok(());
         }
         if left > 0 {
-            terminal.show("The digest does not begin so.\n")?;
+            terminal.show(&format!(
+                "That is not the digest. Type its first 8 digits to approve, Ctrl-C to leave (the request stays\n\
+                 pending); to deny it: remit deny {} -m WHY\n",
+                request::name(pending.job)
+            ))?;
         }
     }
     Err(Failure::NotApproved("what was typed is not the digest"))

@@ -19,11 +19,12 @@ use crate::{admin, human};
 
 /// Shows it, newest first.
 pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
-    let page = asked(context, args)?;
+    let everybodys = is_everybodys(context, args);
+    let page = asked(context, args, everybodys)?;
     match context.form {
         Form::Json => output::json(&page)?,
         Form::Text => {
-            let lines = show(&page, args);
+            let lines = show(&page, everybodys);
             let lines = match colour::is_wanted() {
                 true => painted(&lines, &page.entries),
                 false => lines,
@@ -35,12 +36,12 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
 }
 
 /// As many entries as are wanted, by as many questions as that takes.
-fn asked(context: &Context, args: &HistoryArgs) -> Result<HistoryPage, Failure> {
+fn asked(context: &Context, args: &HistoryArgs, everybodys: bool) -> Result<HistoryPage, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_millis();
     let now = u64::try_from(now).unwrap_or(u64::MAX);
     let since_ms = args.since.as_ref().map(|since| since.unix_ms(now));
-    let mut source = Source::of(context, args)?;
+    let mut source = Source::of(context, args, everybodys)?;
     let mut all = HistoryPage {
         entries: Vec::new(),
         next: args.before,
@@ -71,8 +72,8 @@ enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn of(context: &'a Context, args: &HistoryArgs) -> Result<Self, Failure> {
-        match args.all || args.user.is_some() {
+    fn of(context: &'a Context, args: &HistoryArgs, everybodys: bool) -> Result<Self, Failure> {
+        match everybodys || args.user.is_some() {
             true => Ok(Self::Any(context, args.user.clone())),
             false => Ok(Self::Own(Box::new(Daemon::connect(&context.runtime)?))),
         }
@@ -96,11 +97,17 @@ impl<'a> Source<'a> {
     }
 }
 
-fn show(page: &HistoryPage, args: &HistoryArgs) -> String {
+/// Whether everybody's history is asked for. As of `remit jobs`: administrators see it unless they say otherwise.
+fn is_everybodys(context: &Context, args: &HistoryArgs) -> bool {
+    let unsaid = args.user.is_none() && !args.mine;
+    args.all || unsaid && admin::may_ask(context)
+}
+
+fn show(page: &HistoryPage, everybodys: bool) -> String {
     if page.entries.is_empty() {
         return "nothing\n".to_owned();
     }
-    let lines = match args.all {
+    let lines = match everybodys {
         true => {
             let mut table = Table::new([
                 "USER", "TIME", "EVENT", "VERDICT", "JOB", "COMMAND", "CAUSE",
@@ -167,17 +174,6 @@ fn older(page: &HistoryPage) -> String {
 mod tests {
     use super::*;
 
-    fn args(all: bool) -> HistoryArgs {
-        HistoryArgs {
-            all,
-            user: None,
-            since: None,
-            kind: None,
-            limit: 20,
-            before: None,
-        }
-    }
-
     #[test]
     fn a_page_is_a_table_that_says_how_to_go_on() {
         let entry =
@@ -210,8 +206,8 @@ mod tests {
   2026-11-20 08:25:48Z  refused  busy     -         -            too many jobs
   … older ones: the same with --before 7
 ";
-        assert_eq!(show(&page, &args(false)), expect);
-        let painted = painted(&show(&page, &args(false)), &page.entries);
+        assert_eq!(show(&page, false), expect);
+        let painted = painted(&show(&page, false), &page.entries);
         let begins = [
             "  TIME",
             "  2026",
@@ -224,11 +220,11 @@ mod tests {
             assert!(line.starts_with(begin), "{line:?}");
         }
         page.next = None;
-        let all = show(&page, &args(true));
+        let all = show(&page, true);
         let first =
             "  USER   TIME                  EVENT    VERDICT  JOB       COMMAND      CAUSE\n";
         assert!(all.starts_with(first) && !all.contains("older"), "{all}");
         assert!(all.contains("\n  alice  2026"), "{all}");
-        assert_eq!(show(&HistoryPage::default(), &args(false)), "nothing\n");
+        assert_eq!(show(&HistoryPage::default(), false), "nothing\n");
     }
 }

@@ -13,6 +13,7 @@ use super::pending;
 use crate::app::Context;
 use crate::args::JobsArgs;
 use crate::daemon::Daemon;
+use crate::ending::Ended;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
@@ -44,7 +45,17 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
             asked.insert(job.job_id, approval.by);
         }
     }
-    show(context.form, args, jobs, 0, &asked)
+    let mut own: Vec<OwnJob> = Vec::new();
+    for job in jobs {
+        let is_shown = own.len() < usize::try_from(args.limit).unwrap_or(usize::MAX);
+        // A denial by a person and a request that became void are one state on the wire.
+        let word = match (job.state, is_shown && context.form == Form::Text) {
+            (State::Denied, true) => Ended::from(&daemon.report(job.job_id)?).word(),
+            (state, _) => state.as_str(),
+        };
+        own.push(OwnJob { job, word });
+    }
+    show(context.form, args, own, 0, &asked)
 }
 
 /// Who can approve each job that waits for that.
@@ -73,16 +84,24 @@ trait Listed<const N: usize> {
     fn id(&self) -> JobId;
     fn uid(&self) -> u32;
     fn state(&self) -> State;
+    /// The same in a word.
+    fn word(&self) -> &'static str;
     /// Its row; `state` as people read it.
     fn row(&self, state: &str) -> [String; N];
     fn json(&self) -> Value;
 }
 
-impl Listed<6> for JobSummary {
+/// A job of the caller.
+struct OwnJob {
+    job: JobSummary,
+    word: &'static str,
+}
+
+impl Listed<6> for OwnJob {
     const HEADINGS: [&str; 6] = ["JOB", "STARTED", "STATE", ">EXIT", ">OUTPUT", "COMMAND"];
 
     fn id(&self) -> JobId {
-        self.job_id
+        self.job.job_id
     }
 
     fn uid(&self) -> u32 {
@@ -90,22 +109,26 @@ impl Listed<6> for JobSummary {
     }
 
     fn state(&self) -> State {
-        self.state
+        self.job.state
+    }
+
+    fn word(&self) -> &'static str {
+        self.word
     }
 
     fn row(&self, state: &str) -> [String; 6] {
         [
-            self.job_id.to_string(),
-            human::time(self.started_ms / 1000),
+            self.job.job_id.to_string(),
+            human::time(self.job.started_ms / 1000),
             state.to_owned(),
-            status(self.exit),
-            human::bytes(self.output_bytes),
-            self.command.clone(),
+            status(self.job.exit),
+            human::bytes(self.job.output_bytes),
+            self.job.command.clone(),
         ]
     }
 
     fn json(&self) -> Value {
-        json!(self)
+        json!(self.job)
     }
 }
 
@@ -124,6 +147,10 @@ impl Listed<7> for AnyJob {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn word(&self) -> &'static str {
+        Ended::from(self).word()
     }
 
     fn row(&self, state: &str) -> [String; 7] {
@@ -204,7 +231,7 @@ fn show<const N: usize, J: Listed<N>>(
         Form::Text => {
             let mut table = Table::new(J::HEADINGS);
             for (job, place) in &rows {
-                let state = state(job.state(), *place, asked.get(&job.id()));
+                let state = state(job.word(), *place, asked.get(&job.id()));
                 let cells = job.row(&state);
                 table.row(cells.each_ref().map(String::as_str));
             }
@@ -218,11 +245,11 @@ fn is_live(state: State) -> bool {
     state == State::Running || state.is_waiting()
 }
 
-fn state(state: State, place: Option<Place>, by: Option<&Vec<String>>) -> String {
+fn state(word: &str, place: Option<Place>, by: Option<&Vec<String>>) -> String {
     match (place, by) {
-        (Some(place), _) => format!("{}, {}", state.as_str(), places::shown(place)),
-        (None, Some(by)) => format!("{} by {}", state.as_str(), by.join(", ")),
-        (None, None) => state.as_str().to_owned(),
+        (Some(place), _) => format!("{word}, {}", places::shown(place)),
+        (None, Some(by)) => format!("{word} by {}", by.join(", ")),
+        (None, None) => word.to_owned(),
     }
 }
 

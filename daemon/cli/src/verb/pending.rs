@@ -12,7 +12,7 @@ use crate::args::PendingArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Form};
-use crate::{fold, human, request, table};
+use crate::{decided, fold, human, request, table};
 
 /// The requests as they are now.
 pub struct List {
@@ -64,18 +64,51 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
     let mut known: HashSet<JobId> = HashSet::new();
     loop {
         let now = list(context, seen)?;
+        if seen.is_none() && context.form == Form::Text {
+            output::note("requests are printed as they come; Ctrl-C leaves");
+            output::text(&heading())?;
+        }
         for request in &now.requests {
             if known.contains(&request.job) {
                 continue;
             }
             match context.form {
                 Form::Json => output::json(&request::pending_json(request))?,
-                Form::Text => output::text(&entry(request))?,
+                Form::Text => output::text(&(entry(request) + &line(request)))?,
+            }
+        }
+        let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
+        // What does not fit into the answer still waits.
+        if context.form == Form::Text && now.omitted == 0 {
+            for job in known.iter().filter(is_over) {
+                output::text(&over(context, *job))?;
             }
         }
         known = now.requests.iter().map(|request| request.job).collect();
         seen = Some(now.state);
     }
+}
+
+/// What an approver types; nothing for somebody who cannot approve it.
+fn line(request: &PendingView) -> String {
+    match request.yours {
+        true => format!("{:14}: remit approve {}\n", "", request::name(request.job)),
+        false => String::new(),
+    }
+}
+
+/// What became of one that waits no longer.
+fn over(context: &Context, job: JobId) -> String {
+    let name = request::name(job);
+    match decided::ask(context, job.to_string(), false) {
+        Ok(job) if job.kill_verified.is_some() => format!("  {}\n", decided::sentence(&job)),
+        Ok(job) => format!("  {name}: approved, {}\n", job.state.as_str()),
+        Err(_) => format!("  {name}: waits no longer\n"),
+    }
+}
+
+fn heading() -> String {
+    row("REQUEST", "CAN APPROVE", "USER", "LEFT", "COMMAND")
 }
 
 fn show(list: &List) -> String {
@@ -85,9 +118,8 @@ fn show(list: &List) -> String {
             table::more(list.omitted.into())
         );
     }
-    let heading = row("REQUEST", "YOURS", "USER", "LEFT", "COMMAND");
     let requests: String = list.requests.iter().map(entry).collect();
-    heading + &requests + &table::more(list.omitted.into())
+    heading() + &requests + &table::more(list.omitted.into())
 }
 
 /// One of them: two lines within 80 columns, on the second why, in the words of who asks. A mark stands before
@@ -105,8 +137,8 @@ fn entry(request: &PendingView) -> String {
 
 fn row(name: &str, yours: &str, user: &str, left: &str, command: &str) -> String {
     format!(
-        "  {name:<9}  {yours:<5}  {}  {left:>11}  {}\n",
+        "  {name:<9}  {yours:<11}  {}  {left:>11}  {}\n",
         fold::cell(user, 12),
-        fold::cut(command, 33)
+        fold::cut(command, 27)
     )
 }

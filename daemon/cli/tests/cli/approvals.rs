@@ -12,9 +12,11 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{
-    AdminReply, AdminRequest, FileView, GivenGrant, NewGrant, PendingView, ShownRequest, Whom,
+    AdminReply, AdminRequest, AnyJob, FileView, GivenGrant, NewGrant, PendingView, ShownRequest,
+    Whom,
 };
 use remit_common::names::JobId;
+use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use serde_json::json;
@@ -111,6 +113,33 @@ fn nasty(text: &str) -> ShownRequest {
     }
 }
 
+/// What became of it.
+fn ended() -> AnyJob {
+    AnyJob {
+        job: JOB,
+        user: "agent".into(),
+        uid: 1001,
+        command: "service.restart unit=nginx.service".into(),
+        state: State::Exited,
+        exit: Some(3),
+        cause: Some("exited with status 3".into()),
+        started_ms: 951_782_400_000,
+        runtime_ms: 2100,
+        kill_verified: Some(true),
+    }
+}
+
+const END: &str = "abab-abab: the job exited by itself with status 3; every process of it is gone, \
+                   verified (it ran for 2.1 s)\n";
+
+/// The question for the end of what was approved.
+fn until_its_end() -> AdminRequest {
+    AdminRequest::Job {
+        id: job(),
+        wait: true,
+    }
+}
+
 /// A daemon with one request; what it does is done.
 fn one(shown: ShownRequest) -> (Fake, Receiver<AdminRequest>) {
     let fake = Fake::new(|_| Answer::HangUp);
@@ -121,6 +150,7 @@ fn one(shown: ShownRequest) -> (Fake, Receiver<AdminRequest>) {
             requests: vec![shown.pending.clone()],
             omitted: 2,
         },
+        AdminRequest::Job { .. } => AdminReply::Job(Box::new(ended())),
         _ => AdminReply::Done("it is done".into()),
     });
     (fake, heard)
@@ -156,8 +186,8 @@ fn the_list_is_a_table() {
         (said.status, said.text()),
         (
             Some(0),
-            "  REQUEST    YOURS  USER                 LEFT  COMMAND
-  abab-abab  yes    agent          9 min 59 s  service.restart unit=nginx.serv…
+            "  REQUEST    CAN APPROVE  USER                 LEFT  COMMAND
+  abab-abab  yes          agent          9 min 59 s  service.restart unit=ngin…
               | certificate renewed
   … and 2 more
 "
@@ -234,20 +264,30 @@ fn watch(fake: &Fake, args: &[&str]) -> (Child, impl Iterator<Item = String> + u
 fn who_watches_sees_each_request_once_until_the_daemon_goes() {
     let (fake, go, _heard) = growing();
     let (child, mut lines) = watch(&fake, &[]);
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("  REQUEST    CAN APPROVE")
+    );
     for id in ["0101-0101", "0202-0202", "0303-0303"] {
         let line = lines.next().unwrap();
         assert!(
-            line.starts_with(&format!("  {id}  yes    agent ")),
+            line.starts_with(&format!("  {id}  yes          agent ")),
             "{line}"
         );
         assert_eq!(lines.next().unwrap().trim(), "| certificate renewed");
+        assert_eq!(
+            lines.next().unwrap().trim(),
+            format!(": remit approve {id}")
+        );
     }
     go.send(()).unwrap();
     assert_eq!(lines.next(), None);
     let said = Said::from(child.wait_with_output().unwrap());
     assert_eq!(said.status, Some(69), "{said:?}");
     assert!(
-        said.stderr.starts_with("remit: lost the connection"),
+        said.stderr.contains("\nremit: lost the connection"),
         "{said:?}"
     );
 }
@@ -281,7 +321,8 @@ fn a_watch_that_nobody_reads_ends() {
         .stderr(Stdio::piped())
         .spawn();
     let said = Said::from(child.unwrap().wait_with_output().unwrap());
-    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(said.stderr.lines().count(), 1, "how to leave: {said:?}");
 }
 
 const PAGE: &str = "\
@@ -487,10 +528,13 @@ fn what_was_shown_is_approved_when_its_digest_is_typed() {
         let (said, seen) = screen.end();
         assert_eq!(
             (said.status, said.text()),
-            (Some(0), "it is done\n"),
+            (Some(0), format!("it is done\n{END}").as_str()),
             "{said:?}"
         );
-        assert_eq!(all(&heard), [show_of("abababab"), approval()]);
+        assert_eq!(
+            all(&heard),
+            [show_of("abababab"), approval(), until_its_end()]
+        );
         let page = seen.replace("\r\n", "\n");
         let (page, _) = page.split_once("\nTo approve exactly this").unwrap();
         assert_eq!(timeless(page), PAGE);
@@ -508,10 +552,28 @@ fn a_slip_may_be_corrected_twice() {
     let (said, seen) = screen.end();
     assert_eq!(
         said.json(),
-        json!({ "done": "it is done", "job_id": job(), "digest": digest() })
+        json!({ "done": "it is done", "job_id": job(), "digest": digest(), "end": {
+            "job_id": job(),
+            "user": "agent",
+            "uid": 1001,
+            "command": "service.restart unit=nginx.service",
+            "state": "exited",
+            "exit": 3,
+            "cause": "exited with status 3",
+            "started_ms": 951_782_400_000_u64,
+            "runtime_ms": 2100,
+            "kill_verified": true,
+        } })
     );
-    assert_eq!(seen.matches("The digest does not begin so.").count(), 2);
-    assert_eq!(all(&heard).last(), Some(&approval()));
+    // N27: what to type, how to leave, how to deny.
+    for part in [
+        "That is not the digest. Type",
+        "Ctrl-C",
+        "remit deny abab-abab -m",
+    ] {
+        assert_eq!(seen.matches(part).count(), 2, "{part}: {seen}");
+    }
+    assert!(all(&heard).contains(&approval()));
 }
 
 #[test]
@@ -595,7 +657,7 @@ fn without_a_terminal_only_the_whole_digest_approves() {
 
     // The line works; with an id that is not whole, that is looked up.
     for (id, looked_up) in [(job(), false), (SHORT.to_owned(), true)] {
-        let args = ["approve", &id, "--digest", &digest()];
+        let args = ["approve", &id, "--no-wait", "--digest", &digest()];
         let said = without_terminal(fake.remit(&args));
         assert_eq!((said.status, said.text()), (Some(0), "it is done\n"));
         let show = looked_up.then(|| show_of("abababab"));
@@ -607,12 +669,101 @@ fn without_a_terminal_only_the_whole_digest_approves() {
 
     // Another digest is sent as it is: that it is another one, the record tells.
     let other = "00".repeat(32);
-    without_terminal(fake.remit(&["approve", &job(), "--digest", &other]));
+    without_terminal(fake.remit(&["approve", &job(), "--no-wait", "--digest", &other]));
     let sent = AdminRequest::Approve {
         job: JOB,
         digest: [0; 32],
     };
     assert_eq!(all(&heard), [sent]);
+}
+
+#[test]
+fn n06_show_says_what_became_of_a_request_that_was_decided() {
+    for (state, cause, word, end) in [
+        (
+            State::Exited,
+            "exited with status 3",
+            "exited",
+            "exited by itself with status 3",
+        ),
+        (
+            State::Denied,
+            "denied by ann: not now",
+            "denied",
+            "not approved: denied by ann",
+        ),
+        (
+            State::Denied,
+            "the policy has changed; it never ran",
+            "void",
+            "the request is void: the policy",
+        ),
+        (
+            State::Expired,
+            "nobody approved it in time; it never ran",
+            "expired",
+            "the request expired",
+        ),
+    ] {
+        let fake = Fake::new(|_| Answer::HangUp);
+        let over = AnyJob {
+            state,
+            exit: (state == State::Exited).then_some(3),
+            cause: Some(cause.into()),
+            ..ended()
+        };
+        let heard = fake.answer_each_administrator(move |request| match request {
+            AdminRequest::Job { .. } => AdminReply::Job(Box::new(over.clone())),
+            _ => AdminReply::Refused(Refusal::new(
+                Code::NotFound,
+                "no request with this id waits",
+            )),
+        });
+        let said = fake.output(&["show", SHORT]);
+        assert_eq!(
+            (said.status, said.stderr.as_str()),
+            (Some(0), ""),
+            "{said:?}"
+        );
+        let page = said.text().to_owned();
+        assert!(
+            page.contains(&format!("\n  state       : {word}\n")),
+            "{page}"
+        );
+        assert!(
+            page.replace("\n              + ", " ").contains(end),
+            "{page}"
+        );
+        assert!(page.lines().all(|line| line.len() <= 80), "{page}");
+        let question = AdminRequest::Job {
+            id: "abababab".into(),
+            wait: false,
+        };
+        assert_eq!(all(&heard), [show_of("abababab"), question]);
+        let json = fake.output(&["show", SHORT, "--json"]).json();
+        assert_eq!(json["cause"], cause);
+    }
+}
+
+/// A daemon of an earlier release closes the connection on a question that it does not know.
+#[test]
+fn n06_an_older_daemon_has_approved_all_the_same() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let _heard = fake.answer_each_administrator(|request| match request {
+        AdminRequest::Job { .. } => panic!("a question of a later release"),
+        _ => AdminReply::Done("it is done".into()),
+    });
+    let said = without_terminal(fake.remit(&["approve", &job(), "--digest", &digest()]));
+    assert_eq!(
+        (said.status, said.text()),
+        (Some(0), "it is done\n"),
+        "{said:?}"
+    );
+    assert!(
+        said.stderr.contains("does not say how it ended"),
+        "{said:?}"
+    );
+    assert!(said.stderr.contains("remit show abab-abab"), "{said:?}");
 }
 
 #[test]
@@ -654,8 +805,9 @@ fn what_is_refused_is_told_and_approves_nothing() {
         );
         let json = fake.output(&[&["--json"], args].concat());
         assert_eq!(json.json()["error"]["code"], "not_found", "{args:?}");
-        // One question each: nothing comes after a refusal.
-        assert_eq!(all(&heard).len(), 2, "{args:?}");
+        // One question each: nothing comes after a refusal. Only show asks whether it is decided.
+        let questions = if args[0] == "show" { 4 } else { 2 };
+        assert_eq!(all(&heard).len(), questions, "{args:?}");
     }
 }
 

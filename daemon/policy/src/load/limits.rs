@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use remit_common::span;
 use toml::de::DeValue;
 
 use crate::load::diagnostic::quoted;
@@ -63,6 +64,8 @@ struct Unit {
     plain: bool,
     /// What stands behind the number, and its worth; the greatest first.
     suffixes: &'static [(&'static str, u64)],
+    /// Other suffixes that are read and never written.
+    also: &'static [(&'static str, u64)],
 }
 
 const SECONDS: Unit = Unit {
@@ -70,24 +73,28 @@ const SECONDS: Unit = Unit {
     example: "\"30s\", \"10min\" or \"1h\"",
     plain: false,
     suffixes: &[("h", 3600), ("min", 60), ("s", 1)],
+    also: &span::UNITS,
 };
 const BYTES: Unit = Unit {
     what: "a number of bytes",
     example: "\"64K\", \"256M\" or \"2G\"",
     plain: true,
     suffixes: &[("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)],
+    also: &[],
 };
 const PERCENT: Unit = Unit {
     what: "a share of one CPU",
     example: "\"50%\"",
     plain: false,
     suffixes: &[("%", 1)],
+    also: &[],
 };
 const COUNT: Unit = Unit {
     what: "a number",
     example: "32",
     plain: true,
     suffixes: &[],
+    also: &[],
 };
 
 impl Unit {
@@ -138,7 +145,8 @@ impl Unit {
     fn parse(&self, text: &str) -> Option<u64> {
         let split = text.find(|char: char| !char.is_ascii_digit())?;
         let (digits, suffix) = text.split_at(split);
-        let (_, worth) = self.suffixes.iter().find(|(known, _)| *known == suffix)?;
+        let mut known = self.suffixes.iter().chain(self.also);
+        let (_, worth) = known.find(|(known, _)| *known == suffix)?;
         let number = digits.parse::<u64>().ok()?;
         (number.to_string() == digits)
             .then_some(number)?
@@ -198,11 +206,13 @@ mod tests {
         check(&SECONDS, "30s", Some(30));
         check(&SECONDS, "10min", Some(600));
         check(&SECONDS, "1h", Some(3600));
+        check(&SECONDS, "10m", Some(600));
+        check(&SECONDS, "1d", Some(86_400));
         check(&BYTES, "256M", Some(256 << 20));
         check(&BYTES, "64K", Some(64 << 10));
         check(&PERCENT, "250%", Some(250));
         for text in [
-            "", "30", "s", "1.5h", "-1s", "+1s", "01s", " 1s", "1 s", "1m", "1d", "٣s", "1S",
+            "", "30", "s", "1.5h", "-1s", "+1s", "01s", " 1s", "1 s", "1M", "1y", "٣s", "1S",
         ] {
             check(&SECONDS, text, None);
         }

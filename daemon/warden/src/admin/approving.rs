@@ -11,6 +11,12 @@ use crate::approval::{Request, no_such_request};
 use crate::peer::Subject;
 use crate::warden::Warden;
 
+/// The refusal of what is no beginning of an id.
+pub fn bad_id() -> Refusal {
+    let text = "an id is given by its first 4 to 32 hexadecimal digits";
+    Refusal::new(Code::InvalidArgs, text).object("id")
+}
+
 /// Of an answer beside what it lists.
 const FIXED: usize = 64;
 
@@ -79,10 +85,7 @@ impl Warden {
     /// One request with all that will run.
     pub(super) fn show(&mut self, subject: &Subject, id: &str) -> Result<AdminReply, Refusal> {
         self.end_expired();
-        let prefix = id_prefix(id).ok_or_else(|| {
-            let text = "an id is given by its first 4 to 32 hexadecimal digits";
-            Refusal::new(Code::InvalidArgs, text).object("id")
-        })?;
+        let prefix = id_prefix(id).ok_or_else(bad_id)?;
         let found = match self.approvals.beginning(&prefix).as_slice() {
             [] => None,
             [serial] => self.approvals.get(*serial),

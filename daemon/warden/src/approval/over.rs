@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use remit_common::caps;
-use remit_common::outcome::{Ending, State};
+use remit_common::outcome::{DENIED_BY, Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{names::JobId, text};
 
@@ -62,7 +62,7 @@ impl Over {
         Self {
             event: Event::Denied,
             state: State::Denied,
-            cause: format!("denied by {}: {why}", by.user()),
+            cause: format!("{DENIED_BY}{}: {why}", by.user()),
             refused: Some((
                 Code::ApprovalDenied,
                 "do not ask for the same again; do what the cause says, or tell the person you work for",

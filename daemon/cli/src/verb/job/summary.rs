@@ -83,7 +83,7 @@ fn is_measured(report: &JobReport, ending: &Ending) -> bool {
 
 fn state(report: &JobReport) -> String {
     let exit = report.ending.as_ref().and_then(|ending| ending.exit);
-    let name = report.state.as_str();
+    let name = Ended::from(report).word();
     match (Ended::from(report).sentence(), exit, report.place) {
         (Some(sentence), _, _) => format!("{name} ({sentence})"),
         (None, Some(exit), _) => format!("{name} with status {exit}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use remit_common::text;
+use remit_common::wire::Effect;
 use remit_policy::{Ask, Call, Subject, Who};
 use remit_policy_files::Names;
 use serde_json::json;
@@ -29,12 +30,15 @@ enum Question<'a> {
 /// Shows the verdict and what led to it. The exit status is 0 for what is allowed without anybody's
 /// approval, 1 for anything else, 2 where the policy does not load.
 pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
-    let question = Question::of(args)?;
+    // What cannot be meant whatever the policy holds is a matter of usage.
+    Question::of(args, |_| Some(Effect::Read))?;
     let (made, names) = files::of_args(&args.files);
     let loaded = match made {
         Ok(loaded) => loaded,
         Err(found) => return diff::unloaded(context, found),
     };
+    let effect_of = |name: &str| loaded.policy.named(name).map(|command| command.effect());
+    let question = Question::of(args, effect_of)?;
     let subject = match Subject::named(&args.who, &names) {
         Ok(subject) => subject,
         Err(why) => return diff::trouble(context, &[], &why),
@@ -106,8 +110,11 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
 
 impl<'a> Question<'a> {
     /// Words as they are, or one word that holds them all.
-    fn of(args: &'a ExplainArgs) -> Result<Self, Failure> {
-        let words: Vec<&str> = match args.what.as_slice() {
+    fn of(
+        args: &'a ExplainArgs,
+        effect_of: impl Fn(&str) -> Option<Effect>,
+    ) -> Result<Self, Failure> {
+        let mut words: Vec<&str> = match args.what.as_slice() {
             [one] => one.split_ascii_whitespace().collect(),
             words => words.iter().map(String::as_str).collect(),
         };
@@ -119,6 +126,18 @@ impl<'a> Question<'a> {
             return Err(usage(
                 "a named command has its own program and profile: no '--', no '--profile'",
             ));
+        }
+        // The definition has the effect: its name says enough.
+        if let Some(name) = words.first().copied()
+            && !["run", "change"].contains(&name)
+        {
+            let effect = effect_of(name).ok_or_else(|| {
+                let shown = text::line(name.as_bytes(), 96);
+                usage(&format!(
+                    "'{shown}' is neither 'run' nor 'change', nor a command of this policy"
+                ))
+            })?;
+            words.insert(0, verb(effect));
         }
         Call::parse(&words)
             .map(Self::Named)
@@ -157,8 +176,11 @@ impl std::fmt::Display for Question<'_> {
 }
 
 fn tool(call: &Call) -> &'static str {
-    use remit_common::wire::Effect;
-    match call.effect {
+    verb(call.effect)
+}
+
+fn verb(effect: Effect) -> &'static str {
+    match effect {
         Effect::Read => "run",
         Effect::Change => "change",
     }
