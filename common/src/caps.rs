@@ -6,8 +6,8 @@
 pub const FRAME: usize = 4 << 20;
 /// One datagram on the link between warden and broker.
 pub const LINK_MESSAGE: usize = 64 << 10;
-/// One link message that travels in a sealed memfd because it exceeds [`LINK_MESSAGE`].
-pub const LINK_MEMFD: usize = 4 << 20;
+/// One link message that travels in several datagrams because it exceeds [`LINK_MESSAGE`].
+pub const LINK_PARTS: usize = 4 << 20;
 /// One frame on the admin socket.
 pub const ADMIN_FRAME: usize = 64 << 10;
 /// One element of argv: the kernel's MAX_ARG_STRLEN (execve(2)), with its final NUL.
@@ -44,10 +44,14 @@ pub const REASON: usize = 1024;
 pub const CALLS_PER_SESSION: usize = 32;
 /// Connections of one uid.
 pub const SESSIONS_PER_UID: usize = 32;
-/// Connections in all.
+/// Connections in all, beside the first of each user.
 pub const SESSIONS: usize = 256;
-/// Connections on the admin socket in all.
+/// Users who are connected at once.
+pub const SESSION_USERS: usize = 512;
+/// Connections on the admin socket that wait for nothing, in all.
 pub const ADMIN_SESSIONS: usize = 16;
+/// Connections on the admin socket in all, those that wait for an answer too; one more of each user who has none.
+pub const ADMIN_CONNECTIONS: usize = 128;
 /// Running jobs of one uid.
 pub const JOBS_PER_UID: usize = 16;
 /// Running jobs in all.

@@ -90,6 +90,8 @@ pub struct Options {
     /// Its mounts are shared, as they are below a service manager, in a namespace of its own. For a daemon without
     /// a disk of its own.
     pub shared: bool,
+    /// The kernel seems to be older than 6.16: descriptors can be sent to every socket.
+    pub passes_rights: bool,
 }
 
 impl Default for Options {
@@ -108,6 +110,7 @@ impl Default for Options {
                 .into(),
             spool: None,
             shared: false,
+            passes_rights: false,
         }
     }
 }
@@ -301,6 +304,11 @@ impl Daemon {
     /// remitd, behind what prepares the ground for it.
     fn command(&self) -> Command {
         let remitd = self.bin.join("remitd");
+        if self.options.passes_rights {
+            let mut launcher = Command::new(built().join("without-passrights"));
+            launcher.arg(remitd);
+            return launcher;
+        }
         if self.options.shared {
             let mut unshare = Command::new("unshare");
             unshare

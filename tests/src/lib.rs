@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod door;
 pub mod holdings;
 pub mod hostile;
+pub mod lingering;
 pub mod place;
 pub mod process;
 pub mod random;

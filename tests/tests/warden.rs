@@ -22,6 +22,7 @@ mod warden {
     pub mod service;
     pub mod stage;
     pub mod start;
+    pub mod strangers;
     pub mod trail;
     pub mod walls;
 }

@@ -13,7 +13,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::wire::Bytes;
-use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
+use remit_link::{Closer, ForeignSocket, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{coop, spawn_local};
 
@@ -63,6 +63,8 @@ pub struct Broker {
     /// Whose turn it is to remove output.
     pub removing: Semaphore,
     sessions: RefCell<HashMap<u64, oneshot::Sender<()>>>,
+    /// Where clients' sockets are closed.
+    closer: Closer,
 }
 
 /// Serves until the link ends.
@@ -110,6 +112,7 @@ impl Broker {
             pace: Pace::default(),
             removing: Semaphore::new(1),
             sessions: RefCell::default(),
+            closer: Closer::default(),
         }
     }
 
@@ -191,10 +194,15 @@ impl Broker {
         };
         let (alive, gone) = oneshot::channel();
         self.sessions.borrow_mut().insert(session, alive);
+        let (closer, (closed, until_closed)) = (self.closer.clone(), oneshot::channel::<()>());
+        let socket = ForeignSocket::new(socket, move |fd| closer.close(fd, closed));
         let broker = Rc::clone(self);
         spawn_local(async move {
             session::serve(&broker, session, owner, socket, gone).await;
             broker.sessions.borrow_mut().remove(&session);
+            // Its sender is dropped when the socket is closed. Until then the connection counts: what hangs because of
+            // a client is as bounded as its connections.
+            let _ = until_closed.await;
             broker.warden.tell(&ToWarden::Closed { session });
         });
     }

@@ -2,6 +2,7 @@
 //!
 //! Started by the warden with the link as descriptor 3. Decides nothing about
 //! rights: it passes requests on, and the warden asks the kernel who is asking.
+//! As `remit-broker --sink` it is another process, which closes what may hang for the warden.
 #![deny(unsafe_code)]
 
 mod account;
@@ -34,6 +35,7 @@ mod redact;
 mod rest;
 mod room;
 mod session;
+mod sink;
 mod spool;
 mod start;
 mod warden;
@@ -42,5 +44,8 @@ mod watch;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if sink::is_asked_for() {
+        return sink::run();
+    }
     start::run()
 }

@@ -38,7 +38,7 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Warden {
     link: OnceCell<Rc<Watched>>,
-    queue: RefCell<VecDeque<(Packed, Vec<OwnedFd>)>>,
+    queue: RefCell<VecDeque<Packed>>,
     more: Notify,
     tickets: RefCell<HashMap<u64, Waiting>>,
     last: Cell<u64>,
@@ -66,19 +66,19 @@ impl Warden {
     /// Tells a fact. Facts are few: each job and session has a handful.
     pub fn tell(&self, message: &ToWarden) {
         match Packed::new(message) {
-            Ok(packed) => self.push(packed, Vec::new()),
+            Ok(packed) => self.push(packed),
             Err(error) => tracing::error!(%error, "cannot tell the warden"),
         }
     }
 
-    /// Makes a request and waits for its answer. `message` gets the ticket.
+    /// Makes a request and waits for its answer. `message` gets the ticket, and gives the contents that go with it.
     ///
     /// # Errors
     /// What the warden refuses, or `message`; busy when the link is full.
     pub async fn ask(
         &self,
         about: About,
-        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
+        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<Vec<u8>>), Refusal>,
     ) -> Result<Granted, Refused> {
         if self.queue.borrow().len() >= caps::LINK_QUEUE {
             let refusal = Refusal::new(Code::Busy, "the daemon has too many requests waiting");
@@ -86,8 +86,9 @@ impl Warden {
         }
         let number = self.last.get().wrapping_add(1);
         self.last.set(number);
-        let (message, fds) = message(number)?;
-        let packed = Packed::new(&message).map_err(not_packed)?;
+        let (message, contents) = message(number)?;
+        let packed = Packed::with(&message, &contents).map_err(not_packed)?;
+        drop((message, contents));
         let (answer, answered) = oneshot::channel();
         self.tickets
             .borrow_mut()
@@ -96,7 +97,7 @@ impl Warden {
             warden: self,
             number,
         };
-        self.push(packed, fds);
+        self.push(packed);
         match answered.await {
             Ok(answer) => answer.map_err(Refused::ByWarden),
             // The sender goes only with the whole broker.
@@ -110,13 +111,13 @@ impl Warden {
     }
 
     /// Sends at once what the link takes; the rest is [`Self::transmit`]'s.
-    fn push(&self, packed: Packed, fds: Vec<OwnedFd>) {
+    fn push(&self, packed: Packed) {
         let mut queue = self.queue.borrow_mut();
         let link = self.link.get().filter(|_| queue.is_empty());
-        if link.is_some_and(|link| link.send(&packed, &fds).is_ok()) {
+        if link.is_some_and(|link| link.send(&packed).is_ok()) {
             return;
         }
-        queue.push_back((packed, fds));
+        queue.push_back(packed);
         self.more.notify_one();
     }
 
@@ -127,7 +128,7 @@ impl Warden {
     pub async fn transmit(&self, link: &Watched) -> Result<(), LinkError> {
         loop {
             // What waits to be sent stays in the queue: nothing overtakes it.
-            let sent = (self.queue.borrow().front()).map(|(packed, fds)| link.send(packed, fds));
+            let sent = self.queue.borrow().front().map(|packed| link.send(packed));
             match sent {
                 None => self.more.notified().await,
                 Some(Ok(())) => drop(self.queue.borrow_mut().pop_front()),
@@ -143,7 +144,7 @@ impl Warden {
 fn not_packed(error: LinkError) -> Refusal {
     match error {
         LinkError::Malformed => {
-            let cap = caps::LINK_MEMFD;
+            let cap = caps::LINK_PARTS;
             Refusal::new(
                 Code::TooLarge,
                 format!("the request is too large: at most {cap} bytes without script and stdin"),
@@ -188,8 +189,8 @@ impl Watched {
         }
     }
 
-    fn send(&self, packed: &Packed, fds: &[OwnedFd]) -> Result<(), LinkError> {
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        self.link.send(packed, &fds)
+    /// The warden receives no descriptor.
+    fn send(&self, packed: &Packed) -> Result<(), LinkError> {
+        self.link.send(packed, &[])
     }
 }

@@ -1,14 +1,14 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
 mod approving;
+mod connections;
 mod frames;
 mod gate;
 mod granting;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
@@ -17,6 +17,7 @@ use remit_common::frame::{self, FrameError};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
+use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
@@ -33,8 +34,6 @@ const WRITE_BUFFER: usize = 256 << 10;
 const WAITING: usize = 8;
 /// Bytes of what is wrong with a policy.
 const FINDING: usize = 4096;
-/// Connections of one user. One more, and the oldest makes room: idle ones keep nobody out.
-const PER_USER: usize = 4;
 /// Connections taken, and requests of one connection answered, in one turn of the loop.
 const ACCEPTS: usize = 16;
 const CALLS: usize = 8;
@@ -42,11 +41,13 @@ const CALLS: usize = 8;
 /// A connection.
 #[derive(Debug)]
 struct Admin {
-    stream: UnixStream,
+    stream: ForeignSocket,
     subject: Subject,
     pidfd: OwnedFd,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// Until then it is not idle, whatever it waits for.
+    busy_until: Instant,
 }
 
 /// What somebody waits for.
@@ -117,16 +118,6 @@ impl Admins {
         self.waiting.retain(|(other, _)| *other != number);
         self.aside.retain(|(other, _)| *other != number);
     }
-
-    /// The connection that makes room for another one of this user, if one must.
-    fn in_the_way(&self, uid: u32) -> Option<u64> {
-        let own = self.of_user(uid);
-        if own.len() >= PER_USER {
-            return own.first().copied();
-        }
-        let full = self.live.len() >= caps::ADMIN_SESSIONS;
-        self.live.keys().next().copied().filter(|_| full)
-    }
 }
 
 impl Warden {
@@ -151,15 +142,22 @@ impl Warden {
                 self.record_refusal(Some(&subject), None, &refusal, None);
                 continue;
             }
-            let own = self.admins.of_user(subject.uid());
-            if own.len() >= PER_USER {
+            if self
+                .admins
+                .room(subject.uid())
+                .map_or(true, |ended| !ended.is_empty())
+            {
                 // Those that have ended, unheard so far, make room first.
+                let own = self.admins.of_user(subject.uid());
                 own.into_iter().for_each(|number| self.admin_event(number));
             }
-            let old = self.admins.in_the_way(subject.uid());
-            if let Some((number, old)) = old.and_then(|old| self.admins.live.remove_entry(&old)) {
-                self.admins.forget(number);
-                self.reactor.remove(&old.stream);
+            match self.admins.room(subject.uid()) {
+                Ok(ended) => ended.into_iter().for_each(|number| self.end_admin(number)),
+                Err(refusal) => {
+                    self.record_refusal(Some(&subject), None, &refusal, None);
+                    connections::refuse(&stream, refusal);
+                    continue;
+                }
             }
             self.admins.next += 1;
             let number = self.admins.next;
@@ -168,16 +166,17 @@ impl Warden {
                 .add(&stream, Token::Admin(number), Interest::Read)
                 .is_ok()
             {
-                let admin = Admin {
-                    stream,
-                    subject,
-                    pidfd,
-                    input: Vec::new(),
-                    output: Vec::new(),
-                };
+                let admin = Admin::new(stream, subject, pidfd);
                 self.admins.live.insert(number, admin);
                 self.admin_event(number);
             }
+        }
+    }
+
+    fn end_admin(&mut self, number: u64) {
+        if let Some(admin) = self.admins.live.remove(&number) {
+            self.admins.forget(number);
+            self.reactor.remove(&admin.stream);
         }
     }
 
@@ -204,19 +203,7 @@ impl Warden {
     }
 
     fn serve_admin(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
-        let mut buffer = [0; 16 << 10];
-        let mut closed = false;
-        while admin.input.len() <= caps::ADMIN_FRAME + frame::HEADER {
-            match admin.stream.read(&mut buffer) {
-                Ok(0) => {
-                    closed = true;
-                    break;
-                }
-                Ok(count) => admin.input.extend(buffer.iter().take(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(FrameError::Io(error)),
-            }
-        }
+        let closed = admin.read()?;
         // Whoever has the socket now is not who connected.
         if !floor::pidfd_alive(admin.pidfd.as_fd()).unwrap_or(false) {
             return Err(FrameError::Closed);
@@ -375,6 +362,7 @@ impl Warden {
             match self.admins.live.get_mut(&number) {
                 Some(admin) => {
                     admin.output.extend_from_slice(&bytes);
+                    admin.was_answered();
                     self.admin_event(number);
                 }
                 None => self.admins.aside.push((number, bytes.clone())),

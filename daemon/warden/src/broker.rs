@@ -7,17 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_confine::{floor, spawn_service};
 use remit_link::socket::Packed;
-use remit_link::{Link, LinkError, ToBroker, ToWarden};
+use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
 
 use crate::accounts::Ids;
 use crate::config::Output;
 use crate::error::{Fatal, chain};
 use crate::reactor::Interest;
 use crate::say::JOURNAL_STREAM;
+use crate::sink::Sink;
 use crate::stop::parted;
 
 /// The broker finds its end of the link here.
@@ -46,7 +48,7 @@ struct Process {
 /// Messages that wait, counted.
 #[derive(Debug, Default)]
 struct Queue {
-    messages: VecDeque<(Packed, Vec<OwnedFd>)>,
+    messages: VecDeque<(Packed, Vec<ForeignSocket>)>,
     bytes: usize,
     fds: usize,
 }
@@ -56,7 +58,7 @@ impl Queue {
         self.messages.len() < QUEUE && self.bytes < QUEUE_BYTES && self.fds < QUEUE_FDS
     }
 
-    fn push(&mut self, packed: Packed, fds: Vec<OwnedFd>) {
+    fn push(&mut self, packed: Packed, fds: Vec<ForeignSocket>) {
         self.bytes = self.bytes.saturating_add(packed.size());
         self.fds = self.fds.saturating_add(fds.len());
         self.messages.push_back((packed, fds));
@@ -80,6 +82,8 @@ pub struct Broker {
     ids: Ids,
     process: Option<Process>,
     starts: u32,
+    /// Where the link and copies of clients' sockets are closed.
+    sink: Rc<Sink>,
 }
 
 impl Broker {
@@ -100,7 +104,9 @@ impl Broker {
                 ))
             })?;
         check_program(&program)?;
+        let sink = Sink::new(c_string(program.as_os_str().as_bytes())?, ids);
         Ok(Self {
+            sink,
             program,
             spool,
             output,
@@ -110,12 +116,18 @@ impl Broker {
         })
     }
 
+    /// Where sockets of strangers are closed.
+    pub fn sink(&self) -> Rc<Sink> {
+        Rc::clone(&self.sink)
+    }
+
     /// Starts it. What must be said first goes into the queue before it reads.
     ///
     /// # Errors
     /// It cannot be forked.
     pub fn start(&mut self) -> Result<(), Fatal> {
-        let (ours, theirs) = Link::pair().map_err(Fatal::call("cannot make the link"))?;
+        let (ours, theirs) =
+            Link::pair_closing(self.sink.closing()).map_err(Fatal::call("cannot make the link"))?;
         let program = c_string(self.program.as_os_str().as_bytes())?;
         let argv = self.argv(&program)?;
         let Ids { uid, gid } = self.ids;
@@ -188,7 +200,8 @@ impl Broker {
                 Err(_) => return,
             }
         }
-        let copies: io::Result<Vec<_>> = fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        let copy = |fd: &BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| self.sink.guard(fd));
+        let copies: io::Result<Vec<_>> = fds.iter().map(copy).collect();
         match copies {
             Ok(copies) if process.queue.has_room() => process.queue.push(packed, copies),
             Ok(_) => self.kill("it does not read what it is told"),
@@ -318,7 +331,7 @@ impl Broker {
 }
 
 /// What it may know of ours: where its log goes to.
-fn environment() -> Result<Vec<CString>, Fatal> {
+pub fn environment() -> Result<Vec<CString>, Fatal> {
     let stream = std::env::var(JOURNAL_STREAM).ok();
     let stream = stream.map(|stream| format!("{JOURNAL_STREAM}={stream}"));
     [Some("PATH=/usr/bin:/bin".to_owned()), stream]

@@ -1,7 +1,8 @@
 //! Clients come and go: identified here, served by the broker.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
+use nix::sys::socket::{MsgFlags, send};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
 use remit_common::{caps, frame};
@@ -35,7 +36,10 @@ impl Warden {
             };
             let owner = subject.owner();
             match self.sessions.open(subject.clone(), pidfd) {
-                Ok(session) => {
+                Ok((session, instead)) => {
+                    if let Some(other) = instead {
+                        self.end_session(other);
+                    }
                     let opened = self.sessions.get(session);
                     let watched = opened.is_some_and(|opened| {
                         let token = Token::Peer(session);
@@ -49,23 +53,30 @@ impl Warden {
                         continue;
                     }
                     let message = ToBroker::Session { session, owner };
-                    let socket = OwnedFd::from(stream);
-                    self.broker.send(&message, &[socket.as_fd()]);
+                    self.broker.send(&message, &[stream.as_fd()]);
                 }
                 Err(refusal) => {
                     self.record_refusal(Some(&subject), None, &refusal, None);
                     if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
                     {
                         // A fresh socket has room for one frame; if not, it is closed without.
-                        let mut stream = stream;
-                        let _ = std::io::Write::write(&mut stream, &bytes);
+                        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                        let _ = send(stream.as_raw_fd(), &bytes, flags);
                     }
                 }
             }
         }
     }
 
-    /// Forgets a session. Jobs of it go on.
+    /// Ends a session: nothing more is done for it. It counts until the broker says that its socket is closed.
+    pub fn end_session(&mut self, session: u64) {
+        if let Some(ended) = self.sessions.end(session) {
+            self.reactor.remove(ended.pidfd());
+        }
+        self.tell(&ToBroker::SessionGone { session });
+    }
+
+    /// Forgets a session, whose socket is closed. Jobs of it go on.
     pub fn close_session(&mut self, session: u64) {
         if let Some(closed) = self.sessions.close(session) {
             self.reactor.remove(closed.pidfd());

@@ -73,8 +73,7 @@ impl Warden {
             Token::Keeper => self.keeper_gone(),
             Token::Ahead => self.reap_ahead(),
             Token::Peer(session) => {
-                self.close_session(session);
-                self.tell(&ToBroker::SessionGone { session });
+                self.end_session(session);
             }
             Token::Job(serial) => self.job_exited(serial),
             Token::Steps(serial) => self.read_steps(serial),
@@ -146,6 +145,10 @@ impl Warden {
 
     fn broker_says(&mut self, message: ToWarden, fds: Vec<OwnedFd>) {
         match message {
+            ToWarden::Ready if self.broker.is_ready() => {
+                self.broker
+                    .kill("it broke the protocol: it was ready already");
+            }
             ToWarden::Ready => {
                 self.broker.set_ready();
                 self.timers.cancel(Timer::Ready);

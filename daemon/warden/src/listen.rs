@@ -6,12 +6,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::sys::stat::{Mode, umask};
 use remit_common::names::Runtime;
+use remit_link::{ForeignSocket, foreign};
 
 use crate::error::Fatal;
 use crate::lock;
+use crate::sink::Sink;
 
 /// Names of the sockets in `LISTEN_FDNAMES`, and where they begin (sd_listen_fds(3)).
 const CLIENTS: &str = "remit";
@@ -27,6 +30,8 @@ pub struct Listeners {
     pub admins: UnixListener,
     /// Held back, so that a connection can be taken and refused when no descriptor is left.
     reserve: Option<OwnedFd>,
+    /// Where connections are closed.
+    sink: Rc<Sink>,
     /// The directory of sockets bound here: no other daemon replaces them meanwhile.
     _held: Option<File>,
 }
@@ -36,7 +41,12 @@ impl Listeners {
     ///
     /// # Errors
     /// A directory that others may write, a socket that is in use, one of the wrong kind.
-    pub fn open(runtime: &Runtime, clients: u32, admins: u32) -> Result<Self, Fatal> {
+    pub fn open(
+        runtime: &Runtime,
+        clients: u32,
+        admins: u32,
+        sink: Rc<Sink>,
+    ) -> Result<Self, Fatal> {
         let (listeners, held) = match inherited(runtime)? {
             Some(both) => (both, None),
             None => {
@@ -57,24 +67,25 @@ impl Listeners {
                 .set_nonblocking(true)
                 .map_err(Fatal::call("cannot prepare a socket"))?;
             // Connections inherit it: what is sent before they are accepted is refused too.
-            let _ = remit_confine::floor::pass_rights_off(listener);
+            let _ = foreign::refuse_rights(listener);
         }
         Ok(Self {
             clients,
             admins,
             reserve: reserve(),
+            sink,
             _held: held,
         })
     }
 
     /// The next client. `None` when there is none now.
-    pub fn client(&mut self) -> Option<UnixStream> {
-        accept(&self.clients, &mut self.reserve)
+    pub fn client(&mut self) -> Option<ForeignSocket> {
+        accept(&self.clients, &mut self.reserve, &self.sink)
     }
 
     /// The next administrator. `None` when there is none now.
-    pub fn admin(&mut self) -> Option<UnixStream> {
-        accept(&self.admins, &mut self.reserve)
+    pub fn admin(&mut self) -> Option<ForeignSocket> {
+        accept(&self.admins, &mut self.reserve, &self.sink)
     }
 }
 
@@ -101,24 +112,31 @@ fn reserve() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
-/// A connection whose rights messages the kernel drops. Without descriptors left, the reserve
-/// takes the connection and closes it: a backlog that is never emptied would spin the loop.
-fn accept(listener: &UnixListener, reserve: &mut Option<OwnedFd>) -> Option<UnixStream> {
+/// A connection, which inherited from the listener that the kernel refuses descriptors, where it does. Without
+/// descriptors left, the reserve takes the connection and closes it: a backlog that is never emptied would spin the loop.
+fn accept(
+    listener: &UnixListener,
+    reserve: &mut Option<OwnedFd>,
+    sink: &Rc<Sink>,
+) -> Option<ForeignSocket> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
-                if stream.set_nonblocking(true).is_err() {
-                    continue;
+                let is_prepared = stream.set_nonblocking(true).is_ok();
+                let socket = sink.guard(stream.into());
+                if is_prepared {
+                    return Some(socket);
                 }
-                // Kernels before 6.16 do not know it; nobody receives rights there either.
-                let _ = remit_confine::floor::pass_rights_off(&stream);
-                return Some(stream);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 say!("no descriptor is left for another connection");
                 drop(reserve.take());
-                drop(listener.accept());
+                drop(
+                    listener
+                        .accept()
+                        .map(|(stream, _)| sink.guard(stream.into())),
+                );
                 *reserve = self::reserve();
                 reserve.as_ref()?;
             }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
 use remit_confine::floor::{self, PidfdSource};
 use remit_link::Owner;
@@ -115,7 +114,7 @@ const NOBODIES: [u32; 3] = [65_534, u32::MAX, u32::MAX - 1];
 ///
 /// # Errors
 /// See [`NoSubject`]; the connection must then be closed.
-pub fn identify(socket: &UnixStream, names: &UserNames) -> Result<(Subject, OwnedFd), NoSubject> {
+pub fn identify(socket: impl AsFd, names: &UserNames) -> Result<(Subject, OwnedFd), NoSubject> {
     let peer = floor::peer(socket).map_err(NoSubject::Io)?;
     if NOBODIES.contains(&peer.uid) || NOBODIES.contains(&peer.gid) {
         return Err(NoSubject::Overflow(peer.uid));

@@ -37,35 +37,52 @@ pub fn has_shrunk(subject: &Subject, named: &BTreeSet<u32>, members: &[(u32, Vec
 pub struct Sessions {
     next: u64,
     live: BTreeMap<u64, Session>,
+    /// Those that have ended and whose sockets may not be closed yet, and whose they are: a close may hang.
+    ending: BTreeMap<u64, u32>,
     /// Those that ended last: what the broker still has to tell of them gets a name in the trail.
     left: VecDeque<(u64, Subject)>,
 }
 
 impl Sessions {
-    /// Lets a client in.
+    /// Lets a client in; and the session that ends for it, if one must. The first one of a user is let in whatever
+    /// others have: nobody keeps others out.
     ///
     /// # Errors
     /// A refusal for the client when it, or everyone together, has too many connections.
-    pub fn open(&mut self, subject: Subject, pidfd: OwnedFd) -> Result<u64, Refusal> {
-        let own = self
-            .live
-            .values()
-            .filter(|session| session.subject.uid() == subject.uid())
-            .count();
-        let over = if own >= caps::SESSIONS_PER_UID {
-            Some((caps::SESSIONS_PER_UID, "of one user"))
-        } else if self.live.len() >= caps::SESSIONS {
-            Some((caps::SESSIONS, "in all"))
-        } else {
-            None
-        };
-        if let Some((cap, whose)) = over {
-            let text = format!("there are {cap} connections {whose} already, more are not allowed");
-            return Err(Refusal::new(Code::Busy, text).next("close a connection and try again"));
-        }
+    pub fn open(
+        &mut self,
+        subject: Subject,
+        pidfd: OwnedFd,
+    ) -> Result<(u64, Option<u64>), Refusal> {
+        let instead = self.room(&subject)?;
         self.next += 1;
         self.live.insert(self.next, Session { subject, pidfd });
-        Ok(self.next)
+        Ok((self.next, instead))
+    }
+
+    fn room(&self, subject: &Subject) -> Result<Option<u64>, Refusal> {
+        let live = self.live.values().map(|session| session.subject.uid());
+        let all: Vec<u32> = live.chain(self.ending.values().copied()).collect();
+        let own = all.iter().filter(|uid| **uid == subject.uid()).count();
+        let users = all.iter().collect::<BTreeSet<_>>().len();
+        let over = if own >= caps::SESSIONS_PER_UID {
+            (caps::SESSIONS_PER_UID, "of one user")
+        } else if own == 0 && users >= caps::SESSION_USERS {
+            // A user with a range of subordinate uids can be many; an account has a name.
+            let nameless = |session: &Session| session.subject.user().starts_with('#');
+            let mut nameless = self.live.iter().filter(|(_, session)| nameless(session));
+            match nameless.next() {
+                Some((oldest, _)) if !subject.user().starts_with('#') => return Ok(Some(*oldest)),
+                _ => (caps::SESSION_USERS, "of as many users"),
+            }
+        } else if own > 0 && all.len().saturating_sub(users) >= caps::SESSIONS {
+            (caps::SESSIONS, "beside the first of each user")
+        } else {
+            return Ok(None);
+        };
+        let (cap, whose) = over;
+        let text = format!("there are {cap} connections {whose} already, more are not allowed");
+        Err(Refusal::new(Code::Busy, text).next("close a connection and try again"))
     }
 
     /// One of them.
@@ -82,8 +99,16 @@ impl Sessions {
         }
     }
 
-    /// Ends one. `None` when it is gone already.
+    /// Ends one. It counts until it is closed. `None` when it has ended already.
+    pub fn end(&mut self, session: u64) -> Option<Session> {
+        let ended = self.close(session)?;
+        self.ending.insert(session, ended.subject.uid());
+        Some(ended)
+    }
+
+    /// Closes one. `None` when it is gone already.
     pub fn close(&mut self, session: u64) -> Option<Session> {
+        self.ending.remove(&session);
         let closed = self.live.remove(&session)?;
         if self.left.len() >= caps::SESSIONS {
             self.left.pop_front();
@@ -110,6 +135,7 @@ impl Sessions {
 
     /// Forgets all: their broker is gone, and their sockets with it.
     pub fn close_all(&mut self) -> Vec<Session> {
+        self.ending.clear();
         std::mem::take(&mut self.live).into_values().collect()
     }
 

@@ -77,7 +77,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     }
     let audit = Audit::open(&config.audit, state.dir())?;
     let runtime = Runtime::new(&args.runtime);
-    let listeners = Listeners::open(&runtime, clients, admins)?;
+    let listeners = Listeners::open(&runtime, clients, admins, broker.sink())?;
     let reactor = Reactor::new().map_err(Fatal::call("epoll_create"))?;
     let gate = match state
         .locked()

@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::siginfo;
 use remit_common::outcome::State;
 use remit_common::text;
-use remit_link::ToBroker;
 
 use crate::accounts::UserNames;
 use crate::audit::{Event, Record};
@@ -187,8 +186,7 @@ impl Warden {
     /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
     fn send_away(&mut self, sessions: &[u64]) {
         for session in sessions {
-            self.close_session(*session);
-            self.tell(&ToBroker::SessionGone { session: *session });
+            self.end_session(*session);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A broker that does nothing itself: it hands its end of the link to a test, which speaks for it.
 //!
 //! The warden starts it as it starts the real one. It finds the test at the socket `control`,
-//! two directories above the spool, and ends when the test closes that connection.
+//! two directories above the spool, and ends when the test closes that connection. As `--sink` it is the real thing.
 
 // It is for tests: a surprise ends it, and the warden tells of it.
 #![allow(clippy::expect_used)]
@@ -11,10 +11,17 @@ use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use remit_link::Link;
 use remit_link::socket::Packed;
+use remit_link::{Link, closer};
 
 fn main() {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "--sink")
+    {
+        let socket = closer::sink_socket().expect("the warden hands over a socket");
+        return closer::sink(&socket).expect("the warden speaks");
+    }
     let spool: PathBuf = std::env::args_os().nth(2).expect("--spool DIR").into();
     let place = spool
         .ancestors()

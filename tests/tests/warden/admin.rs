@@ -144,7 +144,8 @@ fn idle_connections_keep_nobody_out() {
     drop(idle);
     stage.idle();
     let held = fds - stage.descriptors();
-    assert!(held <= 2 * caps::ADMIN_SESSIONS, "{held}");
+    // Who has just come may still ask.
+    assert!(held <= 2 * caps::ADMIN_CONNECTIONS, "{held}");
     stage.stop();
 }
 

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, send,
@@ -458,10 +458,12 @@ impl Broker {
         self.say_with(message, &[]).unwrap();
     }
 
-    pub fn say_with(&self, message: &ToWarden, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
-        let packed = Packed::new(message).unwrap();
+    /// The same with the contents of these files beside it.
+    pub fn say_with(&self, message: &ToWarden, files: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+        let contents: Vec<_> = files.iter().map(content).collect();
+        let packed = Packed::with(message, &contents).unwrap();
         loop {
-            match self.link.send(&packed, fds) {
+            match self.link.send(&packed, &[]) {
                 Err(LinkError::Full) => {
                     let mut room = [PollFd::new(self.link.as_fd(), PollFlags::POLLOUT)];
                     assert_ne!(poll(&mut room, SOON), Ok(0), "the warden does not read");
@@ -475,6 +477,21 @@ impl Broker {
     pub fn raw(&self, bytes: &[u8]) {
         let fd = self.link.as_fd().as_raw_fd();
         send(fd, bytes, MsgFlags::MSG_NOSIGNAL).unwrap();
+    }
+
+    /// Sends such bytes; false when the warden has closed the link.
+    pub fn raw_goes_out(&self, bytes: &[u8]) -> bool {
+        let fd = self.link.as_fd().as_raw_fd();
+        loop {
+            match send(fd, bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(_) => return true,
+                Err(Errno::EAGAIN) => {
+                    let mut room = [PollFd::new(self.link.as_fd(), PollFlags::POLLOUT)];
+                    assert_ne!(poll(&mut room, SOON), Ok(0), "the warden does not read");
+                }
+                Err(_) => return false,
+            }
+        }
     }
 
     /// The next message.
@@ -622,12 +639,8 @@ pub fn admin_frame(request: AdminRequest) -> Vec<u8> {
     frame::encode(&call, caps::ADMIN_FRAME).unwrap()
 }
 
-/// A memory file that is not sealed.
-pub fn unsealed(bytes: &[u8]) -> OwnedFd {
-    let fd = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
-    let mut file = File::from(fd);
-    file.write_all(bytes).unwrap();
-    file.into()
+fn content(file: &BorrowedFd<'_>) -> Vec<u8> {
+    fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap()
 }
 
 pub fn sealed(bytes: &[u8]) -> OwnedFd {

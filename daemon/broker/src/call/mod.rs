@@ -12,7 +12,6 @@ mod wait;
 pub use self::grep::SEARCHES;
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use remit_common::caps;
@@ -128,12 +127,11 @@ impl Call {
         }
     }
 
-    /// Asks the warden when it is this uid's turn. `message` is made only then: what it
-    /// seals takes descriptors.
+    /// Asks the warden when it is this uid's turn. `message` is made only then: it holds a copy of what it sends.
     async fn ask(
         &self,
         about: About,
-        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<OwnedFd>), Refusal>,
+        message: impl FnOnce(u64) -> Result<(ToWarden, Vec<Vec<u8>>), Refusal>,
     ) -> Result<Granted, Refused> {
         let _turn = self.client.account.turn().await;
         let room = self.room.take();

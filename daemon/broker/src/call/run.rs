@@ -1,12 +1,9 @@
 //! `run`: check, seal, ask the warden, wait.
 
-use std::os::fd::OwnedFd;
-
 use remit_common::caps;
-use remit_common::refusal::{Code, Refusal};
 use remit_common::traceparent;
-use remit_common::wire::{Reply, Run, What};
-use remit_link::{Answer, Spec, SpecWhat, ToWarden, memfd};
+use remit_common::wire::{Bytes, Reply, Run, What};
+use remit_link::{Answer, Spec, SpecWhat, ToWarden};
 
 use super::{Call, Refused, wrong_answer};
 use crate::check;
@@ -24,7 +21,7 @@ impl Call {
         let about = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
-            let (spec, fds) = specified(run, client)?;
+            let (spec, contents) = specified(run, client);
             let spec = Box::new(spec);
             Ok((
                 ToWarden::Run {
@@ -32,7 +29,7 @@ impl Call {
                     ticket,
                     spec,
                 },
-                fds,
+                contents,
             ))
         };
         let job = match self.ask(about, message).await? {
@@ -55,25 +52,23 @@ impl Call {
     }
 }
 
-/// The run as the warden gets it: script and stdin sealed, in this order.
-fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> {
-    let mut fds = Vec::new();
+/// The run as the warden gets it, with the contents beside it: script and stdin, in this order.
+fn specified(run: Run, client: String) -> (Spec, Vec<Vec<u8>>) {
+    let mut contents = Vec::new();
     let what = match run.what {
         What::Argv(argv) => SpecWhat::Argv(argv),
         What::Script { text, interpreter } => {
-            fds.push(sealed(c"remit-script", &text)?);
+            contents.push(text.into_vec());
             SpecWhat::Script { interpreter }
         }
         What::Named { name, args } => SpecWhat::Named { name, args },
     };
-    if let Some(stdin) = &run.stdin {
-        fds.push(sealed(c"remit-stdin", stdin)?);
-    }
+    let stdin = run.stdin.map(Bytes::into_vec);
     let spec = Spec {
         what,
         cwd: run.cwd,
         env: run.env,
-        stdin: run.stdin.is_some(),
+        stdin: stdin.is_some(),
         profile: run.profile,
         max_runtime_s: run.max_runtime_s,
         request_id: run.request_id,
@@ -81,16 +76,6 @@ fn specified(run: Run, client: String) -> Result<(Spec, Vec<OwnedFd>), Refusal> 
         purpose: run.purpose,
         traceparent: run.traceparent,
     };
-    Ok((spec, fds))
-}
-
-fn sealed(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd, Refusal> {
-    memfd::seal(name, bytes).map_err(|error| {
-        tracing::error!(%error, "cannot make a memory file");
-        Refusal::new(
-            Code::Busy,
-            format!("cannot hold the script or stdin in memory: {error}"),
-        )
-        .next("try again later")
-    })
+    contents.extend(stdin);
+    (spec, contents)
 }

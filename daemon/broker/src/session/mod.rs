@@ -1,7 +1,7 @@
 //! One client's connection: hello, calls, end.
 //!
-//! Descriptors sent by a client are never received: plain read(2) has no room
-//! for them, and the kernel drops them (unix(7)). A client that closes its
+//! Descriptors sent by a client are never received: they end the session, and the thread that serves neither reads past
+//! them nor closes the socket in which they lie ([`ForeignSocket`]). A client that closes its
 //! writing side ends the session; calls are dropped, jobs go on.
 
 mod frames;
@@ -10,7 +10,6 @@ mod outbox;
 mod reader;
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_common::wire::{FromClient, Hello, PROTOCOL, ToClient};
 use remit_common::{RELEASE, frame};
-use remit_link::{Owner, ToWarden};
+use remit_link::{ForeignSocket, Owner, ToWarden};
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
@@ -69,7 +68,7 @@ pub async fn serve(
     broker: &Rc<Broker>,
     session: u64,
     owner: Owner,
-    socket: OwnedFd,
+    socket: ForeignSocket,
     gone: oneshot::Receiver<()>,
 ) {
     // Nothing here waits in read(2) or write(2): each call says so itself.

@@ -11,6 +11,7 @@ use remit_common::caps;
 use remit_common::frame;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
+use remit_link::ForeignSocket;
 use tokio::sync::Notify;
 
 use crate::account::{Account, Buffered};
@@ -19,7 +20,7 @@ use crate::watch::Socket;
 /// Frames that wait to be written.
 #[derive(Debug)]
 pub struct Outbox {
-    to: Rc<Socket>,
+    to: Rc<Socket<ForeignSocket>>,
     frames: RefCell<VecDeque<(Vec<u8>, Buffered)>>,
     /// Bytes of the first of them that are written.
     written: Cell<usize>,
@@ -42,7 +43,7 @@ enum Reached {
 
 impl Outbox {
     /// One that is empty.
-    pub fn new(to: Rc<Socket>, account: Rc<Account>) -> Self {
+    pub fn new(to: Rc<Socket<ForeignSocket>>, account: Rc<Account>) -> Self {
         Self {
             to,
             frames: RefCell::default(),

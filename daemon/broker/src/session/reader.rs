@@ -1,19 +1,19 @@
 //! The reading side of a client's socket.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
+use remit_link::ForeignSocket;
+use remit_link::foreign::Unread;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::watch::Socket;
 
-/// Reads bytes and nothing else: for descriptors there is no room, so the kernel drops them.
-pub struct Reader(pub Rc<Socket>);
+/// Reads bytes and nothing else. Descriptors end the session, and are released where the socket is closed.
+pub struct Reader(pub Rc<Socket<ForeignSocket>>);
 
 impl AsyncRead for Reader {
     fn poll_read(
@@ -23,10 +23,10 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.events().poll_read_ready(context))?;
-            let fd = self.0.as_fd().as_raw_fd();
             let room = into.initialize_unfilled();
-            match recv(fd, room, MsgFlags::MSG_DONTWAIT) {
-                Ok(read) => {
+            match self.0.events().get_ref().recv(room) {
+                Ok(piece) => {
+                    let read = piece.length;
                     // A stream that gives less than there is room for is empty.
                     if (1..room.len()).contains(&read) {
                         ready.clear_ready();
@@ -34,9 +34,9 @@ impl AsyncRead for Reader {
                     into.advance(read);
                     return Poll::Ready(Ok(()));
                 }
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Poll::Ready(Err(errno.into())),
+                Err(Unread::Errno(Errno::EAGAIN)) => ready.clear_ready(),
+                Err(Unread::Errno(Errno::EINTR)) => {}
+                Err(unread) => return Poll::Ready(Err(unread.into())),
             }
         }
     }

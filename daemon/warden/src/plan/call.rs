@@ -54,7 +54,7 @@ pub(super) enum What {
     },
 }
 
-/// A sealed memory file, the SHA-256 of its bytes, and how they begin.
+/// A sealed memory file of the warden's own, the SHA-256 of its bytes, and how they begin.
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub(super) fd: OwnedFd,
@@ -307,10 +307,9 @@ fn sealed(fd: Option<OwnedFd>, name: &str, cap: usize) -> Result<Sealed, Refusal
         .object(name)
     };
     let fd = fd.ok_or_else(|| refuse("it did not come along".into()))?;
-    // Checked before it is opened: to open what is no memory file might wait.
     let size = memfd::check(&fd, cap).map_err(|error| refuse(error.to_string()))?;
-    // The broker shares the offset of what it sent: the job gets an open file of its own,
-    // and reads from the start whatever the broker does meanwhile.
+    // Made by this process, of bytes that came: nobody else has ever held it, so no lease makes this open wait.
+    // The job gets one that it can only read.
     let own = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     let own = own.map_err(|error| refuse(error.to_string()))?;
     let mut bytes = vec![0; size];
