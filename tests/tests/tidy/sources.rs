@@ -19,7 +19,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     (
         "daemon/link/src/socket.rs",
-        "to own a descriptor that recvmsg(2) just installed",
+        "to own a descriptor that recvmsg(2) just installed, and an option of a socket that no crate knows",
     ),
 ];
 
