@@ -37,8 +37,9 @@ pub struct ReadProfile {
 /// Where `sockets` lets Unix sockets be made, every socket that lies in a listed directory can be
 /// connected to, as far as its mode lets the job's user.
 ///
-/// The processes of a user that is not the job's own are counted by the job's cgroup alone: where
-/// the pids controller is not delegated, nothing bounds them. Such a user's other processes on the
+/// The processes of a user that is not the job's own are counted by the job's cgroup; where the pids
+/// controller is not delegated, together with the user's others (`Limits::others`), and root's not at
+/// all. Such a user's other processes on the
 /// host can signal the job, not the other way round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrictProfile {

@@ -427,7 +427,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 27, "{keys:?}");
+        assert_eq!(keys.len(), 29, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 
