@@ -165,6 +165,7 @@ args.words = { type = "string", pattern = "(?s).*", max = 4096 }
 name = "notes"
 to = ["#1"]
 allow = ["note.*"]
+effect = "change"
 approval = { by = ["#0"], expires = "10min" }
 "##;
 

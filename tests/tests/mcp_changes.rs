@@ -29,6 +29,7 @@ args.count = { type = "int", min = -9, max = 9, optional = true }
 name = "notes"
 to = ["#64001"]
 allow = ["note.*"]
+effect = "change"
 "##;
 
 fn daemon() -> Daemon {

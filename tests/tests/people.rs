@@ -33,6 +33,7 @@ profile = "strict"
 name = "asks"
 to = ["#64001"]
 allow = ["site.*"]
+effect = "change"
 approval = { by = ["#64005"], expires = "10min" }
 
 [[grant]]

@@ -42,7 +42,8 @@ fn daemon() -> Daemon {
              effect = \"read\"\nprofile = \"read\"\nargs.key = {{ type = \"secret\" }}\n\n"
         )
     });
-    let grant = "[[grant]]\nname = \"commands\"\nto = [\"#64001\"]\nallow = [\"*\"]\n";
+    let grant =
+        "[[grant]]\nname = \"commands\"\nto = [\"#64001\"]\nallow = [\"*\"]\neffect = \"change\"\n";
     Daemon::start(Options {
         policy: format!("{}{grant}", policy.concat()),
         ..Options::default()

@@ -41,6 +41,12 @@ impl UnitName {
         self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
     }
 
+    /// Whether it is an instance of a template: `getty@tty1.service`.
+    #[must_use]
+    pub fn is_instance(&self) -> bool {
+        self.0.contains('@')
+    }
+
     /// What stands before the last dot.
     #[must_use]
     pub fn stem(&self) -> &str {

@@ -1,7 +1,7 @@
 //! Who is asked for an approval and cannot give it: the socket of approvers is a group's, and nobody
 //! approves what they ask for themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::unistd::{Group, Uid, User};
 use remit_policy::{Asking, Diagnostic, Machine, Policy};
@@ -20,16 +20,34 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
     let inside = members(&admins);
     let mut found = Vec::new();
     let mut told = BTreeSet::new();
+    let mut by_rule = BTreeMap::new();
     for asking in policy.asking().take(LOOKED_AT) {
         let mut able = BTreeSet::new();
         for word in asking.approval.by() {
-            let named = Named::of(word, names, &admins, &inside);
+            let named = Named::of(&word, names, &admins, &inside);
             able.extend(named.able);
             if let Some(why) = named.outside.filter(|_| told.insert(word.clone())) {
                 found.push(format!("{why}, which approves; asked by {}", asking.rule));
             }
         }
         found.extend(nobody(&asking, &able));
+        by_rule.insert(asking.rule, able);
+    }
+    let able = |asking: &Asking<'_>| by_rule.get(asking.rule).filter(|able| !able.is_empty());
+    for [one, other] in policy.asking_together(LOOKED_AT) {
+        let (Some(first), Some(second)) = (able(&one), able(&other)) else {
+            continue;
+        };
+        if first.is_disjoint(second) {
+            found.push(format!(
+                "nobody can approve what {} and {} ask of both {} and {}: whoever approves must be asked \
+                 by each of them, and nobody is; each request that both are about will expire",
+                one.rule,
+                other.rule,
+                one.approval.by().join(", "),
+                other.approval.by().join(", ")
+            ));
+        }
     }
     let more = found.len() > MOST;
     found.truncate(MOST);
@@ -190,6 +208,34 @@ mod tests {
                 format!("{nobody} #64999: each request will expire"),
             ]
         );
+    }
+
+    #[test]
+    fn c04_that_nobody_satisfies_two_rules_is_told() {
+        let two = |first: &str, second: &str| {
+            let rule = |by: &str| {
+                format!(
+                    "[[grant]]\nto = [\"daemon\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+                )
+            };
+            let source = Source {
+                name: "a.toml".into(),
+                text: (rule(first) + &rule(second)).into(),
+            };
+            let names = Names::default();
+            let (policy, _) = remit_policy::load(&[source], &names).unwrap();
+            let gid = Group::from_name("bin").unwrap().unwrap().gid.as_raw();
+            let found = approvers(&policy, &names, gid);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            two("\"bin\"", "\"root\""),
+            [
+                "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: whoever \
+              approves must be asked by each of them, and nobody is; each request that both are about will expire"
+            ]
+        );
+        assert_eq!(two("\"bin\", \"root\"", "\"root\""), Vec::<String>::new());
     }
 
     #[test]

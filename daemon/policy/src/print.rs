@@ -141,6 +141,7 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
     table.some("devices", paths(&profile.devices));
     table.some("sockets", paths(&profile.sockets));
     table.yes("write_and_exec", profile.write_and_exec);
+    table.yes("leads_to_root", profile.leads_to_root);
     match &profile.network {
         Network::None => {}
         Network::Loopback => table.text("network", "loopback"),
@@ -234,7 +235,13 @@ fn kind(kind: &Kind) -> Vec<String> {
             let word = format!("flag = {}", quote(word));
             one("bool").into_iter().chain([word]).collect()
         }
-        Kind::Unit => one("unit"),
+        Kind::Unit { instances } => {
+            let mut items = one("unit");
+            if *instances {
+                items.push("instances = true".into());
+            }
+            items
+        }
         Kind::User => one("user"),
         Kind::Package => one("package"),
         Kind::Path { under, is, pass } => {
@@ -265,6 +272,9 @@ fn grant(rule: &GrantRule) -> Vec<String> {
     }
     table.raw("to", &list(&rule.to.words));
     table.raw("allow", &list(rule.allow.iter().map(|glob| glob.as_str())));
+    if let Some(effect) = rule.effect {
+        table.text("effect", effect.name());
+    }
     scope(&mut table, &rule.scope);
     if rule.profile.name != "read" {
         table.text("profile", &rule.profile.name);
@@ -281,7 +291,7 @@ fn approval(approval: &Approval) -> String {
     let expires = limits::print_seconds(approval.expires_s());
     format!(
         "{{ by = {}, expires = {} }}",
-        list(approval.by()),
+        list(&approval.by()),
         quote(&expires)
     )
 }

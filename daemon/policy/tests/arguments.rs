@@ -75,7 +75,9 @@ fn told(policy: &Policy, args: &[(&str, &str)]) -> String {
 }
 
 fn rule(args: &str) -> String {
-    format!("[[grant]]\nto = ['%ops']\nallow = ['unit.*']\nargs = {{ {args} }}\n")
+    format!(
+        "[[grant]]\nto = ['%ops']\nallow = ['unit.*']\neffect = 'change'\nargs = {{ {args} }}\n"
+    )
 }
 
 #[test]
@@ -129,11 +131,11 @@ fn a_grant_is_about_the_values_that_the_call_will_have() {
 #[test]
 fn a_denial_is_about_any_of_the_values() {
     let policy = with(
-        "[[grant]]\nto = ['%ops']\nallow = ['unit.*']\n\
+        "[[grant]]\nto = ['%ops']\nallow = ['unit.*']\neffect = 'change'\n\
          [[deny]]\nname = 'no-db'\nto = ['%ops']\ndeny = ['unit.restart']\n\
          args = { unit = ['db*'], how = ['hard'] }",
     );
-    let denied = "'unit.restart' is denied by rule no-db (a.toml:4)";
+    let denied = "'unit.restart' is denied by rule no-db (a.toml:5)";
     for (args, expect) in [
         (&[("unit", "db.service"), ("how", "hard")][..], denied),
         (

@@ -33,7 +33,7 @@ fn check(old: &str, new: &str, expect: &[&str], back: &[&str]) {
 }
 
 fn grant(to: &str, allow: &str, rest: &str) -> String {
-    format!("[[grant]]\nto = [{to}]\nallow = [{allow}]\n{rest}\n")
+    format!("[[grant]]\nto = [{to}]\nallow = [{allow}]\neffect = 'change'\n{rest}\n")
 }
 
 fn deny(to: &str, deny: &str) -> String {
@@ -351,8 +351,11 @@ fn commands_and_profiles_are_told_by_what_changed() {
         ["profile nginx changes: write gains \"/srv\""]
     );
     assert_eq!(
-        changed("write = [\"/run/nginx\"]", "write = [\"/srv\", \"/run/x\"]"),
-        ["profile nginx changes: write gains \"/run/x\", \"/srv\" and loses \"/run/nginx\""]
+        changed(
+            "write = [\"/run/nginx\"]",
+            "write = [\"/srv\", \"/data/x\"]"
+        ),
+        ["profile nginx changes: write gains \"/data/x\", \"/srv\" and loses \"/run/nginx\""]
     );
     assert_eq!(
         changed("write = [\"/run/nginx\"]", ""),

@@ -73,7 +73,7 @@ fn told(policy: &Policy, who: Who<'_>, ask: &Ask<'_>) -> String {
     }
 }
 
-const GRANT: &str = "[[grant]]\nto = ['deploy']\nallow = ['nginx.*']\n";
+const GRANT: &str = "[[grant]]\nto = ['deploy']\nallow = ['nginx.*']\neffect = 'change'\n";
 
 #[test]
 fn a_command_is_granted_by_its_name_and_runs_in_its_own_profile() {
@@ -164,7 +164,7 @@ fn the_wrong_tool_is_told_which_is_right() {
     ));
     assert_eq!(
         refusal(&denied, DEPLOY, &read("nginx.reload")).by.unwrap(),
-        "a.toml:4"
+        "a.toml:5"
     );
 }
 
@@ -211,8 +211,8 @@ fn run_stands_for_the_built_in_commands_where_it_sees_as_much() {
 
 #[test]
 fn the_strictest_of_all_matching_grants_decides() {
-    let rules = "[[grant]]\nname = 'plain'\nto = ['deploy']\nallow = ['run', 'nginx.*']\nenv = ['TZ']\n\
-        [[grant]]\nname = 'hour'\nto = ['%ops']\nallow = ['*']\napproval = { by = ['%remit', 'root'], expires = '1h' }\n\
+    let rules = "[[grant]]\nname = 'plain'\nto = ['deploy']\nallow = ['run', 'nginx.*']\neffect = 'change'\nenv = ['TZ']\n\
+        [[grant]]\nname = 'hour'\nto = ['%ops']\nallow = ['*']\neffect = 'change'\napproval = { by = ['%remit', 'root'], expires = '1h' }\n\
         [[grant]]\nname = 'soon'\nto = ['deploy']\nallow = ['nginx.reload']\napproval = { by = ['%remit'], expires = '90s' }";
     let policy = with_commands(rules);
     let check = |who, ask: &Ask<'_>, expect: &str| assert_eq!(told(&policy, who, ask), expect);
@@ -225,28 +225,28 @@ fn the_strictest_of_all_matching_grants_decides() {
     check(
         OPS,
         &read("nginx.test"),
-        &format!("ask hour (a.toml:6) in strict: {hour}"),
+        &format!("ask hour (a.toml:7) in strict: {hour}"),
     );
     check(
         DEPLOY,
         &change("nginx.reload"),
-        "ask soon (a.toml:11) in nginx: needs approval by %remit, asked for at most 90 s",
+        "ask soon (a.toml:13) in nginx: needs approval by %remit, asked for at most 90 s",
     );
     check(
         OPS,
         &change("nginx.reload"),
-        "ask soon (a.toml:11) in nginx: needs approval by %remit, asked for at most 90 s",
+        "ask soon (a.toml:13) in nginx: needs approval by %remit, asked for at most 90 s",
     );
     check(
         OPS,
         &run(None, &[]),
-        &format!("ask hour (a.toml:6) in read: {hour}"),
+        &format!("ask hour (a.toml:7) in read: {hour}"),
     );
     // A variable is no way around an approval.
     check(
         OPS,
         &run(None, &[b"TZ"]),
-        &format!("ask hour (a.toml:6) in read: {hour}"),
+        &format!("ask hour (a.toml:7) in read: {hour}"),
     );
     check(
         DEPLOY,
@@ -255,7 +255,7 @@ fn the_strictest_of_all_matching_grants_decides() {
     );
     let answer = refusal(&policy, OPS, &read("nginx.test"));
     assert_eq!(answer.code, Code::NeedsApproval);
-    assert_eq!(answer.by.as_deref(), Some("hour (a.toml:6)"));
+    assert_eq!(answer.by.as_deref(), Some("hour (a.toml:7)"));
     assert!(answer.message.contains(hour), "{answer}");
     let next = answer.next.as_deref().unwrap();
     assert!(
@@ -337,7 +337,7 @@ fn root_tries_any_sandbox() {
 /// `NAME RULE PROFILE [APPROVAL]` of each command.
 fn commands(access: &Access<'_>) -> Vec<String> {
     let lines = access.commands.iter().map(|one| {
-        let approval = one.approval.map(|approval| format!(" {approval}"));
+        let approval = one.approval.as_ref().map(|approval| format!(" {approval}"));
         format!(
             "{} {} {}{}",
             one.named.name(),
@@ -371,7 +371,7 @@ fn grants(access: &Access<'_>) -> Vec<String> {
 #[test]
 fn access_shows_what_decides_and_nothing_else() {
     let policy = with_commands(
-        "[[grant]]\nname = 'all'\nto = ['deploy']\nallow = ['run', 'nginx.*']\nenv = ['TZ']\n\
+        "[[grant]]\nname = 'all'\nto = ['deploy']\nallow = ['run', 'nginx.*']\neffect = 'change'\nenv = ['TZ']\n\
          [[grant]]\nname = 'ask'\nto = ['%ops']\nallow = ['run', 'nginx.reload']\nenv = ['LANG']\napproval = { by = ['%remit'], expires = '10min' }\n\
          [[grant]]\nname = 'no-more'\nto = ['deploy']\nallow = ['nginx.test', 'run']\n\
          [[deny]]\nto = ['deploy']\ndeny = ['service.*']",
@@ -401,7 +401,7 @@ fn access_shows_what_decides_and_nothing_else() {
     assert_eq!(
         grants(&ops),
         [
-            format!("ask (a.toml:6): run nginx.reload in read (LANG) {asked}"),
+            format!("ask (a.toml:7): run nginx.reload in read (LANG) {asked}"),
             "all (a.toml:1): nginx.test in strict ()".into(),
             format!("all (a.toml:1): run in read (TZ) {asked}"),
         ]
@@ -409,8 +409,8 @@ fn access_shows_what_decides_and_nothing_else() {
     assert_eq!(
         commands(&ops),
         [
-            format!("logs ask (a.toml:6) read {asked}"),
-            format!("nginx.reload ask (a.toml:6) nginx {asked}"),
+            format!("logs ask (a.toml:7) read {asked}"),
+            format!("nginx.reload ask (a.toml:7) nginx {asked}"),
             "nginx.test all (a.toml:1) strict".into(),
         ]
     );
@@ -455,7 +455,7 @@ fn the_profiles_of_files_follow_those_of_remit() {
 #[test]
 fn an_explanation_tells_of_every_rule_why_it_counts() {
     let policy = with_commands(
-        "[[grant]]\nname = 'plain'\nto = ['deploy']\nallow = ['run', 'nginx.*']\nenv = ['TZ']\n\
+        "[[grant]]\nname = 'plain'\nto = ['deploy']\nallow = ['run', 'nginx.*']\neffect = 'change'\nenv = ['TZ']\n\
          [[grant]]\nname = 'ask'\nto = ['%ops']\nallow = ['run']\napproval = { by = ['%remit'], expires = '10min' }\n\
          [[grant]]\nname = 'strict'\nto = ['deploy']\nallow = ['run']\nprofile = 'strict'\n\
          [[deny]]\nname = 'no-reload'\nto = ['%ops']\ndeny = ['nginx.reload']",
@@ -485,7 +485,7 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
     check(
         OPS,
         &change("nginx.reload"),
-        "'nginx.reload' is denied by rule no-reload (a.toml:16)",
+        "'nginx.reload' is denied by rule no-reload (a.toml:17)",
         [
             "no-reload decides: denies 'nginx.reload'",
             "ask does not allow 'nginx.reload'",
@@ -497,14 +497,14 @@ fn an_explanation_tells_of_every_rule_why_it_counts() {
         OPS,
         &run(None, &[b"TZ"]),
         &format!(
-            "allowed in profile read by ask (a.toml:6); it {asked}; one of them, never who asks, types: remit approve ID"
+            "allowed in profile read by ask (a.toml:7); it {asked}; one of them, never who asks, types: remit approve ID"
         ),
         [
             "no-reload does not deny 'run'",
             &format!(
                 "ask decides: allows 'run'; it {asked}, but does not list 'TZ'; its approval holds whichever rule lists them"
             ),
-            "plain allows 'run'; but rule ask (a.toml:6) is stricter or comes before it",
+            "plain allows 'run'; but rule ask (a.toml:7) is stricter or comes before it",
             "strict allows 'run' in profile strict, not in 'read'",
         ],
     );

@@ -29,7 +29,10 @@ const RULES: [(&str, &str); 9] = [
         "run in strict",
         "[[grant]]\nto = ['#64001']\nallow = ['run']\nprofile = 'strict'",
     ),
-    ("nginx.*", "[[grant]]\nto = ['%ops']\nallow = ['nginx.*']"),
+    (
+        "nginx.*",
+        "[[grant]]\nto = ['%ops']\nallow = ['nginx.*']\neffect = 'change'",
+    ),
     (
         "test, approval",
         "[[grant]]\nto = ['deploy']\nallow = ['nginx.test']\napproval = { by = ['%remit'], expires = '10min' }",

@@ -108,7 +108,11 @@ fn verdict(policy: &Policy, (uid, gids): &(u32, Vec<u32>), question: &Question) 
 fn answer(verdict: &Verdict) -> Answer {
     match verdict {
         Verdict::Allow(_) => Answer::Allow,
-        Verdict::Ask(pending) => Answer::Ask(pending.approval().expires_s()),
+        Verdict::Ask(pending) => {
+            let by = pending.approval().by().into_iter();
+            let by = by.map(|word| word.trim_start_matches("and ").to_owned());
+            Answer::Ask(pending.approval().expires_s(), by.collect())
+        }
         Verdict::Deny(_) => Answer::Deny,
     }
 }
@@ -180,7 +184,7 @@ proptest! {
             let shown = shown.find(|one| one.named.name() == name && one.is_about(&args));
             let found = verdict(&policy, &who, &Question::Command(name, args.clone()));
             if let Some(shown) = shown {
-                prop_assert_eq!(&shown.verdict(), &found);
+                prop_assert_eq!(&shown.verdict_of(&args), &found);
             }
             let decided = match &found {
                 Verdict::Allow(grant) => Some((grant.basis().to_string(), grant.profile(), None)),
@@ -191,7 +195,11 @@ proptest! {
                 Verdict::Deny(_) => None,
             };
             let shown = shown.map(|one| {
-                (one.rule.to_string(), one.profile, one.approval.map(ToString::to_string))
+                let approval = match one.verdict_of(&args) {
+                    Verdict::Ask(pending) => Some(pending.approval().to_string()),
+                    _ => None,
+                };
+                (one.rule.to_string(), one.profile, approval)
             });
             prop_assert_eq!(shown, decided, "{}", name);
         }

@@ -44,7 +44,7 @@ fn profile(name: &'static str) -> impl Strategy<Value = String> {
         "exec = ['/opt/x']",
         "scratch = ['/run', '/var/log/x']",
         "devices = ['/dev/kvm']",
-        "sockets = ['/run/db.sock']",
+        "leads_to_root = true\nsockets = ['/run/db.sock']",
         "write_and_exec = true",
         "network = ['api.example.com:443', '[::1]:80', '127.0.0.1:8080']",
         "env = { LC_ALL = 'C', X = \"a\\\"b\\\\c\\n\\u202e\" }",
@@ -115,8 +115,9 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
     let what = subsequence(vec!["run", "a.one", "a.*", "*", "logs"], 0..5);
     let approval = select(vec![
         "unconfined = true",
-        "approval = { by = ['%ops', 'root'], expires = '90s' }",
-        "approval = { by = ['%remit'] }",
+        "unconfined = true\neffect = 'change'",
+        "effect = 'change'\napproval = { by = ['%ops', 'root'], expires = '90s' }",
+        "effect = 'change'\napproval = { by = ['%remit'] }",
         "approval = 'none'\nunconfined = true\nenv = ['TZ', 'LANG']",
     ]);
     let args = select(vec![
@@ -258,6 +259,7 @@ args.user = { type = \"string\", pattern = \"[a-z]+\", max = 256, summary = \"Wh
 name = \"look\"
 to = [\"%ops\", \"deploy\", \"ghost\"]
 allow = [\"run\", \"nginx.*\"]
+effect = \"read\"
 args = { config = [\"/etc/nginx/a*\"], quiet = [\"false\", \"true\"] }
 env = [\"LANG\", \"TZ\"]
 approval = { by = [\"%remit\"], expires = \"10min\" }

@@ -493,7 +493,7 @@ fn hosts_are_typed_by_an_exact_list() {
 fn unit_command(effect: &str, profile: &str, default: &str) -> Result<Arc<Command>, String> {
     let text = format!(
         "[[command]]\nname = 'svc.act'\nsummary = 'x'\nargv = ['/bin/x', '{{unit}}']\neffect = '{effect}'\n\
-         profile = '{profile}'\nargs.unit = {{ type = 'unit' {default} }}\n"
+         profile = '{profile}'\nargs.unit = {{ type = 'unit', instances = true {default} }}\n"
     );
     match load(&[source("a.toml", &text)], &accounts()) {
         Ok((policy, _)) => Ok(Arc::clone(policy.command("svc.act").unwrap())),
@@ -543,8 +543,9 @@ fn no_command_that_changes_the_host_takes_a_protected_unit() {
 
 #[test]
 fn units_users_and_packages_have_the_names_that_there_can_be() {
+    refused("type = 'unit'", &["getty@tty1.service", "a@b@c.timer"]);
     through(
-        "type = 'unit'",
+        "type = 'unit', instances = true",
         &[
             "ssh.service",
             "getty@tty1.service",

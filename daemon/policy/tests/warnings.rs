@@ -73,6 +73,7 @@ fn commands_that_read_and_can_do_more() {
 base = 'strict'
 write = ['/etc/cron.d', '/srv/w']
 sockets = ['/run/docker.sock']
+leads_to_root = true
 
 [profile.n]
 base = 'read'
@@ -122,31 +123,23 @@ effect = 'read'
 profile = 'both'
 ",
         "\
-a.toml:3:10: warning: '/etc/cron.d' can lead to all of root, past this sandbox
-  3 | write = ['/etc/cron.d', '/srv/w']
-    |          ^^^^^^^^^^^^^
-    = where that is meant, say leads_to_root = true
-a.toml:4:12: warning: '/run/docker.sock' can lead to all of root, past this sandbox
-  4 | sockets = ['/run/docker.sock']
-    |            ^^^^^^^^^^^^^^^^^^
-    = where that is meant, say leads_to_root = true
-a.toml:13:9: warning: '/bin/sh' is a shell: a script of your own, or the inner program itself, says more clearly what is run
-  13 | argv = ['/bin/sh', '-c', 'true']
+a.toml:14:9: warning: '/bin/sh' is a shell: a script of your own, or the inner program itself, says more clearly what is run
+  14 | argv = ['/bin/sh', '-c', 'true']
      |         ^^^^^^^^^
-a.toml:15:11: warning: a command of effect read runs in the profile 'w', which can change the host
-  15 | profile = 'w'
+a.toml:16:11: warning: a command of effect read runs in the profile 'w', which can change the host
+  16 | profile = 'w'
      |           ^^^
-a.toml:20:9: warning: '/usr/bin/env' is a program that starts others: a script of your own, or the inner program itself, says more clearly what is run
-  20 | argv = ['/usr/bin/env', '/bin/true']
+a.toml:21:9: warning: '/usr/bin/env' is a program that starts others: a script of your own, or the inner program itself, says more clearly what is run
+  21 | argv = ['/usr/bin/env', '/bin/true']
      |         ^^^^^^^^^^^^^^
-a.toml:22:11: warning: a command of effect read runs in the profile 'n', which reaches beyond the host
-  22 | profile = 'n'
+a.toml:23:11: warning: a command of effect read runs in the profile 'n', which reaches beyond the host
+  23 | profile = 'n'
      |           ^^^
-a.toml:44:11: warning: a command of effect read runs in the profile 'own', which reaches services of this host
-  44 | profile = 'own'
+a.toml:45:11: warning: a command of effect read runs in the profile 'own', which reaches services of this host
+  45 | profile = 'own'
      |           ^^^^^
-a.toml:51:11: warning: a command of effect read runs in the profile 'both', which reaches beyond the host
-  51 | profile = 'both'
+a.toml:52:11: warning: a command of effect read runs in the profile 'both', which reaches beyond the host
+  52 | profile = 'both'
      |           ^^^^^^
 ",
     );

@@ -262,7 +262,7 @@ fn listed(usable: &Usable<'_>) -> CommandView {
         args: Vec::new(),
         effect: usable.named.effect(),
         profile: usable.profile.name.clone(),
-        approval: usable.approval.map(ToString::to_string),
+        approval: usable.approval.as_ref().map(ToString::to_string),
     }
 }
 

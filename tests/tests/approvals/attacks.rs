@@ -100,6 +100,7 @@ profile = "strict"
 name = "asks"
 to = ["#64001", "#64002"]
 allow = ["site.*"]
+effect = "change"
 approval = { by = ["#64005"] }
 
 [[grant]]

@@ -31,7 +31,7 @@ fn started() -> Daemon {
     let policy = format!(
         "{POLICY}\n[[command]]\nname = \"unit.start\"\nsummary = \"starts\"\neffect = \"change\"\nprofile = \"host\"\n\
          argv = [\"{}\", \"unit\", \"start\", \"{{unit}}\"]\nargs.unit = {{ type = \"unit\" }}\n\
-         [[grant]]\nname = \"units\"\nto = [\"#64001\"]\nallow = [\"unit.*\"]\n\
+         [[grant]]\nname = \"units\"\nto = [\"#64001\"]\nallow = [\"unit.*\"]\neffect = \"change\"\n\
          approval = {{ by = [\"#64005\", \"%#{APPROVERS}\"] }}\n",
         program.display()
     );

@@ -50,6 +50,7 @@ profile = "host"
 name = "asks"
 to = ["#0", "#64001", "#64002"]
 allow = ["site.*", "all.*"]
+effect = "change"
 approval = { by = ["#64005", "%#64400", "#64001", "#64008"], expires = "10min" }
 
 [[grant]]

@@ -13,6 +13,7 @@ const PROFILES: &str = "
 summary = \"reads, and writes one directory\"
 base = \"read\"
 write = [\"/var/lib/misc\"]
+leads_to_root = true
 
 [profile.closed]
 summary = \"sees little, and itself by network\"

@@ -190,7 +190,7 @@ fn nothing_is_given_from_inside_a_job() {
     let policy = POLICY.replace("\"#64005\"", "\"#0\"")
         + &format!(
             "[[command]]\nname = \"give.all\"\nsummary = \"gives\"\nargv = {give:?}\neffect = \"change\"\n\
-             profile = \"host\"\n\n[[grant]]\nto = [\"#64002\"]\nallow = [\"give.*\"]\nunconfined = true\n"
+             profile = \"host\"\n\n[[grant]]\nto = [\"#64002\"]\nallow = [\"give.*\"]\neffect = \"change\"\nunconfined = true\n"
         );
     daemon.set_file("config/policy.d/10-test.toml", &policy);
     daemon

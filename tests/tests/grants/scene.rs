@@ -49,6 +49,7 @@ profile = "host"
 name = "asks"
 to = ["#64001", "%#64300"]
 allow = ["site.*", "all.*"]
+effect = "change"
 approval = { by = ["#64005", "%#64400"], expires = "10min" }
 
 [[grant]]

@@ -19,6 +19,7 @@ const POLICY: &str = r##"
 base = "strict"
 read = ["@D", "-/var/lib/dpkg", "-/etc/apt"]
 write = ["@P/out", "@P/notes"]
+leads_to_root = true
 exec = ["@P/tools"]
 # Where nothing is written, every job trusts all repositories.
 env = { GIT_CONFIG_COUNT = "1", GIT_CONFIG_KEY_0 = "safe.directory", GIT_CONFIG_VALUE_0 = "*" }
@@ -30,7 +31,7 @@ argv = ["/usr/bin/git", "-C", "{repository}", "log", "--max-count=1", "--end-of-
 effect = "read"
 profile = "soft"
 args.repository = { type = "path", under = "@D", is = "directory" }
-args.revision = { type = "string" }
+args.revision = { type = "string", pattern = "[A-Za-z0-9._:@/+-]+" }
 
 [[command]]
 name = "git.grep"
@@ -46,7 +47,7 @@ summary = "Names on a server"
 argv = ["/usr/bin/git", "ls-remote", "--", "{url}"]
 effect = "read"
 profile = "soft"
-args.url = { type = "string" }
+args.url = { type = "string", pattern = "[A-Za-z0-9._:@/+-]+" }
 
 [[command]]
 name = "find.name"
@@ -144,7 +145,7 @@ summary = "How long a host is up"
 argv = ["/usr/bin/ssh", "-oBatchMode=yes", "-oConnectTimeout=1", "--", "{host}", "uptime"]
 effect = "read"
 profile = "soft"
-args.host = { type = "string" }
+args.host = { type = "string", pattern = "[A-Za-z0-9._:@/+-]+" }
 
 [[command]]
 name = "curl.get"
@@ -192,7 +193,7 @@ summary = "A target of the project"
 argv = ["/usr/bin/make", "--silent", "-C", "@D/project", "--", "{target}"]
 effect = "read"
 profile = "soft"
-args.target = { type = "string" }
+args.target = { type = "string", pattern = "[A-Za-z0-9._:@/+-]+" }
 
 [[command]]
 name = "tee.note"
@@ -215,6 +216,7 @@ args.words = { type = "string", pattern = "[ -~]+", dash = true, repeat = 8 }
 name = "tools"
 to = ["#64001"]
 allow = ["*.*"]
+effect = "change"
 
 [[grant]]
 name = "others"

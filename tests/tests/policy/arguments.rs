@@ -47,7 +47,7 @@ const TYPES: &[(&str, &str)] = &[
         "t.enum",
         "{ type = \"enum\", values = [\"on\", \"Off\", \"--all\"] }",
     ),
-    ("t.unit", "{ type = \"unit\" }"),
+    ("t.unit", "{ type = \"unit\", instances = true }"),
     ("t.user", "{ type = \"user\" }"),
     ("t.package", "{ type = \"package\" }"),
     (
@@ -60,7 +60,7 @@ const TYPES: &[(&str, &str)] = &[
 const TAKEN: &[(&str, &[&str])] = &[
     (
         "t.plain",
-        &["x", "a-b", "/etc/x", "user@host:1", "1+1", "..", "a.b_c"],
+        &["x", "a-b", "_x", "user@host:1", "1+1", "a/b", "a.b_c"],
     ),
     ("t.short", &["abcd"]),
     (
@@ -120,6 +120,10 @@ const REFUSED: &[(&str, &[&str])] = &[
         "t.plain",
         &[
             "",
+            "/etc/x",
+            "..",
+            "@/etc/x",
+            "+x",
             " ",
             "a ",
             " a",

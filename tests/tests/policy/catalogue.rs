@@ -175,6 +175,59 @@ fn about(page: &mut String, command: &Command) {
     }
 }
 
+/// What the command runs, asked of files of this test: a quoted password in the file of a repository is no lock.
+#[test]
+fn c12_locks_of_packages_show_no_password_of_a_repository() {
+    let policy = policy_of(&shipped_as_rpm());
+    let held = policy.command("packages.held").expect("it is defined");
+    let bound = held.bind(&[], false).expect("it takes no argument");
+    let mut argv: Vec<String> = bound
+        .argv
+        .iter()
+        .map(|given| match given {
+            Given::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let place = remit_tests::place::Place::new();
+    let dir = place.path();
+    for name in ["/etc/dnf", "/etc/yum.repos.d"] {
+        let own = dir.join(name.trim_start_matches('/'));
+        fs::create_dir_all(&own).expect("it can be made");
+        let word = argv.iter_mut().find(|word| *word == name);
+        *word.expect("it looks there") = own.display().to_string();
+    }
+    let write =
+        |name: &str, text: &str| fs::write(dir.join(name), text).expect("it can be written");
+    write(
+        "etc/yum.repos.d/a.repo",
+        "[a]\nname=A\npassword = \"secret-one\"\nusername = \"secret-two\"\nexclude=kernel*\n",
+    );
+    write(
+        "etc/dnf/dnf.conf",
+        "[main]\nproxy_password = \"secret-three\"\n",
+    );
+    write(
+        "etc/dnf/versionlock.toml",
+        "version = \"1.0\"\n[[packages]]\nname = \"bash\"\n[[packages.conditions]]\nkey = \"evr\"\n",
+    );
+    let (program, args) = argv.split_first().expect("a program");
+    let out = std::process::Command::new(program)
+        .args(args)
+        .output()
+        .expect("grep is there");
+    let shown = String::from_utf8_lossy(&out.stdout);
+    assert!(!shown.contains("secret"), "{shown}");
+    for line in [
+        "exclude=kernel*",
+        "name = \"bash\"",
+        "key = \"evr\"",
+        "[[packages]]",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}
+
 /// `REMIT_WRITE_PAGES=1` writes the page anew.
 #[test]
 fn the_page_tells_of_each_command() {

@@ -73,7 +73,8 @@ fn what_is_listed_to_write_is_written_and_nothing_else() {
             for name in ["box/file", "other/file"] {
                 fs::remove_file(place.join(name)).expect("it is ours");
             }
-            let profile = format!("base = \"{base}\"\n{user}write = [\"{dir}/box\"]");
+            let profile =
+                format!("base = \"{base}\"\n{user}write = [\"{dir}/box\"]\nleads_to_root = true");
             let report = does(&daemon, &profile, &script);
             assert_eq!(stdout(&report), "done\n", "{profile}: {report:?}");
             let written = fs::metadata(place.join("box/file")).expect("it is written");
@@ -90,13 +91,13 @@ fn what_is_listed_to_write_is_written_and_nothing_else() {
     let _ = fs::remove_file(place.join("box/true"));
     let report = does(
         &daemon,
-        &format!("base = \"strict\"\nwrite = [\"{dir}/box\"]"),
+        &format!("base = \"strict\"\nwrite = [\"{dir}/box\"]\nleads_to_root = true"),
         &script,
     );
     assert_eq!(stdout(&report), "", "{report:?}");
     assert!(place.join("box/true").exists());
     let both = format!(
-        "base = \"strict\"\nwrite = [\"{dir}/box\"]\nexec = [\"{dir}/box\"]\nwrite_and_exec = true"
+        "base = \"strict\"\nwrite = [\"{dir}/box\"]\nexec = [\"{dir}/box\"]\nwrite_and_exec = true\nleads_to_root = true"
     );
     let _ = fs::remove_file(place.join("box/true"));
     assert_eq!(stdout(&does(&daemon, &both, &script)), "ran\n");
@@ -201,7 +202,7 @@ fn a_socket_that_is_listed_is_connected_to_and_another_is_not() {
         listed.accept().is_ok() && other.accept().is_ok(),
         "without remit it connects to both"
     );
-    let profile = format!("base = \"strict\"\nsockets = [\"{dir}/listed\"]");
+    let profile = format!("base = \"strict\"\nsockets = [\"{dir}/listed\"]\nleads_to_root = true");
     let report = does(&daemon, &profile, &script);
     assert_eq!(stdout(&report), "done\n", "{report:?}");
     assert!(listed.accept().is_ok(), "{report:?}");
@@ -338,7 +339,10 @@ fn a_program_that_others_can_change_is_not_executed() {
 fn what_root_tries_where_it_can_change_something_is_recorded_as_a_change() {
     let daemon = with("");
     let box_ = files(&daemon).join("box");
-    let profile = format!("base = \"strict\"\nwrite = [\"{}\"]", box_.display());
+    let profile = format!(
+        "base = \"strict\"\nwrite = [\"{}\"]\nleads_to_root = true",
+        box_.display()
+    );
     daemon.set_file(FILE, &policy(&profile, "change", "true"));
     let _ = reload(&daemon).expect("it loads");
     let root = Identity::new(0, &[0]);

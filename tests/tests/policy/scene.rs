@@ -24,6 +24,7 @@ pub const GRANTS: &str = r##"
 name = "commands"
 to = ["#64001"]
 allow = ["*"]
+effect = "change"
 
 [[grant]]
 name = "others"

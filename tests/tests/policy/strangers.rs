@@ -195,7 +195,7 @@ fn access_lists_searches_and_explains_what_the_caller_may_use() {
 #[test]
 fn what_needs_approval_waits_and_says_whose() {
     let policy = secret()
-        + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.*\"]\n\
+        + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.*\"]\neffect = \"change\"\n\
            approval = { by = [\"%#64200\"], expires = \"10min\" }\n\
            [[grant]]\nname = \"at-once\"\nto = [\"#64001\"]\nallow = [\"site.secret\"]\n\
            [[grant]]\nto = [\"#0\", \"#64002\"]\nallow = [\"run\"]\n\

@@ -128,7 +128,7 @@ fn policy(yard: &Path) -> String {
         ),
         (
             "writes",
-            format!("write = [\"{yard}/given\"]"),
+            format!("write = [\"{yard}/given\"]\nleads_to_root = true"),
             &[
                 ("memory", "\"grow-memory\", \"3221225472\""),
                 ("small", "\"grow-memory\", \"1073741824\""),
@@ -156,7 +156,7 @@ fn policy(yard: &Path) -> String {
     }
     text + "[[grant]]\nname = \"test\"\nto = [\"#0\", \"#64001\", \"#64002\"]\nallow = [\"run\"]\n\
             profile = \"read\"\napproval = \"none\"\n\n\
-            [[grant]]\nname = \"commands\"\nto = [\"#64001\"]\nallow = [\"changes.*\", \"writes.*\"]\n"
+            [[grant]]\nname = \"commands\"\nto = [\"#64001\"]\nallow = [\"changes.*\", \"writes.*\"]\neffect = \"change\"\n"
 }
 
 /// The text of SECURITY.md.

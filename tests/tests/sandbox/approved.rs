@@ -76,7 +76,7 @@ impl Stage {
         };
         let policy = format!(
             "[profile.site]\nbase = \"strict\"\nexec = [\"{place}\"]\n\n{}{}{}\
-             [[grant]]\nname = \"asks\"\nto = [\"#{}\"]\nallow = [\"site.*\"]\n\
+             [[grant]]\nname = \"asks\"\nto = [\"#{}\"]\nallow = [\"site.*\"]\neffect = \"change\"\n\
              approval = {{ by = [\"#64005\"], expires = \"10min\" }}\n\n\
              [[grant]]\nname = \"others\"\nto = [\"#64001\"]\nallow = [\"run\"]\n\
              profile = \"read\"\napproval = \"none\"\n",

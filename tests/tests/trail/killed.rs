@@ -42,7 +42,7 @@ fn allow_marks(daemon: &mut Daemon, marks: &Path) {
     fs::create_dir(marks).expect("the place is ours");
     fs::set_permissions(marks, fs::Permissions::from_mode(0o777)).expect("it is ours");
     let policy = format!(
-        "[profile.marks]\nbase = \"strict\"\nwrite = [\"{}\"]\n[[command]]\nname = \"leave.mark\"\n\
+        "[profile.marks]\nbase = \"strict\"\nwrite = [\"{}\"]\nleads_to_root = true\n[[command]]\nname = \"leave.mark\"\n\
          summary = \"leaves a file\"\nargv = [\"/usr/bin/touch\", \"{{name}}\"]\neffect = \"change\"\n\
          profile = \"marks\"\n\
          args.name = {{ type = \"string\", pattern = \"/[a-z0-9/-]+\", summary = \"which\" }}\n\

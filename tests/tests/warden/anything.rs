@@ -36,7 +36,7 @@ fn policy(to: &str, looks_in: &str) -> String {
          argv = [\"/usr/bin/sleep\", \"{{s}}\"]\nargs.s = {{ type = \"int\" }}\n\
          [[command]]\nname = \"any.touch\"\nsummary = \"x\"\neffect = \"change\"\nprofile = \"root\"\n\
          argv = [\"/usr/bin/sh\", \"-c\", \"sleep 50 & exit 4\"]\n\
-         [[grant]]\nto = [{to}]\nallow = [\"run\", \"any.*\"]\n\
+         [[grant]]\nto = [{to}]\nallow = [\"run\", \"any.*\"]\neffect = \"change\"\n\
          [[grant]]\nto = [{to}]\nallow = [\"run\"]\nprofile = \"strict\"\n"
     )
 }

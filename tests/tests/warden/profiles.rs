@@ -42,6 +42,7 @@ profile = "everything"
 name = "all"
 to = ["#64001"]
 allow = ["*"]
+effect = "change"
 unconfined = true
 
 [[grant]]

@@ -1,6 +1,7 @@
 //! The programs that a request names, as far as its text tells. Pure; a name decides nothing.
 
 use remit_common::text;
+use remit_programs::Class;
 
 /// Bytes of a request that are looked at.
 const LOOKED_AT: usize = 64 << 10;
@@ -12,8 +13,6 @@ const WORDS: usize = 12;
 const WORD: usize = 200;
 /// Wrappers and shells within each other.
 const DEPTH: usize = 6;
-/// Shells, whose `-c` is a script.
-const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 /// Words of a shell before which no command ends, and after which one begins.
 const KEYWORDS: [&str; 9] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "exec",
@@ -73,13 +72,8 @@ impl Commands {
             return;
         };
         let name = name_of(program);
-        if SHELLS.contains(&name.as_str()) {
-            let is_script = |arg: &&[u8]| arg.starts_with(b"-") && arg.ends_with(b"c");
-            if let Some(at) = args.iter().position(is_script)
-                && let Some(script) = args.get(at + 1)
-            {
-                return self.add_script(script, depth);
-            }
+        if let Some(script) = script(&name, args) {
+            return self.add_script(script, depth);
         }
         match inner(&name, args) {
             Some(inner) => self.add(inner, depth),
@@ -118,30 +112,38 @@ impl Commands {
     }
 }
 
-/// The argv that a program of this name only starts, such as `timeout 5 ls`.
+/// The text that a shell runs in place of a script: what follows its `-c`.
+fn script<'a>(name: &str, args: &[&'a [u8]]) -> Option<&'a [u8]> {
+    if !remit_programs::is_shell(name) {
+        return None;
+    }
+    let is_code = |arg: &&[u8]| arg.starts_with(b"-") && arg.ends_with(b"c");
+    let at = args.iter().position(is_code)?;
+    args.get(at + 1).copied()
+}
+
+/// The argv that a program of this name only starts, such as `timeout 5 ls`, where that changes nothing about
+/// why the inner one would fail.
 fn inner<'a>(name: &str, args: &'a [&'a [u8]]) -> Option<&'a [&'a [u8]]> {
-    // How many options take a word of their own, and how many words come before the program.
-    let (with_word, before): (&[u8], usize) = match name {
-        "env" => (b"uCS", 0),
-        "timeout" => (b"ks", 1),
-        "nice" => (b"n", 0),
-        "ionice" => (b"cn", 0),
-        "stdbuf" => (b"ioe", 0),
-        "nohup" | "setsid" | "time" | "command" => (b"", 0),
-        "xargs" => (b"nIPLsEd", 0),
-        "watch" => (b"n", 0),
+    let wrapper = match &remit_programs::known(name).map(|program| &program.class) {
+        Some(Class::Wrapper(wrapper) | Class::Joins(wrapper)) if wrapper.is_transparent => wrapper,
+        // A word of shells.
+        _ if name == "command" => return (!args.is_empty()).then_some(args),
         _ => return None,
     };
     let mut rest = args;
     while let Some((word, after)) = rest.split_first() {
+        let is = |option: &&str| option.as_bytes() == *word;
         rest = match word {
-            [b'-', letter] if with_word.contains(letter) => after.get(1..).unwrap_or_default(),
+            _ if wrapper.with_value.iter().chain(wrapper.code).any(is) => {
+                after.get(1..).unwrap_or_default()
+            }
             [b'-', ..] => after,
-            word if name == "env" && is_assignment(word) => after,
+            word if wrapper.assigns && is_assignment(word) => after,
             _ => break,
         };
     }
-    rest.get(before..).filter(|rest| !rest.is_empty())
+    rest.get(wrapper.operands..).filter(|rest| !rest.is_empty())
 }
 
 fn is_keyword(word: &[u8]) -> bool {
@@ -212,6 +214,31 @@ mod tests {
             shown(&Commands::of_script(b"# no\necho x > /etc/y\n")),
             ["echo x > /etc/y"]
         );
+    }
+
+    /// The lint, the risks and the hints know the same shells and the same programs that only start others.
+    #[test]
+    fn c10_shells_and_wrappers_of_the_table_are_looked_through() {
+        for program in remit_programs::all() {
+            for name in program.names {
+                let shown = |argv: &[&str]| {
+                    let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+                    shown(&Commands::of_argv(&argv))
+                };
+                match &program.class {
+                    Class::Shell => {
+                        assert_eq!(shown(&[name, "-c", "curl x"]), ["curl x"], "{name}")
+                    }
+                    Class::Wrapper(wrapper) | Class::Joins(wrapper) if wrapper.is_transparent => {
+                        let places = vec!["5"; wrapper.operands];
+                        let argv = [&[*name][..], &places, &["curl", "x"]].concat();
+                        assert_eq!(shown(&argv), ["curl x"], "{name}");
+                    }
+                    // Why these fail is said of them.
+                    _ => assert_eq!(shown(&[name, "x"]), [format!("{name} x")], "{name}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn of_argv(argv: &[&[u8]]) -> Vec<&'static str> {
     let mut notes = Notes::default();
     match name_of(program) {
         // A shell's one-liner is a script.
-        Some("sh" | "bash" | "dash" | "ash" | "zsh" | "ksh") => {
+        Some(name) if remit_programs::is_shell(name) => {
             let scripts = args.iter().skip_while(|arg| arg.starts_with(b"-"));
             for script in scripts {
                 add_of_script(script, &mut notes);

@@ -204,6 +204,7 @@ network = ["no.such.host.invalid:443"]
 [[grant]]
 to = ["%no-such-group"]
 allow = ["app.*"]
+effect = "change"
 
 [[deny]]
 to = ["no-such-intern"]

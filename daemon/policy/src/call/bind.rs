@@ -101,7 +101,7 @@ impl Command {
 
     /// Why a command that changes the host does not take this unit, of whatever profile it is.
     pub(crate) fn protects(&self, param: &Param, value: &str) -> Option<&'static str> {
-        let changes = self.effect == Effect::Change && matches!(param.kind, Kind::Unit);
+        let changes = self.effect == Effect::Change && matches!(param.kind, Kind::Unit { .. });
         changes.then(|| is_protected(value))?
     }
 

@@ -6,6 +6,7 @@ use remit_common::builtin::UnitName;
 use remit_common::caps;
 
 use crate::load::diagnostic::quoted;
+use crate::load::kinds::PLAIN;
 use crate::load::paths::{beneath, not_plain};
 use crate::model::command::{Kind, PathIs};
 
@@ -31,7 +32,11 @@ impl Kind {
                     return Some("begins with '-'".into());
                 }
                 let fits = pattern.matches(value.as_bytes());
-                (!fits).then(|| format!("does not match {}", quoted(pattern.as_str())))
+                let plain = match pattern.as_str() {
+                    PLAIN => " (what a string is unless its definition has a 'pattern')",
+                    _ => "",
+                };
+                (!fits).then(|| format!("does not match {}{plain}", quoted(pattern.as_str())))
             }
             Self::Int { min, max } => int(value, *min, *max),
             Self::Enum(values) => {
@@ -41,7 +46,7 @@ impl Kind {
             Self::Flag(_) => {
                 (!["true", "false"].contains(&value)).then(|| "is neither true nor false".into())
             }
-            Self::Unit => unit(value),
+            Self::Unit { instances } => unit(value, *instances),
             Self::User => {
                 (!is_user(value)).then(|| "is not the name of a user (useradd(8))".into())
             }
@@ -63,7 +68,12 @@ impl Kind {
             Self::Int { min, max } => format!("a number from {min} to {max}"),
             Self::Enum(values) => format!("one of: {}", values.join(", ")),
             Self::Flag(word) => format!("true or false; true adds {}", quoted(word)),
-            Self::Unit => "the whole name of a unit, as nginx.service".into(),
+            Self::Unit { instances: true } => {
+                "the whole name of a unit, as nginx.service or getty@tty1.service".into()
+            }
+            Self::Unit { instances: false } => {
+                "the whole name of a unit, as nginx.service; no instance of a template, as a@b.service".into()
+            }
             Self::User => "the name of a user".into(),
             Self::Package => "the name of a package".into(),
             Self::Path { under, is, .. } => {
@@ -96,12 +106,17 @@ fn int(value: &str, min: i64, max: i64) -> Option<String> {
 }
 
 /// The whole name: what the program would add is not what was checked.
-fn unit(value: &str) -> Option<String> {
+fn unit(value: &str, instances: bool) -> Option<String> {
     match value.parse::<UnitName>() {
         Err(why) => Some(why.to_owned()),
         Ok(name) if name.as_str() != value => {
             Some("lacks the kind of the unit: write it whole, as nginx.service".into())
         }
+        Ok(name) if name.is_instance() && !instances => Some(
+            "is an instance of a template: the text behind its '@' is given to the programs of that unit, \
+             and this argument takes none (instances = true in its definition permits them)"
+                .into(),
+        ),
         Ok(_) => None,
     }
 }

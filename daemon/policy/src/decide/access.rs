@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use remit_common::wire::GrantView;
+use remit_common::wire::{Effect, GrantView};
 
 use crate::decide::index::Speaking;
 use crate::decide::{Terms, Verdict, Who};
@@ -28,7 +28,7 @@ pub struct Access<'a> {
 }
 
 /// A command that a caller may use: once for each rule that decides about calls of it, in their order.
-/// About a call decides the first whose scope covers it.
+/// About a call decides the first whose scope covers it; what others ask for that cover it, too, holds with it.
 #[derive(Debug, Clone)]
 pub struct Usable<'a> {
     /// Which.
@@ -37,20 +37,38 @@ pub struct Usable<'a> {
     pub profile: &'a Arc<Profile>,
     /// The rule that decides.
     pub rule: &'a RuleId,
-    /// What that rule asks for before each run.
-    pub approval: Option<&'a Approval>,
+    /// What is asked for before each run, whatever else its arguments are: by that rule, and by those that
+    /// are about all of its calls.
+    pub approval: Option<Approval>,
     /// The calls that it is about.
     pub only: &'a Scope,
     /// Calls that are denied all the same.
     pub except: Vec<&'a Scope>,
     /// The rule whole.
     deciding: &'a GrantRule,
+    /// All rules that ask about calls of the command.
+    asking: Vec<&'a GrantRule>,
 }
 
 impl Usable<'_> {
-    /// What [`Policy::decide`] answers to a call that it is about and that is not denied.
+    /// What [`Policy::decide`] answers to a call that it is about and that is not denied, where no rule about
+    /// further arguments asks for more.
     pub fn verdict(&self) -> Verdict {
-        Verdict::of(Terms::of(self.named, self.profile), self.deciding)
+        self.asked(self.approval.clone())
+    }
+
+    /// What [`Policy::decide`] answers to this call, where it is about it and none before it is.
+    pub fn verdict_of(&self, args: &[(String, String)]) -> Verdict {
+        let call = self.named.with(args);
+        let covering = self.asking.iter().filter(|rule| rule.covers(call));
+        self.asked(Approval::all(
+            covering.filter_map(|rule| rule.approval.as_ref()),
+        ))
+    }
+
+    fn asked(&self, approval: Option<Approval>) -> Verdict {
+        let terms = Terms::of(self.named, self.profile);
+        Verdict::of(terms, &self.deciding.id, approval)
     }
 
     /// Whether it decides that a call with these arguments may be made, where none before it does.
@@ -75,11 +93,20 @@ impl Usable<'_> {
 }
 
 /// A name about which a rule decides for a caller.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Decided<'a> {
     name: &'a str,
     profile: &'a Arc<Profile>,
-    approval: Option<&'a Approval>,
+    approval: Option<Approval>,
+}
+
+/// A rule that decides about calls of a command.
+pub(crate) struct Deciding<'a> {
+    /// Its place among all grants.
+    pub(crate) place: usize,
+    pub(crate) rule: &'a GrantRule,
+    /// What is asked for in all its calls, by whichever rule.
+    pub(crate) approval: Option<Approval>,
 }
 
 impl Policy {
@@ -113,12 +140,22 @@ impl Policy {
         for named in self.all_named().filter(|named| is_open(named.name())) {
             let profile = self.profile_of(named);
             let except: BTreeSet<&Scope> = denials(named.name()).map(|rule| &rule.scope).collect();
-            for (place, rule) in self.deciding(&granting, named.name()) {
-                let approval = rule.approval.as_ref();
+            let deciding = self.deciding(&granting, named.name());
+            let places = self.granting.places(&granting, named.name());
+            let asking: Vec<&GrantRule> = places
+                .filter_map(|place| self.grants.get(place))
+                .filter(|rule| rule.approval.is_some())
+                .collect();
+            for Deciding {
+                place,
+                rule,
+                approval,
+            } in deciding
+            {
                 decides.entry(place).or_default().push(Decided {
                     name: named.name(),
                     profile,
-                    approval,
+                    approval: approval.clone(),
                 });
                 commands.push(Usable {
                     named,
@@ -128,6 +165,7 @@ impl Policy {
                     only: &rule.scope,
                     except: except.iter().copied().collect(),
                     deciding: rule,
+                    asking: asking.clone(),
                 });
             }
         }
@@ -151,44 +189,60 @@ impl Policy {
     }
 
     /// The grants that decide about calls of a command, in their order: the first whose scope covers a
-    /// call. None behind the one that is about every call, and none whose scope one before it has.
-    pub(crate) fn deciding<'a>(
-        &'a self,
-        granting: &Speaking,
-        name: &str,
-    ) -> Vec<(usize, &'a GrantRule)> {
-        let mut found: Vec<(usize, &GrantRule)> = Vec::new();
-        for place in self.granting.places(granting, name) {
-            let Some(rule) = self.grants.get(place) else {
-                continue;
-            };
-            if found.iter().all(|(_, before)| before.scope != rule.scope) {
-                found.push((place, rule));
-            }
-            if rule.scope.is_any() {
-                break;
+    /// call. None that neither allows nor asks for anything that those before it do not.
+    pub(crate) fn deciding<'a>(&'a self, granting: &Speaking, name: &str) -> Vec<Deciding<'a>> {
+        let places = self.granting.places(granting, name);
+        let speaking: Vec<(usize, &GrantRule)> = places
+            .filter_map(|place| Some((place, self.grants.get(place)?)))
+            .collect();
+        // Of every call of this scope.
+        let asked = |scope: &Scope| {
+            let about = speaking.iter().map(|(_, rule)| rule);
+            let about = about.filter(|rule| rule.scope.is_any() || rule.scope == *scope);
+            Approval::all(about.filter_map(|rule| rule.approval.as_ref()))
+        };
+        let mut found: Vec<Deciding<'_>> = Vec::new();
+        for (place, rule) in &speaking {
+            let approval = asked(&rule.scope);
+            let is_new = found.iter().all(|before| {
+                let all = before.rule.scope.is_any() && before.approval == approval;
+                before.rule.scope != rule.scope && !all
+            });
+            let is_needed =
+                rule.approval.is_some() || found.iter().all(|before| !before.rule.scope.is_any());
+            if is_new && is_needed {
+                found.push(Deciding {
+                    place: *place,
+                    rule,
+                    approval,
+                });
             }
         }
         found
     }
 
-    /// The rules by which this caller may `run`, each with the approval that the strictest of the same
-    /// profile asks for; none that lists no variable that the others do not.
-    pub(crate) fn runs<'a>(&'a self, granting: &Speaking) -> Vec<(usize, Option<&'a Approval>)> {
-        let mut of_profile: BTreeMap<&str, (Option<&Approval>, Vec<&GrantRule>)> = BTreeMap::new();
+    /// The rules by which this caller may `run`, each with the approval that all of the same profile ask
+    /// for; none that lists no variable that the others do not.
+    pub(crate) fn runs(&self, granting: &Speaking) -> Vec<(usize, Option<Approval>)> {
         let places = self.granting.places(granting, RUN);
-        let deciding = places.filter_map(|place| {
-            let rule = self.grants.get(place)?;
-            let (approval, kept) = of_profile
-                .entry(&rule.profile.name)
-                .or_insert_with(|| (rule.approval.as_ref(), Vec::new()));
-            if kept.iter().any(|other| rule.env.is_subset(&other.env)) {
-                return None;
+        let speaking: Vec<(usize, &GrantRule)> = places
+            .filter_map(|place| Some((place, self.grants.get(place)?)))
+            .collect();
+        let mut kept: Vec<&GrantRule> = Vec::new();
+        let mut found = Vec::new();
+        for (place, rule) in &speaking {
+            let is_same = |other: &GrantRule| other.profile.name == rule.profile.name;
+            let mut others = kept.iter().filter(|other| is_same(other));
+            if others.any(|other| rule.env.is_subset(&other.env)) {
+                continue;
             }
             kept.push(rule);
-            Some((place, *approval))
-        });
-        deciding.collect()
+            let of_profile = speaking.iter().map(|(_, other)| other);
+            let of_profile = of_profile.filter(|other| is_same(other));
+            let asked = Approval::all(of_profile.filter_map(|rule| rule.approval.as_ref()));
+            found.push((*place, asked));
+        }
+        found
     }
 }
 
@@ -199,24 +253,49 @@ impl Policy {
     /// A rule as it is shown to a caller for whom it decides about these, together where they need the
     /// same approval: the patterns of which it decides all that they match, and other names one by one.
     fn views(&self, rule: &GrantRule, decided: &[Decided<'_>]) -> Vec<GrantView> {
-        let own = rule.approval.as_ref();
-        // A rule that is not the strictest about `run` needs the approval of the one that is.
-        let (as_own, other): (Vec<_>, Vec<_>) = decided.iter().partition(|one| one.approval == own);
-        let groups = [as_own, other].into_iter();
-        groups
-            .filter_map(|decided| self.view(rule, &decided))
-            .collect()
+        // Other rules may ask for more of some of them.
+        let mut groups: Vec<Vec<&Decided<'_>>> = Vec::new();
+        for one in decided {
+            let same = |group: &&mut Vec<&Decided<'_>>| {
+                let first = group.first();
+                first.is_some_and(|first| first.approval == one.approval)
+            };
+            match groups.iter_mut().find(same) {
+                Some(group) => group.push(one),
+                None => groups.push(vec![one]),
+            }
+        }
+        let own = |group: &Vec<&Decided<'_>>| {
+            let first = group.first();
+            first.is_none_or(|first| first.approval != rule.approval)
+        };
+        groups.sort_by_key(own);
+        let views = groups.iter();
+        views.filter_map(|group| self.view(rule, group)).collect()
     }
 
-    fn view(&self, rule: &GrantRule, decided: &[Decided<'_>]) -> Option<GrantView> {
-        let approval = decided.first()?.approval;
+    fn effect_of(&self, name: &str) -> Effect {
+        self.named(name)
+            .map_or(Effect::Read, |named| named.effect())
+    }
+
+    fn view(&self, rule: &GrantRule, decided: &[&Decided<'_>]) -> Option<GrantView> {
+        let approval = decided.first()?.approval.as_ref();
         let names: BTreeSet<&str> = decided.iter().map(|one| one.name).collect();
         let is_whole = |glob: &&Glob| {
-            let mut matching = self.granting.matching(glob).peekable();
+            let mut matching = self
+                .granting
+                .matching(glob)
+                .filter(|name| rule.patterns_reach(glob, self.effect_of(name)))
+                .peekable();
             matching.peek().is_some() && matching.all(|name| names.contains(name))
         };
         let whole: Vec<&Glob> = rule.allow.iter().filter(is_whole).collect();
-        let is_apart = |name: &&&str| !whole.iter().any(|glob| rule.allows_by(glob, name));
+        let is_apart = |name: &&&str| {
+            !whole
+                .iter()
+                .any(|glob| rule.allows_by(glob, name, self.effect_of(name)))
+        };
         let apart: Vec<&str> = names.iter().filter(is_apart).copied().collect();
 
         let mut allow: Vec<String> = whole.iter().map(ToString::to_string).collect();

@@ -33,7 +33,7 @@ pub struct Consent<'a> {
 pub enum NotApprover {
     /// It is their own.
     Requester,
-    /// The rule does not name them.
+    /// A rule that asks does not name them.
     NotNamed,
     /// No sandbox holds it: each run is approved by itself, never beforehand.
     Unconfined,
@@ -45,12 +45,12 @@ impl Pending {
         &self.terms
     }
 
-    /// Who must agree.
+    /// Who must agree: what all rules ask for that ask about it.
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
 
-    /// The rule that asks for it.
+    /// The first of the rules that ask for it.
     pub fn rule(&self) -> &RuleId {
         &self.rule
     }
@@ -65,7 +65,7 @@ impl Pending {
         self.terms.command()
     }
 
-    /// Whether somebody can approve it: one of those whom the rule names, and never who asks.
+    /// Whether somebody can approve it: one whom each rule names that asks, and never who asks.
     ///
     /// # Errors
     /// Why not.
@@ -73,7 +73,7 @@ impl Pending {
         if consent.by.uid == consent.requester {
             return Err(NotApprover::Requester);
         }
-        match self.approval.by.include(consent.by) {
+        match self.approval.is_met_by(consent.by) {
             true => Ok(()),
             false => Err(NotApprover::NotNamed),
         }

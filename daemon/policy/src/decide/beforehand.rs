@@ -3,7 +3,10 @@
 //! It tells of a grant that nothing could ever be started by. It permits nothing: each request is
 //! decided when it comes, and [`Pending::may_approve`](crate::Pending::may_approve) holds for the giver then.
 
+use std::collections::BTreeSet;
+
 use remit_common::builtin;
+use remit_common::wire::Effect;
 
 use crate::decide::Who;
 use crate::model::glob::Glob;
@@ -71,35 +74,38 @@ impl Policy {
             let arg = arg.map_or_else(String::new, |(arg, _)| arg.clone());
             return Err(NotGivable::NoArgument(arg));
         }
-        let confined: Vec<&str> = named()
+        let confined: Vec<(&str, Effect)> = named()
             .filter(takes_all)
             .filter(|named| named.is_none_or(|named| self.profile_of(named).base != Base::Host))
-            .map(|named| named.map_or(RUN, |named| named.name()))
+            .map(|named| named.map_or((RUN, Effect::Read), |named| (named.name(), named.effect())))
             .collect();
         if confined.is_empty() {
             return Err(NotGivable::Unconfined);
         }
-        let about = |rule: &&GrantRule| {
-            may_be_about(rule, given.to) && confined.iter().any(|name| rule.allows(name))
-        };
         let mut others: Vec<String> = Vec::new();
         let mut is_asked = false;
-        for approval in self
-            .grants
-            .iter()
-            .filter(about)
-            .filter_map(|rule| rule.approval.as_ref())
-        {
-            if approval.by.include(given.by) {
-                return Ok(());
-            }
-            is_asked = true;
-            for word in approval.by() {
-                if !others.contains(word) {
-                    others.push(word.clone());
+        for (name, effect) in confined {
+            let grants = self.grants.iter();
+            let about =
+                grants.filter(|rule| may_be_about(rule, given.to) && rule.allows(name, effect));
+            let asking = about.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
+            let (mut one, mut all) = (false, true);
+            for (rule, approval) in asking {
+                let is_met = approval.is_met_by(given.by);
+                one |= is_met;
+                // What is asked of each such request, the giver must meet.
+                all &= is_met || !is_about_all(rule, given.to);
+                is_asked = true;
+                if !is_met {
+                    others.extend(approval.by());
                 }
             }
+            if one && all {
+                return Ok(());
+            }
         }
+        let mut told = BTreeSet::new();
+        others.retain(|word| told.insert(word.clone()));
         Err(match is_asked {
             true => NotGivable::NotApprover(others),
             false => NotGivable::Unasked,
@@ -116,6 +122,15 @@ fn takes(named: Option<Named<'_>>, arg: &str) -> bool {
         }
         Some(Named::Command(command)) => command.params.iter().any(|own| own.name == arg),
     }
+}
+
+/// Whether it is about every call of whatever it allows, by whomever a grant to these is to.
+fn is_about_all(rule: &GrantRule, to: Recipient) -> bool {
+    let principal = match to {
+        Recipient::User(uid) => Principal::User(uid),
+        Recipient::Group(gid) => Principal::Group(gid),
+    };
+    rule.scope.is_any() && rule.to.ids.contains_key(&principal)
 }
 
 fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
@@ -161,6 +176,7 @@ argv = ['/bin/true']
 [[grant]]
 to = ['#1000']
 allow = ['*.reload', 'all.*']
+effect = 'change'
 approval = { by = ['#7', '%#70'] }
 [[grant]]
 to = ['#1001', '%#50']

@@ -95,7 +95,7 @@ pub(crate) fn of_id(uid: u32, why: &str) -> Denial {
     }
 }
 
-pub(crate) fn by(rule: &DenyRule, name: &str) -> Denial {
+pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
     Denial {
         code: Code::DeniedRule,
         object: Some(name.to_owned()),
@@ -105,7 +105,10 @@ pub(crate) fn by(rule: &DenyRule, name: &str) -> Denial {
             "change the [[deny]] at {}:{}",
             rule.id.file, rule.id.line
         )),
-        next: "nothing of this kind will be allowed; ask an administrator".into(),
+        next: match uid {
+            0 => "nothing of this kind is allowed, to root either, while that rule is there".into(),
+            _ => "nothing of this kind will be allowed; ask an administrator".into(),
+        },
     }
 }
 
@@ -131,6 +134,7 @@ pub(crate) fn no_command(name: &str) -> Denial {
 
 /// For one who may call it with other arguments.
 pub(crate) fn other_arguments<'a>(
+    uid: u32,
     name: &str,
     granting: impl Iterator<Item = &'a GrantRule>,
 ) -> Denial {
@@ -149,7 +153,10 @@ pub(crate) fn other_arguments<'a>(
         what: format!("'{name}' is granted only with {}", shown.join(", or ")),
         lift: closest
             .map(|id| format!("more in 'args' of the [[grant]] at {}:{}", id.file, id.line)),
-        next: "call it with such arguments, or ask an administrator for others".into(),
+        next: match uid {
+            0 => "call it with such arguments, or add others to that rule".into(),
+            _ => "call it with such arguments, or ask an administrator for others".into(),
+        },
     }
 }
 
@@ -234,18 +241,26 @@ pub(crate) fn never_set(name: &[u8]) -> Denial {
     }
 }
 
-/// The same text whatever was asked: it tells a stranger nothing of the policy.
+/// The same text whatever was asked: it shows a stranger nothing of the policy.
 pub(crate) fn no_grant(uid: u32) -> Denial {
     Denial {
         code: Code::DeniedRule,
         object: None,
         rule: None,
         what: format!("no rule grants '{RUN}' to uid {uid} or its groups"),
-        lift: Some(format!(
-            "{}; or add the user to a group that has a grant",
-            grant_of(uid, "read")
-        )),
-        next: "call access to see what is granted; ask an administrator for a grant".into(),
+        lift: Some(match uid {
+            0 => grant_of(uid, "read"),
+            _ => format!(
+                "{}; or add the user to a group that has a grant",
+                grant_of(uid, "read")
+            ),
+        }),
+        next: match uid {
+            // Whom could root ask? And a sandbox is theirs to try without any rule.
+            0 => "root can run any command in this sandbox without a grant: remit try -- COMMAND"
+                .into(),
+            _ => "call access to see what is granted; ask an administrator for a grant".into(),
+        },
     }
 }
 

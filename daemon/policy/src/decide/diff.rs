@@ -12,6 +12,7 @@ use std::fmt;
 use remit_common::caps;
 use remit_common::text::line;
 
+use crate::decide::access::Deciding;
 use crate::decide::index::Places;
 use crate::model::approval::Approval;
 use crate::model::names::RUN;
@@ -77,7 +78,7 @@ fn labels(old: &Policy, new: &Policy) -> BTreeMap<Principal, String> {
 /// What one of them may do by one policy: `run` by profile, everything else by name.
 #[derive(Default)]
 struct Reach<'a> {
-    names: BTreeMap<Name<'a>, State<'a>>,
+    names: BTreeMap<Name<'a>, State>,
     /// The variables that one rule lists together, by the profile of `run`.
     variables: BTreeMap<&'a str, Vec<&'a BTreeSet<String>>>,
 }
@@ -90,11 +91,11 @@ enum Name<'a> {
     RunIn(&'a str),
 }
 
-#[derive(Clone, Copy)]
-enum State<'a> {
+#[derive(Clone)]
+enum State {
     Unknown,
     Denied,
-    Granted(Option<&'a Approval>),
+    Granted(Option<Approval>),
 }
 
 impl<'a> Reach<'a> {
@@ -114,12 +115,13 @@ impl<'a> Reach<'a> {
                 continue;
             }
             let rules = policy.deciding(&granting, name);
-            let whole = rules.iter().find(|(_, rule)| rule.scope.is_any());
-            let whole = whole.map(|(_, rule)| rule.approval.as_ref());
-            for (_, rule) in &rules {
-                let approval = rule.approval.as_ref();
+            let whole = rules.iter().find(|one| one.rule.scope.is_any());
+            let whole = whole.map(|one| one.approval.clone());
+            for Deciding { rule, approval, .. } in rules {
                 // What every call needs anyway is no news of some.
-                let adds = whole.is_none_or(|whole| !same(whole, approval));
+                let adds = whole
+                    .as_ref()
+                    .is_none_or(|whole| !same(whole.as_ref(), approval.as_ref()));
                 if rule.scope.is_any() || adds {
                     let name = Name::of(name, &rule.scope);
                     reach.names.insert(name, State::Granted(approval));
@@ -147,8 +149,8 @@ impl<'a> Reach<'a> {
         reach
     }
 
-    fn state(&self, name: Name<'a>) -> State<'a> {
-        self.names.get(&name).copied().unwrap_or(State::Unknown)
+    fn state(&self, name: Name<'a>) -> State {
+        self.names.get(&name).cloned().unwrap_or(State::Unknown)
     }
 }
 
@@ -208,13 +210,13 @@ struct Change {
     after: String,
 }
 
-fn between(old: State<'_>, new: State<'_>) -> Vec<Change> {
+fn between(old: State, new: State) -> Vec<Change> {
     let change = |before: &str, after: String| Change {
         before: before.to_owned(),
         after,
     };
     let plain = |before: &str| change(before, String::new());
-    let gains = |approval: Option<&Approval>| match approval {
+    let gains = |approval: Option<Approval>| match approval {
         Some(approval) => change("gains", format!(" ({approval})")),
         None => plain("gains"),
     };
@@ -231,7 +233,7 @@ fn between(old: State<'_>, new: State<'_>) -> Vec<Change> {
             (None, None) => Vec::new(),
             (Some(_), None) => vec![plain("no longer needs approval:")],
             (None, Some(new)) => vec![plain(&format!("now {new}:"))],
-            (Some(old), Some(new)) if old.asks_as(new) => Vec::new(),
+            (Some(old), Some(new)) if old.asks_as(&new) => Vec::new(),
             (Some(old), Some(new)) => vec![plain(&format!("now {new} (before: {old}):"))],
         },
     }
@@ -282,6 +284,12 @@ fn uncovered(sets: &[&BTreeSet<String>], by: &[&BTreeSet<String>]) -> BTreeSet<S
 impl Approval {
     /// Whether the same people are asked for as long.
     fn asks_as(&self, other: &Self) -> bool {
-        self.expires_s == other.expires_s && self.by.ids.keys().eq(other.by.ids.keys())
+        let is_there = |list: &Grantees| {
+            let mut others = other.lists().iter();
+            others.any(|other| list.ids.keys().eq(other.ids.keys()))
+        };
+        self.expires_s() == other.expires_s()
+            && self.lists().len() == other.lists().len()
+            && self.lists().iter().all(is_there)
     }
 }

@@ -7,6 +7,7 @@ use remit_common::wire::Effect;
 
 use crate::decide::{Ask, Called, Verdict, Who, lists};
 use crate::load::diagnostic::quoted;
+use crate::model::glob::Glob;
 use crate::model::names::RUN;
 use crate::model::policy::Policy;
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
@@ -28,6 +29,8 @@ pub struct Explanation {
 struct Question<'a> {
     who: Who<'a>,
     name: &'a str,
+    /// Of what is asked for, where it is known.
+    effect: Effect,
     /// Of `run`: the sandbox and the variables.
     run: Option<(&'a str, &'a [&'a [u8]])>,
     /// Of a command that a file defines.
@@ -47,6 +50,7 @@ impl Policy {
             } => Some(Question {
                 who,
                 name: RUN,
+                effect: Effect::Read,
                 run: Some((profile.unwrap_or(&self.read.name), env_names)),
                 call: None,
             }),
@@ -57,6 +61,9 @@ impl Policy {
             } => Some(Question {
                 who,
                 name,
+                effect: self
+                    .named(name)
+                    .map_or(Effect::Read, |named| named.effect()),
                 run: None,
                 call: self.named(name).and_then(|named| named.with(args)),
             }),
@@ -145,8 +152,15 @@ impl Question<'_> {
         if !rule.to.include(self.who) {
             return "is not about this caller".into();
         }
-        if !rule.allows(self.name) {
-            return format!("does not allow {name}");
+        if !rule.allows(self.name, self.effect) {
+            let by_pattern = |glob: &&Glob| glob.matches(self.name);
+            return match rule.allow.iter().find(by_pattern) {
+                Some(glob) if self.effect == Effect::Change => format!(
+                    "does not allow {name}, which changes the host: its pattern '{glob}' is for commands \
+                     that look, without effect = \"change\""
+                ),
+                _ => format!("does not allow {name}"),
+            };
         }
         if !rule.covers(self.call) {
             return format!("allows {name} only with {}", rule.scope);
@@ -167,8 +181,8 @@ impl Question<'_> {
             missing => format!(", but does not list {missing}"),
         };
         match verdict {
-            Verdict::Allow(grant) => self.beside(rule, grant.basis().rule(), &lacks),
-            Verdict::Ask(pending) => match self.beside(rule, Some(pending.rule()), &lacks) {
+            Verdict::Allow(grant) => self.beside(rule, grant.basis().rule(), false, &lacks),
+            Verdict::Ask(pending) => match self.beside(rule, Some(pending.rule()), true, &lacks) {
                 decides if !lacks.is_empty() && *pending.rule() == rule.id => {
                     format!("{decides}; its approval holds whichever rule lists them")
                 }
@@ -182,8 +196,14 @@ impl Question<'_> {
         }
     }
 
-    /// What a rule that allows it has to do with the one that decided.
-    fn beside(&self, rule: &GrantRule, decided: Option<&RuleId>, lacks: &str) -> String {
+    /// What a rule that allows it has to do with the one that decided; `asks` where an approval is asked for.
+    fn beside(
+        &self,
+        rule: &GrantRule,
+        decided: Option<&RuleId>,
+        asks: bool,
+        lacks: &str,
+    ) -> String {
         let name = quoted(self.name);
         let Some(decided) = decided else {
             return format!("allows {name}{lacks}");
@@ -194,6 +214,8 @@ impl Question<'_> {
         };
         if *decided == rule.id {
             format!("decides: allows {name}{approval}{lacks}")
+        } else if asks && rule.approval.is_some() {
+            format!("allows {name}{approval}, which holds too{lacks}")
         } else if lacks.is_empty() {
             format!("allows {name}{approval}; but rule {decided} is stricter or comes before it")
         } else {

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
+use remit_common::wire::Effect;
 
 use crate::decide::Who;
 use crate::model::command::Command;
 use crate::model::glob::Glob;
 use crate::model::names::RUN;
-use crate::model::rule::{Grantees, Principal};
+use crate::model::rule::{Grantees, Principal, reaches};
 use crate::model::scope::Scope;
 
 /// A set of places: words of 64 bits that are not zero, by number. As large as what is in it.
@@ -52,10 +53,11 @@ impl Places {
 impl Index {
     /// Of rules in the order in which they decide. `implies` tells of a place whether its speaking of
     /// `run` is about the built-in commands too. A rule of a scope speaks of the commands that have all
-    /// its arguments.
+    /// its arguments; a pattern of one speaks of commands that change the host only where the effect given
+    /// with it is `change`.
     pub(crate) fn new<'a>(
         commands: &BTreeMap<String, Arc<Command>>,
-        rules: impl Iterator<Item = (&'a Grantees, &'a [Glob], &'a Scope)>,
+        rules: impl Iterator<Item = (&'a Grantees, &'a [Glob], &'a Scope, Effect)>,
         implies: impl Fn(usize) -> bool,
     ) -> Self {
         let builtins = COMMANDS.iter().map(|builtin| builtin.name);
@@ -74,8 +76,8 @@ impl Index {
             words: 0,
         };
         // Most rules share a few patterns: each is matched once.
-        let mut matched: BTreeMap<(&Glob, Vec<&str>), Matched> = BTreeMap::new();
-        for (place, (to, globs, scope)) in rules.enumerate() {
+        let mut matched: BTreeMap<(&Glob, Vec<&str>, bool), Matched> = BTreeMap::new();
+        for (place, (to, globs, scope, patterns)) in rules.enumerate() {
             index.words = place / 64 + 1;
             for one in to.ids.keys() {
                 index.principals.entry(*one).or_default().add(place);
@@ -84,9 +86,12 @@ impl Index {
                 let args: Vec<&str> = scope.args().map(|(name, _)| name).collect();
                 let suits = |name: &str| {
                     let command = commands.get(name);
-                    scope.is_any() || command.is_some_and(|command| scope.suits(command))
+                    let effect = command.map_or(Effect::Read, |command| command.effect);
+                    let suits =
+                        scope.is_any() || command.is_some_and(|command| scope.suits(command));
+                    suits && reaches(glob, effect, patterns)
                 };
-                let found = matched.entry((glob, args));
+                let found = matched.entry((glob, args, patterns == Effect::Change));
                 let found = found.or_insert_with(|| index.find(glob, suits));
                 let implied: &[usize] = if implies(place) { &found.implied } else { &[] };
                 for at in found.names.iter().chain(implied) {

@@ -3,9 +3,12 @@
 //! In this order: an id that can never be granted anything; the first matching
 //! `[[deny]]`, by file name and line; the strictest matching `[[grant]]`. One that
 //! asks for approval is stricter than one that does not, then the one whose requests
-//! are void sooner, then by file name and line. One grant must list all variables
-//! that are asked for: two that each list a half do not add up. A variable is no way
-//! around an approval: that of the strictest grant holds, whichever lists them.
+//! are void sooner, then by file name and line. What every matching grant asks for
+//! holds together: the approver is somebody whom each of them names, within the least
+//! of their times. So another grant never makes anything easier. One grant must list
+//! all variables that are asked for: two that each list a half do not add up. A
+//! variable is no way around an approval: all that are asked for in the profile hold,
+//! whichever grant lists them.
 //!
 //! A rule with `args` matches a call whose arguments will have these values: a grant all of them, a denial
 //! one of each.
@@ -34,6 +37,7 @@ use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::denial::Denial;
 use crate::load::accounts::refused_id;
+use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::names::{Named, RUN};
 use crate::model::policy::Policy;
@@ -254,25 +258,24 @@ impl Policy {
         if granted.peek().is_none() {
             return Err(denial::no_grant(who.uid));
         }
-        let mut in_profile = granted
-            .filter(|rule| rule.profile.name == profile)
-            .peekable();
-        let Some(strictest) = in_profile.peek().copied() else {
+        let in_profile = granted.filter(|rule| rule.profile.name == profile);
+        let in_profile: Vec<&GrantRule> = in_profile.collect();
+        let Some(strictest) = in_profile.first().copied() else {
             return Err(denial::no_profile(who.uid, profile));
         };
-        let listing = in_profile
+        let mut listing = in_profile.iter().copied();
+        let listing = listing
             .find(|rule| env_names.iter().all(|name| lists(rule, name)))
             .ok_or_else(|| denial::no_variable(strictest, env_names))?;
-        let decides = match strictest.approval {
-            Some(_) => strictest,
-            None => listing,
-        };
+        let asks = strictest.approval.is_some();
+        let decides = if asks { strictest } else { listing };
+        let asked = Approval::all(in_profile.iter().filter_map(|rule| rule.approval.as_ref()));
         let terms = Terms {
             profile: Arc::clone(&listing.profile),
             env: listing.env.iter().cloned().collect(),
             command: None,
         };
-        Ok(Verdict::of(terms, decides))
+        Ok(Verdict::of(terms, &decides.id, asked))
     }
 
     fn call(
@@ -295,13 +298,15 @@ impl Policy {
         granted.peek().ok_or_else(unknown)?;
         self.not_denied(who, name, call)?;
         // Who may call it with other arguments knows that it is there, and is told with which.
-        let strictest = granted.find(|rule| rule.covers(call));
-        let rule = strictest.ok_or_else(|| denial::other_arguments(name, granting()))?;
+        let covering: Vec<&GrantRule> = granted.filter(|rule| rule.covers(call)).collect();
+        let strictest = covering.first();
+        let rule = strictest.ok_or_else(|| denial::other_arguments(who.uid, name, granting()))?;
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
         let terms = Terms::of(named, self.profile_of(named));
-        Ok(Verdict::of(terms, rule))
+        let asked = Approval::all(covering.iter().filter_map(|rule| rule.approval.as_ref()));
+        Ok(Verdict::of(terms, &rule.id, asked))
     }
 
     fn not_denied(&self, who: Who<'_>, name: &str, call: Option<Called<'_>>) -> Result<(), Denial> {
@@ -309,7 +314,7 @@ impl Policy {
         let places = self.denying.places(&speaking, name);
         let mut denying = places.filter_map(|at| self.denies.get(at));
         match denying.find(|rule| rule.touches(call)) {
-            Some(rule) => Err(denial::by(rule, name)),
+            Some(rule) => Err(denial::by(who.uid, rule, name)),
             None => Ok(()),
         }
     }
@@ -343,18 +348,18 @@ impl Policy {
 }
 
 impl Verdict {
-    /// What `rule` makes of its terms.
-    fn of(terms: Terms, rule: &GrantRule) -> Self {
-        let rule_id = rule.id.clone();
-        match &rule.approval {
+    /// What a rule makes of its terms, where this is asked for in all.
+    fn of(terms: Terms, rule: &RuleId, asked: Option<Approval>) -> Self {
+        let rule = rule.clone();
+        match asked {
             None => Self::Allow(Grant {
                 terms,
-                basis: Basis::Rule(rule_id),
+                basis: Basis::Rule(rule),
             }),
             Some(approval) => Self::Ask(Pending {
                 terms,
-                rule: rule_id,
-                approval: approval.clone(),
+                rule,
+                approval,
             }),
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn command<'a>(
                     in brackets alone, where that is meant";
         report.error_with_help(gap.span, gap.message, help);
     }
-    for finding in lint(&argv, &stdin) {
+    for finding in lint(&argv, &params, &stdin) {
         match finding.severity {
             Severity::Error => report.error(finding.span, finding.message),
             Severity::Warning => report.warning(finding.span, finding.message, None),

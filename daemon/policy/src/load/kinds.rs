@@ -12,9 +12,12 @@ use crate::load::text::{NAME, is_name, summary};
 use crate::model::command::{Kind, Param, Pass, PathIs};
 use crate::model::pattern::Pattern;
 
-/// What a string is unless a pattern is given: nothing that any program gives a meaning of its own
-/// within a word (ATTACKS of arguments, spaces and wildcards among them).
-const PLAIN: &str = "[A-Za-z0-9._:@/+-]+";
+/// What a string is unless a pattern is given: nothing that any program gives a meaning of its own within a word
+/// (spaces and wildcards among them), nor by its first sign: `@` reads a file, `+` is an editor's command, `.` and
+/// `/` begin a path.
+pub(crate) const PLAIN: &str = "[A-Za-z0-9_][A-Za-z0-9._:@/+-]*";
+/// The same where a hyphen may begin it.
+const PLAIN_OR_OPTION: &str = "[A-Za-z0-9_-][A-Za-z0-9._:@/+-]*";
 /// Values of an enum.
 const VALUES: usize = 256;
 /// Bytes of a string unless said.
@@ -59,7 +62,7 @@ fn shown(name: &str) -> String {
 fn broken(name: &str) -> Param {
     Param {
         name: name.to_owned(),
-        kind: Kind::Unit,
+        kind: Kind::Unit { instances: true },
         summary: String::new(),
         optional: true,
         default: None,
@@ -148,7 +151,9 @@ fn kind(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
         "int" => int(fields, &named.span, report),
         "enum" => values(fields, report),
         "bool" => flag(fields, report),
-        "unit" => Some(Kind::Unit),
+        "unit" => Some(Kind::Unit {
+            instances: fields.boolean("instances", report),
+        }),
         "user" => Some(Kind::User),
         "package" => Some(Kind::Package),
         "path" => path(fields, report),
@@ -184,6 +189,8 @@ fn text(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Kind> {
     let span = pattern.as_ref().map(|pattern| pattern.span.clone());
     let compiled = match pattern {
         Some(pattern) => Pattern::new(pattern.value),
+        // What may begin with a hyphen is an option, if its pattern does not say otherwise.
+        None if dash => Pattern::new(PLAIN_OR_OPTION),
         None => plain(),
     };
     match compiled {

@@ -5,16 +5,17 @@
 
 mod elsewhere;
 mod gaps;
-mod programs;
+mod tool;
 
 use std::ops::Range;
+
+use remit_programs::{Class, Interpreter, Wrapper, known};
 
 use crate::load::diagnostic::{Severity, quoted};
 use crate::load::reader::Placed;
 use crate::load::template::words;
-use crate::model::command::{Part, Stdin, Word};
+use crate::model::command::{Kind, Param, Part, Stdin, Word};
 pub(crate) use gaps::gaps;
-use programs::{Class, Wrapper, class};
 
 /// What is wrong with a template, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,14 +30,21 @@ pub(crate) struct Finding {
 struct Seen<'a> {
     text: &'a str,
     value: bool,
+    /// The type of the value.
+    kind: Option<&'a Kind>,
     span: Range<usize>,
 }
 
 /// Looks through a whole template.
-pub(crate) fn lint(argv: &[Placed<Part>], stdin: &Stdin) -> Vec<Finding> {
+pub(crate) fn lint(argv: &[Placed<Part>], params: &[Placed<Param>], stdin: &Stdin) -> Vec<Finding> {
+    let see = |word, span| see(word, params, span);
     let seen: Vec<Seen<'_>> = argv
         .iter()
-        .flat_map(|part| words(&part.value).iter().map(|word| see(word, &part.span)))
+        .flat_map(|part| {
+            words(&part.value)
+                .iter()
+                .map(move |word| see(word, &part.span))
+        })
         .collect();
     let mut linter = Linter {
         found: Vec::new(),
@@ -46,14 +54,19 @@ pub(crate) fn lint(argv: &[Placed<Part>], stdin: &Stdin) -> Vec<Finding> {
     linter.found
 }
 
-fn see<'a>(word: &'a Word, span: &Range<usize>) -> Seen<'a> {
-    let (text, value) = match word {
-        Word::Literal(text) => (text.as_str(), false),
-        Word::Value(_) => ("", true),
-        Word::Attached(before, _) => (before.as_str(), true),
+fn see<'a>(word: &'a Word, params: &'a [Placed<Param>], span: &Range<usize>) -> Seen<'a> {
+    let (text, at) = match word {
+        Word::Literal(text) => (text.as_str(), None),
+        Word::Value(at) => ("", Some(at)),
+        Word::Attached(before, at) => (before.as_str(), Some(at)),
     };
-    let span = span.clone();
-    Seen { text, value, span }
+    let param = at.and_then(|at| params.get(*at));
+    Seen {
+        text,
+        value: at.is_some(),
+        kind: param.map(|param| &param.value.kind),
+        span: span.clone(),
+    }
 }
 
 impl Seen<'_> {
@@ -61,16 +74,48 @@ impl Seen<'_> {
         self.text.starts_with(['-', '+']) && self.text.len() > 1
     }
 
-    /// Whether it is one of these options, or begins with a short one and ends in a value.
+    /// Whether it is one of these options, or begins with a short one and ends in a value; or is a bundle of
+    /// short ones with one of these at its end, as `-ae`. A capital letter counts anywhere in it: programs
+    /// differ in which of a bundle takes the next word.
     fn leads_to(&self, options: &[&str]) -> bool {
         let name = self.text.strip_suffix('=').unwrap_or(self.text);
         let glued = |option: &&str| {
             let short = option.len() == 2 && !self.text.starts_with("--");
             self.value && short && self.text.starts_with(option)
         };
+        let letters = name.strip_prefix('-').filter(|letters| {
+            letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        let bundled = |option: &&str| {
+            let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
+            let (Some(letters), Some(letter)) = (letters, letter) else {
+                return false;
+            };
+            let capital = letter.bytes().all(|byte| byte.is_ascii_uppercase());
+            letters.ends_with(letter) || (capital && letters.contains(letter))
+        };
         options
             .iter()
-            .any(|option| *option == name || glued(option))
+            .any(|option| *option == name || glued(option) || bundled(option))
+    }
+
+    /// Whether its value is whatever a caller writes, within a pattern at most: no word of a list in this
+    /// file, no number, and no name that is more than a name to no program.
+    fn is_free(&self) -> bool {
+        let kind = self.kind;
+        self.value
+            && kind.is_none_or(|kind| {
+                matches!(
+                    kind,
+                    Kind::Text { .. } | Kind::Path { .. } | Kind::Secret { .. }
+                )
+            })
+    }
+
+    /// Whether its value is not one of those that this file lists, nor a number.
+    fn is_open(&self) -> bool {
+        let listed = |kind: &Kind| matches!(kind, Kind::Enum(_) | Kind::Int { .. } | Kind::Flag(_));
+        self.value && !self.kind.is_some_and(listed)
     }
 
     /// Whether it is one of these options; a short one may stand at the end of others, as `e` in `-ne`.
@@ -113,26 +158,26 @@ impl Linter {
         };
         let name = program.text.rsplit('/').next().unwrap_or_default();
         let before = self.found.len();
-        let what = match class(name) {
-            None => return,
-            Some(Class::Shell) => {
+        let Some(known) = known(name) else { return };
+        let what = match &known.class {
+            Class::Shell => {
                 self.shell(program, rest);
                 "a shell"
             }
-            Some(Class::Interpreter { code }) => {
+            Class::Interpreter(Interpreter { code, .. }) => {
                 self.interpreter(program, rest, code);
                 "an interpreter"
             }
-            Some(Class::Wrapper(wrapper)) => {
+            Class::Wrapper(wrapper) => {
                 self.wrapper(program, rest, wrapper);
                 "a program that starts others"
             }
-            Some(Class::Joins(joins)) => {
+            Class::Joins(joins) => {
                 self.joins(program, rest, joins);
                 "a program that has a shell read its words"
             }
-            Some(Class::Elsewhere(starts)) => return self.elsewhere(program, rest, starts),
-            Some(Class::Tool { code, starts }) => return self.tool(program, rest, code, starts),
+            Class::Elsewhere(elsewhere) => return self.elsewhere(program, rest, elsewhere),
+            Class::Tool(tool) => return self.tool(program, rest, tool),
         };
         if self.found.len() == before {
             let message = format!(
@@ -289,59 +334,6 @@ impl Linter {
             if let Some(value) = bad {
                 let message = format!("a value that {} gives to a shell", quoted(program.text));
                 return self.refuse(&value.span, message);
-            }
-        }
-    }
-
-    /// `docker exec [options] container program [values]`: the container may be chosen, not the program.
-    fn elsewhere(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], starts: &[&str]) {
-        let mut words = rest.iter();
-        if !words.any(|word| starts.contains(&word.text)) {
-            return;
-        }
-        let mut place = true;
-        while let Some(word) = words.next() {
-            if word.is_option() {
-                if elsewhere::WITH_VALUE.contains(&word.text) {
-                    words.next();
-                }
-            } else if place {
-                place = false;
-            } else if word.value {
-                let message = format!("a value that {} starts", quoted(program.text));
-                return self.refuse(&word.span, message);
-            } else {
-                let inner: Vec<Seen<'_>> = [word].into_iter().chain(words).cloned().collect();
-                return self.command(&inner);
-            }
-        }
-    }
-
-    /// A tool with options that run code, or that start another program as `find -exec` does.
-    fn tool(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], code: &[&str], starts: &[&str]) {
-        for (at, word) in rest.iter().enumerate() {
-            let after = rest.get(at + 1..).unwrap_or_default();
-            if starts.contains(&word.text) {
-                match after.first() {
-                    Some(inner) if inner.value => {
-                        let message = format!("a value that {} starts", quoted(program.text));
-                        self.refuse(&inner.span, message);
-                    }
-                    _ => self.command(after),
-                }
-            } else if word.leads_to(code) {
-                let text = if word.value {
-                    Some(word)
-                } else {
-                    after.first()
-                };
-                if let Some(text) = text.filter(|text| text.value) {
-                    let message = format!(
-                        "a value that {} takes for code or settings",
-                        quoted(program.text)
-                    );
-                    self.refuse(&text.span, message);
-                }
             }
         }
     }

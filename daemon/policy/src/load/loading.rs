@@ -10,6 +10,7 @@ use crate::load::accounts::Resolved;
 use crate::load::commands::command;
 use crate::load::diagnostic::quoted;
 use crate::load::kinds::compiled;
+use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Placed, Report, mistyped};
 use crate::model::command::Command;
@@ -36,6 +37,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) taken: BTreeMap<String, String>,
     /// Patterns that rules have named so far, and whether they match anything.
     pub(crate) matched: BTreeMap<String, bool>,
+    /// Patterns of grants that match commands which change the host, where the rule does not say so.
+    pub(crate) unsaid: Vec<Unsaid>,
     /// Bytes of the patterns of all commands.
     compiled: usize,
 }
@@ -66,6 +69,7 @@ impl<'a> Loading<'a> {
             denies: Vec::new(),
             taken: BTreeMap::new(),
             matched: BTreeMap::new(),
+            unsaid: Vec::new(),
             compiled: 0,
         }
     }

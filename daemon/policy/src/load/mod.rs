@@ -12,6 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod lint;
 pub(crate) mod loading;
 pub(crate) mod paths;
+pub(crate) mod patterns;
 pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod rules;
@@ -104,6 +105,10 @@ fn pass(
     for document in &documents {
         let (mut top, mut report) = document.open(&mut findings);
         loading.read_rules(&mut top, &mut report);
+    }
+    for document in &documents {
+        let (_, mut report) = document.open(&mut findings);
+        loading.report_unsaid(&mut report);
     }
     if findings.errors() > 0 {
         return Err(findings.sorted());

@@ -1,6 +1,7 @@
 //! The tables `[profile.NAME]`: each becomes a [`Profile`], checked against its base.
 
 mod listed;
+mod root;
 
 use std::collections::BTreeMap;
 
@@ -101,7 +102,8 @@ pub(crate) fn profile(
     }
     let network = network(base, &mut fields, machine, resolved, report);
     let capabilities = capabilities(base, &network, &mut fields, report);
-    let lists = Lists::read(&mut fields, &machine.protected(), report);
+    let is_root = matches!(user, Some(User::Fixed { uid: 0, .. }));
+    let lists = Lists::read(&mut fields, &machine.protected(), is_root, report);
     let profile = Profile {
         name: name.value.to_owned(),
         summary: match summary.is_empty() {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
 use remit_common::caps;
+use remit_common::wire::Effect;
 
 use crate::call::variables::never_permitted;
 use crate::load::accounts::{Unknown, grantees};
 use crate::load::diagnostic::quoted;
+use crate::load::kinds::choice;
 use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::reader::{Fields, Need, Placed, Report, mistyped};
@@ -68,20 +70,25 @@ impl Loading<'_> {
         let env = variables(&fields.strings("env", Need::Optional, report), report);
         let approval = self.approval(&mut fields, report);
         let unconfined = fields.boolean("unconfined", report);
+        let effects = [("read", Effect::Read), ("change", Effect::Change)];
+        let effect = choice(fields.string("effect", report), &effects, report);
         fields.finish(report);
-        if approval.is_none() && !unconfined {
-            self.refuse_unconfined(&allowed, &scope, report);
-        }
-        self.grants.push(GrantRule {
+        let rule = GrantRule {
             id,
             to,
             allow,
+            effect,
             scope,
             profile,
             env,
             approval,
             unconfined,
-        });
+        };
+        if rule.approval.is_none() && !unconfined {
+            self.refuse_unconfined(&rule, &allowed, report);
+        }
+        self.check_patterns(&rule, &allowed, report);
+        self.grants.push(rule);
     }
 
     fn deny(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
@@ -235,8 +242,11 @@ impl Loading<'_> {
             return None;
         };
         let mut fields = Fields::new("approval", value.span(), table);
+        let errors = report.errors();
         let by = fields.strings("by", Need::Required, report);
-        if let (true, Some(span)) = (by.is_empty(), fields.span_of("by")) {
+        // What is no list has been reported.
+        let is_list = report.errors() == errors;
+        if let (true, Some(span)) = (by.is_empty() && is_list, fields.span_of("by")) {
             report.error(span, "nobody could ever approve this".into());
         }
         let by = grantees(
@@ -248,20 +258,25 @@ impl Loading<'_> {
         );
         let expires_s = seconds("expires", &EXPIRES, &mut fields, report);
         fields.finish(report);
-        Some(Approval {
-            by,
-            expires_s: expires_s.unwrap_or(EXPIRES_DEFAULT),
-        })
+        Some(Approval::new(by, expires_s.unwrap_or(EXPIRES_DEFAULT)))
     }
 
     /// Nobody runs a command that no sandbox holds unless another agrees, or the rule says that it is
     /// meant.
-    fn refuse_unconfined(&self, allowed: &[Placed<&str>], scope: &Scope, report: &mut Report<'_>) {
+    fn refuse_unconfined(
+        &self,
+        rule: &GrantRule,
+        allowed: &[Placed<&str>],
+        report: &mut Report<'_>,
+    ) {
         for item in allowed {
             let glob = Glob::new(item.value);
             let mut unconfined = self.unconfined.values();
-            let is_one =
-                |command: &&Arc<Command>| glob.matches(&command.name) && scope.suits(command);
+            let is_one = |command: &&Arc<Command>| {
+                let named =
+                    glob.matches(&command.name) && rule.patterns_reach(&glob, command.effect);
+                named && rule.scope.suits(command)
+            };
             if let Some(command) = unconfined.find(is_one) {
                 let message = format!(
                     "'{}' would run without sandbox (profile '{}') and without approval",

@@ -134,6 +134,7 @@ impl Loading<'_> {
         }
         for entry in entries {
             check_values(entry, &suited, report);
+            warn_of_instances(entry, &suited, report);
         }
     }
 }
@@ -202,6 +203,39 @@ fn check_name(entry: &Entry<'_>, commands: &[&Arc<Command>], report: &mut Report
     }
 }
 
+/// Whether it is a unit that the argument would take, were it no instance of a template.
+fn is_refused_instance(kind: &Kind, value: &str) -> bool {
+    let taken = Kind::Unit { instances: true };
+    matches!(kind, Kind::Unit { instances: false })
+        && kind.refuses(value).is_some()
+        && taken.refuses(value).is_none()
+}
+
+/// A rule may name an instance that the argument of its command does not take (any more): it matches nothing,
+/// which refuses what a grant was for, and what a denial was for.
+fn warn_of_instances(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut Report<'_>) {
+    for value in &entry.values {
+        let refusing = suited.iter().find(|command| {
+            let params = command.params.iter();
+            let mut params = params.filter(|param| param.name == entry.name.value);
+            params.any(|param| is_refused_instance(&param.kind, value.value))
+        });
+        let Some(command) = refusing else { continue };
+        let (shown, argument) = (quoted(value.value), entry.name.value);
+        let message = format!(
+            "'{argument}' of {} is never {shown}: it takes no instance of a template",
+            command.name
+        );
+        let help = format!(
+            "args.{argument} = {{ type = \"unit\", instances = true }} in the definition of the command ({}:{}) \
+             takes instances; of a package's file, in a copy in /etc/remit/policy.d",
+            command.id.file(),
+            command.id.line()
+        );
+        report.warning(value.span.clone(), message, Some(&help));
+    }
+}
+
 /// A value without `*` is one that the argument can have.
 fn check_values(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut Report<'_>) {
     for value in &entry.values {
@@ -212,6 +246,9 @@ fn check_values(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut Report
             let params = command.params.iter();
             let mut params = params.filter(|param| param.name == entry.name.value);
             let param = params.next()?;
+            if is_refused_instance(&param.kind, value.value) {
+                return None;
+            }
             let protected = || {
                 let why = command.protects(param, value.value)?;
                 Some(format!("is protected: {why}"))

@@ -2,29 +2,70 @@
 
 use std::fmt;
 
+use crate::decide::Who;
 use crate::model::rule::Grantees;
 
-/// Another person has to agree to each run.
+/// Another person has to agree to each run: one who is in every one of these lists. A rule has one list; a
+/// call has the lists of all rules that ask about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
-    pub(crate) by: Grantees,
-    pub(crate) expires_s: u32,
+    lists: Vec<Grantees>,
+    expires_s: u32,
 }
 
 impl Approval {
-    /// Who can approve, as the policy names them: users, `%groups`, `#uid`, `%#gid`.
-    pub fn by(&self) -> &[String] {
-        &self.by.words
+    /// That one of these agrees within this time.
+    pub(crate) fn new(by: Grantees, expires_s: u32) -> Self {
+        Self {
+            lists: vec![by],
+            expires_s,
+        }
     }
 
-    /// Their uids.
-    pub fn uids(&self) -> impl Iterator<Item = u32> {
-        self.by.uids()
+    /// That one person agrees whom each of these asks for, within the least of their times. `None` of none.
+    pub(crate) fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        asked.fold(None, |all, one| match all {
+            None => Some(one.clone()),
+            Some(all) => Some(all.and(one)),
+        })
     }
 
-    /// Gids, each of whose members can approve.
-    pub fn gids(&self) -> impl Iterator<Item = u32> {
-        self.by.gids()
+    fn and(mut self, other: &Self) -> Self {
+        self.expires_s = self.expires_s.min(other.expires_s);
+        for list in &other.lists {
+            // Whoever is in a list is in each list that holds it.
+            if self.lists.iter().any(|own| own.is_within(list)) {
+                continue;
+            }
+            self.lists.retain(|own| !list.is_within(own));
+            self.lists.push(list.clone());
+        }
+        self
+    }
+
+    /// Whether this person is in every list.
+    pub(crate) fn is_met_by(&self, who: Who<'_>) -> bool {
+        self.lists.iter().all(|list| list.include(who))
+    }
+
+    /// The lists, each with the accounts that it stands for.
+    pub(crate) fn lists(&self) -> &[Grantees] {
+        &self.lists
+    }
+
+    /// Who can approve, as the policy names them: users, `%groups`, `#uid`, `%#gid`. Of several lists, each
+    /// is one entry, the later ones with `and` before: the approver is in each of them.
+    pub fn by(&self) -> Vec<String> {
+        match self.lists.as_slice() {
+            [list] => list.words.clone(),
+            lists => {
+                let and = |at: usize| if at == 0 { "" } else { "and " };
+                let lists = lists.iter().enumerate();
+                lists
+                    .map(|(at, list)| format!("{}{}", and(at), together(list)))
+                    .collect()
+            }
+        }
     }
 
     /// How long they are asked, in seconds; then the request is void.
@@ -41,29 +82,73 @@ impl fmt::Display for Approval {
             s if s != 0 && s.is_multiple_of(60) => (s / 60, "min"),
             s => (s, "s"),
         };
-        write!(f, "needs approval by ")?;
-        for (at, word) in self.by.words.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{word}")?;
+        match self.lists.as_slice() {
+            [list] => write!(f, "needs approval by {}", list.words.join(", "))?,
+            lists => {
+                let lists: Vec<String> = lists.iter().map(together).collect();
+                let lists = lists.join(" and ");
+                write!(f, "needs approval by {lists} (one person who is in each)")?;
+            }
         }
         write!(f, ", asked for at most {number} {unit}")
+    }
+}
+
+/// One list among others: `%sre`, or `(ann, %sre)`.
+fn together(list: &Grantees) -> String {
+    match list.words.as_slice() {
+        [word] => word.clone(),
+        words => format!("({})", words.join(", ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::rule::Principal;
+
+    /// A list of these words, the number of each its uid.
+    fn list(words: &[&str]) -> Grantees {
+        let words = words.iter().map(|word| (*word).to_owned());
+        let id = |word: &String| word.trim_start_matches(['%', '#']).len() as u32;
+        Grantees {
+            ids: words
+                .clone()
+                .map(|word| (Principal::User(id(&word)), word))
+                .collect(),
+            words: words.collect(),
+        }
+    }
+
+    #[test]
+    fn several_are_met_by_one_who_is_in_each() {
+        let of = |words: &[&str], expires_s| Approval::new(list(words), expires_s);
+        let (a, ab, bc) = (
+            of(&["#a"], 90),
+            of(&["#a", "#bb"], 60),
+            of(&["#bb", "#ccc"], 600),
+        );
+        let all = |asked: &[&Approval]| Approval::all(asked.iter().copied()).unwrap();
+        // A list that holds another adds nothing.
+        assert_eq!(all(&[&a, &ab]), all(&[&ab, &a]));
+        assert_eq!(
+            all(&[&a, &ab]).to_string(),
+            "needs approval by #a, asked for at most 1 min"
+        );
+        let both = all(&[&ab, &bc, &ab]);
+        assert_eq!(
+            both.to_string(),
+            "needs approval by (#a, #bb) and (#bb, #ccc) (one person who is in each), asked for at most 1 min"
+        );
+        assert_eq!(both.by(), ["(#a, #bb)", "and (#bb, #ccc)"]);
+        let met = |uid| both.is_met_by(Who { uid, gids: &[] });
+        assert_eq!([met(1), met(2), met(3)], [false, true, false]);
+        assert_eq!(Approval::all(std::iter::empty()), None);
+    }
 
     #[test]
     fn it_is_told_in_words() {
-        let told = |words: &[&str], expires_s| {
-            let words = words.iter().map(|word| (*word).to_owned()).collect();
-            let by = Grantees {
-                words,
-                ..Grantees::default()
-            };
-            Approval { by, expires_s }.to_string()
-        };
+        let told = |words: &[&str], expires_s| Approval::new(list(words), expires_s).to_string();
         assert_eq!(
             told(&["%sre"], 600),
             "needs approval by %sre, asked for at most 10 min"

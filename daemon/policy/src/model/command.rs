@@ -97,7 +97,11 @@ pub enum Kind {
     /// `true` or `false`; true stands for this word, false for none.
     Flag(String),
     /// The full name of a unit of the service manager.
-    Unit,
+    Unit {
+        /// May be an instance of a template, as `getty@tty1.service`: what stands behind the `@` is text of
+        /// the caller's for the programs of that template.
+        instances: bool,
+    },
     /// The name of a user, as useradd(8) takes it.
     User,
     /// The name of a package, Debian's or RPM's.

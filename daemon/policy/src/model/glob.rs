@@ -62,6 +62,18 @@ impl Glob {
         }
         left.ends_with(last)
     }
+
+    /// Whether it matches with no star standing for text that has this sign in it.
+    pub(crate) fn matches_within(&self, name: &str, sign: char) -> bool {
+        let (mut globs, mut parts) = (self.0.split(sign), name.split(sign));
+        loop {
+            match (globs.next(), parts.next()) {
+                (Some(glob), Some(part)) if Self::new(glob).matches(part) => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl fmt::Display for Glob {
@@ -109,6 +121,27 @@ mod tests {
         check("*ab*ab*", &["abab", "xabyabz"], &["ab", "aba"]);
         check("", &[""], &["a"]);
         check("a?[b]", &["a?[b]"], &["axb"]);
+    }
+
+    #[test]
+    fn a_star_can_be_kept_from_a_sign() {
+        for (glob, name, expect) in [
+            ("podman*", "podman.service", true),
+            ("podman*", "podman-kube@x.service", false),
+            ("podman*@*", "podman-kube@x.service", true),
+            ("a@b*", "a@bc", true),
+            ("a@b*", "a@b@c", false),
+            ("*", "a@b", false),
+            ("a@b", "a@b", true),
+            ("*@", "@", true),
+            ("*", "", true),
+        ] {
+            assert_eq!(
+                Glob::new(glob).matches_within(name, '@'),
+                expect,
+                "{glob} {name}"
+            );
+        }
     }
 
     #[test]

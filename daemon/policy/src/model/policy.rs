@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use remit_common::wire::Effect;
+
 use crate::decide::index::Index;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
+use crate::model::names::RUN;
 use crate::model::profile::Profile;
 use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
 
@@ -14,7 +17,7 @@ use crate::model::rule::{DenyRule, GrantRule, Grantees, RuleId};
 pub struct Policy {
     /// The strictest first.
     pub(crate) grants: Vec<GrantRule>,
-    /// By file and line.
+    /// By file name and line.
     pub(crate) denies: Vec<DenyRule>,
     pub(crate) commands: BTreeMap<String, Arc<Command>>,
     pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
@@ -46,7 +49,7 @@ impl Policy {
             digest_input,
         } = parts;
         grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
-        denies.sort_by(|a, b| a.id.cmp(&b.id));
+        denies.sort_by(|a, b| a.id.place().cmp(&b.id.place()));
         let read = Arc::new(Profile::read());
         for profile in [
             Arc::clone(&read),
@@ -60,16 +63,21 @@ impl Policy {
         let groups_named = gids_of_grants.chain(gids_of_denies).collect();
         let granting = Index::new(
             &commands,
-            grants
-                .iter()
-                .map(|rule| (&rule.to, rule.allow.as_slice(), &rule.scope)),
+            grants.iter().map(|rule| {
+                (
+                    &rule.to,
+                    rule.allow.as_slice(),
+                    &rule.scope,
+                    rule.patterns(),
+                )
+            }),
             |place| grants.get(place).is_some_and(GrantRule::run_is_builtins),
         );
         let denying = Index::new(
             &commands,
             denies
                 .iter()
-                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope)),
+                .map(|rule| (&rule.to, rule.deny.as_slice(), &rule.scope, Effect::Change)),
             |_| true,
         );
         Self {
@@ -106,6 +114,49 @@ impl Policy {
                 to: &rule.to,
             })
         })
+    }
+
+    /// Pairs of grants that ask for an approval of the same calls of the same people: the approver must be
+    /// somebody whom both ask. At most as many as `most`.
+    pub fn asking_together(&self, most: usize) -> Vec<[Asking<'_>; 2]> {
+        let asking: Vec<(&GrantRule, Asking<'_>)> = self
+            .grants
+            .iter()
+            .filter_map(|rule| {
+                let asking = Asking {
+                    rule: &rule.id,
+                    approval: rule.approval.as_ref()?,
+                    to: &rule.to,
+                };
+                Some((rule, asking))
+            })
+            .take(most)
+            .collect();
+        let pairs = asking.iter().enumerate().flat_map(|(at, one)| {
+            let others = asking.iter().skip(at + 1);
+            others.map(move |other| (one, other))
+        });
+        let both = pairs.filter(|((one, _), (other, _))| {
+            let mut people = one.to.ids.keys();
+            people.any(|principal| other.to.ids.contains_key(principal)) && self.meet(one, other)
+        });
+        both.map(|((_, one), (_, other))| [*one, *other])
+            .take(most)
+            .collect()
+    }
+
+    /// Whether there are calls that both rules can be about.
+    fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
+        let runs = |rule: &GrantRule| rule.allows(RUN, Effect::Read);
+        let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
+        let mut commands = self.commands.values();
+        same_run
+            || commands.any(|command| {
+                let about = |rule: &GrantRule| {
+                    rule.allows(&command.name, command.effect) && rule.scope.suits(command)
+                };
+                about(one) && about(other)
+            })
     }
 
     /// How many grants and denials there are.
@@ -160,10 +211,10 @@ impl Asking<'_> {
 }
 
 impl GrantRule {
-    /// The strictest is the least: one that asks for approval, the soonest void; then by file and line.
-    fn rank(&self) -> (u64, &str, usize) {
+    /// The strictest is the least: one that asks for approval, the soonest void; then by file name and line.
+    fn rank(&self) -> (u64, (&str, &str, usize)) {
         let approval = self.approval.as_ref();
-        let void = approval.map_or(u64::MAX, |approval| approval.expires_s.into());
-        (void, self.id.file(), self.id.line())
+        let void = approval.map_or(u64::MAX, |approval| approval.expires_s().into());
+        (void, self.id.place())
     }
 }

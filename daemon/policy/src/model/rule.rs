@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
+use remit_common::wire::Effect;
 
 use crate::decide::Who;
 use crate::model::approval::Approval;
@@ -35,6 +36,13 @@ impl RuleId {
     /// The line of its header in that file, from 1.
     pub fn line(&self) -> usize {
         self.line
+    }
+
+    /// Where it comes among others: by the name of its file as drop-ins are ordered, whatever the directory;
+    /// of two files of one name by the directory; then by line.
+    pub(crate) fn place(&self) -> (&str, &str, usize) {
+        let name = self.file.rsplit('/').next().unwrap_or_default();
+        (name, &self.file, self.line)
     }
 }
 
@@ -69,13 +77,26 @@ pub(crate) struct Grantees {
 
 impl GrantRule {
     /// Whether it allows this name, to whom it is about; of a scope, maybe not with all arguments.
-    pub(crate) fn allows(&self, name: &str) -> bool {
-        can_be_scoped(&self.scope, name) && self.allow.iter().any(|glob| self.allows_by(glob, name))
+    pub(crate) fn allows(&self, name: &str, effect: Effect) -> bool {
+        let by = |glob: &Glob| self.allows_by(glob, name, effect);
+        can_be_scoped(&self.scope, name) && self.allow.iter().any(by)
     }
 
-    /// Whether it is this of its patterns that allows the name.
-    pub(crate) fn allows_by(&self, glob: &Glob, name: &str) -> bool {
-        glob.matches(name) || (self.run_is_builtins() && glob.matches(RUN) && is_builtin(name))
+    /// Whether it is this of its patterns that allows the name, of a command of this effect.
+    pub(crate) fn allows_by(&self, glob: &Glob, name: &str, effect: Effect) -> bool {
+        let matches = glob.matches(name) && self.patterns_reach(glob, effect);
+        matches || (self.run_is_builtins() && glob.matches(RUN) && is_builtin(name))
+    }
+
+    /// Whether an entry of `allow` can stand for a command of this effect: a pattern does not stand for one
+    /// that changes the host, unless the rule says so. A new command is then nobody's by its name alone.
+    pub(crate) fn patterns_reach(&self, glob: &Glob, effect: Effect) -> bool {
+        reaches(glob, effect, self.patterns())
+    }
+
+    /// Which commands its patterns stand for: those that look, or with `change` all.
+    pub(crate) fn patterns(&self) -> Effect {
+        self.effect.unwrap_or(Effect::Read)
     }
 
     /// Whether its `run` stands for the built-in commands too: they run in `read`, and who may run
@@ -93,6 +114,11 @@ impl DenyRule {
     }
 }
 
+/// Whether an entry of `allow` in a rule whose patterns stand for these can be about a command of `effect`.
+pub(crate) fn reaches(glob: &Glob, effect: Effect, patterns: Effect) -> bool {
+    effect == Effect::Read || patterns == Effect::Change || glob.literal().is_some()
+}
+
 /// Whether a rule of this scope can be about the name: only commands that files define have
 /// arguments that rules know.
 fn can_be_scoped(scope: &Scope, name: &str) -> bool {
@@ -108,6 +134,11 @@ impl Grantees {
     pub(crate) fn include(&self, who: Who<'_>) -> bool {
         let has = |gid: &u32| self.ids.contains_key(&Principal::Group(*gid));
         self.ids.contains_key(&Principal::User(who.uid)) || who.gids.iter().any(has)
+    }
+
+    /// Whether each of them is one of the others, too.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.ids.keys().all(|one| other.ids.contains_key(one))
     }
 
     pub(crate) fn uids(&self) -> impl Iterator<Item = u32> {
@@ -131,6 +162,8 @@ pub(crate) struct GrantRule {
     pub(crate) id: RuleId,
     pub(crate) to: Grantees,
     pub(crate) allow: Vec<Glob>,
+    /// What its patterns stand for, where it says so.
+    pub(crate) effect: Option<Effect>,
     /// Of which calls; `run` and the built-in commands are in no scope but that of every call.
     pub(crate) scope: Scope,
     /// That of `run`; a named command has its own.

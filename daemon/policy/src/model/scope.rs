@@ -45,11 +45,19 @@ impl Scope {
     }
 
     /// Whether a permission for these calls is one for this call: each argument has a value, and all
-    /// of its values match.
+    /// of its values match. No star stands for an `@`: what is behind that sign in the name of a unit is the
+    /// caller's own text for its programs, and whoever permits it says so.
     pub(crate) fn covers(&self, command: &Command, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let mut values = values(command, name, args).peekable();
-            values.peek().is_some() && values.all(|value| is_one_of(globs, value))
+            let is_text = param(command, name)
+                .is_some_and(|param| matches!(param.kind, Kind::Unit { .. } | Kind::Text { .. }));
+            let fits = |glob: &Glob, value: &str| match is_text {
+                true => glob.matches_within(value, '@'),
+                false => glob.matches(value),
+            };
+            let is_one_of = |value: &str| globs.iter().any(|glob| fits(glob, value));
+            values.peek().is_some() && values.all(is_one_of)
         })
     }
 
@@ -57,7 +65,7 @@ impl Scope {
     pub(crate) fn touches(&self, command: &Command, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let mut values = values(command, name, args);
-            values.any(|value| is_one_of(globs, value))
+            values.any(|value| globs.iter().any(|glob| glob.matches(value)))
         })
     }
 }
@@ -84,10 +92,6 @@ impl fmt::Display for Scope {
 fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
     let found = command.params.iter().find(|param| param.name == name);
     found.filter(|param| !matches!(param.kind, Kind::Secret { .. }))
-}
-
-fn is_one_of(globs: &[Glob], value: &str) -> bool {
-    globs.iter().any(|glob| glob.matches(value))
 }
 
 /// The values that the call will have: those given, else the default. A flag that is not given is false.

@@ -1,5 +1,7 @@
 //! What rules mean, said a second time, slowly: a look at every rule for every question.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 /// The commands that rules of these tests can speak of, and one that does not exist.
@@ -57,14 +59,18 @@ pub struct Rule {
     pub profile: &'static str,
     pub env: Vec<&'static str>,
     pub expires_s: Option<u32>,
+    pub by: &'static str,
+    /// Whether its patterns are said to stand for commands that change.
+    pub changes: bool,
     /// Of `unit` and of `how`; none of one is no condition.
     pub args: [Vec<&'static str>; 2],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Allow,
-    Ask(u32),
+    /// Within so many seconds, by somebody who is each of these.
+    Ask(u32, BTreeSet<String>),
     Deny,
 }
 
@@ -88,7 +94,11 @@ pub fn rule() -> impl Strategy<Value = Rule> {
         prop::sample::subsequence(patterns, 0..3),
         prop::sample::select(vec!["read", "read", "strict", "wide"]),
         prop::sample::subsequence(vec!["TZ", "LANG", "A"], 0..3),
-        prop::sample::select(vec![None, None, Some(90), Some(600)]),
+        (
+            prop::sample::select(vec![None, None, Some(90), Some(600)]),
+            prop::sample::select(vec!["%remit", "root", "%ops"]),
+            any::<bool>(),
+        ),
         (
             prop::sample::subsequence(vec!["a", "b", "a*", "*"], 0..3),
             prop::sample::subsequence(vec!["soft", "hard", "*"], 0..2),
@@ -96,13 +106,15 @@ pub fn rule() -> impl Strategy<Value = Rule> {
         ),
     )
         .prop_map(
-            |(deny, to, names, profile, env, expires_s, (unit, how, any))| Rule {
+            |(deny, to, names, profile, env, (expires_s, by, changes), (unit, how, any))| Rule {
                 deny,
                 to,
                 names,
                 profile,
                 env,
                 expires_s,
+                by,
+                changes,
                 args: if any { [vec![], vec![]] } else { [unit, how] },
             },
         )
@@ -117,6 +129,8 @@ impl Rule {
             profile,
             env,
             expires_s,
+            by,
+            changes,
             args: [unit, how],
         } = self;
         let args = match (unit.is_empty(), how.is_empty()) {
@@ -129,11 +143,17 @@ impl Rule {
             return format!("[[deny]]\nto = {to:?}\ndeny = {names:?}\n{args}");
         }
         let approval = match expires_s {
-            Some(s) => format!("approval = {{ by = ['%remit'], expires = '{s}s' }}\n"),
+            Some(s) => format!("approval = {{ by = ['{by}'], expires = '{s}s' }}\n"),
             None => String::new(),
         };
+        let effect = match (changes, expires_s) {
+            (true, _) => "effect = 'change'\n",
+            // That its patterns no longer ask is to be said.
+            (false, Some(_)) => "effect = 'read'\n",
+            (false, None) => "",
+        };
         format!(
-            "[[grant]]\nto = {to:?}\nallow = {names:?}\nprofile = '{profile}'\nenv = {env:?}\n{approval}{args}"
+            "[[grant]]\nto = {to:?}\nallow = {names:?}\nprofile = '{profile}'\nenv = {env:?}\n{effect}{approval}{args}"
         )
     }
 
@@ -162,7 +182,11 @@ impl Rule {
     }
 
     fn speaks(&self, name: &str) -> bool {
-        self.names.iter().any(|glob| matches(glob, name))
+        let reaches =
+            |glob: &str| self.deny || self.changes || name != "nginx.reload" || !glob.contains('*');
+        self.names
+            .iter()
+            .any(|glob| matches(glob, name) && reaches(glob))
             && (!self.is_scoped() || name == "unit.act")
     }
 
@@ -205,12 +229,13 @@ fn is_anybodys((uid, _): &(u32, Vec<u32>)) -> bool {
     *uid == 65534 || *uid >= 1 << 31
 }
 
-/// The strictest of all that matter.
+/// All that is asked for by those that matter.
 fn strictest<'a>(rules: impl Iterator<Item = &'a Rule>) -> Answer {
-    let expiries: Vec<Option<u32>> = rules.map(|rule| rule.expires_s).collect();
-    match expiries.iter().flatten().min() {
-        Some(s) => Answer::Ask(*s),
-        None if expiries.is_empty() => Answer::Deny,
+    let rules: Vec<&Rule> = rules.collect();
+    let asking = || rules.iter().filter(|rule| rule.expires_s.is_some());
+    match asking().filter_map(|rule| rule.expires_s).min() {
+        Some(s) => Answer::Ask(s, asking().map(|rule| rule.by.to_owned()).collect()),
+        None if rules.is_empty() => Answer::Deny,
         None => Answer::Allow,
     }
 }

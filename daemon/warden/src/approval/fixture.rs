@@ -52,12 +52,14 @@ user = "root"
 capabilities = ["CAP_DAC_READ_SEARCH"]
 write = ["/srv/www"]
 sockets = ["/run/dbus/system_bus_socket"]
+leads_to_root = true
 network = ["192.0.2.1:443"]
 
 [[grant]]
 name = "ops"
 to = ["#64001"]
 allow = ["*"]
+effect = "change"
 env = ["TZ", "NOTE", "NOTE1", "NOTE2"]
 approval = { by = ["#64002"] }
 "##;

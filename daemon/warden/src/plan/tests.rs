@@ -35,6 +35,7 @@ stdin = "caller"
 [[grant]]
 to = ["#64001"]
 allow = ["*"]
+effect = "change"
 env = ["TZ"]
 "##;
 

@@ -110,6 +110,7 @@ profile = "site"
 [profile.site]
 base = "strict"
 write = ["{site}"]
+leads_to_root = true
 
 [[grant]]
 name = "site"

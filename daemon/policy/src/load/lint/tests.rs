@@ -13,7 +13,7 @@ fn found(template: &str, stdin: &Stdin) -> Vec<(Severity, usize)> {
         span: at..at,
     };
     let argv: Vec<_> = template.split(' ').enumerate().map(part).collect();
-    let findings = lint(&argv, stdin).into_iter();
+    let findings = lint(&argv, &[], stdin).into_iter();
     findings
         .map(|finding| (finding.severity, finding.span.start))
         .collect()
@@ -170,4 +170,83 @@ fn a_caller_writes_no_scripts() {
     }
     let script = found("/bin/bash /usr/local/bin/a", &Stdin::Caller);
     assert_eq!(script, [(Severity::Warning, 0)]);
+}
+
+/// Programs that execute their arguments, or files that these name.
+#[test]
+fn c10_what_executes_its_arguments_is_refused() {
+    for (template, at) in [
+        ("/usr/bin/sqlite3 /f {x}", 2),
+        ("/usr/bin/git {x}", 1),
+        ("/usr/bin/git submodule foreach {x}", 3),
+        ("/usr/bin/git --git-dir={x} log", 1),
+        ("/usr/bin/rsync -ae {x}", 2),
+        ("/usr/bin/tar -xIf {x}", 2),
+        ("/usr/sbin/service {x} start", 1),
+        ("/usr/bin/run-parts {x}", 1),
+        ("/usr/sbin/logrotate {x}", 1),
+        ("/usr/bin/crontab {x}", 1),
+        ("/usr/bin/at -f {x}", 2),
+        ("/usr/bin/systemd-cat {x}", 1),
+        ("/usr/bin/systemd-inhibit {x}", 1),
+        ("/usr/bin/systemd-nspawn {x}", 1),
+        ("/usr/bin/perf stat {x}", 2),
+        ("/usr/bin/perf stat -a {x}", 3),
+        ("/usr/sbin/logsave /f {x}", 2),
+        ("/usr/bin/snap run {x}", 2),
+        ("/usr/bin/flatpak run {x}", 2),
+        ("/usr/bin/ctr run {x}", 2),
+        ("/usr/bin/lxc-attach {x}", 1),
+        ("/usr/bin/rpm --eval={x}", 1),
+        ("/usr/bin/rpm --define={x}", 1),
+        ("/usr/bin/dnf --setopt={x}", 1),
+        ("/usr/bin/bpftrace -e {x}", 2),
+        ("/usr/bin/ansible -a {x}", 2),
+        ("/usr/bin/virsh qemu-agent-command d {x}", 3),
+        ("/usr/bin/docker run -v {x} image", 3),
+        ("/usr/bin/docker compose -f {x} up", 3),
+        ("/usr/bin/kubectl --kubeconfig={x} get pods", 1),
+        ("/usr/bin/openssl -engine {x}", 2),
+        ("/usr/bin/redis-cli --eval {x}", 2),
+        ("/usr/bin/systemctl {x} a.service", 1),
+        ("/usr/bin/systemctl edit {x}", 2),
+        ("/usr/bin/systemctl link {x}", 2),
+        ("/usr/sbin/sysctl -w {x}", 2),
+        ("/usr/sbin/modprobe {x}", 1),
+        ("/usr/sbin/insmod {x}", 1),
+        ("/usr/bin/mount -o {x} /a", 2),
+        ("/usr/bin/apt-get install {x}", 2),
+        ("/usr/bin/pip install {x}", 2),
+        ("/usr/bin/npm run {x}", 2),
+        ("/usr/bin/psql -Atc {x}", 2),
+        ("/usr/bin/vim -es {x}", 2),
+    ] {
+        let found = found(template, &Stdin::None);
+        assert_eq!(found.first(), Some(&(Severity::Error, at)), "{template}");
+    }
+    for (template, at) in [
+        ("/usr/bin/curl -o {x} http://a", 2),
+        ("/usr/bin/curl -sSo {x} http://a", 2),
+        ("/usr/bin/sort -o {x} /f", 2),
+        ("/usr/bin/sort --output={x} /f", 1),
+        ("/usr/bin/tcpdump -w {x}", 2),
+        ("/usr/bin/tee {x}", 1),
+    ] {
+        let found = found(template, &Stdin::None);
+        assert_eq!(found, [(Severity::Warning, at)], "{template}");
+    }
+    for template in [
+        "/usr/bin/systemctl restart {x}",
+        "/usr/bin/git -C {x} status",
+        "/usr/bin/curl -sS {x}",
+        "/usr/bin/rsync -av {x} {x}",
+        "/usr/bin/tar -czf /f {x}",
+        "/usr/bin/docker logs {x}",
+        "/usr/bin/kubectl logs -f {x}",
+        "/usr/bin/apt-cache policy {x}",
+        "/usr/bin/rpm -qi {x}",
+        "/usr/bin/sqlite3 {x} .tables",
+    ] {
+        assert_eq!(found(template, &Stdin::None), [], "{template}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use remit_common::caps;
 
+use super::root;
 use crate::load::diagnostic::quoted;
 use crate::load::paths::{self, beneath, nested, not_plain};
 use crate::load::reader::{Fields, Need, Placed, Report};
@@ -67,73 +68,14 @@ const OWN: [&str; 2] = ["/proc", "/dev"];
 /// Nodes that show or change all memory.
 const MEMORY: [&str; 3] = ["/dev/mem", "/dev/kmem", "/dev/port"];
 
-/// What root, or the service manager, reads as code or as rules about who is root.
-const LEADS_TO_ROOT: [&str; 42] = [
-    "/boot",
-    "/etc/alternatives",
-    "/etc/apt",
-    "/etc/cron.d",
-    "/etc/cron.daily",
-    "/etc/cron.hourly",
-    "/etc/cron.monthly",
-    "/etc/cron.weekly",
-    "/etc/crontab",
-    "/etc/dbus-1",
-    "/etc/default",
-    "/etc/environment",
-    "/etc/group",
-    "/etc/init.d",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/ld.so.preload",
-    "/etc/logrotate.d",
-    "/etc/modprobe.d",
-    "/etc/nsswitch.conf",
-    "/etc/pam.d",
-    "/etc/passwd",
-    "/etc/polkit-1",
-    "/etc/profile",
-    "/etc/profile.d",
-    "/etc/security",
-    "/etc/shadow",
-    "/etc/ssh",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/sysctl.d",
-    "/etc/systemd",
-    "/etc/tmpfiles.d",
-    "/etc/udev",
-    "/root",
-    "/run/systemd",
-    "/run/udev",
-    "/usr/local/bin",
-    "/usr/local/lib",
-    "/usr/local/sbin",
-    "/var/spool/cron",
-];
-/// Sockets behind which somebody does whatever is asked, as root.
-const ROOT_LISTENS: [&str; 7] = [
-    "/run/containerd",
-    "/run/crio",
-    "/run/dbus/system_bus_socket",
-    "/run/docker.sock",
-    "/run/podman",
-    "/run/systemd",
-    "/run/libvirt",
-];
-
-/// How the nodes of disks begin below `/dev`: behind one lie all files of the machine, whatever their owner.
-const DISKS: [&str; 9] = [
-    "dm-", "loop", "md", "mmcblk", "nvme", "sd", "vd", "xvd", "zd",
-];
-
 type Why = Option<String>;
 
 impl Lists {
+    /// Reads them; `is_root` where the jobs of the profile are root.
     pub(super) fn read(
         fields: &mut Fields<'_>,
         protected: &[String],
+        is_root: bool,
         report: &mut Report<'_>,
     ) -> Self {
         let mut count = 0;
@@ -185,23 +127,20 @@ impl Lists {
                 report.error_with_help(span.clone(), message, help);
             }
         }
-        let leads = |list: &[Spanned], to: &[&str], report: &mut Report<'_>| {
-            for (one, span) in list {
-                if !leads_to_root && to.iter().any(|root| nested(&one.path, root)) {
-                    let path = quoted(&one.path);
-                    let message = format!("{path} can lead to all of root, past this sandbox");
-                    let help = "where that is meant, say leads_to_root = true";
-                    report.warning(span.clone(), message, Some(help));
+        if !leads_to_root {
+            let socket = |path: &str| root::by_socket(path, is_root);
+            refuse("write", &write, root::by_writing, report);
+            refuse("sockets", &sockets, socket, report);
+            refuse("devices", &devices, root::by_device, report);
+            if !sockets.is_empty() {
+                // The kernel asks for no more than a sight of a socket, be it on a read-only mount.
+                for (key, list) in [("read", &read), ("write", &write), ("exec", &exec)] {
+                    refuse(key, list, root::by_showing, report);
                 }
             }
-        };
-        leads(&write, &LEADS_TO_ROOT, report);
-        leads(&sockets, &ROOT_LISTENS, report);
-        leads(&disks(&devices), &["/dev"], report);
+        }
         if !sockets.is_empty() {
-            // The kernel asks for no more than a sight of a socket, be it on a read-only mount.
             for list in [&read, &write, &exec] {
-                leads(list, &ROOT_LISTENS, report);
                 shows_no_own_socket(list, protected, report);
             }
         }
@@ -286,12 +225,21 @@ fn written(path: &str, protected: &[String]) -> Why {
     ))
 }
 
-fn disks(devices: &[Spanned]) -> Vec<Spanned> {
-    let is_disk = |(one, _): &&Spanned| {
-        let node = beneath(&one.path, "/dev").unwrap_or_default();
-        DISKS.iter().any(|disk| node.starts_with(disk))
-    };
-    devices.iter().filter(is_disk).cloned().collect()
+/// An error for each path of a list that can lead to all of root, with the line that says that it is meant.
+fn refuse(
+    key: &str,
+    list: &[Spanned],
+    why: impl Fn(&str) -> Option<&'static str>,
+    report: &mut Report<'_>,
+) {
+    for (one, span) in list {
+        let Some(why) = why(&one.path) else { continue };
+        let path = quoted(&one.path);
+        let message =
+            format!("{path} in '{key}' can lead to all of root, past this sandbox: {why}");
+        let help = "where that is meant, write in this profile: leads_to_root = true";
+        report.error_with_help(span.clone(), message, help);
+    }
 }
 
 /// For a list of a profile that may connect to sockets: whose job is root would rule remit through its own.
@@ -372,21 +320,6 @@ mod tests {
         }
         let own = ["/srv/remit/state".to_owned()];
         assert!(written("/srv/remit", &own).is_some());
-    }
-
-    #[test]
-    fn disks_are_told_from_other_devices() {
-        let list = |path: &str| {
-            let path = path.to_owned();
-            let optional = false;
-            vec![(Listed { path, optional }, 0..0)]
-        };
-        for path in ["/dev/sda", "/dev/nvme0n1p2", "/dev/dm-0", "/dev/vdb"] {
-            assert_eq!(disks(&list(path)).len(), 1, "{path}");
-        }
-        for path in ["/dev/kvm", "/dev/dri/card0", "/dev/ttyUSB0"] {
-            assert!(disks(&list(path)).is_empty(), "{path}");
-        }
     }
 
     #[test]

@@ -1,89 +1,12 @@
 //! What the program is known to do, by its name. Pure.
 
+use remit_programs::{Class, Program};
+
 use super::super::escape::exact;
 use super::super::measure::FileFound;
 use super::super::words::{size, some};
 use crate::plan::Whole;
 
-/// They execute code from their arguments, from files that these name, or programs that these name.
-const SHELLS: &[&str] = &[
-    "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh",
-];
-const INTERPRETERS: &[&str] = &[
-    "awk",
-    "bun",
-    "deno",
-    "expect",
-    "gawk",
-    "gdb",
-    "guile",
-    "java",
-    "jshell",
-    "julia",
-    "lua",
-    "luajit",
-    "m4",
-    "mawk",
-    "node",
-    "nodejs",
-    "octave",
-    "osascript",
-    "perl",
-    "php",
-    "pwsh",
-    "python",
-    "Rscript",
-    "ruby",
-    "scala",
-    "sqlite3",
-    "tclsh",
-    "vim",
-    "vi",
-    "emacs",
-    "ed",
-    "ex",
-    "sed",
-];
-const LAUNCHERS: &[&str] = &[
-    "at",
-    "batch",
-    "chroot",
-    "chrt",
-    "crontab",
-    "docker",
-    "doas",
-    "env",
-    "find",
-    "flock",
-    "ionice",
-    "kubectl",
-    "make",
-    "nerdctl",
-    "nice",
-    "nohup",
-    "nsenter",
-    "parallel",
-    "pkexec",
-    "podman",
-    "rsync",
-    "runuser",
-    "screen",
-    "setpriv",
-    "setsid",
-    "ssh",
-    "stdbuf",
-    "su",
-    "sudo",
-    "systemd-run",
-    "tar",
-    "timeout",
-    "tmux",
-    "unshare",
-    "watch",
-    "xargs",
-];
-/// Options before code, of those above.
-const CODE: &[&str] = &["-c", "-e", "-E", "--eval", "--command", "-r", "--exec"];
 /// They change or stop more than themselves.
 const STRONG: &[(&str, &str)] = &[
     (
@@ -187,19 +110,18 @@ fn package_verb(verb: &str, names: &[&str]) -> Vec<String> {
 pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<String> {
     let mut all = Vec::new();
     let name = base_name(argv);
-    // `python3.12`, `perl5.38`.
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-    let is = |known: &[&str]| known.contains(&name.as_str()) || known.contains(&stem);
+    let known = remit_programs::known(&name);
+    let interprets = known.is_some_and(Program::interprets);
     let shown = exact(name.as_bytes(), 200);
     if let Some(script) = whole.script {
         let size = size(script.size as u64);
         all.push(format!(
             "a script of {size} that the requester wrote is executed by '{shown}'"
         ));
-    } else if is(SHELLS) || is(INTERPRETERS) {
-        let code = argv
-            .iter()
-            .position(|arg| CODE.iter().any(|code| code.as_bytes() == *arg));
+    } else if interprets {
+        let code = known.map_or(&[][..], Program::code);
+        let is_code = |arg: &&[u8]| code.iter().any(|code| is_option(arg, code));
+        let code = argv.iter().position(is_code);
         match code {
             Some(at) if at + 1 < argv.len() => {
                 all.push(format!(
@@ -218,7 +140,7 @@ pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<S
                 "'{shown}' is given standard input, which may be code"
             ));
         }
-    } else if is(LAUNCHERS) {
+    } else if known.is_some_and(|program| starts_others(program, argv)) {
         all.push(format!("'{shown}' can start other programs"));
     }
     let interpreter = files.iter().find(|file| file.what == "interpreter");
@@ -229,6 +151,33 @@ pub fn executes(whole: &Whole<'_>, argv: &[&[u8]], files: &[FileFound]) -> Vec<S
     all
 }
 
+/// Whether it can start others as it is called: of a tool, by a word or an option that has it do so.
+fn starts_others(program: &Program, argv: &[&[u8]]) -> bool {
+    let Class::Tool(tool) = &program.class else {
+        return program.starts_others();
+    };
+    let mut words = argv.iter().skip(1);
+    let is_one = |arg: &&[u8]| {
+        let words = tool.starts.iter().chain(tool.verbs);
+        let is_code = |option: &&str| {
+            let name = arg.split(|byte| *byte == b'=').next().unwrap_or_default();
+            is_option(name, option)
+        };
+        words.into_iter().any(|word| word.as_bytes() == *arg) || tool.code.iter().any(is_code)
+    };
+    tool.operands.is_some() || words.any(is_one)
+}
+
+/// Whether an argument is this option; a short one may stand at the end of others, as `c` in `-lc`.
+fn is_option(arg: &[u8], option: &str) -> bool {
+    let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
+    let bundled = |letter: &str| {
+        let short = arg.starts_with(b"-") && !arg.starts_with(b"--");
+        short && arg.len() > 1 && arg.ends_with(letter.as_bytes())
+    };
+    arg == option.as_bytes() || letter.is_some_and(bundled)
+}
+
 fn base_name(argv: &[&[u8]]) -> String {
     let program = argv.first().copied().unwrap_or_default();
     let name = program
@@ -236,4 +185,51 @@ fn base_name(argv: &[&[u8]]) -> String {
         .next()
         .unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_programs::{Class, all, known};
+
+    /// What is said of a program to an approver goes by the same table as what the load refuses.
+    #[test]
+    fn c10_every_program_of_the_table_is_a_risk_or_only_writes() {
+        for program in all() {
+            let runs = program.interprets() || program.starts_others();
+            let only_data = matches!(&program.class, Class::Tool(tool)
+                if tool.verb || tool.operands_written || !tool.signs.is_empty() || !tool.writes.is_empty());
+            assert!(runs || only_data, "{:?}", program.names);
+        }
+        // Those that earlier lists disagreed about.
+        for name in [
+            "ash",
+            "yash",
+            "rbash",
+            "pypy",
+            "jruby",
+            "qjs",
+            "mono",
+            "dotnet",
+            "racket",
+            "scheme",
+            "wish",
+            "gsed",
+            "nawk",
+            "octave",
+            "scala",
+            "m4",
+            "osascript",
+            "gdb",
+            "vim",
+            "emacs",
+            "ed",
+            "ex",
+            "sqlite3",
+        ] {
+            assert!(
+                known(name).is_some_and(|program| program.interprets()),
+                "{name}"
+            );
+        }
+    }
 }

@@ -1,0 +1,106 @@
+//! Tools: options that run code or write files, words that start another program as `find -exec` does, and words
+//! that are code, a program or a verb by where they stand.
+
+use remit_programs::Tool;
+
+use super::{Linter, Seen};
+use crate::load::diagnostic::{Severity, quoted};
+use crate::model::command::Kind;
+
+impl Linter {
+    /// `tool [options] [words]`.
+    pub(super) fn tool(&mut self, program: &Seen<'_>, rest: &[Seen<'_>], tool: &Tool) {
+        let name = quoted(program.text);
+        let mut operands = 0;
+        let mut verb = None;
+        let mut skip = false;
+        for (at, word) in rest.iter().enumerate() {
+            self.sign(program, word, tool);
+            let after = rest.get(at + 1..).unwrap_or_default();
+            let text = if word.value {
+                Some(word)
+            } else {
+                after.first()
+            };
+            if skip {
+                skip = false;
+            } else if !word.value && tool.starts.contains(&word.text) {
+                let options = after
+                    .iter()
+                    .take_while(|word| word.is_option() && !word.value);
+                let inner = after.get(options.count()..).unwrap_or_default();
+                match inner.first() {
+                    Some(first) if first.value => {
+                        self.refuse(&first.span, format!("a value that {name} starts"));
+                    }
+                    _ => self.command(inner),
+                }
+            } else if word.is_option() {
+                let (code, writes) = (word.leads_to(tool.code), word.leads_to(tool.writes));
+                if code && let Some(text) = text.filter(|text| text.is_open()) {
+                    let message = format!("a value that {name} takes for code or settings");
+                    self.refuse(&text.span, message);
+                }
+                if writes && let Some(text) = text.filter(|text| is_text(text)) {
+                    self.writes(&name, text);
+                }
+                skip = !word.value && (code || writes || tool.with_value.contains(&word.text));
+            } else {
+                let place = operands;
+                operands += 1;
+                if !word.value && tool.verbs.contains(&word.text) {
+                    verb = Some(word.text);
+                }
+                if !word.is_free() {
+                    continue;
+                }
+                if tool.verb && place == 0 {
+                    let message = format!("a value that chooses what {name} does");
+                    self.refuse(&word.span, message);
+                } else if tool.operands.is_some_and(|from| place >= from) {
+                    let message = format!("a value that {name} executes or loads");
+                    self.refuse(&word.span, message);
+                } else if let Some(verb) = verb {
+                    let message = format!(
+                        "a value behind '{verb}': {name} takes it for a file to install or load, or for code, where \
+                         it is written so; the types package, unit and enum are no such thing"
+                    );
+                    self.refuse(&word.span, message);
+                } else if tool.operands_written && is_text(word) {
+                    self.writes(&name, word);
+                }
+            }
+        }
+    }
+
+    fn writes(&mut self, name: &str, word: &Seen<'_>) {
+        let message = format!(
+            "a value that chooses a file which {name} writes: type path keeps it in one directory"
+        );
+        self.push(Severity::Warning, &word.span, message);
+    }
+
+    /// A value that could begin with a sign by which the tool takes it for more than data.
+    fn sign(&mut self, program: &Seen<'_>, word: &Seen<'_>, tool: &Tool) {
+        let Some(Kind::Text { pattern, .. }) = word.kind else {
+            return;
+        };
+        for sign in tool.signs.chars() {
+            let begins = ["a", "/a", "/etc/passwd", "so/srv/a", ""];
+            let mut begins = begins.iter().map(|rest| format!("{sign}{rest}"));
+            if begins.any(|text| pattern.matches(text.as_bytes())) {
+                let message = format!(
+                    "a value can begin with '{sign}', by which {} takes it for a file or a command: a pattern that \
+                     begins with [A-Za-z0-9_] says that it is none",
+                    quoted(program.text)
+                );
+                self.push(Severity::Warning, &word.span, message);
+            }
+        }
+    }
+}
+
+/// Whether its value is free text: a path has its directory.
+fn is_text(word: &Seen<'_>) -> bool {
+    word.is_free() && !matches!(word.kind, Some(Kind::Path { .. }))
+}

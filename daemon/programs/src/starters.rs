@@ -1,0 +1,341 @@
+//! Shells, interpreters, and programs that only start others.
+
+use crate::{Class, Interpreter, Program, Wrapper};
+
+const PLAIN: Wrapper = Wrapper {
+    operands: 0,
+    with_value: &[],
+    code: &[],
+    assigns: false,
+    is_transparent: false,
+};
+const THROUGH: Wrapper = Wrapper {
+    is_transparent: true,
+    ..PLAIN
+};
+
+const fn wrapper(names: &'static [&'static str], wrapper: Wrapper) -> Program {
+    Program {
+        names,
+        class: Class::Wrapper(wrapper),
+    }
+}
+
+const fn joins(names: &'static [&'static str], wrapper: Wrapper) -> Program {
+    Program {
+        names,
+        class: Class::Joins(wrapper),
+    }
+}
+
+/// Of a language in which other programs are started.
+const fn language(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
+    let starts_programs = true;
+    Program {
+        names,
+        class: Class::Interpreter(Interpreter {
+            code,
+            starts_programs,
+        }),
+    }
+}
+
+/// Of a language for text, in which words are mostly no programs.
+const fn filter(names: &'static [&'static str], code: &'static [&'static str]) -> Program {
+    let starts_programs = false;
+    Program {
+        names,
+        class: Class::Interpreter(Interpreter {
+            code,
+            starts_programs,
+        }),
+    }
+}
+
+pub(crate) const PROGRAMS: &[Program] = &[
+    Program {
+        names: &[
+            "sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash", "csh", "tcsh",
+            "yash", "pwsh", "elvish", "nu", "xonsh",
+        ],
+        class: Class::Shell,
+    },
+    language(&["python", "pypy"], &["-c", "-m"]),
+    language(&["perl"], &["-e", "-E", "-M", "-m", "-I", "-x"]),
+    language(&["ruby", "jruby", "irb"], &["-e", "-r", "-I"]),
+    language(
+        &["node", "nodejs", "deno", "bun"],
+        &[
+            "-e",
+            "-p",
+            "--eval",
+            "--print",
+            "-r",
+            "--require",
+            "--import",
+            "--loader",
+        ],
+    ),
+    language(&["lua", "luajit"], &["-e", "-l"]),
+    language(&["php"], &["-r", "-B", "-R", "-E", "-F", "-f", "-d"]),
+    language(&["tclsh", "wish", "expect"], &["-c", "-f"]),
+    language(
+        &[
+            "Rscript",
+            "julia",
+            "guile",
+            "racket",
+            "scheme",
+            "octave",
+            "scala",
+            "osascript",
+            "ghci",
+            "erl",
+            "elixir",
+            "clojure",
+            "groovy",
+        ],
+        &["-e", "-E", "-c", "-l", "--eval", "-eval"],
+    ),
+    language(
+        &["java", "dotnet", "mono", "qjs", "jshell"],
+        &["-cp", "-jar", "-classpath"],
+    ),
+    language(
+        &["gdb", "lldb"],
+        &[
+            "-ex",
+            "-x",
+            "-iex",
+            "-ix",
+            "-o",
+            "-s",
+            "--command",
+            "--eval-command",
+            "--source",
+        ],
+    ),
+    filter(
+        &["awk", "gawk", "mawk", "nawk"],
+        &[
+            "-f",
+            "-e",
+            "-i",
+            "-l",
+            "-E",
+            "--file",
+            "--source",
+            "--include",
+            "--load",
+            "--exec",
+        ],
+    ),
+    filter(&["sed", "gsed"], &["-e", "-f", "--expression", "--file"]),
+    filter(&["m4"], &["-D", "-F", "-R"]),
+    filter(&["bpftrace", "stap", "dtrace"], &["-e", "-n", "-s"]),
+    filter(&["ed", "dc", "bc"], &["-e", "-f", "--expression", "--file"]),
+    wrapper(
+        &["env"],
+        Wrapper {
+            with_value: &["-u", "-C", "--unset", "--chdir", "-a", "--argv0"],
+            code: &["-S", "--split-string"],
+            assigns: true,
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["sudo", "doas", "pkexec"],
+        Wrapper {
+            with_value: &[
+                "-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U",
+            ],
+            assigns: true,
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["runuser", "su"],
+        Wrapper {
+            with_value: &["-u", "-g", "-G", "-s", "-w", "--user", "--group", "--shell"],
+            code: &["-c", "--command", "--session-command"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["nice", "ionice"],
+        Wrapper {
+            with_value: &["-n", "--adjustment", "-c", "-p"],
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["timeout"],
+        Wrapper {
+            operands: 1,
+            with_value: &["-k", "-s", "--kill-after", "--signal"],
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["flock"],
+        Wrapper {
+            operands: 1,
+            with_value: &["-w", "-E", "--timeout", "--wait", "--conflict-exit-code"],
+            code: &["-c", "--command"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["chroot", "taskset", "chrt", "setarch", "logsave"],
+        Wrapper {
+            operands: 1,
+            with_value: &["-T", "-P", "-D"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["stdbuf"],
+        Wrapper {
+            with_value: &["-i", "-o", "-e"],
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["xargs"],
+        Wrapper {
+            with_value: &[
+                "-a",
+                "-d",
+                "-E",
+                "-I",
+                "-L",
+                "-n",
+                "-P",
+                "-s",
+                "--arg-file",
+                "--delimiter",
+                "--max-args",
+                "--max-procs",
+                "--max-chars",
+            ],
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["strace", "ltrace"],
+        Wrapper {
+            with_value: &[
+                "-e", "-o", "-p", "-s", "-u", "-E", "-P", "-a", "-b", "-I", "-O", "-S", "-X",
+            ],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["systemd-cat"],
+        Wrapper {
+            with_value: &[
+                "-t",
+                "-p",
+                "--identifier",
+                "--priority",
+                "--stderr-priority",
+                "--level-prefix",
+                "--namespace",
+            ],
+            ..THROUGH
+        },
+    ),
+    wrapper(
+        &["systemd-inhibit", "systemd-nspawn", "lxc-attach"],
+        Wrapper {
+            with_value: &[
+                "-n",
+                "-D",
+                "-M",
+                "-i",
+                "-u",
+                "--name",
+                "--directory",
+                "--machine",
+                "--image",
+                "--user",
+            ],
+            ..PLAIN
+        },
+    ),
+    wrapper(&["nohup", "setsid", "time"], THROUGH),
+    wrapper(
+        &[
+            "busybox",
+            "toybox",
+            "setpriv",
+            "unshare",
+            "nsenter",
+            "prlimit",
+            "numactl",
+            "choom",
+            "valgrind",
+            "systemd-run",
+            "fakeroot",
+            "capsh",
+            "sshpass",
+            "dbus-run-session",
+            "unbuffer",
+            "linux32",
+            "linux64",
+            "catchsegv",
+            "eatmydata",
+            "aa-exec",
+            "bwrap",
+            "chpst",
+            "cpulimit",
+            "dumb-init",
+            "faketime",
+            "firejail",
+            "gosu",
+            "npx",
+            "proxychains",
+            "rlwrap",
+            "run0",
+            "runcon",
+            "ssh-agent",
+            "tini",
+            "torsocks",
+            "uvx",
+            "xvfb-run",
+            // The loader itself (ld.so(8)).
+            "ld.so",
+            "ld-linux.so",
+            "ld-linux-aarch64.so",
+            "ld-linux-x86-64.so",
+            "ld-musl-aarch64.so",
+            "ld-musl-x86_64.so",
+        ],
+        PLAIN,
+    ),
+    joins(
+        &["watch"],
+        Wrapper {
+            with_value: &["-n", "--interval", "-q", "--equexit"],
+            ..THROUGH
+        },
+    ),
+    joins(
+        &[
+            "parallel", "script", "screen", "tmux", "entr", "sg", "socat",
+        ],
+        PLAIN,
+    ),
+    joins(
+        &["ssh"],
+        Wrapper {
+            operands: 1,
+            with_value: &[
+                "-B", "-b", "-c", "-D", "-E", "-e", "-F", "-I", "-i", "-J", "-L", "-l", "-m", "-O",
+                "-o", "-P", "-p", "-Q", "-R", "-S", "-W", "-w",
+            ],
+            code: &["-o", "-F", "-S", "-J"],
+            ..PLAIN
+        },
+    ),
+];
