@@ -143,6 +143,9 @@ const LOCKED: &[&str] = &[
     "futex-requeue",
     "flush",
     "fifo-size",
+    "direct-read",
+    "direct-openat2",
+    "page-out",
 ];
 const REFUSED: &[&str] = &[
     "unshare-user",
@@ -154,6 +157,8 @@ const REFUSED: &[&str] = &[
     "own-filter",
     "own-listener",
     "file-system-key",
+    "socket-filter",
+    "fiemap",
 ];
 
 /// With Landlock alone off, where the kernel has it.

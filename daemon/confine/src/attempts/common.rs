@@ -152,6 +152,16 @@ pub(super) static COMMON: &[Attempt] = &[
     refusal(Wall::SeccompRefused, "be traced", libc::EPERM, 0, |_| {
         call(libc::SYS_ptrace, [0; 4])
     }),
+    refusal(
+        Wall::SeccompRefused,
+        "attach a filter to a socket",
+        libc::EPERM,
+        libc::EBADF,
+        |_| {
+            let (level, option) = (libc::SOL_SOCKET.into(), libc::SO_ATTACH_FILTER.into());
+            call(libc::SYS_setsockopt, [-1, level, option, 0])
+        },
+    ),
     Attempt {
         wall: Wall::SeccompUnknown,
         what: "call clone3",
