@@ -90,8 +90,8 @@ pub struct Options {
     /// Its mounts are shared, as they are below a service manager, in a namespace of its own. For a daemon without
     /// a disk of its own.
     pub shared: bool,
-    /// The kernel seems to be older than 6.16: descriptors can be sent to every socket.
-    pub passes_rights: bool,
+    /// A program of the tests that starts it with some system call refused: `without-passrights`, `without-fsync`.
+    pub launcher: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -110,7 +110,7 @@ impl Default for Options {
                 .into(),
             spool: None,
             shared: false,
-            passes_rights: false,
+            launcher: None,
         }
     }
 }
@@ -253,6 +253,11 @@ impl Daemon {
         self.restart();
     }
 
+    /// The next start is by this program of the tests.
+    pub fn launch_by(&mut self, name: &'static str) {
+        self.options.launcher = Some(name);
+    }
+
     /// The next start is without the variables of [`Options::env`].
     pub fn forget_faults(&mut self) {
         self.options.env.clear();
@@ -304,8 +309,8 @@ impl Daemon {
     /// remitd, behind what prepares the ground for it.
     fn command(&self) -> Command {
         let remitd = self.bin.join("remitd");
-        if self.options.passes_rights {
-            let mut launcher = Command::new(built().join("without-passrights"));
+        if let Some(name) = self.options.launcher {
+            let mut launcher = Command::new(built().join(name));
             launcher.arg(remitd);
             return launcher;
         }

@@ -23,7 +23,7 @@ use remit_tests::process::{Identity, descendants, ends_within};
 
 fn old_kernel() -> Daemon {
     Daemon::start(Options {
-        passes_rights: true,
+        launcher: Some("without-passrights"),
         ..Options::default()
     })
 }

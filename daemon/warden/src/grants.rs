@@ -37,6 +37,8 @@ pub use table::{Given, Giver};
 /// What programs and scripts are, where a grant speaks of commands.
 pub const RUN: &str = "run";
 
+type Save = fn(&Store, &Saved) -> io::Result<()>;
+
 /// The grants and their file.
 #[derive(Debug)]
 pub struct Grants {
@@ -135,7 +137,7 @@ impl Grants {
         let mut table = self.table.clone();
         let number = table.give(new, giver, now);
         let view = table.get(number).map(|given| given.view(now));
-        self.adopt(table, now)?;
+        self.adopt(table, now, Store::save)?;
         view.ok_or_else(|| io::Error::other("it was not added"))
     }
 
@@ -160,10 +162,10 @@ impl Grants {
         }
     }
 
-    /// Takes another table in the place of this one, once it is saved.
-    fn adopt(&mut self, table: Table, now: Moment) -> io::Result<()> {
+    /// Takes another table in the place of this one, once it is saved, in one of the ways of [`Store`].
+    fn adopt(&mut self, table: Table, now: Moment, save: Save) -> io::Result<()> {
         let before = std::mem::replace(&mut self.table, table);
-        let saved = self.save(now);
+        let saved = save(&self.store, &self.saved(now));
         if saved.is_err() {
             self.table = before;
         }
@@ -171,11 +173,12 @@ impl Grants {
     }
 
     fn save(&self, at: Moment) -> io::Result<()> {
-        self.store.save(&Saved {
-            boot: self.boot.clone(),
-            at,
-            table: self.table.clone(),
-        })
+        self.store.save(&self.saved(at))
+    }
+
+    fn saved(&self, at: Moment) -> Saved {
+        let (boot, table) = (self.boot.clone(), self.table.clone());
+        Saved { boot, at, table }
     }
 
     /// The oldest that covers a request, and the permission by it.
@@ -245,7 +248,8 @@ impl Warden {
         if table == self.grants.table {
             return Ok(());
         }
-        self.grants.adopt(table, now).map_err(|error| {
+        let adopted = self.grants.adopt(table, now, Store::save_use);
+        adopted.map_err(|error| {
             let text = format!("the use of grant {grant} cannot be saved: {error}");
             Refusal::new(Code::NotStarted, text).lift("make room on the state directory's disk")
         })

@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use remit_tests::daemon::Daemon;
 
-use super::scene::{file, give, listed, reloads, started, status, to_a};
+use super::scene::{file, give, give_as, listed, reloads, started, status, to_a};
 
 fn with_uses(daemon: &Daemon, uses: u32) -> u64 {
     let mut new = to_a("site.reload");
@@ -33,6 +33,24 @@ fn uses_and_time_that_are_left_outlive_a_restart_and_a_death() {
     let next = with_uses(&daemon, 1);
     assert!(next > grant, "a number is used once");
     daemon.stop();
+}
+
+/// Whoever works by a grant would else have everybody wait for the disk. A daemon that dies has saved it all the same.
+#[test]
+fn w15_a_use_is_saved_and_does_not_wait_for_the_disk() {
+    let mut daemon = started();
+    let _ = with_uses(&daemon, 3);
+    daemon.signal(Signal::SIGKILL);
+    daemon.launch_by("without-fsync");
+    daemon.restart_insistently();
+    assert!(reloads(&daemon), "the use was not saved without fsync(2)");
+    daemon.signal(Signal::SIGKILL);
+    daemon.restart_insistently();
+    assert_eq!(listed(&daemon)[0].uses_left, Some(2));
+    // What outlives a reboot is on the disk before it is used, and so is what is given.
+    let given = give_as(&daemon, &remit_tests::daemon::admin(), to_a("site.reload"));
+    assert!(given.is_err(), "{given:?}");
+    daemon.signal(Signal::SIGKILL);
 }
 
 #[test]

@@ -82,6 +82,20 @@ impl Store {
     /// # Errors
     /// The disk is full, or worse.
     pub fn save(&self, saved: &Saved) -> io::Result<()> {
+        self.write(saved, true)
+    }
+
+    /// Saves what was used. The next daemon of this boot finds it, whatever ends this one. It is put on the disk only
+    /// where that counts: where a grant outlives a reboot. A power cut ends the others, and so does a file that it damaged.
+    ///
+    /// # Errors
+    /// The disk is full, or worse.
+    pub fn save_use(&self, saved: &Saved) -> io::Result<()> {
+        let mut grants = saved.table.grants.iter();
+        self.write(saved, grants.any(|given| given.new.across_reboot))
+    }
+
+    fn write(&self, saved: &Saved, on_disk: bool) -> io::Result<()> {
         let body = postcard::to_extend(saved, Vec::new()).map_err(io::Error::other)?;
         if body.len() as u64 > MOST - 64 {
             return Err(io::Error::other("there are too many grants"));
@@ -97,9 +111,14 @@ impl Store {
         file.write_all(MAGIC)?;
         file.write_all(&Sha256::digest(&body))?;
         file.write_all(&body)?;
-        file.sync_all()?;
+        if on_disk {
+            file.sync_all()?;
+        }
         fs::rename(&new, &self.path)?;
-        self.sync_name()
+        match on_disk {
+            true => self.sync_name(),
+            false => Ok(()),
+        }
     }
 
     /// Saves that there are none, where nothing else can be saved. One that is not there is as good.
