@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::place::unique;
 
@@ -45,10 +45,15 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let below = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        for entry in below.filter(|entry| entry.path().is_dir()) {
-            let _ = fs::remove_dir(entry.path());
-        }
-        let _ = fs::remove_dir(&self.0);
+        remove(&self.0);
     }
+}
+
+/// Removes a cgroup with those in it, as far as they are empty.
+fn remove(cgroup: &Path) {
+    let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    let _ = fs::remove_dir(cgroup);
 }

@@ -22,7 +22,8 @@ use crate::caller::{Caller, argv, stdout};
 use crate::cgroup::Cgroup;
 use crate::place::{Place, built, unique_uids};
 use crate::process::{
-    Identity, Process, descendants, ends_within, enters, has_ended_within, pidfd, processes,
+    Identity, Process, descendants, ends_within, enters, has_ended_within, is_dead, pidfd,
+    processes,
 };
 use crate::scene::Ground;
 use crate::session::Session;
@@ -385,21 +386,19 @@ impl Daemon {
             .map(|process| process.pid)
     }
 
-    /// The keeper's pid: the first process of the jobs' pid namespace.
+    /// The keeper's pid.
     #[must_use]
     pub fn keeper(&self) -> Option<i32> {
         let mut found = descendants(self.pid()).into_iter();
-        found
-            .find(|process| process.nspid.get(1) == Some(&1))
-            .map(|process| process.pid)
+        found.find(Process::is_keeper).map(|process| process.pid)
     }
 
-    /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one. A zombie that
-    /// waits for pid 1, because the warden has died, is nobody's any more; nor is what has just been reaped (X).
+    /// Every process with a uid of this daemon's jobs, zombies too; the keeper's own is not one. One that is dead and
+    /// waits for pid 1, as what jobs leave does, is nobody's any more; nor is what has just been reaped (X).
     #[must_use]
     pub fn job_processes(&self) -> Vec<Process> {
         let uids = self.uid_first + 1..self.uid_first + self.uid_count;
-        let orphan = |process: &Process| process.state == 'Z' && process.parent == 1;
+        let orphan = |process: &Process| process.parent == 1 && is_dead(process.pid);
         let all = processes();
         let ahead = all.iter().filter(|process| process.name == "remit-zygote");
         let monitors: Vec<i32> = ahead.map(|process| process.parent).collect();
@@ -464,6 +463,7 @@ impl Daemon {
         Ground {
             dir: self.place.directory("ground"),
             job,
+            stranger: None,
             program: self.program("remit-attack"),
             daemon: self.child.id(),
             socket: self.runtime().socket(),
@@ -655,7 +655,7 @@ impl Daemon {
         left.extend(
             below
                 .into_iter()
-                .filter(|(_, process)| !has_ended_within(process, 1000))
+                .filter(|(pid, process)| !has_ended_within(process, 1000) && !is_dead(*pid))
                 .filter_map(|(pid, _)| Process::of(pid)),
         );
         Ended { in_order, left }

@@ -52,7 +52,7 @@ impl Held {
 pub struct Holdings {
     /// Root.
     pub warden: Held,
-    /// The first process of the jobs' pid namespace.
+    /// Ends all jobs when the warden dies.
     pub keeper: Held,
     /// Talks to clients.
     pub broker: Held,
@@ -209,7 +209,7 @@ fn sizes(dir: PathBuf) -> Vec<u64> {
         .collect()
 }
 
-/// Names of the jobs' cgroups: those beside the warden's own.
+/// Names of the jobs' cgroups: those in the directories of jobs beside the warden's own.
 fn cgroups(warden: i32) -> Vec<String> {
     let own = fs::read_to_string(format!("/proc/{warden}/cgroup")).unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -225,13 +225,13 @@ fn cgroups(warden: i32) -> Vec<String> {
     let Some(base) = own.strip_suffix("/remit-daemon") else {
         return Vec::new();
     };
-    let entries = fs::read_dir(root.join(base))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter(|entry| entry.path().is_dir())
+    let below = |dir: PathBuf| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().is_dir())
+    };
+    below(root.join(base))
+        .filter(|entry| entry.file_name() != "remit-daemon")
+        .flat_map(|of_jobs| below(of_jobs.path()))
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name != "remit-daemon")
         .collect()
 }

@@ -153,6 +153,36 @@ impl Process {
     }
 }
 
+/// Whether it executes nothing any more, though somebody may not have reaped it yet, or what it waits for: the init of
+/// a pid namespace waits for whoever was in there.
+#[must_use]
+pub fn is_dead(pid: i32) -> bool {
+    const PF_EXITING: u32 = 4;
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // proc_pid_stat(5): behind the name, the flags are the seventh field.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let flags = behind.split_whitespace().nth(6);
+    let flags = flags.and_then(|flags| flags.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
+impl Process {
+    /// Whether it is in a cgroup of jobs: a job's, a witness's, or that of a job to come.
+    #[must_use]
+    pub fn is_of_jobs(&self) -> bool {
+        let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
+        cgroup.contains("/jobs-of-remit-")
+    }
+
+    /// Whether it is the keeper of a daemon, and alive.
+    #[must_use]
+    pub fn is_keeper(&self) -> bool {
+        self.name == "remit-keeper" && self.state != 'Z'
+    }
+}
+
 /// Every process there is now.
 #[must_use]
 pub fn processes() -> Vec<Process> {

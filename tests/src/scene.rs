@@ -25,6 +25,8 @@ pub struct Ground {
     pub dir: PathBuf,
     /// The job's uid.
     pub job: Identity,
+    /// Whose the processes are that an attack knows by their pid; `None`: the job's.
+    pub stranger: Option<Identity>,
     /// The attack program.
     pub program: PathBuf,
     /// The daemon under attack, or a stand-in: a root process.
@@ -51,6 +53,7 @@ impl Ground {
         Self {
             dir: place.directory("ground"),
             job,
+            stranger: None,
             program,
             daemon: std::process::id(),
             socket,
@@ -91,12 +94,12 @@ impl Scene {
     }
 }
 
-/// A process of the job's uid outside every sandbox.
+/// A process outside every sandbox.
 struct Victim(Child);
 
 impl Victim {
     /// Has the scene's file open for reading as standard input, if there is one.
-    fn start(ground: &Ground, dir: &Path) -> Self {
+    fn start(ground: &Ground, dir: &Path, who: &Identity) -> Self {
         let input = File::open(dir.join("file")).map_or_else(|_| Stdio::null(), Stdio::from);
         let mut command = Command::new(&ground.program);
         command
@@ -105,7 +108,7 @@ impl Victim {
             .process_group(0)
             .stdin(input)
             .stdout(Stdio::piped());
-        ground.job.runs(&mut command);
+        who.runs(&mut command);
         let mut child = command.spawn().expect("the attack program starts");
         let mut ready = String::new();
         let output = child.stdout.take().expect("its output is a pipe");
@@ -249,12 +252,12 @@ pub fn arrange(id: &str, ground: &Ground) -> Scene {
         "tty-write" => terminal(&mut scene),
         "kill" | "kill-group" | "tgkill" | "sigqueue" | "kill-all" | "pidfd-signal"
         | "pidfd-proc" | "setown" => {
-            let victim = victim(&mut scene, ground, &dir);
+            let victim = stranger(&mut scene, ground, &dir);
             scene.witness = Some(Box::new(move || ends_within(victim, 100)));
         }
         "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched"
         | "affinity" => {
-            let victim = victim(&mut scene, ground, &dir);
+            let victim = stranger(&mut scene, ground, &dir);
             properties(&mut scene, victim);
         }
         "proc-oom" => {
@@ -563,8 +566,18 @@ fn terminal(scene: &mut Scene) {
     }));
 }
 
+/// One of the job's uid.
 fn victim(scene: &mut Scene, ground: &Ground, dir: &Path) -> i32 {
-    let victim = Victim::start(ground, dir);
+    attacked(scene, Victim::start(ground, dir, &ground.job))
+}
+
+/// One that a job may know by its pid.
+fn stranger(scene: &mut Scene, ground: &Ground, dir: &Path) -> i32 {
+    let who = ground.stranger.as_ref().unwrap_or(&ground.job);
+    attacked(scene, Victim::start(ground, dir, who))
+}
+
+fn attacked(scene: &mut Scene, victim: Victim) -> i32 {
     let pid = victim.pid();
     scene.arguments = vec![pid.to_string()];
     scene.victim = Some(victim);

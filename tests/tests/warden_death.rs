@@ -71,15 +71,16 @@ fn no_process_of_any_job_outlives_it_and_each_job_is_recorded_as_interrupted() {
     }
     let intents = jobs_of(&daemon.records("intent"));
     assert_eq!(intents.len(), 6);
-    let below: Vec<i32> = descendants(daemon.pid())
+    let jobs = daemon.job_processes();
+    let below: BTreeSet<i32> = descendants(daemon.pid())
         .iter()
+        .chain(&jobs)
         .map(|process| process.pid)
         .collect();
-    let jobs = daemon.job_processes();
     assert!(jobs.len() > 60, "only {} processes run", jobs.len());
     assert!(
-        jobs.iter().all(|process| below.contains(&process.pid)),
-        "a process is not below the warden"
+        jobs.iter().all(Process::is_of_jobs),
+        "a process is in no cgroup of a job"
     );
 
     let start = Instant::now();

@@ -34,11 +34,10 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 
 /// The zygotes that a daemon has: not their children on the way to becoming a job.
 fn zygotes(daemon: &Daemon) -> Vec<i32> {
-    let depth = own_depth();
     let mut found: Vec<i32> = descendants(daemon.pid())
         .into_iter()
         .filter(|process| process.name == "remit-zygote" && process.state != 'Z')
-        .filter(|process| process.parent == daemon.pid() && process.nspid.len() == depth)
+        .filter(|process| process.parent == daemon.pid() && !process.is_of_jobs())
         .map(|process| process.pid)
         .collect();
     // Pids begin anew some time.
@@ -51,12 +50,6 @@ fn started(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// In how many pid namespaces this test is.
-fn own_depth() -> usize {
-    let own = i32::try_from(std::process::id()).expect("pids are small");
-    Process::of(own).map_or(1, |own| own.nspid.len())
 }
 
 /// The one zygote of a daemon whose jobs have one profile. It is asked for with a job, where it does not
@@ -466,7 +459,7 @@ fn goes_on_until(pid: i32, call: libc::c_long) {
 }
 
 /// Killed after it has forked a job and before it says so: the child never becomes the job, and is not left for
-/// nobody to reap, which would keep the namespace of all jobs from ever ending.
+/// nobody to reap.
 #[test]
 fn a_child_that_nobody_was_told_of_is_nothing() {
     let daemon = Daemon::start(Options::default());
@@ -524,10 +517,8 @@ fn a_call_runs_once_though_the_warden_is_stopped_meanwhile() {
 
 /// Processes of jobs, executed or not, but no zombies.
 fn of_jobs(daemon: &Daemon) -> Vec<Process> {
-    let depth = own_depth();
-    let inside = |process: &Process| process.nspid.len() > depth && process.nspid[depth] != 1;
     let ours = descendants(daemon.pid()).into_iter();
-    ours.filter(|process| inside(process) && process.state != 'Z')
+    ours.filter(|process| process.is_of_jobs() && process.state != 'Z')
         .collect()
 }
 

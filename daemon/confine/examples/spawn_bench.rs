@@ -37,7 +37,6 @@ fn main() -> std::result::Result<(), Failure> {
         },
         &kernel,
     )?;
-    let keeper = Keeper::start(1_879_000_000, 1_879_000_000)?;
     let (argv, env) = (
         [CString::new("/bin/true")?],
         [CString::new("LANG=C.UTF-8")?],
@@ -81,7 +80,7 @@ fn main() -> std::result::Result<(), Failure> {
         };
         for ((_, sandbox), times) in sandboxes.iter().zip(&mut confined) {
             let start = Instant::now();
-            let spawned = spawn(sandbox, &keeper, &job)?;
+            let spawned = spawn(sandbox, &job)?;
             wait(spawned.pidfd.as_fd())?;
             times.push(start.elapsed());
             let (status, _) = floor::reap(spawned.pid).ok_or("not reaped")?;

@@ -68,10 +68,19 @@ fn session(way: &Way<'_>) -> Result<Taken, Fault> {
     Ok(Taken::Done)
 }
 
+/// Enters a cgroup.
+pub(crate) fn join(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let procs = floor::open_at(Some(dir), c"cgroup.procs", libc::O_WRONLY)?;
+    floor::write(procs.as_fd(), b"0").map(drop)
+}
+
 fn cgroup(way: &Way<'_>) -> Result<Taken, Fault> {
     if let Some(dir) = way.join_cgroup {
-        let procs = floor::open_at(Some(dir), c"cgroup.procs", libc::O_WRONLY)?;
-        floor::write(procs.as_fd(), b"0")?;
+        join(dir)?;
+        // Whoever ends all jobs when the parent dies may have done so before this one was in there.
+        if floor::parent() != way.parent {
+            return Err(Fault::because(crate::Why::Died));
+        }
     }
     Ok(if way.has_cgroup {
         Taken::Done

@@ -1,16 +1,22 @@
-//! A cgroup (v2) for each job, where there is a hierarchy we may write. cgroups(7).
+//! A cgroup (v2) for each job, and the switch that ends all of them. cgroups(7).
+//!
+//! `cgroup.kill` is how jobs end, so without it nothing runs.
 
+mod sweep;
+mod switch;
 mod text;
 
+use crate::Limits;
 use crate::error::{Doing, Error, Result};
-use crate::{Limits, floor};
 use std::{
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+pub use switch::Switch;
+use switch::{kill, switch};
 use text::{controllers, field, oom, own_directory, settings};
 
 /// A controller of cgroup v2 that limits jobs.
@@ -38,28 +44,40 @@ impl Controller {
     }
 }
 
-/// The directory that holds the jobs' cgroups.
+/// The directory that holds the jobs' cgroups, of one daemon alone.
 #[derive(Debug)]
 pub struct Cgroups {
-    base: PathBuf,
+    directory: PathBuf,
     prefix: String,
     controllers: Vec<Controller>,
+    switch: Switch,
+    /// Tells other daemons that this one lives. It is on `cgroup.kill`, which root alone can open (mode 0200), so that
+    /// nobody else can hold it; and on a description of its own, which keeper and zygotes do not have.
+    _lock: File,
 }
 
+/// Why jobs can have no cgroups, and so cannot run.
+const MAKING: &str = "cannot make cgroups for jobs";
+
 impl Cgroups {
-    /// Finds the hierarchy and makes ready a base for jobs. `None`: no cgroup v2 is mounted, or
-    /// it may not be written (containers); jobs then end by uid and have resource limits alone.
+    /// Finds the hierarchy and makes a directory for jobs in it.
     ///
-    /// The jobs' cgroups, named `name-ID`, lie beside this process's own sub-group
-    /// `name-daemon` when our cgroup is delegated to us, that is: not the root, and nobody else
-    /// is in it. Then controllers are enabled for the jobs. Else they lie in our cgroup and have
-    /// the controllers that happen to be enabled there. Leftovers of that name, of a
+    /// That lies beside this process's own sub-group `name-daemon` when our cgroup is delegated to us, that
+    /// is: not the root, and nobody else is in it. Then controllers are enabled for the jobs. Else it lies in
+    /// our cgroup and has the controllers that happen to be enabled there. Leftovers of that name, of a
     /// process that has ended, are killed and removed.
-    pub fn open(name: &str) -> Result<Option<Cgroups>> {
+    ///
+    /// # Errors
+    /// cgroup v2 is not mounted, may not be written, or has no `cgroup.kill` (before Linux 5.14).
+    pub fn open(name: &str) -> Result<Cgroups> {
         let mounts = read("/proc/self/mountinfo".as_ref())?;
         let own = read("/proc/self/cgroup".as_ref())?;
         let Some(own) = own_directory(&mounts, &own) else {
-            return Ok(None);
+            return Err(Error::refused(
+                MAKING,
+                "cgroup v2 is not mounted, or remitd is in none of its cgroups; mount it on \
+                 /sys/fs/cgroup, in a container with a cgroup namespace of its own",
+            ));
         };
         let base = own.path;
         // Still in the daemon's sub-group when a process re-executes itself.
@@ -69,26 +87,31 @@ impl Cgroups {
             }
             _ => base,
         };
-        if !writable(&base) {
-            return Ok(None);
+        sweep::leftovers(&base, name)?;
+        let (directory, switch, lock) = new_directory(&base, name)?;
+        if !own.is_root && is_ours_alone(&base)? {
+            take_over(&base, name)?;
         }
-        let mut cgroups = Cgroups {
-            base,
+        // Nobody is in it, so it can hand down what it has.
+        hand_down(&directory);
+        let enabled = read(&directory.join("cgroup.subtree_control"))?;
+        Ok(Cgroups {
+            directory,
             prefix: format!("{name}-"),
-            controllers: Vec::new(),
-        };
-        cgroups.sweep()?;
-        if !own.is_root && cgroups.is_ours_alone()? {
-            cgroups.take_over(name)?;
-        }
-        let enabled = read(&cgroups.base.join("cgroup.subtree_control"))?;
-        cgroups.controllers = controllers(&enabled);
-        Ok(Some(cgroups))
+            controllers: controllers(&enabled),
+            switch,
+            _lock: lock,
+        })
     }
 
     /// The directory that holds the jobs' cgroups.
     pub fn path(&self) -> &Path {
-        &self.base
+        &self.directory
+    }
+
+    /// Ends all jobs at once.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
     }
 
     /// The controllers that really limit jobs here.
@@ -111,24 +134,21 @@ impl Cgroups {
 
     /// A new cgroup for job `id`, still without limits.
     pub fn make(&self, id: &str) -> Result<Cgroup> {
-        let path = self.base.join(format!("{}{id}", self.prefix));
+        let path = self.directory.join(format!("{}{id}", self.prefix));
         let doing = || format!("cannot make the cgroup '{}'", path.display());
-        if id.is_empty()
-            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            || id == "daemon"
-        {
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return Err(Error::refused(
                 doing(),
                 "its name is not made of letters, digits and hyphens",
             ));
         }
-        fs::create_dir(&path).doing(doing)?;
+        make(&path).doing(doing)?;
         let has = |controller| self.controllers.contains(&controller);
         let counts = Counts {
             memory: has(Controller::Memory),
             tasks: has(Controller::Pids),
         };
-        held(path.clone(), counts).inspect_err(|_| {
+        opened(path.clone(), counts).inspect_err(|_| {
             let _ = fs::remove_dir(&path);
         })
     }
@@ -153,64 +173,94 @@ impl Cgroups {
         }
         Ok(())
     }
+}
 
-    /// Kills and removes what an earlier daemon of this name has left. Not what belongs to one
-    /// that lives: it holds a lock on each.
-    fn sweep(&self) -> Result<()> {
-        let doing = || format!("cannot read '{}'", self.base.display());
-        for entry in fs::read_dir(&self.base).doing(doing)? {
-            let path = entry.doing(doing)?.path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default();
-            let ours = name
-                .strip_prefix(&self.prefix)
-                .is_some_and(|id| id != "daemon");
-            let left = || File::open(&path).is_ok_and(|dir| dir.try_lock().is_ok());
-            if ours && path.is_dir() && left() {
-                let _ = kill(&path);
-                // Busy: its processes are still dying. It is swept at the next start.
-                let _ = fs::remove_dir(&path);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether no process but this one is in the base itself. One in a group of its own beneath,
-    /// as a service manager's control commands are, is not in the way.
-    fn is_ours_alone(&self) -> Result<bool> {
-        let here = read(&self.base.join("cgroup.procs"))?;
-        let me = std::process::id().to_string();
-        Ok(here.lines().all(|pid| pid == me))
-    }
-
-    /// A cgroup with processes cannot hand controllers down: this one moves aside.
-    fn take_over(&self, name: &str) -> Result<()> {
-        let own = self.base.join(format!("{name}-daemon"));
-        let doing = || format!("cannot move into the cgroup '{}'", own.display());
-        match fs::create_dir(&own) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
-            _ => {}
-        }
-        fs::write(own.join("cgroup.procs"), "0").doing(doing)?;
-        let there = controllers(&read(&self.base.join("cgroup.controllers"))?);
-        for controller in there {
-            let file = self.base.join("cgroup.subtree_control");
-            // One that cannot be had is missing from `controllers`, which policy looks at.
-            let _ = fs::write(file, format!("+{}", controller.name()));
-        }
-        Ok(())
+impl Drop for Cgroups {
+    /// Removes what is empty of it. The rest is swept at the next start.
+    fn drop(&mut self) {
+        let _ = sweep::remove(&self.directory);
     }
 }
 
-/// The cgroup at `path`, with a lock on it.
-fn held(path: PathBuf, counts: Counts) -> Result<Cgroup> {
+fn unusable(base: &Path, how: &str, error: &io::Error) -> Error {
+    Error::refused(
+        MAKING,
+        format!(
+            "'{}' cannot be {how} ({error}); start remitd as a service with Delegate=yes, or give its \
+             container a cgroup v2 that it may write",
+            base.display()
+        ),
+    )
+}
+
+/// How the directories of jobs begin, of all daemons of this name. Daemons before 2.1 must not take them for theirs.
+fn of_jobs(name: &str) -> String {
+    format!("jobs-of-{name}-")
+}
+
+/// Makes a directory that no other daemon has, whatever became of its pid, with its switch and the lock on that.
+fn new_directory(base: &Path, name: &str) -> Result<(PathBuf, Switch, File)> {
+    for number in 0..=u32::MAX {
+        let path = base.join(format!("{}{}-{number}", of_jobs(name), std::process::id()));
+        return match make(&path) {
+            Ok(()) => match switch(&path) {
+                Ok(Some((switch, lock))) => Ok((path, switch, lock)),
+                Ok(None) => continue,
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    Err(error)
+                }
+            },
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(e) => Err(unusable(base, "written", &e)),
+        };
+    }
+    Err(Error::refused(MAKING, "every name is taken"))
+}
+
+/// A cgroup whose processes everybody can see, whatever the umask: `systemd-cgtop` reads them all. Nothing
+/// in it but `cgroup.procs` and limits, which root alone may write.
+fn make(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// Whether no process but this one is in the base itself. One in a group of its own beneath,
+/// as a service manager's control commands are, is not in the way.
+fn is_ours_alone(base: &Path) -> Result<bool> {
+    let here = read(&base.join("cgroup.procs"))?;
+    let me = std::process::id().to_string();
+    Ok(here.lines().all(|pid| pid == me))
+}
+
+/// A cgroup with processes cannot hand controllers down: this process moves out of the base.
+fn take_over(base: &Path, name: &str) -> Result<()> {
+    let own = base.join(format!("{name}-daemon"));
+    let doing = || format!("cannot move into the cgroup '{}'", own.display());
+    // A new one: what is forked out of a cgroup that was killed once may be killed, too (Linux 6.18).
+    let _ = fs::remove_dir(&own);
+    match make(&own) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+        _ => {}
+    }
+    fs::write(own.join("cgroup.procs"), "0").doing(doing)?;
+    hand_down(base);
+    Ok(())
+}
+
+/// Enables for the cgroups in a directory what it has itself. What cannot be had is missing from
+/// `controllers`, which policy looks at.
+fn hand_down(directory: &Path) {
+    let there = read(&directory.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers(&there) {
+        let file = directory.join("cgroup.subtree_control");
+        let _ = fs::write(file, format!("+{}", controller.name()));
+    }
+}
+
+/// The cgroup at `path`.
+fn opened(path: PathBuf, counts: Counts) -> Result<Cgroup> {
     let dir = File::open(&path).doing(|| format!("cannot open '{}'", path.display()))?;
-    // Held as long as we live: so that a sweep knows what is left over from what is in use.
-    dir.try_lock()
-        .map_err(io::Error::from)
-        .doing(|| format!("cannot lock '{}'", path.display()))?;
     let events = path.join("cgroup.events");
     let events = File::open(&events).doing(|| format!("cannot open '{}'", events.display()))?;
     Ok(Cgroup {
@@ -318,41 +368,9 @@ impl Cgroup {
     }
 }
 
-/// `cgroup.kill`, Linux 5.14; before, each process that can be seen, for as long as there are
-/// some: a fork may be quicker than a list.
-fn kill(path: &Path) -> io::Result<()> {
-    match fs::write(path.join("cgroup.kill"), "1") {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        done => return done,
-    }
-    for _ in 0..100 {
-        let list = fs::read_to_string(path.join("cgroup.procs"))?;
-        if list.is_empty() {
-            break;
-        }
-        for pid in list
-            .lines()
-            .filter_map(|l| l.parse::<i32>().ok())
-            .filter(|pid| *pid > 0)
-        {
-            if let Ok(process) = floor::pidfd_open(pid) {
-                let _ = floor::pidfd_send_signal(&process, libc::SIGKILL);
-            }
-        }
-    }
-    Ok(())
-}
-
 fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
     let opened = File::open(path).and_then(|f| f.take(4 << 20).read_to_string(&mut text));
     opened.doing(|| format!("cannot read '{}'", path.display()))?;
     Ok(text)
-}
-
-/// Tried by making a directory: a read-only mount and a namespace's root both answer no.
-fn writable(base: &Path) -> bool {
-    let probe = base.join(format!("remit-probe-{}", std::process::id()));
-    let made = fs::create_dir(&probe).is_ok();
-    made && fs::remove_dir(&probe).is_ok()
 }

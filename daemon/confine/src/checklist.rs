@@ -40,6 +40,8 @@ pub(crate) struct Way<'a> {
     pub(crate) limits: &'a [Row],
     /// Set where the fork could not place the child itself.
     pub(crate) join_cgroup: Option<BorrowedFd<'a>>,
+    /// The process that forks the child in that case.
+    pub(crate) parent: u32,
     /// The child is in its cgroup, one way or the other.
     pub(crate) has_cgroup: bool,
     /// Options of a private directory that is anybody's, as `/tmp` is, and of one that is not.

@@ -11,10 +11,11 @@
 //! job, which is in the same. So to itself the job's group and session have the number 0, being led
 //! from outside, and a job that makes a group of its own hears no stop but the last.
 //!
-//! When the monitor is killed, init dies with it, and so does the job. When the keeper is, all do.
+//! When the monitor is killed, init dies with it, and so does the job. The kill of the job's cgroup ends
+//! all of them.
 
 use crate::floor::{self, ForkCall};
-use crate::keeper::{KEEPER_CALLS, become_nobody, make_nothing, settle};
+use crate::keeper::{INIT_CALLS, become_nobody, make_nothing, settle};
 use crate::net::Relay;
 use crate::notes::Fault;
 use crate::seccomp::{self, Program};
@@ -58,7 +59,7 @@ impl Filters {
     pub(crate) fn compile() -> Result<Filters> {
         Ok(Filters {
             monitor: seccomp::only(MONITOR_CALLS)?,
-            init: seccomp::only(KEEPER_CALLS)?,
+            init: seccomp::only(INIT_CALLS)?,
         })
     }
 }
@@ -198,7 +199,7 @@ impl Monitor<'_> {
         floor::set_name(c"remit-monitor")?;
         floor::change_dir(c"/")?;
         become_nobody(self.uid, self.gid, &[])?;
-        make_nothing()?;
+        make_nothing(0)?;
         for ready in others.into_iter().flatten() {
             if floor::read(ready, &mut [0])? != 1 {
                 return Err(io::Error::from_raw_os_error(libc::ECHILD));

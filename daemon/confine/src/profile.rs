@@ -70,7 +70,7 @@ pub struct StrictProfile {
     pub limits: Limits,
 }
 
-/// No sandbox: a user's whole rights. What holds are the jobs' pid namespace, the cgroup, the
+/// No sandbox: a user's whole rights. What holds are the cgroup, the
 /// login uid, a session, descriptors, environment and limits of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostProfile {

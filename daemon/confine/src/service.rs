@@ -13,7 +13,7 @@ use std::{
 /// Runs `program` as `uid`, `gid` and exactly `groups`, without a capability, with `no_new_privs`
 /// and a session of its own. Descriptors: stdin and stdout null, stderr inherited, each of `fds`
 /// at its number (3 or more, no two alike), nothing else. It is killed when the calling thread
-/// ends. It is not in the jobs' pid namespace, and has no other sandbox: it confines itself.
+/// ends. It has no sandbox: it confines itself.
 ///
 /// Returns the pid and its pidfd when the child exists. A child that could not execute ends
 /// with status 127 after a line on stderr.

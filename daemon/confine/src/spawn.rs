@@ -6,7 +6,7 @@ use crate::checklist::{self, Way};
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Pointers};
 use crate::inherited::Inherited;
-use crate::{Argument, Keeper, Limits, Measured, Sandbox, Wall};
+use crate::{Argument, Limits, Measured, Sandbox};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::{Gid, Uid, fchown, pipe2},
@@ -73,17 +73,13 @@ const LEAST_NOFILE: u64 = 32;
 /// Refused are uid or gid 0, an empty argv, a relative cwd, a script or secret that is not sealed,
 /// a path argument that is not a plain one, a measured file without an absolute name, fewer than 32 descriptors, private directories without a
 /// limit, and a profile's user without a cgroup.
-pub fn spawn(sandbox: &Sandbox, keeper: &Keeper, job: &Job<'_>) -> Result<Spawned> {
+pub fn spawn(sandbox: &Sandbox, job: &Job<'_>) -> Result<Spawned> {
     vet(sandbox, job)?;
     let (pipes, ends) = pipes(sandbox, job)?;
     let call = sandbox.kernel.fork;
     let into = job.cgroup.filter(|_| call == ForkCall::Clone3);
     let (pid, pidfd) = with_way(sandbox, job, &ends, None, |way| {
-        let child = || checklist::run(way);
-        match sandbox.walls.up(Wall::PidNamespace) {
-            true => keeper.fork(call, into, child),
-            false => floor::fork(call, into, child).doing(|| "cannot fork".into()),
-        }
+        floor::fork(call, into, || checklist::run(way)).doing(|| "cannot fork".into())
     })?;
     Ok(pipes.of(pid, pidfd))
 }
@@ -145,6 +141,7 @@ pub(crate) fn with_way<T>(
         join_cgroup: job
             .cgroup
             .filter(|_| sandbox.kernel.fork == ForkCall::Clone),
+        parent: std::process::id(),
         has_cgroup: job.cgroup.is_some(),
         tmpfs: tmpfs_options(job.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(job.limits, 0o755, uid, gid)?,
@@ -170,7 +167,7 @@ pub(crate) fn vet(sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
         "a job is never root"
     } else if sandbox.who.user.is_some() && job.cgroup.is_none() {
         // Its processes cannot be told by their uid, nor counted by it.
-        "its user is not its own: that needs cgroup v2"
+        "its user is not its own: that needs a cgroup"
     } else if job.argv.first().is_none_or(|name| name.is_empty()) {
         "no program is named"
     } else if !is_absolute(job.cwd) {
@@ -278,15 +275,7 @@ mod tests {
             ..StrictProfile::default()
         };
         let name = format!("remit-unit-{}", std::process::id());
-        let Some(cgroups) = Cgroups::open(&name).unwrap() else {
-            assert_ne!(
-                std::env::var("REMIT_TESTS_MUST_RUN").as_deref(),
-                Ok("1"),
-                "no cgroup v2"
-            );
-            return;
-        };
-        let keeper = Keeper::start(1_879_000_000, 1_879_000_000).unwrap();
+        let cgroups = Cgroups::open(&name).unwrap();
         // In a cgroup namespace of its own a job sees itself at the top.
         for (sandbox, seen) in [
             (Sandbox::read(&read, &kernel).unwrap(), "-job"),
@@ -309,7 +298,7 @@ mod tests {
                 cgroup: Some(cgroup.fd()),
                 limits: &limits,
             };
-            let spawned = spawn(&sandbox, &keeper, &job).unwrap();
+            let spawned = spawn(&sandbox, &job).unwrap();
             floor::wait(spawned.pid, 0).unwrap();
             let Progress::Executed(done) = StepReader::new().read(spawned.steps.as_fd()) else {
                 panic!()
@@ -323,7 +312,5 @@ mod tests {
             assert!(!cgroup.populated().unwrap());
             cgroup.remove().unwrap();
         }
-        floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
-        floor::wait(keeper.pid(), 0).unwrap();
     }
 }

@@ -24,7 +24,7 @@ pub enum Step {
     Network,
     /// Resource limits.
     Rlimits,
-    /// A mount namespace of its own (the pid namespace is entered by the fork); base `strict`: own
+    /// A mount namespace of its own; base `strict`: own
     /// pid, ipc, uts and cgroup namespaces too.
     Namespaces,
     /// Whole tree private, read-only, nosuid, nodev; private `/tmp`s; a minimal `/dev`. Base `read`.

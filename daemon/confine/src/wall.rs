@@ -138,9 +138,9 @@ impl Wall {
             Wall::Landlock if kernel.landlock_abi < 1 => {
                 Some("no Landlock; read-only mounts and the own uid stand without it")
             }
-            Wall::LandlockScope if kernel.landlock_abi < 6 => {
-                Some("no Landlock of version 6; pid namespace and the own uid stand without it")
-            }
+            Wall::LandlockScope if kernel.landlock_abi < 6 => Some(
+                "no Landlock of version 6; the own uid, in strict the pid namespace stand without it",
+            ),
             Wall::Keyring if !kernel.keyrings => Some("no keyrings; nothing to be kept from"),
             _ => None,
         }

@@ -3,14 +3,15 @@
 mod testimony;
 
 use crate::attempts::{Attempt, NAMESPACES, Outside, Stage, attempts};
+use crate::beginning::join;
 use crate::checklist::Way;
 use crate::error::{Doing, Error, Result};
-use crate::floor::{self, Pointers};
+use crate::floor::{self, ForkCall, Pointers};
 use crate::root::{self, Access, Content, Host, Mount};
 use crate::sandbox::Base;
 use crate::spawn::{pipe, shared_pages, tmpfs_options};
 use crate::zygote::Forker;
-use crate::{Keeper, Progress, Sandbox, Step, StepReader, Wall};
+use crate::{Cgroup, Progress, Sandbox, Step, StepReader, Wall};
 use nix::poll::{PollFd, PollFlags, poll};
 use std::{
     ffi::{CStr, CString},
@@ -45,8 +46,9 @@ pub struct Witness {
 }
 
 /// Forks a witness under `uid`, `gid` (which no job uses meanwhile), with the profile's own
-/// limits and groups. It makes nothing outside its own namespaces.
-pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result<Witness> {
+/// limits and groups, in a cgroup of its own: kill that when it has ended. It makes nothing outside its
+/// own namespaces.
+pub fn witness(sandbox: &Sandbox, cgroup: &Cgroup, uid: u32, gid: u32) -> Result<Witness> {
     if uid == 0 || gid == 0 {
         return Err(Error::refused("cannot witness", "a job is never root"));
     }
@@ -67,12 +69,10 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
     let stat = |path: &CStr| {
         floor::stat(path).doing(|| format!("cannot look at '{}'", path.to_string_lossy()))
     };
-    let jobs = floor::stat_of(keeper.namespace()).doing(|| "cannot look at the keeper".into())?;
     let mut outside = Outside {
         tmp: stat(c"/tmp")?.st_dev,
         root: stat(c"/")?.st_dev,
         namespaces: [0; NAMESPACES.len()],
-        jobs: jobs.st_ino,
     };
     for (inode, path) in outside.namespaces.iter_mut().zip(NAMESPACES) {
         *inode = stat(path)?.st_ino;
@@ -87,7 +87,8 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
         loginuid: None,
         limits: &rows,
         join_cgroup: None,
-        has_cgroup: false,
+        parent: std::process::id(),
+        has_cgroup: true,
         tmpfs: tmpfs_options(&sandbox.limits, 0o1777, uid, gid)?,
         scratch: tmpfs_options(&sandbox.limits, 0o755, uid, gid)?,
         shared_pages: shared_pages(&sandbox.limits)?,
@@ -127,11 +128,15 @@ pub fn witness(sandbox: &Sandbox, keeper: &Keeper, uid: u32, gid: u32) -> Result
         )
     };
     let call = sandbox.kernel.fork;
-    let (pid, pidfd) = if sandbox.walls.up(Wall::PidNamespace) {
-        keeper.fork(call, None, child)?
-    } else {
-        floor::fork(call, None, child).doing(|| "cannot fork".into())?
-    };
+    let into = Some(cgroup.fd());
+    let (pid, pidfd) = match call {
+        ForkCall::Clone3 => floor::fork(call, into, child),
+        ForkCall::Clone => floor::fork(call, None, || match join(cgroup.fd()) {
+            Ok(()) => child(),
+            Err(_) => 1,
+        }),
+    }
+    .doing(|| "cannot fork".into())?;
     let mut steps = vec![steps];
     steps.extend(further.into_iter().map(|(steps, _)| steps));
     Ok(Witness {
@@ -160,8 +165,8 @@ impl Witness {
     /// Never waits. An error when the witness did not get through the checklist: it names the
     /// step.
     ///
-    /// Its bystander, of the same uid, may still be ending: kill by uid before the uid is used
-    /// again.
+    /// Its bystander, of the same uid, may still be ending: see the cgroup empty before the uid is
+    /// used again.
     pub fn read(&mut self) -> Result<Option<Vec<Finding>>> {
         if let Some(pid) = self.pid {
             let ended = floor::wait(pid, libc::WNOHANG);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use remit_common::admin::{AdminReply, Checkup, ProfileCheck};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Finding, Killing, Witness};
+use remit_confine::{Cgroup, Finding, Witness};
 
 use crate::admin::Wants;
 use crate::audit::{Event, Record};
@@ -20,7 +20,7 @@ use crate::plan::who;
 use crate::reactor::{Interest, Token};
 use crate::say::{self, Weight};
 use crate::uids::JobUid;
-use crate::walls::{Asked, Walled, broken};
+use crate::walls::{Asked, Ready, Walled, broken};
 use crate::warden::Warden;
 
 /// For a witness to try every wall of a base.
@@ -43,19 +43,25 @@ struct Tour {
     asked: Option<Subject>,
     /// The base that is being tried, and those after it.
     left: Vec<Walled>,
-    /// Bases of which each wall held, below the keeper that there is.
+    /// Bases of which each wall held, since the keeper that there is was started.
     held: Vec<Walled>,
     done: Vec<ProfileCheck>,
 }
 
-/// The uid of a witness is no job's meanwhile.
 #[derive(Debug)]
 enum Phase {
-    Trying(Witness, JobUid),
+    Trying(Witness, Own),
     /// It was killed and has not ended; who waited has been told.
-    Stuck(Witness, JobUid),
-    /// It has ended; what it left of its uid is being killed.
-    Clearing(Killing, JobUid, Then),
+    Stuck(Witness, Own),
+    /// It has ended; what it left in its cgroup is being killed.
+    Clearing(Own, Then),
+}
+
+/// The cgroup of a witness, and its uid: no job's meanwhile.
+#[derive(Debug)]
+struct Own {
+    cgroup: Cgroup,
+    uid: JobUid,
 }
 
 /// What comes when a witness is gone.
@@ -79,10 +85,10 @@ impl Warden {
     /// Has all walls tried. `asked`: who wants to know; nobody, when the daemon itself does.
     pub fn check_walls(&mut self, asked: Option<&Subject>) -> Begun {
         match self.trial.as_ref().map(|trial| &trial.phase) {
-            Some(Phase::Trying(..) | Phase::Clearing(_, _, Then::GoOn | Then::Tell(Some(_)))) => {
+            Some(Phase::Trying(..) | Phase::Clearing(_, Then::GoOn | Then::Tell(Some(_)))) => {
                 Begun::Later
             }
-            Some(Phase::Stuck(..) | Phase::Clearing(_, _, Then::Tell(None))) => {
+            Some(Phase::Stuck(..) | Phase::Clearing(_, Then::Tell(None))) => {
                 Begun::Now(untried("an earlier witness has not ended"))
             }
             None => {
@@ -103,9 +109,8 @@ impl Warden {
         }
     }
 
-    /// Has walls tried that were put up anew. No witness of what stood before is at work then: it
-    /// lives below the keeper, whose end is told only when all below it are reaped. What one has found
-    /// is void.
+    /// Has all walls tried again, before anything runs. A witness at work was killed with the jobs; what it has
+    /// found is void.
     pub fn try_anew(&mut self) {
         if let Some(trial) = &mut self.trial {
             trial.tour.held.clear();
@@ -151,15 +156,20 @@ impl Warden {
             .walls
             .witness(walled, &uid)
             .map_err(|error| chain(&error))
-            .and_then(|witness| {
-                let watched = self.reactor.add(witness.fd(), Token::Trial, Interest::Read);
-                watched.map_err(|error| format!("it cannot be watched: {error}"))?;
-                Ok(witness)
+            .and_then(|(witness, cgroup)| {
+                match self.reactor.add(witness.fd(), Token::Trial, Interest::Read) {
+                    Ok(()) => Ok((witness, cgroup)),
+                    Err(error) => {
+                        drop(witness);
+                        drop(Ready::of(cgroup));
+                        Err(format!("it cannot be watched: {error}"))
+                    }
+                }
             });
         match begun {
-            Ok(witness) => {
+            Ok((witness, cgroup)) => {
                 self.timers.add(TRY, Timer::Trial);
-                let phase = Phase::Trying(witness, uid);
+                let phase = Phase::Trying(witness, Own { cgroup, uid });
                 self.trial = Some(Trial { phase, tour });
                 Ok(())
             }
@@ -176,9 +186,9 @@ impl Warden {
             return;
         };
         match phase {
-            Phase::Trying(mut witness, uid) => match witness.read() {
+            Phase::Trying(mut witness, own) => match witness.read() {
                 Ok(None) => {
-                    let phase = Phase::Trying(witness, uid);
+                    let phase = Phase::Trying(witness, own);
                     self.trial = Some(Trial { phase, tour });
                 }
                 Ok(Some(findings)) => {
@@ -188,27 +198,19 @@ impl Warden {
                         let walled = tour.left.remove(0);
                         self.found(walled, &findings, &mut tour);
                     }
-                    self.clear(uid, Then::GoOn, tour);
+                    self.clear(own, Then::GoOn, tour);
                 }
                 Err(error) => {
                     self.reactor.remove(witness.fd());
                     let reply = self.could_not_try(&chain(&error), tour.asked.as_ref());
-                    self.clear(uid, Then::Tell(Some(reply)), tour);
+                    self.clear(own, Then::Tell(Some(reply)), tour);
                 }
             },
-            Phase::Stuck(witness, uid) => {
+            Phase::Stuck(witness, own) => {
                 self.reactor.remove(witness.fd());
-                self.clear(uid, Then::Tell(None), tour);
+                self.clear(own, Then::Tell(None), tour);
             }
-            Phase::Clearing(killing, uid, then) => {
-                self.timers.cancel(Timer::Trial);
-                self.reactor.remove(killing.fd());
-                match killing.verified() {
-                    Ok(true) => self.uids.give_back(uid),
-                    Ok(false) | Err(_) => keeps(&uid),
-                }
-                self.cleared(then, tour);
-            }
+            Phase::Clearing(own, then) => self.look_cleared(own, then, tour),
         }
     }
 
@@ -221,42 +223,54 @@ impl Warden {
             return;
         };
         match phase {
-            Phase::Trying(witness, uid) | Phase::Stuck(witness, uid) => {
+            Phase::Trying(witness, own) | Phase::Stuck(witness, own) => {
                 witness.kill();
                 let why = format!("the witness was not done in {} s", TRY.as_secs());
                 let reply = self.could_not_try(&why, tour.asked.as_ref());
-                let phase = Phase::Stuck(witness, uid);
+                let phase = Phase::Stuck(witness, own);
                 self.trial = Some(Trial { phase, tour });
                 self.tell_checked(Some(&reply));
             }
-            Phase::Clearing(killing, uid, then) => {
-                self.reactor.remove(killing.fd());
-                keeps(&uid);
+            Phase::Clearing(own, then) => {
+                self.reactor.remove(own.cgroup.events());
+                keeps(&own.uid);
                 self.cleared(then, tour);
             }
         }
     }
 
-    /// Ends what has the witness's uid, before a job may.
-    fn clear(&mut self, uid: JobUid, then: Then, tour: Tour) {
-        let killing = self.walls.kill_uid(&uid);
-        let watched = killing.map_err(|error| chain(&error)).and_then(|killing| {
-            let watched = self.reactor.add(killing.fd(), Token::Trial, Interest::Read);
-            watched.map_err(|error| error.to_string())?;
-            Ok(killing)
+    /// Ends what is left of a witness, before a job may have its uid.
+    fn clear(&mut self, own: Own, then: Then, tour: Tour) {
+        let killed = own.cgroup.kill().map_err(|error| chain(&error));
+        let watched = killed.and_then(|()| {
+            let events = own.cgroup.events();
+            let watched = self.reactor.add(events, Token::Trial, Interest::Change);
+            watched.map_err(|error| error.to_string())
         });
-        match watched {
-            Ok(killing) => {
-                self.timers.add(CLEAR, Timer::Trial);
-                let phase = Phase::Clearing(killing, uid, then);
-                self.trial = Some(Trial { phase, tour });
-            }
-            Err(why) => {
-                say!("what a witness left cannot be killed: {why}");
-                keeps(&uid);
-                self.cleared(then, tour);
-            }
+        if let Err(why) = watched {
+            say!("what a witness left cannot be killed: {why}");
+            keeps(&own.uid);
+            return self.cleared(then, tour);
         }
+        self.timers.add(CLEAR, Timer::Trial);
+        // It may have become empty before it was watched.
+        self.look_cleared(own, then, tour);
+    }
+
+    /// The cgroup of a witness may have become empty.
+    fn look_cleared(&mut self, own: Own, then: Then, tour: Tour) {
+        if !matches!(own.cgroup.populated(), Ok(false)) {
+            let phase = Phase::Clearing(own, then);
+            self.trial = Some(Trial { phase, tour });
+            return;
+        }
+        self.timers.cancel(Timer::Trial);
+        self.reactor.remove(own.cgroup.events());
+        if let Err(left) = own.cgroup.remove() {
+            say!("{}", chain(&left));
+        }
+        self.uids.give_back(own.uid);
+        self.cleared(then, tour);
     }
 
     fn cleared(&mut self, then: Then, tour: Tour) {

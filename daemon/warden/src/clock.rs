@@ -38,8 +38,6 @@ pub enum Timer {
     Exited(u64),
     /// It should have by now.
     Drain(u64),
-    /// What is left of an ended job is looked at again.
-    Stuck(u64),
     /// A parked request has waited long enough for its record.
     Parked,
     /// End records that found no room are tried again.

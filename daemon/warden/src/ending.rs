@@ -106,22 +106,12 @@ impl Warden {
         }
     }
 
-    /// Kills every process of a job, by its cgroup or by its uid.
+    /// Kills every process of a job, by its cgroup.
     fn kill_all(&mut self, serial: u64) {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
-        let killed = match &job.cgroup {
-            Some(cgroup) => cgroup.kill(),
-            None if job.killing.is_some() => Ok(()),
-            None => self.walls.kill_uid(&job.plan.uid).map(|killing| {
-                let _ = self
-                    .reactor
-                    .add(killing.fd(), Token::Killing(serial), Interest::Read);
-                job.killing = Some(killing);
-            }),
-        };
-        if let Err(error) = killed {
+        if let Err(error) = job.cgroup.kill() {
             say_error!("cannot end job {}: {}", job.plan.job, chain(&error));
         }
         // Whatever it is in, the first process must not wait for its cgroup.
@@ -151,24 +141,18 @@ impl Warden {
             return;
         }
         job.phase = Phase::Emptying;
-        match &job.cgroup {
-            Some(cgroup) if matches!(cgroup.populated(), Ok(false)) => self.emptied(serial, true),
-            Some(cgroup) => {
-                let events = cgroup.events();
-                job.cgroup_watched = self
-                    .reactor
-                    .add(events, Token::Cgroup(serial), Interest::Change)
-                    .is_ok();
-                self.timers.add(KILL, Timer::Kill(serial));
-                self.kill_all(serial);
-                // It may have become empty before it was watched.
-                self.cgroup_changed(serial);
-            }
-            None => {
-                self.timers.add(KILL, Timer::Kill(serial));
-                self.kill_all(serial);
-            }
+        if matches!(job.cgroup.populated(), Ok(false)) {
+            return self.emptied(serial, true);
         }
+        let events = job.cgroup.events();
+        job.cgroup_watched = self
+            .reactor
+            .add(events, Token::Cgroup(serial), Interest::Change)
+            .is_ok();
+        self.timers.add(KILL, Timer::Kill(serial));
+        self.kill_all(serial);
+        // It may have become empty before it was watched.
+        self.cgroup_changed(serial);
     }
 
     /// A job's cgroup may have become empty.
@@ -176,27 +160,9 @@ impl Warden {
         let Some(job) = self.jobs.get(serial) else {
             return self.stuck_moved(serial);
         };
-        let empty = job
-            .cgroup
-            .as_ref()
-            .is_some_and(|c| matches!(c.populated(), Ok(false)));
+        let empty = matches!(job.cgroup.populated(), Ok(false));
         if empty && matches!(job.phase, Phase::Emptying) {
             self.emptied(serial, true);
-        }
-    }
-
-    /// A kill by uid has an answer.
-    pub fn killed(&mut self, serial: u64) {
-        let Some(job) = self.jobs.get(serial) else {
-            return self.stuck_killed(serial);
-        };
-        let Some(killing) = job.killing.take() else {
-            return;
-        };
-        self.reactor.remove(killing.fd());
-        let verified = killing.verified().unwrap_or(false);
-        if matches!(job.phase, Phase::Emptying) {
-            self.emptied(serial, verified);
         }
     }
 
@@ -217,10 +183,8 @@ impl Warden {
         };
         job.empty = verified;
         job.phase = Phase::Draining;
-        if let Some(cgroup) = &job.cgroup
-            && std::mem::take(&mut job.cgroup_watched)
-        {
-            self.reactor.remove(cgroup.events());
+        if std::mem::take(&mut job.cgroup_watched) {
+            self.reactor.remove(job.cgroup.events());
         }
         if job.totals.is_some() {
             // The broker has all of its output, and waits for no end.

@@ -78,7 +78,6 @@ impl Warden {
             Token::Job(serial) => self.job_exited(serial),
             Token::Steps(serial) => self.read_steps(serial),
             Token::Cgroup(serial) => self.cgroup_changed(serial),
-            Token::Killing(serial) => self.killed(serial),
             Token::Signals => self.signal(),
             Token::Policy => self.policy_read(),
             Token::Trial => self.trial_event(),
@@ -105,7 +104,6 @@ impl Warden {
             Timer::Kill(serial) => self.kill_late(serial),
             Timer::Exited(serial) => self.tell_exited(serial),
             Timer::Drain(serial) => self.drain_late(serial),
-            Timer::Stuck(serial) => self.kill_stuck(serial),
             Timer::Parked => self.unpark(),
             Timer::Ends => self.record_waiting_ends(),
             Timer::Leftovers => self.put_away(),
@@ -321,8 +319,9 @@ impl Warden {
     }
 
     fn keeper_gone(&mut self) {
-        // The kernel ended every job with it; their pidfds say so one by one.
-        say_error!("the keeper died, and all jobs with it");
+        // Nothing runs that two others would not end if this process died, too.
+        self.walls.end_jobs();
+        say_error!("the keeper died, and all jobs are ended");
         if let Some(keeper) = self.walls.keeper() {
             self.reactor.remove(keeper.pidfd());
         }
@@ -343,11 +342,7 @@ impl Warden {
             .field("VERDICT", verdict);
         self.audit.note(record.field("CAUSE", &why));
         for serial in self.jobs.serials() {
-            self.end_job(
-                serial,
-                State::Interrupted,
-                "the keeper of the jobs' namespace died",
-            );
+            self.end_job(serial, State::Interrupted, "the keeper of the jobs died");
         }
         if renewed {
             self.try_anew();

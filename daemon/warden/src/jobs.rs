@@ -11,7 +11,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor::Usage;
-use remit_confine::{Cgroup, Killing, Spawned, StepReader};
+use remit_confine::{Cgroup, Spawned, StepReader};
 use remit_link::{JobMeta, Owner, Totals};
 
 use crate::clock;
@@ -61,12 +61,10 @@ pub struct Job {
     pub plan: Box<Plan>,
     /// Of its first process.
     pub process: Spawned,
-    /// Where there are cgroups.
-    pub cgroup: Option<Cgroup>,
+    /// All of its processes are in there.
+    pub cgroup: Cgroup,
     /// Whether what happens in it is watched.
     pub cgroup_watched: bool,
-    /// A kill by uid that is under way, where there are none.
-    pub killing: Option<Killing>,
     /// Reads `process.steps`.
     pub reader: StepReader,
     /// Whether they are watched.
@@ -95,13 +93,12 @@ pub struct Job {
 
 impl Job {
     /// A job that was just forked.
-    pub fn new(plan: Box<Plan>, process: Spawned, cgroup: Option<Cgroup>) -> Self {
+    pub fn new(plan: Box<Plan>, process: Spawned, cgroup: Cgroup) -> Self {
         Self {
             plan,
             process,
             cgroup,
             cgroup_watched: false,
-            killing: None,
             reader: StepReader::new(),
             steps_watched: false,
             start: Start::Unknown,

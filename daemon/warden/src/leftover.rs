@@ -26,7 +26,7 @@ const MOST: usize = 16;
 #[derive(Debug, Default)]
 pub struct Leftovers {
     /// Descriptors and cgroups of jobs that were seen to be empty.
-    ended: Vec<(Spawned, Option<Cgroup>)>,
+    ended: Vec<(Spawned, Cgroup)>,
     /// Jobs that are remembered no more.
     forgotten: Vec<JobId>,
     /// Cgroups and uids that no job had, of what waited for one and was killed.
@@ -42,7 +42,7 @@ impl Leftovers {
 
 impl Warden {
     /// Leaves what an ended job had. Nothing of it lives.
-    pub fn leave(&mut self, process: Spawned, cgroup: Option<Cgroup>) {
+    pub fn leave(&mut self, process: Spawned, cgroup: Cgroup) {
         self.leftovers.ended.push((process, cgroup));
         self.put_away_soon();
     }
@@ -80,7 +80,7 @@ impl Warden {
         for (since, cgroup, uid) in unused {
             self.put_unused_away(since, cgroup, uid);
         }
-        for cgroup in ended.into_iter().filter_map(|(_, cgroup)| cgroup) {
+        for (_, cgroup) in ended {
             if let Err(error) = cgroup.remove() {
                 say!("{}", chain(&error));
             }

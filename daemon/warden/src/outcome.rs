@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use nix::sys::signal::Signal;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::Code;
-use remit_confine::{Cgroup, Oom, Why};
+use remit_confine::{Oom, Why};
 
 use crate::approval::ASK_AGAIN;
 use crate::audit::Record;
@@ -25,7 +25,7 @@ pub fn ending(job: &Job) -> Ending {
     };
     let mut exit = status.and_then(|status| status.code());
     let mut signal = status.and_then(|status| status.signal());
-    let oom = job.cgroup.as_ref().and_then(Cgroup::oom_killed);
+    let oom = job.cgroup.oom_killed();
     let stopped_early = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Died);
     let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
         (stop.state, format!("{}, before it ran", stop.cause))
@@ -48,7 +48,7 @@ pub fn ending(job: &Job) -> Ending {
             (None, None) => (State::Interrupted, "how it ended is not known".to_owned()),
         }
     };
-    let refused = job.cgroup.as_ref().is_some_and(Cgroup::forks_refused);
+    let refused = job.cgroup.forks_refused();
     let cause = match refused {
         true => format!(
             "{cause}; it wanted more than {} tasks (limits.tasks)",
@@ -60,7 +60,7 @@ pub fn ending(job: &Job) -> Ending {
         true => cause,
         false => format!("{cause}; a process of it is stuck in the kernel and keeps its place"),
     };
-    let peak = job.cgroup.as_ref().and_then(Cgroup::memory_peak);
+    let peak = job.cgroup.memory_peak();
     let seen = denials::Seen {
         over_memory: state == State::OomKilled && oom == Some(Oom::Job),
         forks_refused: refused,

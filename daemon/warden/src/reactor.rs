@@ -30,8 +30,6 @@ pub enum Token {
     Steps(u64),
     /// `cgroup.events` of a job.
     Cgroup(u64),
-    /// A kill by uid of a job.
-    Killing(u64),
     /// Signals to us.
     Signals,
     /// A policy being read.
@@ -61,7 +59,6 @@ impl Token {
             Self::Job(n) => (7, n),
             Self::Steps(n) => (8, n),
             Self::Cgroup(n) => (9, n),
-            Self::Killing(n) => (10, n),
             Self::Signals => (11, 0),
             Self::Policy => (12, 0),
             Self::Audit => (13, 0),
@@ -90,7 +87,6 @@ impl Token {
             7 => Self::Job(n),
             8 => Self::Steps(n),
             9 => Self::Cgroup(n),
-            10 => Self::Killing(n),
             11 => Self::Signals,
             12 => Self::Policy,
             13 => Self::Audit,

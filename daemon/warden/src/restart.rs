@@ -75,9 +75,11 @@ impl Warden {
     }
 
     fn left_in_cgroup(&self, job: &Found) -> Option<String> {
-        let base = self.walls.cgroup().filter(|_| may_live(&job.past))?;
-        let left = survivors::in_cgroup(Path::new(&base), job.entry.job);
-        left.then(|| format!("in its cgroup in '{base}'"))
+        let own = self.walls.cgroup().filter(|_| may_live(&job.past))?;
+        // Beside ours is what the daemons before this one left.
+        let base = Path::new(&own).parent()?;
+        let left = survivors::in_cgroup(base, job.entry.job);
+        left.then(|| format!("in its cgroup in '{}'", base.display()))
     }
 
     /// A uid that some process has, whyever, is no job's own.

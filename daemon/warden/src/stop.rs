@@ -26,7 +26,7 @@ use crate::warden::{Gate, Warden};
 
 /// For the broker to end.
 const PARTING: Duration = Duration::from_secs(1);
-/// For the keeper to end, and all below it: each mount namespace that ends waits for the whole machine.
+/// For the keeper and the zygotes to end: each mount namespace that ends waits for the whole machine.
 const KEEPER: Duration = Duration::from_secs(4);
 /// For all jobs to end, be drained and recorded.
 const STOP: Duration = Duration::from_secs(10);
@@ -232,7 +232,7 @@ impl Warden {
         self.timers.add(STOP, Timer::Stop);
     }
 
-    /// The stop has taken long enough: jobs that are left die with the keeper,
+    /// The stop has taken long enough: jobs that are left are ended all at once,
     /// and the next start records them as interrupted.
     pub fn stop_late(&mut self) {
         let left = self.jobs.serials().len();

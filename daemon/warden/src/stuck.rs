@@ -4,19 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
-use remit_confine::{Cgroup, Killing, floor};
+use remit_confine::{Cgroup, floor};
 
-use crate::clock::Timer;
 use crate::error::chain;
 use crate::jobs::Job;
 use crate::reactor::{Interest, Token};
 use crate::uids::JobUid;
 use crate::warden::Warden;
-
-/// Where there are no cgroups nothing tells that the last process is gone: it is tried as often.
-const AGAIN: Duration = Duration::from_secs(30);
 
 /// What is left of a job.
 #[derive(Debug)]
@@ -25,8 +20,7 @@ pub struct Stuck {
     uid: JobUid,
     /// Its first process, unless that is reaped.
     first: Option<(i32, OwnedFd)>,
-    cgroup: Option<Cgroup>,
-    killing: Option<Killing>,
+    cgroup: Cgroup,
     /// The ends of its output. What is stuck may hold their locks: to close them could be to wait for it.
     _pipes: [OwnedFd; 2],
 }
@@ -53,19 +47,14 @@ impl Warden {
         let process = job.process;
         let first = job.status.is_none().then_some((process.pid, process.pidfd));
         let cgroup = job.cgroup;
-        if let Some(cgroup) = &cgroup {
-            let (events, token) = (cgroup.events(), Token::Cgroup(serial));
-            let _ = self.reactor.add(events, token, Interest::Change);
-        } else {
-            self.timers.add(AGAIN, Timer::Stuck(serial));
-        }
+        let (events, token) = (cgroup.events(), Token::Cgroup(serial));
+        let _ = self.reactor.add(events, token, Interest::Change);
         let draft = job.plan.into_draft();
         let stuck = Stuck {
             owner: draft.requester.subject.uid(),
             uid: draft.uid,
             first,
             cgroup,
-            killing: job.killing,
             _pipes: [process.stdout, process.stderr],
         };
         self.jobs.stuck.0.insert(serial, stuck);
@@ -89,53 +78,14 @@ impl Warden {
             }
         }
         self.stuck_moved(serial);
-        self.kill_stuck(serial);
     }
 
     /// Its cgroup may have become empty.
     pub fn stuck_moved(&mut self, serial: u64) {
         let empty = self.jobs.stuck.0.get(&serial).is_some_and(|stuck| {
-            let cgroup = stuck.cgroup.as_ref();
-            stuck.first.is_none() && cgroup.is_some_and(|c| matches!(c.populated(), Ok(false)))
+            stuck.first.is_none() && matches!(stuck.cgroup.populated(), Ok(false))
         });
         if empty {
-            self.unstuck(serial);
-        }
-    }
-
-    /// Tries once more, by its uid, whether anything of it lives.
-    pub fn kill_stuck(&mut self, serial: u64) {
-        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
-            return;
-        };
-        if stuck.cgroup.is_some() {
-            return;
-        }
-        // Whatever becomes of this one, or of one that is under way.
-        self.timers.add(AGAIN, Timer::Stuck(serial));
-        if stuck.killing.is_some() {
-            return;
-        }
-        match self.walls.kill_uid(&stuck.uid) {
-            Ok(killing) => {
-                let token = Token::Killing(serial);
-                let _ = self.reactor.add(killing.fd(), token, Interest::Read);
-                stuck.killing = Some(killing);
-            }
-            Err(error) => say!("{}", chain(&error)),
-        }
-    }
-
-    /// Whether anything of it lives is known.
-    pub fn stuck_killed(&mut self, serial: u64) {
-        let Some(stuck) = self.jobs.stuck.0.get_mut(&serial) else {
-            return;
-        };
-        let Some(killing) = stuck.killing.take() else {
-            return;
-        };
-        self.reactor.remove(killing.fd());
-        if killing.verified().unwrap_or(false) && stuck.first.is_none() {
             self.unstuck(serial);
         }
     }
@@ -145,14 +95,11 @@ impl Warden {
         let Some(stuck) = self.jobs.stuck.0.remove(&serial) else {
             return;
         };
-        self.timers.cancel(Timer::Stuck(serial));
         say!("a process that was stuck in the kernel has ended; its job's place is free");
         self.uids.give_back(stuck.uid);
-        if let Some(cgroup) = stuck.cgroup {
-            self.reactor.remove(cgroup.events());
-            if let Err(error) = cgroup.remove() {
-                say!("{}", chain(&error));
-            }
+        self.reactor.remove(stuck.cgroup.events());
+        if let Err(error) = stuck.cgroup.remove() {
+            say!("{}", chain(&error));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Processes of jobs that outlived the daemon that ran them: found by uid, waited for, killed.
 //!
-//! The kernel ends every job together with its daemon; this looks whether it did. Names are not
+//! The keeper and the zygotes end every job when the daemon dies; this looks whether they did. Names are not
 //! looked at, only the uids that a job has and nobody else, and the cgroups of jobs.
 
 use std::collections::BTreeSet;
@@ -59,10 +59,21 @@ pub fn end(uids: &BTreeSet<u32>) -> io::Result<Vec<(i32, u32)>> {
     Ok(left.iter().map(|one| (one.pid, one.uid)).collect())
 }
 
-/// Whether anything is left in the cgroup of a job, where it had one beneath `base`: for jobs whose
+/// Whether anything is left in the cgroup of a job, in any directory of jobs beneath `base`: for jobs whose
 /// program has a uid that others have, too. All in there was killed before; it is waited for.
 pub fn in_cgroup(base: &Path, job: JobId) -> bool {
-    let dir = base.join(format!("remit-{job}"));
+    let name = format!("remit-{job}");
+    let beneath = fs::read_dir(base).into_iter().flatten().flatten();
+    let of_jobs = beneath.filter(|entry| {
+        let name = entry.file_name();
+        name.as_encoded_bytes().starts_with(b"jobs-of-remit-")
+    });
+    // Releases before 2.1 had it in the base itself.
+    let mut dirs = of_jobs.map(|entry| entry.path()).chain([base.to_owned()]);
+    dirs.any(|dir| is_populated(&dir.join(&name)))
+}
+
+fn is_populated(dir: &Path) -> bool {
     let events = dir.join("cgroup.events");
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -74,7 +85,7 @@ pub fn in_cgroup(base: &Path, job: JobId) -> bool {
             return false;
         };
         if text.lines().any(|line| line == "populated 0") {
-            let _ = fs::remove_dir(&dir);
+            let _ = fs::remove_dir(dir);
             return false;
         }
         let patience = deadline.saturating_duration_since(Instant::now());
@@ -278,9 +289,14 @@ mod tests {
         let dir = base.join(format!("remit-{job}"));
         assert!(!in_cgroup(&base, job), "there is none");
         fs::create_dir_all(&dir).unwrap();
-        for (says, left) in [("populated 0", false), ("populated 1", true)] {
-            fs::write(dir.join("cgroup.events"), format!("{says}\nfrozen 0\n")).unwrap();
-            assert_eq!(in_cgroup(&base, job), left, "{says}");
+        let of_jobs = base.join(format!("jobs-of-remit-7-0/remit-{job}"));
+        fs::create_dir_all(&of_jobs).unwrap();
+        for dir in [dir, of_jobs] {
+            for (says, left) in [("populated 0", false), ("populated 1", true)] {
+                fs::write(dir.join("cgroup.events"), format!("{says}\nfrozen 0\n")).unwrap();
+                assert_eq!(in_cgroup(&base, job), left, "{says}");
+            }
+            fs::remove_dir_all(dir).unwrap();
         }
         fs::remove_dir_all(&base).unwrap();
     }

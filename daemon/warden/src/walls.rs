@@ -19,7 +19,7 @@ use remit_common::denial::Sight;
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
-use remit_confine::{Cgroup, Controller, Error, Keeper, Kernel, Killing, Spawned, Step, Witness};
+use remit_confine::{Cgroup, Controller, Error, Keeper, Kernel, Spawned, Step, Witness};
 use remit_policy::{Base, Policy, Profile};
 
 use crate::accounts::optional_group;
@@ -215,7 +215,7 @@ impl Walls {
         &self,
         plan: &Recorded<Box<Plan>>,
         ready: Option<Ready>,
-    ) -> Result<(Spawned, Option<Cgroup>), Error> {
+    ) -> Result<(Spawned, Cgroup), Error> {
         let walled = Walled::of(plan.bound.compiled.base());
         match walled.and_then(|walled| self.stand(walled).why_not()) {
             None => self.ground()?.spawn(plan, ready),
@@ -250,15 +250,22 @@ impl Walls {
         Some(ground.enforced(plan, steps))
     }
 
-    /// Ends the keeper, and all below it with it, and waits so long for each.
+    /// Ends all jobs at once, and all that waits for one.
+    pub fn end_jobs(&self) {
+        if let Ok(ground) = &self.ground {
+            ground.end_jobs();
+        }
+    }
+
+    /// Ends all that is left of jobs, the zygotes and the keeper, and waits so long for each.
     pub fn end_keeper(&self, patience: Duration) {
         if let Ok(ground) = &self.ground {
             ground.end_keeper(patience);
         }
     }
 
-    /// A new keeper, after the old one has died and all jobs with it; nothing runs behind walls below
-    /// it until they are tried. Whether there is one: without, nothing runs any more.
+    /// A new keeper, after the old one has died. Whoever killed it may have done more: nothing runs behind
+    /// walls until they are tried. Whether there is one: without, nothing runs any more.
     pub fn renew_keeper(&mut self) -> bool {
         let renewed = match &mut self.ground {
             Ok(ground) => ground.renew_keeper(),
@@ -282,11 +289,11 @@ impl Walls {
         }
     }
 
-    /// A child that tries every wall of a base, under a uid that nothing else has.
+    /// A child that tries every wall of a base, under a uid that nothing else has, and its cgroup.
     ///
     /// # Errors
     /// It cannot be forked, or there are no walls.
-    pub fn witness(&self, walled: Walled, uid: &JobUid) -> Result<Witness, Error> {
+    pub fn witness(&self, walled: Walled, uid: &JobUid) -> Result<(Witness, Cgroup), Error> {
         let stand = self.stand(walled);
         match stand.compiled() {
             Some(compiled) => self.ground()?.witness(compiled, uid.get()),
@@ -294,20 +301,12 @@ impl Walls {
         }
     }
 
-    /// Begins to kill everything of a uid that one job has: never of one that others have, too.
-    ///
-    /// # Errors
-    /// The child that kills cannot be forked.
-    pub fn kill_uid(&self, uid: &JobUid) -> Result<Killing, Error> {
-        self.ground()?.kill_uid(uid.get())
-    }
-
     /// Whether the kernel tells what the walls refuse.
     pub fn kernel_audit(&self) -> &KernelAudit {
         &self.kernel_audit
     }
 
-    /// The init of the jobs' pid namespace.
+    /// The process that ends all jobs when this one dies.
     pub fn keeper(&self) -> Option<&Keeper> {
         self.ground.as_ref().ok().map(Ground::keeper)
     }
@@ -342,7 +341,8 @@ fn check_needs(ground: &Ground, needs: &[Need]) -> Result<(), Fatal> {
     let has = |controller| ground.controllers().contains(&controller);
     let missing = needs.iter().find(|need| match need {
         Need::Landlock => ground.kernel().landlock_abi == 0,
-        Need::Cgroup => ground.cgroups().is_none(),
+        // Without one there is no ground.
+        Need::Cgroup => false,
         Need::Controllers => !has(Controller::Memory) || !has(Controller::Pids),
     });
     match missing {

@@ -14,7 +14,7 @@ pub struct Members {
     pub warden: u32,
     /// Talks to clients.
     pub broker: u32,
-    /// The first process of the jobs' pid namespace.
+    /// Ends all jobs when the warden dies.
     pub keeper: Option<u32>,
     /// Keeps a sandbox ready, where the daemon has one.
     pub zygote: Option<u32>,

@@ -65,7 +65,7 @@ pub struct Daemon {
     pub warden: Memory,
     /// Talks to clients.
     pub broker: Memory,
-    /// The first process of the jobs' pid namespace.
+    /// Ends all jobs when the warden dies.
     pub keeper: Memory,
     /// Keeps a sandbox ready.
     pub zygote: Memory,

@@ -1,4 +1,4 @@
-//! Processes of the same uid outside the sandbox.
+//! Processes outside the sandbox: what a pid names is of another uid, what a file leads to of the same.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -7,29 +7,27 @@ use std::os::fd::AsRawFd;
 use super::raw::{sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack, number};
 
-/// A pid of the host's names nobody in the jobs' pid namespace.
-const NOBODY: Expect = Expect::Errno(libc::ESRCH);
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
-    attack("kill", "pid_namespace", NOBODY, "kill a process", kill),
-    attack("kill-group", "pid_namespace", NOBODY, "kill a process group", kill_group),
-    attack("tgkill", "pid_namespace", NOBODY, "kill a thread", tgkill),
-    attack("sigqueue", "pid_namespace", NOBODY, "queue a signal to a process", sigqueue),
-    attack("kill-all", "pid_namespace", Expect::NoEffect, "kill every process of its uid", kill_all),
-    attack("pidfd-signal", "pid_namespace", NOBODY, "kill a process through a pidfd", pidfd_signal),
-    attack("pidfd-proc", "pid_namespace", Expect::Errno(libc::EINVAL), "kill a process through its directory in /proc", pidfd_proc),
-    attack("setown", "pid_namespace", NOBODY, "have the kernel send a signal for it (F_SETOWN)", setown),
-    attack("setpriority", "pid_namespace", NOBODY, "slow a process down", setpriority),
-    attack("setpriority-user", "pid_namespace", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
-    attack("ioprio", "pid_namespace", NOBODY, "change the disk priority of a process", ioprio),
-    attack("ioprio-user", "pid_namespace", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
-    attack("prlimit", "pid_namespace", NOBODY, "limit a process", prlimit),
-    attack("sched", "pid_namespace", NOBODY, "change how a process is scheduled", sched),
-    attack("affinity", "pid_namespace", NOBODY, "bind a process to one processor", affinity),
+    attack("kill", "identity", REFUSED, "kill a process", kill),
+    attack("kill-group", "identity", REFUSED, "kill a process group", kill_group),
+    attack("tgkill", "identity", REFUSED, "kill a thread", tgkill),
+    attack("sigqueue", "identity", REFUSED, "queue a signal to a process", sigqueue),
+    attack("kill-all", "identity", Expect::NoEffect, "kill every process of its uid", kill_all),
+    attack("pidfd-signal", "identity", REFUSED, "kill a process through a pidfd", pidfd_signal),
+    attack("pidfd-proc", "identity", REFUSED, "kill a process through its directory in /proc", pidfd_proc),
+    attack("setown", "identity", Expect::NoEffect, "have the kernel send a signal for it (F_SETOWN)", setown),
+    attack("setpriority", "identity", REFUSED, "slow a process down", setpriority),
+    attack("setpriority-user", "identity", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
+    attack("ioprio", "identity", REFUSED, "change the disk priority of a process", ioprio),
+    attack("ioprio-user", "identity", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
+    attack("prlimit", "identity", REFUSED, "limit a process", prlimit),
+    attack("sched", "identity", REFUSED, "change how a process is scheduled", sched),
+    attack("affinity", "identity", REFUSED, "bind a process to one processor", affinity),
     attack("proc-root", "landlock", NO_ACCESS, "write a file through /proc/PID/root", through).without_landlock(Expect::Done),
     attack("proc-cwd", "landlock", NO_ACCESS, "write a file through /proc/PID/cwd", through).without_landlock(Expect::Done),
     attack("proc-fd", "landlock", NO_ACCESS, "write a file that a process has open", through).without_landlock(Expect::Done),
@@ -40,7 +38,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("vm-readv", "seccomp_refused", REFUSED, "read the memory of a process", vm_readv),
     attack("vm-writev", "seccomp_refused", REFUSED, "write into the memory of a process", vm_writev),
     attack("pidfd-getfd", "seccomp_refused", REFUSED, "take a descriptor out of a process", pidfd_getfd),
-    attack("kill-keeper", "identity", REFUSED, "kill the init of the jobs' pid namespace", kill_keeper).impossible("pid 1 is another process outside"),
+    attack("kill-keeper", "identity", REFUSED, "kill process 1", kill_keeper).impossible("pid 1 is another process outside"),
 ];
 
 fn kill(arguments: &[String]) -> Tried {

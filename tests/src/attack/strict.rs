@@ -46,6 +46,7 @@ const fn each(
 }
 
 const GONE: Expect = Expect::Errno(libc::ENOENT);
+const NOBODY: Expect = Expect::Errno(libc::ESRCH);
 const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
 const NOBODY_LISTENS: Expect = Expect::Errno(libc::ECONNREFUSED);
 const REFUSED: Expect = Expect::Errno(libc::EPERM);
@@ -62,6 +63,7 @@ const DIFFERENT: &[Difference] = &[
     both(&["shmat", "semop", "msgsnd", "sem-setval", "shm-remove", "sem-remove", "msg-remove"], NOTHING_THERE, "the host's objects are not in the job's ipc namespace"),
     both(&["shm-huge"], Expect::Errno(libc::ENOMEM), "segments are allowed in an ipc namespace of its own, huge pages are not"),
     both(&["shadow", "daemon-audit"], GONE, "not listed, so not there"),
+    both(&["kill", "kill-group", "tgkill", "sigqueue", "pidfd-signal", "setown", "setpriority", "ioprio", "prlimit", "sched", "affinity"], NOBODY, "no pid of the host's names a process in the job's own pid namespace"),
     both(&["daemon-environ", "proc-root", "proc-cwd", "proc-fd", "proc-environ", "proc-mem", "proc-oom", "pidfd-proc"], GONE, "/proc has the job's own processes and no other"),
     both(&["sysctl"], GONE, "/proc has processes and nothing else"),
     both(&["disk", "fuse", "ptmx", "tty-write"], GONE, "/dev has six harmless devices and no other"),

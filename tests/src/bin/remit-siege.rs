@@ -89,6 +89,14 @@ impl Fortress {
         }
     }
 
+    /// Whose the processes are that an attack knows by their pid: `None` for the job's own uid.
+    fn stranger(self) -> Option<Identity> {
+        match self {
+            Self::Read => Some(Identity::new(0, &[])),
+            Self::Strict(_) => None,
+        }
+    }
+
     /// The uid of the job after one of this uid.
     fn next(self, uid: u32) -> u32 {
         match self {
@@ -145,6 +153,7 @@ impl Siege {
             ground: Ground {
                 dir,
                 job: Identity::new(0, &[]),
+                stranger: fortress.stranger(),
                 program,
                 daemon: daemon(),
                 socket: runtime.socket(),

@@ -57,7 +57,11 @@ impl Arena {
     /// The profile `read`.
     pub fn new(options: Options) -> Self {
         let daemon = Daemon::start(Options { jobs: 1, ..options });
-        let ground = daemon.ground(Identity::new(daemon.first_job_uid(), &[ADM]));
+        let ground = Ground {
+            // A uid that no other process has is what keeps a job of `read` from others.
+            stranger: Some(Identity::new(0, &[])),
+            ..daemon.ground(Identity::new(daemon.first_job_uid(), &[ADM]))
+        };
         Self::over(daemon, ground, Who::Own, None)
     }
 

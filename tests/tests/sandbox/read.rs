@@ -64,10 +64,9 @@ fn between_jobs_no_process_has_the_uid_of_a_job() {
 /// wall, when it alone is switched off.
 #[rustfmt::skip] // a table, one row a line
 const MUTATIONS: &[(&str, &[&str])] = &[
-    ("Identity", &["foreign-file", "daemon-audit", "shadow"]),
+    ("Identity", &["foreign-file", "daemon-audit", "shadow", "setpriority", "prlimit", "affinity"]),
     ("Capabilities", &["is-powerless"]), // an exec as another uid than root takes the rest
     ("NoNewPrivs", &[]), // the kernel then refuses the filter and Landlock, so that nothing runs
-    ("PidNamespace", &["kill", "tgkill", "setpriority", "prlimit", "affinity", "setown"]),
     ("ReadOnlyMounts", &["write", "chmod", "chown", "utimes", "setxattr", "atime"]),
     ("NoSuid", &["is-nosuid"]),
     ("NoDev", &["device-node"]),
@@ -83,7 +82,7 @@ const MUTATIONS: &[(&str, &[&str])] = &[
     ("Scheduling", &["is-plain"]),
 ];
 
-/// The same for Landlock, where the kernel has it. Not here: `LandlockScope`, since the pid namespace and the
+/// The same for Landlock, where the kernel has it. Not here: `LandlockScope`, since the uid and the
 /// filter refuse first whatever it would, and `Descriptors`, since the warden opens none that would survive the
 /// exec. The daemon's own witness tries both at start, and is itself tested with each of them off.
 const LANDLOCK: (&str, &[&str]) = (

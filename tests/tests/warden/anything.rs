@@ -280,8 +280,8 @@ impl World {
             }
             96 => {
                 let below = descendants(self.stage.pid());
-                let keeper = below.iter().find(|p| p.nspid.get(1) == Some(&1));
-                if let Some(keeper) = keeper.filter(|p| p.state != 'Z') {
+                let keeper = below.iter().find(|p| p.is_keeper());
+                if let Some(keeper) = keeper {
                     let _ = kill(Pid::from_raw(keeper.pid), Signal::SIGKILL);
                 }
             }

@@ -673,11 +673,7 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
         })
         .collect();
     let below = descendants(stage.pid());
-    let keeper = below
-        .iter()
-        .find(|p| p.nspid.get(1) == Some(&1))
-        .unwrap()
-        .pid;
+    let keeper = below.iter().find(|p| p.is_keeper()).unwrap().pid;
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     for job in &jobs {
         broker.drained(*job);
@@ -696,7 +692,7 @@ fn when_the_keeper_dies_its_jobs_are_recorded_and_the_next_ones_run() {
     }
     assert!(ends_within(keeper, SOON));
     stage.alive();
-    // The new namespace is tried by itself; whoever asks hears when that is done.
+    // The walls are tried again by themselves; whoever asks hears when that is done.
     let tried = stage.ask(AdminRequest::Doctor);
     assert!(matches!(tried, AdminReply::Doctor(_)), "{tried:?}");
     broker.run(session, 9, argv(&["true"]), &[]);

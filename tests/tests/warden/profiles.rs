@@ -96,9 +96,6 @@ fn bystander() -> Child {
 #[test]
 fn a_job_that_runs_as_somebody_is_ended_by_its_cgroup_and_leaves_them_alone() {
     let (stage, broker) = stage(&Way::default());
-    if stage.status().cgroup.is_none() {
-        return missing("cgroup v2");
-    }
     let mut bystander = bystander();
     let _alice = stage.connect(ALICE);
     let session = broker.session();
@@ -144,9 +141,6 @@ fn a_job_that_runs_as_somebody_is_ended_by_its_cgroup_and_leaves_them_alone() {
 #[test]
 fn without_walls_it_says_so_and_still_nothing_is_left_of_it() {
     let (stage, broker) = stage(&Way::default());
-    if stage.status().cgroup.is_none() {
-        return missing("cgroup v2");
-    }
     let _alice = stage.connect(ALICE);
     let session = broker.session();
     let reason = "because\nit must".to_owned();
@@ -182,9 +176,9 @@ fn without_walls_it_says_so_and_still_nothing_is_left_of_it() {
     stage.stop();
 }
 
-/// Without a cgroup nobody could tell who of a user's processes is the job's.
+/// Its cgroup is how a job ends, and without one nothing runs.
 #[test]
-fn without_a_cgroup_nothing_runs_as_somebody_else() {
+fn s12_without_a_cgroup_nothing_runs_and_remitd_says_so() {
     let way = Way {
         shell: Some("mount -t tmpfs tmpfs /sys/fs/cgroup && exec \"$@\"".into()),
         ..Way::default()
@@ -197,15 +191,17 @@ fn without_a_cgroup_nothing_runs_as_somebody_else() {
     for (ticket, spec) in [
         (1, named("sleepers.start", Purpose::Use)),
         (2, named("host.change", Purpose::Change { reason })),
+        (3, argv(&["true"])),
     ] {
         broker.run(session, ticket, spec, &[]);
         let refusal = broker.answer(ticket).unwrap_err();
-        assert_eq!(refusal.code, Code::NotStarted, "{refusal}");
-        assert!(refusal.message.contains("cgroup"), "{refusal}");
+        assert_eq!(refusal.code, Code::UnsupportedKernel, "{refusal}");
+        assert!(
+            refusal.message.contains("cannot make cgroups for jobs"),
+            "{refusal}"
+        );
     }
-    broker.run(session, 3, argv(&["true"]), &[]);
-    let (job, _pipes) = broker.started(3);
-    assert_eq!(broker.finish(job).exit, Some(0));
+    assert!(stage.status().refused[0].contains("cannot make cgroups for jobs"));
     broker.say(&ToWarden::Closed { session });
     stage.idle();
     stage.records_are_whole();

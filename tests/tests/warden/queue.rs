@@ -142,10 +142,10 @@ fn a_job_whose_end_waits_for_its_record_is_there_until_then() {
     stage.stop();
 }
 
-/// Ends all that runs with the init of the jobs' namespace; nothing runs until the walls were tried.
+/// Ends the keeper, and so all that runs; nothing runs until the walls were tried.
 fn kill_keeper(stage: &Stage) {
     let below = descendants(stage.pid());
-    let keeper = below.iter().find(|p| p.nspid.get(1) == Some(&1)).unwrap();
+    let keeper = below.iter().find(|p| p.is_keeper()).unwrap();
     kill(Pid::from_raw(keeper.pid), Signal::SIGKILL).unwrap();
 }
 

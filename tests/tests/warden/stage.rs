@@ -28,7 +28,7 @@ use remit_common::{caps, frame};
 use remit_link::socket::Packed;
 use remit_link::{Answer, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_tests::place::{Place, built, unique};
-use remit_tests::process::{Identity, Process, descendants, ends_within};
+use remit_tests::process::{Identity, descendants, ends_within};
 use serde_json::Value;
 
 /// Two users with a grant.
@@ -284,11 +284,10 @@ impl Stage {
         let count = || {
             let _ = self.status();
             let zygotes = descendants(self.pid()).into_iter();
-            // What they have forked is in the jobs' pid namespace.
-            let depth = Process::of(self.pid()).unwrap().nspid.len();
+            // What they have forked is in the jobs' cgroups.
             let zygotes = zygotes
                 .filter(|it| it.name == "remit-zygote" && it.parent == self.pid())
-                .filter(|it| it.nspid.len() == depth && it.state != 'Z');
+                .filter(|it| !it.is_of_jobs() && it.state != 'Z');
             let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
             open.count() - 3 * zygotes.count()
         };

@@ -13,7 +13,7 @@ use remit_tests::place::Place;
 use remit_tests::process::{Process, descendants};
 
 use super::{
-    OWN_NAMESPACES, READ, STRICT, filters, of_jobs, own_depth, same, signal, strict, until, within,
+    OWN_NAMESPACES, READ, STRICT, filters, of_jobs, same, signal, strict, until, within,
     zygote_for, zygotes,
 };
 
@@ -195,7 +195,7 @@ fn a_job_of_any_profile_is_what_it_would_be_without_a_zygote() {
     }
 }
 
-/// One whose root cannot be built ends ahead of its job, and is reaped: else it kept the keeper from ever ending.
+/// One whose root cannot be built ends ahead of its job, and is reaped.
 #[test]
 fn nothing_is_left_of_what_cannot_wait() {
     let place = Place::new();
@@ -507,7 +507,7 @@ fn each_gets_the_sandbox_of_its_profile() {
     daemon.stop();
 }
 
-/// The keeper's end is known at once, though something waits below it: whoever comes next finds another.
+/// The keeper's end is known at once, though something waits for a job: whoever comes next finds another.
 #[test]
 fn the_end_of_the_keeper_is_known_while_something_waits() {
     for profiles in [&[READ][..], &[READ, STRICT]] {
@@ -519,7 +519,7 @@ fn the_end_of_the_keeper_is_known_while_something_waits() {
             keepers.next().map(|it| it.pid)
         };
         let before = keeper().expect("there is one");
-        let waits = |it: &Process| it.name == "remit-zygote" && it.nspid.len() > own_depth();
+        let waits = |it: &Process| it.name == "remit-zygote" && it.is_of_jobs();
         let waits = until(|| descendants(daemon.pid()).into_iter().find(waits));
         assert!(waits.is_some(), "{profiles:?}: none is made ahead");
         signal(before, Signal::SIGKILL);

@@ -269,7 +269,7 @@ fn settings(properties: &Properties) -> Vec<Check> {
         .split_whitespace()
         .collect();
     if properties.get("Delegate") != "yes" {
-        let why = "Delegate= is off: jobs have no cgroup of their own";
+        let why = "Delegate= is off: the service manager may change the cgroups of jobs";
         found.push(Check::warning(name, why, &fix));
     } else if let Some(one) = CONTROLLERS.iter().find(|one| !delegated.contains(one)) {
         let why = format!("Delegate= does not name '{one}': {}", without(&[one]));

@@ -62,13 +62,11 @@ fn kernel(checkup: &Checkup, lsm: Option<&str>) -> Vec<Check> {
     let controllers = checkup.controllers.join(" ");
     checks.push(
         match (&checkup.cgroup, checkup.missing_controllers.as_slice()) {
-            (None, _) => Check::warning(
+            (None, _) => Check::failure(
                 "cgroup",
-                format!(
-                    "jobs have no cgroup: {}",
-                    without(&["memory", "cpu", "pids"])
-                ),
-                "systemctl restart remitd, where /sys/fs/cgroup is cgroup v2 and Delegate= is set",
+                "jobs can have no cgroup, so nothing runs",
+                "systemctl restart remitd, on Linux 5.14 or newer, where /sys/fs/cgroup is a cgroup v2 \
+                 that may be written and Delegate= is set",
             ),
             (Some(_), []) => Check::ok("cgroup", controllers),
             (Some(path), missing) => Check::warning(

@@ -1,7 +1,7 @@
 //! What is tried in every sandbox, as far as its profile leaves the wall standing.
 
 use super::{Attempt, DEVICE, FIFO, FILE, HOLDS, always, call, each_mount, errno, holds};
-use super::{own_namespace, refusal, state};
+use super::{refusal, state};
 use crate::sandbox::Base;
 use crate::{Sandbox, Wall, floor};
 use libc::c_long;
@@ -31,9 +31,16 @@ pub(super) static COMMON: &[Attempt] = &[
     state(Wall::NoNewPrivs, "no_new_privs", |_| {
         holds(floor::has_no_new_privs())
     }),
-    state(Wall::PidNamespace, "own pid namespace", |s| {
-        own_namespace(s, 0)
-    }),
+    Attempt {
+        wall: Wall::Identity,
+        what: "see and set the limits of process 1, which is root's",
+        held: libc::EPERM,
+        // The same uid is refused without the other walls, too.
+        control: None,
+        // prlimit(2) asks for the right even where it is to do nothing.
+        run: |_| call(libc::SYS_prlimit64, [1, libc::RLIMIT_NOFILE.into(), 0, 0]),
+        fits: is_read,
+    },
     refusal(
         Wall::ReadOnlyMounts,
         "open a file of mode 0666 for writing",

@@ -27,7 +27,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) writable: &'a [CString],
     pub(crate) devices: &'a [CString],
     pub(crate) executable: &'a [CString],
-    /// A process of the same uid in the same pid namespace, outside the walls.
+    /// A process of the same uid, outside the walls.
     pub(crate) bystander: i32,
     pub(crate) outside: Outside,
 }
@@ -40,8 +40,6 @@ pub(crate) struct Outside {
     pub(crate) root: u64,
     /// The inodes of the warden's namespaces, in the order of `NAMESPACES`.
     pub(crate) namespaces: [u64; 5],
-    /// That of the jobs' pid namespace.
-    pub(crate) jobs: u64,
 }
 
 /// Pid, network, ipc, uts and cgroup namespaces of whoever asks.

@@ -6,9 +6,13 @@ use crate::sandbox::Base;
 use crate::{Wall, floor};
 
 pub(super) static STRICT: &[Attempt] = &[
-    state(Wall::PidNamespace, "not even that of other jobs", |s| {
-        holds(floor::stat(c"/proc/self/ns/pid").is_ok_and(|ns| ns.st_ino != s.outside.jobs))
-    }),
+    refusal(
+        Wall::PidNamespace,
+        "a pid namespace of its own",
+        HOLDS,
+        0,
+        |s| own_namespace(s, 0),
+    ),
     state(Wall::PrivateTmp, "/tmp can be written", |_| {
         let made = floor::make_dir(c"/tmp/witness", 0o700).is_ok();
         let here = floor::stat(c"/tmp").map(|tmp| tmp.st_dev);

@@ -194,21 +194,6 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
     Ok(())
 }
 
-/// No groups; `own` as real and saved ids, `effective` as effective uid.
-pub(crate) fn act_as(own: u32, effective: u32) -> io::Result<()> {
-    become_user(own, own, &[])?;
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, own, effective, own) })?;
-    Ok(())
-}
-
-/// After `act_as`: `effective` in all three, which takes no capability.
-pub(crate) fn become_effective(effective: u32) -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, effective, effective, effective) })?;
-    Ok(())
-}
-
 /// Whether real, effective and saved ids are exactly these. getresuid(2).
 pub(crate) fn is_user(uid: u32, gid: u32) -> bool {
     let (mut r, mut e, mut s) = (0u32, 0u32, 0u32);

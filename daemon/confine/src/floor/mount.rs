@@ -123,14 +123,7 @@ pub(crate) fn own_mounts() -> io::Result<()> {
     Ok(())
 }
 
-/// The next child will be init of a new pid namespace. unshare(2).
-pub(crate) fn new_pids_for_children() -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::unshare(libc::CLONE_NEWPID) }.into())?;
-    Ok(())
-}
-
-/// Enters a mount namespace, or (`CLONE_NEWPID`) sends the next children there. setns(2).
+/// Enters a mount namespace. setns(2).
 pub(crate) fn set_namespace(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::setns(namespace.as_raw_fd(), kind) }.into())?;

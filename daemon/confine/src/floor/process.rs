@@ -37,10 +37,7 @@ pub(crate) fn fork(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<(i32, OwnedFd)> {
-    match fork_as(call, cgroup, None, Parent::Caller)? {
-        None => exit(child()),
-        Some(parent) => Ok(parent),
-    }
+    fork_as(call, cgroup, Parent::Caller, child)
 }
 
 /// Whose child a new process is.
@@ -53,15 +50,13 @@ pub(crate) enum Parent {
     Callers,
 }
 
-/// Forks, with `pids` as those that the child shall have in its own namespace and the one above
-/// (`set_tid`, Linux 5.5; EEXIST when one is taken; only with `ForkCall::Clone3`). `None` in the
-/// child, under the conditions of `fork`.
+/// Forks a child of `parent`, under the conditions of `fork`.
 pub(crate) fn fork_as(
     call: ForkCall,
     cgroup: Option<BorrowedFd<'_>>,
-    pids: Option<&[i32; 2]>,
     parent: Parent,
-) -> io::Result<Option<(i32, OwnedFd)>> {
+    child: impl FnOnce() -> i32,
+) -> io::Result<(i32, OwnedFd)> {
     let mut pidfd: RawFd = -1;
     let pid = match call {
         ForkCall::Clone3 => {
@@ -78,10 +73,6 @@ pub(crate) fn fork_as(
                 args.flags |= CLONE_INTO_CGROUP;
                 args.cgroup = cgroup.as_raw_fd() as u64;
             }
-            if let Some(pids) = pids {
-                args.set_tid = pids.as_ptr() as u64;
-                args.set_tid_size = pids.len() as u64;
-            }
             // SAFETY: no new stack and no shared memory: the child goes on here with a copy of
             // everything, as after fork(2); `pidfd` outlives the call.
             unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
@@ -94,11 +85,11 @@ pub(crate) fn fork_as(
         }
     };
     match check(pid)? {
-        0 => Ok(None),
+        0 => exit(child()),
         pid => {
             // SAFETY: the kernel put a new descriptor there that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Some((pid as i32, pidfd)))
+            Ok((pid as i32, pidfd))
         }
     }
 }
@@ -179,14 +170,10 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Sleeps for 200 µs, so that others get on.
-pub(crate) fn rest() {
-    let time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 200_000,
-    };
-    // SAFETY: a valid time; the rest of an interrupted sleep is not wanted.
-    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+/// The pid of this process's parent: another one once that has died. getppid(2).
+pub(crate) fn parent() -> u32 {
+    // SAFETY: no arguments; cannot fail.
+    unsafe { libc::getppid() }.cast_unsigned()
 }
 
 /// A session of its own, without a terminal. setsid(2).
@@ -264,6 +251,47 @@ pub(crate) fn pause_for_ever() -> ! {
     }
 }
 
+/// Sleeps for 200 µs, so that others get on.
+pub(crate) fn rest() {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 200_000,
+    };
+    // SAFETY: a valid time; the rest of an interrupted sleep is not wanted.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+}
+
+/// Sleeps for so long. ppoll(2) of nothing.
+pub(crate) fn sleep(ms: u32) {
+    let time = after(ms);
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: no pollfd, a valid time, no mask.
+    unsafe { libc::syscall(libc::SYS_ppoll, none, 0, &raw const time, none, 0) };
+}
+
+fn after(ms: u32) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (ms / 1000).into(),
+        tv_nsec: (ms % 1000 * 1_000_000).into(),
+    }
+}
+
+/// Waits until `fd` is readable, or `patience_ms` have passed. Whether it is. One system call, ppoll(2),
+/// on every architecture, and no allocation.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, patience_ms: Option<u32>) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let time = patience_ms.map(after);
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let mask = std::ptr::null::<libc::c_void>();
+    // SAFETY: one valid pollfd, a valid time or none, no mask.
+    let ready = unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, time, mask, 0) };
+    ready > 0
+}
+
 /// umask(2) and personality(2).
 pub(crate) fn plain_manners() -> io::Result<()> {
     // SAFETY: an integer; cannot fail.
@@ -327,13 +355,6 @@ pub(crate) fn limit(resource: u32) -> io::Result<(u64, u64)> {
 pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
     // SAFETY: a NUL-terminated string.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }.into())?;
-    Ok(())
-}
-
-/// Signals every process this one may, except itself, in its pid namespace. kill(2).
-pub(crate) fn kill_all(signal: i32) -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::kill(-1, signal) }.into())?;
     Ok(())
 }
 

@@ -34,8 +34,7 @@ pub(super) fn end(pid: i32, pidfd: BorrowedFd<'_>) {
     }
 }
 
-/// Reaps those that had not ended when they were last looked at, and waits for them so long. An unreaped one keeps the
-/// jobs' pid namespace, and so the keeper, from ending.
+/// Reaps those that had not ended when they were last looked at, and waits for them so long.
 pub(super) fn reap_late(patience: Duration) {
     let end = Instant::now() + patience;
     LATE.with_borrow_mut(|late| {
@@ -61,8 +60,7 @@ pub(super) fn watched(pid: i32) -> io::Result<OwnedFd> {
 }
 
 /// Reaps the child that a zygote has forked and not told of before it ended, if there is one: it says its pid
-/// by the step pipe, whose other end it alone has, and ends. Unreaped it would keep the jobs' pid namespace from
-/// ever ending.
+/// by the step pipe, whose other end it alone has, and ends.
 pub(super) fn reap_untold(steps: BorrowedFd<'_>) {
     let mut said = [0; UNTOLD_LEN];
     let mut wait = [PollFd::new(steps, PollFlags::POLLIN)];

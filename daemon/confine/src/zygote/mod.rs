@@ -8,8 +8,8 @@
 //! domain, the rest of the filter. Children are the warden's (`CLONE_PARENT`): it alone reaps them.
 //!
 //! Nothing of a job comes back to the zygote, and nothing of one is left in it for the next but freed
-//! memory, which an exec takes away. It is root, reads the warden's messages and nobody else's, and
-//! dies with the warden.
+//! memory, which an exec takes away. It is root, reads the warden's messages and nobody else's. When the
+//! warden dies it ends all jobs, as the keeper does, and then itself.
 
 mod apart;
 mod early;
@@ -33,7 +33,7 @@ use crate::floor::{self, Pointers};
 use crate::recipe::Recipe;
 use crate::sandbox::Base;
 use crate::spawn::{pipes, vet};
-use crate::{Job, Keeper, Sandbox, Spawned, kernel};
+use crate::{Job, Sandbox, Spawned, Switch, kernel};
 use end::{end, reap_untold, watched};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -102,7 +102,7 @@ impl Zygote {
     /// Executes `program` as a zygote for the jobs of the sandbox of this recipe. It says by itself when it is ready.
     pub(crate) fn start(
         program: BorrowedFd<'_>,
-        keeper: &Keeper,
+        switch: &Switch,
         recipe: &Recipe,
     ) -> Result<Zygote> {
         let doing = || "cannot start a zygote".into();
@@ -132,7 +132,7 @@ impl Zygote {
             ready: Cell::new(false),
         };
         let setup = Setup::of(recipe);
-        order::send(zygote.socket(), &setup, &[keeper.namespace()]).doing(doing)?;
+        order::send(zygote.socket(), &setup, &[warden.as_fd(), switch.as_fd()]).doing(doing)?;
         Ok(zygote)
     }
 
@@ -309,7 +309,6 @@ fn place<'a>(
     floor::place_closing(program, SOCKET + 1)?;
     floor::place_closing(warden, SOCKET + 2)?;
     floor::close_from(SOCKET + 3)?;
-    floor::die_with_parent()?;
     if !floor::pidfd_alive(floor::placed(SOCKET + 2))? {
         return Err(io::ErrorKind::NotFound.into());
     }

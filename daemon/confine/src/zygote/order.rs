@@ -23,7 +23,7 @@ const FDS: usize = 7;
 /// Bytes of an answer.
 pub(super) const ANSWER: usize = 8;
 
-/// The first message, with the jobs' pid namespace beside it.
+/// The first message. Beside it: the warden's pidfd, and the switch that ends all jobs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) recipe: Recipe,

@@ -3,7 +3,7 @@
 use super::{Failed, Waiting, Zygote, end};
 use crate::error::Doing;
 use crate::floor;
-use crate::{Job, Keeper, Result, Sandbox, Spawned, spawn};
+use crate::{Job, Result, Sandbox, Spawned, Switch, spawn};
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -16,7 +16,7 @@ const MOST: usize = 4;
 /// After one was lost, another is started no sooner than this.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Zygotes, started as jobs need them. None has outlived a change of the keeper.
+/// Zygotes, started as jobs need them.
 #[derive(Debug)]
 pub struct Zygotes {
     /// This program, as it was started: whatever becomes of its file.
@@ -49,11 +49,11 @@ impl Zygotes {
     ///
     /// # Errors
     /// There is none. Jobs are forked all the same.
-    pub fn warm(&self, sandbox: &Sandbox, keeper: &Keeper) -> Result<()> {
+    pub fn warm(&self, sandbox: &Sandbox, switch: &Switch) -> Result<()> {
         let Some(recipe) = &sandbox.recipe else {
             return Ok(());
         };
-        let zygote = Zygote::start(self.program.as_fd(), keeper, recipe)?;
+        let zygote = Zygote::start(self.program.as_fd(), switch, recipe)?;
         zygote
             .wait_ready()
             .doing(|| "a zygote does not get ready".into())?;
@@ -69,7 +69,7 @@ impl Zygotes {
     pub fn spawn(
         &self,
         sandbox: &Sandbox,
-        keeper: &Keeper,
+        switch: &Switch,
         job: &Job<'_>,
         waiting: Option<Waiting>,
     ) -> Result<Spawned> {
@@ -78,8 +78,8 @@ impl Zygotes {
         match waiting.and_then(|child| child.become_job(host, sandbox, job)) {
             Some(spawned) => Ok(spawned),
             None => self
-                .try_zygote(sandbox, keeper, job)
-                .unwrap_or_else(|| spawn(sandbox, keeper, job)),
+                .try_zygote(sandbox, switch, job)
+                .unwrap_or_else(|| spawn(sandbox, job)),
         }
     }
 
@@ -109,7 +109,7 @@ impl Zygotes {
         self.all.borrow_mut().retain(serves);
     }
 
-    /// Ends all, and waits so long for what was late to end: the keeper of their jobs is gone, or goes.
+    /// Ends all, and waits so long for what was late to end.
     pub fn end(&self, patience: Duration) {
         self.all.borrow_mut().clear();
         end::reap_late(patience);
@@ -128,7 +128,7 @@ impl Zygotes {
     fn try_zygote(
         &self,
         sandbox: &Sandbox,
-        keeper: &Keeper,
+        switch: &Switch,
         job: &Job<'_>,
     ) -> Option<Result<Spawned>> {
         let recipe = sandbox.recipe.as_ref()?;
@@ -138,7 +138,7 @@ impl Zygotes {
             if early {
                 return None;
             }
-            match Zygote::start(self.program.as_fd(), keeper, recipe) {
+            match Zygote::start(self.program.as_fd(), switch, recipe) {
                 Ok(zygote) => {
                     if all.len() >= MOST {
                         all.remove(0);

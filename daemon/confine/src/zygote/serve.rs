@@ -8,8 +8,8 @@ use super::{Forker, NAME, SOCKET};
 use crate::checklist;
 use crate::error::{Doing, Error, Result};
 use crate::floor::{self, ForkCall, Parent};
+use crate::keeper;
 use crate::notes::Fault;
-use crate::pids::{self, LastPid};
 use crate::spawn::{vet, with_way};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +20,8 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
+/// How long the warden may take to end once its socket is closed, in milliseconds.
+const ENDING_MS: u32 = 1000;
 /// How long a room is kept for its job to end in, in milliseconds. It is cut off from the host's unmounts.
 const KEPT_MS: u16 = 20;
 
@@ -54,9 +56,10 @@ fn served() -> Result<()> {
             "it was not told for what jobs: remitd alone starts it",
         ));
     };
-    let [jobs] = &fds[..] else {
-        return Err(refused("it has no pid namespace of jobs"));
+    let Ok([warden, switch]) = <[OwnedFd; 2]>::try_from(fds) else {
+        return Err(refused("it has no switch to end all jobs by"));
     };
+    let guard = Guard { warden, switch };
     let sandbox = setup.recipe.sandbox()?;
     let forker = Forker::of(&sandbox)?;
     let looking = || "cannot look at the host's mounts".into();
@@ -67,11 +70,9 @@ fn served() -> Result<()> {
     if house.is_no_whole().doing(looking)? {
         return Err(refused("its root is not that of its mount namespace"));
     }
-    let last_pid = LastPid::open();
     let settled = || {
         floor::close_on_exec(socket.as_fd())?;
         floor::set_name(NAME)?;
-        floor::set_namespace(jobs.as_fd(), libc::CLONE_NEWPID)?;
         forker.settle()
     };
     settled().doing(|| "a zygote cannot settle".into())?;
@@ -81,11 +82,29 @@ fn served() -> Result<()> {
         keeps: house.is_shared().unwrap_or(false),
         moved,
         house,
-        last_pid,
+        guard: &guard,
         waiting: VecDeque::new(),
         left: Vec::new(),
     };
-    zygote.run().doing(|| "a zygote cannot go on".into())
+    let ran = zygote.run();
+    // The warden's socket closes, and is written to in vain, before its pidfd tells of its end.
+    if floor::wait_readable(guard.warden.as_fd(), Some(ENDING_MS)) {
+        guard.pull();
+        return Ok(());
+    }
+    ran.doing(|| "a zygote cannot go on".into())
+}
+
+/// What it ends all jobs by when the warden has died.
+struct Guard {
+    warden: OwnedFd,
+    switch: OwnedFd,
+}
+
+impl Guard {
+    fn pull(&self) {
+        keeper::pull(self.switch.as_fd());
+    }
 }
 
 struct Zygote<'a> {
@@ -96,7 +115,7 @@ struct Zygote<'a> {
     moved: Changes,
     /// Whether a room may wait, and one that was left be kept.
     keeps: bool,
-    last_pid: Option<LastPid>,
+    guard: &'a Guard,
     /// What keeps the rooms of children that wait, the oldest first.
     waiting: VecDeque<OwnedFd>,
     /// What keeps the rooms of the last jobs, so that these do not wait for their end.
@@ -140,6 +159,7 @@ impl Zygote<'_> {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.moved.as_fd(), PollFlags::POLLPRI),
+            PollFd::new(self.guard.warden.as_fd(), PollFlags::POLLIN),
         ];
         let patience = match self.left.is_empty() {
             false => PollTimeout::from(KEPT_MS),
@@ -150,7 +170,10 @@ impl Zygote<'_> {
             Err(Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
         };
-        let [message, moved] = fds.map(|fd| fd.any() == Some(true));
+        let [message, moved, orphaned] = fds.map(|fd| fd.any() == Some(true));
+        if orphaned {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if moved {
             self.keeps = self.house.is_shared().unwrap_or(false);
         }
@@ -195,7 +218,8 @@ impl Zygote<'_> {
         // A strict one asks by itself whether the host's tree has changed; of others the warden asks.
         let apart = self.forker.is_apart().then(House::here).transpose()?;
         let house = apart.as_ref().unwrap_or(&self.house);
-        let ours = self.waiting.iter().chain(&self.left).chain([&self.socket]);
+        let always = [&self.socket, &self.guard.warden, &self.guard.switch];
+        let ours = self.waiting.iter().chain(&self.left).chain(always);
         let foreign: Vec<_> = ours.map(AsFd::as_fd).chain(cgroup).collect();
         let early = Early {
             forker: &self.forker,
@@ -205,7 +229,7 @@ impl Zygote<'_> {
         };
         let fork = |child: &dyn Fn() -> i32| {
             let (call, parent) = (ForkCall::Clone3, Parent::Callers);
-            pids::fork_in_step(self.last_pid.as_ref(), call, cgroup, parent, child)
+            floor::fork_as(call, cgroup, parent, child)
         };
         if self.forker.is_apart() {
             let apart = Apart::of(&self.forker, house, own, None)?;
@@ -251,15 +275,8 @@ impl Zygote<'_> {
             .inherited(&self.house, room.ruleset(), Some(ready.as_fd()));
         let forked = with_way(sandbox, &job, &ends, Some(inherited), |way| {
             let child = || checklist::run(way);
-            let last_pid = self.last_pid.as_ref();
-            pids::fork_in_step(
-                last_pid,
-                ForkCall::Clone3,
-                job.cgroup,
-                Parent::Callers,
-                child,
-            )
-            .doing(|| "cannot fork a job".into())
+            floor::fork_as(ForkCall::Clone3, job.cgroup, Parent::Callers, child)
+                .doing(|| "cannot fork a job".into())
         });
         let (pid, _pidfd) = forked
             .map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EINVAL)))?;

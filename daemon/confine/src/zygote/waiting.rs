@@ -138,8 +138,7 @@ impl Waiting {
         }
     }
 
-    /// It, as soon as it is there. One that was born and does not get there is ended and reaped: unreaped it would
-    /// keep the jobs' pid namespace from ever ending.
+    /// It, as soon as it is there. One that was born and does not get there is ended and reaped.
     fn there(&mut self) -> Option<&mut There> {
         if let Child::Asked(_) = self.child
             && let Child::Asked(socket) = std::mem::replace(&mut self.child, Child::None)

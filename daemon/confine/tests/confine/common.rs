@@ -1,4 +1,4 @@
-//! What the tests share: a kernel, a profile, a keeper, and running one job to its end.
+//! What the tests share: a kernel, a profile, cgroups with their keeper, and running one job to its end.
 
 use remit_confine::*;
 use std::{
@@ -44,8 +44,30 @@ pub fn sandbox() -> Sandbox {
     Sandbox::read(&profile(), &Kernel::probe().unwrap()).unwrap()
 }
 
-pub fn keeper() -> Keeper {
-    Keeper::start(KEEPER, KEEPER).unwrap()
+/// What jobs stand on: cgroups, and the keeper of them.
+pub struct Ground {
+    pub keeper: Keeper,
+    pub cgroups: Cgroups,
+    next: AtomicU32,
+}
+
+impl Ground {
+    /// A cgroup for the next job. Removed with the ground.
+    pub fn cgroup(&self) -> Cgroup {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.cgroups.make(&format!("auto-{number}")).unwrap()
+    }
+}
+
+pub fn ground() -> Ground {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("remit-ground-{}-{number}", std::process::id());
+    let cgroups = Cgroups::open(&name).unwrap();
+    Ground {
+        keeper: Keeper::start(KEEPER, KEEPER, cgroups.switch()).unwrap(),
+        cgroups,
+        next: AtomicU32::new(0),
+    }
 }
 
 pub fn strings(all: &[&str]) -> Vec<CString> {
@@ -88,7 +110,7 @@ pub struct With<'a> {
 
 pub fn start(
     sandbox: &Sandbox,
-    keeper: &Keeper,
+    ground: &Ground,
     argv: &[&str],
     with: &With<'_>,
 ) -> Result<Spawned> {
@@ -97,6 +119,7 @@ pub fn start(
     let env = strings(&ENV);
     let uid = with.uid.unwrap_or_else(uid);
     let limits = with.limits.unwrap_or(LIMITS);
+    let own = ground.cgroup();
     let job = Job {
         uid,
         gid: uid,
@@ -109,10 +132,30 @@ pub fn start(
         stdin: with.stdin,
         script: with.script,
         measured: with.measured,
-        cgroup: with.cgroup.map(Cgroup::fd),
+        cgroup: Some(with.cgroup.unwrap_or(&own).fd()),
         limits: &limits,
     };
-    spawn(sandbox, keeper, &job)
+    spawn(sandbox, &job)
+}
+
+/// Starts `true` in no cgroup of its own.
+pub fn without_cgroup(sandbox: &Sandbox, uid: u32) -> Result<Spawned> {
+    let job = Job {
+        uid,
+        gid: uid,
+        loginuid: None,
+        argv: &strings(&["/bin/true"]),
+        places: &[],
+        path: &[],
+        env: &[],
+        cwd: c"/",
+        stdin: None,
+        script: None,
+        measured: &[],
+        cgroup: None,
+        limits: &LIMITS,
+    };
+    spawn(sandbox, &job)
 }
 
 /// Waits until `fd` is readable or hung up.
@@ -166,14 +209,14 @@ pub fn finish(spawned: Spawned) -> Ran {
     }
 }
 
-pub fn run_in(sandbox: &Sandbox, keeper: &Keeper, argv: &[&str], with: &With<'_>) -> Ran {
-    finish(start(sandbox, keeper, argv, with).unwrap())
+pub fn run_in(sandbox: &Sandbox, ground: &Ground, argv: &[&str], with: &With<'_>) -> Ran {
+    finish(start(sandbox, ground, argv, with).unwrap())
 }
 
 pub fn run(argv: &[&str], with: &With<'_>) -> Ran {
-    let keeper = keeper();
-    let ran = run_in(&sandbox(), &keeper, argv, with);
-    end(keeper);
+    let ground = ground();
+    let ran = run_in(&sandbox(), &ground, argv, with);
+    end(ground);
     ran
 }
 
@@ -181,18 +224,22 @@ pub fn sh(script: &str) -> Ran {
     run(&["sh", "-c", script], &With::default())
 }
 
-/// Ends the keeper, and with it what is left in its namespace.
-pub fn end(keeper: Keeper) {
-    end_with(keeper, []);
+/// Ends all jobs that are left, and the keeper.
+pub fn end(ground: Ground) {
+    end_with(ground, []);
 }
 
-/// The same with jobs that still run: the keeper's end is complete when they are reaped.
-pub fn end_with<const N: usize>(keeper: Keeper, jobs: [Spawned; N]) {
-    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
+/// The same with jobs that still run.
+pub fn end_with<const N: usize>(ground: Ground, jobs: [Spawned; N]) {
+    let Ground {
+        keeper, cgroups, ..
+    } = ground;
+    cgroups.switch().pull().unwrap();
     for job in jobs {
         wait_readable(&job.pidfd);
         floor::reap(job.pid).unwrap();
     }
+    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
     wait_readable(keeper.pidfd());
     floor::reap(keeper.pid()).unwrap();
 }
@@ -240,7 +287,17 @@ pub fn has(what: &str, there: bool) -> bool {
     there
 }
 
-/// Pids of all processes with `uid`, zombies not counted.
+/// Whether it will execute no instruction any more, though somebody may not have reaped it, or what it waits for.
+fn is_exiting(dir: &std::path::Path) -> bool {
+    const PF_EXITING: u32 = 4;
+    let stat = std::fs::read_to_string(dir.join("stat")).unwrap_or_default();
+    // proc_pid_stat(5): behind the name, the flags are the seventh field.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let flags = behind.split_whitespace().nth(6);
+    flags.is_none_or(|flags| flags.parse::<u32>().unwrap() & PF_EXITING != 0)
+}
+
+/// Pids of all processes with `uid` that can still execute something.
 pub fn processes(uid: u32) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -252,7 +309,7 @@ pub fn processes(uid: u32) -> Vec<i32> {
         let mine = status
             .lines()
             .any(|l| l.starts_with(&format!("Uid:\t{uid}\t")));
-        if mine && !status.contains("State:\tZ") {
+        if mine && !is_exiting(&entry.path()) {
             found.push(pid);
         }
     }

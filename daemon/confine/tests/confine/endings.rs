@@ -12,8 +12,8 @@ use std::{
 /// Leaves three sessions of its own behind, then says so.
 const TREE: &str = "setsid sh -c 'sleep 300 & sleep 300' & setsid sleep 300 & (sleep 300 &) ; sleep 0.1; echo up; wait";
 
-fn tree(sandbox: &Sandbox, keeper: &Keeper, with: &With<'_>) -> Spawned {
-    let spawned = start(sandbox, keeper, &["sh", "-c", TREE], with).unwrap();
+fn tree(sandbox: &Sandbox, ground: &Ground, with: &With<'_>) -> Spawned {
+    let spawned = start(sandbox, ground, &["sh", "-c", TREE], with).unwrap();
     wait_for_line(&spawned.stdout, "up");
     spawned
 }
@@ -28,34 +28,9 @@ fn gone(uid: u32, limit: Duration) {
 }
 
 #[test]
-fn the_keepers_death_kills_every_job() {
-    let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
-    let spawned = tree(
-        &sandbox,
-        &keeper,
-        &With {
-            uid: Some(uid),
-            ..With::default()
-        },
-    );
-    assert!(processes(uid).len() >= 4);
-    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
-    gone(uid, Duration::from_millis(100));
-    assert_eq!(finish(spawned).signal(), Some(9));
-    end(keeper);
-    // Another one takes its place.
-    let another = super::common::keeper();
-    assert_eq!(
-        run_in(&sandbox, &another, &["true"], &With::default()).code(),
-        Some(0)
-    );
-    end(another);
-}
-
-#[test]
-fn the_keeper_has_no_right_and_nothing_open() {
-    let keeper = keeper();
-    let proc = format!("/proc/{}", keeper.pid());
+fn the_keeper_has_no_right_and_two_descriptors() {
+    let ground = ground();
+    let proc = format!("/proc/{}", ground.keeper.pid());
     let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
     let zeros = "0000000000000000";
     for (key, want) in [
@@ -79,41 +54,12 @@ fn the_keeper_has_no_right_and_nothing_open() {
         .find_map(|l| l.strip_prefix("Groups:"))
         .unwrap();
     assert_eq!(groups.trim(), "");
-    assert_eq!(std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), 0);
-    end(keeper);
-}
-
-#[test]
-fn orphans_are_reaped_by_the_keeper() {
-    let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
-    let with = With {
-        uid: Some(uid),
-        ..With::default()
-    };
-    let ran = run_in(
-        &sandbox,
-        &keeper,
-        &[
-            "sh",
-            "-c",
-            "for i in 1 2 3 4 5; do (true &) ; done; sleep 0.05",
-        ],
-        &with,
-    );
-    assert_eq!(ran.code(), Some(0));
-    let start = Instant::now();
-    let left = || {
-        let all = std::fs::read_dir("/proc").unwrap().flatten();
-        all.filter(|e| {
-            let status = std::fs::read_to_string(e.path().join("status")).unwrap_or_default();
-            status.contains(&format!("Uid:\t{uid}\t"))
-        })
-        .count()
-    };
-    while left() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(2), "zombies are left");
-    }
-    end(keeper);
+    let switch = ground.cgroups.path().join("cgroup.kill");
+    let open = |number| std::fs::read_link(format!("{proc}/fd/{number}")).unwrap();
+    assert_eq!(open(1), switch);
+    assert!(open(0).display().to_string().contains("pidfd"));
+    assert_eq!(std::fs::read_dir(format!("{proc}/fd")).unwrap().count(), 2);
+    end(ground);
 }
 
 /// Not a test of its own: what `the_wardens_death_kills_every_job` kills.
@@ -122,11 +68,11 @@ fn stand_in() {
     let Ok(uid) = std::env::var("REMIT_STAND_IN") else {
         return;
     };
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     let _jobs = [0, 1, 2].map(|n| {
         tree(
             &sandbox,
-            &keeper,
+            &ground,
             &With {
                 uid: Some(uid.parse::<u32>().unwrap() + n),
                 ..With::default()
@@ -170,98 +116,53 @@ fn the_wardens_death_kills_every_job() {
     warden.wait().unwrap();
 }
 
-#[test]
-fn a_uid_is_killed_and_no_other() {
-    let (keeper, sandbox, mine, other) = (keeper(), sandbox(), uid(), uid());
-    let bomb = "f() { f & f; }; echo up; f 2>/dev/null";
-    let spawned = start(
-        &sandbox,
-        &keeper,
-        &["sh", "-c", bomb],
-        &With {
-            uid: Some(mine),
-            ..With::default()
-        },
-    )
-    .unwrap();
-    wait_for_line(&spawned.stdout, "up");
-    while processes(mine).len() < 10 {
-        std::thread::yield_now();
-    }
-    let stays = tree(
-        &sandbox,
-        &keeper,
-        &With {
-            uid: Some(other),
-            ..With::default()
-        },
-    );
-    let before = processes(other);
-    let killing = kill_uid(&keeper, mine).unwrap();
-    wait_readable(&spawned.pidfd);
-    floor::reap(spawned.pid).unwrap();
-    wait_readable(killing.fd());
-    assert!(killing.verified().unwrap());
-    assert_eq!(processes(mine), []);
-    let left = processes(other);
-    assert!(
-        before.iter().all(|pid| left.contains(pid)),
-        "{before:?} {left:?}"
-    );
-    assert!(kill_uid(&keeper, 0).is_err());
-    end_with(keeper, [stays]);
-}
-
-/// Without Landlock's scope a job may signal every process of its uid. It is faster than any that
-/// has only just got this uid.
+/// Landlock is not what a job's end hangs on: it may signal every process of its uid.
 #[test]
 fn a_job_that_kills_whatever_it_may_is_killed() {
     let mut kernel = Kernel::probe().unwrap();
     kernel.landlock_abi = 0;
     let sandbox = Sandbox::read(&profile(), &kernel).unwrap();
-    let keeper = keeper();
-    for _ in 0..5 {
-        let uid = uid();
+    let ground = ground();
+    for script in [
+        "echo up; while :; do kill -9 -1; done",
+        "f() { f & f; }; echo up; f 2>/dev/null",
+    ] {
+        let (uid, cgroup) = (uid(), ground.cgroup());
         let with = With {
             uid: Some(uid),
+            cgroup: Some(&cgroup),
             ..With::default()
         };
-        let script = "echo up; while :; do kill -9 -1; done";
-        let spawned = start(&sandbox, &keeper, &["sh", "-c", script], &with).unwrap();
+        let spawned = start(&sandbox, &ground, &["sh", "-c", script], &with).unwrap();
         wait_for_line(&spawned.stdout, "up");
-        let killing = kill_uid(&keeper, uid).unwrap();
+        cgroup.kill().unwrap();
         wait_readable(&spawned.pidfd);
         floor::reap(spawned.pid).unwrap();
-        wait_readable(killing.fd());
-        assert!(killing.verified().unwrap());
-        assert_eq!(processes(uid), []);
+        populated_ends(&cgroup);
+        gone(uid, Duration::from_millis(100));
     }
-    end_with(keeper, []);
+    end(ground);
 }
 
+/// The switch ends all jobs of these cgroups and none of others.
 #[test]
-fn a_kill_that_cannot_finish_is_not_verified() {
-    let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
-    let spawned = tree(
-        &sandbox,
-        &keeper,
-        &With {
-            uid: Some(uid),
-            ..With::default()
-        },
-    );
-    let killing = kill_uid(&keeper, uid).unwrap();
+fn the_switch_ends_every_job_and_no_other() {
+    let (ground, other, sandbox) = (ground(), ground(), sandbox());
+    let [uid, neighbour] = [uid(), uid()];
+    let with = |uid| With {
+        uid: Some(uid),
+        ..With::default()
+    };
+    let stays = tree(&sandbox, &other, &with(neighbour));
+    let spawned = tree(&sandbox, &ground, &with(uid));
+    let before = processes(neighbour);
+    ground.cgroups.switch().pull().unwrap();
     wait_readable(&spawned.pidfd);
-    // Its zombie is not reaped: it still counts.
-    assert!(!killing.verified().unwrap());
-    end_with(keeper, [spawned]);
-}
-
-fn cgroups(name: &str) -> Option<Cgroups> {
-    let found = Cgroups::open(name).unwrap();
-    has("writable cgroup v2", found.is_some())
-        .then_some(found)
-        .flatten()
+    assert_eq!(finish(spawned).signal(), Some(9));
+    gone(uid, Duration::from_millis(100));
+    assert_eq!(processes(neighbour), before);
+    end(ground);
+    end_with(other, [stays]);
 }
 
 fn populated_ends(cgroup: &Cgroup) {
@@ -278,10 +179,8 @@ fn populated_ends(cgroup: &Cgroup) {
 #[test]
 fn a_cgroup_holds_the_whole_tree_and_kills_it() {
     let name = format!("remit-test-{}-a", std::process::id());
-    let Some(cgroups) = cgroups(&name) else {
-        return;
-    };
-    let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
+    let cgroups = Cgroups::open(&name).unwrap();
+    let (ground, sandbox, uid) = (ground(), sandbox(), uid());
     let cgroup = cgroups.create("1", &LIMITS).unwrap();
     assert!(!cgroup.populated().unwrap());
     let with = With {
@@ -289,7 +188,7 @@ fn a_cgroup_holds_the_whole_tree_and_kills_it() {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    let spawned = tree(&sandbox, &keeper, &with);
+    let spawned = tree(&sandbox, &ground, &with);
     let Progress::Executed(done) = progress(&spawned) else {
         panic!()
     };
@@ -310,16 +209,14 @@ fn a_cgroup_holds_the_whole_tree_and_kills_it() {
     wait_readable(&spawned.pidfd);
     floor::reap(spawned.pid).unwrap();
     cgroup.remove().unwrap();
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn a_cgroup_that_has_gone_starts_nothing() {
     let name = format!("remit-test-{}-c", std::process::id());
-    let Some(cgroups) = cgroups(&name) else {
-        return;
-    };
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let cgroups = Cgroups::open(&name).unwrap();
+    let (ground, sandbox) = (ground(), sandbox());
     let cgroup = cgroups.create("1", &LIMITS).unwrap();
     let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.fd().as_raw_fd())).unwrap();
     std::fs::remove_dir(path).unwrap();
@@ -327,60 +224,97 @@ fn a_cgroup_that_has_gone_starts_nothing() {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    assert!(start(&sandbox, &keeper, &["true"], &with).is_err());
-    // What comes after is not in the jobs' namespace: the way back was taken.
-    let own = std::fs::read_link("/proc/thread-self/ns/pid_for_children").unwrap();
-    assert_eq!(own, std::fs::read_link("/proc/self/ns/pid").unwrap());
+    assert!(start(&sandbox, &ground, &["true"], &with).is_err());
     assert_eq!(
-        run_in(&sandbox, &keeper, &["true"], &With::default()).code(),
+        run_in(&sandbox, &ground, &["true"], &With::default()).code(),
         Some(0)
     );
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn leftovers_of_the_same_name_are_swept() {
     let name = format!("remit-test-{}-b", std::process::id());
-    let Some(cgroups) = cgroups(&name) else {
-        return;
-    };
-    let (keeper, sandbox) = (keeper(), sandbox());
-    let (left, used) = (
-        cgroups.create("left", &LIMITS).unwrap(),
-        cgroups.create("used", &LIMITS).unwrap(),
-    );
+    let cgroups = Cgroups::open(&name).unwrap();
+    let (ground, sandbox) = (ground(), sandbox());
+    let left = cgroups.create("left", &LIMITS).unwrap();
     let uid = uid();
     let with = With {
         uid: Some(uid),
         cgroup: Some(&left),
         ..With::default()
     };
-    let spawned = tree(&sandbox, &keeper, &with);
+    let spawned = tree(&sandbox, &ground, &with);
     let path = std::fs::read_link(format!("/proc/self/fd/{}", left.fd().as_raw_fd())).unwrap();
+    // What belongs to one that lives is left alone.
+    let again = Cgroups::open(&name).unwrap();
+    assert!(!processes(uid).is_empty());
     // As after the death of its daemon, nobody holds it now.
-    drop(left);
-    let again = Cgroups::open(&name).unwrap().unwrap();
+    drop((left, cgroups));
+    assert!(path.exists());
+    let third = Cgroups::open(&name).unwrap();
     wait_readable(&spawned.pidfd);
     floor::reap(spawned.pid).unwrap();
     gone(uid, Duration::from_secs(2));
-    // The first sweep has killed; the next finds it empty.
-    drop(Cgroups::open(&name).unwrap());
     assert!(!path.exists(), "the sweep has not removed it");
-    used.remove().expect("the sweep has taken what is in use");
-    for bad in ["", "../x", "a/b", "daemon", "a b"] {
-        assert!(again.create(bad, &LIMITS).is_err(), "{bad}");
+    assert!(again.path().exists(), "the sweep has taken what is in use");
+    for bad in ["", "../x", "a/b", "a b"] {
+        assert!(third.create(bad, &LIMITS).is_err(), "{bad}");
     }
-    end(keeper);
+    end(ground);
+}
+
+/// What strangers hold open or locked of a job's cgroup is in nobody's way, and all may look.
+#[test]
+fn s13_cgroups_are_anybodys_to_see_and_nobodys_to_lock() {
+    use std::os::unix::fs::PermissionsExt;
+    let name = format!("remit-test-{}-s13", std::process::id());
+    let cgroups = Cgroups::open(&name).unwrap();
+    let cgroup = cgroups.make("1").unwrap();
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", cgroup.fd().as_raw_fd())).unwrap();
+    let of_jobs = cgroups.path().to_owned();
+    for dir in [&path, &of_jobs] {
+        let mode = std::fs::metadata(dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "{}", dir.display());
+    }
+    // A plain user looks as systemd-cgtop does, locks all that can be opened, and keeps it.
+    let script = "cd $1 && cat cgroup.procs >/dev/null && ls $2 >/dev/null || exit 3; \
+        for file in $1 $2 $1/* $2/*; do exec {fd}<$file && flock -n -x $fd; done 2>/dev/null; \
+        { true <$2/cgroup.kill; } 2>/dev/null && exit 4; { true >$2/cgroup.kill; } 2>/dev/null && exit 5; \
+        echo held; exec sleep 300";
+    let mut stranger = Command::new("bash");
+    stranger
+        .args(["-c", script, "bash"])
+        .arg(&path)
+        .arg(&of_jobs);
+    use std::os::unix::process::CommandExt;
+    let mut stranger = stranger
+        .uid(65_534)
+        .gid(65_534)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let out = stranger.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n", "{:?}", stranger.try_wait());
+    // Nobody waits for it: more are made, all are removed, what is left over is swept.
+    cgroups.make("2").unwrap().remove().unwrap();
+    cgroup.remove().unwrap();
+    drop(cgroups);
+    assert!(!of_jobs.exists());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }
 
 #[test]
 fn a_job_is_a_child_of_the_warden_alone() {
     // Output that ends although a grandchild lives is the caller's affair; here it is only seen
     // that the first process can be waited for while others hold its pipe.
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     let spawned = start(
         &sandbox,
-        &keeper,
+        &ground,
         &["sh", "-c", "sleep 300 & exit 5"],
         &With::default(),
     )
@@ -390,6 +324,6 @@ fn a_job_is_a_child_of_the_warden_alone() {
     let mut buf = [0; 1];
     let open = floor::read(spawned.stdout.as_fd(), &mut buf).unwrap_err();
     assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
-    end(keeper);
+    end(ground);
     assert_eq!(read_all(spawned.stdout), "");
 }

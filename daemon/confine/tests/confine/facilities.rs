@@ -9,7 +9,7 @@ use std::{
 };
 
 #[test]
-fn a_service_is_stripped_and_not_in_the_jobs_namespace() {
+fn a_service_is_stripped() {
     let uid = uid();
     let (mut read, write) = std::io::pipe().unwrap();
     let argv = strings(&[
@@ -17,7 +17,7 @@ fn a_service_is_stripped_and_not_in_the_jobs_namespace() {
         "-c",
         "cat /proc/self/status >&7; ls /proc/self/fd >&7; echo $X >&7",
     ]);
-    let keeper = keeper();
+    let ground = ground();
     let fds = [(write.as_fd(), 7)];
     let (pid, pidfd) = spawn_service(
         c"/bin/sh",
@@ -34,7 +34,7 @@ fn a_service_is_stripped_and_not_in_the_jobs_namespace() {
     read.read_to_string(&mut out).unwrap();
     wait_readable(&pidfd);
     assert_eq!(reap(pid).unwrap().0.code(), Some(0));
-    end(keeper);
+    end(ground);
     for want in [
         format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n"),
         format!("Gid:\t{uid}\t{uid}\t{uid}\t{uid}\n"),

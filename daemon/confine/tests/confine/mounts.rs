@@ -124,18 +124,18 @@ fn files_open_to_all_stay_as_they_are() {
 fn a_mount_made_later_is_seen_read_only_and_let_go() {
     own_mounts();
     let dir = HostDir::new();
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     let place = dir.path("m");
     std::fs::create_dir(&place).unwrap();
     mount(&["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &place]);
     std::fs::write(format!("{place}/file"), "later\n").unwrap();
     let script = format!("cat {place}/file; echo no > {place}/new");
-    let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &With::default());
+    let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
     assert_eq!(ran.out, "later\n", "{ran:?}");
     assert!(ran.err.contains("Read-only file system"), "{ran:?}");
     let busy = start(
         &sandbox,
-        &keeper,
+        &ground,
         &["sh", "-c", &format!("cd {place}; echo in; sleep 60")],
         &With::default(),
     )
@@ -149,7 +149,7 @@ fn a_mount_made_later_is_seen_read_only_and_let_go() {
             .unwrap()
             .success()
     );
-    end_with(keeper, [busy]);
+    end_with(ground, [busy]);
 }
 
 /// This test's thread and its children get mounts of their own: other tests' jobs would keep
@@ -165,7 +165,7 @@ fn mount(args: &[&str]) {
     assert!(Command::new("mount").args(args).status().unwrap().success());
 }
 
-/// With a keeper and compiled walls kept, an unmounted device is free for another use at once.
+/// With a ground and compiled walls kept, an unmounted device is free for another use at once.
 #[test]
 fn an_unmounted_device_is_free_while_idle() {
     let tools = ["mkfs.ext2", "losetup"].iter().all(|tool| {
@@ -200,8 +200,8 @@ fn an_unmounted_device_is_free_while_idle() {
             .success()
     );
     mount(&["-o", "loop", &image, &place]);
-    let (keeper, sandbox) = (keeper(), sandbox());
-    let ran = run_in(&sandbox, &keeper, &["ls", &place], &With::default());
+    let (ground, sandbox) = (ground(), sandbox());
+    let ran = run_in(&sandbox, &ground, &["ls", &place], &With::default());
     assert_eq!(ran.out, "lost+found\n");
     assert!(
         Command::new("umount")
@@ -221,5 +221,5 @@ fn an_unmounted_device_is_free_while_idle() {
         "",
         "somebody keeps the mount"
     );
-    end(keeper);
+    end(ground);
 }

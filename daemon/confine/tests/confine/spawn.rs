@@ -22,7 +22,7 @@ fn a_program_runs_with_every_step_done() {
     let kernel = Kernel::probe().unwrap();
     for step in Step::ALL {
         let here = match step {
-            Step::Cgroup | Step::Exec => false,
+            Step::Exec => false,
             // Of other bases, and of jobs with such arguments.
             Step::Network | Step::Root | Step::Arguments => false,
             Step::Loginuid => kernel.loginuid,
@@ -60,7 +60,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
     let text = dir.file("text", 0o755, "no format at all\n");
     let orphan = dir.file("orphan", 0o755, "#!/no/such/interpreter\n");
     let private = dir.file("private", 0o700, "#!/bin/sh\n");
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     for (name, errno, want) in [
         ("no-such-program", libc::ENOENT, Why::NotFound),
         ("/no/such/program", libc::ENOENT, Why::NotFound),
@@ -72,7 +72,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
         (orphan.as_str(), libc::ENOENT, Why::BadInterpreter),
         (private.as_str(), libc::EACCES, Why::PermissionDenied),
     ] {
-        let ran = run_in(&sandbox, &keeper, &[name], &With::default());
+        let ran = run_in(&sandbox, &ground, &[name], &With::default());
         let Progress::Failed {
             done,
             step,
@@ -94,7 +94,7 @@ fn what_cannot_be_executed_is_told_by_kind() {
             "{name}"
         );
     }
-    end(keeper);
+    end(ground);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn arguments_are_bytes() {
         c"--".to_owned(),
         CString::new(odd.into_vec()).unwrap(),
     ];
-    let (keeper, sandbox, uid) = (keeper(), sandbox(), uid());
+    let (ground, sandbox, uid) = (ground(), sandbox(), uid());
     let job = Job {
         uid,
         gid: uid,
@@ -191,14 +191,14 @@ fn arguments_are_bytes() {
         cgroup: None,
         limits: &LIMITS,
     };
-    let spawned = spawn(&sandbox, &keeper, &job).unwrap();
+    let spawned = spawn(&sandbox, &job).unwrap();
     let ran = finish(spawned);
     assert!(
         ran.out
             .starts_with("cat\0/proc/self/cmdline\0--\0-\u{fffd} \n$("),
         "{ran:?}"
     );
-    end(keeper);
+    end(ground);
 }
 
 #[test]
@@ -247,10 +247,10 @@ fn the_working_directory_is_opened_by_the_job_itself() {
 
 #[test]
 fn jobs_that_make_no_sense_are_refused_before_the_fork() {
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     let unsealed = std::fs::File::open("/etc/passwd").unwrap();
     let refused = |argv: &[&str], with: With<'_>| {
-        start(&sandbox, &keeper, argv, &with)
+        start(&sandbox, &ground, argv, &with)
             .unwrap_err()
             .to_string()
     };
@@ -301,7 +301,7 @@ fn jobs_that_make_no_sense_are_refused_before_the_fork() {
         let error = refused(argv, with);
         assert!(error.contains(why), "{error}");
     }
-    end(keeper);
+    end(ground);
 }
 
 #[test]
@@ -375,15 +375,15 @@ fn limits_hold() {
 /// `ps` of procps looks itself up in /proc by getpid(2).
 #[test]
 fn a_job_finds_itself_in_the_hosts_proc_by_its_pid() {
-    let (keeper, sandbox) = (keeper(), sandbox());
+    let (ground, sandbox) = (ground(), sandbox());
     let with = With::default();
     for _ in 0..20 {
         let script = "echo $$ $(sed -n 's/^Pid:[[:space:]]*//p' /proc/$$/status) $PPID";
-        let ran = run_in(&sandbox, &keeper, &["sh", "-c", script], &with);
+        let ran = run_in(&sandbox, &ground, &["sh", "-c", script], &with);
         let words: Vec<_> = ran.out.split_whitespace().collect();
         assert_eq!(words.first(), words.get(1), "{ran:?}");
-        let ran = run_in(&sandbox, &keeper, &["ps", "-o", "pid=", "-p", "1"], &with);
+        let ran = run_in(&sandbox, &ground, &["ps", "-o", "pid=", "-p", "1"], &with);
         assert_eq!(ran.out.trim(), "1", "{ran:?}");
     }
-    end(keeper);
+    end(ground);
 }

@@ -23,9 +23,9 @@ pub fn strict(profile: &StrictProfile) -> Sandbox {
 }
 
 pub fn run_strict(profile: &StrictProfile, argv: &[&str], with: &With<'_>) -> Ran {
-    let keeper = keeper();
-    let ran = run_in(&strict(profile), &keeper, argv, with);
-    end(keeper);
+    let ground = ground();
+    let ran = run_in(&strict(profile), &ground, argv, with);
+    end(ground);
     ran
 }
 
@@ -33,18 +33,14 @@ fn sh_in(profile: &StrictProfile, script: &str) -> Ran {
     run_strict(profile, &["sh", "-c", script], &With::default())
 }
 
-/// Runs in a cgroup of its own, which a profile with a user needs. `None`: there is no cgroup v2.
-pub fn run_as(profile: &StrictProfile, argv: &[&str]) -> Option<Ran> {
+/// Runs in a cgroup, which a profile with a user needs.
+pub fn run_as(profile: &StrictProfile, argv: &[&str]) -> Ran {
     run_as_with(profile, argv, &[])
 }
 
-fn run_as_with(profile: &StrictProfile, argv: &[&str], places: &[Argument<'_>]) -> Option<Ran> {
-    let name = format!("remit-test-{}-s{}", std::process::id(), uid());
-    let cgroups = Cgroups::open(&name).unwrap();
-    if !has("writable cgroup v2", cgroups.is_some()) {
-        return None;
-    }
-    let cgroup = cgroups.unwrap().create("1", &LIMITS).unwrap();
+fn run_as_with(profile: &StrictProfile, argv: &[&str], places: &[Argument<'_>]) -> Ran {
+    let ground = ground();
+    let cgroup = ground.cgroup();
     let with = With {
         cgroup: Some(&cgroup),
         places,
@@ -52,8 +48,8 @@ fn run_as_with(profile: &StrictProfile, argv: &[&str], places: &[Argument<'_>]) 
     };
     let ran = run_strict(profile, argv, &with);
     assert!(!cgroup.populated().unwrap(), "something is left");
-    cgroup.remove().unwrap();
-    Some(ran)
+    end(ground);
+    ran
 }
 
 const ROOT: StrictProfile = StrictProfile {
@@ -80,7 +76,7 @@ fn a_program_runs_with_every_step_done() {
     let kernel = Kernel::probe().unwrap();
     for step in Step::ALL {
         let here = match step {
-            Step::Cgroup | Step::Exec | Step::Loginuid | Step::Mounts | Step::Arguments => false,
+            Step::Exec | Step::Loginuid | Step::Mounts | Step::Arguments => false,
             Step::Landlock => kernel.landlock_abi > 0,
             Step::Keyring => kernel.keyrings,
             _ => true,
@@ -128,10 +124,7 @@ fn tried(profile: &StrictProfile, as_user: bool, tries: &[(&str, bool)]) {
     let argv = ["sh", "-c", &script];
     let ran = match as_user {
         false => run_strict(profile, &argv, &With::default()),
-        true => match run_as(profile, &argv) {
-            Some(ran) => ran,
-            None => return,
-        },
+        true => run_as(profile, &argv),
     };
     let answers: Vec<&str> = ran.out.lines().collect();
     assert_eq!(answers.len(), tries.len(), "{ran:?}");
@@ -280,7 +273,7 @@ fn a_place_that_is_not_as_listed_is_named() {
     std::os::unix::fs::symlink(&file, dir.0.join("link")).unwrap();
     std::os::unix::fs::symlink(&dir.0, dir.0.join("way")).unwrap();
     let at = |name: &str| dir.0.join(name);
-    let keeper = keeper();
+    let ground = ground();
     for (profile, path, errno, why) in [
         (
             StrictProfile {
@@ -329,7 +322,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         ),
     ] {
         let sandbox = strict(&profile);
-        let ran = run_in(&sandbox, &keeper, &["true"], &With::default());
+        let ran = run_in(&sandbox, &ground, &["true"], &With::default());
         let Progress::Failed {
             step,
             errno: e,
@@ -343,7 +336,7 @@ fn a_place_that_is_not_as_listed_is_named() {
         assert_eq!((step, e, w), (Step::Root, errno, why));
         assert_eq!(sandbox.path(at.unwrap()), Some(path.as_path()));
     }
-    end(keeper);
+    end(ground);
 }
 
 #[test]
@@ -482,9 +475,7 @@ fn a_user_of_the_profile_has_exactly_its_rights() {
             capabilities,
             ..plain()
         };
-        let Some(ran) = run_as(&profile, &["sh", "-c", status]) else {
-            return;
-        };
+        let ran = run_as(&profile, &["sh", "-c", status]);
         let (uid, gid) = user;
         let caps = format!("{capabilities:016x}");
         let want = format!(
@@ -521,10 +512,8 @@ fn capabilities_do_what_they_are_for() {
 
 #[test]
 fn a_user_of_the_profile_needs_a_cgroup() {
-    let keeper = keeper();
-    let error = start(&strict(&ROOT), &keeper, &["true"], &With::default()).unwrap_err();
-    assert!(error.to_string().contains("needs cgroup v2"), "{error}");
-    end(keeper);
+    let error = without_cgroup(&strict(&ROOT), uid()).unwrap_err();
+    assert!(error.to_string().contains("needs a cgroup"), "{error}");
 }
 
 #[test]
@@ -546,9 +535,7 @@ fn a_user_of_the_profile_executes_only_what_others_cannot_change() {
         ("open/true", false),
         ("mine/link", false),
     ] {
-        let Some(ran) = run_as(&profile, &[&dir.path(name)]) else {
-            return;
-        };
+        let ran = run_as(&profile, &[&dir.path(name)]);
         match ran.progress {
             Progress::Executed(_) => assert!(trusted, "{name}"),
             Progress::Failed { step, why, .. } => {
@@ -628,7 +615,7 @@ fn a_secret_and_a_file_come_as_descriptors() {
         read: vec![place(&dir.0)],
         ..plain()
     };
-    let keeper = keeper();
+    let ground = ground();
     for by_descriptor in [true, false] {
         let places = [
             Argument {
@@ -648,7 +635,7 @@ fn a_secret_and_a_file_come_as_descriptors() {
             ..With::default()
         };
         let argv = ["sh", "/proc/self/fd/3", "?", "?"];
-        let ran = run_in(&strict(&profile), &keeper, &argv, &with);
+        let ran = run_in(&strict(&profile), &ground, &argv, &with);
         let Progress::Executed(done) = &ran.progress else {
             panic!("{ran:?}")
         };
@@ -665,7 +652,7 @@ fn a_secret_and_a_file_come_as_descriptors() {
             "{ran:?}"
         );
     }
-    end(keeper);
+    end(ground);
 }
 
 /// Outside of a job that user could put a link in the place of what was checked, for the job to follow.
@@ -699,9 +686,7 @@ fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
                 by_descriptor,
             },
         }];
-        let Some(ran) = run_as_with(&profile, &["true", "?"], &places) else {
-            return;
-        };
+        let ran = run_as_with(&profile, &["true", "?"], &places);
         match ran.progress {
             Progress::Executed(_) => assert!(taken, "{profile:?}"),
             Progress::Failed { step, why, .. } => {
@@ -741,7 +726,7 @@ fn arguments_that_lead_elsewhere_are_refused() {
         read: vec![place(&dir.0)],
         ..plain()
     };
-    let (keeper, sandbox) = (keeper(), strict(&profile));
+    let (ground, sandbox) = (ground(), strict(&profile));
     let errno = |e| Some((Why::Errno, e));
     let (file, directory) = (PathIs::File, PathIs::Directory);
     for (beneath, is, by_descriptor, want) in [
@@ -779,7 +764,7 @@ fn arguments_that_lead_elsewhere_are_refused() {
             uid: Some(uid),
             ..With::default()
         };
-        let ran = run_in(&sandbox, &keeper, &["true", "?"], &with);
+        let ran = run_in(&sandbox, &ground, &["true", "?"], &with);
         match (ran.progress, want) {
             (Progress::Executed(_), None) => {}
             (
@@ -801,5 +786,5 @@ fn arguments_that_lead_elsewhere_are_refused() {
             (other, _) => panic!("{beneath:?}: {other:?}"),
         }
     }
-    end(keeper);
+    end(ground);
 }

@@ -13,12 +13,12 @@ use std::{
 const TREE: &str =
     "setsid sh -c 'sleep 300 & sleep 300' & setsid sleep 300 & (sleep 300 &) ; sleep 0.1; echo up;";
 
-fn started(keeper: &Keeper, uid: u32, script: &str) -> Spawned {
+fn started(ground: &Ground, uid: u32, script: &str) -> Spawned {
     let with = With {
         uid: Some(uid),
         ..With::default()
     };
-    let spawned = start(&strict(&plain()), keeper, &["sh", "-c", script], &with).unwrap();
+    let spawned = start(&strict(&plain()), ground, &["sh", "-c", script], &with).unwrap();
     wait_for_line(&spawned.stdout, "up");
     spawned
 }
@@ -42,52 +42,52 @@ fn named(uid: u32, name: &str) -> i32 {
 
 #[test]
 fn every_status_comes_back() {
-    let (keeper, sandbox) = (keeper(), strict(&plain()));
+    let (ground, sandbox) = (ground(), strict(&plain()));
     for code in 0..=255 {
         let script = format!("exit {code}");
-        let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &With::default());
+        let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
         assert_eq!((ran.code(), ran.signal()), (Some(code), None));
     }
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn every_signal_comes_back() {
     // Those that end a process; not the two that libc keeps, which the shell does not know.
     let deadly = (1..=31).filter(|s| ![17, 18, 19, 20, 21, 22, 23, 28].contains(s));
-    let (keeper, sandbox) = (keeper(), strict(&plain()));
+    let (ground, sandbox) = (ground(), strict(&plain()));
     for signal in deadly.chain([34, 50, 64]) {
         let script = format!("kill -{signal} $$");
-        let ran = run_in(&sandbox, &keeper, &["sh", "-c", &script], &With::default());
+        let ran = run_in(&sandbox, &ground, &["sh", "-c", &script], &With::default());
         assert_eq!((ran.code(), ran.signal()), (None, Some(signal)), "{ran:?}");
         assert!(!std::os::unix::process::ExitStatusExt::core_dumped(
             &ran.status
         ));
     }
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn nothing_is_left_when_the_job_has_ended() {
-    let (keeper, uid) = (keeper(), uid());
-    let spawned = started(&keeper, uid, &format!("{TREE} exit 7"));
+    let (ground, uid) = (ground(), uid());
+    let spawned = started(&ground, uid, &format!("{TREE} exit 7"));
     wait_readable(&spawned.pidfd);
     assert_eq!(processes(uid), []);
     assert_eq!(finish(spawned).code(), Some(7));
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn nothing_is_left_of_a_fork_bomb() {
-    let (keeper, uid) = (keeper(), uid());
+    let (ground, uid) = (ground(), uid());
     // The shell itself needs no further process.
     let bomb = "f() { f & f; }; f 2>/dev/null & echo up; i=0; \
                 while [ $i -lt 3000 ]; do i=$((i+1)); done; exit 3";
-    let spawned = started(&keeper, uid, bomb);
+    let spawned = started(&ground, uid, bomb);
     wait_readable(&spawned.pidfd);
     assert_eq!(processes(uid), []);
     assert_eq!(finish(spawned).code(), Some(3));
-    end(keeper);
+    end(ground);
 }
 
 #[test]
@@ -103,36 +103,36 @@ fn orphans_are_reaped_and_init_is_process_one() {
 
 #[test]
 fn a_signal_to_the_group_is_the_jobs() {
-    let keeper = keeper();
+    let ground = ground();
     let catches = "trap 'echo caught; exit 5' TERM; echo up; while :; do sleep 0.05; done";
-    let spawned = started(&keeper, uid(), catches);
+    let spawned = started(&ground, uid(), catches);
     floor::signal_group(spawned.pid, libc::SIGTERM).unwrap();
     let ran = finish(spawned);
     assert_eq!((ran.code(), ran.out.as_str()), (Some(5), "caught\n"));
-    let spawned = started(&keeper, uid(), "echo up; exec sleep 300");
+    let spawned = started(&ground, uid(), "echo up; exec sleep 300");
     floor::signal_group(spawned.pid, libc::SIGTERM).unwrap();
     assert_eq!(finish(spawned).signal(), Some(libc::SIGTERM));
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn the_end_of_any_of_its_processes_is_the_end_of_all() {
-    let keeper = keeper();
+    let ground = ground();
     for who in ["remit-monitor", "remit-init"] {
         let uid = uid();
-        let spawned = started(&keeper, uid, &format!("{TREE} wait; sleep 300"));
+        let spawned = started(&ground, uid, &format!("{TREE} wait; sleep 300"));
         let victim = floor::pidfd_open(named(uid, who)).unwrap();
         floor::pidfd_send_signal(&victim, libc::SIGKILL).unwrap();
         gone(uid, Duration::from_millis(200));
         assert_eq!(finish(spawned).signal(), Some(9), "{who}");
     }
-    end(keeper);
+    end(ground);
 }
 
 /// Whenever it is killed on its way to the exec, nothing stays, and nobody waits for ever.
 #[test]
 fn a_monitor_that_is_killed_half_way_leaves_nothing() {
-    let (keeper, sandbox) = (keeper(), strict(&plain()));
+    let (ground, sandbox) = (ground(), strict(&plain()));
     let mut executed = 0;
     for round in 0..200 {
         let uid = uid();
@@ -140,7 +140,7 @@ fn a_monitor_that_is_killed_half_way_leaves_nothing() {
             uid: Some(uid),
             ..With::default()
         };
-        let spawned = start(&sandbox, &keeper, &["sleep", "300"], &with).unwrap();
+        let spawned = start(&sandbox, &ground, &["sleep", "300"], &with).unwrap();
         let until = Instant::now() + Duration::from_micros(40 * round);
         while Instant::now() < until {
             std::hint::spin_loop();
@@ -157,24 +157,24 @@ fn a_monitor_that_is_killed_half_way_leaves_nothing() {
     }
     // Else none was half-way.
     assert!(executed < 200, "{executed}");
-    end(keeper);
+    end(ground);
 }
 
 #[test]
-fn the_keepers_end_is_the_end_of_all() {
-    let (keeper, uid) = (keeper(), uid());
-    let spawned = started(&keeper, uid, &format!("{TREE} wait; sleep 300"));
+fn the_switch_is_the_end_of_all() {
+    let (ground, uid) = (ground(), uid());
+    let spawned = started(&ground, uid, &format!("{TREE} wait; sleep 300"));
     assert!(processes(uid).len() >= 6);
-    floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL).unwrap();
+    ground.cgroups.switch().pull().unwrap();
     gone(uid, Duration::from_millis(200));
     assert_eq!(finish(spawned).signal(), Some(9));
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn monitor_and_init_have_no_right_and_nothing_open() {
-    let (keeper, uid) = (keeper(), uid());
-    let spawned = started(&keeper, uid, "echo up; exec sleep 300");
+    let (ground, uid) = (ground(), uid());
+    let spawned = started(&ground, uid, "echo up; exec sleep 300");
     let zeros = "0000000000000000";
     for who in ["remit-monitor", "remit-init"] {
         let proc = format!("/proc/{}", named(uid, who));
@@ -205,20 +205,7 @@ fn monitor_and_init_have_no_right_and_nothing_open() {
                 .any(|name| name.file_name() == "root")
         );
     }
-    end_with(keeper, [spawned]);
-}
-
-#[test]
-fn a_uid_is_killed_with_its_namespace() {
-    let (keeper, uid) = (keeper(), uid());
-    let spawned = started(&keeper, uid, &format!("{TREE} wait; sleep 300"));
-    let killing = kill_uid(&keeper, uid).unwrap();
-    wait_readable(&spawned.pidfd);
-    floor::reap(spawned.pid).unwrap();
-    wait_readable(killing.fd());
-    assert!(killing.verified().unwrap());
-    assert_eq!(processes(uid), []);
-    end(keeper);
+    end_with(ground, [spawned]);
 }
 
 /// Not a test of its own: what `the_wardens_end_is_the_end_of_all` kills.
@@ -227,9 +214,9 @@ fn stand_in() {
     let Ok(uid) = std::env::var("REMIT_STRICT_STAND_IN") else {
         return;
     };
-    let keeper = keeper();
+    let ground = ground();
     let _job = started(
-        &keeper,
+        &ground,
         uid.parse().unwrap(),
         &format!("{TREE} wait; sleep 300"),
     );

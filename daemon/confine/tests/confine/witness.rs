@@ -4,7 +4,8 @@ use super::common::*;
 use remit_confine::*;
 
 /// Walls of base `strict` alone.
-const STRICT: [Wall; 6] = [
+const STRICT: [Wall; 7] = [
+    Wall::PidNamespace,
     Wall::PrivateRoot,
     Wall::NoExec,
     Wall::NetworkNamespace,
@@ -14,9 +15,9 @@ const STRICT: [Wall; 6] = [
 ];
 
 fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
-    let keeper = keeper();
+    let ground = ground();
     let uid = uid();
-    let mut at_work = witness(sandbox, &keeper, uid, uid)?;
+    let mut at_work = witness(sandbox, &ground.cgroup(), uid, uid)?;
     let findings = loop {
         wait_readable(at_work.fd());
         match at_work.read() {
@@ -25,7 +26,7 @@ fn ask(sandbox: &Sandbox) -> Result<Vec<Finding>> {
             Err(e) => break Err(e),
         }
     };
-    end(keeper);
+    end(ground);
     findings
 }
 
@@ -58,7 +59,7 @@ fn every_wall_holds_where_the_kernels_audit_is_told() {
     };
     assert_eq!(tried(&read()), tried(&read().told_to_audit()));
     assert_eq!(tried(&strict()), tried(&strict().told_to_audit()));
-    let keeper = keeper();
+    let ground = ground();
     for (sandbox, filters) in [(read(), "1"), (read().told_to_audit(), "2")] {
         let status = [
             "grep",
@@ -66,10 +67,10 @@ fn every_wall_holds_where_the_kernels_audit_is_told() {
             "Seccomp_filters:\\s*\\K.*",
             "/proc/self/status",
         ];
-        let ran = run_in(&sandbox, &keeper, &status, &With::default());
+        let ran = run_in(&sandbox, &ground, &status, &With::default());
         assert_eq!((ran.out.trim(), ran.code()), (filters, Some(0)), "{ran:?}");
     }
-    end(keeper);
+    end(ground);
 }
 
 /// As on kernels that have none: the step is absent, all other walls stand.
@@ -85,26 +86,26 @@ fn without_landlock_everything_else_holds() {
             Wall::Landlock | Wall::LandlockScope
         ));
     }
-    let keeper = keeper();
-    let ran = run_in(&sandbox, &keeper, &["true"], &With::default());
+    let ground = ground();
+    let ran = run_in(&sandbox, &ground, &["true"], &With::default());
     let Progress::Executed(done) = &ran.progress else {
         panic!("{ran:?}")
     };
     assert!(!done.contains(&Step::Landlock));
-    end(keeper);
+    end(ground);
 }
 
 #[test]
 fn one_that_is_killed_says_so_without_waiting() {
-    let (sandbox, keeper, uid) = (sandbox(), keeper(), uid());
-    let mut at_work = witness(&sandbox, &keeper, uid, uid).unwrap();
+    let (sandbox, ground, uid) = (sandbox(), ground(), uid());
+    let mut at_work = witness(&sandbox, &ground.cgroup(), uid, uid).unwrap();
     at_work.kill();
     wait_readable(at_work.fd());
     let error = at_work.read().unwrap_err().to_string();
     assert!(error.starts_with("cannot witness the sandbox"), "{error}");
     // Nothing of it is left to be waited for.
     assert!(at_work.read().is_err());
-    end(keeper);
+    end(ground);
 }
 
 /// With no process to be had nothing is seen of any wall, neither that it holds nor that it does not.

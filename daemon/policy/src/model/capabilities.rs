@@ -52,7 +52,7 @@ const NAMES: [&str; 41] = [
 enum Where {
     /// In every profile: it undoes the sandbox, or what it does stays on the host.
     Everywhere,
-    /// In base `read`, whose jobs share their process table and identities with other jobs.
+    /// In base `read`, whose jobs are among the host's processes.
     Read,
     /// Where the network is the host's, as it is in base `read` too.
     HostNetwork,
@@ -148,8 +148,8 @@ const REFUSED: [(&str, Where, &str); 23] = [
     ),
     ("SETUID", Where::Read, "it becomes the user of another job"),
     ("SETGID", Where::Read, "it becomes a member of any group"),
-    ("KILL", Where::Read, "it ends the jobs of others"),
-    ("SYS_NICE", Where::Read, "it slows the jobs of others"),
+    ("KILL", Where::Read, "it ends processes of the host"),
+    ("SYS_NICE", Where::Read, "it slows processes of the host"),
     (
         "NET_ADMIN",
         Where::HostNetwork,

@@ -1,4 +1,5 @@
-//! What all sandboxes stand on: kernel, keeper, cgroups. Whether walls hold is not said here.
+//! What all sandboxes stand on: kernel, cgroups and the keeper that ends all jobs. Whether walls hold is not
+//! said here.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -6,8 +7,8 @@ use std::time::Duration;
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_confine::{
-    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Killing, Limits, Result, Sandbox, Spawned,
-    Step, Witness, Zygotes, floor, kill_uid, witness,
+    Cgroup, Cgroups, Controller, Job, Keeper, Kernel, Limits, Result, Sandbox, Spawned, Step,
+    Witness, Zygotes, floor, witness,
 };
 use remit_policy::Base;
 
@@ -33,23 +34,23 @@ pub struct Ground {
     keeper: Keeper,
     keeper_id: u32,
     zygotes: Zygotes,
-    cgroups: Option<Cgroups>,
+    cgroups: Cgroups,
 }
 
 impl Ground {
-    /// Looks what the kernel has, starts the keeper, and finds a place for cgroups.
+    /// Looks what the kernel has, finds room for cgroups, and starts the keeper.
     ///
     /// # Errors
-    /// The kernel cannot confine, or there can be no keeper.
+    /// The kernel cannot confine, or there can be no cgroups or no keeper.
     pub fn lay(config: &Config) -> Result<Self> {
         let mut kernel = Kernel::probe()?;
         let keeper_id = config.jobs.uid_first;
         let cgroups = Cgroups::open("remit")?;
-        let controllers = cgroups.as_ref().map_or(&[][..], Cgroups::controllers);
-        kernel.one_session = !controllers.contains(&Controller::Cpu) && Kernel::shares_by_session();
+        let has_cpu = cgroups.controllers().contains(&Controller::Cpu);
+        kernel.one_session = !has_cpu && Kernel::shares_by_session();
         Ok(Self {
             kernel,
-            keeper: Keeper::start(keeper_id, keeper_id)?,
+            keeper: Keeper::start(keeper_id, keeper_id, cgroups.switch())?,
             keeper_id,
             cgroups,
             zygotes: Zygotes::of_this_program()?,
@@ -61,17 +62,22 @@ impl Ground {
         &self,
         plan: &Recorded<Box<Plan>>,
         ready: Option<Ready>,
-    ) -> Result<(Spawned, Option<Cgroup>)> {
+    ) -> Result<(Spawned, Cgroup)> {
         let bound = &plan.bound;
         let secrets = Secrets::seal(bound)?;
         let ready = match ready {
             Some(ready) => ready.made_for(bound.compiled.sandbox()),
             None => self.make_ready(plan.job)?,
         };
-        if let (Some(cgroups), Some(cgroup)) = (&self.cgroups, ready.cgroup()) {
-            cgroups.limit(cgroup, &together(bound))?;
+        let (waiting, cgroup) = match ready.into_parts() {
+            (waiting, Some(cgroup)) => (waiting, cgroup),
+            (_, None) => (None, self.cgroups.make(&plan.job.to_string())?),
+        };
+        if let Err(error) = self.cgroups.limit(&cgroup, &together(bound)) {
+            drop(waiting);
+            drop(Ready::of(cgroup));
+            return Err(error);
         }
-        let (waiting, cgroup) = ready.into_parts();
         let job = Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
@@ -87,11 +93,12 @@ impl Ground {
                 .approved
                 .as_ref()
                 .map_or(&[], |approved| &approved.files),
-            cgroup: cgroup.as_ref().map(Cgroup::fd),
+            cgroup: Some(cgroup.fd()),
             limits: &self.own(&bound.limits, bound.compiled.fixed_uid()),
         };
         let sandbox = bound.compiled.sandbox();
-        let spawned = self.zygotes.spawn(sandbox, &self.keeper, &job, waiting);
+        let switch = self.cgroups.switch();
+        let spawned = self.zygotes.spawn(sandbox, switch, &job, waiting);
         if let Some(why) = self.zygotes.loss() {
             say!("a zygote was lost: {why}; until there is another, remitd forks jobs itself");
         }
@@ -107,7 +114,7 @@ impl Ground {
     /// Has a process of its own ready that forks the jobs of a sandbox, where it is one for that. Without, they
     /// are slower.
     pub fn warm(&self, compiled: &Compiled) {
-        if let Err(error) = self.zygotes.warm(compiled.sandbox(), &self.keeper) {
+        if let Err(error) = self.zygotes.warm(compiled.sandbox(), self.cgroups.switch()) {
             say!(
                 "{}; jobs are forked by remitd itself, more slowly",
                 chain(&error)
@@ -120,14 +127,12 @@ impl Ground {
         self.zygotes.keep_for(sandboxes);
     }
 
-    /// Makes what a job will need that is still to come: its cgroup, where there are any.
+    /// Makes what a job will need that is still to come: its cgroup.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn make_ready(&self, job: JobId) -> Result<Ready> {
-        let cgroups = self.cgroups.as_ref();
-        let made = cgroups.map(|cgroups| cgroups.make(&job.to_string()));
-        Ok(Ready::of(made.transpose()?))
+        self.cgroups.make(&job.to_string()).map(Ready::of)
     }
 
     /// Has a child forked that waits to become the job of this uid, in its cgroup. Whether a zygote is ready for that;
@@ -189,19 +194,27 @@ impl Ground {
         }
     }
 
-    /// A new keeper, after the old one has died and all jobs with it.
+    /// Ends all jobs at once, and all that waits for one.
+    pub fn end_jobs(&self) {
+        if let Err(error) = self.cgroups.switch().pull() {
+            say_error!("the jobs cannot be ended all at once: {error}");
+        }
+    }
+
+    /// A new keeper, after the old one has died.
     ///
     /// # Errors
     /// There can be none; nothing may run any more.
     pub fn renew_keeper(&mut self) -> Result<()> {
         self.zygotes.end(Duration::ZERO);
         let _ = floor::reap(self.keeper.pid());
-        self.keeper = Keeper::start(self.keeper_id, self.keeper_id)?;
+        self.keeper = Keeper::start(self.keeper_id, self.keeper_id, self.cgroups.switch())?;
         Ok(())
     }
 
-    /// Ends the keeper, and all below it with it, and waits so long for each.
+    /// Ends all that is left of jobs, then the zygotes and the keeper, and waits so long for each.
     pub fn end_keeper(&self, patience: Duration) {
+        self.end_jobs();
         let keeper = &self.keeper;
         let _ = floor::pidfd_send_signal(keeper.pidfd(), libc::SIGKILL);
         self.zygotes.end(patience);
@@ -209,17 +222,19 @@ impl Ground {
         let _ = floor::reap(keeper.pid());
     }
 
-    /// A child that tries every wall of a sandbox, under a uid that nothing else has.
-    pub fn witness(&self, compiled: &Compiled, uid: u32) -> Result<Witness> {
-        witness(compiled.sandbox(), &self.keeper, uid, uid)
+    /// A child that tries every wall of a sandbox, under a uid that nothing else has, and its cgroup.
+    pub fn witness(&self, compiled: &Compiled, uid: u32) -> Result<(Witness, Cgroup)> {
+        let cgroup = self.cgroups.make(&format!("witness-{uid}"))?;
+        match witness(compiled.sandbox(), &cgroup, uid, uid) {
+            Ok(witness) => Ok((witness, cgroup)),
+            Err(error) => {
+                drop(Ready::of(cgroup));
+                Err(error)
+            }
+        }
     }
 
-    /// Begins to kill everything of a uid of jobs.
-    pub fn kill_uid(&self, uid: u32) -> Result<Killing> {
-        kill_uid(&self.keeper, uid)
-    }
-
-    /// The init of the jobs' pid namespace.
+    /// The process that ends all jobs when the warden dies.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
     }
@@ -229,14 +244,14 @@ impl Ground {
         &self.kernel
     }
 
-    /// The jobs' cgroups, where there are some.
-    pub fn cgroups(&self) -> Option<&Cgroups> {
-        self.cgroups.as_ref()
+    /// The jobs' cgroups.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
     }
 
     /// The controllers of the jobs' cgroups.
     pub fn controllers(&self) -> &[Controller] {
-        self.cgroups.as_ref().map_or(&[], Cgroups::controllers)
+        self.cgroups.controllers()
     }
 }
 

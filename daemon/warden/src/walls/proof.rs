@@ -8,6 +8,7 @@ use remit_confine::Finding;
 
 use super::Compiled;
 use super::ground::Ground;
+use super::ready::Ready;
 use crate::error::chain;
 
 /// How long the start-up may wait for a child of its own. The loop waits for none.
@@ -28,16 +29,16 @@ pub enum Asked {
 /// Those that did not hold, or why they cannot be tried.
 pub fn now(ground: &Ground, compiled: &Compiled, uid: u32) -> Result<(), String> {
     let failed = |error: remit_confine::Error| chain(&error);
-    let mut witness = ground.witness(compiled, uid).map_err(failed)?;
+    let (witness, cgroup) = ground.witness(compiled, uid).map_err(failed)?;
+    // Emptied and removed whatever the witness says, once that is no more.
+    let _left = Ready::of(cgroup);
+    let mut witness = witness;
     let findings = loop {
         wait_for(witness.fd())?;
         if let Some(findings) = witness.read().map_err(failed)? {
             break findings;
         }
     };
-    // Whether others have the uid does not matter before there are jobs.
-    let killing = ground.kill_uid(uid).map_err(failed)?;
-    let _ = wait_for(killing.fd());
     match broken(&findings, Asked::AtStart) {
         None => Ok(()),
         Some(why) => Err(why),

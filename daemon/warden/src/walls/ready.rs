@@ -17,19 +17,20 @@ const ENDING: Duration = Duration::from_millis(100);
 pub struct Ready {
     /// Before the cgroup: only an empty one can be removed.
     waiting: Option<Waiting>,
+    /// None once it was taken out.
     cgroup: Option<Cgroup>,
 }
 
 impl Ready {
-    /// A cgroup with nothing in it, where there are cgroups.
-    pub fn of(cgroup: Option<Cgroup>) -> Self {
+    /// A cgroup with nothing in it.
+    pub fn of(cgroup: Cgroup) -> Self {
         Self {
             waiting: None,
-            cgroup,
+            cgroup: Some(cgroup),
         }
     }
 
-    /// Its cgroup.
+    /// Its cgroup, unless it was taken out.
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.cgroup.as_ref()
     }
@@ -64,7 +65,7 @@ impl Ready {
         self.reap();
     }
 
-    /// Reaps what waits, if it has ended: unreaped it keeps the keeper from ending, and that from being known.
+    /// Reaps what waits, if it has ended.
     pub fn reap(&mut self) {
         self.waiting.take_if(|waiting| waiting.has_ended());
     }

@@ -1,7 +1,7 @@
 //! What the walls are, for answers and records.
 
 use remit_common::admin::{ProfileCheck, WallCheck, WallState};
-use remit_confine::{Cgroups, Controller, Finding, Limits};
+use remit_confine::{Controller, Finding, Limits};
 
 use super::ground::Ground;
 use super::{Sandboxes, Walled, Walls, limits};
@@ -50,7 +50,7 @@ impl Walls {
 
     /// The directory of the jobs' cgroups.
     pub fn cgroup(&self) -> Option<String> {
-        let path = self.ground.as_ref().ok()?.cgroups().map(Cgroups::path)?;
+        let path = self.ground.as_ref().ok()?.cgroups().path();
         Some(path.display().to_string())
     }
 

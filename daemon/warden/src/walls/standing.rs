@@ -5,8 +5,7 @@ use std::rc::Rc;
 use super::Compiled;
 
 /// Why nothing runs in what is put up and not tried yet.
-pub const UNTRIED: &str =
-    "the keeper of the jobs died, and the walls around a new one are not tried yet";
+pub const UNTRIED: &str = "the keeper of the jobs died, and the walls are not tried again yet";
 
 /// A base, as its witness has it, and its standing: that of every profile made of it.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use remit_confine::{
-    Job, Keeper, Kernel, Limits, ReadProfile, Sandbox, Spawned, StepReader, StrictProfile, Waiting,
-    Zygotes, floor, spawn, zygote,
+    Cgroups, Job, Kernel, Limits, ReadProfile, Sandbox, Spawned, StepReader, StrictProfile,
+    Waiting, Zygotes, floor, spawn, zygote,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 struct Small {
     read: Sandbox,
     strict: Sandbox,
-    keeper: Keeper,
+    cgroups: Cgroups,
     zygotes: Zygotes,
     /// Forked ahead for the next job of each kind.
     reader: RefCell<Option<Waiting>>,
@@ -80,15 +80,15 @@ fn serve() -> Result<(), Failure> {
         ..StrictProfile::default()
     };
     let read = Sandbox::read(&read, &kernel)?;
-    let keeper = Keeper::start(FIRST_UID, FIRST_UID)?;
+    let cgroups = Cgroups::open("remit-bench")?;
     let strict = Sandbox::strict(&strict, &kernel)?;
     let zygotes = Zygotes::of_this_program()?;
-    zygotes.warm(&read, &keeper)?;
-    zygotes.warm(&strict, &keeper)?;
+    zygotes.warm(&read, cgroups.switch())?;
+    zygotes.warm(&strict, cgroups.switch())?;
     let mut small = Small {
         read,
         strict,
-        keeper,
+        cgroups,
         zygotes,
         reader: RefCell::default(),
         stricter: RefCell::default(),
@@ -118,11 +118,11 @@ fn serve() -> Result<(), Failure> {
             }
             "read_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.read, &small.keeper, job))?
+                small.confined(small.uid, |job| spawn(&small.read, job))?
             }
             "strict_whole" => {
                 small.uid += 1;
-                small.confined(small.uid, |job| spawn(&small.strict, &small.keeper, job))?
+                small.confined(small.uid, |job| spawn(&small.strict, job))?
             }
             other => return Err(format!("'{other}' is no way to run anything").into()),
         };
@@ -169,7 +169,7 @@ impl Small {
         job: &Job<'_>,
     ) -> remit_confine::Result<Spawned> {
         let zygotes = &self.zygotes;
-        let spawned = zygotes.spawn(sandbox, &self.keeper, job, waiting.take())?;
+        let spawned = zygotes.spawn(sandbox, self.cgroups.switch(), job, waiting.take())?;
         let next = (job.uid + 1, job.gid + 1);
         waiting.replace(zygotes.prepare(sandbox, None, next));
         Ok(spawned)
