@@ -254,7 +254,7 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
                 "[[grant]]\nto = ['%remit']\nallow = ['unit.act']\nargs = {{ unit = [{globs}] }}\n"
             )
     };
-    let instance = "podman-kube@var-lib-remit-spool-0.out.service";
+    let instance = "pods-kube@var-lib-remit-spool-0.out.service";
     let told = |kind: &str, globs: &str, unit: &str| {
         let (policy, _) = policy(&rules(kind, globs));
         match verdict(&policy, "unit.act", Effect::Change, &[("unit", unit)]) {
@@ -270,16 +270,16 @@ fn c03_the_instance_of_a_template_is_taken_where_the_argument_says_so() {
     let (plain, open) = ("type = 'unit'", "type = 'unit', instances = true");
     // A star stands for no '@', whatever the argument takes.
     for kind in [plain, open] {
-        assert_eq!(told(kind, "'podman*'", "podman.service"), "allowed");
-        assert!(told(kind, "'podman*'", instance).contains("granted only with"));
+        assert_eq!(told(kind, "'pods*'", "pods.service"), "allowed");
+        assert!(told(kind, "'pods*'", instance).contains("granted only with"));
         assert!(told(kind, "'*'", instance).contains("granted only with"));
     }
     // Where a rule says '@', the argument decides.
-    assert!(told(plain, "'podman*@*'", instance).contains("is an instance of a template"));
-    assert_eq!(told(open, "'podman*@*'", instance), "allowed");
+    assert!(told(plain, "'pods*@*'", instance).contains("is an instance of a template"));
+    assert_eq!(told(open, "'pods*@*'", instance), "allowed");
     // A denial reaches as far as it did.
-    let denied = rules(open, "'podman*@*'")
-        + "[[deny]]\nto = ['%remit']\ndeny = ['unit.act']\nargs = { unit = ['podman*'] }\n";
+    let denied = rules(open, "'pods*@*'")
+        + "[[deny]]\nto = ['%remit']\ndeny = ['unit.act']\nargs = { unit = ['pods*'] }\n";
     let (denied, _) = policy(&denied);
     let Verdict::Deny(denial) = verdict(&denied, "unit.act", Effect::Change, &[("unit", instance)])
     else {
