@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
@@ -108,4 +108,35 @@ fn check_tells_that_the_kernel_does_not_let_this_user_in() {
         stderr.contains("may not connect") && stderr.lines().count() == 1,
         "{stderr}"
     );
+}
+
+#[test]
+fn n26_a_person_who_logs_in_by_hand_reads_what_speaks() {
+    let said = |ssh: bool, asked: Option<&str>| {
+        let mut command = command(&[]);
+        for name in ["SSH_CONNECTION", "SSH_ORIGINAL_COMMAND"] {
+            command.env_remove(name);
+        }
+        if ssh {
+            command.env("SSH_CONNECTION", "192.0.2.1 5 192.0.2.2 22");
+        }
+        if let Some(asked) = asked {
+            command.env("SSH_ORIGINAL_COMMAND", asked);
+        }
+        told(command.stdin(Stdio::null()).output().unwrap())
+    };
+    let (status, stdout, stderr) = said(true, None);
+    assert_eq!(
+        (status, stdout.as_str()),
+        (Some(0), ""),
+        "standard output is the client's"
+    );
+    for part in ["an MCP server speaks here", "Ctrl-C", "mcp-shim --check"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    // A client names the program, or starts it itself: nothing is said to it.
+    for (ssh, asked) in [(true, Some("mcp-shim")), (false, None)] {
+        let (_, _, stderr) = said(ssh, asked);
+        assert!(!stderr.contains("speaks here"), "{stderr}");
+    }
 }

@@ -468,3 +468,18 @@ fn what_cannot_be_read_says_why_and_the_way_out() {
         assert!(said.stderr.contains(why), "{said:?}");
     }
 }
+
+#[test]
+fn n29_a_verdict_that_no_record_has_is_refused_with_those_there_are() {
+    let dir = Directory::new();
+    let said = |verdict: &str| {
+        let args = ["audit", "show", "--verdict", verdict, "--file", "/dev/null"];
+        Said::from(remit(dir.path(), &args).output().unwrap())
+    };
+    let wrong = said("denyed");
+    assert_eq!(wrong.status, Some(64), "{wrong:?}");
+    for word in ["approval_denied", "denied", "void", "allow", "locked"] {
+        assert!(wrong.stderr.contains(word), "{word}: {wrong:?}");
+        assert_ne!(said(word).status, Some(64), "{word}");
+    }
+}

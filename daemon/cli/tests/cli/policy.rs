@@ -641,6 +641,19 @@ fn explain_answers_about_everybody_and_everything() {
 }
 
 #[test]
+fn n30_the_name_of_a_command_says_whether_it_changes() {
+    let policy = Configuration::new(POLICY);
+    for (bare, whole) in [
+        ("clock.set date=2026-11", "change clock.set date=2026-11"),
+        ("disk.usage", "run disk.usage"),
+        ("service.list", "run service.list"),
+    ] {
+        let said = |what| policy.said(&["explain", "--json", "#64001", what]).json();
+        assert_eq!(said(bare), said(whole), "{bare}");
+    }
+}
+
+#[test]
 fn a_question_that_has_no_answer_is_no_verdict() {
     let policy = Configuration::new(POLICY);
     for (args, status, why) in [
