@@ -18,6 +18,7 @@ mod service;
 mod ssh;
 mod started;
 mod walls;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -241,7 +242,7 @@ fn judged(
     let mut by_ssh = Vec::new();
     if let Some(settings) = settings {
         by_ssh.extend(ssh::checks(account, &settings, now));
-        by_ssh.extend(ssh::other_ways(account, &settings, sshd, now));
+        by_ssh.extend(ways::checks(account, &settings, sshd, now));
         let keys = elsewhere::keys_of(account, &settings.effective);
         by_ssh.extend(foreign(&account.name, &keys, accounts, sshd, now));
     }

@@ -12,6 +12,7 @@
 
 pub mod account;
 mod add;
+mod around;
 mod clock;
 mod expiry;
 mod file;

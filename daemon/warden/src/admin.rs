@@ -5,6 +5,7 @@ mod connections;
 mod frames;
 mod gate;
 mod granting;
+mod wants;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,13 +15,13 @@ use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
-use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
 use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
+pub use self::wants::Wants;
 use crate::approval::from_outside;
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
@@ -48,25 +49,6 @@ struct Admin {
     output: Vec<u8>,
     /// Until then it is not idle, whatever it waits for.
     busy_until: Instant,
-}
-
-/// What somebody waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wants {
-    /// The policy that was asked for.
-    Policy,
-    /// The walls, tried.
-    Checkup,
-    /// A job's end, after a stop.
-    End(JobId),
-    /// A job's end, whatever brings it.
-    Job(JobId),
-    /// Another list of what waits for an approval.
-    Pending,
-    /// What becomes of an approval.
-    Approval(JobId),
-    /// The history, read.
-    History(u64),
 }
 
 /// All connections, in the order in which they came.
