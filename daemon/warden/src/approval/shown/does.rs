@@ -40,6 +40,6 @@ mod tests {
         let lines = shown(&many);
         assert!(lines.iter().map(String::len).sum::<usize>() < ALL + 200);
         let last = lines.last().unwrap();
-        assert!(last.starts_with("[… 15 lines more"), "{last}");
+        assert!(last.starts_with("[… 14 lines more"), "{last}");
     }
 }
