@@ -291,7 +291,7 @@ fn approval(approval: &Approval) -> String {
     let expires = limits::print_seconds(approval.expires_s());
     format!(
         "{{ by = {}, expires = {} }}",
-        list(&approval.by()),
+        list(approval.by()),
         quote(&expires)
     )
 }
