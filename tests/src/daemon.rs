@@ -18,8 +18,10 @@ use remit_common::names::Runtime;
 use remit_common::refusal::Refusal;
 use serde_json::Value;
 
+use crate::accounts::Accounts;
 use crate::caller::{Caller, argv, stdout};
 use crate::cgroup::Cgroup;
+use crate::directory::Directory;
 use crate::place::{Place, built, unique_uids};
 use crate::process::{
     Identity, Process, descendants, ends_within, enters, has_ended_within, is_dead, pidfd,
@@ -93,6 +95,8 @@ pub struct Options {
     pub shared: bool,
     /// A program of the tests that starts it with some system call refused: `without-passrights`, `without-fsync`.
     pub launcher: Option<&'static str>,
+    /// A user database of its own, in a mount namespace of its own. For a daemon without a disk of its own.
+    pub accounts: Option<Accounts>,
 }
 
 impl Default for Options {
@@ -112,6 +116,7 @@ impl Default for Options {
             spool: None,
             shared: false,
             launcher: None,
+            accounts: None,
         }
     }
 }
@@ -143,6 +148,7 @@ pub struct Daemon {
     uid_count: u32,
     options: Options,
     bin: PathBuf,
+    directory: Option<Directory>,
 }
 
 /// What a package installs: the daemon executes some of them, so a throw-away one has all.
@@ -180,6 +186,7 @@ impl Daemon {
             place,
             cgroup: Cgroup::new(),
             options,
+            directory: None,
         };
         daemon.write_configuration();
         daemon
@@ -307,13 +314,28 @@ impl Daemon {
         socket
     }
 
+    /// Changes its user database.
+    ///
+    /// # Panics
+    /// When it has none of its own.
+    pub fn set_accounts(&mut self, accounts: Accounts) {
+        assert!(self.options.accounts.is_some(), "it has the machine's");
+        accounts.write(self.place.path());
+        self.options.accounts = Some(accounts);
+    }
+
     /// remitd, behind what prepares the ground for it.
-    fn command(&self) -> Command {
+    fn command(&mut self) -> Command {
         let remitd = self.bin.join("remitd");
         if let Some(name) = self.options.launcher {
             let mut launcher = Command::new(built().join(name));
             launcher.arg(remitd);
             return launcher;
+        }
+        if let Some(accounts) = &self.options.accounts {
+            let (command, directory) = accounts.around(self.place.path(), &remitd);
+            self.directory = directory;
+            return command;
         }
         if self.options.shared {
             let mut unshare = Command::new("unshare");

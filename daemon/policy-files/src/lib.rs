@@ -16,7 +16,7 @@ mod trust;
 pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use load::{Loaded, load};
-pub use names::Names;
+pub use names::{Gone, Names};
 pub use outsiders::outsiders;
 pub use own::own_files;
 pub use places::places;

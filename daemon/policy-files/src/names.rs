@@ -1,7 +1,7 @@
 //! A machine as a load asks about it, and a table of what was answered.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::mpsc;
@@ -24,6 +24,16 @@ pub struct Names {
     patience: Cell<Duration>,
     /// Host names without an answer in time.
     late: RefCell<Vec<String>>,
+    gone: Gone,
+}
+
+/// Users who are not there, and of whom denials may speak all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gone {
+    /// These: a policy in force names them.
+    Those(BTreeSet<String>),
+    /// All: nothing is in force, and a policy that was right yesterday is right.
+    All,
 }
 
 /// Whose names they are.
@@ -39,6 +49,8 @@ struct Known {
     users: BTreeMap<String, Option<Ids>>,
     groups: BTreeMap<String, Option<u32>>,
     members: BTreeMap<String, Vec<u32>>,
+    listed: BTreeMap<u32, Vec<u32>>,
+    gone: BTreeSet<String>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
     programs: BTreeMap<String, Program>,
 }
@@ -55,7 +67,15 @@ impl Names {
             protected,
             patience: Cell::new(Self::PATIENCE),
             late: RefCell::default(),
+            gone: Gone::Those(BTreeSet::new()),
         }
+    }
+
+    /// A denial may still speak of these users where they are gone.
+    #[must_use]
+    pub fn without(mut self, gone: Gone) -> Self {
+        self.gone = gone;
+        self
     }
 
     /// Of a machine that cannot be asked: every name stands for something, and each for something else.
@@ -103,6 +123,8 @@ impl Names {
             users: there(&known.users),
             groups: there(&known.groups),
             members: known.members.clone(),
+            listed: known.listed.clone(),
+            gone: known.gone.clone(),
             hosts: known.hosts.clone(),
             programs: known.programs.clone(),
             protected: self.protected.clone(),
@@ -161,10 +183,10 @@ impl Default for Names {
 }
 
 /// What is known of `name`, asked for if nobody did before.
-fn once<T: Clone>(
+fn once<K: Ord + ToOwned<Owned: Ord> + ?Sized, T: Clone>(
     known: &RefCell<Known>,
-    part: fn(&mut Known) -> &mut BTreeMap<String, T>,
-    name: &str,
+    part: fn(&mut Known) -> &mut BTreeMap<K::Owned, T>,
+    name: &K,
     ask: impl FnOnce() -> T,
 ) -> T {
     if let Some(answer) = part(&mut known.borrow_mut()).get(name) {
@@ -174,6 +196,11 @@ fn once<T: Clone>(
     let answer = ask();
     part(&mut known.borrow_mut()).insert(name.to_owned(), answer.clone());
     answer
+}
+
+/// The uid of a member. It is asked for aside: the table has only the names that a policy has.
+fn uid_of(user: &str) -> Option<u32> {
+    Some(User::from_name(user).ok()??.uid.as_raw())
 }
 
 impl Machine for Names {
@@ -234,6 +261,35 @@ impl Machine for Names {
                 }
             },
         )
+    }
+
+    fn members(&self, gid: u32) -> Vec<u32> {
+        once(
+            &self.known,
+            |known| &mut known.listed,
+            &gid,
+            || {
+                let group = match self.of {
+                    Of::This => crate::outsiders::group(gid),
+                    Of::Another => None,
+                };
+                let members = group.iter().flat_map(crate::outsiders::members);
+                let uids = members.filter_map(|user| uid_of(&user));
+                let uids: BTreeSet<u32> = uids.collect();
+                uids.into_iter().collect()
+            },
+        )
+    }
+
+    fn was_there(&self, user: &str) -> bool {
+        let was_there = match &self.gone {
+            Gone::All => true,
+            Gone::Those(those) => those.contains(user),
+        };
+        if was_there {
+            self.known.borrow_mut().gone.insert(user.to_owned());
+        }
+        was_there
     }
 
     fn addresses(&self, host: &str) -> Vec<IpAddr> {

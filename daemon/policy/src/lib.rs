@@ -83,7 +83,7 @@ pub use call::env::{PATH_DIRS, environment};
 pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin};
 pub use call::subject::{Call, Subject};
 pub use decide::access::{Access, Usable};
-pub use decide::approval::{Consent, NotApprover, Pending};
+pub use decide::approval::{Consent, Lifted, NotApprover, Pending};
 pub use decide::beforehand::{Beforehand, NotGivable, Recipient};
 pub use decide::denial::Denial;
 pub use decide::diff::diff;

@@ -8,7 +8,7 @@ use remit_common::wire::{
     Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView,
 };
 use remit_link::Answer;
-use remit_policy::{Ask, Base, Grant, Named, Pending, Profile, Usable, Verdict};
+use remit_policy::{Ask, Base, Basis, Named, Pending, Profile, Terms, Usable, Verdict};
 
 use crate::grants::RUN;
 use crate::peer::Subject;
@@ -23,7 +23,8 @@ impl Warden {
         let subject = self.subject(session)?;
         check(access)?;
         let policy = &self.policy.policy;
-        let own = policy.access(by(&subject));
+        let who = self.who(&subject)?;
+        let own = policy.access(who);
         let given = self.given_views(&subject, &own.commands);
         let mut asked = None;
         if let Some(argv) = &access.argv {
@@ -33,7 +34,7 @@ impl Warden {
                 argv0: argv.first().map_or(&[][..], |argv0| argv0.as_slice()),
                 env_names: &[],
             };
-            asked = Some(self.answer_about(&subject, RUN, policy.decide(by(&subject), &ask)));
+            asked = Some(self.answer_about(&subject, RUN, policy.decide(who, &ask)));
         }
         let (commands, more_commands) = match &access.name {
             Some(name) => {
@@ -100,22 +101,24 @@ impl Warden {
 
     /// Whether it would be allowed just now: also by the gate and by the sandbox.
     fn answer_about(&self, subject: &Subject, name: &str, verdict: Verdict) -> Asked {
-        let allowed = |grant: &Grant, why: String| match self.would_run(grant.profile()) {
-            Ok(()) => Asked {
-                allowed: true,
-                rule: Some(grant.basis().to_string()),
-                why,
-                lift: None,
-                approval: None,
-            },
-            Err(refusal) => refused(refusal),
-        };
+        let allowed =
+            |terms: &Terms, basis: &Basis, why: String| match self.would_run(terms.profile()) {
+                Ok(()) => Asked {
+                    allowed: true,
+                    rule: Some(basis.to_string()),
+                    why,
+                    lift: None,
+                    approval: None,
+                },
+                Err(refusal) => refused(refusal),
+            };
         match verdict {
-            Verdict::Allow(grant) => allowed(&grant, why(grant.profile())),
+            Verdict::Allow(grant) => allowed(grant.terms(), grant.basis(), why(grant.profile())),
             Verdict::Ask(pending) => match self.beforehand(subject, &pending, name) {
-                Some((grant, left)) => {
-                    let why = why(grant.profile());
-                    allowed(&grant, format!("{why}; by a grant for a time: {left}"))
+                Some((lifted, left)) => {
+                    let why = why(lifted.terms().profile());
+                    let why = format!("{why}; by a grant for a time: {left}");
+                    allowed(lifted.terms(), &lifted.basis(), why)
                 }
                 None => match self.would_run(pending.profile()) {
                     Ok(()) => asked(pending),

@@ -1,17 +1,19 @@
 //! Names of users and groups.
 //!
 //! At start-up the user database may be asked (it may wait for a network); while
-//! the loop turns, only what was read then is used, and /etc/passwd.
+//! the loop turns, only /etc/passwd is read, and what forked children have looked up ([`crate::lookups`]).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, User, getgrouplist};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Account;
 use crate::error::Fatal;
@@ -77,7 +79,7 @@ pub fn optional_group(account: &Account) -> Option<u32> {
 }
 
 /// Somebody as a login would make them now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// The name of the account.
     pub name: String,
@@ -90,15 +92,43 @@ pub struct Login {
 /// # Errors
 /// It cannot be looked up.
 pub fn of_uid(uid: u32) -> Result<Option<Login>, Errno> {
-    let Some(user) = User::from_uid(uid.into())? else {
-        return Ok(None);
-    };
+    let user = absent(User::from_uid(uid.into()))?;
+    user.map(login).transpose()
+}
+
+/// Some services say "not there" by an error (getpwnam(3), "Return value").
+fn absent<T>(found: Result<Option<T>, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        found => found,
+    }
+}
+
+/// The account of this name, where it has this uid. May wait for a directory service.
+///
+/// # Errors
+/// It cannot be looked up.
+pub fn of_name(name: &str, uid: u32) -> Result<Option<Login>, Errno> {
+    let user = absent(User::from_name(name))?;
+    let user = user.filter(|user| user.uid.as_raw() == uid);
+    user.map(login).transpose()
+}
+
+/// The name of a group; none where there is no such group. May wait for a directory service.
+///
+/// # Errors
+/// It cannot be looked up.
+pub fn of_gid(gid: u32) -> Result<Option<String>, Errno> {
+    Ok(absent(Group::from_gid(gid.into()))?.map(|group| group.name))
+}
+
+fn login(user: User) -> Result<Login, Errno> {
     let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
     let groups = getgrouplist(&name, user.gid)?;
-    Ok(Some(Login {
+    Ok(Login {
         name: user.name,
         groups: groups.into_iter().map(Gid::as_raw).collect(),
-    }))
+    })
 }
 
 fn missing(key: &str, kind: &str, name: &str) -> Fatal {
@@ -107,23 +137,35 @@ fn missing(key: &str, kind: &str, name: &str) -> Fatal {
     ))
 }
 
-/// Names of local users, for records and reports.
+/// The name of a uid that has no account.
+pub fn nameless(uid: u32) -> String {
+    format!("#{uid}")
+}
+
+/// For how long a name that was looked up is one: an account of a directory service may be gone by then.
+const FRESH: Duration = Duration::from_secs(60);
+/// Names that were looked up and are kept.
+const LOOKED_UP: usize = 4096;
+
+/// Names of users: those of /etc/passwd, and those that were looked up of others.
 #[derive(Debug, Default)]
 pub struct UserNames {
     names: HashMap<u32, String>,
     /// Device, inode, size and time of the file that they were read from.
     from: Option<(u64, u64, u64, SystemTime)>,
+    looked_up: HashMap<u32, (String, Instant)>,
 }
 
 impl UserNames {
-    /// As /etc/passwd has them now; an unreadable file gives numbers instead of names.
+    /// As /etc/passwd has them now.
     pub fn read() -> Self {
         let mut names = Self::default();
         names.renew();
         names
     }
 
-    /// The same again where the file has changed: who was enrolled a moment ago has a name.
+    /// Reads /etc/passwd again if it has changed. What cannot be read changes nothing: a name that is
+    /// lost for a moment would be another owner of jobs.
     pub fn renew(&mut self) {
         self.renew_from(Path::new("/etc/passwd"));
     }
@@ -135,19 +177,36 @@ impl UserNames {
         if from.is_some() && from == self.from {
             return;
         }
-        let text = fs::read_to_string(passwd).unwrap_or_default();
-        self.names = users(&text)
-            .map(|(uid, name)| (uid, name.to_owned()))
-            .collect();
+        let Ok(text) = fs::read_to_string(passwd) else {
+            return;
+        };
+        self.names.clear();
+        for (uid, name) in users(&text) {
+            // The first one, as getpwuid(3) has it.
+            if let Entry::Vacant(free) = self.names.entry(uid) {
+                free.insert(name.to_owned());
+            }
+        }
         self.from = from;
+        self.looked_up.clear();
     }
 
-    /// The name, or `#uid`.
-    pub fn name(&self, uid: u32) -> String {
-        self.names
-            .get(&uid)
-            .cloned()
-            .unwrap_or_else(|| format!("#{uid}"))
+    /// The name, or `#uid` where there is no account; `None`: it has to be looked up.
+    pub fn name(&self, uid: u32) -> Option<String> {
+        if let Some(name) = self.names.get(&uid) {
+            return Some(name.clone());
+        }
+        let (name, at) = self.looked_up.get(&uid)?;
+        (at.elapsed() < FRESH).then(|| name.clone())
+    }
+
+    /// Keeps what was looked up of a uid; `None`: it has no account.
+    pub fn learn(&mut self, uid: u32, name: Option<&str>) {
+        if self.looked_up.len() >= LOOKED_UP {
+            self.looked_up.clear();
+        }
+        let name = name.map_or_else(|| nameless(uid), str::to_owned);
+        self.looked_up.insert(uid, (name, Instant::now()));
     }
 }
 
@@ -220,18 +279,48 @@ mod tests {
         let passwd = std::env::temp_dir().join(format!("remit-passwd-{}", std::process::id()));
         let mut names = UserNames::default();
         for (text, want) in [
-            ("agent:x:1002:1002::/:/bin/sh\n", "agent"),
-            ("root:x:0:0::/:/bin/sh\n", "#1002"),
-            ("agent2:x:1002:1002::/:/bin/sh\n", "agent2"),
+            ("agent:x:1002:1002::/:/bin/sh\n", Some("agent")),
+            ("root:x:0:0::/:/bin/sh\n", None),
+            ("agent2:x:1002:1002::/:/bin/sh\n", Some("agent2")),
+            ("one:x:1002::\ntwo:x:1002::\n", Some("one")),
         ] {
             fs::write(&passwd, text).unwrap();
             names.renew_from(&passwd);
             names.renew_from(&passwd);
-            assert_eq!(names.name(1002), want);
+            assert_eq!(names.name(1002).as_deref(), want);
         }
         fs::remove_file(&passwd).unwrap();
+    }
+
+    #[test]
+    fn w17_a_passwd_file_that_cannot_be_read_changes_no_name() {
+        let passwd = std::env::temp_dir().join(format!("remit-passwd-w17-{}", std::process::id()));
+        fs::write(&passwd, "agent:x:1002:1002::/:/bin/sh\n").unwrap();
+        let mut names = UserNames::default();
         names.renew_from(&passwd);
-        assert_eq!(names.name(1002), "#1002");
+        fs::remove_file(&passwd).unwrap();
+        fs::create_dir(&passwd).unwrap();
+        names.renew_from(&passwd);
+        assert_eq!(names.name(1002).as_deref(), Some("agent"));
+        // It is read as soon as it can be.
+        fs::remove_dir(&passwd).unwrap();
+        fs::write(&passwd, "agent2:x:1002:1002::/:/bin/sh\n").unwrap();
+        names.renew_from(&passwd);
+        assert_eq!(names.name(1002).as_deref(), Some("agent2"));
+        fs::remove_file(&passwd).unwrap();
+    }
+
+    #[test]
+    fn what_was_looked_up_is_kept_until_the_file_changes() {
+        let mut names = UserNames::default();
+        assert_eq!(names.name(70_001), None);
+        names.learn(70_001, Some("ldap"));
+        names.learn(70_002, None);
+        assert_eq!(names.name(70_001).as_deref(), Some("ldap"));
+        assert_eq!(names.name(70_002).as_deref(), Some("#70002"));
+        names.renew();
+        assert_eq!(names.name(70_001), None);
+        assert_eq!(names.name(0).as_deref(), Some("root"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! admin.sock: read by the warden itself, one small frame at a time, never waiting.
 
 mod approving;
+mod arrived;
 mod connections;
 mod frames;
 mod gate;
@@ -20,9 +21,11 @@ use remit_confine::floor;
 use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
+pub use self::granting::Giving;
 use self::frames::{has_frame, take_frame};
 pub use self::wants::Wants;
 use crate::approval::from_outside;
+use crate::arrivals::Door;
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
 use crate::policy_load::in_short;
@@ -57,6 +60,8 @@ pub struct Admins {
     group: u32,
     next: u64,
     live: BTreeMap<u64, Admin>,
+    /// Grants that are given, so far.
+    giving: u64,
     /// Connections that wait for an answer, once for each request.
     waiting: Vec<(u64, Wants)>,
     /// Answers to what waited, for a connection that is being served: what it asks just then ends the wait.
@@ -70,6 +75,7 @@ impl Admins {
             group,
             next: 0,
             live: BTreeMap::new(),
+            giving: 0,
             waiting: Vec::new(),
             aside: Vec::new(),
         }
@@ -110,48 +116,8 @@ impl Warden {
                 return;
             };
             self.names.renew();
-            let (subject, pidfd) = match peer::identify(&stream, &self.names) {
-                Ok(peer) => peer,
-                Err(why) => {
-                    let text = format!("a connection to admin.sock was closed: {why}");
-                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text), None);
-                    continue;
-                }
-            };
-            if !self.admins.include(&subject) {
-                let text = "admin.sock is for root and its group";
-                let refusal = Refusal::new(Code::DeniedRule, text);
-                self.record_refusal(Some(&subject), None, &refusal, None);
-                continue;
-            }
-            if self
-                .admins
-                .room(subject.uid())
-                .map_or(true, |ended| !ended.is_empty())
-            {
-                // Those that have ended, unheard so far, make room first.
-                let own = self.admins.of_user(subject.uid());
-                own.into_iter().for_each(|number| self.admin_event(number));
-            }
-            match self.admins.room(subject.uid()) {
-                Ok(ended) => ended.into_iter().for_each(|number| self.end_admin(number)),
-                Err(refusal) => {
-                    self.record_refusal(Some(&subject), None, &refusal, None);
-                    connections::refuse(&stream, refusal);
-                    continue;
-                }
-            }
-            self.admins.next += 1;
-            let number = self.admins.next;
-            if self
-                .reactor
-                .add(&stream, Token::Admin(number), Interest::Read)
-                .is_ok()
-            {
-                let admin = Admin::new(stream, subject, pidfd);
-                self.admins.live.insert(number, admin);
-                self.admin_event(number);
-            }
+            let peer = peer::identify(&stream);
+            self.arrive(Door::Admin, stream, peer);
         }
     }
 
@@ -273,6 +239,7 @@ impl Warden {
             | AdminRequest::History { .. }
             | AdminRequest::Approve { .. }
             | AdminRequest::Job { .. }
+            | AdminRequest::Grant(_)
                 if self.admins.waiting_for(number) >= WAITING =>
             {
                 failed("too many requests wait", "wait for an answer first")
@@ -292,7 +259,10 @@ impl Warden {
                 Ok(sentence) => AdminReply::Done(sentence),
                 Err(refusal) => self.refused(subject, refusal),
             },
-            AdminRequest::Grant(new) => self.give(subject, new),
+            AdminRequest::Grant(new) => match self.look_up_give(number, subject, new) {
+                Ok(wants) => return self.wait(number, wants),
+                Err(refusal) => self.refused(subject, refusal),
+            },
             AdminRequest::Grants => self.list_grants(),
             AdminRequest::History { user, query } => match self.history_of(subject, user, &query) {
                 Ok(wants) => return self.wait(number, wants),

@@ -19,7 +19,7 @@ mod table;
 mod view;
 mod words;
 
-pub use approver::from_outside;
+pub use approver::{from_outside, still_administers};
 pub use flow::{how_often, no_such_request};
 pub use over::ASK_AGAIN;
 pub use table::{Approvals, Request};

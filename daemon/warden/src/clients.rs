@@ -1,14 +1,15 @@
 //! Clients come and go: identified here, served by the broker.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, send};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
 use remit_common::{caps, frame};
-use remit_link::ToBroker;
+use remit_link::{ForeignSocket, ToBroker};
 
-use crate::peer;
+use crate::arrivals::Door;
+use crate::peer::{self, Subject};
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
 
@@ -26,43 +27,45 @@ impl Warden {
                 return;
             };
             self.names.renew();
-            let (subject, pidfd) = match peer::identify(&stream, &self.names) {
-                Ok(peer) => peer,
-                Err(why) => {
-                    let text = format!("a connection was closed: {why}");
-                    self.record_refusal(None, None, &Refusal::new(Code::DeniedRule, text), None);
-                    continue;
+            let peer = peer::identify(&stream);
+            self.arrive(Door::Client, stream, peer);
+        }
+    }
+
+    /// Opens a session, which the broker serves.
+    pub fn let_client_in(&mut self, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {
+        if !self.broker.is_ready() {
+            // It ended while the account was looked up: whoever connects again is served by the next one.
+            return;
+        }
+        let owner = subject.owner();
+        match self.sessions.open(subject.clone(), pidfd) {
+            Ok((session, instead)) => {
+                if let Some(other) = instead {
+                    self.end_session(other);
                 }
-            };
-            let owner = subject.owner();
-            match self.sessions.open(subject.clone(), pidfd) {
-                Ok((session, instead)) => {
-                    if let Some(other) = instead {
-                        self.end_session(other);
-                    }
-                    let opened = self.sessions.get(session);
-                    let watched = opened.is_some_and(|opened| {
-                        let token = Token::Peer(session);
-                        self.reactor
-                            .add(opened.pidfd(), token, Interest::Read)
-                            .is_ok()
-                    });
-                    if !watched {
-                        // It would outlive its process: the socket may be somebody else's by then.
-                        self.close_session(session);
-                        continue;
-                    }
-                    let message = ToBroker::Session { session, owner };
-                    self.broker.send(&message, &[stream.as_fd()]);
+                let opened = self.sessions.get(session);
+                let watched = opened.is_some_and(|opened| {
+                    let token = Token::Peer(session);
+                    self.reactor
+                        .add(opened.pidfd(), token, Interest::Read)
+                        .is_ok()
+                });
+                if !watched {
+                    // It would outlive its process: the socket may be somebody else's by then.
+                    self.close_session(session);
+                    return;
                 }
-                Err(refusal) => {
-                    self.record_refusal(Some(&subject), None, &refusal, None);
-                    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
-                    {
-                        // A fresh socket has room for one frame; if not, it is closed without.
-                        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                        let _ = send(stream.as_raw_fd(), &bytes, flags);
-                    }
+                let message = ToBroker::Session { session, owner };
+                self.broker.send(&message, &[stream.as_fd()]);
+            }
+            Err(refusal) => {
+                self.record_refusal(Some(&subject), None, &refusal, None);
+                if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
+                {
+                    // A fresh socket has room for one frame; if not, it is closed without.
+                    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                    let _ = send(stream.as_raw_fd(), &bytes, flags);
                 }
             }
         }

@@ -64,6 +64,8 @@ pub enum Timer {
     Approval(u64),
     /// The files of a request should be measured by now.
     Measuring(u64),
+    /// Accounts should be looked up by now.
+    LookUp(u64),
     /// A question about the history should be answered by now.
     History(u64),
     /// Refusals that were not recorded one by one are told.

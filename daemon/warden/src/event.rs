@@ -82,6 +82,7 @@ impl Warden {
             Token::Policy => self.policy_read(),
             Token::Trial => self.trial_event(),
             Token::Measuring(serial) => self.measured(serial),
+            Token::LookUp(serial) => self.look_up_read(serial),
             Token::History(serial) => self.history_read(serial),
             Token::Audit => {
                 self.unpark();
@@ -118,6 +119,7 @@ impl Warden {
             Timer::Grants => self.end_grants(),
             Timer::Approval(serial) => self.approval_late(serial),
             Timer::Measuring(serial) => self.measuring_late(serial),
+            Timer::LookUp(serial) => self.look_up_late(serial),
             Timer::History(serial) => self.history_late(serial),
             Timer::LeftOut => self.tell_left_out(),
             Timer::Stop => self.stop_late(),
@@ -230,6 +232,7 @@ impl Warden {
         self.timers.cancel(Timer::Ready);
         self.drop_parked();
         self.drop_measured();
+        self.drop_uses();
         for session in self.sessions.close_all() {
             self.reactor.remove(session.pidfd());
         }

@@ -5,11 +5,16 @@
 //! whom the rule names. What runs without a sandbox is always approved by itself.
 //!
 //! A use is taken, and saved, when a request is taken in; it is not given back where the job then does
-//! not start.
+//! not start. What a grant covers is a [`Lifted`], which nothing but a use makes a permission.
+//!
+//! Giver and recipient are accounts: a uid and a name. Both are looked up again at each load of the policy
+//! and at each use; a grant ends when either is somebody else, or its giver could not give it any more.
 
+mod judged;
 mod moment;
 mod store;
 mod table;
+mod used;
 
 use std::io;
 use std::path::Path;
@@ -18,7 +23,7 @@ use std::time::Duration;
 use remit_common::admin::{GivenGrant, NewGrant, Whom};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Basis, Grant, Pending};
+use remit_policy::{Basis, Lifted, Pending};
 
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
@@ -33,6 +38,7 @@ use moment::Moment;
 use store::{Saved, Store};
 use table::{Asker, Table};
 pub use table::{Given, Giver};
+pub use used::Use;
 
 /// What programs and scripts are, where a grant speaks of commands.
 pub const RUN: &str = "run";
@@ -188,20 +194,19 @@ impl Grants {
         pending: &Pending,
         call: (&'a str, &'a [(String, String)]),
         now: Moment,
-    ) -> Option<(&'a Given, Grant)> {
+    ) -> Option<(&'a Given, Lifted)> {
         let (name, args) = call;
         let mut covering = self.table.covering(asker, name, args, now);
         covering.find_map(|given| {
             let consent = given.giver.consent(asker.who.uid);
-            let grant = pending.clone().given(&consent, given.number).ok()?;
-            Some((given, grant))
+            let lifted = pending.clone().given(&consent, given.number).ok()?;
+            Some((given, lifted))
         })
     }
 }
 
 impl Warden {
-    /// The permission for a request that needs an approval, by what somebody has given for a time. No
-    /// use is taken yet.
+    /// A request that needs an approval, lifted by what somebody has given for a time. No use is taken yet.
     ///
     /// # Errors
     /// Nothing covers it: it waits as before.
@@ -210,39 +215,36 @@ impl Warden {
         subject: &Subject,
         pending: Pending,
         call: &Call,
-    ) -> Result<Grant, Pending> {
+    ) -> Result<Lifted, Pending> {
         let asker = Asker::of(subject);
         let wanted = (call.named().unwrap_or(RUN), call.args());
         let permitted = self.grants.permit(&asker, &pending, wanted, Moment::now());
-        permitted.map(|(_, grant)| grant).ok_or(pending)
+        permitted.map(|(_, lifted)| lifted).ok_or(pending)
     }
 
-    /// The permission for a call that names no argument, and what is left of the grant that gives it.
+    /// The same for a call that names no argument, and what is left of the grant.
     pub fn beforehand(
         &self,
         subject: &Subject,
         pending: &Pending,
         name: &str,
-    ) -> Option<(Grant, String)> {
+    ) -> Option<(Lifted, String)> {
         let asker = Asker::of(subject);
         let permitted = self
             .grants
             .permit(&asker, pending, (name, &[]), Moment::now());
-        permitted.map(|(given, grant)| (grant, given.left()))
+        permitted.map(|(given, lifted)| (lifted, given.left()))
     }
 
-    /// Takes a use of the grant that a plan rests on, where it rests on one, before anything runs by it.
+    /// Takes a use of a grant, before anything runs by it.
     ///
     /// # Errors
     /// It has none left, is over, or that cannot be saved. Nothing may run.
-    pub fn take_use(&mut self, basis: &Basis) -> Result<(), Refusal> {
-        let Basis::Given { grant, .. } = basis else {
-            return Ok(());
-        };
+    pub fn take_use(&mut self, grant: u64) -> Result<(), Refusal> {
         let now = Moment::now();
         let mut table = self.grants.table.clone();
-        if !table.take_use(*grant, now) {
-            return Err(void(*grant));
+        if !table.take_use(grant, now) {
+            return Err(void(grant));
         }
         // Where there is no number of uses, there is nothing new.
         if table == self.grants.table {
@@ -349,6 +351,7 @@ impl Warden {
         {
             say!("what is left of the grants for a time is not saved: {error}");
         }
+        self.judge_grants_at_start();
         self.end_grants();
         Ok(())
     }

@@ -117,7 +117,7 @@ impl Warden {
             own.is_some() && own == request.map(|(id, _)| id)
         };
         if let Some((id, _)) = request
-            && self.approvals.is_measured(uid, id)
+            && (self.approvals.is_measured(uid, id) || self.lookups.has_request(uid, id))
         {
             let text = "the same request is looked at just now";
             return Err(Refusal::new(Code::Busy, text).next("ask again in a second"));

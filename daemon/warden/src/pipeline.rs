@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec};
-use remit_policy::Grant;
+use remit_policy::{Grant, Lifted, Terms};
 
 use crate::audit::Recorded;
 use crate::fault::{self, Point};
 use crate::jobs::Job;
 use crate::ledger::Ledger;
 use crate::peer::Subject;
+use crate::people::People;
 use crate::plan::{Asked, Call, Draft, Plan, Requester};
 use crate::waiting::Room;
 use crate::walls::Ready;
@@ -79,9 +80,23 @@ fn begun(warden: &mut Warden, requester: Requester, call: Call) -> Result<Told, 
     warden.not_parked(subject.uid(), call.request())?;
     warden.open_for_work()?;
     warden.audit.may_write(subject.uid())?;
+    decided(warden, requester, call, None)
+}
+
+/// Does what policy says of a request; `people`: whom it rests on, where they were looked up for it.
+///
+/// # Errors
+/// As [`run`].
+pub fn decided(
+    warden: &mut Warden,
+    requester: Requester,
+    call: Call,
+    people: Option<&People>,
+) -> Result<Told, Refusal> {
     // Only who may use a command learns what its arguments are.
-    match warden.decide(subject, &call)? {
+    match warden.decide(&requester.subject, &call)? {
         Decided::Granted(grant) => granted(warden, requester, call, grant),
+        Decided::Lifted(lifted) => warden.run_lifted(requester, call, lifted, people),
         Decided::Asks(pending) => {
             let bound = warden.bind(&call, pending.terms())?;
             let new = warden.new_job(Room::Later, &bound)?;
@@ -101,15 +116,44 @@ pub fn granted(
     call: Call,
     grant: Grant,
 ) -> Result<Told, Refusal> {
-    let room = warden.room_for(requester.subject.uid())?;
-    let bound = warden.bind(&call, grant.terms())?;
-    let new = warden.new_job(room, &bound)?;
-    let plan = Box::new(Draft::new(call, bound, requester, new).granted(grant, None));
+    let (room, draft) = drafted(warden, requester, call, grant.terms())?;
+    begin(warden, room, Box::new(draft.granted(grant, None)))
+}
+
+/// Spends a use on what a grant for a time covers, and runs it or has it wait for a place.
+///
+/// # Errors
+/// As [`run`].
+pub fn lifted(
+    warden: &mut Warden,
+    requester: Requester,
+    call: Call,
+    lifted: Lifted,
+) -> Result<Told, Refusal> {
+    let (room, draft) = drafted(warden, requester, call, lifted.terms())?;
     // Saved before anything runs by it.
-    if let Err(refusal) = warden.take_use(plan.basis()) {
-        warden.drop_plan(plan);
-        return Err(refusal);
+    match lifted.spend(|grant| warden.take_use(grant)) {
+        Ok(grant) => begin(warden, room, Box::new(draft.granted(grant, None))),
+        Err(refusal) => {
+            warden.drop_draft(Box::new(draft));
+            Err(refusal)
+        }
     }
+}
+
+fn drafted(
+    warden: &mut Warden,
+    requester: Requester,
+    call: Call,
+    terms: &Terms,
+) -> Result<(Room, Draft), Refusal> {
+    let room = warden.room_for(requester.subject.uid())?;
+    let bound = warden.bind(&call, terms)?;
+    let new = warden.new_job(room, &bound)?;
+    Ok((room, Draft::new(call, bound, requester, new)))
+}
+
+fn begin(warden: &mut Warden, room: Room, plan: Box<Plan>) -> Result<Told, Refusal> {
     match room {
         Room::Now => execute(warden, plan),
         Room::Later => warden.wait_for_place(plan),

@@ -9,11 +9,13 @@ mod brought;
 mod changes;
 mod users;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::refusal::{Code, Refusal};
 use remit_confine::{Answer, in_child};
 use remit_policy::{Diagnostic, Policy, Severity, Source};
 use sha2::{Digest, Sha256};
@@ -23,6 +25,7 @@ use crate::audit::chain::hex;
 use crate::config::{self, Config};
 use crate::error::{Fatal, chain};
 use crate::peer::Subject;
+use crate::people::{People, Question};
 use brought::Brought;
 pub use changes::Changes;
 
@@ -37,8 +40,13 @@ pub struct Live {
     pub files: Vec<String>,
     /// What its author should look at.
     pub warnings: Vec<String>,
-    /// The groups that connected users have now; none for one who is gone.
-    pub members: Vec<(u32, Vec<u32>)>,
+    /// The accounts of those who are connected, have something that waits, or gave or got a grant, as they
+    /// were at the load.
+    pub people: People,
+    /// The uids that it names by their accounts' names, with each name of theirs.
+    pub named: BTreeMap<u32, BTreeSet<String>>,
+    /// Users whom it denies something, and who are gone.
+    pub gone: BTreeSet<String>,
     /// What it means other than the one before.
     pub changes: Changes,
 }
@@ -95,8 +103,29 @@ pub fn in_short(why: &str) -> String {
     }
 }
 
+impl Live {
+    /// Whether a user is the one whom it names, where it names this uid by a name: another account has
+    /// none of the rights of one whose number it got.
+    ///
+    /// # Errors
+    /// It knows the uid by other names.
+    pub fn knows(&self, uid: u32, user: &str) -> Result<(), Refusal> {
+        let Some(names) = self.named.get(&uid).filter(|names| !names.contains(user)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let text = format!(
+            "uid {uid} was '{}' when the policy was loaded, and is '{user}' now",
+            names.join("', '")
+        );
+        Err(Refusal::new(Code::DeniedRule, text)
+            .lift("remit policy reload")
+            .next("connect again in a moment: the policy is loaded again"))
+    }
+}
+
 impl Loading {
-    /// Forks the child, which also looks up the groups of `connected` users, and compares with the
+    /// Forks the child, which also looks up people, and compares with the
     /// policy in force and its settings, which it has as of now. Without them, `remit.toml` is not
     /// judged either: who starts does that.
     ///
@@ -105,12 +134,11 @@ impl Loading {
     pub fn start(
         args: &Args,
         live: Option<(&Live, &Config)>,
-        connected: &[u32],
+        people: &Question,
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
         let answer = in_child(|| {
-            let old = live.map(|(live, running)| (&live.policy, running));
-            let brought = Brought::of(args, old, connected);
+            let brought = Brought::of(args, live, people);
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
@@ -155,7 +183,7 @@ impl Loading {
 /// # Errors
 /// Every finding.
 pub fn load_now(args: &Args) -> Result<Live, Fatal> {
-    let mut loading = Loading::start(args, None, &[], None)?;
+    let mut loading = Loading::start(args, None, &Question::default(), None)?;
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(read) = loading.read() {
@@ -208,7 +236,9 @@ fn make(brought: Brought) -> Result<Live, Refused> {
         digest,
         files,
         warnings,
-        members: brought.members,
+        people: brought.people,
+        named: brought.named,
+        gone: brought.machine.gone,
         changes: brought.changes,
     })
 }

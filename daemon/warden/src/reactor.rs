@@ -44,6 +44,8 @@ pub enum Token {
     History(u64),
     /// What waits for the next job.
     Ahead,
+    /// Accounts being looked up.
+    LookUp(u64),
 }
 
 impl Token {
@@ -66,6 +68,7 @@ impl Token {
             Self::Measuring(n) => (15, n),
             Self::History(n) => (16, n),
             Self::Ahead => (17, 0),
+            Self::LookUp(n) => (18, n),
         }
     }
 
@@ -94,6 +97,7 @@ impl Token {
             15 => Self::Measuring(n),
             16 => Self::History(n),
             17 => Self::Ahead,
+            18 => Self::LookUp(n),
             _ => return None,
         })
     }

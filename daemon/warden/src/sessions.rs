@@ -7,6 +7,7 @@ use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 
 use crate::peer::Subject;
+use crate::people::People;
 
 /// A client as the warden knows it. Its socket is the broker's.
 #[derive(Debug)]
@@ -21,15 +22,6 @@ impl Session {
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
-}
-
-/// Whether somebody has lost a group, of those in `named`, since they connected.
-pub fn has_shrunk(subject: &Subject, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> bool {
-    let now = members.iter().find(|(uid, _)| *uid == subject.uid());
-    now.is_some_and(|(_, now)| {
-        let had = subject.gids().iter().filter(|gid| named.contains(gid));
-        had.into_iter().any(|gid| !now.contains(gid))
-    })
 }
 
 /// All sessions. Numbers are never used twice, also not by the next broker.
@@ -117,18 +109,17 @@ impl Sessions {
         Some(closed)
     }
 
-    /// The users who are connected, each once.
-    pub fn users(&self) -> Vec<u32> {
-        let uids: BTreeSet<u32> = self.live.values().map(|s| s.subject.uid()).collect();
-        uids.into_iter().collect()
+    /// Who is connected.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.live.values().map(|session| &session.subject)
     }
 
-    /// Sessions whose user has lost a group, of those in `named`, since they connected.
+    /// Sessions of those who are not who connected any more, or are without a group of those in `named`.
     ///
-    /// A user whom `members` does not tell of connected after it was asked.
-    pub fn shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<u64> {
+    /// Who connected after `people` were looked up is not among them.
+    pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<u64> {
         let live = self.live.iter();
-        live.filter(|(_, s)| has_shrunk(&s.subject, named, members))
+        live.filter(|(_, s)| people.has_lost(&s.subject, named).is_some())
             .map(|(number, _)| *number)
             .collect()
     }

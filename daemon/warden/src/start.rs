@@ -12,6 +12,7 @@ use crate::admin::Admins;
 use crate::ahead::AllAhead;
 use crate::approval::{self, Approvals};
 use crate::args::Args;
+use crate::arrivals::Arrivals;
 use crate::audit::{Audit, Event, Record};
 use crate::broker::Broker;
 use crate::clock::Timers;
@@ -25,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::leftover::Leftovers;
 use crate::listen::Listeners;
 use crate::lock::State;
+use crate::lookups::LookUps;
 use crate::normal;
 use crate::notification;
 use crate::notify::Notify;
@@ -106,11 +108,14 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         people: notification::how_often(),
         asks: approval::how_often(),
         grants,
+        lookups: LookUps::default(),
+        arrivals: Arrivals::default(),
         audit,
         questions: Questions::default(),
         policy,
         policy_error: None,
         loading: None,
+        reloaded_for: None,
         needs_restart: Vec::new(),
         walls,
         sandboxes,

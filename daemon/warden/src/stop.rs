@@ -1,6 +1,5 @@
 //! Signals, reload, watchdog, and the orderly stop.
 
-use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use nix::sys::signalfd::siginfo;
 use remit_common::outcome::State;
 use remit_common::text;
 
-use crate::accounts::UserNames;
 use crate::audit::{Event, Record};
 use crate::clock::Timer;
 use crate::error::Fatal;
 use crate::notify::Note;
 use crate::peer::Subject;
+use crate::people::{Account, Question};
 use crate::plan::{Plan, who};
 use crate::policy_load::{
     Live, Loaded, Loading, PATIENCE, Refused, findings, in_short, late, short,
@@ -66,7 +65,7 @@ impl Warden {
             return Ok(());
         }
         let live = Some((&self.policy, &self.config));
-        let loading = Loading::start(&self.args, live, &self.users(), asked)?;
+        let loading = Loading::start(&self.args, live, &self.people(), asked)?;
         self.reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;
@@ -75,11 +74,25 @@ impl Warden {
         Ok(())
     }
 
-    /// The users who are connected or have something that waits, each once.
-    fn users(&self) -> Vec<u32> {
-        let waiting = self.queue.users().chain(self.approvals.users());
-        let users: BTreeSet<u32> = self.sessions.users().into_iter().chain(waiting).collect();
-        users.into_iter().collect()
+    /// Reads the policy again because somebody has another account than it knows; once for each account.
+    pub fn reload_for(&mut self, subject: &Subject) {
+        let account = subject.owner();
+        if self.loading.is_some() || self.reloaded_for.as_ref() == Some(&account) {
+            return;
+        }
+        if let Err(error) = self.reload(None) {
+            say_error!("{error}");
+        }
+        self.reloaded_for = Some(account);
+    }
+
+    /// Who is connected, has something that waits, or gave or got a grant.
+    fn people(&self) -> Question {
+        let waiting = self.queue.subjects().chain(self.approvals.subjects());
+        let connected = self.sessions.subjects().chain(self.admins.subjects());
+        let mut question = Question::of(connected.chain(waiting));
+        self.grants.ask_about(&mut question);
+        question
     }
 
     /// The child that reads the policy has had its time.
@@ -134,6 +147,27 @@ impl Warden {
             }
         }
         self.tell_reloaded();
+        self.send_admins_away();
+    }
+
+    /// Ends connections of administrators who are not who connected, or have lost a group that says what they
+    /// may do. Whoever has no account, and had none, is who the kernel said.
+    fn send_admins_away(&mut self) {
+        let mut named = self.policy.policy.groups_named().clone();
+        let approving = self.policy.policy.asking();
+        named.extend(approving.flat_map(|asking| asking.approval.gids()));
+        named.insert(self.admins.group());
+        let people = &self.policy.people;
+        let lost = self.admins.numbered().filter(|(_, subject)| {
+            let (uid, user) = (subject.uid(), subject.user());
+            let nobody = people.account(uid, user) == Some(&Account::Nobody);
+            let is_same = people.is_other(uid, user).is_none();
+            !(nobody && is_same) && people.has_lost(subject, &named).is_some()
+        });
+        let lost: Vec<u64> = lost.map(|(number, _)| number).collect();
+        for number in lost {
+            self.admins.close(number, &self.reactor);
+        }
     }
 
     /// From now on this one decides.
@@ -143,8 +177,8 @@ impl Warden {
         say::beside(&self.audit, Weight::Warning, changes);
         let mut named = live.policy.groups_named().clone();
         named.extend(self.grants.groups());
-        let shrunk = self.sessions.shrunk(&named, &live.members);
-        let lost = self.queue.of_shrunk(&named, &live.members);
+        let away = self.sessions.of_lost(&named, &live.people);
+        let lost = self.queue.of_lost(&named, &live.people);
         self.drop_ahead();
         self.sandboxes = self.walls.sandboxes(&live.policy);
         self.want_usual();
@@ -153,21 +187,26 @@ impl Warden {
         }
         self.policy = live;
         self.policy_error = None;
-        self.names = UserNames::read();
-        self.send_away(&shrunk);
-        let why = "its user has lost a group that the policy or a grant names";
-        for job in lost {
-            self.end_if_waiting(job, State::Denied, why);
+        self.names.renew();
+        for (uid, name) in self.policy.people.names() {
+            self.names.learn(uid, name);
+        }
+        self.send_away(&away);
+        for (job, why) in lost {
+            self.end_if_waiting(job, State::Denied, &why);
         }
         self.void_changed();
+        let people = std::mem::take(&mut self.policy.people);
+        self.judge_grants(&people);
+        self.policy.people = people;
     }
 
     /// Ends what was asked of a person, or approved, under another policy.
     fn void_changed(&mut self) {
         let named = self.policy.policy.groups_named().clone();
-        let members = std::mem::take(&mut self.policy.members);
-        self.void_changed_requests(&named, &members);
-        self.policy.members = members;
+        let people = std::mem::take(&mut self.policy.people);
+        self.void_changed_requests(&named, &people);
+        self.policy.people = people;
         let is_other = |plan: &Plan| {
             let approved = plan.approved.is_some();
             approved && plan.policy() != self.policy.digest
@@ -183,7 +222,7 @@ impl Warden {
         }
     }
 
-    /// Ends sessions whose user has lost a group: groups are those at connect, so they connect again.
+    /// Ends sessions of those who are not who connected: groups are those at connect, so they connect again.
     fn send_away(&mut self, sessions: &[u64]) {
         for session in sessions {
             self.end_session(*session);

@@ -20,9 +20,10 @@ use crate::event::TURN;
 use crate::fault::{self, Point};
 use crate::ledger::Ledger;
 use crate::parking::unrecorded;
+use crate::peer::Subject;
+use crate::people::People;
 use crate::pipeline::{self, Told};
 use crate::plan::Plan;
-use crate::sessions::has_shrunk;
 use crate::turns::Turns;
 use crate::warden::{Decided, Warden, taken};
 
@@ -101,6 +102,11 @@ impl Queue {
         self.turns.users()
     }
 
+    /// Who asked for what waits.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.iter().map(|waiting| &waiting.plan.requester.subject)
+    }
+
     /// Whether nothing waits, neither to run nor to be recorded.
     pub fn is_done(&self) -> bool {
         self.turns.is_empty() && self.unrecorded.is_empty()
@@ -111,12 +117,14 @@ impl Queue {
         self.iter().find(|waiting| waiting.plan.job == job)
     }
 
-    /// Jobs whose user has lost a group, of those in `named`, since they asked.
-    pub fn of_shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<JobId> {
-        self.iter()
-            .filter(|w| has_shrunk(&w.plan.requester.subject, named, members))
-            .map(|waiting| waiting.plan.job)
-            .collect()
+    /// Jobs of those who are not who asked any more, or are without a group of those in `named`; each with
+    /// the reason.
+    pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<(JobId, String)> {
+        let lost = self.iter().filter_map(|waiting| {
+            let why = people.has_lost(&waiting.plan.requester.subject, named)?;
+            Some((waiting.plan.job, why))
+        });
+        lost.collect()
     }
 
     /// Whether another one of this user may wait, by the bytes that all hold: a user has a part of
@@ -316,6 +324,10 @@ impl Warden {
         }
         match self.decide(&plan.requester.subject, plan.call())? {
             Decided::Granted(grant) => plan.bind_anew(grant, &self.setting()),
+            Decided::Lifted(lifted) => void(format!(
+                "it needs an approval now; asked for again, it runs by grant {}",
+                lifted.grant()
+            )),
             Decided::Asks(pending) => Err((*pending).into()),
         }
     }

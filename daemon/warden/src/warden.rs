@@ -5,14 +5,15 @@ use std::fs::File;
 use std::time::Instant;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_link::{Answer, ToBroker};
-use remit_policy::{Grant, Pending, Terms, Verdict, Who};
+use remit_link::{Answer, Owner, ToBroker};
+use remit_policy::{Grant, Lifted, Pending, Terms, Verdict, Who};
 
 use crate::accounts::UserNames;
 use crate::admin::Admins;
 use crate::ahead::AllAhead;
 use crate::approval::Approvals;
 use crate::args::Args;
+use crate::arrivals::Arrivals;
 use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::checkup::Trial;
@@ -26,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::leftover::Leftovers;
 use crate::listen::Listeners;
 use crate::lock::{Locked, State};
+use crate::lookups::LookUps;
 use crate::notify::Notify;
 use crate::often::Often;
 use crate::peer::Subject;
@@ -55,6 +57,8 @@ pub enum Gate {
 pub enum Decided {
     /// It may run.
     Granted(Grant),
+    /// Somebody has approved it beforehand, and a use of that would let it run.
+    Lifted(Lifted),
     /// Another person has to approve it first.
     Asks(Box<Pending>),
 }
@@ -88,12 +92,18 @@ pub struct Warden {
     pub asks: Often,
     /// What people gave for a time.
     pub grants: Grants,
+    /// People who are looked up.
+    pub lookups: LookUps,
+    /// Connections of those whose name is looked up.
+    pub arrivals: Arrivals,
     pub audit: Audit,
     /// Questions about the history that are being answered.
     pub questions: Questions,
     pub policy: Live,
     pub policy_error: Option<String>,
     pub loading: Option<Loading>,
+    /// Whose account was not as the policy had it, when that was last read again for it.
+    pub reloaded_for: Option<Owner>,
     /// Keys of `remit.toml` that a reload found changed.
     pub needs_restart: Vec<&'static str>,
     pub walls: Walls,
@@ -208,16 +218,25 @@ impl Warden {
         Asked::new(call, command.map(AsRef::as_ref))
     }
 
+    /// A subject as policy sees them.
+    ///
+    /// # Errors
+    /// The policy in force has another account under this uid.
+    pub fn who<'a>(&self, subject: &'a Subject) -> Result<Who<'a>, Refusal> {
+        self.policy.knows(subject.uid(), subject.user())?;
+        Ok(by(subject))
+    }
+
     /// What policy says, and what somebody gave beforehand.
     ///
     /// # Errors
     /// It says no.
     pub fn decide(&self, subject: &Subject, call: &Call) -> Result<Decided, Refusal> {
-        let names = call.env_names();
-        match self.policy.policy.decide(by(subject), &call.ask(&names)) {
+        let (names, who) = (call.env_names(), self.who(subject)?);
+        match self.policy.policy.decide(who, &call.ask(&names)) {
             Verdict::Allow(grant) => Ok(Decided::Granted(grant)),
             Verdict::Ask(pending) => Ok(match self.by_grant(subject, pending, call) {
-                Ok(grant) => Decided::Granted(grant),
+                Ok(lifted) => Decided::Lifted(lifted),
                 Err(pending) => Decided::Asks(Box::new(pending)),
             }),
             Verdict::Deny(denial) => Err(denial.into()),

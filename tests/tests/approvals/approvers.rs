@@ -7,18 +7,27 @@ use std::process::{Command, Output};
 use remit_common::admin::AdminRequest;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
+use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, other_admin, user_a, user_b};
+use remit_tests::daemon::{
+    ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
+};
+use remit_tests::login::Slice;
 use remit_tests::process::Identity;
 
 use super::scene::{
-    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, pending, started,
+    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, options, pending,
+    started,
 };
 
 /// `remit` as somebody who logged in as `login`.
 fn remit_logged_in(daemon: &Daemon, login: u32, uid: u32, words: &[&str]) -> Output {
+    remit_after(daemon, "true", login, uid, words)
+}
+
+fn remit_after(daemon: &Daemon, before: &str, login: u32, uid: u32, words: &[&str]) -> Output {
     let script = format!(
-        "echo {login} >/proc/self/loginuid && exec setpriv --reuid {uid} --regid {uid} --groups \
+        "{before} && echo {login} >/proc/self/loginuid && exec setpriv --reuid {uid} --regid {uid} --groups \
          {SOCKET_GROUP},{ADMIN_GROUP},{APPROVERS} -- \"$@\""
     );
     let mut command = Command::new("sh");
@@ -60,7 +69,19 @@ fn nobody_approves_their_own_request_though_the_rule_names_them() {
 
 #[test]
 fn only_those_whom_the_rule_names_approve() {
-    let daemon = started();
+    let of_group = ("seven", 64_007);
+    let daemon = Daemon::start(Options {
+        accounts: Some(Accounts {
+            users: vec![of_group],
+            groups: vec![
+                ("remit", SOCKET_GROUP, vec!["seven"]),
+                ("remit-admin", ADMIN_GROUP, vec!["seven"]),
+                ("approvers", APPROVERS, vec!["seven"]),
+            ],
+            directory: Vec::new(),
+        }),
+        ..options()
+    });
     let (_caller, job, _) = asked(&daemon);
     let digest = listed(&daemon, job).digest;
     for who in [other_admin(), Identity::new(0, &[])] {
@@ -78,9 +99,11 @@ fn only_those_whom_the_rule_names_approve() {
 #[test]
 fn another_account_of_the_same_login_approves_nothing() {
     let daemon = started();
-    // A person who logged in as 64011 asks as that; 64008 would be named, and has the same login.
-    let asked = remit_logged_in(
+    // A person who logged in as 64011, as the cgroup proves, asks; 64008 would be named, and has the same login.
+    let slice = Slice::of(64_011);
+    let asked = remit_after(
         &daemon,
+        &format!("echo 0 >{}", slice.procs().display()),
         64_011,
         64_001,
         &[
@@ -111,7 +134,7 @@ fn another_account_of_the_same_login_approves_nothing() {
     let output = approves_logged_in(&daemon, 64_012, 64_008, job);
     assert!(output.status.success(), "{output:?}");
     let approved = &daemon.records("approved")[0];
-    assert_eq!(approved["REMIT_APPROVER_LOGINUID"], "64012");
+    assert_eq!(approved["REMIT_APPROVER_LOGINUID_CLAIMED"], "64012");
     daemon.stop();
 }
 

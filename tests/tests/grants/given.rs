@@ -4,11 +4,12 @@ use remit_common::admin::{AdminRequest, Whom};
 use remit_common::outcome::State;
 use remit_common::wire::Request;
 use remit_tests::caller::{Caller, change, stdout};
-use remit_tests::daemon::{SOCKET_GROUP, admin, user_a, user_b};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
 
 use super::scene::{
-    GROUP, accesses, changes, give, listed, member, reloads, runs, started, status, to_a,
+    GROUP, accesses, changes, give, listed, member, options, reloads, runs, started, status, to_a,
+    with_group,
 };
 
 #[test]
@@ -30,7 +31,7 @@ fn what_is_given_starts_at_once_and_the_record_names_the_grant() {
     let given = daemon.records("given");
     assert_eq!(given.len(), 1);
     assert_eq!(given[0]["REMIT_GRANT"], grant.to_string());
-    assert_eq!(given[0]["REMIT_TO"], "agent (uid 64001)");
+    assert_eq!(given[0]["REMIT_TO"], "#64001 (uid 64001)");
     assert_eq!(given[0]["REMIT_WHAT"], "site.reload");
     assert_eq!(given[0]["REMIT_UID"], "64005");
     assert!(given[0]["REMIT_UNTIL"].is_string(), "{}", given[0]);
@@ -76,7 +77,10 @@ fn a_default_is_not_the_same_as_what_was_given() {
 
 #[test]
 fn a_group_has_it_and_nobody_else_and_never_its_giver() {
-    let daemon = started();
+    let daemon = Daemon::start(Options {
+        accounts: Some(with_group("ops", GROUP, vec!["one", "two", "boss"])),
+        ..options()
+    });
     let mut new = to_a("site.*");
     new.to = Whom::Group {
         name: "ops".into(),
@@ -87,8 +91,7 @@ fn a_group_has_it_and_nobody_else_and_never_its_giver() {
         assert!(runs(&daemon, &member(uid), "site.reload", &[]), "{uid}");
     }
     assert!(!reloads(&daemon), "user A is not of the group");
-    // The giver is of the group now: nobody approves their own. (That group has no such member in the
-    // user database: the request is refused at once.)
+    // The giver is of the group: nobody approves their own.
     let before = daemon.records("intent").len();
     let _told = changes(&daemon, &member(admin().uid), "site.reload", &[]);
     assert_eq!(daemon.records("intent").len(), before);
@@ -99,20 +102,24 @@ fn a_group_has_it_and_nobody_else_and_never_its_giver() {
 #[test]
 fn who_has_lost_the_group_has_lost_the_grant_at_the_next_reload() {
     const GIVEN: u32 = 64_301;
-    let daemon = started();
+    let mut daemon = Daemon::start(Options {
+        accounts: Some(with_group("given", GIVEN, vec!["agent"])),
+        ..options()
+    });
     let mut new = to_a("site.*");
     new.to = Whom::Group {
-        name: "ops".into(),
+        name: "given".into(),
         gid: GIVEN,
     };
     give(&daemon, new);
-    // No rule names the group, and the user database does not have the user in it.
+    // No rule names the group.
     let of_group = Identity::new(user_a().uid, &[SOCKET_GROUP, GIVEN]);
     let mut connected = Caller::new(&daemon, &of_group);
     let report = connected
         .run(change("site.reload", &[]))
         .expect("it is given");
     assert_eq!(report.state, State::Exited, "{report:?}");
+    daemon.set_accounts(with_group("given", GIVEN, vec![]));
     daemon
         .administers(&admin(), AdminRequest::Reload)
         .expect("the policy is right");

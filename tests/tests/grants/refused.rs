@@ -4,10 +4,10 @@ use remit_common::admin::{AdminRequest, NewGrant, Whom};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, SOCKET_GROUP, admin, other_admin, user_b};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_b};
 use remit_tests::process::Identity;
 
-use super::scene::{POLICY, give, give_as, listed, reloads, started, to_a};
+use super::scene::{POLICY, give, give_as, listed, options, reloads, started, to_a, with_group};
 
 fn refused(daemon: &Daemon, who: &Identity, new: NewGrant) -> Refusal {
     let before = daemon.records("refusal").len();
@@ -24,7 +24,10 @@ fn refused(daemon: &Daemon, who: &Identity, new: NewGrant) -> Refusal {
 
 #[test]
 fn only_those_whom_the_rule_names_give_it() {
-    let daemon = started();
+    let daemon = Daemon::start(Options {
+        accounts: Some(with_group("approvers", 64_400, vec!["seven"])),
+        ..options()
+    });
     let root = Identity::new(0, &[]);
     for who in [other_admin(), root] {
         let refusal = refused(&daemon, &who, to_a("site.reload"));

@@ -6,8 +6,9 @@ use remit_common::admin::{AdminReply, AdminRequest, GivenGrant, NewGrant, Status
 use remit_common::outcome::{JobReport, State};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Reply, Request};
+use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, change};
-use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a};
+use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::Identity;
 
 /// A group whose members ask for changes.
@@ -75,6 +76,27 @@ pub fn started() -> Daemon {
 /// One of [`GROUP`].
 pub fn member(uid: u32) -> Identity {
     Identity::new(uid, &[SOCKET_GROUP, GROUP])
+}
+
+/// User A, the approver and others, with a group of some of them.
+pub fn with_group(name: &'static str, gid: u32, members: Vec<&'static str>) -> Accounts {
+    let users = vec![
+        ("agent", user_a().uid),
+        ("boss", admin().uid),
+        ("seven", 64_007),
+        ("one", 64_011),
+        ("two", 64_012),
+    ];
+    let all = users.iter().map(|(name, _)| *name).collect();
+    Accounts {
+        users,
+        groups: vec![
+            ("remit", SOCKET_GROUP, all),
+            ("remit-admin", ADMIN_GROUP, vec!["boss", "seven"]),
+            (name, gid, members),
+        ],
+        directory: Vec::new(),
+    }
 }
 
 /// A grant to user A for a minute.

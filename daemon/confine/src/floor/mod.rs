@@ -27,7 +27,7 @@ pub(crate) use landlock::*;
 pub use memfd::{SEALED, is_sealed, sealed_memfd};
 pub(crate) use mount::*;
 pub(crate) use net::*;
-pub use peer::{Peer, PidfdSource, loginuid, pass_rights_off, peer};
+pub use peer::{Peer, PidfdSource, cgroups, loginuid, pass_rights_off, peer, peer_uid};
 pub(crate) use process::*;
 pub use process::{
     Usage, bare_child, default_signals, pidfd_alive, pidfd_open, pidfd_send_signal, reap,

@@ -43,6 +43,14 @@ fn option(socket: BorrowedFd<'_>, name: i32, buf: &mut [u32]) -> io::Result<usiz
     Ok(len as usize)
 }
 
+/// Who connected, where nothing else is to be known: the effective uid, of a process that may have ended since.
+pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
+    let mut cred = [0u32; 3];
+    option(socket.as_fd(), libc::SO_PEERCRED, &mut cred)?;
+    let [_, uid, _] = cred;
+    Ok(uid)
+}
+
 /// The peer of a connected Unix stream or seqpacket socket, before anything is read from it.
 /// ESRCH when it has exited already.
 pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
@@ -99,6 +107,19 @@ pub fn loginuid(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
         Ok(text) => Ok(text.trim().parse().ok().filter(|uid| *uid != u32::MAX)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+/// The cgroups of the process of `pidfd`, whose pid is `pid`, as /proc/PID/cgroup has them
+/// (cgroups(7)); asked as [`loginuid`].
+pub fn cgroups(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<String> {
+    let read = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    if !pidfd_alive(pidfd)? {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
     }
 }
 

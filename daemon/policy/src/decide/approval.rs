@@ -1,5 +1,6 @@
 //! What waits for an approval, and who can give it. Whoever reaches for a [`Pending`] gets a [`Grant`] only
-//! with somebody's consent that the rule takes.
+//! with somebody's consent that the rule takes; by what was given beforehand, only where a use of that is
+//! spent.
 
 use std::sync::Arc;
 
@@ -93,20 +94,66 @@ impl Pending {
         })
     }
 
-    /// The permission for this one request, by what somebody who can approve it gave for a time.
+    /// What somebody who can approve it gave for a time covers this one request. It permits nothing until
+    /// a use of that grant is spent on it.
     ///
     /// # Errors
     /// As [`Pending::may_approve`]; and always for what runs in base host.
-    pub fn given(self, consent: &Consent<'_>, grant: u64) -> Result<Grant, NotApprover> {
+    pub fn given(self, consent: &Consent<'_>, grant: u64) -> Result<Lifted, NotApprover> {
         self.may_approve(consent)?;
         if self.profile().base == Base::Host {
             return Err(NotApprover::Unconfined);
         }
-        let by = consent.name.to_owned();
-        let rule = self.rule;
+        Ok(Lifted {
+            terms: self.terms,
+            rule: self.rule,
+            by: consent.name.to_owned(),
+            grant,
+        })
+    }
+}
+
+/// A request that a grant for a time covers. It is no permission: it becomes a [`Grant`] by one use of
+/// that grant, and by nothing else.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lifted {
+    terms: Terms,
+    rule: RuleId,
+    by: String,
+    grant: u64,
+}
+
+impl Lifted {
+    /// What the rule says of it.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The number of what was given.
+    pub fn grant(&self) -> u64 {
+        self.grant
+    }
+
+    /// What its permission would rest on.
+    pub fn basis(&self) -> Basis {
+        Basis::Given {
+            rule: self.rule.clone(),
+            by: self.by.clone(),
+            grant: self.grant,
+        }
+    }
+
+    /// The permission for this one request, once `take` has taken a use of the grant of this number.
+    ///
+    /// # Errors
+    /// Those of `take`: there is no permission.
+    pub fn spend<E>(self, take: impl FnOnce(u64) -> Result<(), E>) -> Result<Grant, E> {
+        take(self.grant)?;
+        let basis = self.basis();
         Ok(Grant {
             terms: self.terms,
-            basis: Basis::Given { rule, by, grant },
+            basis,
         })
     }
 }
@@ -188,9 +235,28 @@ mod tests {
         let approved = pending().approved(&consent).unwrap();
         let basis = approved.basis().to_string();
         assert_eq!(basis, "look (a.toml:1), approved by ann");
-        let given = pending().given(&consent, 3).unwrap();
+        let lifted = pending().given(&consent, 3).unwrap();
+        assert_eq!((lifted.grant(), lifted.terms()), (3, pending().terms()));
+        let given = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
         let basis = given.basis().to_string();
         assert_eq!(basis, "look (a.toml:1), grant 3 given by ann");
         assert_eq!(*given.terms(), *pending().terms());
+    }
+
+    #[test]
+    fn no_use_no_permission() {
+        let lifted = || pending().given(&consent(7, &[], 1000), 3).unwrap();
+        let mut taken = Vec::new();
+        let mut take = |number| {
+            taken.push(number);
+            if taken.len() == 1 {
+                Ok(())
+            } else {
+                Err("none is left")
+            }
+        };
+        assert!(lifted().spend(&mut take).is_ok());
+        assert_eq!(lifted().spend(&mut take), Err("none is left"));
+        assert_eq!(taken, [3, 3]);
     }
 }

@@ -49,7 +49,12 @@ fn labels(old: &Policy, new: &Policy) -> BTreeMap<Principal, String> {
     for policy in [new, old] {
         let grants = policy.grants.iter().map(|rule| &rule.to);
         let mut words: BTreeMap<Principal, &String> = BTreeMap::new();
-        for Grantees { ids, words: _ } in grants.chain(policy.denies.iter().map(|rule| &rule.to)) {
+        for Grantees {
+            ids,
+            members: _,
+            words: _,
+        } in grants.chain(policy.denies.iter().map(|rule| &rule.to))
+        {
             for (principal, word) in ids {
                 let first = words.entry(*principal).or_insert(word);
                 *first = word.min(first);

@@ -3,7 +3,7 @@
 //! Rules are known by their place in the order in which they decide. Each caller and each name has the
 //! set of places that speak of it; what decides is the first place in both. All of it is made once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
@@ -79,8 +79,10 @@ impl Index {
         let mut matched: BTreeMap<(&Glob, Vec<&str>, bool), Matched> = BTreeMap::new();
         for (place, (to, globs, scope, patterns)) in rules.enumerate() {
             index.words = place / 64 + 1;
-            for one in to.ids.keys() {
-                index.principals.entry(*one).or_default().add(place);
+            let members = to.members.iter().copied().map(Principal::User);
+            let all: BTreeSet<Principal> = to.ids.keys().copied().chain(members).collect();
+            for one in all {
+                index.principals.entry(one).or_default().add(place);
             }
             for glob in globs {
                 let args: Vec<&str> = scope.args().map(|(name, _)| name).collect();

@@ -31,7 +31,8 @@ pub(crate) enum Unknown {
     /// A grant to nobody harms nobody, and packages ship grants to groups that
     /// get their members, or come into being, later: a warning.
     Warns,
-    /// A denial that hits nobody allows what it was written to refuse: an error.
+    /// A denial that hits nobody allows what it was written to refuse: an error; a warning where it hit
+    /// somebody who is gone.
     Refuses,
     /// A profile without the account is another one than was written: an error.
     Missing,
@@ -43,6 +44,8 @@ pub(crate) struct Resolved {
     pub(crate) users: BTreeMap<String, Option<Ids>>,
     pub(crate) groups: BTreeMap<String, Option<u32>>,
     pub(crate) hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// The members of the groups that denials name, by gid.
+    pub(crate) members: BTreeMap<u32, Vec<u32>>,
 }
 
 /// Resolves the entries of a `to` list.
@@ -75,6 +78,11 @@ pub(crate) fn grantees(
             Kind::User => Principal::User(id),
             Kind::Group => Principal::Group(id),
         };
+        if let (Principal::Group(gid), Unknown::Refuses) = (principal, unknown) {
+            let members = resolved.members.entry(gid);
+            let members = members.or_insert_with(|| machine.members(gid));
+            found.members.extend(members.iter().copied());
+        }
         found
             .ids
             .entry(principal)
@@ -237,6 +245,11 @@ fn lookup(
             Unknown::Missing => {
                 let help = help.unwrap_or_else(|| "create it, or name another".into());
                 report.error_with_help(span, message, &help);
+            }
+            Unknown::Refuses if matches!(kind, Kind::User) && machine.was_there(name) => {
+                let message = format!("{message} any more: this denial hits nobody by that name");
+                let help = help.as_deref().or(Some("take it out of the list"));
+                report.warning(span, message, help);
             }
             Unknown::Refuses => {
                 let message = format!("{message}, so this denial would hit nobody");

@@ -204,5 +204,11 @@ fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
             part(&mut out, address.to_string().as_bytes());
         }
     }
+    // Nothing where no denial speaks of a group: what was kept under such a digest keeps it.
+    for (gid, uids) in &resolved.members {
+        part(&mut out, &gid.to_le_bytes());
+        let uids: Vec<u8> = uids.iter().flat_map(|uid| uid.to_le_bytes()).collect();
+        part(&mut out, &uids);
+    }
     out
 }

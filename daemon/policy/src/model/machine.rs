@@ -1,6 +1,6 @@
 //! What the loader asks about the machine, looked up beforehand: tables, no look-ups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,10 @@ pub trait Machine {
     fn group(&self, name: &str) -> Option<u32>;
     /// All gids that a login of this user has, the primary one too; empty for one unknown.
     fn groups_of(&self, user: &str) -> Vec<u32>;
+    /// The uids of a group's members, as far as the user database lists them.
+    fn members(&self, gid: u32) -> Vec<u32>;
+    /// Whether a user who is not there was there before, so that a denial of theirs is a leftover and no slip.
+    fn was_there(&self, user: &str) -> bool;
     /// The addresses of a host name; empty if it has none. Never asked about an address.
     fn addresses(&self, host: &str) -> Vec<IpAddr>;
     /// The program at an absolute path.
@@ -50,6 +54,10 @@ pub struct MachineTable {
     pub groups: BTreeMap<String, u32>,
     /// All gids of users.
     pub members: BTreeMap<String, Vec<u32>>,
+    /// The uids of groups' members, by gid.
+    pub listed: BTreeMap<u32, Vec<u32>>,
+    /// Users who are gone, and of whom denials may still speak.
+    pub gone: BTreeSet<String>,
     /// Host names and their addresses.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Programs that are not plainly trusted.
@@ -69,6 +77,14 @@ impl Machine for MachineTable {
 
     fn groups_of(&self, user: &str) -> Vec<u32> {
         self.members.get(user).cloned().unwrap_or_default()
+    }
+
+    fn members(&self, gid: u32) -> Vec<u32> {
+        self.listed.get(&gid).cloned().unwrap_or_default()
+    }
+
+    fn was_there(&self, user: &str) -> bool {
+        self.gone.contains(user)
     }
 
     fn addresses(&self, host: &str) -> Vec<IpAddr> {

@@ -71,6 +71,9 @@ pub(crate) enum Principal {
 pub(crate) struct Grantees {
     /// Each with the word that stands for it.
     pub(crate) ids: BTreeMap<Principal, String>,
+    /// Of a denial: the users that the user database has in its groups, by uid. A process can leave a
+    /// group (a user namespace and setgroups(2)), but not its uid.
+    pub(crate) members: BTreeSet<u32>,
     /// Each as it was written, also who does not exist.
     pub(crate) words: Vec<String>,
 }
@@ -133,7 +136,8 @@ impl Grantees {
     /// Whether the caller is one of them, by uid or by one of the gids.
     pub(crate) fn include(&self, who: Who<'_>) -> bool {
         let has = |gid: &u32| self.ids.contains_key(&Principal::Group(*gid));
-        self.ids.contains_key(&Principal::User(who.uid)) || who.gids.iter().any(has)
+        let by_uid = self.ids.contains_key(&Principal::User(who.uid));
+        by_uid || self.members.contains(&who.uid) || who.gids.iter().any(has)
     }
 
     /// Whether each of them is one of the others, too.

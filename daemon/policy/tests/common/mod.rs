@@ -33,6 +33,8 @@ pub fn accounts() -> MachineTable {
             ("nogroup", 65534),
         ]),
         members: [("deploy".to_owned(), vec![64001, 901])].into(),
+        listed: std::collections::BTreeMap::new(),
+        gone: ["removed".to_owned()].into(),
         hosts: [("api.example.com".to_owned(), vec![[192, 0, 2, 7].into()])].into(),
         programs: [
             ("/usr/bin/absent".to_owned(), Program::Missing),

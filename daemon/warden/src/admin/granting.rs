@@ -5,34 +5,102 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
 use remit_policy::{Beforehand, Glob, NotGivable, Recipient};
 
-use super::failed;
+use super::{Wants, failed};
+use crate::accounts::nameless;
+use crate::approval::still_administers;
 use crate::audit::{Event, Record};
 use crate::clock;
 use crate::grants::{Giver, described, in_words, told_of};
+use crate::lookups::Then;
 use crate::peer::Subject;
+use crate::people::{Account, People, Question};
 use crate::plan::who;
-use crate::warden::{Warden, by};
+use crate::warden::Warden;
+
+/// A grant that is given, while those whom it is about are looked up.
+#[derive(Debug)]
+pub struct Giving {
+    serial: u64,
+    connection: u64,
+    subject: Subject,
+    new: NewGrant,
+}
 
 impl Warden {
-    /// Gives a grant, once that is recorded and saved.
-    pub(super) fn give(&mut self, subject: &Subject, new: NewGrant) -> AdminReply {
-        match self.given_to(subject, new) {
-            Ok(reply) => reply,
-            Err(refusal) => {
-                self.record_refusal(Some(subject), None, &refusal, None);
-                AdminReply::Refused(refusal)
+    /// Looks up giver and recipient, who are accounts and no numbers; then it is given.
+    ///
+    /// # Errors
+    /// It can be given to nobody, or too much is looked up.
+    pub(super) fn look_up_give(
+        &mut self,
+        number: u64,
+        subject: &Subject,
+        mut new: NewGrant,
+    ) -> Result<Wants, Refusal> {
+        self.open_for_work()?;
+        let mut question = Question::of([subject]);
+        match &mut new.to {
+            Whom::User { name, uid } => {
+                self.names.renew();
+                *name = self.names.name(*uid).unwrap_or_else(|| nameless(*uid));
+                question.account(*uid, name);
             }
+            Whom::Group { gid, .. } => drop(question.gids.insert(*gid)),
         }
+        self.admins.giving += 1;
+        let serial = self.admins.giving;
+        let giving = Giving {
+            serial,
+            connection: number,
+            subject: subject.clone(),
+            new,
+        };
+        self.look_up(&question, Then::Give(Box::new(giving)))?;
+        Ok(Wants::Grant(serial))
     }
 
-    fn given_to(&mut self, subject: &Subject, mut new: NewGrant) -> Result<AdminReply, Refusal> {
+    /// Giver and recipient were looked up: gives the grant, once that is recorded and saved. Where nobody
+    /// waits for it any more, there is none.
+    pub fn give_looked_up(&mut self, giving: Giving, people: Result<People, String>) {
+        let Giving {
+            serial,
+            connection,
+            subject,
+            new,
+        } = giving;
+        if !self.admins.live.contains_key(&connection) {
+            return;
+        }
+        let given = people
+            .map_err(|why| Refusal::new(Code::NotStarted, why).next("give it again"))
+            .and_then(|people| self.given_to(&subject, new, &people));
+        let reply = given.unwrap_or_else(|refusal| {
+            self.record_refusal(Some(&subject), None, &refusal, None);
+            AdminReply::Refused(refusal)
+        });
+        self.tell_waiting(Wants::Grant(serial), || reply);
+    }
+
+    fn given_to(
+        &mut self,
+        subject: &Subject,
+        mut new: NewGrant,
+        people: &People,
+    ) -> Result<AdminReply, Refusal> {
         self.open_for_work()?;
+        self.who(subject)?;
         self.end_grants();
-        self.name(&mut new.to);
+        name(&mut new.to, people)?;
         check(&new)?;
-        let giver = Giver::of(subject);
+        let group = self.admins.group();
+        let gids = still_administers(subject.uid(), subject.user(), people, group);
+        let gids = gids.map_err(|why| {
+            let text = format!("you can no longer approve anything: {why}");
+            Refusal::new(Code::DeniedRule, text).next("log in again, or ask somebody who can")
+        })?;
+        let giver = Giver::of(subject, gids);
         not_to_oneself(&giver, &new.to)?;
-        self.can_be_given(subject, &new)?;
+        self.can_be_given(&giver, &new)?;
         self.has_room_for(&new)?;
         let number = self.grants.next_number();
         let until = clock::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
@@ -69,21 +137,8 @@ impl Warden {
         })
     }
 
-    /// A user is called as the machine calls them, whatever was typed.
-    fn name(&mut self, to: &mut Whom) {
-        let (Whom::User { name, .. } | Whom::Group { name, .. }) = to;
-        *name = text::line(name.as_bytes(), caps::NAME);
-        if let Whom::User { name, uid } = to {
-            self.names.renew();
-            let known = self.names.name(*uid);
-            if !known.starts_with('#') {
-                *name = known;
-            }
-        }
-    }
-
     /// Whether anything could be started by it.
-    fn can_be_given(&self, subject: &Subject, new: &NewGrant) -> Result<(), Refusal> {
+    fn can_be_given(&self, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
         let what = &new.what;
         let glob = Glob::parse(what).ok_or_else(|| {
             let text = "a grant needs the name of a command, or a pattern of names";
@@ -92,7 +147,7 @@ impl Warden {
                 .next("write it as in 'allow' of remit-policy(5): service.restart, service.*")
         })?;
         let given = Beforehand {
-            by: by(subject),
+            by: giver.who(),
             to: match new.to {
                 Whom::User { uid, .. } => Recipient::User(uid),
                 Whom::Group { gid, .. } => Recipient::Group(gid),
@@ -209,6 +264,24 @@ impl Warden {
             (None, count) => format!("all {count} grants are revoked; what runs by them goes on"),
         })
     }
+}
+
+/// Users and groups are called as connections of theirs are, whatever was typed.
+fn name(to: &mut Whom, people: &People) -> Result<(), Refusal> {
+    let unknown = |why: String| {
+        let text = format!("to whom it is given cannot be looked up: {why}");
+        Refusal::new(Code::NotStarted, text).next("give it again")
+    };
+    match to {
+        Whom::User { name, uid } => match people.account(*uid, name) {
+            Some(Account::Is(login)) => name.clone_from(&login.name),
+            Some(Account::Nobody) => *name = nameless(*uid),
+            Some(Account::Unknown(why)) => return Err(unknown(why.clone())),
+            None => return Err(unknown("nobody asked".to_owned())),
+        },
+        Whom::Group { name, gid } => *name = people.group_name(*gid).map_err(unknown)?,
+    }
+    Ok(())
 }
 
 /// The bounds of a grant.

@@ -17,6 +17,8 @@ pub enum Wants {
     Pending,
     /// What becomes of an approval.
     Approval(JobId),
+    /// What becomes of a grant that is given.
+    Grant(u64),
     /// The history, read.
     History(u64),
 }

@@ -7,10 +7,11 @@ use std::os::fd::BorrowedFd;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
-use remit_policy::{Consent, NotApprover};
+use remit_policy::{Consent, NotApprover, Who};
 
 use super::table::Request;
 use crate::peer::Subject;
+use crate::people::{Account, People};
 use crate::warden::by;
 
 /// How the cgroup of a job begins; its id follows.
@@ -65,19 +66,72 @@ fn is_inside(status: &str, cgroup: &str) -> Option<bool> {
     Some(nested || cgroup.lines().flat_map(|line| line.split('/')).any(of_job))
 }
 
-/// Whether somebody can approve a request.
+/// Whether somebody can approve a request, by what the kernel said when they connected.
 ///
 /// # Errors
 /// It is their own, also under another account of the same person, or the rule does not name them.
 pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal> {
     let requester = &request.draft.requester.subject;
-    let consent = consent(approver, requester);
-    if same_person(persons(approver), persons(requester)) {
+    if same_person(who_approves(approver), who_asks(requester)) {
         return Err(own());
     }
+    is_named(&consent(approver, requester), request)
+}
+
+/// Whether somebody can still approve a request, by what the user database says of them now: they have
+/// the account that they had when they connected, are in the group of administrators, and are named by the
+/// rule with the groups of a login. Whoever has no account, and had none, is who the kernel said, in no group.
+///
+/// # Errors
+/// They cannot.
+pub fn may_still_approve(
+    approver: &Subject,
+    people: &People,
+    admin_group: u32,
+    request: &Request,
+) -> Result<(), Refusal> {
+    let (uid, user) = (approver.uid(), approver.user());
+    let gids = still_administers(uid, user, people, admin_group).map_err(|why| {
+        Refusal::new(
+            Code::DeniedRule,
+            format!("you can no longer approve this: {why}"),
+        )
+        .next("log in again, or ask somebody who can approve it")
+    })?;
+    let consent = Consent {
+        by: Who { uid, gids },
+        ..consent(approver, &request.draft.requester.subject)
+    };
+    is_named(&consent, request)
+}
+
+/// The groups of an administrator as they are now.
+///
+/// # Errors
+/// Why they administer no longer, or that they were not looked up.
+pub fn still_administers<'a>(
+    uid: u32,
+    name: &str,
+    people: &'a People,
+    admin_group: u32,
+) -> Result<&'a [u32], String> {
+    if let Some(why) = people.is_other(uid, name) {
+        return Err(why);
+    }
+    let gids = people.groups(uid, name);
+    match people.account(uid, name) {
+        None => Err(format!("the account of {name} was not looked up")),
+        Some(Account::Is(_)) if uid != 0 && !gids.contains(&admin_group) => {
+            Err(format!("{name} is no longer in the group of admin.sock"))
+        }
+        Some(_) => Ok(gids),
+    }
+}
+
+fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
     request
         .pending
-        .may_approve(&consent)
+        .may_approve(consent)
         .map_err(|why| match why {
             NotApprover::Requester => own(),
             NotApprover::NotNamed | NotApprover::Unconfined => {
@@ -107,10 +161,19 @@ fn own() -> Refusal {
     .next("ask another person who can approve it")
 }
 
-/// The uids that somebody has or logged in with.
-fn persons(subject: &Subject) -> BTreeSet<u32> {
+/// The uids that somebody who asks has, or is proven to have logged in with. What they only say is not
+/// counted: it would keep others from approving.
+fn who_asks(subject: &Subject) -> BTreeSet<u32> {
     let login = subject.loginuid();
     std::iter::once(subject.uid()).chain(login).collect()
+}
+
+/// The same of somebody who approves, with what they only say: it can but keep themselves from it.
+fn who_approves(subject: &Subject) -> BTreeSet<u32> {
+    who_asks(subject)
+        .into_iter()
+        .chain(subject.claimed())
+        .collect()
 }
 
 fn same_person(a: BTreeSet<u32>, b: BTreeSet<u32>) -> bool {
@@ -138,6 +201,19 @@ mod tests {
         ] {
             assert_eq!(is_inside(status, cgroup), expect, "{status:?} {cgroup:?}");
         }
+    }
+
+    #[test]
+    fn w08_what_a_requester_says_of_its_login_keeps_nobody_from_approving() {
+        let agent = Subject::fake(1000, "bot", None).claiming(995);
+        let ann = Subject::fake(995, "ann", Some(995));
+        assert!(!same_person(who_approves(&ann), who_asks(&agent)));
+        // What is proven does, and so does what the approver says.
+        let agent = Subject::fake(1000, "bot", Some(995));
+        assert!(same_person(who_approves(&ann), who_asks(&agent)));
+        let other = Subject::fake(996, "bob", None).claiming(1000);
+        let agent = Subject::fake(1000, "bot", None);
+        assert!(same_person(who_approves(&other), who_asks(&agent)));
     }
 
     #[test]

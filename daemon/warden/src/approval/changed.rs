@@ -5,7 +5,7 @@ use remit_common::text;
 use super::measure::{FileFound, Found};
 use super::table::Request;
 use crate::peer::Subject;
-use crate::sessions::has_shrunk;
+use crate::people::People;
 use crate::warden::Warden;
 
 /// Of a path, on a line.
@@ -25,26 +25,15 @@ impl Warden {
             Ok(found) => found,
             Err(why) => return Some(why),
         };
-        self.lost_right(&request.draft.requester.subject, found.account)
+        self.lost_right(&request.draft.requester.subject, &found.people)
             .or_else(|| difference(&request.files, &found.files))
             .or_else(|| other_effect(&request.does, &found.does))
     }
 
-    /// Why somebody may not ask any more what they asked, by the groups that their account has now.
-    pub(super) fn lost_right(
-        &self,
-        subject: &Subject,
-        account: Option<Vec<u32>>,
-    ) -> Option<String> {
-        let Some(groups) = account else {
-            return Some(format!("the account of {} is gone", subject.user()));
-        };
+    /// Why somebody may not ask any more what they asked, by the account that they have now.
+    pub fn lost_right(&self, subject: &Subject, people: &People) -> Option<String> {
         let named = self.policy.policy.groups_named();
-        let lost = has_shrunk(subject, named, &[(subject.uid(), groups)]);
-        lost.then(|| {
-            let user = subject.user();
-            format!("{user} has lost a group that the policy names")
-        })
+        people.has_lost(subject, named)
     }
 }
 

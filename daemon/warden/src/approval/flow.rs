@@ -20,6 +20,7 @@ use crate::fault::{self, Point};
 use crate::often::Often;
 use crate::parking::unrecorded;
 use crate::peer::Subject;
+use crate::people::Question;
 use crate::pipeline::{Refused, Told};
 use crate::plan::{Approved, Draft};
 use crate::reactor::{Interest, Token};
@@ -211,7 +212,7 @@ impl Warden {
             return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
         }
         let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        match self.lost_right(&draft.requester.subject, found.account.clone()) {
+        match self.lost_right(&draft.requester.subject, &found.people) {
             Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
             None => Ok(found),
         }
@@ -231,6 +232,7 @@ impl Warden {
         self.end_expired();
         let serial = self.approvals.serial(job).ok_or_else(no_such_request)?;
         let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        self.who(by)?;
         approver::may_approve(by, request)?;
         if request.digest != *digest {
             let text = "this is not the digest of what would run: nothing is approved";
@@ -247,7 +249,8 @@ impl Warden {
             return Err(Refusal::new(Code::Busy, text).next("approve it again in a second"));
         }
         self.walls.open_for(request.draft.bound.compiled.base())?;
-        let wanted = wanted(&request.draft);
+        let mut wanted = wanted(&request.draft);
+        wanted.people.add(by);
         let measuring = self.start_measuring(serial, &wanted)?;
         if let Some(request) = self.approvals.get_mut(serial) {
             let by = by.clone();
@@ -265,6 +268,10 @@ impl Warden {
     ) -> Result<String, Refusal> {
         self.end_expired();
         let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
+        if let Ok(found) = &found {
+            let group = self.admins.group();
+            approver::may_still_approve(by, &found.people, group, request)?;
+        }
         if let Some(why) = self.changed_since(request, found) {
             let over = Over::void(&why);
             let refusal = over.refusal();
@@ -376,6 +383,6 @@ fn wanted(draft: &Draft) -> Wanted {
             .and_then(|_| measure::asking(&bound.argv)),
         chosen: draft.call().named().is_none(),
         uid: subject.uid(),
-        user: subject.user().to_owned(),
+        people: Question::of([subject]),
     }
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use remit_confine::{Answer, Measured, in_child};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts;
 use crate::error::chain;
+use crate::people::{People, Question};
 
 /// For a measuring to end. Then it is dropped, which ends its child.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,8 +36,8 @@ pub struct Wanted {
     pub describe: Option<Vec<CString>>,
     /// Of the requester.
     pub uid: u32,
-    /// The name of the requester's account.
-    pub user: String,
+    /// The requester, and who approves where somebody does.
+    pub people: Question,
 }
 
 /// A file as it is now.
@@ -59,9 +59,8 @@ pub struct Found {
     pub files: Vec<FileFound>,
     /// What the change would do, a line each, where its program says it.
     pub does: Vec<String>,
-    /// The groups that a login would give the requester now, none where there never was an account;
-    /// `None` where it is gone or has another name.
-    pub account: Option<Vec<u32>>,
+    /// Who the people are now.
+    pub people: People,
 }
 
 /// A [`Measured`] on its way out of the child.
@@ -143,21 +142,9 @@ impl Found {
         Ok(Self {
             files,
             does: does::ask(wanted.describe.as_deref())?,
-            account: account(wanted.uid, &wanted.user)?,
+            people: People::look_up(&wanted.people),
         })
     }
-}
-
-fn account(uid: u32, name: &str) -> Result<Option<Vec<u32>>, String> {
-    let account = accounts::of_uid(uid)
-        .map_err(|errno| format!("the account of uid {uid} cannot be looked up: {errno}"))?;
-    Ok(match account {
-        // Who had no account and has none still has lost nothing.
-        None if name == format!("#{uid}") => Some(Vec::new()),
-        account => account
-            .filter(|account| account.name == name)
-            .map(|account| account.groups),
-    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::table::{Request, Unrun};
 use crate::audit::{Event, Record};
 use crate::clock::{self, Timer};
 use crate::peer::Subject;
+use crate::people::People;
 use crate::warden::Warden;
 
 /// What the agent can do when what it asked for is void.
@@ -203,11 +204,9 @@ impl Warden {
     }
 
     /// Ends what was asked for under another policy, and what its requester may not ask for any more.
-    pub fn void_changed_requests(&mut self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) {
-        let lost = self.approvals.of_shrunk(named, members);
-        for serial in lost {
-            let why = "its user has lost a group that the policy names";
-            self.end_request(serial, Over::void(why));
+    pub fn void_changed_requests(&mut self, named: &BTreeSet<u32>, people: &People) {
+        for (serial, why) in self.approvals.of_lost(named, people) {
+            self.end_request(serial, Over::void(&why));
         }
         let digest = &self.policy.digest;
         let all = self.approvals.iter();

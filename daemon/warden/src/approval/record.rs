@@ -49,5 +49,9 @@ pub fn by_whom(record: Record, by: &Subject) -> Record {
             "APPROVER_LOGINUID",
             by.loginuid().map(|uid| uid.to_string()),
         )
+        .maybe(
+            "APPROVER_LOGINUID_CLAIMED",
+            by.claimed().map(|uid| uid.to_string()),
+        )
         .field("APPROVER_PEER", by.peer())
 }

@@ -19,8 +19,8 @@ use super::measure::{FileFound, Measuring};
 use crate::audit::Record;
 use crate::clock;
 use crate::peer::Subject;
+use crate::people::People;
 use crate::plan::Draft;
-use crate::sessions::has_shrunk;
 use crate::waiting::fits;
 
 /// Requests that are measured at once before they wait, in all and of one user; one of each user who has none is
@@ -284,17 +284,19 @@ impl Approvals {
         self.fresh.is_empty() && self.asked.is_empty() && self.unrecorded.is_empty()
     }
 
-    /// Users of whom something waits.
-    pub fn users(&self) -> impl Iterator<Item = u32> {
-        self.drafts().map(|draft| draft.requester.subject.uid())
+    /// Who asked for what waits.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.drafts().map(|draft| &draft.requester.subject)
     }
 
-    /// Those whose user has lost a group, of those in `named`, since they asked.
-    pub fn of_shrunk(&self, named: &BTreeSet<u32>, members: &[(u32, Vec<u32>)]) -> Vec<u64> {
-        self.iter()
-            .filter(|(_, request)| has_shrunk(&request.draft.requester.subject, named, members))
-            .map(|(serial, _)| serial)
-            .collect()
+    /// Those of whoever is not who asked any more, or is without a group of those in `named`; each with the
+    /// reason.
+    pub fn of_lost(&self, named: &BTreeSet<u32>, people: &People) -> Vec<(u64, String)> {
+        let lost = self.iter().filter_map(|(serial, request)| {
+            let why = people.has_lost(&request.draft.requester.subject, named)?;
+            Some((serial, why))
+        });
+        lost.collect()
     }
 
     fn drafts_fresh(&self) -> impl Iterator<Item = &Draft> {

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::moment::Moment;
 use crate::peer::Subject;
 
-/// Who gave it, as the kernel knew them then.
+/// Who gave it. By whose account they are known, and what they may do, is looked up again at each use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Giver {
     /// Their uid.
     pub uid: u32,
-    /// Their groups.
+    /// Their groups, as they were when somebody last looked.
     pub gids: Vec<u32>,
-    /// Who logged in.
+    /// Who logged in, or said so.
     pub loginuid: Option<u32>,
     /// Their name.
     pub name: String,
@@ -27,6 +27,8 @@ pub struct Giver {
 pub struct Asker<'a> {
     /// The ids that policy looks at.
     pub who: Who<'a>,
+    /// The name of the account: the same number under another name is somebody else.
+    pub name: &'a str,
     /// Who logged in.
     pub loginuid: Option<u32>,
 }
@@ -58,12 +60,12 @@ pub struct Table {
 }
 
 impl Giver {
-    /// Who administers.
-    pub fn of(subject: &Subject) -> Self {
+    /// Who administers, with the groups that a login would give them.
+    pub fn of(subject: &Subject, gids: &[u32]) -> Self {
         Self {
             uid: subject.uid(),
-            gids: subject.gids().to_vec(),
-            loginuid: subject.loginuid(),
+            gids: gids.to_vec(),
+            loginuid: subject.loginuid().or(subject.claimed()),
             name: subject.user().to_owned(),
         }
     }
@@ -101,6 +103,7 @@ impl<'a> Asker<'a> {
                 uid: subject.uid(),
                 gids: subject.gids(),
             },
+            name: subject.user(),
             loginuid: subject.loginuid(),
         }
     }
@@ -110,7 +113,7 @@ impl Given {
     /// Whether it is about requests of theirs.
     pub fn is_to(&self, asker: &Asker<'_>) -> bool {
         let named = match &self.new.to {
-            Whom::User { uid, .. } => *uid == asker.who.uid,
+            Whom::User { uid, name } => *uid == asker.who.uid && name == asker.name,
             Whom::Group { gid, .. } => asker.who.gids.contains(gid),
         };
         named && !self.giver.may_be(asker.who.uid, asker.loginuid)
@@ -277,6 +280,21 @@ impl Table {
             .collect()
     }
 
+    /// Takes out those of which `judge` says why they end; it may change those that stay.
+    pub fn judge(
+        &mut self,
+        mut judge: impl FnMut(&mut Given) -> Option<String>,
+    ) -> Vec<(Given, String)> {
+        let mut ended = Vec::new();
+        for mut given in std::mem::take(&mut self.grants) {
+            match judge(&mut given) {
+                Some(why) => ended.push((given, why)),
+                None => self.grants.push(given),
+            }
+        }
+        ended
+    }
+
     /// Takes out one, or all.
     pub fn revoke(&mut self, number: Option<u64>) -> Vec<Given> {
         let revoked = |given: &mut Given| number.is_none_or(|number| number == given.number);
@@ -339,7 +357,12 @@ mod tests {
             uid,
             gids: &[50, 51],
         };
-        Asker { who, loginuid }
+        let name = "agent";
+        Asker {
+            who,
+            name,
+            loginuid,
+        }
     }
 
     fn covered(table: &Table, who: &Asker<'_>, name: &str, args: &[(&str, &str)]) -> Vec<u64> {
@@ -366,6 +389,19 @@ mod tests {
         ] {
             assert_eq!(covered(&table, &who, "web.reload", &[]), expect, "{who:?}");
             assert_eq!(covered(&table, &who, "db.reload", &[]), [0; 0], "{who:?}");
+        }
+    }
+
+    #[test]
+    fn w13_a_grant_is_for_an_account_and_not_for_the_next_one_with_its_uid() {
+        let mut table = Table::empty(1);
+        table.give(new(user(1000), "web.*", &[], None), giver(7, None), NOW);
+        for (name, expect) in [("agent", &[1][..]), ("agent2", &[]), ("#1000", &[])] {
+            let who = Asker {
+                name,
+                ..asker(1000, None)
+            };
+            assert_eq!(covered(&table, &who, "web.reload", &[]), expect, "{name}");
         }
     }
 

@@ -147,6 +147,10 @@ pub fn who(record: Record, subject: &Subject, session: Option<u64>) -> Record {
         .number("UID", subject.uid())
         .field("USER", subject.user())
         .maybe("LOGINUID", subject.loginuid().map(|uid| uid.to_string()))
+        .maybe(
+            "LOGINUID_CLAIMED",
+            subject.claimed().map(|uid| uid.to_string()),
+        )
         .maybe("SESSION", session.map(|number| number.to_string()))
         .field("PEER", subject.peer())
 }

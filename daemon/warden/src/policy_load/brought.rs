@@ -1,17 +1,19 @@
 //! What a child brings of files and names: it may wait for a disk or a directory service.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use remit_common::wire::Bytes;
-use remit_policy::{Diagnostic, MachineTable, Policy};
-use remit_policy_files::{Loaded, Names, Owners};
+use remit_policy::{Diagnostic, MachineTable};
+use remit_policy_files::{Gone, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Refused, users};
+use super::{Changes, Live, Refused, users};
 use crate::accounts;
 use crate::args::Args;
 use crate::config::{self, Config};
 use crate::error::Fatal;
+use crate::people::{People, Question};
 
 /// What a policy is made from, and what is known of it beside that.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,8 +26,10 @@ pub struct Brought {
     pub machine: MachineTable,
     /// What the author should look at.
     pub warnings: Vec<String>,
-    /// The groups of connected users.
-    pub members: Vec<(u32, Vec<u32>)>,
+    /// The people who were asked about.
+    pub people: People,
+    /// The uids that the policy names by their accounts' names, with each name of theirs.
+    pub named: BTreeMap<u32, BTreeSet<String>>,
     /// What is other than in the policy in force.
     pub changes: Changes,
 }
@@ -37,9 +41,10 @@ impl Brought {
     /// Every finding.
     pub fn of(
         args: &Args,
-        old: Option<(&Policy, &Config)>,
-        connected: &[u32],
+        live: Option<(&Live, &Config)>,
+        people: &Question,
     ) -> Result<Self, Refused> {
+        let old = live.map(|(live, running)| (&live.policy, running));
         let settings = config::read(&args.config)?;
         let config = config::parse_file(&args.config, &settings)?;
         if old.is_some() {
@@ -48,6 +53,7 @@ impl Brought {
         let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
         let own = [&args.config, &args.vendor, &args.state, &args.runtime];
         let names = Names::new(remit_policy_files::own_files(&own.map(PathBuf::as_path)));
+        let names = names.without(live.map_or(Gone::All, |(live, _)| Gone::Those(known(live))));
         let loaded = load(&vendor, &admin, &names)?;
         // What was read counts from the next start on, and until then what runs.
         let settings_of = old.map(|(_, running)| running).into_iter().chain([&config]);
@@ -79,12 +85,10 @@ impl Brought {
             sources: sources
                 .map(|source| (source.name, source.text.into()))
                 .collect(),
+            named: named(&loaded.machine),
             machine: loaded.machine,
             warnings: lines(&warnings),
-            members: connected
-                .iter()
-                .map(|uid| (*uid, groups_of(*uid)))
-                .collect(),
+            people: People::look_up(people),
         })
     }
 }
@@ -106,8 +110,22 @@ fn lines(findings: &[Diagnostic]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
 }
 
-/// The groups a login would give this user now; none for one who is gone.
-fn groups_of(uid: u32) -> Vec<u32> {
-    let login = accounts::of_uid(uid).ok().flatten();
-    login.map(|login| login.groups).unwrap_or_default()
+/// Users whom the policy in force names, those who are gone as well.
+fn known(live: &Live) -> BTreeSet<String> {
+    let named = live.named.values().flatten();
+    named.chain(&live.gone).cloned().collect()
+}
+
+/// The uids of the users that a policy names, with these names and the one that their account has: a uid
+/// may have several.
+fn named(machine: &MachineTable) -> BTreeMap<u32, BTreeSet<String>> {
+    let mut named: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for (name, ids) in &machine.users {
+        let names = named.entry(ids.uid).or_insert_with(|| {
+            let account = accounts::of_uid(ids.uid).ok().flatten();
+            account.map(|login| login.name).into_iter().collect()
+        });
+        names.insert(name.clone());
+    }
+    named
 }

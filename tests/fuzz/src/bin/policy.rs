@@ -22,6 +22,14 @@ impl Machine for OneLetter {
         id(user).into_iter().collect()
     }
 
+    fn members(&self, gid: u32) -> Vec<u32> {
+        vec![gid]
+    }
+
+    fn was_there(&self, user: &str) -> bool {
+        user.len() == 2
+    }
+
     fn addresses(&self, host: &str) -> Vec<IpAddr> {
         id(host)
             .map(|id| IpAddr::from(id.to_be_bytes()))

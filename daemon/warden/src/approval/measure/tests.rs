@@ -47,7 +47,10 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
         chosen: false,
         describe: None,
         uid: 0,
-        user: "root".to_owned(),
+        people: Question {
+            accounts: [(0, "root".to_owned())].into(),
+            gids: std::collections::BTreeSet::new(),
+        },
     }
 }
 
@@ -112,7 +115,7 @@ fn program_interpreters_and_literal_files_are_measured() {
     let last = &found.files[2].measured;
     assert_eq!(last.sha256, <[u8; 32]>::from(Sha256::digest("data")));
     assert_eq!((last.size, &last.path), (4, &data));
-    assert!(found.account.is_some_and(|groups| groups.contains(&0)));
+    assert!(found.people.groups(0, "root").contains(&0));
 
     let found = measure(&wanted(vec![Some(dir.path("by-env"))], &[dir.path("")])).unwrap();
     let paths = found.files.iter().map(|file| short(&file.measured.path));
@@ -207,11 +210,4 @@ fn every_change_is_another_measure() {
     for (at, one) in seen.iter().enumerate() {
         assert!(!seen[..at].contains(one), "{at}: {one:?}");
     }
-}
-
-#[test]
-fn an_account_is_who_the_name_says() {
-    assert!(account(0, "root").unwrap().unwrap().contains(&0));
-    assert_eq!(account(0, "toor"), Ok(None));
-    assert_eq!(account(3_999_999_999, "nobody-at-all"), Ok(None));
 }
