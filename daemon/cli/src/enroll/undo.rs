@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use remit_common::admin::AdminRequest;
+use remit_common::admin::{AdminReply, AdminRequest, Whom};
 use remit_common::client::{self, ClientError};
 use remit_common::names::Runtime;
 
@@ -44,6 +44,8 @@ pub struct Undone {
     pub keys_left: usize,
     /// The group it is no longer in.
     pub group: Option<String>,
+    /// Grants for a time to it that were revoked.
+    pub grants: usize,
     /// The account is gone.
     pub account: bool,
     /// Processes of the account that were ended.
@@ -114,9 +116,10 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     }
 
     if let Some(account) = &account {
+        undone.revoke_grants(undo, account);
         undone.leave(name, &record, account);
         match record.account_made {
-            true => undone.remove_account(name, account),
+            true => undone.remove_account(undo, account),
             false => undone.end_sessions(undo, &record, account),
         }
     }
@@ -199,12 +202,7 @@ impl Undone {
         let Some(group) = &record.group_added else {
             return self.tell_open(name, account);
         };
-        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
-            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
-            Err(error) => self.problems.push(format!(
-                "sessions of '{name}' with the daemon may still be open: {error}"
-            )),
-        }
+        self.reload(undo);
         let left = match account::gid(group) {
             Ok(gid) => gid.map_or(Ok(0), |gid| processes::in_group(account.uid, gid)),
             Err(error) => return self.problems.push(told(error, name).message),
@@ -237,12 +235,59 @@ impl Undone {
         }
     }
 
-    /// Removes the account, and ends what runs in it.
-    fn remove_account(&mut self, name: &Name, account: &Account) {
+    /// Removes the account, and ends what runs in it; the daemon forgets whose number it was.
+    fn remove_account(&mut self, undo: &Undo, account: &Account) {
+        let name = undo.name;
         self.end_processes(account);
         match account::remove(name, account.uid) {
             Ok(()) => self.account = true,
             Err(error) => self.problems.push(told(error, name).message),
+        }
+        self.reload(undo);
+    }
+
+    /// Has the daemon look at all accounts again: it ends sessions, requests and grants of those who are not
+    /// who they were.
+    fn reload(&mut self, undo: &Undo) {
+        match client::admin(&undo.runtime.admin_socket(), AdminRequest::Reload) {
+            Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => self.problems.push(format!(
+                "sessions of '{}' with the daemon may still be open: {error}",
+                undo.name
+            )),
+        }
+    }
+
+    /// Revokes what people gave this account for a time. Without a daemon nothing can be started by it; where
+    /// the account goes, the next daemon ends it.
+    fn revoke_grants(&mut self, undo: &Undo, account: &Account) {
+        let name = undo.name;
+        let socket = undo.runtime.admin_socket();
+        let left = |why: String| {
+            format!("grants for a time to '{name}' may be left, see 'remit grants': {why}")
+        };
+        let all = match client::admin(&socket, AdminRequest::Grants) {
+            Ok(AdminReply::Grants(all)) => all,
+            Ok(_) => {
+                return self
+                    .problems
+                    .push(left("the daemon answers something else".into()));
+            }
+            Err(ClientError::NotRunning { .. }) => {
+                return self.notes.push(left("the daemon is not running".into()));
+            }
+            Err(error) => return self.problems.push(left(error.to_string())),
+        };
+        let own = all.iter().filter(|given| match &given.new.to {
+            Whom::User { uid, .. } => *uid == account.uid,
+            Whom::Group { .. } => false,
+        });
+        for grant in own.map(|given| given.grant) {
+            let grant = Some(grant);
+            match client::admin(&socket, AdminRequest::Revoke { grant }) {
+                Ok(_) => self.grants += 1,
+                Err(error) => self.problems.push(left(error.to_string())),
+            }
         }
     }
 

@@ -35,6 +35,7 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
             "keys_removed": undone.keys,
             "keys_left": undone.keys_left,
             "group_left": undone.group,
+            "grants_revoked": undone.grants,
             "account_removed": undone.account,
             "processes_ended": undone.processes,
             "kept": kept,
@@ -76,6 +77,9 @@ fn show(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
     lines += &table::fact("keys", &removed);
     if let Some(group) = &undone.group {
         lines += &table::fact("group", &format!("left {group}"));
+    }
+    if undone.grants > 0 {
+        lines += &table::fact("grants", &format!("{} revoked", undone.grants));
     }
     if undone.account {
         lines += &table::fact("account", "removed");
