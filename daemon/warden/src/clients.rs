@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, send};
-use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::ToClient;
 use remit_common::{caps, frame};
 use remit_link::{ForeignSocket, ToBroker};
@@ -61,8 +60,7 @@ impl Warden {
             }
             Err(refusal) => {
                 self.record_refusal(Some(&subject), None, &refusal, None);
-                if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME)
-                {
+                if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME) {
                     // A fresh socket has room for one frame; if not, it is closed without.
                     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                     let _ = send(stream.as_raw_fd(), &bytes, flags);

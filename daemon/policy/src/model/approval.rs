@@ -53,6 +53,11 @@ impl Approval {
         &self.lists
     }
 
+    /// Gids, each of whose members it names.
+    pub fn gids(&self) -> impl Iterator<Item = u32> {
+        self.lists().iter().flat_map(Grantees::gids)
+    }
+
     /// Who can approve, as the policy names them: users, `%groups`, `#uid`, `%#gid`. Of several lists, each
     /// is one entry, the later ones with `and` before: the approver is in each of them.
     pub fn by(&self) -> Vec<String> {
