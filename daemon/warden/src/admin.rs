@@ -22,11 +22,8 @@ use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
-<<<<<<< HEAD
 pub use self::wants::Wants;
-=======
 pub use self::granting::Giving;
->>>>>>> 535be43 (An approval tells the groups that it names; sockets of administrators and clients as they are received now)
 use crate::approval::from_outside;
 use crate::arrivals::Door;
 use crate::checkup::Begun;
