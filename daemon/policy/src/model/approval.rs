@@ -122,6 +122,7 @@ mod tests {
                 .map(|word| (Principal::User(id(&word)), word))
                 .collect(),
             words: words.collect(),
+            ..Grantees::default()
         }
     }
 
