@@ -22,8 +22,8 @@ use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
-pub use self::wants::Wants;
 pub use self::granting::Giving;
+pub use self::wants::Wants;
 use crate::approval::from_outside;
 use crate::arrivals::Door;
 use crate::checkup::Begun;
