@@ -5,7 +5,7 @@
 //! the right to do that (another user than root) it runs the program as it is.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -70,8 +70,7 @@ fn isolate() -> io::Result<()> {
             None::<&str>,
         )
         .map_err(|errno| {
-            let why = format!("mount '{}' on '{file}': {errno}", source.display());
-            io::Error::new(ErrorKind::Other, why)
+            io::Error::other(format!("mount '{}' on '{file}': {errno}", source.display()))
         })?;
     }
     for dir in INSTALLED.iter().filter(|dir| Path::new(dir).exists()) {
