@@ -112,9 +112,7 @@ fn n05_root_is_sent_to_try_and_to_no_administrator() {
     let (status, _, stderr) = said(&daemon.remit(&root, &["run", "--", "true"]));
     assert_eq!(status, Some(125), "{stderr}");
     assert!(stderr.contains("remit try -- COMMAND"), "{stderr}");
-    for other in ["ask an administrator", "to lift it", "#0\""] {
-        assert!(!stderr.contains(other), "{other}: {stderr}");
-    }
+    assert!(!stderr.contains("ask an administrator"), "{stderr}");
     // What it is sent to works.
     let tried = daemon.remit(&root, &["try", "--", "echo", "yes"]);
     assert_eq!(tried.stdout, b"yes\n", "{tried:?}");
