@@ -35,6 +35,7 @@ use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
 use crate::sessions::Sessions;
+use crate::shutdown::Shutdown;
 use crate::uids::JobUids;
 use crate::waiting::{Queue, Room};
 use crate::walls::{Sandboxes, Walls};
@@ -109,6 +110,8 @@ pub struct Warden {
     pub announced: bool,
     /// Who said so, when it is on its way out.
     pub stopped_by: Option<String>,
+    /// How far the orderly stop is, once there is one.
+    pub shutdown: Option<Shutdown>,
     /// The loop ends at its next turn.
     pub leaving: bool,
     pub since: Instant,
@@ -155,8 +158,16 @@ impl Warden {
             )
             .lift("remit unlock")
             .next("stop, and tell the person you work for")),
-            Gate::Stopping => Err(Refusal::new(Code::DaemonUnavailable, "remitd is stopping")
-                .next("try again in a minute")),
+            Gate::Stopping => {
+                let (text, when) = match self.waits_for_changes() {
+                    true => (
+                        "remitd is stopping, and waits for changes that run",
+                        "try again when these have ended: remit jobs lists yours",
+                    ),
+                    false => ("remitd is stopping", "try again in a minute"),
+                };
+                Err(Refusal::new(Code::DaemonUnavailable, text).next(when))
+            }
         }
     }
 
