@@ -20,6 +20,7 @@ mod view;
 mod words;
 
 pub use approver::from_outside;
-pub use flow::{how_often, no_such_request};
+pub use flow::{how_often, no_such_request, wanted};
+pub use measure::AsFound;
 pub use over::ASK_AGAIN;
 pub use table::{Approvals, Request};

@@ -176,7 +176,7 @@ impl Warden {
     /// # Errors
     /// `busy`, naming the limit: no more may wait.
     pub fn room_for(&self, uid: u32) -> Result<Room, Refusal> {
-        let (all, own) = taken(&self.jobs, &self.parked, uid);
+        let (all, own) = taken(&self.jobs, &self.parked, self.queue.slots(uid), uid);
         let jobs = &self.config.jobs;
         // A place that has just become free is theirs who wait for it.
         let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
@@ -297,13 +297,16 @@ impl Warden {
     }
 }
 
-/// How many places are taken, and how many of them by one user: by what is parked, too.
-pub fn taken(jobs: &Jobs, parked: &Parked, uid: u32) -> (usize, usize) {
+/// How many places are taken, and how many of them by one user: by what is parked, too, and by those that are looked
+/// at before they begin.
+pub fn taken(jobs: &Jobs, parked: &Parked, looking: (usize, usize), uid: u32) -> (usize, usize) {
     let parked = parked.iter();
     let owners = parked.map(|(_, plan)| plan.requester.subject.uid());
-    owners.fold(jobs.count(uid), |(all, own), owner| {
-        (all + 1, own + usize::from(owner == uid))
-    })
+    let (running, own) = jobs.count(uid);
+    owners.fold(
+        (running + looking.0, own + looking.1),
+        |(all, own), owner| (all + 1, own + usize::from(owner == uid)),
+    )
 }
 
 /// A subject as policy sees it.

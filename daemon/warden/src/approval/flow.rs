@@ -1,16 +1,18 @@
 //! The story of a request that another person has to approve: measured, asked for, measured again, begun.
 
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_confine::PathIs;
 use remit_link::ToBroker;
 use remit_policy::Pending;
 
 use super::approver::{self, consent};
 use super::digest::{Parts, digest};
-use super::measure::{self, Found, Measuring, Wanted};
+use super::measure::{self, AsFound, Eyes, Found, Held, Measuring, Wanted, Word};
 use super::over::Over;
 use super::record::{approved, asked};
 use super::table::{Approving, Fresh, Request};
@@ -21,7 +23,7 @@ use crate::often::Often;
 use crate::parking::unrecorded;
 use crate::peer::Subject;
 use crate::pipeline::{Refused, Told};
-use crate::plan::{Approved, Draft};
+use crate::plan::{Approved, Draft, Passed, SlotWhat};
 use crate::reactor::{Interest, Token};
 use crate::warden::Warden;
 
@@ -86,7 +88,11 @@ impl Warden {
         }
     }
 
-    fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
+    /// Forks the child that measures.
+    ///
+    /// # Errors
+    /// It cannot be forked.
+    pub fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
         let cannot = |why: String| {
             let text = format!("its files cannot be measured: {why}");
             Refusal::new(Code::NotStarted, text)
@@ -107,7 +113,8 @@ impl Warden {
             None => {
                 let request = self.approvals.get_mut(serial);
                 let approving = request.and_then(|request| request.approving.as_mut());
-                approving.map(|approving| &mut approving.measuring)
+                let approving = approving.map(|approving| &mut approving.measuring);
+                approving.or_else(|| self.queue.measuring(serial))
             }
         };
         if let Some(found) = measuring.and_then(Measuring::read) {
@@ -122,6 +129,10 @@ impl Warden {
 
     fn has_measured(&mut self, serial: u64, found: Result<Found, String>) {
         self.timers.cancel(Timer::Measuring(serial));
+        let found = match self.looked_again(serial, found) {
+            Ok(()) => return,
+            Err(found) => found,
+        };
         if let Some(fresh) = self.approvals.take_fresh(serial) {
             self.reactor.remove(fresh.measuring.fd());
             let requester = &fresh.draft.requester;
@@ -151,8 +162,15 @@ impl Warden {
         fresh: Fresh,
         found: Result<Found, String>,
     ) -> Result<Told, Refusal> {
-        let Fresh { draft, pending, .. } = fresh;
-        let Found { files, does, .. } = match self.still_to_be_asked(&draft, found) {
+        let Fresh {
+            mut draft,
+            pending,
+            measuring,
+        } = fresh;
+        let found = self
+            .still_to_be_asked(&draft, found)
+            .and_then(|found| self.hold_copies(&mut draft, measuring, found));
+        let found = match found {
             Ok(found) => found,
             Err(refusal) => {
                 self.drop_draft(draft);
@@ -166,8 +184,7 @@ impl Warden {
             deadline: clock::since_boot().saturating_add(lasts),
             draft,
             pending,
-            files,
-            does,
+            found,
             digest: [0; 32],
             asked_ms,
             since: Instant::now(),
@@ -203,7 +220,7 @@ impl Warden {
         &self,
         draft: &Draft,
         found: Result<Found, String>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<AsFound, Refusal> {
         self.open_for_work()?;
         self.subject(draft.requester.session)?;
         if draft.policy() != self.policy.digest {
@@ -211,10 +228,41 @@ impl Warden {
             return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
         }
         let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        match self.lost_right(&draft.requester.subject, found.account.clone()) {
+        let Found {
+            files,
+            loose,
+            account,
+            does,
+        } = found;
+        match self.lost_right(&draft.requester.subject, account) {
             Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
-            None => Ok(found),
+            None => Ok(AsFound { files, loose, does }),
         }
+    }
+
+    /// Puts copies of files in the place of the files themselves: from here on, what is approved of them is what the
+    /// job gets.
+    fn hold_copies(
+        &self,
+        draft: &mut Draft,
+        measuring: Measuring,
+        found: AsFound,
+    ) -> Result<AsFound, Refusal> {
+        let copied = found.files.iter().filter(|file| file.held == Held::Copied);
+        let bytes = copied
+            .map(|file| file.measured.size)
+            .fold(0, u64::saturating_add);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        draft.held = draft.held.saturating_add(bytes);
+        self.approvals
+            .has_bytes(draft.requester.subject.uid(), draft.held)?;
+        let copies = measuring
+            .into_copies(&found.files)
+            .map_err(|why| Refusal::new(Code::NotStarted, why))?;
+        for (at, copy) in copies {
+            draft.bound.hold_copy(at, copy);
+        }
+        Ok(found)
     }
 
     /// Begins to carry out an approval; its outcome is told later.
@@ -265,7 +313,7 @@ impl Warden {
     ) -> Result<String, Refusal> {
         self.end_expired();
         let request = self.approvals.get(serial).ok_or_else(no_such_request)?;
-        if let Some(why) = self.changed_since(request, found) {
+        if let Some(why) = self.changed_since(&request.draft, &request.found, found) {
             let over = Over::void(&why);
             let refusal = over.refusal();
             self.end_request(serial, over);
@@ -284,6 +332,7 @@ impl Warden {
             digest: request.digest,
             deadline: request.deadline,
             files: request.measured(),
+            found: request.found,
         };
         let Request { draft, pending, .. } = request;
         let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
@@ -322,8 +371,8 @@ impl Warden {
             machine_id: &self.approvals.machine_id,
             key: &self.approvals.key,
             draft: &request.draft,
-            files: &request.files,
-            does: &request.does,
+            files: &request.found.files,
+            does: &request.found.does,
             rule: &request.pending.rule().to_string(),
             expires_ms: request.expires_ms,
         })
@@ -360,13 +409,27 @@ pub fn no_such_request() -> Refusal {
     .next("remit pending lists those that wait; remit jobs those that were decided")
 }
 
-fn wanted(draft: &Draft) -> Wanted {
+/// What is to be measured of a draft.
+pub fn wanted(draft: &Draft) -> Wanted {
     let bound = &draft.bound;
     let subject = &draft.requester.subject;
     let argv = bound.argv.iter().enumerate().map(|(at, element)| {
-        let literal = at == 0 || bound.literal.get(at).copied().unwrap_or(false);
-        literal.then(|| element.clone())
+        let slot = bound.slots.iter().find(|slot| slot.index == at);
+        match slot.map(|slot| &slot.what) {
+            Some(SlotWhat::Path {
+                under,
+                beneath,
+                is,
+                pass,
+            }) => path_word(under, beneath, *is, pass),
+            Some(SlotWhat::Secret(_)) => Word::Settled,
+            None if at == 0 || bound.literal.get(at).copied().unwrap_or(false) => {
+                Word::Literal(element.clone())
+            }
+            None => Word::Text(element.clone()),
+        }
     });
+    let identity = bound.compiled.sandbox().identity(draft.uid.get());
     Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
@@ -374,8 +437,27 @@ fn wanted(draft: &Draft) -> Wanted {
             .call()
             .named()
             .and_then(|_| measure::asking(&bound.argv)),
+        cwd: bound.cwd.clone(),
         chosen: draft.call().named().is_none(),
+        eyes: identity.map_or(Eyes::Root, |(uid, gid, groups)| Eyes::of(uid, gid, groups)),
         uid: subject.uid(),
         user: subject.user().to_owned(),
+    }
+}
+
+fn path_word(under: &CStr, beneath: &CStr, is: PathIs, pass: &Passed) -> Word {
+    let slash: &[u8] = match under.to_bytes().ends_with(b"/") || beneath.is_empty() {
+        true => b"",
+        false => b"/",
+    };
+    let whole = [under.to_bytes(), slash, beneath.to_bytes()].concat();
+    match (CString::new(whole), pass) {
+        (Ok(path), Passed::Text | Passed::Descriptor) => Word::Path {
+            path,
+            is,
+            copied: matches!(pass, Passed::Descriptor),
+        },
+        // Neither part has a NUL byte.
+        (Ok(_), Passed::Copy(_)) | (Err(_), _) => Word::Settled,
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ffi::{CStr, CString};
 
-use super::FileFound;
 use super::file::{LARGEST_PROGRAM, Place, look, shown};
+use super::{FileFound, Held};
 
 /// As much of the first line as the kernel reads. execve(2).
 const FIRST_LINE: usize = 255;
@@ -33,7 +33,7 @@ pub fn measure(name: &CStr, path: &[CString]) -> Result<Vec<FileFound>, String> 
 /// The file, and what it begins with.
 fn one(what: &str, place: &Place) -> Result<(FileFound, Vec<u8>), String> {
     let mut first = Vec::new();
-    let found = place.measure(what, LARGEST_PROGRAM, Some(&mut first))?;
+    let found = place.measure(what, Held::Checked, LARGEST_PROGRAM, Some(&mut first))?;
     first.truncate(FIRST_LINE);
     Ok((found, first))
 }
