@@ -208,7 +208,7 @@ impl Warden {
 
     /// Begins what waits, as far as there are free places, and time in this turn of the loop.
     pub fn begin_waiting(&mut self) {
-        if self.queue.turns.is_empty() {
+        if self.queue.turns.is_empty() && self.queue.looking.is_empty() {
             return;
         }
         if let Err(refusal) = self.open_for_work() {

@@ -89,7 +89,11 @@ pub fn shown(request: &Shown<'_>) -> ShownRequest {
         client: exact(client.as_bytes(), LINE),
         reason: exact(reason.unwrap_or_default().as_bytes(), REASON),
         summary: words(command.map_or("", |command| command.summary.as_str()), LINE),
-        risks: [does::shown(does), risks::risks(&whole, files, loose, argv.len())].concat(),
+        risks: [
+            does::shown(does),
+            risks::risks(&whole, files, loose, argv.len()),
+        ]
+        .concat(),
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
         files: views(files),
