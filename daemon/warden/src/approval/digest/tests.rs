@@ -352,6 +352,6 @@ fn the_encoding_is_as_written_down() {
         remit_policy::PATH_DIRS[0],
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), want);
-    let golden = "1bd31b54df65583eff498031c3085f33a70ae32e468fc0c5acc729abc55d83bd";
+    let golden = "f6a4205ac8ba1977fa00090bee59507c61d87891fdb9f827c9f84b373029149f";
     assert_eq!(hex(&digest(&parts(&draft, &program()))), golden);
 }
