@@ -47,16 +47,13 @@ fn approves(policy: &Policy, names: &Names, uid: u32, admin_gid: Option<u32>) ->
         );
     }
     policy.asking().find_map(|asking| {
-        let named = asking
-            .approval
-            .by()
-            .iter()
-            .find(|word| match word.strip_prefix('%') {
-                Some(group) => {
-                    number(group, |name| names.group(name)).is_some_and(|gid| groups.contains(&gid))
-                }
-                None => number(word, |name| names.user(name).map(|ids| ids.uid)) == Some(uid),
-            })?;
+        let by = asking.approval.by();
+        let named = by.iter().find(|word| match word.strip_prefix('%') {
+            Some(group) => {
+                number(group, |name| names.group(name)).is_some_and(|gid| groups.contains(&gid))
+            }
+            None => number(word, |name| names.user(name).map(|ids| ids.uid)) == Some(uid),
+        })?;
         Some(format!("can approve what {} asks of {named}", asking.rule))
     })
 }
