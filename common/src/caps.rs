@@ -74,6 +74,8 @@ pub const GRANT_USES: u32 = 10_000;
 pub const WHY: usize = 1000;
 /// Bytes of argv, environment, script and stdin of all jobs that wait; of one uid a quarter.
 pub const QUEUED_BYTES: usize = 32 << 20;
+/// Bytes of a file that is copied for an approval: what its program gets by a descriptor.
+pub const COPIED_FILE: usize = 8 << 20;
 /// Ended jobs kept for later questions, of one uid.
 pub const ENDED_PER_UID: usize = 256;
 /// Ended jobs kept for later questions, in all.

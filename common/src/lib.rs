@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod request_id;
 pub mod result;
 pub mod service;
+pub mod shebang;
 pub mod span;
 pub mod text;
 pub mod traceparent;

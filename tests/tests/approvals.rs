@@ -10,8 +10,10 @@ mod approvals {
     mod clients;
     mod decided;
     mod described;
+    mod files;
     mod history;
     mod killed;
+    mod marks;
     mod meanwhile;
     mod notified;
     mod scene;

@@ -10,6 +10,7 @@ mod policy {
     mod catalogue;
     mod commands;
     mod documents;
+    mod interpreters;
     mod paths;
     mod profiles;
     mod reload;

@@ -4,6 +4,10 @@
 // A test stops at the first surprise; clippy knows that only of functions marked as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod restart {
+    mod stops;
+}
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;

@@ -34,6 +34,9 @@ pub enum What<'a> {
         /// The job gets a descriptor opened for reading, and its name in `/proc/self/fd`; else
         /// the path, which then nobody but root and the job's own user may be able to redirect.
         by_descriptor: bool,
+        /// A sealed memfd that the job gets in place of the file, where it was copied before. The file must be there
+        /// and readable for the job all the same. Only with `by_descriptor`.
+        copy: Option<BorrowedFd<'a>>,
     },
     /// A sealed memfd; the job gets its name in `/proc/self/fd`.
     Secret(BorrowedFd<'a>),
@@ -65,7 +68,11 @@ pub(crate) struct Prepared<'a> {
 
 #[derive(Debug)]
 pub(crate) enum Thing<'a> {
-    Path { path: CString, is: PathIs },
+    Path {
+        path: CString,
+        is: PathIs,
+        copy: Option<BorrowedFd<'a>>,
+    },
     Secret(BorrowedFd<'a>),
 }
 
@@ -94,11 +101,15 @@ pub(crate) fn prepare<'a>(
                 beneath,
                 is,
                 by_descriptor,
+                copy,
             } => {
+                if copy.is_some_and(|copy| !by_descriptor || !floor::is_sealed(copy)) {
+                    return Err(refused("a copy of a file is not a sealed memfd"));
+                }
                 let path = join(under, beneath)
                     .ok_or_else(|| refused("a path argument is not a plain one"))?;
                 let name = path.to_bytes().to_vec();
-                (Thing::Path { path, is }, name, by_descriptor)
+                (Thing::Path { path, is, copy }, name, by_descriptor)
             }
             What::Secret(fd) if floor::is_sealed(fd) => (Thing::Secret(fd), Vec::new(), true),
             What::Secret(_) => return Err(refused("a secret is not a sealed memfd")),
@@ -135,19 +146,34 @@ pub(crate) fn open(all: &[Prepared<'_>], trusted: u32) -> std::result::Result<Ta
     }
     let root = floor::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
     for argument in all {
-        if let Thing::Path { path, is } = &argument.thing {
-            let opened = open_path(root.as_fd(), path, *is, argument.number, trusted);
+        if let Thing::Path { path, is, copy } = &argument.thing {
+            let to = match (argument.number, copy) {
+                (None, _) => To::Text,
+                (Some(number), None) => To::Number(number),
+                (Some(_), Some(_)) => To::Nowhere,
+            };
+            let opened = open_path(root.as_fd(), path, *is, to, trusted);
             opened.map_err(|fault| fault.at(argument.index))?;
         }
     }
     Ok(Taken::Done)
 }
 
+/// How the job gets an argument that was opened.
+enum To {
+    /// By its name.
+    Text,
+    /// As this descriptor.
+    Number(RawFd),
+    /// Its copy is in its place already.
+    Nowhere,
+}
+
 fn open_path(
     root: BorrowedFd<'_>,
     path: &CStr,
     is: PathIs,
-    number: Option<RawFd>,
+    to: To,
     trusted: u32,
 ) -> std::result::Result<(), Fault> {
     let bytes = path.to_bytes_with_nul();
@@ -164,19 +190,22 @@ fn open_path(
     if !fits {
         return Err(Fault::because(Why::WrongKind));
     }
-    let Some(number) = number else {
+    if let To::Text = to {
         return match trust::of_way(path, trusted) {
             true => Ok(()),
             false => Err(Fault::because(Why::Untrusted)),
         };
-    };
+    }
     // A FIFO put there meanwhile would stall us.
     let file = floor::open_plain(root, relative, libc::O_RDONLY | libc::O_NONBLOCK)?;
     let same = floor::stat_of(file.as_fd())?;
     if (same.st_dev, same.st_ino) != (stat.st_dev, stat.st_ino) {
         return Err(Fault::because(Why::WrongKind));
     }
-    Ok(floor::place(file.as_fd(), number)?)
+    match to {
+        To::Number(number) => Ok(floor::place(file.as_fd(), number)?),
+        To::Text | To::Nowhere => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +246,7 @@ mod tests {
             beneath: c"passwd",
             is: PathIs::File,
             by_descriptor: false,
+            copy: None,
         };
         let places = [
             Argument {

@@ -102,9 +102,11 @@ fn descriptors(way: &Way<'_>) -> Result<Taken, Fault> {
     let mut opened = [None; MOST];
     for (copy, argument) in opened.iter_mut().zip(way.arguments) {
         *copy = match (argument.number, &argument.thing) {
-            (Some(at), Thing::Secret(fd)) => Some((above(*fd)?, at)),
+            (Some(at), Thing::Secret(fd) | Thing::Path { copy: Some(fd), .. }) => {
+                Some((above(*fd)?, at))
+            }
             // Opened inside; the same goes for its number.
-            (Some(at), Thing::Path { .. }) => Some((above(way.steps)?, at)),
+            (Some(at), Thing::Path { copy: None, .. }) => Some((above(way.steps)?, at)),
             (None, _) => None,
         };
     }

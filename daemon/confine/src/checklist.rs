@@ -58,6 +58,8 @@ pub(crate) struct Way<'a> {
     pub(crate) steps: BorrowedFd<'a>,
     pub(crate) cwd: &'a CStr,
     pub(crate) candidates: Vec<CString>,
+    /// Where programs are looked up.
+    pub(crate) path: &'a [CString],
     pub(crate) argv: Pointers<'a>,
     pub(crate) env: Pointers<'a>,
     /// What a witness wants to see in a private root.

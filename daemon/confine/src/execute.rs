@@ -51,13 +51,13 @@ fn as_measured(way: &Way<'_>, program: &Measured) -> Failure {
 
 /// Tries each candidate; like execvp(3) it goes on after one that may not be executed, but
 /// never hands a file to a shell. A user that is not the job's own executes nothing that others
-/// could have changed.
+/// could have changed, nor does it have a script interpreted by such a program.
 fn by_name(way: &Way<'_>) -> Failure {
     let exec = Failure::of_exec;
     let mut refused = None;
     let who = &way.sandbox.who;
     for program in &way.candidates {
-        if who.user.is_some() && !trust::of_program(program, who.trusted(way.uid)) {
+        if who.user.is_some() && !trust::of_whole_program(program, way.path, who.trusted(way.uid)) {
             return exec(Why::Untrusted, 0);
         }
         let errno = floor::execve(program, &way.argv, &way.env)

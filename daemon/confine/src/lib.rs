@@ -54,7 +54,7 @@ pub use seccomp::filtered_calls;
 pub use service::spawn_service;
 pub use spawn::{Job, Spawned, spawn};
 pub use steps::{Progress, Step, StepReader, Why};
-pub use task::{Answer, in_child};
+pub use task::{Answer, in_child, in_child_with};
 pub use wall::Wall;
 pub use witness::{Finding, Witness, witness};
 pub use zygote::{Waiting, Zygotes};

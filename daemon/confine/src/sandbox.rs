@@ -241,6 +241,13 @@ impl Sandbox {
         })
     }
 
+    /// Uid, gid and supplementary groups of a job in it whose own id is `own`. `None`: it has capabilities, by which it
+    /// may see more than these say.
+    pub fn identity(&self, own: u32) -> Option<(u32, u32, &[u32])> {
+        let (uid, gid) = self.who.user.unwrap_or((own, own));
+        (self.who.capabilities == 0).then_some((uid, gid, &self.who.groups))
+    }
+
     /// Whether its jobs can be forked ahead.
     pub fn can_wait(&self) -> bool {
         self.recipe.is_some()

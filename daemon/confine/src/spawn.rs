@@ -155,6 +155,7 @@ pub(crate) fn with_way<T>(
         steps: told.as_fd(),
         cwd: job.cwd,
         candidates: candidates(job)?,
+        path: job.path,
         argv: Pointers::of(&argv),
         env: Pointers::of(job.env),
         stage: None,

@@ -29,6 +29,17 @@ pub struct Answer {
 /// # Errors
 /// It cannot be forked.
 pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
+    in_child_with(&[], |_| work())
+}
+
+/// The same for a child that has these descriptors, too, in their order.
+///
+/// # Errors
+/// It cannot be forked.
+pub fn in_child_with(
+    kept: &[BorrowedFd<'_>],
+    work: impl FnOnce(&[BorrowedFd<'_>]) -> Vec<u8>,
+) -> Result<Answer> {
     let doing = || "cannot fork a child for slow work".to_owned();
     let flags = nix::fcntl::OFlag::O_CLOEXEC;
     let (pipe, told) = nix::unistd::pipe2(flags).doing(doing)?;
@@ -36,10 +47,10 @@ pub fn in_child(work: impl FnOnce() -> Vec<u8>) -> Result<Answer> {
     nix::fcntl::fcntl(&pipe, unwaiting).doing(doing)?;
     let call = kernel::fork_call()?;
     let (pid, pidfd) = floor::fork(call, None, || {
-        let Ok(told) = alone(told.as_fd()) else {
+        let Ok((told, kept)) = alone(told.as_fd(), kept) else {
             return 1;
         };
-        let bytes = work();
+        let bytes = work(&kept);
         match Pipe(told).write_all(&bytes) {
             Ok(()) => 0,
             Err(_) => 1,
@@ -93,13 +104,25 @@ impl Drop for Answer {
     }
 }
 
-/// Keeps the standard descriptors and `told`, which moves.
-fn alone(told: BorrowedFd<'_>) -> io::Result<BorrowedFd<'static>> {
+/// Keeps the standard descriptors, `told` and `kept`, which move.
+fn alone(
+    told: BorrowedFd<'_>,
+    kept: &[BorrowedFd<'_>],
+) -> io::Result<(BorrowedFd<'static>, Vec<BorrowedFd<'static>>)> {
     floor::die_with_parent()?;
-    let told = floor::copy_above(told, 4)?;
+    let last = 4 + i32::try_from(kept.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let above = |fd: BorrowedFd<'_>| floor::copy_above(fd, last);
+    let told = above(told)?;
+    let copies: Vec<_> = kept
+        .iter()
+        .map(|fd| above(*fd))
+        .collect::<io::Result<_>>()?;
     floor::place(told, 3)?;
-    floor::close_from(4)?;
-    Ok(floor::placed(3))
+    for (fd, at) in copies.into_iter().zip(4..) {
+        floor::place(fd, at)?;
+    }
+    floor::close_from(last)?;
+    Ok((floor::placed(3), (4..last).map(floor::placed).collect()))
 }
 
 struct Pipe<'a>(BorrowedFd<'a>);

@@ -4,7 +4,11 @@
 //! write is one in which nobody else can put another file under the same name. No allocation.
 
 use crate::floor;
-use std::{ffi::CStr, os::fd::AsFd};
+use remit_common::shebang::{self, DEPTH, FIRST_BYTES};
+use std::{
+    ffi::{CStr, CString},
+    os::fd::AsFd,
+};
 
 /// Longest name looked at. path_resolution(7).
 const LONGEST: usize = libc::PATH_MAX as usize;
@@ -51,4 +55,112 @@ pub(crate) fn of_program(program: &CStr, uid: u32) -> bool {
         return false;
     };
     is_own(&stat, uid) && of_way(program, uid) && of_way(real, uid)
+}
+
+/// Whether a program can be executed as what root put there: it and, of a script, whatever interprets it. `path`: where
+/// env(1) looks programs up.
+pub(crate) fn of_whole_program(program: &CStr, path: &[CString], uid: u32) -> bool {
+    let mut name: Option<Name> = None;
+    let mut first = [0u8; FIRST_BYTES];
+    for depth in 0..=DEPTH {
+        let program = match (depth, &name) {
+            (0, _) => program,
+            (_, Some(name)) => match name.text() {
+                Some(text) => text,
+                None => return false,
+            },
+            (_, None) => return false,
+        };
+        if !of_program(program, uid) {
+            return false;
+        }
+        // What this user cannot read, no interpreter could read for it; a FIFO is not waited for.
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let Ok(file) = floor::open(program, flags) else {
+            return true;
+        };
+        let Ok(read) = floor::read(file.as_fd(), &mut first) else {
+            return true;
+        };
+        name = match shebang::interpreter(first.get(..read).unwrap_or_default()) {
+            Ok(None) => return true,
+            Ok(Some(found)) => match found.by_env {
+                None => Name::of(found.path, b""),
+                Some(by_env) => {
+                    let env = Name::of(found.path, b"");
+                    let env = env.as_ref().and_then(Name::text);
+                    if !env.is_some_and(|env| of_program(env, uid)) {
+                        return false;
+                    }
+                    match looked_up(by_env, path, uid) {
+                        Found::Nothing => return true,
+                        Found::Untrusted => return false,
+                        Found::At(name) => Some(name),
+                    }
+                }
+            },
+            Err(_) => return false,
+        };
+    }
+    false
+}
+
+/// What env(1) finds.
+enum Found {
+    /// Nothing to execute.
+    Nothing,
+    /// Somebody else can put a program there.
+    Untrusted,
+    At(Name),
+}
+
+/// The first program of this name on the path.
+fn looked_up(name: &[u8], path: &[CString], uid: u32) -> Found {
+    for dir in path {
+        let (Some(dir), Some(whole)) = (
+            Name::of(dir.to_bytes(), b""),
+            Name::of(dir.to_bytes(), name),
+        ) else {
+            return Found::Untrusted;
+        };
+        let (Some(dir), Some(program)) = (dir.text(), whole.text()) else {
+            return Found::Untrusted;
+        };
+        if floor::mode_of(dir).is_err() {
+            continue;
+        }
+        if !of_way(program, uid) {
+            return Found::Untrusted;
+        }
+        let is_program = |mode| mode & libc::S_IFMT == libc::S_IFREG && mode & 0o111 != 0;
+        if floor::mode_of(program).is_ok_and(is_program) {
+            return Found::At(whole);
+        }
+    }
+    Found::Nothing
+}
+
+/// A path, without allocation.
+struct Name([u8; NAME]);
+
+/// Of an interpreter, as much as its line holds, or a directory and a name of such a line.
+const NAME: usize = 2 * FIRST_BYTES;
+
+impl Name {
+    /// A path, or a file of this name in it. `None`: it is too long, or has a NUL byte.
+    fn of(path: &[u8], file: &[u8]) -> Option<Name> {
+        let mut name = [0u8; NAME];
+        let slash: &[u8] = if file.is_empty() { b"" } else { b"/" };
+        let mut at = 0;
+        for byte in path.iter().chain(slash).chain(file) {
+            // The last one stays NUL.
+            *name.get_mut(at).filter(|_| at + 1 < NAME && *byte != 0)? = *byte;
+            at += 1;
+        }
+        Some(Name(name))
+    }
+
+    fn text(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.0).ok()
+    }
 }

@@ -101,6 +101,7 @@ pub fn witness(sandbox: &Sandbox, cgroup: &Cgroup, uid: u32, gid: u32) -> Result
         steps: noted.as_fd(),
         cwd: c"/",
         candidates: Vec::new(),
+        path: &[],
         argv: Pointers::of(&[]),
         env: Pointers::of(&[]),
         stage: Some(&mount),

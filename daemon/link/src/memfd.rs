@@ -17,6 +17,17 @@ fn all_seals() -> SealFlag {
 /// # Errors
 /// What the kernel says; `name` shows in /proc and is not secret.
 pub fn seal(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = std::fs::File::from(empty(name)?);
+    file.write_all(bytes)?;
+    close(&mut file)?;
+    Ok(file.into())
+}
+
+/// An empty file that can still be written, to be sealed by [`close`].
+///
+/// # Errors
+/// As [`seal`].
+pub fn empty(name: &CStr) -> io::Result<OwnedFd> {
     let plain = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Linux 6.3 has files that can never be executed; before, nothing here depends on it.
     let fd = memfd_create(name, plain | MFdFlags::from_bits_retain(libc_noexec_seal())).or_else(
@@ -25,11 +36,17 @@ pub fn seal(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
             other => Err(other),
         },
     )?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(bytes)?;
+    Ok(fd)
+}
+
+/// Seals a file of [`empty`] as it is, at its start.
+///
+/// # Errors
+/// As [`seal`].
+pub fn close(file: &mut std::fs::File) -> io::Result<()> {
     file.rewind()?;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(all_seals()))?;
-    Ok(file.into())
+    fcntl(file, FcntlArg::F_ADD_SEALS(all_seals()))?;
+    Ok(())
 }
 
 /// MFD_NOEXEC_SEAL (memfd_create(2)); nix has no name for it.

@@ -5,6 +5,7 @@
 
 mod approvers;
 mod drop_ins;
+mod impersonators;
 mod load;
 mod names;
 mod outsiders;
@@ -15,6 +16,7 @@ mod trust;
 
 pub use approvers::approvers;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
+pub use impersonators::impersonators;
 pub use load::{Loaded, load};
 pub use names::{Gone, Names};
 pub use outsiders::outsiders;

@@ -8,16 +8,24 @@
 //! for that, and in the sandbox it gains nothing (`PR_SET_NO_NEW_PRIVS`). In the profile `host` there
 //! is no sandbox, and it is what its administrator named.
 //!
-//! Not looked at: what the program itself loads, such as libraries or, of a script, the interpreter.
+//! So must whatever interprets it, where it is a script: the interpreter of its first line and, where that is env(1),
+//! the program that env finds on the PATH of jobs.
+//!
+//! Not looked at: what the program itself loads, such as libraries.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use remit_policy::Program;
+use remit_common::shebang;
+use remit_policy::{PATH_DIRS, Program};
 
 use crate::trust::{Distrusted, check_root, distrusted, failed, kind};
 
@@ -31,10 +39,63 @@ const HOW: OFlag = OFlag::O_PATH
 /// Looks at the program at an absolute path.
 pub fn program(path: &str) -> Program {
     match walk(Path::new(path), check_program) {
-        Ok(Found::File) => Program::Trusted,
+        Ok(Found::File) => match interpreted(Path::new(path), 0) {
+            Ok(()) => Program::Trusted,
+            Err(why) => {
+                Program::Distrusted(format!("it is a script, and what interprets it: {why}"))
+            }
+        },
         Ok(Found::Nothing) => Program::Missing,
         Err(why) => Program::Distrusted(why.to_string()),
     }
+}
+
+/// Whether only root can change what interprets a program that only root can change. One that is missing is nobody's:
+/// the way to it is looked at, and the script is not executed either.
+fn interpreted(program: &Path, depth: usize) -> Result<(), Distrusted> {
+    let first = match first_bytes(program) {
+        Ok(first) => first,
+        // For who is not root: the daemon's own load looks.
+        Err(_) => return Ok(()),
+    };
+    let found = shebang::interpreter(&first).map_err(|why| distrusted(program, why))?;
+    let Some(found) = found else {
+        return Ok(());
+    };
+    if depth == shebang::DEPTH {
+        return Err(distrusted(
+            program,
+            "its interpreters are scripts themselves",
+        ));
+    }
+    let interpreter = Path::new(OsStr::from_bytes(found.path));
+    let is_there = walk(interpreter, check_program)? == Found::File;
+    match (found.by_env, is_there) {
+        (None, true) => interpreted(interpreter, depth + 1),
+        (Some(name), true) => {
+            let name = OsStr::from_bytes(name);
+            for dir in PATH_DIRS {
+                let program = Path::new(dir).join(name);
+                if walk(&program, check_program)? == Found::File {
+                    return interpreted(&program, depth + 1);
+                }
+            }
+            Ok(())
+        }
+        (_, false) => Ok(()),
+    }
+}
+
+/// How a file begins, which only root can change.
+fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    let how = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits())
+        .open(path)?;
+    how.take(shebang::FIRST_BYTES as u64)
+        .read_to_end(&mut first)?;
+    Ok(first)
 }
 
 /// Whether only root can change the regular file at an absolute path, or the way to it.

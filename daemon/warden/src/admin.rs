@@ -24,7 +24,7 @@ pub use self::approving::bad_id;
 use self::frames::{has_frame, take_frame};
 pub use self::granting::Giving;
 pub use self::wants::Wants;
-use crate::approval::from_outside;
+use crate::approval::{from_outside, not_a_jobs_user};
 use crate::arrivals::Door;
 use crate::checkup::Begun;
 use crate::peer::{self, Subject};
@@ -210,7 +210,8 @@ impl Warden {
                 Code::DeniedRule,
                 "nothing is approved by a job",
             )),
-            true => from_outside(admin.subject.pid(), admin.pidfd.as_fd()),
+            true => not_a_jobs_user(&self.policy.policy, admin.subject.uid())
+                .and_then(|()| from_outside(admin.subject.pid(), admin.pidfd.as_fd())),
         }
     }
 

@@ -17,9 +17,12 @@ mod risks;
 pub mod shown;
 mod table;
 mod view;
+mod wanted;
 mod words;
 
-pub use approver::{from_outside, still_administers};
+pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use flow::{how_often, no_such_request};
+pub use measure::AsFound;
 pub use over::ASK_AGAIN;
 pub use table::{Approvals, Request};
+pub use wanted::wanted;

@@ -70,8 +70,10 @@ pub enum Timer {
     History(u64),
     /// Refusals that were not recorded one by one are told.
     LeftOut,
-    /// An orderly stop has taken long enough.
+    /// A phase of an orderly stop has taken long enough.
     Stop,
+    /// The service manager is asked for more time to stop.
+    Extend,
 }
 
 /// Deadlines, nearest first; each timer has one at most.

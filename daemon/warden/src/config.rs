@@ -19,6 +19,12 @@ pub use output::Output;
 /// Its name in the configuration directory.
 const FILE: &str = "remit.toml";
 
+/// Seconds that a stop waits for changes: an upgrade of some packages ends within, and a host that is switched off
+/// gives its services more (JobTimeoutSec= of systemd's poweroff.target).
+const STOP_WAIT_S: u32 = 600;
+/// At most: no change may run longer by default.
+const LONGEST_STOP_WAIT_S: u32 = 3600;
+
 /// Jobs that may wait, at most: each holds its script and standard input open.
 const QUEUE: usize = 1024;
 
@@ -81,6 +87,7 @@ impl Config {
                 "jobs.queue_per_user",
                 jobs.queue_per_user != new.jobs.queue_per_user,
             ),
+            ("jobs.stop_wait_s", jobs.stop_wait_s != new.jobs.stop_wait_s),
             ("limits.runtime_s", limits.runtime_s != new.limits.runtime_s),
             (
                 "limits.max_runtime_s",
@@ -158,6 +165,8 @@ pub struct Jobs {
     pub queue: usize,
     /// Jobs of one user that wait for a place; 0 as above.
     pub queue_per_user: usize,
+    /// Seconds that a stop of the daemon waits for changes without a sandbox.
+    pub stop_wait_s: u32,
 }
 
 impl Default for Jobs {
@@ -173,6 +182,7 @@ impl Default for Jobs {
             max_per_user: caps::JOBS_PER_UID,
             queue: caps::QUEUED,
             queue_per_user: caps::QUEUED_PER_UID,
+            stop_wait_s: STOP_WAIT_S,
         }
     }
 }
@@ -319,6 +329,10 @@ fn check(config: &Config) -> Result<(), String> {
             "jobs.queue_per_user must be 0 to 1024",
         ),
         (
+            config.jobs.stop_wait_s <= LONGEST_STOP_WAIT_S,
+            "jobs.stop_wait_s must be 0 to 3600",
+        ),
+        (
             config.jobs.groups.len() <= 32,
             "jobs.groups holds more than 32 groups",
         ),
@@ -427,7 +441,7 @@ mod tests {
                 keys.push(name);
             }
         }
-        assert_eq!(keys.len(), 29, "{keys:?}");
+        assert_eq!(keys.len(), 30, "{keys:?}");
         assert!(Config::default().changed(&Config::default()).is_empty());
     }
 
@@ -497,6 +511,7 @@ mod tests {
             "[jobs]\nqueue = 1025",
             "[jobs]\nqueue_per_user = 1025",
             "[jobs]\nqueue = -1",
+            "[jobs]\nstop_wait_s = 3601",
             "[limits]\nruntime_s = 0",
             "[limits]\nmax_runtime_s = 86401",
             "[limits]\nmemory = 1",

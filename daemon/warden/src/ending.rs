@@ -54,7 +54,7 @@ impl Warden {
             return Err(Refusal::new(Code::InvalidArgs, text).object("signal"));
         }
         if let Some(serial) = self.jobs.serial(job) {
-            self.ask_to_end(serial, signal, cause);
+            self.ask_to_end(serial, signal, State::Cancelled, cause);
         } else {
             self.end_if_waiting(job, State::Cancelled, cause);
             self.cancel_request(job, cause);
@@ -63,7 +63,7 @@ impl Warden {
     }
 
     /// Asks a job to end, by a signal to its process group; after a grace it is killed.
-    pub fn ask_to_end(&mut self, serial: u64, signal: i32, cause: &str) {
+    pub fn ask_to_end(&mut self, serial: u64, signal: i32, state: State, cause: &str) {
         let Some(job) = self.jobs.get(serial) else {
             return;
         };
@@ -73,7 +73,7 @@ impl Warden {
         }
         // Asked again, it has no more time than it had.
         let first = job.stop.is_none();
-        job.stop(State::Cancelled, cause);
+        job.stop(state, cause);
         // To its whole group, as a terminal does: a shell waits for its child before it heeds some
         // signals. Before there is a group, to the process; one that has just ended needs none.
         if floor::signal_group(job.process.pid, signal).is_err() {

@@ -32,7 +32,8 @@ impl Warden {
     /// epoll itself fails.
     pub fn turn(&mut self) -> Result<(), Fatal> {
         loop {
-            self.accept_more(self.broker.is_ready() && self.gate != Gate::Stopping);
+            let answers = self.gate != Gate::Stopping || self.waits_for_changes();
+            self.accept_more(self.broker.is_ready() && answers);
             if let Some((link, interest)) = self.broker.new_interest() {
                 self.reactor
                     .set(link, Token::Link, interest)
@@ -122,7 +123,8 @@ impl Warden {
             Timer::LookUp(serial) => self.look_up_late(serial),
             Timer::History(serial) => self.history_late(serial),
             Timer::LeftOut => self.tell_left_out(),
-            Timer::Stop => self.stop_late(),
+            Timer::Stop => self.shutdown_late(),
+            Timer::Extend => self.extend_shutdown(),
         }
         Ok(())
     }

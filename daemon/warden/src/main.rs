@@ -56,6 +56,7 @@ mod recent;
 mod refusals;
 mod restart;
 mod sessions;
+mod shutdown;
 mod sink;
 mod start;
 mod status;

@@ -18,8 +18,13 @@ pub enum Note {
     Locked(usize),
     /// In what nothing may run, and why.
     Refusing(String),
-    /// On its way out; so many jobs are still being ended.
-    Stopping(usize),
+    /// On its way out; so many jobs are still there.
+    Stopping {
+        /// How many.
+        jobs: usize,
+        /// Those that may finish, in words.
+        waits: Option<String>,
+    },
 }
 
 impl std::fmt::Display for Note {
@@ -28,7 +33,11 @@ impl std::fmt::Display for Note {
             Self::Serving(jobs) => write!(f, "serving; jobs: {jobs}"),
             Self::Locked(jobs) => write!(f, "locked, refusing all runs; jobs: {jobs}"),
             Self::Refusing(why) => write!(f, "refusing all runs in {why}"),
-            Self::Stopping(jobs) => write!(f, "stopping; jobs to end: {jobs}"),
+            Self::Stopping { jobs, waits: None } => write!(f, "stopping; jobs to end: {jobs}"),
+            Self::Stopping {
+                jobs,
+                waits: Some(waits),
+            } => write!(f, "stopping; jobs: {jobs}; {waits}"),
         }
     }
 }
@@ -70,6 +79,11 @@ impl Notify {
     /// The daemon takes nothing new and ends.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
+    }
+
+    /// The stop takes longer: it may go on for `more` from now on.
+    pub fn extend(&self, more: Duration) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", more.as_micros()));
     }
 
     /// Why the daemon ends by itself, in a line. What it says on standard error just before its end

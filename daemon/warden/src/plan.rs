@@ -20,6 +20,7 @@ use remit_common::wire::Bytes;
 use remit_confine::Measured;
 use remit_policy::{Basis, Grant, PATH_DIRS};
 
+use crate::approval::AsFound;
 use crate::clock;
 use crate::peer::Subject;
 use crate::uids::JobUid;
@@ -30,7 +31,7 @@ pub use bound::{Bound, Setting};
 pub use call::Call;
 pub use record::who;
 pub use runtime::Runtime;
-pub use slot::{Slot, SlotWhat};
+pub use slot::{Passed, Slot, SlotWhat};
 pub use whole::{Content, Whole};
 
 /// Of an argv, on one line, for lists and records.
@@ -102,8 +103,10 @@ pub struct Approved {
     pub digest: [u8; 32],
     /// Until when it may begin, on the clock that counts since the boot.
     pub deadline: Duration,
-    /// The program and what else of the argv is a file, as they were.
+    /// The program and what else is compared just before the exec, as they were.
     pub files: Vec<Measured>,
+    /// All that was found of files when it was asked for.
+    pub found: AsFound,
 }
 
 impl Deref for Plan {

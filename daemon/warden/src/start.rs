@@ -126,6 +126,7 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         accepting: false,
         announced: false,
         stopped_by: None,
+        shutdown: None,
         leaving: false,
         refusals: Floods::default(),
         told: Floods::default(),

@@ -1,4 +1,4 @@
-//! Signals, reload, watchdog, and the orderly stop.
+//! Signals, reload, watchdog, and the end of the daemon's own processes.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -27,8 +27,6 @@ use crate::warden::{Gate, Warden};
 const PARTING: Duration = Duration::from_secs(1);
 /// For the keeper and the zygotes to end: each mount namespace that ends waits for the whole machine.
 const KEEPER: Duration = Duration::from_secs(4);
-/// For all jobs to end, be drained and recorded.
-const STOP: Duration = Duration::from_secs(10);
 /// Of what a policy changes, in a sentence; a field has more of it.
 const CHANGES: usize = 240;
 
@@ -250,35 +248,6 @@ impl Warden {
         self.policy_error = Some(why);
     }
 
-    /// Takes nothing new, ends all jobs, and lets the loop end when they are recorded.
-    fn stop(&mut self) {
-        if self.gate == Gate::Stopping {
-            // Asked twice: what is left is ended with us.
-            self.stop_late();
-            return;
-        }
-        self.notify.stopping();
-        self.gate = Gate::Stopping;
-        self.unpark();
-        self.void_all_requests("remitd was stopped");
-        self.end_all_waiting(
-            State::Interrupted,
-            "remitd was stopped before it got a place; it never ran",
-        );
-        for serial in self.jobs.serials() {
-            self.end_job(serial, State::Interrupted, "remitd was stopped");
-        }
-        self.timers.add(STOP, Timer::Stop);
-    }
-
-    /// The stop has taken long enough: jobs that are left are ended all at once,
-    /// and the next start records them as interrupted.
-    pub fn stop_late(&mut self) {
-        let left = self.jobs.serials().len();
-        say!("{left} jobs are not recorded as ended; the next start records them");
-        self.leaving = true;
-    }
-
     /// Ends broker and keeper and waits for them a moment: a service manager would take what is
     /// left for something that had to be killed.
     pub fn dismiss(&mut self) {
@@ -301,7 +270,7 @@ impl Warden {
         }
         let jobs = self.jobs.count_live();
         let note = match (&self.gate, self.walls.refused()) {
-            (Gate::Stopping, _) => Note::Stopping(jobs),
+            (Gate::Stopping, _) => self.shutdown_note(),
             (Gate::Locked(_), _) => Note::Locked(jobs),
             (Gate::Open, Some(why)) => Note::Refusing(why),
             (Gate::Open, None) => Note::Serving(jobs),

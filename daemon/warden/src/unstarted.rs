@@ -156,7 +156,8 @@ fn program(plan: &Plan, why: Why) -> String {
             format!("'{program}' may not be executed by the job's uid")
         }
         Why::Untrusted => {
-            format!("'{program}' is not executed: others than root can change it, or the way to it")
+            let can = "others than root can change it, the way to it, or what interprets it";
+            format!("'{program}' is not executed: {can}")
         }
         Why::Errno | Why::WrongKind | Why::Changed | Why::Unreadable | Why::Unmet | Why::Died => {
             format!("'{program}' cannot be executed")

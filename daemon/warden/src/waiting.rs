@@ -1,8 +1,9 @@
 //! Jobs that wait for a place: taken in, begun when it is their turn, or ended without having run.
 
+mod looked;
 mod over;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
@@ -12,6 +13,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker, Waits};
 use remit_policy::Basis;
 
+use self::looked::Looking;
 use self::over::{LATE, Unrun};
 use crate::audit::Unwritten;
 use crate::clock::{self, Timer};
@@ -43,6 +45,10 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Queue {
     turns: Turns<Waiting>,
+    /// Approved ones whose turn has come.
+    looking: BTreeMap<u64, Looking>,
+    /// The one whose requester and files were looked at in this very moment.
+    looked_at: Option<JobId>,
     unrecorded: Vec<Unrun>,
 }
 
@@ -84,7 +90,8 @@ impl Queue {
     /// All that wait, also those whose end is not recorded yet: it is told to nobody before.
     pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
         let unrun = self.unrecorded.iter().map(|unrun| &unrun.waiting);
-        self.turns.iter().chain(unrun)
+        let looking = self.looking.values().map(|looking| &looking.waiting);
+        self.turns.iter().chain(looking).chain(unrun)
     }
 
     /// How many wait.
@@ -109,7 +116,7 @@ impl Queue {
 
     /// Whether nothing waits, neither to run nor to be recorded.
     pub fn is_done(&self) -> bool {
-        self.turns.is_empty() && self.unrecorded.is_empty()
+        self.turns.is_empty() && self.looking.is_empty() && self.unrecorded.is_empty()
     }
 
     /// One of [`Self::iter`].
@@ -201,13 +208,15 @@ impl Warden {
             since,
             asked_ms,
         };
+        self.queue.looked_at = Some(waiting.plan.job);
         self.queue.turns.push(uid, waiting);
         self.begin_waiting();
+        self.queue.looked_at = None;
     }
 
     /// Begins what waits, as far as there are free places, and time in this turn of the loop.
     pub fn begin_waiting(&mut self) {
-        if self.queue.turns.is_empty() {
+        if self.queue.turns.is_empty() && self.queue.looking.is_empty() {
             return;
         }
         if let Err(refusal) = self.open_for_work() {
@@ -223,8 +232,9 @@ impl Warden {
         let start = Instant::now();
         while start.elapsed() < TURN {
             let (jobs, parked, max) = (&self.jobs, &self.parked, &self.config.jobs);
+            let looking = &self.queue.looking;
             let may = |uid| {
-                let (all, own) = taken(jobs, parked, uid);
+                let (all, own) = taken(jobs, parked, looked::slots(looking, uid), uid);
                 all < max.max && own < max.max_per_user
             };
             let Some(waiting) = self.queue.turns.next(may) else {
@@ -259,6 +269,10 @@ impl Warden {
         if let Err(refusal) = self.walls.open_for(waiting.plan.bound.compiled.base()) {
             let cause = format!("{}; it never ran", refusal.message);
             self.end_waiting(waiting, State::NotStarted, cause);
+            return true;
+        }
+        if waiting.plan.approved.is_some() && self.queue.looked_at != Some(waiting.plan.job) {
+            self.look_again(waiting);
             return true;
         }
         if let Err(error) = self.ledger.open(&waiting.plan) {

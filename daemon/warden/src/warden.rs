@@ -37,6 +37,7 @@ use crate::policy_load::{Live, Loading};
 use crate::reactor::Reactor;
 use crate::recent::Refusals;
 use crate::sessions::Sessions;
+use crate::shutdown::Shutdown;
 use crate::uids::JobUids;
 use crate::waiting::{Queue, Room};
 use crate::walls::{Sandboxes, Walls};
@@ -119,6 +120,8 @@ pub struct Warden {
     pub announced: bool,
     /// Who said so, when it is on its way out.
     pub stopped_by: Option<String>,
+    /// How far the orderly stop is, once there is one.
+    pub shutdown: Option<Shutdown>,
     /// The loop ends at its next turn.
     pub leaving: bool,
     pub since: Instant,
@@ -165,8 +168,16 @@ impl Warden {
             )
             .lift("remit unlock")
             .next("stop, and tell the person you work for")),
-            Gate::Stopping => Err(Refusal::new(Code::DaemonUnavailable, "remitd is stopping")
-                .next("try again in a minute")),
+            Gate::Stopping => {
+                let (text, when) = match self.waits_for_changes() {
+                    true => (
+                        "remitd is stopping, and waits for changes that run",
+                        "try again when these have ended: remit jobs lists yours",
+                    ),
+                    false => ("remitd is stopping", "try again in a minute"),
+                };
+                Err(Refusal::new(Code::DaemonUnavailable, text).next(when))
+            }
         }
     }
 
@@ -175,7 +186,7 @@ impl Warden {
     /// # Errors
     /// `busy`, naming the limit: no more may wait.
     pub fn room_for(&self, uid: u32) -> Result<Room, Refusal> {
-        let (all, own) = taken(&self.jobs, &self.parked, uid);
+        let (all, own) = taken(&self.jobs, &self.parked, self.queue.slots(uid), uid);
         let jobs = &self.config.jobs;
         // A place that has just become free is theirs who wait for it.
         let is_next = |uid| self.jobs.count(uid).1 < jobs.max_per_user;
@@ -305,13 +316,16 @@ impl Warden {
     }
 }
 
-/// How many places are taken, and how many of them by one user: by what is parked, too.
-pub fn taken(jobs: &Jobs, parked: &Parked, uid: u32) -> (usize, usize) {
+/// How many places are taken, and how many of them by one user: by what is parked, too, and by those that are looked
+/// at before they begin.
+pub fn taken(jobs: &Jobs, parked: &Parked, looking: (usize, usize), uid: u32) -> (usize, usize) {
     let parked = parked.iter();
     let owners = parked.map(|(_, plan)| plan.requester.subject.uid());
-    owners.fold(jobs.count(uid), |(all, own), owner| {
-        (all + 1, own + usize::from(owner == uid))
-    })
+    let (running, own) = jobs.count(uid);
+    owners.fold(
+        (running + looking.0, own + looking.1),
+        |(all, own), owner| (all + 1, own + usize::from(owner == uid)),
+    )
 }
 
 /// A subject as policy sees it.

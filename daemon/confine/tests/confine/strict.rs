@@ -610,6 +610,7 @@ fn a_secret_and_a_file_come_as_descriptors() {
         beneath: c"config",
         is: PathIs::File,
         by_descriptor,
+        copy: None,
     };
     let profile = StrictProfile {
         read: vec![place(&dir.0)],
@@ -684,6 +685,7 @@ fn a_user_who_gains_something_in_the_job_is_not_trusted_with_its_paths() {
                 beneath: c"file",
                 is: PathIs::File,
                 by_descriptor,
+                copy: None,
             },
         }];
         let ran = run_as_with(&profile, &["true", "?"], &places);
@@ -753,6 +755,7 @@ fn arguments_that_lead_elsewhere_are_refused() {
             beneath,
             is,
             by_descriptor,
+            copy: None,
         };
         let places = [Argument {
             index: 1,

@@ -242,3 +242,60 @@ fn a_path_that_depends_on_where_we_are_is_refused() {
         ))
     );
 }
+
+/// C18: what interprets a script is trusted or refused as the script itself.
+#[test]
+fn c18_an_interpreter_that_others_can_change_is_refused() {
+    let tree = Tree::new();
+    let script = |first: &str| {
+        let root = tree.0.to_str().unwrap();
+        fs::write(tree.path("bin/script"), first.replace('~', root)).unwrap();
+        tree.chmod("bin/script", 0o755);
+        tree.look("bin/script")
+    };
+    let machine = |name: &str, text: &str| {
+        fs::write(tree.path(name), text).unwrap();
+        tree.chmod(name, 0o755);
+    };
+    machine("other/mine", "\x7fELF");
+    machine("other/theirs", "\x7fELF");
+    chown(tree.path("other/theirs"), STRANGER, None).unwrap();
+    for first in [
+        "#!~/other/mine\n",
+        "#!/usr/bin/env sh\n",
+        "#!/usr/bin/env -S sh -e\n",
+        "#!/usr/bin/env no-such-program-at-all\n",
+        "#!~/other/none\n",
+        "\x7fELF",
+        "echo no first line\n",
+    ] {
+        assert_eq!(script(first), "trusted", "{first}");
+    }
+    let refused = |first: &str, why: &str| {
+        let said = script(first);
+        assert!(
+            said.starts_with("it is a script, and what interprets it: "),
+            "{first}: {said}"
+        );
+        assert!(said.contains(why), "{first}: {said}");
+    };
+    refused(
+        "#!~/other/theirs\n",
+        "'~/other/theirs': it is owned by uid 64003",
+    );
+    // A script that is interpreted by one, and a way to it that is somebody's.
+    let inner = format!("#!{}\n", tree.path("other/theirs").display());
+    machine("bin/inner", &inner);
+    refused(
+        "#!~/bin/inner\n",
+        "'~/other/theirs': it is owned by uid 64003",
+    );
+    refused("#!theirs\n", "names no interpreter by an absolute path");
+    refused("#!/usr/bin/env A=b sh\n", "more than a name");
+    let itself = format!("#!{}\n", tree.path("bin/itself").display());
+    machine("bin/itself", &itself);
+    refused("#!~/bin/itself\n", "scripts themselves");
+    chown(tree.path("other"), STRANGER, None).unwrap();
+    refused("#!~/other/mine\n", "'~/other': it is owned by uid 64003");
+    refused("#!~/other/none\n", "'~/other': it is owned by uid 64003");
+}

@@ -100,8 +100,9 @@ impl Warden {
         Ok(AdminReply::Shown(Box::new(shown(&Shown {
             pending: &request.pending_view(Some(subject)),
             draft: &request.draft,
-            files: &request.files,
-            does: &request.does,
+            files: &request.found.files,
+            loose: &request.found.loose,
+            does: &request.found.does,
             rule: &request.pending.rule().to_string(),
             command: request.pending.command().map(AsRef::as_ref),
         }))))

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_confine::floor;
-use remit_policy::{Consent, NotApprover, Who};
+use remit_policy::{Consent, NotApprover, Policy, User, Who};
 
 use super::table::Request;
 use crate::peer::Subject;
@@ -43,6 +43,28 @@ pub fn from_outside(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Refusal> {
         None => Err(unknown("its pid namespaces are not told".to_owned())),
         Some(true) => Err(refused("nothing is approved from inside a job")),
         Some(false) => Ok(()),
+    }
+}
+
+/// Whether no job of a profile is this user. Who became an approver after the policy was loaded is none either.
+/// Root is not asked: see `remit_policy_files::impersonators`.
+///
+/// # Errors
+/// Jobs of a profile are.
+pub fn not_a_jobs_user(policy: &Policy, uid: u32) -> Result<(), Refusal> {
+    let is_one = |user: &User| matches!(user, User::Fixed { uid: user, .. } if *user == uid);
+    let mut profiles = policy.profiles();
+    match profiles.find(|profile| uid != 0 && is_one(&profile.user)) {
+        None => Ok(()),
+        Some(profile) => {
+            let text = format!(
+                "jobs of profile '{}' are this user: it approves nothing",
+                profile.name
+            );
+            Err(Refusal::new(Code::DeniedRule, text)
+                .lift("give the profile a user of its own, and reload the policy")
+                .next("ask another person who can approve it"))
+        }
     }
 }
 

@@ -2,32 +2,43 @@
 
 use remit_common::text;
 
-use super::measure::{FileFound, Found};
-use super::table::Request;
+use super::measure::{AsFound, FileFound, Found, Held};
 use crate::peer::Subject;
 use crate::people::People;
+use crate::plan::Draft;
 use crate::warden::Warden;
 
 /// Of a path, on a line.
 const PATH: usize = 256;
 
 impl Warden {
-    /// What is not as it was when a request was asked for.
-    pub(super) fn changed_since(
+    /// What is not as it was when a request was asked for: policy, requester or files.
+    pub fn changed_since(
         &self,
-        request: &Request,
+        draft: &Draft,
+        before: &AsFound,
         found: Result<Found, String>,
     ) -> Option<String> {
-        if request.draft.policy() != self.policy.digest {
+        if draft.policy() != self.policy.digest {
             return Some("the policy has changed".to_owned());
         }
         let found = match found {
             Ok(found) => found,
             Err(why) => return Some(why),
         };
-        self.lost_right(&request.draft.requester.subject, &found.people)
-            .or_else(|| difference(&request.files, &found.files))
-            .or_else(|| other_effect(&request.does, &found.does))
+        let Found {
+            files,
+            loose,
+            people,
+            does,
+        } = found;
+        self.lost_right(&draft.requester.subject, &people)
+            .or_else(|| difference(&before.files, &files))
+            .or_else(|| {
+                let other = loose.iter().find(|one| !before.loose.contains(one));
+                other.cloned()
+            })
+            .or_else(|| other_effect(&before.does, &does))
     }
 
     /// Why somebody may not ask any more what they asked, by the account that they have now.
@@ -37,9 +48,11 @@ impl Warden {
     }
 }
 
-/// The first difference between files as they were and as they are.
+/// The first difference between files as they were and as they are. Of what was copied, the copy stays.
 fn difference(before: &[FileFound], now: &[FileFound]) -> Option<String> {
-    let changed = before.iter().find(|file| !now.contains(file));
+    let is_used = |file: &&FileFound| file.held != Held::Copied;
+    let mut used = before.iter().filter(is_used);
+    let changed = used.find(|file| !now.contains(file));
     let new = || now.iter().find(|file| !before.contains(file));
     changed.or_else(new).map(|file| {
         let path = text::line(file.measured.path.as_bytes(), PATH);
@@ -68,6 +81,7 @@ mod tests {
     fn file(path: &str, ino: u64) -> FileFound {
         FileFound {
             what: "program".to_owned(),
+            held: Held::Checked,
             measured: Measured {
                 path: std::ffi::CString::new(path).unwrap(),
                 dev: 1,

@@ -22,8 +22,8 @@
 //! | `effect` | `read` or `change` |
 //! | `path` | list of `dir`: where a program without a slash is looked up |
 //! | `argv` | list of `arg`; a secret stands as `***`, what it is see `slots` |
-//! | `slots` | list of `index` (into argv, from 0), `before` (what stands before it in the element), `what`; for `path` then `under`, `beneath`, `is` (`file`, `directory`, `either`), `pass` (`path`, `descriptor`); for `secret` then `keyed` |
-//! | `files` | list of `what`, `name`, `real` (links resolved), `dev`, `ino`, `ctime-ns`, `size`, `sha256` |
+//! | `slots` | list of `index` (into argv, from 0), `before` (what stands before it in the element), `what`; for `path` then `under`, `beneath`, `is` (`file`, `directory`, `either`), `pass` (`path`, `descriptor`, `copy`: a descriptor of a copy that was made when it was asked for); for `secret` then `keyed` |
+//! | `files` | list of `what`, `held` (`checked`: compared once more just before the exec, `seen`: not so, `copied`), `name`, `real` (links resolved), `dev`, `ino`, `ctime-ns`, `size`, `sha256` |
 //! | `does` | list of `line`: what the package's own program says that the change would do |
 //! | `script` | list: `sha256` |
 //! | `stdin` | list: `sha256` |
@@ -58,7 +58,7 @@ use sha2::{Digest, Sha256};
 
 use crate::approval::measure::FileFound;
 use crate::audit::chain::hex;
-use crate::plan::{Bound, Draft, Slot, SlotWhat, Whole};
+use crate::plan::{Bound, Draft, Passed, Slot, SlotWhat, Whole};
 
 const VERSION: &[u8] = b"remit approval digest 2\n";
 
@@ -209,7 +209,7 @@ impl Encoder {
                 under,
                 beneath,
                 is,
-                by_descriptor,
+                pass,
             } => {
                 self.value("what", "path");
                 self.value("under", under.as_bytes());
@@ -220,9 +220,10 @@ impl Encoder {
                     PathIs::Either => "either",
                 };
                 self.value("is", is);
-                let pass = match by_descriptor {
-                    false => "path",
-                    true => "descriptor",
+                let pass = match pass {
+                    Passed::Text => "path",
+                    Passed::Descriptor => "descriptor",
+                    Passed::Copy(_) => "copy",
                 };
                 self.value("pass", pass);
             }
@@ -236,6 +237,7 @@ impl Encoder {
     fn file(&mut self, file: &FileFound) {
         let FileFound {
             what,
+            held,
             measured,
             real,
         } = file;
@@ -248,6 +250,7 @@ impl Encoder {
             sha256,
         } = measured;
         self.value("what", what);
+        self.value("held", held.name());
         self.value("name", path.as_bytes());
         self.value("real", real.as_bytes());
         self.value("dev", dev.to_string());

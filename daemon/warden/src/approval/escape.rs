@@ -67,15 +67,38 @@ pub fn start(bytes: &[u8], cap: usize) -> (String, usize) {
     (text, taken)
 }
 
+/// Bytes of a requester for a line of a list: as [`exact`], but cut with the mark alone, and nothing of nothing.
+pub fn quoted(bytes: &[u8], cap: usize) -> String {
+    let (text, taken) = start(bytes, cap);
+    if taken == bytes.len() {
+        return text;
+    }
+    let (mut text, _) = start(bytes, cap.saturating_sub(ELLIPSIS.len_utf8()));
+    text.push(ELLIPSIS);
+    text
+}
+
+/// A requester's text that the daemon has escaped already, such as a command line: its escapes stay as they are, but a
+/// mark in it is not remit's.
+pub fn foreign(text: &str, cap: usize) -> String {
+    on_a_line(text, cap, |c| c == '\\')
+}
+
 /// Text of the daemon's or the policy's own on one line, in at most `cap` bytes: as [`exact`], but what it
-/// escaped itself stays as it is.
+/// escaped itself stays as it is. Never for what a requester wrote, whose marks would pass for remit's: see
+/// [`foreign`].
 pub fn words(text: &str, cap: usize) -> String {
+    on_a_line(text, cap, |c| matches!(c, '\\' | ELLIPSIS))
+}
+
+/// `stays`: characters that are not escaped.
+fn on_a_line(text: &str, cap: usize, stays: impl Fn(char) -> bool) -> String {
     let mut line = String::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let spaces = rest.bytes().take_while(|byte| *byte == b' ').count();
         let (piece, length) = match (spaces, first) {
-            (0, '\\' | ELLIPSIS) => (first.to_string(), first.len_utf8()),
+            (0, first) if stays(first) => (first.to_string(), first.len_utf8()),
             (0, _) => piece(rest.as_bytes()),
             _ => (spaces_as_text(spaces, false, false), spaces),
         };
@@ -197,7 +220,34 @@ mod tests {
         assert_eq!(words("abcdefgh", 6), "abc…");
     }
 
+    /// W11: a list shows what a requester wrote without that it passes for remit's own words.
+    #[test]
+    fn w11_only_remit_writes_remits_marks() {
+        let forged = "rotate [… checked by remit: harmless …]     now";
+        let want = "rotate [\\u{2026} checked by remit: harmless \\u{2026}][… 5 spaces …]now";
+        assert_eq!(quoted(forged.as_bytes(), 300), want);
+        assert_eq!(foreign(forged, 300), want);
+        assert_eq!(
+            (quoted(b"", 9), foreign("", 9)),
+            (String::new(), String::new())
+        );
+        assert_eq!(quoted(b"abcdefgh", 6), "abc…");
+        assert_eq!(
+            (quoted(b"a\\n", 9), foreign("a\\n", 9)),
+            ("a\\\\n".into(), "a\\n".into())
+        );
+    }
+
     proptest::proptest! {
+        #[test]
+        fn w11_a_requesters_mark_is_never_shown(before: String, after: String, cap in 40_usize..400) {
+            let text = format!("{before}[… x …]{after}");
+            for shown in [quoted(text.as_bytes(), cap), foreign(&text, cap)] {
+                assert!(shown.len() <= cap, "{shown}");
+                assert!(!shown.contains("[… x …]"), "{shown}");
+            }
+        }
+
         #[test]
         fn any_bytes_are_one_line_within_the_cap(bytes: Vec<u8>, cap in 200_usize..400) {
             let text = exact(&bytes, cap);

@@ -8,7 +8,7 @@ use remit_confine::Measured;
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_policy::{Ids, MachineTable, Verdict, Who};
 
-use super::measure::FileFound;
+use super::measure::{FileFound, Held};
 use crate::peer::Subject;
 use crate::plan::fixture::named;
 pub use crate::plan::fixture::{Scene, spec};
@@ -138,6 +138,7 @@ impl Scene {
 pub fn file(what: &str, name: &str, real: &str) -> FileFound {
     FileFound {
         what: what.into(),
+        held: Held::Checked,
         measured: Measured {
             path: std::ffi::CString::new(name).unwrap(),
             dev: 1,

@@ -10,17 +10,17 @@ use remit_policy::Pending;
 
 use super::approver::{self, consent};
 use super::digest::{Parts, digest};
-use super::measure::{self, Found, Measuring, Wanted};
+use super::measure::{self, AsFound, Found, Measuring, Wanted};
 use super::over::Over;
 use super::record::{approved, asked};
 use super::table::{Approving, Fresh, Request};
+use super::wanted::wanted;
 use crate::admin::Wants;
 use crate::clock::{self, Timer};
 use crate::fault::{self, Point};
 use crate::often::Often;
 use crate::parking::unrecorded;
 use crate::peer::Subject;
-use crate::people::Question;
 use crate::pipeline::{Refused, Told};
 use crate::plan::{Approved, Draft};
 use crate::reactor::{Interest, Token};
@@ -87,7 +87,11 @@ impl Warden {
         }
     }
 
-    fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
+    /// Forks the child that measures.
+    ///
+    /// # Errors
+    /// It cannot be forked.
+    pub fn start_measuring(&mut self, serial: u64, wanted: &Wanted) -> Result<Measuring, Refusal> {
         let cannot = |why: String| {
             let text = format!("its files cannot be measured: {why}");
             Refusal::new(Code::NotStarted, text)
@@ -108,7 +112,8 @@ impl Warden {
             None => {
                 let request = self.approvals.get_mut(serial);
                 let approving = request.and_then(|request| request.approving.as_mut());
-                approving.map(|approving| &mut approving.measuring)
+                let approving = approving.map(|approving| &mut approving.measuring);
+                approving.or_else(|| self.queue.measuring(serial))
             }
         };
         if let Some(found) = measuring.and_then(Measuring::read) {
@@ -123,6 +128,10 @@ impl Warden {
 
     fn has_measured(&mut self, serial: u64, found: Result<Found, String>) {
         self.timers.cancel(Timer::Measuring(serial));
+        let found = match self.looked_again(serial, found) {
+            Ok(()) => return,
+            Err(found) => found,
+        };
         if let Some(fresh) = self.approvals.take_fresh(serial) {
             self.reactor.remove(fresh.measuring.fd());
             let requester = &fresh.draft.requester;
@@ -152,8 +161,15 @@ impl Warden {
         fresh: Fresh,
         found: Result<Found, String>,
     ) -> Result<Told, Refusal> {
-        let Fresh { draft, pending, .. } = fresh;
-        let Found { files, does, .. } = match self.still_to_be_asked(&draft, found) {
+        let Fresh {
+            mut draft,
+            pending,
+            measuring,
+        } = fresh;
+        let found = self
+            .still_to_be_asked(&draft, found)
+            .and_then(|found| self.hold_copies(&mut draft, measuring, found));
+        let found = match found {
             Ok(found) => found,
             Err(refusal) => {
                 self.drop_draft(draft);
@@ -167,8 +183,7 @@ impl Warden {
             deadline: clock::since_boot().saturating_add(lasts),
             draft,
             pending,
-            files,
-            does,
+            found,
             digest: [0; 32],
             asked_ms,
             since: Instant::now(),
@@ -204,7 +219,7 @@ impl Warden {
         &self,
         draft: &Draft,
         found: Result<Found, String>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<AsFound, Refusal> {
         self.open_for_work()?;
         self.subject(draft.requester.session)?;
         if draft.policy() != self.policy.digest {
@@ -212,9 +227,15 @@ impl Warden {
             return Err(Refusal::new(Code::NotStarted, text).next("ask again"));
         }
         let found = found.map_err(|why| Refusal::new(Code::NotStarted, why))?;
-        match self.lost_right(&draft.requester.subject, &found.people) {
+        let Found {
+            files,
+            loose,
+            people,
+            does,
+        } = found;
+        match self.lost_right(&draft.requester.subject, &people) {
             Some(why) => Err(Refusal::new(Code::DeniedRule, why)),
-            None => Ok(found),
+            None => Ok(AsFound { files, loose, does }),
         }
     }
 
@@ -272,7 +293,7 @@ impl Warden {
             let group = self.admins.group();
             approver::may_still_approve(by, &found.people, group, request)?;
         }
-        if let Some(why) = self.changed_since(request, found) {
+        if let Some(why) = self.changed_since(&request.draft, &request.found, found) {
             let over = Over::void(&why);
             let refusal = over.refusal();
             self.end_request(serial, over);
@@ -291,6 +312,7 @@ impl Warden {
             digest: request.digest,
             deadline: request.deadline,
             files: request.measured(),
+            found: request.found,
         };
         let Request { draft, pending, .. } = request;
         let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
@@ -329,8 +351,8 @@ impl Warden {
             machine_id: &self.approvals.machine_id,
             key: &self.approvals.key,
             draft: &request.draft,
-            files: &request.files,
-            does: &request.does,
+            files: &request.found.files,
+            does: &request.found.does,
             rule: &request.pending.rule().to_string(),
             expires_ms: request.expires_ms,
         })
@@ -365,24 +387,4 @@ pub fn no_such_request() -> Refusal {
         "no request with this id waits for an approval",
     )
     .next("remit pending lists those that wait; remit jobs those that were decided")
-}
-
-fn wanted(draft: &Draft) -> Wanted {
-    let bound = &draft.bound;
-    let subject = &draft.requester.subject;
-    let argv = bound.argv.iter().enumerate().map(|(at, element)| {
-        let literal = at == 0 || bound.literal.get(at).copied().unwrap_or(false);
-        literal.then(|| element.clone())
-    });
-    Wanted {
-        argv: argv.collect(),
-        path: draft.path.clone(),
-        describe: draft
-            .call()
-            .named()
-            .and_then(|_| measure::asking(&bound.argv)),
-        chosen: draft.call().named().is_none(),
-        uid: subject.uid(),
-        people: Question::of([subject]),
-    }
 }

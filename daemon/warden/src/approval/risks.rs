@@ -36,14 +36,21 @@ const MASTERS: [&str; 6] = [
 /// Arguments that a sentence names.
 const NAMED: usize = 6;
 
-/// The sentences. `shown`: so many elements of the argv are shown.
-pub fn risks(whole: &Whole<'_>, files: &[FileFound], shown: usize) -> Vec<String> {
+/// The sentences. `loose`: those about what the arguments name and nobody binds. `shown`: so many elements of the argv
+/// are shown.
+pub fn risks(
+    whole: &Whole<'_>,
+    files: &[FileFound],
+    loose: &[String],
+    shown: usize,
+) -> Vec<String> {
     let bound = whole.bound;
     let argv: Vec<&[u8]> = bound.argv.iter().map(|arg| arg.as_bytes()).collect();
     let mut all = Vec::new();
     all.extend(no_sandbox(bound));
     all.extend(program::acts(&argv));
     all.extend(hidden(&argv, shown));
+    all.extend(loose.iter().cloned());
     all.extend(reason::notes(whole.reason.unwrap_or_default()));
     all.extend(program::executes(whole, &argv, files));
     all.extend(sandbox(bound));

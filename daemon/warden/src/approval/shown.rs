@@ -10,7 +10,7 @@ use remit_policy::Command;
 use sha2::{Digest, Sha256};
 
 use super::escape::{self, exact, words};
-use super::measure::FileFound;
+use super::measure::{FileFound, Held};
 use super::{risks, words as in_words};
 use crate::audit::chain::hex;
 use crate::plan::{Bound, Content, Draft, Slot, SlotWhat, Whole};
@@ -44,6 +44,8 @@ pub struct Shown<'a> {
     pub files: &'a [FileFound],
     /// What it would do.
     pub does: &'a [String],
+    /// What the arguments name without that its content is bound, a sentence each.
+    pub loose: &'a [String],
     /// The rule that asks for the approval.
     pub rule: &'a str,
     /// The policy's command, where it is one ([`remit_policy::Pending::command`]).
@@ -57,6 +59,7 @@ pub fn shown(request: &Shown<'_>) -> ShownRequest {
         draft,
         files,
         does,
+        loose,
         rule,
         command,
     } = request;
@@ -86,7 +89,11 @@ pub fn shown(request: &Shown<'_>) -> ShownRequest {
         client: exact(client.as_bytes(), LINE),
         reason: exact(reason.unwrap_or_default().as_bytes(), REASON),
         summary: words(command.map_or("", |command| command.summary.as_str()), LINE),
-        risks: [does::shown(does), risks::risks(&whole, files, argv.len())].concat(),
+        risks: [
+            does::shown(does),
+            risks::risks(&whole, files, loose, argv.len()),
+        ]
+        .concat(),
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
         files: views(files),
@@ -114,6 +121,7 @@ pub fn hash_of_all<T: AsRef<[u8]>>(parts: &[T]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Bounds the line, which [`crate::approval::Request::pending_view`] has escaped.
 fn line_of(pending: &PendingView) -> PendingView {
     let by = pending.by.iter().map(|name| words(name, 100));
     let mut by: Vec<_> = by.take(APPROVERS).collect();
@@ -245,7 +253,10 @@ fn views(files: &[FileFound]) -> Vec<FileView> {
 
 fn view(file: &FileFound) -> FileView {
     let path = exact(file.real.as_bytes(), LINE);
-    let what = words(&file.what, 100);
+    let what = match file.held {
+        Held::Checked | Held::Seen => words(&file.what, 100),
+        Held::Copied => format!("{}, in a copy", words(&file.what, 100)),
+    };
     FileView {
         what: match file.real == file.measured.path {
             true => what,

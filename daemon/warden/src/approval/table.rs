@@ -15,7 +15,7 @@ use remit_link::{JobMeta, Owner};
 use remit_policy::Pending;
 
 use super::digest::Key;
-use super::measure::{FileFound, Measuring};
+use super::measure::{AsFound, Measuring};
 use crate::audit::Record;
 use crate::clock;
 use crate::peer::Subject;
@@ -57,9 +57,7 @@ pub struct Request {
     /// What a rule says of it.
     pub pending: Pending,
     /// Its files as they were when it was asked for.
-    pub files: Vec<FileFound>,
-    /// What it would do.
-    pub does: Vec<String>,
+    pub found: AsFound,
     /// SHA-256 of all that would run.
     pub digest: [u8; 32],
     /// When it was asked for, in milliseconds since 1970.
@@ -155,16 +153,26 @@ impl Approvals {
             let text = format!("{all} changes wait for an approval, more are not allowed");
             return busy(text, caps::PENDING);
         }
+        self.has_bytes(uid, bytes)
+    }
+
+    /// Whether a request of this user that holds so many bytes may wait.
+    ///
+    /// # Errors
+    /// `busy`, naming the bound.
+    pub fn has_bytes(&self, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let held = |mine: bool| -> usize {
             let drafts = self.drafts().filter(|draft| !mine || is_of(draft, uid));
             drafts.map(|draft| draft.held).sum()
         };
         match fits(held(true), held(false), bytes) {
             true => Ok(()),
-            false => busy(
-                "the changes that wait for an approval hold as many bytes as they may".to_owned(),
-                caps::QUEUED_BYTES,
-            ),
+            false => {
+                let text = "the changes that wait for an approval hold as many bytes as they may";
+                Err(Refusal::new(Code::Busy, text)
+                    .object(caps::QUEUED_BYTES.to_string())
+                    .next("ask again when some of them are decided"))
+            }
         }
     }
 
@@ -312,10 +320,7 @@ impl Approvals {
 impl Request {
     /// What has to be found the same just before the exec.
     pub fn measured(&self) -> Vec<Measured> {
-        self.files
-            .iter()
-            .map(|file| file.measured.clone())
-            .collect()
+        self.found.checked()
     }
 }
 

@@ -2,11 +2,10 @@
 
 use remit_common::admin::PendingView;
 use remit_common::outcome::ApprovalView;
-use remit_common::text;
 use remit_link::{JobMeta, Waits};
 
 use super::approver;
-use super::escape::words;
+use super::escape::{foreign, quoted};
 use super::table::Request;
 use crate::audit::chain::hex;
 use crate::clock;
@@ -46,10 +45,10 @@ impl Request {
         let reason = self.draft.asked().reason().unwrap_or_default();
         PendingView {
             job: self.draft.job,
-            user: text::line(subject.user().as_bytes(), LINE),
+            user: quoted(subject.user().as_bytes(), LINE),
             uid: subject.uid(),
-            command: words(self.draft.command(), LINE),
-            reason: words(reason, LINE),
+            command: foreign(self.draft.command(), LINE),
+            reason: quoted(reason.as_bytes(), LINE),
             by: self.named(),
             yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
             asked_ms: self.asked_ms,

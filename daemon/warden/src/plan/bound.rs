@@ -3,6 +3,7 @@
 //! Done once when it is asked for, and again where the policy changed while it waited.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use remit_common::builtin::Builtin;
@@ -14,7 +15,7 @@ use remit_policy::{Command, Given, Terms};
 use super::asked::Asked;
 use super::call::{Call, What};
 use super::runtime::Runtime;
-use super::slot::{Slot, SlotWhat, element};
+use super::slot::{Passed, Slot, SlotWhat, element};
 use crate::config::JobLimits;
 use crate::look;
 use crate::walls::{Compiled, Sandboxes, limits_in};
@@ -134,6 +135,14 @@ impl Bound {
             SlotWhat::Path { .. } => None,
         });
         argued.chain(self.secret_stdin.as_deref())
+    }
+
+    /// Puts a sealed copy in the place of the file that an argument passes by a descriptor.
+    pub fn hold_copy(&mut self, index: usize, copy: OwnedFd) {
+        let slot = self.slots.iter_mut().find(|slot| slot.index == index);
+        if let Some(SlotWhat::Path { pass, .. }) = slot.map(|slot| &mut slot.what) {
+            *pass = Passed::Copy(copy);
+        }
     }
 
     /// Whether there is such a thing.

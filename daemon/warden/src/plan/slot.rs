@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 
+use std::os::fd::OwnedFd;
+
 use remit_confine::PathIs;
 use remit_policy::{Given, Pass};
 
@@ -30,11 +32,22 @@ pub enum SlotWhat {
         beneath: CString,
         /// What must be there.
         is: PathIs,
-        /// The program gets the path of a descriptor, not the text.
-        by_descriptor: bool,
+        /// How the program gets it.
+        pass: Passed,
     },
     /// The path of a file that holds these bytes.
     Secret(Vec<u8>),
+}
+
+/// How a program gets a path.
+#[derive(Debug)]
+pub enum Passed {
+    /// As text.
+    Text,
+    /// As the path of a descriptor that is opened inside.
+    Descriptor,
+    /// The same, of a sealed copy of the file as it was when somebody was asked to approve it.
+    Copy(OwnedFd),
 }
 
 /// An element of an argv as text, with what becomes of it where that is not all. `None`: a NUL byte.
@@ -77,9 +90,9 @@ pub fn element(index: usize, given: Given) -> Option<(CString, Option<Slot>)> {
                     remit_policy::PathIs::Directory => PathIs::Directory,
                     remit_policy::PathIs::Either => PathIs::Either,
                 },
-                by_descriptor: match pass {
-                    Pass::Path => false,
-                    Pass::Descriptor => true,
+                pass: match pass {
+                    Pass::Path => Passed::Text,
+                    Pass::Descriptor => Passed::Descriptor,
                 },
             };
             let slot = Slot {

@@ -94,7 +94,7 @@ fn a_command_is_bound_to_its_definition() {
             if before == b"--key=" && value == b"hunter2")
     );
     assert!(
-        matches!(&bound.slots[1].what, SlotWhat::Path { under, beneath, by_descriptor: false, .. }
+        matches!(&bound.slots[1].what, SlotWhat::Path { under, beneath, pass: Passed::Text, .. }
             if under.as_c_str() == c"/etc/backup" && beneath.as_c_str() == c"all")
     );
     assert_eq!(bound.secret_stdin.as_deref(), Some(&b"hunter2"[..]));

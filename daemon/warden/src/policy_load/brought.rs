@@ -62,6 +62,12 @@ impl Brought {
                 [] => {}
                 found => return Err(lines(found).join("\n")),
             }
+            let admins = accounts::optional_group(&config.accounts.admin_group);
+            let found =
+                remit_policy_files::impersonators(&loaded.policy, &loaded.sources, &names, admins);
+            if !found.is_empty() {
+                return Err(lines(&found).join("\n"));
+            }
             let notify = &config.approval.notify;
             if !notify.is_empty() {
                 let told = loaded.policy.notification(notify);

@@ -28,6 +28,7 @@ impl Warden {
     /// Ends a job that waits. One that does not is left as it is.
     pub fn end_if_waiting(&mut self, job: JobId, state: State, cause: &str) {
         let waiting = self.queue.turns.remove(|waiting| waiting.plan.job == job);
+        let waiting = waiting.or_else(|| self.stop_looking(self.queue.serial_of(job)?));
         if let Some(waiting) = waiting {
             self.end_waiting(waiting, state, format!("{cause}; it never ran"));
         }
@@ -51,6 +52,11 @@ impl Warden {
     /// Ends every job that waits.
     pub fn end_all_waiting(&mut self, state: State, cause: &str) {
         while let Some(waiting) = self.queue.turns.next(|_| true) {
+            self.end_waiting(waiting, state, cause.to_owned());
+        }
+        while let Some((serial, _)) = self.queue.looking.first_key_value()
+            && let Some(waiting) = self.stop_looking(*serial)
+        {
             self.end_waiting(waiting, state, cause.to_owned());
         }
     }

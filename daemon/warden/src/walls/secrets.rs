@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use remit_confine::{Argument, Error, Result, What};
 use remit_link::memfd;
 
-use crate::plan::{Bound, Slot, SlotWhat};
+use crate::plan::{Bound, Passed, Slot, SlotWhat};
 
 /// Those of one job, sealed.
 pub struct Secrets<'a> {
@@ -50,12 +50,16 @@ impl<'a> Secrets<'a> {
                     under,
                     beneath,
                     is,
-                    by_descriptor,
+                    pass,
                 } => What::Path {
                     under,
                     beneath,
                     is: *is,
-                    by_descriptor: *by_descriptor,
+                    by_descriptor: !matches!(pass, Passed::Text),
+                    copy: match pass {
+                        Passed::Copy(file) => Some(file.as_fd()),
+                        Passed::Text | Passed::Descriptor => None,
+                    },
                 },
                 SlotWhat::Secret(_) => What::Secret(files.next()?.as_fd()),
             };

@@ -24,9 +24,10 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         Err(found) => (None, found),
     };
     if let Some(loaded) = &loaded {
-        found.extend(reach::warnings(&loaded.policy, &names, &args.config));
+        found.extend(reach::findings(loaded, &names, &args.config));
         found.extend(places(&loaded.policy, &names));
     }
+    let loaded = loaded.filter(|_| errors(&found) == 0);
     match context.form {
         Form::Json => output::json(&json!({
             "loads": loaded.is_some(),

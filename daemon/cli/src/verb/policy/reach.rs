@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use nix::unistd::Group;
-use remit_policy::{Diagnostic, Policy, Severity};
-use remit_policy_files::{Names, Owners, approvers, outsiders, read_file};
+use remit_policy::{Diagnostic, Severity};
+use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, outsiders, read_file};
 use serde::Deserialize;
 
 /// Of `remit.toml` (remit.toml(5)), what counts here. The rest is `remitd --check`'s to judge.
@@ -38,15 +38,19 @@ enum Account {
 }
 
 /// A warning for everybody to whom something is granted and who may not connect, and for everybody who
-/// is asked for an approval and cannot give it.
-pub fn warnings(policy: &Policy, names: &Names, config: &Path) -> Vec<Diagnostic> {
+/// is asked for an approval and cannot give it; an error for each profile whose user may approve.
+pub fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
+    let policy = &loaded.policy;
     let file = config.join("remit.toml");
     match groups(&file) {
         // None where there is no such group, as on a machine that remit is not installed on.
         Ok([socket, admin]) => {
             let outside = socket.map(|gid| outsiders(policy, names, gid));
             let unable = admin.map(|gid| approvers(policy, names, gid));
-            [outside, unable].map(Option::unwrap_or_default).concat()
+            let jobs = impersonators(policy, &loaded.sources, names, admin);
+            [outside, unable, Some(jobs)]
+                .map(Option::unwrap_or_default)
+                .concat()
         }
         Err(why) => {
             let why = format!("who may connect cannot be told: {why}");

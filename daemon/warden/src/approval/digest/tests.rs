@@ -9,6 +9,7 @@ use remit_common::wire::Effect;
 
 use super::*;
 use crate::approval::fixture::{Scene, file};
+use crate::approval::measure::Held;
 use crate::peer::Subject;
 
 const KEY: Key = Key([9; 32]);
@@ -96,13 +97,19 @@ const BACKUP: &[(&str, Change)] = &[
         path_slot(draft, |_, _, is, _| *is = PathIs::Directory)
     }),
     ("pass", |draft, _| {
-        path_slot(draft, |_, _, _, pass| *pass = !*pass)
+        path_slot(draft, |_, _, _, pass| *pass = Passed::Descriptor)
+    }),
+    ("pass", |draft, _| {
+        path_slot(draft, |_, _, _, pass| {
+            *pass = Passed::Copy(remit_link::memfd::seal(c"file", b"").unwrap())
+        })
     }),
     ("files", |_, files| files.truncate(0)),
     ("what", |_, files| files[0].what = "prograM".into()),
     ("name", |_, files| {
         files[0].measured.path = c("/usr/bin/truE")
     }),
+    ("held", |_, files| files[0].held = Held::Seen),
     ("real", |_, files| files[0].real = c("/usr/bin/truE")),
     ("dev", |_, files| files[0].measured.dev = 7),
     ("ino", |_, files| files[0].measured.ino = 7),
@@ -135,16 +142,16 @@ const BACKUP: &[(&str, Change)] = &[
     ("runtime-s", |draft, _| draft.bound.runtime.seconds += 1),
 ];
 
-fn path_slot(draft: &mut Draft, change: fn(&mut CString, &mut CString, &mut PathIs, &mut bool)) {
+fn path_slot(draft: &mut Draft, change: fn(&mut CString, &mut CString, &mut PathIs, &mut Passed)) {
     for slot in &mut draft.bound.slots {
         if let SlotWhat::Path {
             under,
             beneath,
             is,
-            by_descriptor,
+            pass,
         } = &mut slot.what
         {
-            change(under, beneath, is, by_descriptor);
+            change(under, beneath, is, pass);
         }
     }
 }
@@ -325,7 +332,7 @@ fn the_encoding_is_as_written_down() {
          path x1\ndir {}\n{}\n\
          argv x2\narg 2\nls\narg 3\na\nb\n\
          slots x0\n\
-         files x1\nwhat 7\nprogram\nname 13\n/usr/bin/true\nreal 13\n/usr/bin/true\n\
+         files x1\nwhat 7\nprogram\nheld 7\nchecked\nname 13\n/usr/bin/true\nreal 13\n/usr/bin/true\n\
          dev 1\n1\nino 1\n2\nctime-ns 2\n-3\nsize 1\n4\nsha256 64\n{sha}\n\
          does x0\n\
          script x0\n\
@@ -345,6 +352,6 @@ fn the_encoding_is_as_written_down() {
         remit_policy::PATH_DIRS[0],
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), want);
-    let golden = "8320b4c56dad8e30b3fa33f79e2f52bc8cab608cd25ef2f21398f53f7153ad7f";
+    let golden = "f6a4205ac8ba1977fa00090bee59507c61d87891fdb9f827c9f84b373029149f";
     assert_eq!(hex(&digest(&parts(&draft, &program()))), golden);
 }

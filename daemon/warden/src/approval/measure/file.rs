@@ -19,12 +19,12 @@ use remit_common::text;
 use remit_confine::Measured;
 use sha2::{Digest, Sha256};
 
-use super::FileFound;
+use super::{FileFound, Held};
 
 /// Of a program or an interpreter.
 pub const LARGEST_PROGRAM: u64 = 512 << 20;
 /// Of an argument.
-const LARGEST_ARGUMENT: u64 = 64 << 20;
+pub const LARGEST_ARGUMENT: u64 = 64 << 20;
 /// Of a path in a message.
 const SHOWN: usize = 256;
 
@@ -67,6 +67,11 @@ pub fn look(path: &CStr) -> Result<Option<Place>, String> {
 }
 
 impl Place {
+    /// Whether it is what this stat was made of.
+    pub fn is(&self, stat: &FileStat) -> bool {
+        (self.stat.st_dev, self.stat.st_ino) == (stat.st_dev, stat.st_ino)
+    }
+
     /// Whether it has a content that stays.
     pub fn is_file(&self) -> bool {
         kind(&self.stat) == SFlag::S_IFREG && !self.is_made_when_read
@@ -81,6 +86,7 @@ impl Place {
     pub fn measure(
         &self,
         what: &str,
+        held: Held,
         largest: u64,
         first: Option<&mut Vec<u8>>,
     ) -> Result<FileFound, String> {
@@ -114,6 +120,7 @@ impl Place {
         }
         Ok(FileFound {
             what: what.to_owned(),
+            held,
             measured: Measured {
                 path: path.clone(),
                 dev: after.st_dev,
@@ -134,7 +141,7 @@ pub fn of_argument(what: &str, element: &CStr) -> Result<Option<FileFound>, Stri
     }
     let place = look(element)?.filter(Place::is_file);
     place
-        .map(|place| place.measure(what, LARGEST_ARGUMENT, None))
+        .map(|place| place.measure(what, Held::Checked, LARGEST_ARGUMENT, None))
         .transpose()
 }
 
@@ -167,15 +174,18 @@ fn hash(
     }
 }
 
-fn kind(stat: &FileStat) -> SFlag {
+/// The type of a file.
+pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-fn ctime_ns(stat: &FileStat) -> i128 {
+/// Its change time in nanoseconds since 1970.
+pub fn ctime_ns(stat: &FileStat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-fn identity(stat: &FileStat) -> (u64, u64, i128, i64) {
+/// What differs after a write, a rename or a change of rights.
+pub fn identity(stat: &FileStat) -> (u64, u64, i128, i64) {
     (stat.st_dev, stat.st_ino, ctime_ns(stat), stat.st_size)
 }
 
@@ -188,7 +198,8 @@ fn cannot(path: &CStr, error: impl std::fmt::Display) -> String {
     format!("'{}' cannot be read: {error}", shown(path))
 }
 
-fn changing(path: &CStr) -> String {
+/// It changed while it was looked at.
+pub fn changing(path: &CStr) -> String {
     format!("'{}' changed while it was read; try again", shown(path))
 }
 

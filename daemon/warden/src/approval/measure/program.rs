@@ -2,29 +2,31 @@
 
 use std::ffi::{CStr, CString};
 
-use super::FileFound;
 use super::file::{LARGEST_PROGRAM, Place, look, shown};
+use remit_common::shebang::{FIRST_BYTES, interpreter};
 
-/// As much of the first line as the kernel reads. execve(2).
-const FIRST_LINE: usize = 255;
+use super::{FileFound, Held};
 
 /// The program that `name` means, and its interpreters.
 pub fn measure(name: &CStr, path: &[CString]) -> Result<Vec<FileFound>, String> {
     let (program, first) = one("program", &find(name, path)?)?;
     let mut files = vec![program];
-    let Some(line) = Line::of(&first)? else {
+    let Some(line) = interpreter(&first)? else {
         return Ok(files);
     };
-    let (interpreter, first) = one("interpreter", &present(&line.interpreter)?)?;
-    if Line::of(&first)?.is_some() {
-        let text = shown(&line.interpreter);
+    let unnamed = |_| "its first line has a NUL byte";
+    let path_of_it = CString::new(line.path).map_err(unnamed)?;
+    let (found, first_of_it) = one("interpreter", &present(&path_of_it)?)?;
+    if interpreter(&first_of_it)?.is_some() {
+        let text = shown(&path_of_it);
         return Err(format!(
             "'{}' cannot be approved: its interpreter '{text}' is itself a script",
             shown(name)
         ));
     }
-    files.push(interpreter);
-    if let Some(name) = line.by_env() {
+    files.push(found);
+    if let Some(name) = line.by_env {
+        let name = CString::new(name).map_err(unnamed)?;
         files.push(one("interpreter", &find(&name, path)?)?.0);
     }
     Ok(files)
@@ -33,8 +35,8 @@ pub fn measure(name: &CStr, path: &[CString]) -> Result<Vec<FileFound>, String> 
 /// The file, and what it begins with.
 fn one(what: &str, place: &Place) -> Result<(FileFound, Vec<u8>), String> {
     let mut first = Vec::new();
-    let found = place.measure(what, LARGEST_PROGRAM, Some(&mut first))?;
-    first.truncate(FIRST_LINE);
+    let found = place.measure(what, Held::Checked, LARGEST_PROGRAM, Some(&mut first))?;
+    first.truncate(FIRST_BYTES);
     Ok((found, first))
 }
 
@@ -80,95 +82,5 @@ fn present(path: &CStr) -> Result<Place, String> {
         Some(place) if !place.is_file() => Err(format!("'{text}' is not a regular file")),
         Some(place) if !place.is_executable() => Err(format!("'{text}' is not an executable file")),
         Some(place) => Ok(place),
-    }
-}
-
-/// The first line of a script.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    interpreter: CString,
-    argument: Option<CString>,
-}
-
-impl Line {
-    /// `None`: the file is no script. Reads the line as the kernel does (fs/binfmt_script.c).
-    fn of(first: &[u8]) -> Result<Option<Self>, String> {
-        let Some(line) = first.strip_prefix(b"#!") else {
-            return Ok(None);
-        };
-        let line = line.split(|b| [b'\n', 0].contains(b)).next();
-        let line = line.unwrap_or_default().trim_ascii();
-        let is_space = |b: &u8| b" \t".contains(b);
-        let end = line.iter().position(is_space).unwrap_or(line.len());
-        let (interpreter, argument) = line.split_at(end);
-        let argument = argument.trim_ascii();
-        let text = |bytes: &[u8]| CString::new(bytes).ok();
-        match text(interpreter) {
-            Some(interpreter) if interpreter.as_bytes().first() == Some(&b'/') => Ok(Some(Self {
-                interpreter,
-                argument: text(argument).filter(|argument| !argument.is_empty()),
-            })),
-            _ => Err("its first line names no interpreter by an absolute path".to_owned()),
-        }
-    }
-
-    /// What env(1) would look up, where it is the interpreter and has only that to do.
-    fn by_env(&self) -> Option<CString> {
-        let is_env = self.interpreter.as_bytes().ends_with(b"/env");
-        let plain = |name: &&CString| {
-            let bytes = name.as_bytes();
-            bytes.first() != Some(&b'-') && !bytes.iter().any(|b| b"=/ \t".contains(b))
-        };
-        self.argument
-            .as_ref()
-            .filter(plain)
-            .filter(|_| is_env)
-            .cloned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_line_is_read_as_the_kernel_does() {
-        let line = |interpreter: &CStr, argument: Option<&CStr>| {
-            Ok(Some(Line {
-                interpreter: interpreter.to_owned(),
-                argument: argument.map(CStr::to_owned),
-            }))
-        };
-        let relative = || Err("its first line names no interpreter by an absolute path".to_owned());
-        for (first, want) in [
-            (&b"\x7fELF"[..], Ok(None)),
-            (b"", Ok(None)),
-            (b"# !/bin/sh", Ok(None)),
-            (b"#!/bin/sh\necho", line(c"/bin/sh", None)),
-            (b"#! \t/bin/sh -e \nx", line(c"/bin/sh", Some(c"-e"))),
-            (
-                b"#!/usr/bin/env -S a b",
-                line(c"/usr/bin/env", Some(c"-S a b")),
-            ),
-            (b"#!bin/sh\n", relative()),
-            (b"#!\n/bin/sh", relative()),
-        ] {
-            assert_eq!(Line::of(first), want, "{}", first.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn what_env_looks_up_is_known_where_it_does_nothing_else() {
-        for (first, want) in [
-            (&b"#!/usr/bin/env python3\n"[..], Some(c"python3")),
-            (b"#!/usr/bin/env -S python3 -I\n", None),
-            (b"#!/usr/bin/env A=b\n", None),
-            (b"#!/usr/bin/env /bin/sh\n", None),
-            (b"#!/usr/bin/python3 x\n", None),
-            (b"#!/usr/bin/env\n", None),
-        ] {
-            let line = Line::of(first).unwrap().unwrap();
-            assert_eq!(line.by_env().as_deref(), want, "{}", first.escape_ascii());
-        }
     }
 }

@@ -41,11 +41,14 @@ impl Drop for Dir {
 }
 
 fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
+    let word = |word: Option<CString>| word.map_or(Word::Settled, Word::Literal);
     Wanted {
-        argv,
+        argv: argv.into_iter().map(word).collect(),
         path: path.to_vec(),
+        cwd: c"/".to_owned(),
         chosen: false,
         describe: None,
+        eyes: Eyes::Root,
         uid: 0,
         people: Question {
             accounts: [(0, "root".to_owned())].into(),
@@ -56,7 +59,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
 
 /// Without the fork, which is for processes of one thread; but through its pipe's encoding.
 fn measure(wanted: &Wanted) -> Result<Found, String> {
-    let found = Found::of(wanted);
+    let found = Found::of(wanted, &[]);
     let bytes = postcard::to_extend(&found, Vec::new()).unwrap();
     assert_eq!(postcard::from_bytes(&bytes), Ok(found.clone()));
     found

@@ -6,7 +6,7 @@ use crate::peer::Subject;
 use crate::plan::Draft;
 
 fn of(draft: &Draft) -> Vec<String> {
-    risks(&draft.whole(), &[], usize::MAX)
+    risks(&draft.whole(), &[], &[], usize::MAX)
 }
 
 fn has(all: &[String], part: &str) -> bool {
@@ -207,7 +207,7 @@ fn code_that_is_brought_along_is_told() {
         file("program", "/usr/bin/tool", "/usr/bin/tool"),
         file("interpreter", "/bin/sh", "/usr/bin/dash"),
     ];
-    let all = risks(&draft.whole(), &files, usize::MAX);
+    let all = risks(&draft.whole(), &files, &[], usize::MAX);
     assert_eq!(
         all,
         ["the program is a script, executed by '/usr/bin/dash'"]

@@ -33,6 +33,7 @@ fn show(draft: &Draft, files: &[FileFound]) -> ShownRequest {
         draft,
         files,
         does: &[],
+        loose: &[],
         rule: "ops (t.toml:34)",
         command: None,
     })
