@@ -72,7 +72,7 @@ fn nothing_is_left_when_the_job_has_ended() {
     let (ground, uid) = (ground(), uid());
     let spawned = started(&ground, uid, &format!("{TREE} exit 7"));
     wait_readable(&spawned.pidfd);
-    assert_eq!(processes(uid), []);
+    assert_eq!(processes(uid), Vec::<i32>::new());
     assert_eq!(finish(spawned).code(), Some(7));
     end(ground);
 }
@@ -85,7 +85,7 @@ fn nothing_is_left_of_a_fork_bomb() {
                 while [ $i -lt 3000 ]; do i=$((i+1)); done; exit 3";
     let spawned = started(&ground, uid, bomb);
     wait_readable(&spawned.pidfd);
-    assert_eq!(processes(uid), []);
+    assert_eq!(processes(uid), Vec::<i32>::new());
     assert_eq!(finish(spawned).code(), Some(3));
     end(ground);
 }
