@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     if nix::unistd::geteuid().is_root()
+        && !compares_with_the_machine(Path::new(&program))
         && let Err(error) = isolate()
     {
         eprintln!("hermetic: cannot hide this machine's accounts: {error}");
@@ -44,6 +45,12 @@ fn main() -> ExitCode {
     let error = run(&program, arguments);
     eprintln!("hermetic: cannot run '{}': {error}", program.display());
     ExitCode::from(127)
+}
+
+/// The tests of facts about the host compare them with what the host's own tools print, in the host's mount namespace.
+fn compares_with_the_machine(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with("remit_facts-")
 }
 
 /// Returns only if the program cannot be executed.

@@ -118,7 +118,7 @@ fn policy(dir: &Path) -> String {
         command("blind", "strict", "/usr/bin/cat", &path("is = \"file\", pass = \"descriptor\"")),
         format!(
             "[profile.files]\nbase = \"strict\"\nread = [\"{dir}\"]\n\n[[grant]]\nname = \"files\"\n\
-             to = [\"#64001\"]\nallow = [\"file.*\"]\napproval = {{ by = [\"#64005\"] }}\n\n\
+             to = [\"#64001\"]\nallow = [\"file.*\"]\neffect = \"change\"\napproval = {{ by = [\"#64005\"] }}\n\n\
              [[grant]]\nname = \"runs\"\nto = [\"#64001\"]\nallow = [\"run\"]\nprofile = \"files\"\n\
              approval = {{ by = [\"#64005\"] }}\n\n\
              [[grant]]\nname = \"looks\"\nto = [\"#64002\"]\nallow = [\"run\"]\napproval = \"none\"\n"

@@ -133,6 +133,8 @@ fn roff(text: &str) -> String {
         ("^", "\\(ha"),
         ("`", "\\(ga"),
         ("…", "..."),
+        // A long pattern may be broken here.
+        ("|", "|\\:"),
     ];
     let text = escaped
         .iter()

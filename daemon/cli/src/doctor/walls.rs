@@ -259,7 +259,7 @@ pub mod tests {
             ["warning landlock", "warning cgroup", "warning limits"]
         );
         poor.cgroup = None;
-        assert_eq!(found(&poor, None)[1], "warning cgroup");
+        assert_eq!(found(&poor, None)[1], "failure cgroup");
     }
 
     #[test]
