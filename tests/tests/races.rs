@@ -363,6 +363,7 @@ fn nothing_of_a_job_outlives_its_stop() {
 fn a_job_that_forks_as_fast_as_it_can_is_ended_whole() {
     let field = Field::new(Options {
         limits: "tasks = 48".into(),
+        waiting: 32,
         ..Options::default()
     });
     let bomb = "exec perl -e 'fork while 1'";
@@ -372,6 +373,8 @@ fn a_job_that_forks_as_fast_as_it_can_is_ended_whole() {
     let hare = "exec perl -e '$SIG{CHLD} = \"IGNORE\"; unless (fork) { while (1) { fork and exit } } sleep 1000'";
     let mut random = Random::seeded_by("REMIT_RACES_SEED");
     for text in [bomb, sessions, hare] {
+        // Each round has a uid of its own: what the round before left is reaped by process 1 of this machine, which may
+        // be slow, and counts until then.
         for round in 0..10 {
             let job = field
                 .caller(&user_a())

@@ -33,7 +33,6 @@ use crate::peer::Subject;
 use crate::plan::Call;
 use crate::say::{self, Weight};
 use crate::warden::Warden;
-
 use moment::Moment;
 use store::{Saved, Store};
 use table::{Asker, Table};

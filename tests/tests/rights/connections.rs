@@ -19,11 +19,7 @@ fn w16_a_refusal_of_one_who_is_gone_names_the_uid() {
     for _ in 0..3 {
         let mut command = Command::new(&me);
         command
-            .args([
-                "--exact",
-                "rights::connections::connects_and_ends",
-                "--ignored",
-            ])
+            .args(["--exact", "rights::connections::connects_and_ends"])
             .env("REMIT_TEST_CONNECTS", &socket)
             .stdout(Stdio::null());
         Identity::new(UID, &[remit_tests::daemon::SOCKET_GROUP]).runs(&mut command);

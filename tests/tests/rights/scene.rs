@@ -40,6 +40,7 @@ profile = "strict"
 name = "asks"
 to = ["bot", "%agents"]
 allow = ["site.*"]
+effect = "change"
 approval = { by = ["%ops", "bob"], expires = "10min" }
 "##;
 

@@ -16,7 +16,7 @@ fn w05_one_use_does_not_run_all_that_waited() {
     let daemon = Daemon::start(remit_tests::daemon::Options {
         jobs: 1,
         policy: format!(
-            "{free}\n[[grant]]\nto = [\"root\"]\nallow = [\"site.*\"]\napproval = {{ by = [\"%ops\"] }}\n"
+            "{free}\n[[grant]]\nto = [\"root\"]\nallow = [\"site.*\"]\neffect = \"change\"\napproval = {{ by = [\"%ops\"] }}\n"
         ),
         ..options()
     });

@@ -192,24 +192,41 @@ fn what_changes_while_it_waits_for_a_place_does_not_run() {
         let report = run_late(&daemon, &stage, name, None);
         assert_eq!(stdout(&report), "approved\n", "{name}: {report:?}");
     }
+    each_change_is_refused(&daemon, &stage, "has changed");
+    daemon.stop();
+}
+
+/// A change after the look at the turn: the job's own look, just before the exec, refuses it.
+#[test]
+fn what_changes_after_the_turn_does_not_run() {
+    let Some(options) = Options::mutated("REMIT_MUTATE_TURN", "off") else {
+        return;
+    };
+    let stage = Stage::new();
+    let daemon = Daemon::start(stage.options(options));
+    each_change_is_refused(&daemon, &stage, "is not what was approved");
+    daemon.stop();
+}
+
+fn each_change_is_refused(daemon: &Daemon, stage: &Stage, why: &str) {
     for (name, change, file) in CHANGES {
-        let report = run_late(&daemon, &stage, name, Some(*change));
+        let report = run_late(daemon, stage, name, Some(*change));
         let ending = report.ending.as_ref().expect("it has ended");
-        let told = format!("'{}' is not what was approved", stage.path(file));
-        assert!(ending.cause.contains(&told), "{name}, {file}: {report:?}");
+        let cause = format!("'{}' {why}", stage.path(file));
+        assert!(ending.cause.contains(&cause), "{name}, {file}: {report:?}");
         assert_eq!(ending.code, Some(Code::ApprovalVoid), "{report:?}");
         assert!(ending.next.is_some(), "{report:?}");
         assert_eq!((stdout(&report), ending.exit), (String::new(), None));
     }
-    daemon.stop();
 }
 
-/// The same with the wall gone: then it runs, so it is the wall that holds.
+/// The same without either look: then it runs, so these are the walls that hold.
 #[test]
 fn without_the_last_look_it_would_run() {
-    let Some(options) = Options::mutated("REMIT_MUTATE", "strict.Measured") else {
+    let Some(mut options) = Options::mutated("REMIT_MUTATE", "strict.Measured") else {
         return;
     };
+    options.env.push(("REMIT_MUTATE_TURN".into(), "off".into()));
     let stage = Stage::new();
     let daemon = Daemon::start(stage.options(options));
     for (name, change, file) in CHANGES {

@@ -64,7 +64,7 @@ fn between_jobs_no_process_has_the_uid_of_a_job() {
 /// wall, when it alone is switched off.
 #[rustfmt::skip] // a table, one row a line
 const MUTATIONS: &[(&str, &[&str])] = &[
-    ("Identity", &["foreign-file", "daemon-audit", "shadow", "setpriority", "prlimit", "affinity"]),
+    ("Identity", &["foreign-file", "daemon-audit", "shadow", "prlimit"]),
     ("Capabilities", &["is-powerless"]), // an exec as another uid than root takes the rest
     ("NoNewPrivs", &[]), // the kernel then refuses the filter and Landlock, so that nothing runs
     ("ReadOnlyMounts", &["write", "chmod", "chown", "utimes", "setxattr", "atime"]),
