@@ -3,8 +3,10 @@
 //! An account is a uid and a name. Those of /etc/passwd are known at once; those of a directory service are
 //! asked for by a child, and the connection waits here. Nothing is read from it meanwhile.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
+use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 
@@ -14,9 +16,10 @@ use crate::peer::{Nameless, NoSubject, Subject};
 use crate::people::{People, Question};
 use crate::warden::Warden;
 
-/// Connections that wait for a name, in all and of one uid.
-const MOST: usize = 64;
-const PER_UID: usize = 8;
+/// Connections that wait for a name: as many as there can be sessions.
+const MOST: usize = caps::SESSIONS + caps::SESSION_USERS;
+/// Uids that are looked up at a time. Other look-ups, for people and grants, need room beside them.
+const AT_ONCE: usize = 16;
 
 /// At which socket somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +39,34 @@ pub struct Arrival {
     pidfd: OwnedFd,
 }
 
-/// All of them, in the order in which they came.
+/// All of them, in the order in which they came, and the uids that are looked up now.
 #[derive(Debug, Default)]
-pub struct Arrivals(Vec<Arrival>);
+pub struct Arrivals {
+    waiting: Vec<Arrival>,
+    asked: BTreeSet<u32>,
+}
+
+impl Arrivals {
+    /// Whether another connection of this uid may wait.
+    fn has_room(&self, uid: u32) -> bool {
+        let own = self.waiting.iter().filter(|one| one.who.uid() == uid);
+        own.count() < caps::SESSIONS_PER_UID && self.waiting.len() < MOST
+    }
+
+    /// The uid to look up next, if one may be.
+    fn next(&self) -> Option<u32> {
+        let mut uids = self.waiting.iter().map(|one| one.who.uid());
+        let next = uids.find(|uid| !self.asked.contains(uid))?;
+        (self.asked.len() < AT_ONCE).then_some(next)
+    }
+
+    /// Takes out all of a uid.
+    fn take(&mut self, uid: u32) -> Vec<Arrival> {
+        self.asked.remove(&uid);
+        let own = |arrival: &mut Arrival| arrival.who.uid() == uid;
+        self.waiting.extract_if(.., own).collect()
+    }
+}
 
 impl Warden {
     /// Lets in who was identified, at once where the account is known.
@@ -56,35 +84,42 @@ impl Warden {
         if let Some(name) = self.names.name(uid) {
             return self.let_in(door, stream, who.named(name), pidfd);
         }
-        let of_uid = |arrival: &&Arrival| arrival.who.uid() == uid;
-        let own = self.arrivals.0.iter().filter(of_uid).count();
-        let room = match own {
-            0 => {
-                let mut question = Question::default();
-                question.account(uid, &nameless(uid));
-                self.look_up(&question, Then::Name(uid))
-            }
-            _ => Ok(()),
-        };
-        let full = own >= PER_UID || self.arrivals.0.len() >= MOST;
-        let room = room.and_then(|()| match full {
-            false => Ok(()),
-            true => {
-                let text = "too many connections wait for their accounts to be looked up";
-                Err(Refusal::new(Code::Busy, text).next("connect again in a moment"))
-            }
+        if !self.arrivals.has_room(uid) {
+            let text = "too many connections wait for their accounts to be looked up";
+            let refusal = Refusal::new(Code::Busy, text).next("connect again in a moment");
+            let subject = who.named(nameless(uid));
+            return self.record_refusal(Some(&subject), None, &refusal, None);
+        }
+        self.arrivals.waiting.push(Arrival {
+            door,
+            stream,
+            who,
+            pidfd,
         });
-        match room {
-            Ok(()) => self.arrivals.0.push(Arrival {
-                door,
-                stream,
-                who,
-                pidfd,
-            }),
-            Err(refusal) => {
-                let subject = who.named(nameless(uid));
-                self.record_refusal(Some(&subject), None, &refusal, None);
+        self.ask_for_names();
+    }
+
+    /// Begins to look up uids that wait, as many as may be at a time.
+    fn ask_for_names(&mut self) {
+        while let Some(uid) = self.arrivals.next() {
+            let mut question = Question::default();
+            question.account(uid, &nameless(uid));
+            match self.look_up(&question, Then::Name(uid)) {
+                Ok(()) => {
+                    self.arrivals.asked.insert(uid);
+                }
+                // Those under way go on with the others when they end.
+                Err(_) if !self.arrivals.asked.is_empty() => return,
+                Err(refusal) => self.close_arrivals(uid, &refusal),
             }
+        }
+    }
+
+    /// Closes the connections of a uid whose name is not known; each is recorded.
+    fn close_arrivals(&mut self, uid: u32, refusal: &Refusal) {
+        for arrival in self.arrivals.take(uid) {
+            let subject = arrival.who.named(nameless(uid));
+            self.record_refusal(Some(&subject), None, refusal, None);
         }
     }
 
@@ -95,31 +130,21 @@ impl Warden {
             let name = name.map(|(_, name)| name.map(str::to_owned));
             name.ok_or_else(|| format!("the account of uid {uid} cannot be looked up"))
         });
-        let own = |arrival: &mut Arrival| arrival.who.uid() == uid;
-        let arrivals: Vec<Arrival> = self.arrivals.0.extract_if(.., own).collect();
-        if let Ok(name) = &found {
-            self.names.learn(uid, name.as_deref());
-        }
-        for arrival in arrivals {
-            let Arrival {
-                door,
-                stream,
-                who,
-                pidfd,
-            } = arrival;
-            match &found {
-                Ok(name) => {
-                    let name = name.clone().unwrap_or_else(|| nameless(uid));
-                    self.let_in(door, stream, who.named(name), pidfd);
-                }
-                Err(why) => {
-                    let text = format!("a connection was closed: {why}");
-                    let refusal = Refusal::new(Code::DaemonUnavailable, text);
-                    let subject = who.named(nameless(uid));
-                    self.record_refusal(Some(&subject), None, &refusal, None);
+        match found {
+            Ok(name) => {
+                self.names.learn(uid, name.as_deref());
+                let name = name.unwrap_or_else(|| nameless(uid));
+                for arrival in self.arrivals.take(uid) {
+                    let subject = arrival.who.named(name.clone());
+                    self.let_in(arrival.door, arrival.stream, subject, arrival.pidfd);
                 }
             }
+            Err(why) => {
+                let text = format!("a connection was closed: {why}");
+                self.close_arrivals(uid, &Refusal::new(Code::DaemonUnavailable, text));
+            }
         }
+        self.ask_for_names();
     }
 
     fn let_in(&mut self, door: Door, stream: ForeignSocket, subject: Subject, pidfd: OwnedFd) {

@@ -61,6 +61,7 @@ impl Token {
             Self::Job(n) => (7, n),
             Self::Steps(n) => (8, n),
             Self::Cgroup(n) => (9, n),
+            Self::LookUp(n) => (10, n),
             Self::Signals => (11, 0),
             Self::Policy => (12, 0),
             Self::Audit => (13, 0),
@@ -68,7 +69,6 @@ impl Token {
             Self::Measuring(n) => (15, n),
             Self::History(n) => (16, n),
             Self::Ahead => (17, 0),
-            Self::LookUp(n) => (18, n),
         }
     }
 
@@ -90,6 +90,7 @@ impl Token {
             7 => Self::Job(n),
             8 => Self::Steps(n),
             9 => Self::Cgroup(n),
+            10 => Self::LookUp(n),
             11 => Self::Signals,
             12 => Self::Policy,
             13 => Self::Audit,
@@ -97,7 +98,6 @@ impl Token {
             15 => Self::Measuring(n),
             16 => Self::History(n),
             17 => Self::Ahead,
-            18 => Self::LookUp(n),
             _ => return None,
         })
     }
