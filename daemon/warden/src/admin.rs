@@ -21,6 +21,7 @@ use remit_confine::floor;
 use remit_link::ForeignSocket;
 
 pub use self::approving::bad_id;
+pub use self::connections::refuse;
 use self::frames::{has_frame, take_frame};
 pub use self::granting::Giving;
 pub use self::wants::Wants;

@@ -11,6 +11,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 
 use crate::accounts::nameless;
+use crate::admin;
+use crate::clients;
 use crate::lookups::Then;
 use crate::peer::{Nameless, NoSubject, Subject};
 use crate::people::{People, Question};
@@ -28,6 +30,16 @@ pub enum Door {
     Client,
     /// admin.sock
     Admin,
+}
+
+impl Door {
+    /// Says why a connection is refused before it has asked anything.
+    fn refuse(self, stream: &ForeignSocket, refusal: Refusal) {
+        match self {
+            Self::Client => clients::say_goodbye(stream, refusal),
+            Self::Admin => admin::refuse(stream, refusal),
+        }
+    }
 }
 
 /// Somebody who has been identified, and whose account is looked up.
@@ -50,7 +62,8 @@ impl Arrivals {
     /// Whether another connection of this uid may wait.
     fn has_room(&self, uid: u32) -> bool {
         let own = self.waiting.iter().filter(|one| one.who.uid() == uid);
-        own.count() < caps::SESSIONS_PER_UID && self.waiting.len() < MOST
+        // Beyond the sessions that a user may have, so that the refusal names that bound.
+        own.count() < 2 * caps::SESSIONS_PER_UID && self.waiting.len() < MOST
     }
 
     /// The uid to look up next, if one may be.
@@ -88,7 +101,8 @@ impl Warden {
             let text = "too many connections wait for their accounts to be looked up";
             let refusal = Refusal::new(Code::Busy, text).next("connect again in a moment");
             let subject = who.named(nameless(uid));
-            return self.record_refusal(Some(&subject), None, &refusal, None);
+            self.record_refusal(Some(&subject), None, &refusal, None);
+            return door.refuse(&stream, refusal);
         }
         self.arrivals.waiting.push(Arrival {
             door,
@@ -120,6 +134,7 @@ impl Warden {
         for arrival in self.arrivals.take(uid) {
             let subject = arrival.who.named(nameless(uid));
             self.record_refusal(Some(&subject), None, refusal, None);
+            arrival.door.refuse(&arrival.stream, refusal.clone());
         }
     }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, send};
+use remit_common::refusal::Refusal;
 use remit_common::wire::ToClient;
 use remit_common::{caps, frame};
 use remit_link::{ForeignSocket, ToBroker};
@@ -60,11 +61,7 @@ impl Warden {
             }
             Err(refusal) => {
                 self.record_refusal(Some(&subject), None, &refusal, None);
-                if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME) {
-                    // A fresh socket has room for one frame; if not, it is closed without.
-                    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                    let _ = send(stream.as_raw_fd(), &bytes, flags);
-                }
+                say_goodbye(&stream, refusal);
             }
         }
     }
@@ -97,5 +94,14 @@ impl Warden {
         } else {
             self.reactor.remove(&self.listeners.clients);
         }
+    }
+}
+
+/// Says why a connection is refused before it has asked anything. A fresh socket has room for one frame; if it has none,
+/// the connection is closed without.
+pub fn say_goodbye(stream: &ForeignSocket, refusal: Refusal) {
+    if let Ok(bytes) = frame::encode(&ToClient::Goodbye(refusal), caps::ADMIN_FRAME) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let _ = send(stream.as_raw_fd(), &bytes, flags);
     }
 }

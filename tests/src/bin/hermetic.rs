@@ -35,9 +35,12 @@ fn main() -> ExitCode {
         eprintln!("usage: hermetic PROGRAM [ARGUMENT...]");
         return ExitCode::from(64);
     };
+    let prepare = match compares_with_the_machine(Path::new(&program)) {
+        true => enter_the_machine,
+        false => isolate,
+    };
     if nix::unistd::geteuid().is_root()
-        && !compares_with_the_machine(Path::new(&program))
-        && let Err(error) = isolate()
+        && let Err(error) = prepare()
     {
         eprintln!("hermetic: cannot hide this machine's accounts: {error}");
         return ExitCode::from(71);
@@ -51,6 +54,16 @@ fn main() -> ExitCode {
 fn compares_with_the_machine(program: &Path) -> bool {
     let name = program.file_name().unwrap_or_default();
     name.to_string_lossy().starts_with("remit_facts-")
+}
+
+/// Enters the mount namespace of process 1.
+fn enter_the_machine() -> io::Result<()> {
+    let place = std::env::current_dir()?;
+    nix::sched::setns(
+        std::fs::File::open("/proc/1/ns/mnt")?,
+        CloneFlags::CLONE_NEWNS,
+    )?;
+    std::env::set_current_dir(place)
 }
 
 /// Returns only if the program cannot be executed.

@@ -205,7 +205,7 @@ fn a_configuration_that_could_not_start_is_refused_with_the_whole_reload() {
     let first = old.lines().find(|line| line.starts_with("uid_first"));
     let range = old
         .replace(first.unwrap(), "uid_first = 1000")
-        .replace("uid_count = 512", "uid_count = 64600");
+        .replace("uid_count = 512", "uid_count = 64000");
     // Longer than a frame that could tell it.
     let long = old.replace(
         "broker = 64100",

@@ -111,7 +111,7 @@ impl Admins {
 }
 
 /// Refuses a connection before it has asked anything: its first request gets this answer.
-pub(super) fn refuse(stream: &ForeignSocket, refusal: Refusal) {
+pub fn refuse(stream: &ForeignSocket, refusal: Refusal) {
     if let Ok(bytes) = frame::encode(&AdminReply::Refused(refusal), caps::ADMIN_FRAME) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let _ = send(stream.as_raw_fd(), &bytes, flags);
