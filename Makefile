@@ -88,7 +88,7 @@ test-fast: compiler ## format, clippy and the unit tests: no whole machine
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo build --locked -p remit-tests --bin hermetic
-	$(TEST) --locked --workspace --exclude remit-tests $(call runner,$(HERMETIC))
+	$(TEST) --locked --workspace --exclude remit-tests --exclude remit-facts $(call runner,$(HERMETIC))
 
 .PHONY: lint
 lint: compiler check-format shell clippy documentation deny ## what needs no test to run
@@ -122,7 +122,9 @@ mutate:
 
 .PHONY: tests
 tests: build
-	$(if $(ROOT),,tests/crowded) $(TEST) --locked --workspace --no-fail-fast $(call runner,$(HERMETIC))
+	$(if $(ROOT),,tests/crowded) $(TEST) --locked --workspace --exclude remit-facts --no-fail-fast $(call runner,$(HERMETIC))
+	# Facts are compared with what the machine's own tools print, in the machine's own mount namespace.
+	$(TEST) --locked -p remit-facts --no-fail-fast $(call runner,$(ROOT))
 	$(if $(NEXTEST),cargo test --locked --workspace --doc,# cargo test has run the examples of the documentation)
 
 .PHONY: sandbox-without-landlock

@@ -35,12 +35,8 @@ fn main() -> ExitCode {
         eprintln!("usage: hermetic PROGRAM [ARGUMENT...]");
         return ExitCode::from(64);
     };
-    let prepare = match compares_with_the_machine(Path::new(&program)) {
-        true => enter_the_machine,
-        false => isolate,
-    };
     if nix::unistd::geteuid().is_root()
-        && let Err(error) = prepare()
+        && let Err(error) = isolate()
     {
         eprintln!("hermetic: cannot hide this machine's accounts: {error}");
         return ExitCode::from(71);
@@ -48,22 +44,6 @@ fn main() -> ExitCode {
     let error = run(&program, arguments);
     eprintln!("hermetic: cannot run '{}': {error}", program.display());
     ExitCode::from(127)
-}
-
-/// The tests of facts about the host compare them with what the host's own tools print, in the host's mount namespace.
-fn compares_with_the_machine(program: &Path) -> bool {
-    let name = program.file_name().unwrap_or_default();
-    name.to_string_lossy().starts_with("remit_facts-")
-}
-
-/// Enters the mount namespace of process 1.
-fn enter_the_machine() -> io::Result<()> {
-    let place = std::env::current_dir()?;
-    nix::sched::setns(
-        std::fs::File::open("/proc/1/ns/mnt")?,
-        CloneFlags::CLONE_NEWNS,
-    )?;
-    std::env::set_current_dir(place)
 }
 
 /// Returns only if the program cannot be executed.
