@@ -34,7 +34,7 @@ a_history() {
   bob "remit deny $denied -m 'not on a Friday'" >/dev/null
   void=$(asks_for 'ticket 8' service.stop unit=nginx.service)
   root "sed -i 's/^allow = \[\"service.start\", /&\"service.enable\", /' /etc/remit/policy.d/60-changes.toml; remit policy reload >/dev/null"
-  expired=$(asks_for 'ticket 9' package.install packages=hello)
+  expired=$(asks_for 'ticket 9' package.install packages=sudo)
   over "$expired"
   taken_back=$(asks_for 'ticket 10' service.start unit=nginx.service)
   alice "remit stop $taken_back" >/dev/null 2>&1 || true

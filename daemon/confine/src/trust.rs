@@ -106,6 +106,8 @@ pub(crate) fn of_whole_program(program: &CStr, path: &[CString], uid: u32) -> bo
 }
 
 /// What env(1) finds.
+// On the stack for one call: nothing allocates between fork and exec.
+#[allow(clippy::large_enum_variant)]
 enum Found {
     /// Nothing to execute.
     Nothing,
@@ -151,11 +153,9 @@ impl Name {
     fn of(path: &[u8], file: &[u8]) -> Option<Name> {
         let mut name = [0u8; NAME];
         let slash: &[u8] = if file.is_empty() { b"" } else { b"/" };
-        let mut at = 0;
-        for byte in path.iter().chain(slash).chain(file) {
+        for (at, byte) in path.iter().chain(slash).chain(file).enumerate() {
             // The last one stays NUL.
             *name.get_mut(at).filter(|_| at + 1 < NAME && *byte != 0)? = *byte;
-            at += 1;
         }
         Some(Name(name))
     }

@@ -19,11 +19,16 @@ const ANYONE: u32 = 0x7fff_ffff;
 const PASSWD: u64 = 4 << 20;
 
 /// A warning for each user, and for each group with members, to whom `policy` grants something and who
-/// is not in the group that may connect. `names` are those that the policy was made with; who stands
+/// is neither in the group that may connect nor among the administrators, who may, too. `names` are those that the policy was made with; who stands
 /// in it by number alone is not looked at, nor are users by their first group where /etc/passwd does
 /// not list them. None where there is no such group, nor of names that are elsewhere. It may wait for
 /// a directory service.
-pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnostic> {
+pub fn outsiders(
+    policy: &Policy,
+    names: &Names,
+    socket_gid: u32,
+    admin_gid: Option<u32>,
+) -> Vec<Diagnostic> {
     let socket = group(socket_gid).filter(|_| !names.are_elsewhere());
     let Some(socket) = socket else {
         return Vec::new();
@@ -32,7 +37,9 @@ pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnos
     let users = table.users.iter().take(LOOKED_AT);
     let users = users.filter_map(|(user, ids)| {
         // What a group of theirs is granted is told of the group.
-        let is_outside = ids.uid != 0 && !names.groups_of(user).contains(&socket_gid);
+        let own = names.groups_of(user);
+        let connects = |gid: &u32| *gid == socket_gid || Some(*gid) == admin_gid;
+        let is_outside = ids.uid != 0 && !own.iter().any(connects);
         let rule = is_outside.then(|| granting(policy, ids.uid, &[]))??;
         Some(format!(
             "user '{user}' cannot use what is granted by {rule}: not in group '{0}', which may \
@@ -40,7 +47,9 @@ pub fn outsiders(policy: &Policy, names: &Names, socket_gid: u32) -> Vec<Diagnos
             socket.name
         ))
     });
-    let inside = members(&socket);
+    let admins = admin_gid.and_then(group);
+    let mut inside = members(&socket);
+    inside.extend(admins.iter().flat_map(members));
     let groups = table.groups.iter().take(LOOKED_AT);
     let groups = groups.filter_map(|(name, gid)| {
         let all = members(&group(*gid)?);
@@ -126,6 +135,10 @@ mod tests {
 
     /// What is told of a grant of `run` to these, where the group of this gid may connect.
     fn told(to: &str, more: &str, gid: u32) -> Vec<String> {
+        told_beside(to, more, gid, None)
+    }
+
+    fn told_beside(to: &str, more: &str, gid: u32, admins: Option<u32>) -> Vec<String> {
         let text = format!("[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\n{more}");
         let source = Source {
             name: "a.toml".into(),
@@ -133,7 +146,7 @@ mod tests {
         };
         let names = Names::default();
         let (policy, _) = remit_policy::load(&[source], &names).unwrap();
-        let found = outsiders(&policy, &names, gid);
+        let found = outsiders(&policy, &names, gid, admins);
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -161,6 +174,11 @@ mod tests {
         );
         let denied = "[[deny]]\nto = [\"daemon\"]\ndeny = [\"run\"]\n";
         assert_eq!(told("\"daemon\"", denied, bin), Vec::<String>::new());
+        // Administrators may connect, too.
+        assert_eq!(
+            told_beside("\"daemon\", \"%daemon\"", "", bin, Some(daemon)),
+            Vec::<String>::new()
+        );
         // A group that this machine does not have.
         assert_eq!(told("\"daemon\"", "", 64_999), Vec::<String>::new());
     }

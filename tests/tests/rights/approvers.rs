@@ -69,8 +69,6 @@ fn connects(daemon: &Daemon, who: Identity) -> UnixStream {
 
 fn is_open(stream: &mut UnixStream) -> bool {
     stream.set_nonblocking(true).expect("it is a socket");
-    match stream.read(&mut [0; 1]) {
-        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        Ok(_) => false,
-    }
+    let read = stream.read(&mut [0; 1]);
+    read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }

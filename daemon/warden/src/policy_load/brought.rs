@@ -74,10 +74,11 @@ impl Brought {
                 told.map_err(|why| format!("cannot use approval.notify of remit.toml: {why}"))?;
             }
         }
+        let admins = accounts::optional_group(&config.accounts.admin_group);
         let outsiders = accounts::optional_group(&config.accounts.socket_group)
-            .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group));
-        let approvers = accounts::optional_group(&config.accounts.admin_group)
-            .map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
+            .map(|group| remit_policy_files::outsiders(&loaded.policy, &names, group, admins));
+        let approvers =
+            admins.map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
         let unable = [outsiders, approvers]
             .map(Option::unwrap_or_default)
             .concat();

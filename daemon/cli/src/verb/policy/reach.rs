@@ -45,7 +45,7 @@ pub fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic
     match groups(&file) {
         // None where there is no such group, as on a machine that remit is not installed on.
         Ok([socket, admin]) => {
-            let outside = socket.map(|gid| outsiders(policy, names, gid));
+            let outside = socket.map(|gid| outsiders(policy, names, gid, admin));
             let unable = admin.map(|gid| approvers(policy, names, gid));
             let jobs = impersonators(policy, &loaded.sources, names, admin);
             [outside, unable, Some(jobs)]
