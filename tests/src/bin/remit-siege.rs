@@ -222,7 +222,10 @@ impl Siege {
             Fortress::Strict(Who::Root) => self.nobody.clone(),
             Fortress::Read | Fortress::Strict(Who::Own) => self.next.clone(),
         };
+        // Without the sandbox the attacker has the uid of its victims: that uid is the wall.
+        self.ground.stranger = None;
         let seen = perform(attack, &self.ground);
+        self.ground.stranger = self.fortress.stranger();
         match &seen.outcome {
             Outcome::Done(_) if attack.control == Control::Root => Ok(Possible::Done),
             _ if seen.meets(Expect::Done) => Ok(Possible::Done),

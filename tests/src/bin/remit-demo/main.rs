@@ -164,6 +164,8 @@ impl Demo {
             let mut ground = self.daemon.ground(Identity::new(self.next_uid, &[ADM]));
             let control = perform(attack, &ground);
             ground.job = Identity::new(self.next_uid, &[ADM]);
+            // A job has a uid that no other process has.
+            ground.stranger = Some(Identity::new(0, &[]));
             let scene = arrange(attack.id, &ground);
             let result = self.run(&json!({ "argv": scene.argv(attack.id) }));
             let signal = result["signal"]
