@@ -229,6 +229,8 @@ pub const ABSENT: &[i32] = &[
     libc::EPROTONOSUPPORT,
     libc::ENOENT,
     libc::ENODEV,
+    // A flag that the file system does not have, as overlayfs has no whiteout.
+    libc::EINVAL,
 ];
 
 fn errno_name(errno: i32) -> String {

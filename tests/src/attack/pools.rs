@@ -23,7 +23,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("fiemap", "seccomp_refused", Expect::Errno(libc::EOPNOTSUPP), "have a file written out by the question where it lies", fiemap),
     attack("page-out", "seccomp_locks", UNCHANGED, "drop what is cached of a file", page_out),
     attack("netlink-xfrm", "seccomp_sockets", Expect::Errno(libc::EAFNOSUPPORT), "open the netlink protocol that has the number of TCP", netlink_xfrm).optional(),
-    attack("whiteout", "seccomp_refused", NOT_SUPPORTED, "leave a device node behind by a rename", whiteout),
+    attack("whiteout", "seccomp_refused", NOT_SUPPORTED, "leave a device node behind by a rename", whiteout).optional(),
     attack("map-huge", "seccomp_refused", Expect::Errno(libc::ENOMEM), "map a huge page", map_huge).impossible("it would take huge pages of this machine"),
     attack("memfd-huge", "seccomp_refused", Expect::Errno(libc::ENOMEM), "make a memory file of huge pages", memfd_huge).impossible("it takes none before it is written"),
     attack("aio", "seccomp_refused", REFUSED, "take room for asynchronous io, which databases share", aio),
