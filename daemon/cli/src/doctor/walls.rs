@@ -72,7 +72,8 @@ fn kernel(checkup: &Checkup, lsm: Option<&str>) -> Vec<Check> {
             (Some(path), missing) => Check::warning(
                 "cgroup",
                 format!(
-                    "'{path}' lacks {}: {}",
+                    "'{}' lacks {}: {}",
+                    of_service(path),
                     missing.join(", "),
                     without(missing)
                 ),
@@ -149,6 +150,12 @@ pub fn audit(checkup: &Checkup) -> Check {
             },
         ),
     }
+}
+
+/// The service's cgroup: the directory of its jobs has another name after each start.
+fn of_service(jobs: &str) -> &str {
+    jobs.rsplit_once("/jobs-of-remit-")
+        .map_or(jobs, |(service, _)| service)
 }
 
 #[cfg(test)]
